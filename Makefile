@@ -1,0 +1,75 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export OMP_NUM_THREADS ?= 1
+export PYTHONDONTWRITEBYTECODE =
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e check lint generate verify bench requirements clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@echo "==> installing pinned packages into $(VENV) (once; about 3 GB, a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(INSTALLED) ## the main job end to end: local cluster, operator, a real fine-tune, an adapter
+	@$(BIN)/python -m demo
+
+demo-clean: $(INSTALLED) ## delete everything that the demo made
+	@$(BIN)/python -m demo --clean
+
+binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
+	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW, provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
+
+test: binaries ## all tests: unit, cluster, trainer, e2e
+	@$(BIN)/python -m pytest tests
+
+test-unit: $(INSTALLED) ## pure tests, seconds
+	@$(BIN)/python -m pytest tests/unit
+
+test-cluster: binaries ## tests on a real API server
+	@$(BIN)/python -m pytest tests/cluster
+
+test-trainer: binaries ## tests of the trainer on tiny models
+	@$(BIN)/python -m pytest tests/trainer
+
+test-e2e: binaries ## tests of the whole product
+	@$(BIN)/python -m pytest tests/e2e
+
+check: $(INSTALLED) verify ## verify: lint, format, types, layers, generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lint: $(INSTALLED) ## fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+generate: $(INSTALLED) ## write crds/, the chart's copies and docs/api.md from the pydantic models
+	@$(BIN)/finetune generate
+
+verify: $(INSTALLED) ## prove that the generated files are up to date
+	@$(BIN)/finetune generate --check
+
+bench: $(INSTALLED) ## print the figures that the documents quote
+	@for file in tests/bench/bench_*.py; do echo "==> $$file"; $(BIN)/python -m tests.bench.$$(basename $$file .py); done
+
+requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (hashed, without download addresses)
+	@$(BIN)/python -m pip install --quiet uv
+	@for extra in dev operator preflight trainer; do \
+		$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+			pyproject.toml --extra $$extra $$([ $$extra = dev ] || echo "-c requirements/dev.txt") -o requirements/$$extra.txt; \
+	done
+
+clean: ## delete the virtual environment and caches of this folder
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,160 @@
+"""`python -m demo`: the main job end to end, on real input, with every result checked.
+
+Exits non-zero when anything is not as it should be.
+
+Reads downwards: inputs, cluster, operator, the job, what came out of it. Everything lives below .cache/demo.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from demo.checks import check
+from demo.inputs import prepare
+from demo.narrate import Narrator
+
+ROOT = Path(__file__).parents[1]
+STATE = ROOT / ".cache" / "demo"
+CLUSTER = "demo"
+HOME = STATE / "clusters" / CLUSTER
+EXAMPLE = ROOT / "examples" / "01-first-fine-tune"
+FINETUNE = (sys.executable, "-m", "finetune_operator")
+JOB = "chitchat"
+
+Raw = dict[str, Any]
+
+
+def main() -> int:
+    """Run the demo, or delete what it made."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--clean", action="store_true", help="delete cluster, state and adapter of the demo")
+    if parser.parse_args().clean:
+        return clean()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends like Ctrl-C: the cluster goes down
+    story = Narrator()
+    story.console.print(
+        "[bold]finetune-operator[/bold]: one YAML file becomes a fine-tuned model, on this machine's CPU"
+    )
+    try:
+        return tell(story)
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        story.console.print(f"[red]failed:[/red] {error}; logs are in {STATE.relative_to(ROOT)}")
+        return 1
+    finally:
+        finetune("local", "down", "--name", CLUSTER)
+
+
+def tell(story: Narrator) -> int:
+    """Tell the story; returns the exit code."""
+    story.step("A real base model and real conversations")
+    claim = HOME / "claims" / "default" / "demo"
+    inputs = prepare(story.say)
+
+    story.step("A Kubernetes API server with a pretended GPU node")
+    begun = time.monotonic()
+    story.run(
+        *FINETUNE, "local", "up", "--name", CLUSTER, "--crds", shown="finetune local up --crds", env=environment()
+    )
+    story.say(f"up in {time.monotonic() - begun:.1f} s")
+    kubectl(story, "apply", "-f", str(EXAMPLE / "pool.yaml"))
+    inputs.put_into(claim)
+    kubectl(story, "apply", "-f", str(EXAMPLE / "claim.yaml"))
+
+    story.step("The operator")
+    with operator(story):
+        story.step("One YAML file")
+        story.console.print((EXAMPLE / "job.yaml").read_text(), style="green", markup=False)
+        kubectl(story, "delete", "-f", str(EXAMPLE / "job.yaml"), "--ignore-not-found", quiet=True)
+        shutil.rmtree(claim / "adapters", ignore_errors=True)
+        kubectl(story, "apply", "-f", str(EXAMPLE / "job.yaml"))
+        command = [*FINETUNE, "watch", JOB, "--kubeconfig", str(kubeconfig())]
+        if story.follow(command, shown=f"finetune watch {JOB}", env=environment()):
+            explain(story)
+            return 1
+
+        story.step("What came out")
+        kubectl(story, "get", "finetunejobs")
+        kubectl(story, "get", "gpupools")
+        job = json.loads(kubectl(story, "get", "ftj", JOB, "-o", "json", quiet=True))
+        problems = check(job["status"], claim, story.say)
+    for problem in problems:
+        story.console.print(f"   [red]not as it should be:[/red] {problem}", highlight=False)
+    story.step("How to delete it all")
+    story.say("make demo-clean")
+    return 1 if problems else 0
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the commands: their own state folder, both cores for the one trainer."""
+    return os.environ | {"FINETUNE_STATE": str(STATE), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+
+
+def kubeconfig() -> Path:
+    """Return the kubeconfig of the demo's cluster."""
+    return HOME / "admin.conf"
+
+
+def finetune(*arguments: str) -> str:
+    """Run `finetune` in silence and return what it printed."""
+    done = subprocess.run([*FINETUNE, *arguments], env=environment(), capture_output=True, text=True, check=False)
+    return done.stdout
+
+
+def kubectl(story: Narrator, *arguments: str, quiet: bool = False) -> str:
+    """Run kubectl on the demo's cluster, shown as a user would type it."""
+    command = [*FINETUNE, "local", "kubectl", "--name", CLUSTER, "--", *arguments]
+    if quiet:
+        return subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout
+    shown = "kubectl " + " ".join(argument.replace(f"{ROOT}/", "") for argument in arguments)
+    return story.run(*command, shown=shown, env=environment())
+
+
+@contextmanager
+def operator(story: Narrator) -> Iterator[None]:
+    """Run the operator in the background; its log goes to a file."""
+    log = STATE / "operator.log"
+    command = [*FINETUNE, "run", "--kubeconfig", str(kubeconfig()), "--progress-seconds", "2", "--port", "0"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment(), stdout=output, stderr=output, start_new_session=True)
+    story.console.print(f"   [cyan]$ finetune run &[/cyan]   [dim](log: {log.relative_to(ROOT)})[/dim]")
+    try:
+        wait_until_ready(process, log)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the operator's word that it has synced. Raises when it ended instead."""
+    while " ready" not in log.read_text():
+        if process.poll() is not None:
+            raise RuntimeError(f"the operator ended: {log.read_text()[-1000:]}")
+        time.sleep(0.1)
+
+
+def explain(story: Narrator) -> None:
+    """Show what is known about a job that did not succeed."""
+    kubectl(story, "describe", "ftj", JOB)
+    kubectl(story, "get", "pods", "-o", "wide")
+
+
+def clean() -> int:
+    """Delete the cluster, its state and the adapter."""
+    finetune("local", "down", "--name", CLUSTER, "--delete")
+    shutil.rmtree(STATE, ignore_errors=True)
+    print(f"deleted {STATE.relative_to(ROOT)}; base model and binaries stay in the user's cache")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

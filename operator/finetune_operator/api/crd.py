@@ -1,0 +1,131 @@
+"""The two CustomResourceDefinitions, built from the models; cli/generate.py writes them, local/ applies them."""
+
+import copy
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetune_operator.api.cel import VALIDATIONS, Rule
+from finetune_operator.api.fields import Model
+from finetune_operator.api.group import GROUP, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
+from finetune_operator.api.job_rules import STRUCT_RULES, root_validations
+from finetune_operator.api.pools import GPUPoolSpec, GPUPoolStatus
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import FineTuneJobStatus
+from finetune_operator.api.structural import Schema, to_structural
+
+JOB_DESCRIPTION = (
+    "One fine-tuning run: a base model, data and a destination go in; an adapter or a tuned model comes out."
+    " After the first attempt has started only suspend, runPolicy.budget, runPolicy.activeDeadlineSeconds and the"
+    " retention fields can be changed."
+)
+POOL_DESCRIPTION = (
+    "GPUs of one kind that exist or can be had, and what they cost. Written by the platform team; planning rests on it."
+)
+
+JOB_COLUMNS = (
+    ("Phase", "string", ".status.phase", 0),
+    ("Model", "string", ".spec.model.source", 0),
+    ("Plan", "string", ".status.plan.summary", 0),
+    ("Progress", "integer", ".status.progress.percent", 0),
+    ("Loss", "string", ".status.progress.loss", 0),
+    ("Cost", "string", ".status.cost.costUSD", 0),
+    ("Eval", "string", ".status.progress.evalLoss", 1),
+    ("Adapter", "string", ".status.adapterURI", 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+"""(name, type, path, priority): those of priority 1 are shown by `kubectl get -o wide`."""
+
+POOL_COLUMNS = (
+    ("GPU", "string", ".spec.gpuType", 0),
+    ("Nodes", "integer", ".status.nodes", 0),
+    ("GPUs", "integer", ".status.gpus", 0),
+    ("In-Use", "integer", ".status.gpusInUseByJobs", 0),
+    ("Price", "string", ".spec.pricePerGPUHourUSD", 0),
+    ("Capacity", "string", ".spec.capacity", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
+TYPE_META = {
+    "apiVersion": {"type": "string", "description": "Version of this representation of the object."},
+    "kind": {"type": "string", "description": "Kind of the object."},
+    "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # the name rule points at it
+}
+
+
+def crds() -> tuple[Schema, ...]:
+    """Return the CustomResourceDefinitions of the project."""
+    return job_crd(), pool_crd()
+
+
+def job_crd() -> Schema:
+    """Return the CustomResourceDefinition of FineTuneJob."""
+    root = copy.deepcopy(_root(JOB_DESCRIPTION, FineTuneJobSpec, FineTuneJobStatus)) | {VALIDATIONS: root_validations()}
+    names = _names(JOB_KIND, JOB_PLURAL, ["ftj"])
+    version = _version(root, JOB_COLUMNS) | {
+        "selectableFields": [{"jsonPath": ".spec.model.source"}, {"jsonPath": ".status.phase"}]
+    }
+    return _crd(names, "Namespaced", version)
+
+
+def pool_crd() -> Schema:
+    """Return the CustomResourceDefinition of GPUPool."""
+    root = copy.deepcopy(_root(POOL_DESCRIPTION, GPUPoolSpec, GPUPoolStatus))
+    names = _names(POOL_KIND, POOL_PLURAL, [])
+    return _crd(names, "Cluster", _version(root, POOL_COLUMNS))
+
+
+def with_rules(schema: Schema, rules: Mapping[type[Model], Sequence[Rule]]) -> Schema:
+    """Return a pydantic JSON schema with each struct's rules put on it."""
+    by_name = {kind.__name__: [rule.to_schema() for rule in its] for kind, its in rules.items()}
+    defs = {n: sub | ({VALIDATIONS: by_name[n]} if n in by_name else {}) for n, sub in schema.get("$defs", {}).items()}
+    own = {VALIDATIONS: by_name[schema["title"]]} if schema["title"] in by_name else {}
+    return schema | own | {"$defs": defs}
+
+
+def as_observed(schema: Schema) -> Schema:
+    """Return the schema of a status: it holds what was written and no defaults, and the operator needs no rules."""
+    out = {key: value for key, value in schema.items() if key not in ("default", VALIDATIONS)}
+    if "properties" in out:
+        out["properties"] = {name: as_observed(sub) for name, sub in out["properties"].items()}
+    if "items" in out:
+        out["items"] = as_observed(out["items"])
+    return out
+
+
+@functools.cache
+def _root(description: str, spec: type[Model], status: type[Model]) -> Schema:
+    parts = {
+        "spec": to_structural(with_rules(spec.model_json_schema(), STRUCT_RULES)),
+        "status": as_observed(to_structural(status.model_json_schema())),
+    }
+    return {"type": "object", "description": description, "required": ["spec"], "properties": TYPE_META | parts}
+
+
+def _names(kind: str, plural: str, short: list[str]) -> Schema:
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
+    return names | {"categories": ["finetune"]} | ({"shortNames": short} if short else {})
+
+
+def _version(root: Schema, columns: Sequence[tuple[str, str, str, int]]) -> Schema:
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [_column(*column) for column in columns],
+        "schema": {"openAPIV3Schema": root},
+    }
+
+
+def _column(name: str, kind: str, path: str, priority: int) -> dict[str, Any]:
+    return {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
+
+
+def _crd(names: Schema, scope: str, version: Schema) -> Schema:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names['plural']}.{GROUP}"},
+        "spec": {"group": GROUP, "names": names, "scope": scope, "versions": [version]},
+    }

@@ -1,0 +1,172 @@
+"""From the spec to the resolved spec: what depends on objective, method, model size or data (static defaults: spec.py).
+
+Called by planning.planner once preflight has looked at model and data; the result is pinned as status.resolved.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.spec import CheckpointSpec, FineTuneJobSpec, LoraSpec, ModelSpec, TrainingSpec
+from finetune_operator.api.status import PreflightStatus
+from finetune_operator.errors import JobError
+
+Method = Literal["lora", "qlora", "full"]
+
+STEPS_AIMED_AT = 200
+"""The default global batch makes a run of about so many steps: enough for the schedule, not more communication."""
+
+SMALLEST_BATCH, LARGEST_BATCH = 8, 64
+FEWEST_PACKED_ROWS = 200
+"""Packing is off below: a run of a few dozen packed rows would have hardly any steps."""
+
+PACKING_PAYS = 0.75
+"""Packing must save a quarter of the rows; less is not worth its attention mask."""
+
+LONGEST_PACKED_ROW = 8192
+"""Without a variable-length kernel a packed row gets a dense mask, and attention works on all of it: past this it costs
+more than it saves."""
+
+LARGE_MODEL = 30_000_000_000
+SMALL_MODEL = 3_500_000_000
+"""What is sold as 3B has up to 3.5 billion parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveDefaults:
+    """What an objective sets by default."""
+
+    learning_rate_adapter: str
+    learning_rate_adapter_large: str
+    learning_rate_full: str
+    learning_rate_full_small: str
+    epochs: int
+    weight_decay: str
+
+
+OBJECTIVES = {
+    "sft": ObjectiveDefaults(
+        learning_rate_adapter="2e-4", learning_rate_adapter_large="1e-4",
+        learning_rate_full="1e-5", learning_rate_full_small="2e-5", epochs=3, weight_decay="0.0",
+    ),
+    "cpt": ObjectiveDefaults(
+        learning_rate_adapter="1e-4", learning_rate_adapter_large="1e-4",
+        learning_rate_full="1e-5", learning_rate_full_small="1e-5", epochs=1, weight_decay="0.1",
+    ),
+}  # fmt: skip
+
+
+def resolve(
+    spec: FineTuneJobSpec, *, method: Method, architecture: ModelArchitecture, preflight: PreflightStatus
+) -> FineTuneJobSpec:
+    """Return the spec with every default filled in; what the user set stays as it is.
+
+    The planner replaces three values by its own: globalBatchSize where it was a default and must be rounded,
+    evaluation.everySteps and checkpoint.intervalSeconds where they are 0.
+    Raises JobError (InvalidSpec) when a checkpoint has no place to go.
+    """
+    return spec.model_copy(
+        update={
+            "model": _model(spec.model, preflight),
+            "method": method,
+            "lora": _lora(spec.lora),
+            "training": _training(spec, method, architecture, preflight),
+            "checkpoint": _checkpoint(spec),
+        }
+    )
+
+
+def packs(spec: FineTuneJobSpec, preflight: PreflightStatus) -> bool:
+    """Tell whether several rows share a sequence. Decided before the batch size, which counts packed rows."""
+    match spec.training.packing:
+        case "always":
+            return preflight.packed_rows > 0
+        case "never":
+            return False
+        case "auto":
+            return packing_pays(preflight)
+
+
+def packing_pays(preflight: PreflightStatus) -> bool:
+    """Tell whether packing saves enough rows, leaves enough of them, and keeps attention affordable."""
+    return (
+        FEWEST_PACKED_ROWS <= preflight.packed_rows <= PACKING_PAYS * preflight.examples
+        and preflight.sequence_length <= LONGEST_PACKED_ROW
+    )
+
+
+def training_rows(spec: FineTuneJobSpec, preflight: PreflightStatus) -> int:
+    """Return the rows that one epoch shows to the optimizer."""
+    return max(1, preflight.packed_rows if packs(spec, preflight) else preflight.examples)
+
+
+def default_global_batch_size(rows: int, epochs: int) -> int:
+    """Return the power of two nearest to rows x epochs / 200, between 8 and 64 and at most the rows there are."""
+    wanted = min(max(rows * epochs / STEPS_AIMED_AT, SMALLEST_BATCH), LARGEST_BATCH)
+    below = 2 ** math.floor(math.log2(wanted))
+    nearest = below if wanted - below <= 2 * below - wanted else 2 * below
+    return int(min(nearest, 2 ** math.floor(math.log2(rows))))
+
+
+def learning_rate(objective: str, method: Method, num_parameters: int) -> str:
+    """Return the default peak learning rate."""
+    defaults = OBJECTIVES[objective]
+    if method == "full":
+        small = num_parameters <= SMALL_MODEL
+        return defaults.learning_rate_full_small if small else defaults.learning_rate_full
+    large = num_parameters >= LARGE_MODEL
+    return defaults.learning_rate_adapter_large if large else defaults.learning_rate_adapter
+
+
+def _model(model: ModelSpec, preflight: PreflightStatus) -> ModelSpec:
+    """Only a hub has revisions; elsewhere preflight reports a digest, which is not something to ask for."""
+    if not model.source.startswith("hf://"):
+        return model
+    return model.model_copy(update={"revision": preflight.model_revision})
+
+
+def _lora(lora: LoraSpec) -> LoraSpec:
+    """Rank-stabilised LoRA divides by the root of the rank, so twice the rank would scale by 8 at rank 16."""
+    default = lora.rank if lora.variant == "rslora" else 2 * lora.rank
+    return lora.model_copy(update={"alpha": default if lora.alpha is None else lora.alpha})
+
+
+def _training(
+    spec: FineTuneJobSpec, method: Method, architecture: ModelArchitecture, preflight: PreflightStatus
+) -> TrainingSpec:
+    asked, defaults = spec.training, OBJECTIVES[spec.objective]
+    rows, epochs = training_rows(spec, preflight), asked.epochs or defaults.epochs
+    batch = asked.global_batch_size or default_global_batch_size(rows, epochs)
+    filled = {
+        "epochs": epochs if asked.max_steps is None else math.ceil(asked.max_steps * batch / rows),
+        "learning_rate": asked.learning_rate or learning_rate(spec.objective, method, architecture.num_parameters),
+        "scheduler": asked.scheduler or "cosine",
+        "weight_decay": defaults.weight_decay if asked.weight_decay is None else asked.weight_decay,
+        "global_batch_size": batch,
+        "sequence_length": asked.sequence_length or preflight.sequence_length,
+        "packing": "always" if packs(spec, preflight) else "never",
+        "precision": _precision(asked.precision, method),
+        "optimizer": "adamw" if asked.optimizer == "auto" else asked.optimizer,
+        "neftune_alpha": asked.neftune_alpha or "0",
+    }
+    return asked.model_copy(update=filled)
+
+
+def _precision(asked: str, method: Method) -> str:
+    """Pure bfloat16 weights do not move at fine-tuning learning rates, so full fine-tuning keeps float32 masters."""
+    if asked != "auto":
+        return asked
+    return "mixed" if method == "full" else "bf16"
+
+
+def _checkpoint(spec: FineTuneJobSpec) -> CheckpointSpec:
+    asked, output = spec.checkpoint, spec.output
+    if asked.destination is None and output.destination.startswith("hf://"):
+        raise JobError(
+            "InvalidSpec",
+            "spec.checkpoint.destination is required because the output goes to a hub, which cannot hold checkpoints: "
+            "set it to a folder at s3:// or pvc://",
+        )
+    destination = asked.destination or output.destination.rstrip("/") + "/.checkpoints"
+    return asked.model_copy(update={"destination": destination, "credentials": asked.credentials or output.credentials})

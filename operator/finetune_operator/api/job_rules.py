@@ -1,0 +1,215 @@
+"""Rules between the parts of a FineTuneJob: what method, objective and places allow, and what freezes once it runs."""
+
+from finetune_trainer.wire import camel
+
+from finetune_operator.api.cel import Rule, quoted
+from finetune_operator.api.fields import Model
+from finetune_operator.api.pools import Toleration
+from finetune_operator.api.rules import (
+    CHECKPOINT,
+    DATASET,
+    EVALUATION,
+    EVALUATION_ON,
+    LORA,
+    MODEL,
+    OUTPUT,
+    RESOURCES,
+    TOLERATION,
+    TRAINING,
+    evaluates,
+)
+from finetune_operator.api.spec import (
+    ChatSpec,
+    CheckpointSpec,
+    DatasetSpec,
+    EvaluationSpec,
+    FineTuneJobSpec,
+    LoraSpec,
+    ModelSpec,
+    OutputSpec,
+    ResourcesSpec,
+    RunPolicySpec,
+    TrainingSpec,
+)
+
+NAME_LENGTH = 52
+"""A label has 63 characters; names of Pods and Services add attempt and replica to the job's."""
+
+NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+NAME_MESSAGE = (
+    "must be at most 52 characters long: lower-case letters, digits and -, a letter first and no - last;"
+    " names of Pods and Services derive from it"
+)
+
+MUTABLE = (
+    "suspend",
+    "runPolicy.budget",
+    "runPolicy.activeDeadlineSeconds",
+    "runPolicy.podRetentionSeconds",
+    "runPolicy.ttlSecondsAfterFinished",
+)
+"""What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
+
+FROZEN_MESSAGE = (
+    "is frozen since the first attempt started: apply the changed job under another name (suspend, runPolicy.budget,"
+    " runPolicy.activeDeadlineSeconds, runPolicy.podRetentionSeconds and runPolicy.ttlSecondsAfterFinished may change)"
+)
+
+UNTOUCHED_LORA = (
+    "self.lora.rank == 16 && !has(self.lora.alpha) && self.lora.dropout == '0.0' && self.lora.targets == 'all-linear'"
+    " && !has(self.lora.targetModules) && !self.lora.experts && !has(self.lora.modulesToSave)"
+    " && self.lora.variant == 'standard' && !has(self.lora.initialAdapter)"
+)
+
+
+def uses_plain_text(dataset: DatasetSpec) -> bool:
+    """Say whether a data set can be read as plain text."""
+    columns = dataset.columns
+    return dataset.format in ("auto", "text") and (
+        columns is None or (columns.messages, columns.prompt, columns.completion, columns.system) == (None,) * 4
+    )
+
+
+def plain_text_cel(dataset: str) -> str:
+    """Return `uses_plain_text` in CEL."""
+    named = " || ".join(f"has({dataset}.columns.{c})" for c in ("messages", "prompt", "completion", "system"))
+    return f"{dataset}.format in ['auto', 'text'] && (!has({dataset}.columns) || !({named}))"
+
+
+CPT_TEXT = "objective cpt reads plain text: set format to text and name no column but text"
+
+CPT = (
+    Rule(
+        cel=f"self.objective != 'cpt' || self.datasets.all(d, {plain_text_cel('d')})",
+        message=CPT_TEXT,
+        holds=lambda spec: spec.objective != "cpt" or all(uses_plain_text(data) for data in spec.datasets),
+        field="datasets",
+    ),
+    Rule(
+        cel=f"self.objective != 'cpt' || !has(self.evaluation.source) || ({plain_text_cel('self.evaluation.source')})",
+        message=CPT_TEXT,
+        holds=lambda spec: (
+            spec.objective != "cpt" or spec.evaluation.source is None or uses_plain_text(spec.evaluation.source)
+        ),
+        field="evaluation.source",
+    ),
+    Rule(
+        cel="self.objective != 'cpt' || (self.chat.template == 'auto' && self.chat.systemPrompt == ''"
+        " && self.chat.trainOn == 'assistant')",
+        message="objective cpt has no conversations: remove chat, or use objective sft",
+        holds=lambda spec: spec.objective != "cpt" or spec.chat == ChatSpec(),
+        field="chat",
+    ),
+    Rule(
+        cel="self.objective != 'cpt' || self.training.overLength == 'truncate'",
+        message="objective cpt splits long documents and loses nothing: remove overLength",
+        holds=lambda spec: spec.objective != "cpt" or spec.training.over_length == "truncate",
+        field="training.overLength",
+    ),
+)
+
+METHODS = (
+    Rule(
+        cel=f"self.method != 'full' || ({UNTOUCHED_LORA})",
+        message="method full trains all weights and has no adapter: remove lora, or use method lora or qlora",
+        holds=lambda spec: spec.method != "full" or spec.lora == LoraSpec(),
+        field="lora",
+    ),
+    Rule(
+        cel="self.method != 'qlora' || self.training.precision != 'mixed'",
+        message="method qlora has a 4-bit base and no float32 masters: set precision to auto or bf16",
+        holds=lambda spec: spec.method != "qlora" or spec.training.precision != "mixed",
+        field="training.precision",
+    ),
+    Rule(
+        cel="self.method != 'qlora' || !self.lora.experts",
+        message="experts packed in 4 bit take no adapter: use method lora, or set experts to false",
+        holds=lambda spec: spec.method != "qlora" or not spec.lora.experts,
+        field="lora.experts",
+    ),
+    Rule(
+        cel=f"!has(self.training.earlyStopping) || {EVALUATION_ON.replace('self.', 'self.evaluation.')}",
+        message='earlyStopping needs an evaluation: set evaluation.fraction above "0" or evaluation.source,'
+        " or remove earlyStopping",
+        holds=lambda spec: spec.training.early_stopping is None or evaluates(spec.evaluation),
+        field="training.earlyStopping",
+    ),
+    Rule(
+        cel="!has(self.training.earlyStopping) || self.lora.variant != 'adalora'",
+        message="lora.variant adalora follows a schedule over all steps: remove earlyStopping, or use another variant",
+        holds=lambda spec: spec.training.early_stopping is None or spec.lora.variant != "adalora",
+        field="training.earlyStopping",
+    ),
+    Rule(
+        cel="self.datasets.all(d, has(d.weight)) || !self.datasets.exists(d, has(d.weight))",
+        message="some data sets have a weight and some have none: give a weight to all of them, or to none",
+        holds=lambda spec: len({data.weight is None for data in spec.datasets}) == 1,
+        field="datasets",
+    ),
+)
+
+
+PLACES = (
+    Rule(
+        cel="self.output.destination != self.model.source"
+        " && !self.datasets.exists(d, d.source == self.output.destination)",
+        message="the output would overwrite the model or data it is made from: choose another folder",
+        holds=lambda spec: spec.output.destination not in {spec.model.source, *(d.source for d in spec.datasets)},
+        field="output.destination",
+    ),
+    Rule(
+        cel="!self.output.destination.startsWith('hf://') || has(self.checkpoint.destination)",
+        message="is needed where the output is hf://: checkpoints are not kept on the hub, name a folder at s3:// or pvc://",
+        holds=lambda spec: (
+            not spec.output.destination.startswith("hf://") or spec.checkpoint.destination is not None
+        ),
+        field="checkpoint.destination",
+    ),
+    Rule(
+        cel="!has(self.checkpoint.destination) || self.checkpoint.destination != self.output.destination",
+        message="is the output's folder: choose another one, or remove it (then the folder .checkpoints is used)",
+        holds=lambda spec: spec.checkpoint.destination != spec.output.destination,
+        field="checkpoint.destination",
+    ),
+)  # fmt: skip
+
+STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
+    ModelSpec: MODEL,
+    DatasetSpec: DATASET,
+    LoraSpec: LORA,
+    TrainingSpec: TRAINING,
+    EvaluationSpec: EVALUATION,
+    ResourcesSpec: RESOURCES,
+    OutputSpec: OUTPUT,
+    CheckpointSpec: CHECKPOINT,
+    FineTuneJobSpec: (*METHODS, *CPT, *PLACES),
+    Toleration: TOLERATION,
+}
+
+
+def root_validations() -> list[dict[str, str]]:
+    """Return the rules of the whole object: its name, and one freeze rule per field so that the message names it."""
+    name = f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches({quoted(NAME_PATTERN)})"
+    return [
+        {"rule": name, "message": NAME_MESSAGE, "fieldPath": ".metadata.name"},
+        *(_frozen(path) for path in frozen_paths()),
+    ]
+
+
+def frozen_paths() -> tuple[str, ...]:
+    """Return the paths below spec that are pinned with the first attempt."""
+    top = [camel(name) for name in FineTuneJobSpec.model_fields if name not in ("suspend", "run_policy")]
+    policy = [f"runPolicy.{camel(name)}" for name in RunPolicySpec.model_fields]
+    return tuple(path for path in (*top, *policy) if path not in MUTABLE)
+
+
+def _frozen(path: str) -> dict[str, str]:
+    """A field that was added or removed has changed too."""
+    now, before = f"self.spec.{path}", f"oldSelf.spec.{path}"
+    same = f"has({now}) == has({before}) && (!has({now}) || {now} == {before})"
+    return {
+        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.attempts) || ({same})",
+        "message": FROZEN_MESSAGE,
+        "fieldPath": f".spec.{path}",
+        "reason": "FieldValueForbidden",
+    }

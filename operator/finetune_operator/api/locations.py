@@ -1,0 +1,61 @@
+"""URIs of the API: where models, data, results and checkpoints are. Tenants write them, so their shape is narrow."""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from finetune_operator.api.cel import Checked, Rule, matching, matching_after, not_matching
+
+URI_LENGTH = 1024
+"""S3's limit for a key, which is the tightest of the schemes."""
+
+SHAPES = (
+    matching_after(
+        "hf://", "^hf://[^/]+/[^/]+$", "hf:// takes ORG/NAME, such as hf://HuggingFaceTB/SmolLM2-135M-Instruct"
+    ),
+    matching_after(
+        "s3://",
+        "^s3://[^/A-Z]{3,63}/.",
+        "s3:// takes BUCKET/PREFIX, such as s3://team-a/support-bot; an endpoint goes into the Secret",
+    ),
+    matching_after(
+        "pvc://",
+        "^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/.",
+        "pvc:// takes CLAIM/PATH, such as pvc://models/llama: a claim of this namespace, a path in it",
+    ),
+    matching_after(
+        "file://",
+        "^file:///[^/]",
+        "file:// takes an absolute path with three slashes, such as file:///home/me/data.jsonl",
+    ),
+)
+
+CLEAN_PATH = not_matching(
+    "://.*//|/[.]{1,2}(/|$)", "must not contain // or the path parts . and ..: write the path out"
+)
+NO_TRAILING_SLASH = not_matching("[^/]/$", "must not end with /: remove the last character")
+
+
+def location(schemes: tuple[str, ...], *extra: Rule, globs: bool = False) -> Checked:
+    """Return the rules of a URI with one of the schemes; `globs` allows * in it."""
+    *others, last = [f"{scheme}://" for scheme in schemes]
+    local = " (file:// works on the local cluster only)" if "file" in schemes else ""
+    return Checked(
+        matching(f"^({'|'.join(schemes)})://", f"must start with {', '.join(others)} or {last}{local}"),
+        matching(
+            f"^[a-z0-9]*(://)?[A-Za-z0-9._=+,~/{'*' if globs else ''}-]*$",
+            f"may contain only ASCII letters, digits and . _ = + , ~ / -{' and *' if globs else ''}:"
+            " credentials belong into the Secret, a revision into its own field",
+        ),
+        CLEAN_PATH,
+        *(shape for shape in SHAPES if shape.cel.startswith(tuple(f"!self.startsWith('{s}://')" for s in schemes))),
+        *extra,
+    )
+
+
+ANY = ("hf", "s3", "pvc", "file")
+Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
+Source = Annotated[str, Length, location(ANY)]
+DataSource = Annotated[str, Length, location(ANY, globs=True)]
+Destination = Annotated[str, Length, location(("s3", "pvc", "hf", "file"), NO_TRAILING_SLASH)]
+Folder = Annotated[str, Length, location(("s3", "pvc", "file"), NO_TRAILING_SLASH)]

@@ -1,0 +1,264 @@
+"""Rules between the fields of one struct, by struct. crd.py puts them into the schema, validation.py runs them offline.
+
+A rule of a single value stands at its type in spec.py and pools.py.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from finetune_operator.api.cel import Rule
+from finetune_operator.api.spec import ColumnsSpec, EvaluationSpec, LoraSpec
+
+ZERO = r"^0([.]0+)?$"
+COMMIT = "^[0-9a-f]{40}$"
+DEFAULT_FRACTION = "0.05"
+DEFAULT_RANK = 16
+
+
+def is_zero(decimal: str) -> bool:
+    """Say whether a decimal string is 0, without failing on what is no decimal."""
+    return bool(re.search(ZERO, decimal))
+
+
+def needs_secret(uri: str) -> bool:
+    """Say whether a place asks who is there; claims and files do not."""
+    return uri.startswith(("hf://", "s3://"))
+
+
+def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rule:
+    """Return the rule that credentials stand only beside a URI that can use them."""
+    return Rule(
+        cel=f"!has(self.{credentials}) || !has(self.{uri}) || self.{uri}.matches('^(hf|s3)://')",
+        message=f"{credentials} are for hf:// and s3:// only: remove them, a claim or file needs no Secret",
+        holds=holds,
+        field=credentials,
+    )
+
+
+MODEL = (
+    Rule(
+        cel="!has(self.revision) || self.source.startsWith('hf://')",
+        message="revision is for hf:// only: remove it, or take the model from the hub",
+        holds=lambda model: model.revision is None or model.source.startswith("hf://"),
+        field="revision",
+    ),
+    Rule(
+        cel=f"!self.trustRemoteCode || (has(self.revision) && self.revision.matches('{COMMIT}'))",
+        message="trustRemoteCode needs revision to be a full commit id of 40 hexadecimal digits:"
+        " code that may change tomorrow is not run",
+        holds=lambda model: not model.trust_remote_code or bool(re.search(COMMIT, model.revision or "")),
+        field="trustRemoteCode",
+    ),
+    only_remote("credentials", "source", lambda m: m.credentials is None or needs_secret(m.source)),
+)
+
+COLUMN_SETS = (
+    ("messages", ("prompt", "completion", "text"), "messages and system"),
+    ("prompt-completion", ("messages", "text"), "prompt, completion and system"),
+    ("text", ("messages", "prompt", "completion", "system"), "text"),
+)
+"""(format, columns it does not have, columns it has)."""
+
+
+def format_columns(name: str, foreign: tuple[str, ...], own: str) -> Rule:
+    """Return the rule that `columns` names nothing that a format does not read."""
+    present = " || ".join(f"has(self.columns.{column})" for column in foreign)
+    return Rule(
+        cel=f"self.format != '{name}' || !has(self.columns) || !({present})",
+        message=f"format {name} reads the columns {own}: remove the others, or set another format",
+        holds=lambda data: (
+            data.format != name or data.columns is None or all(getattr(data.columns, c) is None for c in foreign)
+        ),
+        field="columns",
+    )
+
+
+def families(columns: ColumnsSpec) -> int:
+    """Count the formats whose columns are named."""
+    pair = columns.prompt is not None or columns.completion is not None
+    return (columns.messages is not None) + pair + (columns.text is not None)
+
+
+DATASET = (
+    *(format_columns(*row) for row in COLUMN_SETS),
+    Rule(
+        cel="self.format != 'auto' || !has(self.columns) || [has(self.columns.messages),"
+        " has(self.columns.prompt) || has(self.columns.completion), has(self.columns.text)].filter(x, x).size() <= 1",
+        message="columns names those of several formats: keep messages, or prompt and completion, or text",
+        holds=lambda data: data.format != "auto" or data.columns is None or families(data.columns) <= 1,
+        field="columns",
+    ),
+    Rule(
+        cel="self.split == 'train' || self.source.startsWith('hf://')",
+        message="split is for hf:// only: remove it, and name the files of the split in source",
+        holds=lambda data: data.split == "train" or data.source.startswith("hf://"),
+        field="split",
+    ),
+    only_remote("credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)),
+)
+
+LORA = (
+    Rule(
+        cel="self.targets != 'custom' || has(self.targetModules)",
+        message="targets custom needs targetModules: name the modules, such as q_proj and v_proj",
+        holds=lambda lora: lora.targets != "custom" or lora.target_modules is not None,
+        field="targetModules",
+    ),
+    Rule(
+        cel="self.targets == 'custom' || !has(self.targetModules)",
+        message="targetModules is read with targets custom only: set targets to custom, or remove targetModules",
+        holds=lambda lora: lora.targets == "custom" or lora.target_modules is None,
+        field="targetModules",
+    ),
+    Rule(
+        cel="!has(self.targetModules) || !self.targetModules.exists(m, m.matches('(^|[.])(router|gate)$'))",
+        message="the router of a mixture of experts is never adapted: remove router and gate",
+        holds=lambda lora: not any(re.search(r"(^|[.])(router|gate)$", m) for m in lora.target_modules or ()),
+        field="targetModules",
+    ),
+    Rule(
+        cel="!has(self.targetModules) || !has(self.modulesToSave)"
+        " || !self.modulesToSave.exists(m, m in self.targetModules)",
+        message="a module is in targetModules too: it gets an adapter or is trained in full, not both",
+        holds=lambda lora: not set(lora.target_modules or ()) & set(lora.modules_to_save or ()),
+        field="modulesToSave",
+    ),
+    Rule(
+        cel="!self.experts || self.variant in ['standard', 'rslora']",
+        message="variants dora and adalora cannot adapt experts: use standard or rslora, or set experts to false",
+        holds=lambda lora: not lora.experts or lora.variant in ("standard", "rslora"),
+        field="variant",
+    ),
+    Rule(
+        cel=f"!self.experts || self.dropout.matches('{ZERO}')",
+        message='adapters on experts cannot have dropout: set dropout to "0.0", or experts to false',
+        holds=lambda lora: not lora.experts or is_zero(lora.dropout),
+        field="dropout",
+    ),
+    Rule(
+        cel=f"!has(self.initialAdapter) || (self.rank == {DEFAULT_RANK} && !has(self.alpha)"
+        " && self.variant == 'standard' && self.targets == 'all-linear' && !has(self.modulesToSave) && !self.experts)",
+        message="initialAdapter brings its own shape: remove rank, alpha, variant, targets, modulesToSave and experts",
+        holds=lambda lora: lora.initial_adapter is None or has_default_shape(lora),
+        field="initialAdapter",
+    ),
+    Rule(
+        cel="!has(self.initialAdapterCredentials) || has(self.initialAdapter)",
+        message="initialAdapterCredentials belong to initialAdapter: set it, or remove them",
+        holds=lambda lora: lora.initial_adapter_credentials is None or lora.initial_adapter is not None,
+        field="initialAdapterCredentials",
+    ),
+    only_remote(
+        "initialAdapterCredentials",
+        "initialAdapter",
+        lambda lora: (
+            lora.initial_adapter_credentials is None
+            or lora.initial_adapter is None
+            or needs_secret(lora.initial_adapter)
+        ),
+    ),
+)
+
+
+def has_default_shape(lora: LoraSpec) -> bool:
+    """Say whether nothing of the adapter's shape was chosen (a rank of 16 cannot be told from none)."""
+    chosen = (lora.alpha is not None, lora.modules_to_save is not None, lora.experts, lora.rank != DEFAULT_RANK)
+    return not any(chosen) and (lora.variant, lora.targets) == ("standard", "all-linear")
+
+
+TRAINING = (
+    Rule(
+        cel="!has(self.epochs) || !has(self.maxSteps)",
+        message="epochs and maxSteps exclude each other: keep one of them",
+        holds=lambda training: training.epochs is None or training.max_steps is None,
+        field="maxSteps",
+    ),
+)
+
+EVALUATION_ON = f"(has(self.source) || !self.fraction.matches('{ZERO}'))"
+
+
+def evaluates(evaluation: EvaluationSpec) -> bool:
+    """Say whether anything is held out."""
+    return evaluation.source is not None or not is_zero(evaluation.fraction)
+
+
+EVALUATION = (
+    Rule(
+        cel=f"!has(self.source) || self.fraction == '{DEFAULT_FRACTION}'",
+        message="source and fraction exclude each other: keep one of them",
+        holds=lambda evaluation: evaluation.source is None or evaluation.fraction == DEFAULT_FRACTION,
+        field="fraction",
+    ),
+    Rule(
+        cel="!has(self.source) || !has(self.source.weight)",
+        message="weight is for mixtures of training rows: remove it",
+        holds=lambda evaluation: evaluation.source is None or evaluation.source.weight is None,
+        field="source.weight",
+    ),
+    Rule(
+        cel="!has(self.source) || !has(self.source.maxExamples)",
+        message="held-out rows are limited by evaluation.maxExamples: set that, and remove source.maxExamples",
+        holds=lambda evaluation: evaluation.source is None or evaluation.source.max_examples is None,
+        field="source.maxExamples",
+    ),
+    Rule(
+        cel=f"!has(self.gate) || {EVALUATION_ON}",
+        message='gate needs an evaluation: set fraction above "0" or a source, or remove gate',
+        holds=lambda evaluation: evaluation.gate is None or evaluates(evaluation),
+        field="gate",
+    ),
+    Rule(
+        cel="!has(self.gate) || self.baseline",
+        message="gate compares with the base model: set baseline to true, or remove gate",
+        holds=lambda evaluation: evaluation.gate is None or evaluation.baseline,
+        field="gate",
+    ),
+    Rule(
+        cel=f"self.everySteps == 0 || {EVALUATION_ON}",
+        message='everySteps needs an evaluation: set fraction above "0" or a source, or remove everySteps',
+        holds=lambda evaluation: evaluation.every_steps == 0 or evaluates(evaluation),
+        field="everySteps",
+    ),
+)
+
+RESOURCES = (
+    Rule(
+        cel="!has(self.gpus) || !has(self.maxGpus) || self.gpus <= self.maxGpus",
+        message="gpus is more than maxGpus: lower gpus, or remove one of them",
+        holds=lambda wanted: wanted.gpus is None or wanted.max_gpus is None or wanted.gpus <= wanted.max_gpus,
+        field="gpus",
+    ),
+)
+
+OUTPUT = (only_remote("credentials", "destination", lambda o: o.credentials is None or needs_secret(o.destination)),)
+
+CHECKPOINT = (
+    Rule(
+        cel="!has(self.credentials) || has(self.destination)",
+        message="credentials belong to destination: set it, or remove them (the output's are used beside the output)",
+        holds=lambda checkpoint: checkpoint.credentials is None or checkpoint.destination is not None,
+        field="credentials",
+    ),
+    only_remote(
+        "credentials",
+        "destination",
+        lambda c: c.credentials is None or c.destination is None or needs_secret(c.destination),
+    ),
+)
+
+TOLERATION = (
+    Rule(
+        cel="self.operator == 'Equal' || self.value == ''",
+        message="operator Exists ignores the value: remove value, or use operator Equal",
+        holds=lambda toleration: toleration.operator == "Equal" or not toleration.value,
+        field="value",
+    ),
+    Rule(
+        cel="self.operator == 'Exists' || self.key != ''",
+        message="operator Equal needs a key: set key, or use operator Exists",
+        holds=lambda toleration: toleration.operator == "Exists" or bool(toleration.key),
+        field="key",
+    ),
+)

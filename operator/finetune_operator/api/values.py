@@ -1,0 +1,59 @@
+"""Values that users write, with the rules of each by itself: decimals with their range, names with their shape."""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from finetune_operator.api.cel import Bounds, Checked, decimal, matching
+from finetune_operator.api.fields import DECIMAL_PATTERN, NUMBER_PATTERN
+
+DecimalText = StringConstraints(max_length=24)
+LearningRate = Annotated[str, DecimalText, Checked(decimal(NUMBER_PATTERN, Bounds(above=0, most=1), "2e-4"))]
+Weight = Annotated[str, DecimalText, Checked(decimal(NUMBER_PATTERN, Bounds(above=0, most=1_000_000), "2.0"))]
+Dropout = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, below=1), "0.05"))]
+HalfFraction = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=0.5), "0.05"))]
+Share = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, below=1), "0.02"))]
+WeightDecay = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=1), "0.1"))]
+GradNorm = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=1000), "1.0"))]
+NeftuneAlpha = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=100), "5"))]
+LossDelta = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=100), "0.01"))]
+Money = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(above=0, most=100_000_000), "200.00"))]
+
+COLUMN = matching("^[^ ].*[^ ]$|^[^ ]$", "must be a column name without spaces at its ends")
+MODULE = matching("^[A-Za-z_][A-Za-z0-9_.]*$", "must be a module name as the model spells it, such as q_proj")
+REVISION = matching("^[A-Za-z0-9][A-Za-z0-9._/-]*$", "must be a commit, tag or branch of the hub, such as main")
+SPLIT = matching("^[A-Za-z0-9_.-]+$", "must be the name of a split, such as train")
+
+Revision = Annotated[str, StringConstraints(max_length=128), Checked(REVISION)]
+Split = Annotated[str, StringConstraints(max_length=64), Checked(SPLIT)]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(COLUMN)]
+ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(MODULE)]
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+LABEL_KEY = matching(
+    "^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    "must be the name of a label, such as nvidia.com/gpu.product",
+)
+TAINT_KEY = matching(
+    "^$|^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    "must be the name of a taint, such as nvidia.com/gpu, or empty for all taints",
+)
+LABEL_VALUE = matching(
+    "^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$",
+    "must be the value of a label: letters, digits, - _ and ., a letter or digit first and last",
+)
+RESOURCE = matching(
+    "^[a-z0-9.-]+/[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    "must be the name of an extended resource with its domain, such as nvidia.com/gpu",
+)
+GPU_TYPE = matching(
+    "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    "must be the name of a GPU, such as NVIDIA-H100-80GB-HBM3; `finetune gpus` lists those that are known",
+)
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317), Checked(LABEL_KEY)]
+LabelValue = Annotated[str, StringConstraints(max_length=63), Checked(LABEL_VALUE)]
+TaintKey = Annotated[str, StringConstraints(max_length=317), Checked(TAINT_KEY)]
+ResourceName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(RESOURCE)]
+GpuTypeName = Annotated[str, StringConstraints(min_length=1, max_length=64), Checked(GPU_TYPE)]
+GpuMemory = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(above=0, most=4096), "79.1"))]
+Price = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=10_000), "2.50"))]

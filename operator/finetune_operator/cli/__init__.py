@@ -1,0 +1,16 @@
+"""The command line: `finetune` and `kubectl finetune`. `run`, `local` and what is about jobs need a cluster."""
+
+import sys
+
+from finetune_operator.errors import FinetuneError
+
+
+def main() -> None:
+    """Run the command line; end with 1 and one line on stderr when something that we foresaw goes wrong."""
+    from finetune_operator.cli.app import app  # noqa: PLC0415  # importing a sub-command must not import the frame
+
+    try:
+        app()
+    except FinetuneError as error:
+        print(f"finetune: {error}", file=sys.stderr)
+        sys.exit(1)

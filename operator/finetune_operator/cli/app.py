@@ -1,0 +1,62 @@
+"""The frame of the command line: which commands exist. A command's module is imported when it is called, not before."""
+
+from importlib import import_module
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS = {
+    "run": "Run the operator against a cluster.",
+    "local": "Run a Kubernetes control plane on this machine.",
+    "plan": "Show what a job would need, take and cost, before it exists.",
+    "vram": "Estimate the memory of a run, term by term.",
+    "models": "List the model families that can be tuned.",
+    "gpus": "List the GPU types that are known.",
+    "data": "Examine a data set as preflight would.",
+    "get": "List the jobs, or show one of them.",
+    "watch": "Follow a job live until it ends.",
+    "wait": "Wait for the end of a job; the exit code says how it ended.",
+    "logs": "Print the log of a job's trainer.",
+    "calibrate": "Compare predictions with what jobs measured.",
+    "generate": "Write the CRDs and the API reference from the models.",
+    "version": "Print the version.",
+}
+"""Name -> sentence. Module finetune_operator.cli.NAME has `app` (a typer.Typer) or `command` (a function)."""
+
+
+def load(name: str) -> TyperCommand | TyperGroup:
+    """Return the typer command `name`, importing its module."""
+    module = import_module(f"finetune_operator.cli.{name}")
+    group = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        group.command(name)(module.command)
+    group.rich_markup_mode = None  # the panels of rich cut the names of options at 80 columns
+    command = typer.main.get_command(group)
+    command.name = name
+    return cast("TyperCommand | TyperGroup", command)
+
+
+class LazyGroup(TyperGroup):
+    """Shows every command by its sentence and imports the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:  # typer's own settings, handed on
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name=name, help=sentence) for name, sentence in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # typer keeps these types private
+        """Replace the named placeholder by the real command, then resolve it."""
+        if args and args[0] in COMMANDS:
+            self.commands[args[0]] = load(args[0])
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+
+@app.callback()
+def frame() -> None:
+    """Fine-tune language models on Kubernetes: one YAML file in, one adapter out."""

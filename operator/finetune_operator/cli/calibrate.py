@@ -1,0 +1,153 @@
+"""`finetune calibrate`: read finished jobs and print where the model of memory, speed and cost is off.
+
+The plan stays as it was pinned; what the comparison shows is for the next release of the constants, and for a
+platform team that wants to know how far an estimate can be trusted on its own GPUs.
+"""
+
+import asyncio
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.cli.manifest_file import text_of, yaml_words
+from finetune_operator.errors import FinetuneError
+
+OFF = 1.15
+"""A ratio of measured to predicted beyond this, or under its inverse, is worth a look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Measured over predicted, per quantity; None where the job did not get so far."""
+
+    job: str
+    layout: str
+    memory: float | None
+    speed: float | None
+    cost: float | None
+
+
+def command(
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("-f", "--file", help="`kubectl get ftj -o yaml` output; repeatable.", exists=True, dir_okay=False),
+    ] = None,
+    kubeconfig: Annotated[str, typer.Option(help="Read the jobs from this cluster.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only this namespace; default: all.")] = "",
+) -> None:
+    """Compare predictions with what finished jobs measured."""
+    objects = (
+        [one for path in file for one in objects_of(text_of(path))]
+        if file
+        else asyncio.run(_jobs_of_cluster(kubeconfig, context, namespace))
+    )
+    found = [comparison(job) for job in finished(objects)]
+    if not found:
+        raise FinetuneError(f"none of {len(objects)} jobs has a plan and a finished attempt: nothing to compare")
+    for line in report(found):
+        print(line)
+
+
+def objects_of(text: str) -> list[dict[str, Any]]:
+    """Return the FineTuneJobs of a YAML text: documents, or the items of a List. Raises FinetuneError."""
+    try:
+        documents = [one for one in YAML(typ="safe", pure=True).load_all(text) if isinstance(one, dict)]
+    except YAMLError as error:
+        raise FinetuneError(f"not YAML: {yaml_words(error)}") from error
+    items = [item for one in documents for item in one.get("items", [one])]
+    return [item for item in items if item.get("kind") == JOB_KIND]
+
+
+async def _jobs_of_cluster(kubeconfig: str, context: str, namespace: str) -> list[dict[str, Any]]:
+    from finetune_operator.controller.api import Api  # noqa: PLC0415  # aiohttp is not needed for files
+    from finetune_operator.controller.connection import connect  # noqa: PLC0415
+
+    connection = await connect(kubeconfig, context)
+    place = f"namespaces/{namespace}/" if namespace else ""
+    try:
+        items, _ = await Api(connection=connection).list(f"/apis/{API_VERSION}/{place}{JOB_PLURAL}")
+    finally:
+        await connection.client.close()
+    return items
+
+
+def finished(objects: Iterable[dict[str, Any]]) -> list[FineTuneJob]:
+    """Return the jobs that ended with a plan. Raises FinetuneError for an object that is no FineTuneJob of ours."""
+    try:
+        jobs = [FineTuneJob.model_validate(one) for one in objects]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FinetuneError(
+            f"not a FineTuneJob of {API_VERSION} as a cluster prints it: {where}: {first['msg']}; "
+            "`kubectl get ftj -o yaml` prints them"
+        ) from error
+    return [job for job in jobs if job.status.plan and job.status.completion_time and job.status.attempts]
+
+
+def comparison(job: FineTuneJob) -> Comparison:
+    """Return measured over predicted of one job."""
+    status = job.status
+    assert status.plan is not None
+    return Comparison(
+        job=job.key,
+        layout=f"{status.plan.summary}{f', ZeRO-{status.plan.zero_stage}' if status.plan.zero_stage else ''}",
+        memory=_ratio(status.memory.measured_gib, status.memory.predicted_gib) if status.memory else None,
+        speed=_ratio(status.progress.tokens_per_second, status.plan.estimate.tokens_per_second)
+        if status.progress and status.progress.tokens_per_second
+        else None,
+        cost=_cost_ratio(status),
+    )
+
+
+def _cost_ratio(status: FineTuneJobStatus) -> float | None:
+    """Only of runs of one attempt: an estimate does not know failures."""
+    if status.cost is None or status.plan is None or len(status.attempts or ()) != 1:
+        return None
+    return _ratio(status.cost.cost_usd, status.plan.estimate.cost_usd)
+
+
+def _ratio(measured: str, predicted: str) -> float | None:
+    return float(measured) / float(predicted) if float(predicted) else None
+
+
+QUANTITIES: tuple[tuple[str, Callable[[Comparison], float | None], str], ...] = (
+    ("memory", lambda one: one.memory, "planning/vram*.py: above 1 the card is fuller than planned"),
+    ("speed", lambda one: one.speed, "planning/throughput.py: below 1 runs are slower than planned"),
+    ("cost", lambda one: one.cost, "planning/duration.py: what the GPUs are held for beside training"),
+)
+
+
+def report(found: Sequence[Comparison]) -> list[str]:
+    """Return the table, and one sentence per quantity that is off."""
+    title = "measured / predicted"
+    width = max(len(title), *(len(one.job) for one in found))
+    lines = [f"{title:{width}}{'memory':>8}{'speed':>8}{'cost':>8}  layout"]
+    for one in found:
+        values = "".join(f"{_shown(value):>8}" for value in (one.memory, one.speed, one.cost))
+        lines.append(f"{one.job:{width}}{values}  {one.layout}")
+    lines.append("")
+    return lines + [_verdict(name, [value(one) for one in found], where) for name, value, where in QUANTITIES]
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _verdict(name: str, values: Sequence[float | None], where: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return f"{name}: nothing measured"
+    median = statistics.median(known)
+    word = "as planned" if 1 / OFF <= median <= OFF else f"off: {where}"
+    return f"{name}: median {median:.2f} of {len(known)} jobs, {min(known):.2f} to {max(known):.2f}; {word}"

@@ -1,0 +1,92 @@
+"""`finetune data`: see the rows of a job as the model will, without a cluster. Runs the trainer's own preview."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from finetune_trainer.contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
+from finetune_trainer.wire import dumps
+
+from finetune_operator.api.meta import Metadata
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.manifest_file import parse_job, text_of
+from finetune_operator.errors import FinetuneError
+from finetune_operator.manifests.run_config import preflight_config
+
+NEEDED = ("transformers", "pyarrow", "huggingface_hub", "s3fs")
+EXTRA = "finetune-operator[preflight]"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def frame() -> None:
+    """Examine the data of a job."""
+
+
+@app.command("preview")
+def preview(
+    file: Annotated[Path, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True)],
+    claim: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: the local folder that stands for a PersistentVolumeClaim.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: a folder with one file for each key of a Secret.")
+    ] = None,
+    colour: Annotated[bool | None, typer.Option(help="Colour trained tokens; default: on a terminal.")] = None,
+) -> None:
+    """Print rendered rows with the trained tokens marked, the lengths, what is cut and the duplicates.
+
+    Everything happens on this machine, by the code that preflight runs: it downloads tokenizer and data, no weights.
+    """
+    check_installed()
+    job = parse_job(text_of(file))
+    metadata = Metadata(name=job.name, namespace=job.namespace, uid="preview", generation=1)
+    config = dumps(preflight_config(FineTuneJob(metadata=metadata, spec=job.spec), 1))
+    coloured = sys.stdout.isatty() if colour is None else colour
+    code = run_preview(config, claims=claim or [], secrets=secret or [], colour=coloured)
+    if code:
+        typer.echo(
+            "Outside a cluster, --claim NAME=FOLDER and --secret NAME=FOLDER stand for what Pods mount.", err=True
+        )
+    raise typer.Exit(code)
+
+
+def check_installed() -> None:
+    """Raise FinetuneError with the command to type when the trainer's libraries are not there."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise FinetuneError(
+            f"this needs the trainer's libraries, but {', '.join(missing)} is not installed: pip install '{EXTRA}'"
+        )
+
+
+def run_preview(config: str, *, claims: list[str], secrets: list[str], colour: bool) -> int:
+    """Run the trainer's preview in a process of its own, in a Pod's environment; return its exit code."""
+    with tempfile.TemporaryDirectory(prefix="finetune-preview-") as folder:
+        run = Path(folder) / "run.json"
+        run.write_text(config)
+        environment = os.environ | {
+            ENV_RUN_CONFIG: str(run),
+            ENV_WORKSPACE: folder,
+            ENV_ALLOW_FILE: "1",
+            ENV_CLAIMS: joined(claims, "--claim"),
+            ENV_SECRETS: joined(secrets, "--secret"),
+            "FINETUNE_COLOUR": "1" if colour else "0",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "finetune_trainer.preview"], env=environment, check=False
+        ).returncode
+
+
+def joined(pairs: list[str], option: str) -> str:
+    """Return NAME=FOLDER pairs as the environment holds them. Raises FinetuneError for anything else."""
+    for pair in pairs:
+        name, _, folder = pair.partition("=")
+        if not (name and folder and Path(folder).is_dir()):
+            raise FinetuneError(f"{option} {pair!r}: give NAME=FOLDER, and the folder must exist")
+    return ":".join(f"{name}={Path(folder).resolve()}" for name, _, folder in (pair.partition("=") for pair in pairs))

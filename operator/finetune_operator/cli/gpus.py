@@ -1,0 +1,51 @@
+"""`finetune gpus`: the GPU types that the planner knows, with where each figure comes from."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from finetune_operator.planning.gpus import GPUS, Gpu
+
+COLUMNS = (
+    ("GPU TYPE", "name"), ("GIB", "memory_gib"), ("NVIDIA-SMI MIB", "nvidia_smi_mib"), ("BF16 TFLOP/S", "tflops"),
+    ("MEASURED", "measured_tflops"), ("TB/S", "memory_tbps"), ("LINK GB/S", "link_gbps"),
+)  # fmt: skip
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the GPU types that a GPUPool may name in spec.gpuType: memory as PyTorch sees it, arithmetic, bandwidth."""
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in GPUS], indent=1))
+        return
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(table(GPUS))
+    console.print(
+        "GIB is what PyTorch reports, the lowest seen. * recalled from a data sheet, not re-read: check before use."
+    )
+    console.print(
+        "float16 instead of bfloat16: T4, V100. A MIG slice or another GPU: set spec.memoryGiB of its GPUPool."
+    )
+    console.print(f"Source: {GPUS[0].source}.")
+
+
+def table(entries: tuple[Gpu, ...]) -> Table:
+    """Return the catalogue as a table."""
+    result = Table(box=None, pad_edge=False)
+    for title, key in COLUMNS:
+        result.add_column(title, justify="left" if key == "name" else "right", no_wrap=True)
+    for entry in entries:
+        result.add_row(*(cell(entry, key) for _, key in COLUMNS))
+    return result
+
+
+def cell(entry: Gpu, key: str) -> str:
+    """Write one figure; a star says that it is recalled, a blank that nobody knows it."""
+    value = getattr(entry, key)
+    text = f"{value:,}" if isinstance(value, int) else str(value) if isinstance(value, str) else f"{value:g}"
+    return ("" if value in (0, 0.0) else text) + ("*" if key in entry.recalled else "")

@@ -1,0 +1,112 @@
+"""A job in words: what get, watch, wait and logs print. Pure."""
+
+from datetime import datetime
+
+from finetune_operator.api.meta import Condition
+from finetune_operator.api.reasons import ConditionType, Phase
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+
+COLUMNS = ("NAME", "PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
+
+
+def condition(status: FineTuneJobStatus, kind: ConditionType) -> Condition | None:
+    """Return the condition of a type, None before the operator has set it."""
+    return next((each for each in status.conditions if each.type == kind), None)
+
+
+def ended(job: FineTuneJob) -> bool | None:
+    """Tell how the job ended: True well, False badly, None not yet."""
+    succeeded = condition(job.status, ConditionType.SUCCEEDED)
+    if succeeded is None or succeeded.status == "Unknown" or succeeded.observed_generation < job.metadata.generation:
+        return None
+    return succeeded.status == "True"
+
+
+def reason_line(job: FineTuneJob) -> str:
+    """Return one line that says where the job is and why."""
+    for kind in (ConditionType.SUCCEEDED, ConditionType.SUSPENDED, ConditionType.ACCEPTED, ConditionType.RECONCILING):
+        found = condition(job.status, kind)
+        if found is not None and found.message and (found.status == "False") == (kind is ConditionType.ACCEPTED):
+            return f"{job.status.phase}: {found.reason}: {found.message}"
+    last = condition(job.status, ConditionType.SUCCEEDED)
+    words = f"{last.reason}: {last.message}" if last is not None and last.message else ""
+    return f"{job.status.phase}: {words}" if words else str(job.status.phase)
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in its two largest units: 45s, 12m30s, 3h05m, 2d4h."""
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+def progress_text(status: FineTuneJobStatus) -> str:
+    """Return how far the training is."""
+    progress = status.progress
+    return f"{progress.percent}% ({progress.step}/{progress.total_steps})" if progress else ""
+
+
+def cost_text(status: FineTuneJobStatus) -> str:
+    """Return the money spent, or before the run the estimate."""
+    if status.cost is not None and status.attempts:
+        return f"${status.cost.cost_usd}"
+    return f"~${status.plan.estimate.cost_usd}" if status.plan else ""
+
+
+def row(job: FineTuneJob, now: datetime) -> tuple[str, ...]:
+    """Return the job as a row of COLUMNS."""
+    status = job.status
+    born = datetime.fromisoformat(job.metadata.creation_timestamp)
+    return (
+        job.metadata.name,
+        str(status.phase),
+        job.spec.model.source,
+        status.plan.summary if status.plan else "",
+        progress_text(status),
+        (status.progress.loss or "") if status.progress else "",
+        cost_text(status),
+        duration_text((now - born).total_seconds()),
+    )
+
+
+def line(job: FineTuneJob) -> str:
+    """Return one plain line about a job in progress."""
+    status, parts = job.status, [str(job.status.phase)]
+    if status.progress and status.phase in (Phase.TRAINING, Phase.PUBLISHING):
+        progress = status.progress
+        parts.append(progress_text(status))
+        parts += [f"loss {progress.loss}"] if progress.loss else []
+        parts += [f"eval loss {progress.eval_loss}"] if progress.eval_loss else []
+        parts += [f"{duration_text(progress.seconds_remaining)} left"] if progress.seconds_remaining is not None else []
+    elif status.plan and status.phase is Phase.PLANNED:
+        parts.append(status.plan.summary)
+    if cost := cost_text(status):
+        parts.append(cost)
+    said = reason_line(job).partition(": ")[2]
+    return "  ".join([*parts, said] if said else parts)
+
+
+def details(job: FineTuneJob, now: datetime) -> str:
+    """Return everything worth knowing about one job, as lines."""
+    status = job.status
+    pairs = list(zip(COLUMNS, row(job, now), strict=True))
+    lines = [f"{name.capitalize():<12}{value}" for name, value in pairs if value]
+    lines += [f"{'Adapter':<12}{status.adapter_uri}"] if status.adapter_uri else []
+    if measured := status.evaluation:
+        lines.append(f"{'Evaluation':<12}loss {measured.base_loss} before, {measured.tuned_loss} after")
+    lines += ["", "Conditions"]
+    lines += [f"  {each.type:<12} {each.status:<8} {each.reason:<20} {each.message}" for each in status.conditions]
+    if status.attempts:
+        lines += ["", "Attempts"]
+        lines += [
+            f"  {each.number:<4} {each.outcome or 'running':<20} steps {each.first_step}-{each.last_step}"
+            f"  {each.gpu_seconds} GPU-seconds  ${each.cost_usd}  {each.message or ''}"
+            for each in status.attempts
+        ]
+    if status.plan and status.plan.warnings:
+        lines += ["", "Warnings", *(f"  {warning}" for warning in status.plan.warnings)]
+    return "\n".join(lines)

@@ -1,0 +1,178 @@
+"""Manifests as files, for the commands without a cluster: what kubectl would refuse is refused, with better words.
+
+kubectl reads an unquoted 2e-4 as a number, so this does (YAML 1.2 numbers), and can say which quotes are missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML, ScalarNode
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import YAMLError
+
+from finetune_operator.api.fields import Model
+from finetune_operator.api.group import API_VERSION, JOB_KIND, POOL_KIND
+from finetune_operator.api.meta import Metadata
+from finetune_operator.api.pools import GPUPool, GPUPoolSpec
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.validation import Violation, name_violations, violations
+from finetune_operator.errors import FinetuneError
+
+Spec = TypeVar("Spec", bound=Model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobManifest:
+    """A FineTuneJob as its file says it."""
+
+    name: str
+    namespace: str
+    spec: FineTuneJobSpec
+
+
+class ManifestInvalid(FinetuneError):
+    """The manifest breaks the API's rules; one line per violation."""
+
+    def __init__(self, *found: Violation) -> None:
+        super().__init__("\n".join(str(violation) for violation in found))
+        self.violations = found
+
+
+class WrittenNumber(float):
+    """A number together with the way it was written: 2e-4 would otherwise be reported as 0.0002."""
+
+    text: str
+
+
+class NumberKeepingConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no types
+    """Builds plain values; numbers with a fraction or an exponent remember how they were written."""
+
+    def construct_yaml_float(self, node: ScalarNode) -> WrittenNumber:
+        """Return the number of a scalar."""
+        number = WrittenNumber(super().construct_yaml_float(node))
+        number.text = node.value
+        return number
+
+
+NumberKeepingConstructor.add_constructor("tag:yaml.org,2002:float", NumberKeepingConstructor.construct_yaml_float)
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file. Raises FinetuneError saying why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FinetuneError(f"{path} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+    except OSError as error:
+        raise FinetuneError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_job(text: str) -> JobManifest:
+    """Return the one FineTuneJob of a YAML text; documents of other kinds are skipped.
+
+    Raises ManifestInvalid with all violations.
+    """
+    jobs = _documents(text, JOB_KIND)
+    if len(jobs) != 1:
+        raise ManifestInvalid(Violation("file", _count_words(text, len(jobs))))
+    metadata = _metadata(jobs[0])
+    spec = _spec(FineTuneJobSpec, jobs[0], name_violations(metadata.name))
+    return JobManifest(name=metadata.name, namespace=metadata.namespace or "default", spec=spec)
+
+
+def parse_pools(text: str) -> tuple[GPUPool, ...]:
+    """Return the GPUPools of a YAML text; documents of other kinds are skipped.
+
+    Raises ManifestInvalid with the violations of the first bad one.
+    """
+    found = _documents(text, POOL_KIND)
+    if not found:
+        raise ManifestInvalid(Violation("file", "holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's"))
+    return tuple(GPUPool(metadata=_metadata(pool), spec=_spec(GPUPoolSpec, pool)) for pool in found)
+
+
+def _count_words(text: str, count: int) -> str:
+    kinds = sorted({str(document.get("kind", "no kind")) for document in _flat(text)})
+    instead = f" but {', '.join(kinds)}" if kinds and not count else ""
+    return f"holds {count} FineTuneJobs{instead}: it must hold exactly one"
+
+
+def _flat(text: str) -> list[dict[str, Any]]:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 2)
+    yaml.Constructor = NumberKeepingConstructor
+    try:
+        read = [document for document in yaml.load_all(text) if isinstance(document, dict)]
+    except YAMLError as error:
+        raise ManifestInvalid(Violation("file", f"is not YAML: {yaml_words(error)}")) from error
+    flat = [item for document in read for item in (document.get("items") or [document])]  # kubectl prints Lists
+    return [item for item in flat if isinstance(item, dict)]
+
+
+def yaml_words(error: YAMLError) -> str:
+    """Return what is wrong with a YAML text on one line, without the parser's advice to switch the check off."""
+    return " ".join(str(error).partition("To suppress this check")[0].split())
+
+
+def _documents(text: str, kind: str) -> list[dict[str, Any]]:
+    ours = [item for item in _flat(text) if item.get("kind") == kind]
+    for item in ours:
+        if item.get("apiVersion") != API_VERSION:
+            raise ManifestInvalid(Violation("apiVersion", f"is {item.get('apiVersion')}: write {API_VERSION}"))
+    return ours
+
+
+def _metadata(document: Mapping[str, Any]) -> Metadata:
+    metadata = document.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise ManifestInvalid(Violation("metadata", f"must hold fields such as name, not {metadata!r}"))
+    if isinstance(number := metadata.get("name"), int | float):
+        text = getattr(number, "text", number)
+        raise ManifestInvalid(Violation("metadata.name", f'is no text: write it in quotes, "{text}"'))
+    if not isinstance(metadata.get("name"), str):
+        raise ManifestInvalid(Violation("metadata.name", "is missing: give the object a name"))
+    return Metadata(name=metadata["name"], namespace=metadata.get("namespace") or "", uid=metadata.get("uid") or "")
+
+
+def _spec(kind: type[Spec], document: Mapping[str, Any], found: tuple[Violation, ...] = ()) -> Spec:
+    if document.get("spec") is None:
+        raise ManifestInvalid(*found, Violation("spec", "is missing: docs/api.md lists its fields"))
+    try:
+        spec = kind.model_validate(without_nulls(document.get("spec")), strict=True)
+    except ValidationError as error:
+        broken = (_violation(problem) for problem in error.errors(include_url=False))
+        raise ManifestInvalid(*found, *broken) from error
+    if broken_rules := (*found, *violations(spec)):
+        raise ManifestInvalid(*broken_rules)
+    return spec
+
+
+def without_nulls(value: object) -> object:
+    """Return the value as the API server reads it: `key: null` (or nothing after the colon) is an absent key."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _violation(problem: ErrorDetails) -> Violation:
+    path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+    return Violation(path, _words(problem))
+
+
+def _words(problem: ErrorDetails) -> str:
+    value = problem["input"]
+    match problem["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "is no known field: remove it, or see docs/api.md for its name"
+        case "string_type" if isinstance(value, int | float) and not isinstance(value, bool):
+            return f'is a number: write it in quotes, "{getattr(value, "text", value)}"'
+        case "rule":
+            return str(problem["msg"])
+        case _:
+            return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, not {value!r}"

@@ -1,0 +1,57 @@
+"""`finetune models`: the catalogue of models that can be planned without a network, and the families beyond it."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from finetune_operator.planning.catalogue import CatalogueModel, models
+from finetune_operator.planning.family_table import FAMILIES
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the models that `finetune plan --model` knows by name; others of these families need their config.json."""
+    if as_json:
+        print(json.dumps([described(model) for model in models()], indent=1))
+        return
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(table(models()))
+    console.print(
+        f"Counts are exact. Any model of these families works from its config.json: {', '.join(sorted(FAMILIES))}."
+    )
+
+
+def described(model: CatalogueModel) -> dict[str, object]:
+    """Return one entry as JSON."""
+    shape = model.architecture
+    return {
+        "name": model.name, "aliases": model.aliases, "modelType": shape.model_type,
+        "parameters": shape.num_parameters, "activeParameters": shape.num_active_parameters,
+        "layers": shape.num_layers, "maxPositionEmbeddings": shape.max_position_embeddings,
+        "vocabSize": shape.vocab_size, "source": model.source,
+    }  # fmt: skip
+
+
+def table(entries: tuple[CatalogueModel, ...]) -> Table:
+    """Return the catalogue as a table."""
+    result = Table(box=None, pad_edge=False)
+    for title, right in (("MODEL", False), ("FAMILY", False), ("PARAMETERS", True), ("ACTIVE", True), ("LAYERS", True),
+                         ("CONTEXT", True), ("SOURCE", False)):  # fmt: skip
+        result.add_column(title, justify="right" if right else "left", no_wrap=title == "MODEL")
+    for entry in entries:
+        shape = entry.architecture
+        active = billions(shape.num_active_parameters) if shape.num_experts else ""
+        result.add_row(
+            entry.name, shape.model_type, billions(shape.num_parameters), active, str(shape.num_layers),
+            f"{shape.max_position_embeddings:,}", entry.source,
+        )  # fmt: skip
+    return result
+
+
+def billions(count: int) -> str:
+    """Write a count of parameters as people say it."""
+    return f"{count / 1e9:.2f}B" if count >= 1e9 else f"{count / 1e6:.0f}M"

@@ -1,0 +1,84 @@
+"""`finetune run`: the operator as a process. Every option can be set by an environment variable, as the chart does."""
+
+import asyncio
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from finetune_operator.controller.connection import in_cluster
+from finetune_operator.controller.logs import configure
+from finetune_operator.controller.process import run_operator
+from finetune_operator.controller.settings import OperatorSettings
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def option(name: str, sentence: str) -> typer.models.OptionInfo:
+    """Return an option `--name` that FINETUNE_NAME sets too."""
+    variable = "FINETUNE_" + name.split("/", 1)[0].removeprefix("--").replace("-", "_").upper()
+    info: typer.models.OptionInfo = typer.Option(name, envvar=variable, help=sentence)
+    return info
+
+
+def command(  # noqa: PLR0913  # one parameter per option is how typer works
+    *,
+    kubeconfig: Annotated[str, typer.Option(help="Kubeconfig file; in a Pod its ServiceAccount is used.")] = "",
+    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option("--namespace", "-n", envvar="FINETUNE_NAMESPACE", help="Serve only this one; may be repeated."),
+    ] = None,
+    trainer_image: Annotated[str, option("--trainer-image", "Image of the trainer Pods.")] = "finetune-trainer:dev",
+    preflight_image: Annotated[
+        str, option("--preflight-image", "Image of the preflight Pods.")
+    ] = "finetune-preflight:dev",
+    retry_back_off_seconds: Annotated[int, option("--retry-back-off-seconds", "First pause between attempts.")] = 10,
+    workers: Annotated[int, option("--workers", "Passes at the same time.")] = 16,
+    resync_seconds: Annotated[float, option("--resync-seconds", "Time between comparisons with the API server.")] = 300,
+    progress_seconds: Annotated[float, option("--progress-seconds", "Shortest time between readings of a log.")] = 10,
+    pod_logs: Annotated[bool, option("--pod-logs/--no-pod-logs", "Read progress from the trainers' logs.")] = True,
+    leader_elect: Annotated[
+        bool | None, option("--leader-elect/--no-leader-elect", "Lead by a Lease; default: only in a Pod.")
+    ] = None,
+    lease_namespace: Annotated[str, option("--lease-namespace", "Namespace of the Lease.")] = "default",
+    host: Annotated[
+        str, option("--host", "Address of /healthz, /readyz and /metrics; default: loopback, in a Pod all.")
+    ] = "",
+    port: Annotated[int, option("--port", "Their port; 0: none.")] = 0,
+    refused_seconds: Annotated[float, option("--refused-seconds", "End when credentials are refused so long.")] = 30,
+    watch_silence_seconds: Annotated[
+        float, option("--watch-silence-seconds", "/healthz fails when a watch has been behind and silent for so long.")
+    ] = 120,
+    log_format: Annotated[LogFormat, option("--log-format", "Shape of the log lines.")] = LogFormat.TEXT,
+    log_level: Annotated[str, option("--log-level", "DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Run the operator until SIGTERM."""
+    configure(log_level.upper(), log_format.value)
+    settings = OperatorSettings(
+        kubeconfig=kubeconfig,
+        context=context,
+        namespaces=tuple(name for entry in namespace or () for name in entry.split(",") if name),
+        trainer_image=trainer_image,
+        preflight_image=preflight_image,
+        retry_back_off_seconds=retry_back_off_seconds,
+        workers=workers,
+        resync_seconds=resync_seconds,
+        progress_seconds=progress_seconds,
+        read_logs=pod_logs,
+        leader_election=in_cluster() if leader_elect is None else leader_elect,
+        lease_namespace=lease_namespace,
+        http_host=host or ("0.0.0.0" if in_cluster() else "127.0.0.1"),  # noqa: S104  # the kubelet probes the Pod's address
+        http_port=port,
+        refused_seconds=refused_seconds,
+        watch_silence_seconds=watch_silence_seconds,
+        log_format=log_format.value,
+        log_level=log_level.upper(),
+    )
+    sys.exit(asyncio.run(run_operator(settings)))

@@ -1,0 +1,75 @@
+"""`finetune vram`: the memory of training runs described in a file, one JSON object a line. No cluster, no network."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finetune_operator.planning.scenarios import ScenarioInvalid, scenario_of
+from finetune_operator.planning.vram import MemoryEstimate, estimate
+
+TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "gathers", "slack", "context")
+
+
+def command(
+    scenarios: Annotated[
+        str, typer.Option("--scenarios", help="File with one scenario a line (JSON); - reads standard input.")
+    ],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add the terms, the moment of the peak and the confidence.")
+    ] = False,
+) -> None:
+    """Print allocated, reserved and card memory of each scenario in GiB, and what to ask for (card times margin).
+
+    The format is planning/data/scenario.schema.json; measuredGiB and reading are allowed and not used.
+    """
+    if scenarios != "-" and not Path(scenarios).is_file():
+        raise typer.BadParameter(f"{scenarios} is no file", param_hint="--scenarios")
+    lines = sys.stdin if scenarios == "-" else Path(scenarios).read_text().splitlines()
+    for answer in answers(lines, explain=explain):
+        print(json.dumps(answer))
+
+
+def answers(lines: Any, *, explain: bool) -> Iterator[dict[str, Any]]:  # a list or a text stream
+    """Yield the answer to each line that is not blank."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield answer(line, number, explain=explain)
+
+
+def answer(line: str, number: int, *, explain: bool) -> dict[str, Any]:
+    """Return the estimate of a line, or its id with what is wrong."""
+    try:
+        name, scenario = scenario_of(line)
+    except ScenarioInvalid as error:
+        return {"id": id_of(line) or f"line {number}", "error": str(error)}
+    found = estimate(scenario)
+    sizes = {
+        "allocatedGiB": found.allocated_gib, "reservedGiB": found.reserved_gib, "cardGiB": found.card_gib,
+        "requestGiB": found.request_gib,
+    }  # fmt: skip
+    result: dict[str, Any] = {"id": name, **{key: round(value, 3) for key, value in sizes.items()}}
+    return {**result, **explanation(found)} if explain else result
+
+
+def explanation(found: MemoryEstimate) -> dict[str, Any]:
+    """Return the terms, which add up to cardGiB."""
+    return {
+        "terms": {term: round(getattr(found, f"{term}_gib"), 3) for term in TERMS},
+        "phase": found.phase,
+        "margin": found.margin,
+        "confidence": found.confidence,
+        "confidenceReason": found.confidence_reason,
+    }
+
+
+def id_of(line: str) -> str:
+    """Return the id of a line that cannot be used otherwise; empty where it has none."""
+    try:
+        raw = json.loads(line)
+    except ValueError:
+        return ""
+    return str(raw["id"]) if isinstance(raw, dict) and isinstance(raw.get("id"), str) else ""

@@ -1,0 +1,129 @@
+"""One request to the API server and its answer: JSON in, JSON out, failures as our own errors. Called by cluster."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+
+from finetune_operator.controller import metrics
+from finetune_operator.controller.connection import Connection
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden
+
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+
+REQUEST_SECONDS = 15.0
+CONNECT_SECONDS = 5.0
+PAGE_ITEMS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the API server said."""
+
+    status: int
+    body: dict[str, Any]
+    text: str = ""
+
+    @property
+    def message(self) -> str:
+        """The server's own sentence about a failure."""
+        return str(self.body.get("message") or self.text[:500] or f"HTTP {self.status}")
+
+    def expect(self, *statuses: int) -> dict[str, Any]:
+        """Return the body if the status is one of these (default: any 2xx). Raises the error that fits otherwise."""
+        if self.status in statuses or (not statuses and 200 <= self.status < 300):
+            return self.body
+        raise failure(self)
+
+
+def failure(answer: Answer) -> FinetuneError:
+    """Tell by the status who must act."""
+    match answer.status:
+        case 401 | 429:
+            return ClusterUnavailable(answer.message)
+        case 403 | 422 | 400:
+            return Forbidden(answer.message)
+        case 404 | 409 | 410:
+            return Conflict(answer.message)
+        case _:
+            return ClusterUnavailable(answer.message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """Speaks HTTP to one API server."""
+
+    connection: Connection
+    may_write: Callable[[], bool] = lambda: True
+    """False while we are not the leader: then nothing but reads leaves this process."""
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
+        """Read one object or one page."""
+        return await self.request("GET", path, query=query)
+
+    async def write(self, method: str, path: str, body: Any, content_type: str = "application/json") -> Answer:
+        """Change something. Raises ClusterUnavailable, with nothing sent, while another operator leads."""
+        if not self.may_write():
+            raise ClusterUnavailable("this operator does not hold the lease")
+        return await self.request(method, path, body=body, content_type=content_type)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        seconds: float = REQUEST_SECONDS,
+    ) -> Answer:
+        """Send one request. Raises ClusterUnavailable when no answer comes; every answer is returned."""
+        headers = {"Content-Type": content_type, "Accept": "application/json, */*"}
+        client = self.connection.client
+        await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self.connection.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        try:
+            response = await client.call_api(method, url, headers, body, _request_timeout=limit)
+            content = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            metrics.REQUESTS.labels(method, resource_of(path), "none").inc()
+            raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
+        metrics.REQUESTS.labels(method, resource_of(path), str(response.status)).inc()
+        return answer(response.status, content)
+
+    async def list(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+        """Return all objects of a collection and the resourceVersion at which they were so."""
+        items: list[dict[str, Any]] = []
+        query = {"limit": str(PAGE_ITEMS)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = (await self.get(path, query)).expect(200)
+            items += page["items"]
+            if not (token := page["metadata"].get("continue")):
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = token
+            await asyncio.sleep(0)
+
+
+def answer(status: int, content: bytes) -> Answer:
+    """Read an answer; a body that is not a JSON object (a log, a proxy's HTML page) is kept as text."""
+    text = content.decode(errors="replace")
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    return Answer(status=status, body=body if isinstance(body, dict) else {}, text=text)
+
+
+def resource_of(path: str) -> str:
+    """Return the resource (and subresource) that an API path names, for metrics: `pods/log`."""
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    if len(parts) > 2 and parts[0] == "namespaces":
+        parts = parts[2:]
+    return "/".join([*parts[:1], *parts[2:3]]) or "discovery"

@@ -1,0 +1,214 @@
+"""The API server as one pass needs it: look, write the status, create, ungate, delete, say. Called by reconcile."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune_operator.api.group import JOB_KIND
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.reasons import WaitingReason
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.controller.api import STRATEGIC_MERGE_PATCH, Answer, Api
+from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.progress import ProgressReader
+from finetune_operator.controller.seen import seen_pod
+from finetune_operator.controller.store import Kind, Store, collection, controller_uid
+from finetune_operator.errors import Conflict, Forbidden, NameConflict
+from finetune_operator.lifecycle.observation import Child, Event, Manifest, Observation, Refusal, SeenPod, Settings
+from finetune_operator.manifests.names import GANG_GATE
+
+log = logging.getLogger(__name__)
+
+
+def status_dict(status: FineTuneJobStatus) -> dict[str, Any]:
+    """Return the status as it is written: absent fields are absent."""
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def delete_options(uid: str, grace_seconds: int | None = None) -> dict[str, Any]:
+    """Return the body of a DELETE that only the object with this uid can match."""
+    options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    if uid:
+        options["preconditions"] = {"uid": uid}
+    return options if grace_seconds is None else options | {"gracePeriodSeconds": grace_seconds}
+
+
+def refusal_of(error: Forbidden | NameConflict, at: datetime) -> Refusal:
+    """Tell which of the waiting reasons a refused create is."""
+    message = str(error)
+    if isinstance(error, NameConflict):
+        return Refusal(reason="NameConflict", message=message, at=at)
+    over_quota = "exceeded quota" in message or "failed quota" in message
+    reason = WaitingReason.QUOTA_EXCEEDED if over_quota else WaitingReason.POD_REFUSED
+    return Refusal(reason=reason, message=message, at=at)
+
+
+def replica_zero(pods: tuple[SeenPod, ...], owner_uid: str) -> SeenPod | None:
+    """Return replica 0 of the job's newest attempt."""
+    zeros = [pod for pod in pods if pod.owner_uid == owner_uid and pod.role == "trainer" and pod.replica == 0]
+    return max(zeros, key=lambda pod: pod.attempt, default=None)
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Typed access to the API server, through our store where reading is enough."""
+
+    api: Api
+    store: Store
+    recorder: Recorder
+    progress: ProgressReader
+    settings: Settings
+    read_logs: bool = True
+    refusals: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
+    """Job uid -> generation, and why the API server refused a child; until one is created or the spec changes."""
+
+    def job(self, uid: str) -> FineTuneJob | None:
+        """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
+        stored = self.store.get(uid)
+        return None if stored is None else FineTuneJob.model_validate(stored.raw)
+
+    def forget(self, uid: str) -> None:
+        """Drop what was remembered about a deleted job."""
+        self.refusals.pop(uid, None)
+        self.progress.forget(uid)
+
+    async def observe(self, job: FineTuneJob) -> Observation:
+        """Return everything that a decision may look at, taken at one moment from the store."""
+        uid = job.metadata.uid
+        pods = tuple(seen_pod(stored.raw) for stored in self.store.members(job.key, "Pod"))
+        services = self.store.members(job.key, "Service")
+        generation, refusal = self.refusals.get(uid, (0, None))
+        reading = self.progress.newest(uid, replica_zero(pods, uid))
+        return Observation(
+            pods=pods,
+            services=tuple(stored.name for stored in services if stored.owner_uid == uid),
+            progress=reading.progress if reading else None,
+            progress_at=reading.at if reading else None,
+            pools=self.pools(),
+            refusal=refusal if generation == job.metadata.generation else None,
+            settings=self.settings,
+        )
+
+    def pools(self) -> tuple[GPUPool, ...]:
+        """Return the readable GPUPools, by name."""
+        found = []
+        for stored in self.store.of_kind("GPUPool"):
+            try:
+                found.append(GPUPool.model_validate(stored.raw))
+            except ValidationError as error:  # a field of a newer CRD: this pool cannot be planned with
+                log.warning("pool not readable", extra={"pool": stored.name, "error": str(error)})
+        return tuple(sorted(found, key=lambda pool: pool.metadata.name))
+
+    def next_reading(self, job: FineTuneJob, seen: Observation) -> float | None:
+        """Keep reading the log of a running trainer; return the seconds until the next reading, None: never."""
+        zero = replica_zero(seen.pods, job.metadata.uid)
+        if not self.read_logs or zero is None or zero.phase != "Running" or zero.deleting:
+            return None
+        return self.progress.follow(job, zero)
+
+    async def write_status(self, job: FineTuneJob, status: FineTuneJobStatus) -> bool:
+        """Write the whole status if it differs; tell whether it did. Raises Conflict when somebody wrote first."""
+        if status == job.status:
+            return False
+        stored = self.store.get(job.metadata.uid)
+        if stored is None:
+            raise Conflict(f"{job.key} was deleted")
+        # The version that was decided upon, not the newest one known: that is the fence.
+        meta = stored.raw["metadata"] | {"resourceVersion": job.metadata.resource_version}
+        body = stored.raw | {"metadata": meta, "status": status_dict(status)}
+        path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}/status"
+        answer = await self.api.write("PUT", path, body)
+        if answer.status == 409:
+            await self._look_again(job)
+        self.store.put("FineTuneJob", answer.expect(200))
+        return True
+
+    async def _look_again(self, job: FineTuneJob) -> None:
+        """Read a job that somebody changed: the watch may be late, or may have lost the change."""
+        answer = await self.api.get(f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}")
+        if answer.status == 200:
+            self.store.put("FineTuneJob", answer.body)
+
+    async def create(self, job: FineTuneJob, manifest: Manifest) -> bool:
+        """Create a child; tell whether it is new. One of ours with that name is adopted as it is.
+
+        Raises Conflict while a former owner's object is still going away, NameConflict for a stranger's,
+        Forbidden when quota or admission refuses.
+        """
+        kind: Kind = manifest["kind"]
+        path = collection(kind, manifest["metadata"]["namespace"])
+        answer = await self.api.write("POST", path, manifest)
+        if answer.status == 409:
+            await self._adopt(job, kind, f"{path}/{manifest['metadata']['name']}")
+            return False
+        if answer.status == 404:
+            raise Forbidden(answer.message)  # the namespace is gone
+        self.store.put(kind, answer.expect(201))
+        self.refusals.pop(job.metadata.uid, None)
+        return True
+
+    async def _adopt(self, job: FineTuneJob, kind: Kind, path: str) -> None:
+        answer = await self.api.get(path)
+        raw = answer.expect(200)
+        if controller_uid(raw) == job.metadata.uid:
+            self.store.put(kind, raw)
+            return
+        name = f"{kind} {raw['metadata']['name']}"
+        if leaves_soon(raw, job.metadata.name):
+            raise Conflict(f"{name} of a former job of this name is still being deleted")
+        raise NameConflict(f"{name} exists and does not belong to this job: delete it, or give the job another name")
+
+    def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:
+        """Let the next pass see why a child could not be created."""
+        self.refusals[job.metadata.uid] = (job.metadata.generation, refusal_of(error, datetime.now(UTC)))
+
+    async def ungate(self, job: FineTuneJob, pod: str) -> None:
+        """Lift our scheduling gate of a Pod; gates of others stay."""
+        path = f"{collection('Pod', job.metadata.namespace)}/{pod}"
+        patch = {"spec": {"schedulingGates": [{"$patch": "delete", "name": GANG_GATE}]}}
+        answer = await self.api.write("PATCH", path, patch, STRATEGIC_MERGE_PATCH)
+        self.store.put("Pod", answer.expect(200))
+
+    async def delete(self, job: FineTuneJob, child: Child) -> None:
+        """Delete a child unless it is gone already or another object has taken its name."""
+        uid = child.uid or self._uid_of(job, child)
+        path = f"{collection(child.kind, job.metadata.namespace)}/{child.name}"
+        answer = await self.api.write("DELETE", path, delete_options(uid, child.grace_seconds))
+        self._take_deleted(answer, child.kind, uid)
+
+    async def delete_job(self, job: FineTuneJob) -> None:
+        """Delete the job itself; the garbage collector takes its children."""
+        path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}"
+        answer = await self.api.write("DELETE", path, delete_options(job.metadata.uid))
+        self._take_deleted(answer, "FineTuneJob", job.metadata.uid)
+
+    def _uid_of(self, job: FineTuneJob, child: Child) -> str:
+        known = self.store.members(job.key, child.kind)
+        ours = (each for each in known if each.owner_uid == job.metadata.uid)
+        return next((stored.uid for stored in ours if stored.name == child.name), "")
+
+    def _take_deleted(self, answer: Answer, kind: Kind, uid: str) -> None:
+        if answer.status in (404, 409):  # gone, or its name belongs to another object now
+            self.store.drop(uid)
+            return
+        raw = answer.expect(200, 202)
+        if raw.get("kind") == kind and "deletionTimestamp" in raw["metadata"]:
+            self.store.put(kind, raw)
+        else:
+            self.store.drop(uid)
+
+    async def publish(self, job: FineTuneJob, events: tuple[Event, ...], now: datetime) -> None:
+        """Say something about the job; what cannot be said is let go."""
+        for event in events:
+            await self.recorder.publish(job.metadata, event, now)
+
+
+def leaves_soon(raw: dict[str, Any], job_name: str) -> bool:
+    """Tell whether an object is about to go: it is terminating, or the garbage collector is due for a former job's."""
+    if "deletionTimestamp" in raw["metadata"]:
+        return True
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return any(owner.get("controller") and owner["kind"] == JOB_KIND and owner["name"] == job_name for owner in owners)

@@ -1,0 +1,80 @@
+"""How to reach the API server: kubeconfig or ServiceAccount, for our client and for kopf. Called by process and cli."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from finetune_operator.errors import ClusterUnavailable
+
+DEFAULT_KUBECONFIG = Path("~/.kube/config")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One API server and our identity there. `reload` reads rotated credentials."""
+
+    configuration: Configuration
+    client: ApiClient
+    kubeconfig: str
+    context: str
+
+    @property
+    def token(self) -> str:
+        """The bearer token without its scheme; empty where a client certificate is used."""
+        return self.configuration.api_key.get("BearerToken", "").split(" ")[-1]  # type: ignore[no-any-return]
+
+    async def reload(self) -> None:
+        """Read kubeconfig or ServiceAccount token again: both may have been rotated."""
+        await load_into(self.configuration, self.kubeconfig, self.context)
+
+
+async def connect(kubeconfig: str = "", context: str = "") -> Connection:
+    """Return a connection; nothing is sent yet. Raises ClusterUnavailable saying which file is missing or broken."""
+    configuration = Configuration()
+    path = kubeconfig or default_kubeconfig()
+    await load_into(configuration, path, context)
+    configuration.connection_pool_maxsize = 64
+    return Connection(configuration=configuration, client=ApiClient(configuration), kubeconfig=path, context=context)
+
+
+def in_cluster() -> bool:
+    """Tell whether this process runs in a Pod."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def default_kubeconfig() -> str:
+    """Return $KUBECONFIG or the default path; empty inside a Pod that sets neither."""
+    if path := os.environ.get("KUBECONFIG"):
+        return path
+    return "" if in_cluster() else str(DEFAULT_KUBECONFIG.expanduser())
+
+
+def _exists(kubeconfig: str) -> bool:
+    """Like $KUBECONFIG, several files are joined with colons; one that is there is enough."""
+    return any(Path(one).expanduser().exists() for one in kubeconfig.split(os.pathsep))
+
+
+async def load_into(configuration: Configuration, kubeconfig: str, context: str) -> None:
+    """Fill in address and credentials."""
+    if kubeconfig and not _exists(kubeconfig):
+        raise ClusterUnavailable(f"there is no kubeconfig {kubeconfig}: name one with --kubeconfig or $KUBECONFIG")
+    try:
+        if kubeconfig:
+            await config.load_kube_config(kubeconfig, context or None, configuration, persist_config=False)
+        else:
+            config.load_incluster_config(configuration)
+    except (config.ConfigException, OSError, ValueError, KeyError) as error:
+        where = f"kubeconfig {kubeconfig}" if kubeconfig else "the Pod's ServiceAccount"
+        raise ClusterUnavailable(f"{where} cannot be used: {error}; name another with --kubeconfig") from error
+
+
+def default_namespace(kubeconfig: str, context: str) -> str:
+    """Return the namespace that a kubeconfig's context names; `default` where it names none."""
+    if not kubeconfig:
+        return "default"
+    contexts, current = config.list_kube_config_contexts(kubeconfig)
+    chosen = next((each for each in contexts if each["name"] == context), current)
+    return str(chosen.get("context", {}).get("namespace") or "default")

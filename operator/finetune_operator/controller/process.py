@@ -1,0 +1,280 @@
+"""The operator process: puts the parts together, starts them in order, and ends them in order. Called by cli.run."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from aiohttp import web as http
+
+from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POOL_PLURAL
+from finetune_operator.controller import metrics, web
+from finetune_operator.controller.api import Api
+from finetune_operator.controller.cluster import Cluster
+from finetune_operator.controller.connection import Connection, connect
+from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.handlers import Watches
+from finetune_operator.controller.leader import Lease
+from finetune_operator.controller.pools import Pools
+from finetune_operator.controller.progress import ProgressReader
+from finetune_operator.controller.queue import WorkQueue
+from finetune_operator.controller.reconcile import Reconciler
+from finetune_operator.controller.resync import Resync
+from finetune_operator.controller.settings import OperatorSettings
+from finetune_operator.controller.store import Kind, Store, Stored
+from finetune_operator.errors import ClusterUnavailable, FinetuneError
+
+log = logging.getLogger(__name__)
+
+PASSES_SECONDS = 2.5
+"""How long passes in progress may take to end after SIGTERM."""
+
+STOP_SECONDS = 4.5
+"""The process is gone after so long, whatever hangs."""
+
+START_SECONDS = 60.0
+"""How long we wait for the API server at the start."""
+
+
+async def run_operator(settings: OperatorSettings) -> int:
+    """Run until SIGTERM or SIGINT (returns 0) or until something fails for good (returns 1)."""
+    connection = await connect(settings.kubeconfig, settings.context)
+    try:
+        return await Operator(settings=settings, connection=connection).run()
+    finally:
+        await connection.client.close()
+
+
+@dataclass(slots=True)
+class Operator:
+    """All parts of one operator process."""
+
+    settings: OperatorSettings
+    connection: Connection
+    store: Store = field(default_factory=Store)
+    queue: WorkQueue = field(default_factory=WorkQueue)
+    synced: bool = False
+    """The store was compared with the API server at least once, and we lead."""
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
+    _watched: set[str] = field(default_factory=set)
+    lease: Lease | None = field(init=False, default=None)
+    api: Api = field(init=False)
+    cluster: Cluster = field(init=False)
+    resync: Resync = field(init=False)
+    pools: Pools = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings, identity = self.settings, f"{socket.gethostname()}-{os.getpid()}"
+        if settings.leader_election:
+            plain = Api(connection=self.connection)
+            self.lease = Lease(plain, settings.lease_namespace, settings.lease_name, identity)
+        self.api = Api(connection=self.connection, may_write=self.leads)
+        self.cluster = Cluster(
+            api=self.api,
+            store=self.store,
+            recorder=Recorder(self.api, identity),
+            progress=ProgressReader(self.api, settings.progress_seconds, self.queue.put),
+            settings=settings.lifecycle,
+            read_logs=settings.read_logs,
+        )
+        self.resync = Resync(
+            self.api, self.store, settings.namespaces, settings.resync_seconds, changed=self.changed, gone=self.gone
+        )
+        self.pools = Pools(self.api, self.store, self.cluster.pools)
+
+    def leads(self) -> bool:
+        """We may write: nobody else does."""
+        return self.lease is None or self.lease.held
+
+    # What happens in the cluster --------------------------------------------------------------------------------
+
+    def heard(self, kind: Kind, event: str | None, raw: dict[str, Any]) -> None:
+        """Take in what a watch says. An object listed again means that the watch began anew: compare soon."""
+        self.resync.heard(kind)
+        uid = raw["metadata"]["uid"]
+        if event == "DELETED":
+            self._watched.discard(uid)
+            self.gone(uid)
+            return
+        if event is None and uid in self._watched:
+            self.resync.soon()
+        self._watched.add(uid)
+        if self.store.put(kind, raw):
+            self.changed(kind, raw)
+
+    def changed(self, kind: Kind, raw: dict[str, Any]) -> None:
+        """Ask for the passes that a new or changed object calls for."""
+        stored = self.store.get(raw["metadata"]["uid"])
+        if kind == "FineTuneJob" and stored is not None:
+            self.queue.put(stored.uid)
+        elif kind == "GPUPool":
+            self.pools.changed()
+            self._ask_for_unplanned()
+        elif stored is not None:
+            self._ask_for_family(stored)
+            self.pools.changed()
+
+    def gone(self, uid: str) -> None:
+        """Forget a deleted object and ask for the pass that its owner needs."""
+        stored = self.store.get(uid)
+        self.store.drop(uid)
+        if stored is None:
+            return
+        if stored.kind == "FineTuneJob":
+            self.queue.forget(uid)
+            self.cluster.forget(uid)
+        else:
+            self._ask_for_family(stored)
+        self.pools.changed()
+
+    def _ask_for_family(self, child: Stored) -> None:
+        for job in self.store.members(child.family, "FineTuneJob"):
+            self.queue.put(job.uid)
+
+    def _ask_for_unplanned(self) -> None:
+        """A pool changed: jobs without a plan may fit now."""
+        for job in self.store.of_kind("FineTuneJob"):
+            if not (job.raw.get("status") or {}).get("attempts"):
+                self.queue.put(job.uid)
+
+    # From start to end -------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Start everything, wait, end everything."""
+        await self._require_crds()
+        server = await self._serve()
+        stop_kopf = asyncio.Event()
+        watches = await Watches(self.settings, self.connection, self.heard, self._refused).start(stop_kopf)
+        self._catch_signals()
+        kopf = self._spawn("watches", watches)
+        self._spawn("lead", self._lead())
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait([*self._tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+        failed = self._report_failures()
+        asyncio.get_running_loop().call_later(STOP_SECONDS, os._exit, 1)
+        stop.cancel()
+        await self._end(stop_kopf, kopf, server)
+        return int(failed)
+
+    async def _end(self, stop_kopf: asyncio.Event, kopf: "asyncio.Task[Any]", server: http.AppRunner | None) -> None:
+        finished = await self.queue.close(PASSES_SECONDS)
+        if self.lease is not None:
+            await self.lease.release()
+        stop_kopf.set()
+        await asyncio.wait([kopf], timeout=1.0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if server is not None:
+            await server.cleanup()
+        log.info("stopped", extra={"passes_finished": finished})
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        return task
+
+    def _catch_signals(self) -> None:
+        """Replace kopf's own signal handling: passes in progress end first, then the watches."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _report_failures(self) -> bool:
+        """Log why a part ended that should never end; tell whether one did."""
+        if self._stop.is_set():
+            return False
+        for task in self._tasks:
+            if task.done():
+                error = None if task.cancelled() else task.exception()
+                log.error("a part of the operator ended", extra={"part": task.get_name(), "error": repr(error)})
+        return True
+
+    async def _lead(self) -> None:
+        """Wait for the lease with warm watches, compare once, then work for ever."""
+        if self.lease is not None:
+            await self.lease.acquire()
+            self._spawn("lease", self.lease.keep(lost=self._lost))
+        await self._first_resync()
+        for job in self.store.of_kind("FineTuneJob"):
+            self.queue.put(job.uid)
+        self.synced = True
+        log.info("ready", extra={"jobs": len(list(self.store.of_kind("FineTuneJob")))})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run(Reconciler(self.cluster).work, self.settings.workers), name="queue")
+            group.create_task(self.resync.run(), name="resync")
+            if not self.settings.namespaces:
+                group.create_task(self.pools.run(), name="pools")
+            group.create_task(self._count_jobs(), name="gauges")
+
+    def _lost(self) -> NoReturn:
+        """End at once: another operator may be writing in five seconds."""
+        log.error("lease lost: the API server could not be reached in time; ending")
+        os._exit(1)
+
+    def _refused(self) -> NoReturn:
+        """End at once: the credentials that we were given are refused, and the next process may get better ones."""
+        log.error("the API server refuses our credentials (401); ending")
+        os._exit(1)
+
+    async def _first_resync(self) -> None:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while True:
+            try:
+                await self.resync.once()
+            except ClusterUnavailable as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                log.warning("first resync failed", extra={"error": str(error)})
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _require_crds(self) -> None:
+        """Fail now if the CRDs are missing: kopf would never serve them, silently."""
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while True:
+            try:
+                answer = await self.api.get(f"/apis/{API_VERSION}")
+                break
+            except ClusterUnavailable as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                log.warning("API server not reached", extra={"error": str(error)})
+                await asyncio.sleep(1)
+        served = {each["name"] for each in answer.body.get("resources", ())}
+        if answer.status == 401:
+            raise ClusterUnavailable("the API server refuses our credentials (401)")
+        if not {JOB_PLURAL, POOL_PLURAL} <= served:
+            raise FinetuneError(f"the API server does not serve {API_VERSION}: apply crds/ first")
+
+    async def _serve(self) -> http.AppRunner | None:
+        if not self.settings.http_port:
+            return None
+        return await web.serve(
+            web.Checks(alive=self._alive, ready=self._ready), self.settings.http_host, self.settings.http_port
+        )
+
+    def _alive(self) -> str:
+        if silent := self.resync.silent(self.settings.watch_silence_seconds):
+            return f"the watch of {', '.join(silent)} has missed changes and is silent"
+        return "no comparison with the API server has succeeded for long" if self.resync.stale() else ""
+
+    def _ready(self) -> str:
+        return "" if self.synced or self.lease is not None else "the first comparison is not done"
+
+    async def _count_jobs(self) -> None:
+        while True:
+            phases: dict[str, int] = {}
+            for job in self.store.of_kind("FineTuneJob"):
+                phase = str((job.raw.get("status") or {}).get("phase", "Pending"))
+                phases[phase] = phases.get(phase, 0) + 1
+            metrics.JOBS.clear()
+            for phase, number in phases.items():
+                metrics.JOBS.labels(phase).set(number)
+            await asyncio.sleep(10)

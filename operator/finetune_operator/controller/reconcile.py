@@ -1,0 +1,169 @@
+"""One pass over one job: look, decide, enact. Called by the queue's workers; calls lifecycle.decide and cluster."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune_operator.api.meta import Metadata
+from finetune_operator.api.reasons import TerminalReason
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.controller import metrics
+from finetune_operator.controller.cluster import Cluster
+from finetune_operator.errors import Forbidden, NameConflict
+from finetune_operator.lifecycle.decide import decide
+from finetune_operator.lifecycle.observation import Decision, Event
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one pass did."""
+
+    wrote: int = 0
+    created: int = 0
+    ungated: int = 0
+    deleted: int = 0
+
+    @property
+    def acted(self) -> bool:
+        """It changed something beside the status."""
+        return bool(self.created or self.ungated or self.deleted)
+
+
+async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float | None:
+    """Make one pass: look, decide, enact. Safe to repeat, safe to interrupt. Returns the seconds to the next one."""
+    tally, started = Tally(), time.perf_counter()
+    seen = await cluster.observe(job)
+    decision = decide(job, seen, now)
+    tally.wrote += await cluster.write_status(job, decision.status)  # intent first, fenced by resourceVersion
+    await enact(job, decision, cluster, tally)
+    await cluster.publish(job, decision.events, now)
+    count(job, decision.status, tally, time.perf_counter() - started)
+    if tally.acted or says_more(job.status, decision.status):
+        return 0.0  # look again: the decision may have been one step of several
+    return soonest(decision.requeue_after, cluster.next_reading(job, seen))
+
+
+async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: Tally) -> None:
+    """Create, ungate and delete what was decided. A refused create stops the creating; the next pass sees why."""
+    try:
+        for manifest in decision.create:
+            tally.created += await cluster.create(job, manifest)
+    except (Forbidden, NameConflict) as error:
+        cluster.remember_refusal(job, error)
+        tally.created += 1  # not created, but the next pass has something new to see
+    for pod in decision.ungate:
+        await cluster.ungate(job, pod)
+        tally.ungated += 1
+    for child in decision.delete:
+        await cluster.delete(job, child)
+        tally.deleted += 1
+    if decision.delete_job:
+        await cluster.delete_job(job)
+        tally.deleted += 1
+
+
+def says_more(old: FineTuneJobStatus, new: FineTuneJobStatus) -> bool:
+    """Tell whether the status differs in more than the figures of a run in progress."""
+    quiet = {"progress", "cost", "attempts", "checkpoint"}
+    return old is not new and old.model_dump(exclude=quiet) != new.model_dump(exclude=quiet)
+
+
+def soonest(*delays: float | None) -> float | None:
+    """Return the shortest of the delays that are set."""
+    return min((delay for delay in delays if delay is not None), default=None)
+
+
+def count(job: FineTuneJob, status: FineTuneJobStatus, tally: Tally, seconds: float) -> None:
+    """Log one line and feed the metrics."""
+    acted = bool(tally.wrote or tally.acted)
+    metrics.RECONCILES.labels("changed" if acted else "unchanged").inc()
+    metrics.RECONCILE_SECONDS.observe(seconds)
+    if tally.wrote:
+        count_growth(job, status)
+    log.log(
+        logging.INFO if acted else logging.DEBUG,
+        "pass",
+        extra={
+            "job": job.key,
+            "phase": status.phase.value,
+            "wrote": tally.wrote,
+            "made": tally.created,
+            "ungated": tally.ungated,
+            "deleted": tally.deleted,
+            "ms": round(seconds * 1000),
+        },
+    )
+
+
+def count_growth(job: FineTuneJob, status: FineTuneJobStatus) -> None:
+    """Feed the counters of GPU time and money with what this pass added, and the start latency when the Pods run."""
+    namespace, old = job.metadata.namespace, job.status
+    if status.plan is not None and (grown := held_gpu_seconds(status) - held_gpu_seconds(old)) > 0:
+        metrics.GPU_SECONDS.labels(namespace, status.plan.pool.gpu_type).inc(grown)
+    if (spent := cost_usd(status) - cost_usd(old)) > 0:
+        metrics.COST_USD.labels(namespace).inc(float(spent))
+    before, after = (first_running_time(each) for each in (old, status))
+    if after and not before:
+        waited = datetime.fromisoformat(after) - datetime.fromisoformat(job.metadata.creation_timestamp)
+        metrics.START_LATENCY.observe(max(0.0, waited.total_seconds()))
+
+
+def held_gpu_seconds(status: FineTuneJobStatus) -> int:
+    """Return the GPU-seconds of all attempts."""
+    return status.archived_gpu_seconds + sum(attempt.gpu_seconds for attempt in status.attempts or ())
+
+
+def cost_usd(status: FineTuneJobStatus) -> Decimal:
+    """Return the money spent so far."""
+    return Decimal(status.cost.cost_usd) if status.cost else Decimal(0)
+
+
+def first_running_time(status: FineTuneJobStatus) -> str:
+    """Return when all Pods of the first attempt ran; empty before and once that attempt is no longer listed."""
+    first = next((attempt for attempt in status.attempts or () if attempt.number == 0), None)
+    return (first.running_time or "") if first else ""
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """What the queue's workers call: from a key to a pass."""
+
+    cluster: Cluster
+
+    async def work(self, uid: str) -> float | None:
+        """Make one pass over the job with this uid, if it still exists and is not being deleted."""
+        stored = self.cluster.store.get(uid)
+        if stored is None or "deletionTimestamp" in stored.raw["metadata"]:
+            return None
+        now = datetime.now(UTC)
+        try:
+            job = self.cluster.job(uid)
+        except ValidationError as error:
+            await self._say_unreadable(stored.raw, error, now)
+            return None
+        return None if job is None else await self._pass(job, now)
+
+    async def _pass(self, job: FineTuneJob, now: datetime) -> float | None:
+        try:
+            return await reconcile(job, self.cluster, now)
+        except Exception as error:
+            metrics.RECONCILES.labels("failed").inc()
+            metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
+            raise
+
+    async def _say_unreadable(self, raw: dict[str, Any], error: ValidationError, now: datetime) -> None:
+        """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: {first['msg']}; CRDs and operator are of different versions: install this operator's CRDs"
+        meta = Metadata.model_validate(raw["metadata"])
+        log.error("job not readable", extra={"job": f"{meta.namespace}/{meta.name}", "error": message})
+        event = Event(type="Warning", reason=TerminalReason.INVALID_SPEC, message=message)
+        await self.cluster.recorder.publish(meta, event, now)

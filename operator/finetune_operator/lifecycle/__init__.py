@@ -1,0 +1,1 @@
+"""What next (pure). Read: observation, record, policies, decide."""

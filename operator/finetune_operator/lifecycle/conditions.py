@@ -1,0 +1,168 @@
+"""What the job says about itself: an Outlook becomes phase and conditions. Called by decide; policies read back only
+whether the job has ended and whether it is being suspended."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from finetune_operator.api.meta import Condition
+from finetune_operator.api.reasons import ConditionType, Phase, ProgressReason, TerminalReason
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.lifecycle.times import timestamp
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a policy has to say: one word, one reason, one sentence."""
+
+    phase: Phase
+    reason: str
+    message: str
+    settled: bool = False
+    """Nothing is on its way: all Pods run, or none is wanted. kstatus calls the job Current."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A condition before it has a time."""
+
+    type: ConditionType
+    status: Truth
+    reason: str
+    message: str = ""
+
+
+def find(status: FineTuneJobStatus, kind: ConditionType) -> Condition | None:
+    """Return a condition, None where it was never set."""
+    return next((condition for condition in status.conditions if condition.type == kind), None)
+
+
+def has_ended(status: FineTuneJobStatus) -> bool:
+    """Tell whether the job has succeeded or failed for good."""
+    condition = find(status, ConditionType.SUCCEEDED)
+    return condition is not None and condition.status != "Unknown"
+
+
+def has_succeeded(status: FineTuneJobStatus) -> bool:
+    """Tell whether the job has succeeded."""
+    condition = find(status, ConditionType.SUCCEEDED)
+    return condition is not None and condition.status == "True"
+
+
+def is_suspending(status: FineTuneJobStatus) -> bool:
+    """Tell whether the attempt's Pods are being taken down for a suspension."""
+    condition = find(status, ConditionType.SUSPENDED)
+    return condition is not None and condition.reason == ProgressReason.SUSPENDING
+
+
+def is_suspended(status: FineTuneJobStatus) -> bool:
+    """Tell whether the job has given back its GPUs and waits for its user."""
+    condition = find(status, ConditionType.SUSPENDED)
+    return condition is not None and condition.status == "True"
+
+
+def set_condition(status: FineTuneJobStatus, claim: Claim, *, generation: int, now: datetime) -> FineTuneJobStatus:
+    """Return the status with a condition set. Its transition time changes only with its status."""
+    old = find(status, claim.type)
+    same = old is not None and old.status == claim.status
+    if old is not None and says(old, claim) and old.observed_generation == generation:
+        return status
+    new = Condition(
+        type=claim.type,
+        status=claim.status,
+        observed_generation=generation,
+        last_transition_time=old.last_transition_time if old is not None and same else timestamp(now),
+        reason=claim.reason,
+        message=claim.message,
+    )
+    others = status.conditions
+    kept = [new if condition is old else condition for condition in others] if old else [*others, new]
+    return status.model_copy(update={"conditions": kept})
+
+
+def says(condition: Condition, claim: Claim) -> bool:
+    """Tell whether a condition says just this."""
+    said = (condition.status, condition.reason, condition.message)
+    return said == (claim.status, claim.reason, claim.message)
+
+
+def stated(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob, now: datetime) -> FineTuneJobStatus:
+    """Return the status with phase, conditions and the generation that they are about."""
+    generation = job.metadata.generation
+    for claim in claims(status, outlook, job):
+        status = set_condition(status, claim, generation=generation, now=now)
+    return status.model_copy(update={"phase": outlook.phase, "observed_generation": generation})
+
+
+def observed(status: FineTuneJobStatus, generation: int) -> FineTuneJobStatus:
+    """Return the status of an ended job for a newer generation: what was said still holds."""
+    conditions = [item.model_copy(update={"observed_generation": generation}) for item in status.conditions]
+    return status.model_copy(update={"conditions": conditions, "observed_generation": generation})
+
+
+def claims(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob) -> Iterable[Claim]:
+    """Yield all conditions, in the order in which a job goes through them."""
+    yield accepted(outlook)
+    yield planned(status, outlook)
+    yield pods_ready(outlook)
+    yield suspended(outlook)
+    if job.spec.evaluation.gate is not None:
+        yield promoted(status, job.spec.evaluation.gate.min_relative_loss_improvement)
+    reason, message, phase = outlook.reason, outlook.message, outlook.phase
+    yield Claim(ConditionType.RECONCILING, "False" if outlook.settled else "True", reason, message)
+    failed = phase == Phase.FAILED
+    yield Claim(ConditionType.STALLED, "True" if failed else "False", reason, message if failed else "")
+    ends: dict[Phase, Truth] = {Phase.SUCCEEDED: "True", Phase.FAILED: "False"}
+    yield Claim(ConditionType.SUCCEEDED, ends.get(phase, "Unknown"), reason, message)
+
+
+def accepted(outlook: Outlook) -> Claim:
+    """Say whether the spec keeps every rule."""
+    if outlook.reason == TerminalReason.INVALID_SPEC:
+        return Claim(ConditionType.ACCEPTED, "False", outlook.reason, outlook.message)
+    return Claim(ConditionType.ACCEPTED, "True", ProgressReason.ACCEPTED)
+
+
+def planned(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
+    """Say whether there is a plan, and which."""
+    if status.plan is not None:
+        estimate = status.plan.estimate
+        cost = f"estimated {estimate.gpu_hours} GPU-hours, {estimate.cost_usd} USD"
+        return Claim(ConditionType.PLANNED, "True", ProgressReason.PLANNED, f"{status.plan.summary}; {cost}")
+    if outlook.phase in (Phase.FAILED, Phase.SUCCEEDED):
+        return Claim(ConditionType.PLANNED, "False", outlook.reason, outlook.message)
+    return Claim(ConditionType.PLANNED, "Unknown", outlook.reason, outlook.message)
+
+
+def pods_ready(outlook: Outlook) -> Claim:
+    """Say whether all Pods of the attempt run."""
+    kind = ConditionType.PODS_READY
+    if outlook.phase in (Phase.SUCCEEDED, Phase.FAILED):
+        return Claim(kind, "False", ProgressReason.FINISHED)
+    running = outlook.phase in (Phase.TRAINING, Phase.PUBLISHING) and outlook.settled
+    return Claim(kind, "True" if running else "False", outlook.reason, outlook.message)
+
+
+def suspended(outlook: Outlook) -> Claim:
+    """Say whether the job waits for its user, and for what."""
+    kind = ConditionType.SUSPENDED
+    if outlook.phase == Phase.SUSPENDED:
+        return Claim(kind, "True", outlook.reason, outlook.message)
+    if outlook.reason == ProgressReason.SUSPENDING:
+        return Claim(kind, "False", outlook.reason, outlook.message)
+    return Claim(kind, "False", ProgressReason.NOT_SUSPENDED)
+
+
+def promoted(status: FineTuneJobStatus, least: str) -> Claim:
+    """Say whether the tuned model passed its gate."""
+    kind, result = ConditionType.PROMOTED, status.evaluation
+    if result is None or result.relative_improvement is None:
+        return Claim(kind, "Unknown", ProgressReason.NOT_EVALUATED, "base and tuned loss are not measured yet")
+    passed = float(result.relative_improvement) >= float(least)
+    numbers = f"held-out loss went from {result.base_loss} to {result.tuned_loss}"
+    message = f"{numbers}, an improvement of {result.relative_improvement}; the gate asks for {least}"
+    reason = ProgressReason.GATE_PASSED if passed else ProgressReason.GATE_FAILED
+    return Claim(kind, "True" if passed else "False", reason, message)

@@ -1,0 +1,67 @@
+"""Decide what happens next to a job. Called by controller.reconcile; calls planning and manifests; touches nothing.
+
+Two steps: `record` folds what is seen into the status, always; then the first policy with something to say chooses.
+What is chosen is in the status before anything is created. Read next: record, policies, conditions.
+"""
+
+from datetime import datetime, timedelta
+
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.lifecycle.conditions import observed, stated
+from finetune_operator.lifecycle.events import events
+from finetune_operator.lifecycle.observation import Decision, Observation
+from finetune_operator.lifecycle.policies import POLICIES
+from finetune_operator.lifecycle.policies.attempts import unlisted
+from finetune_operator.lifecycle.record import record
+from finetune_operator.lifecycle.step import Step
+from finetune_operator.lifecycle.view import DEAD_NODE_SECONDS, View
+
+
+def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
+    """Return what to write, create and delete, given a job, what is seen of its children, and the time.
+
+    Pure: the same input gives the same decision, and a decision that was carried out asks for nothing more.
+    """
+    if job.metadata.deletion_timestamp is not None:
+        return Decision(status=job.status)
+    view = record(View(job=job, status=job.status, seen=seen, now=now))
+    step = chosen(view)
+    if step.outlook is None:
+        return decision_of_ended(job, step)
+    status = stated(step.status, step.outlook, job, now)
+    after = View(job=job, status=status, seen=seen, now=now)
+    return Decision(
+        status=status,
+        create=step.create,
+        ungate=step.ungate,
+        delete=step.also_deleting(unlisted(after)).delete,
+        events=events(job.status, status, step.outlook),
+        requeue_after=wake_up(after, step),
+    )
+
+
+def chosen(view: View) -> Step:
+    """Return the step of the first policy that has something to say."""
+    steps = (policy(view) for policy in POLICIES)
+    return next(step for step in steps if step is not None)
+
+
+def decision_of_ended(job: FineTuneJob, step: Step) -> Decision:
+    """Return the decision about an ended job: its status stays, for whatever generation the spec has by now."""
+    generation = job.metadata.generation
+    current = step.status.observed_generation == generation
+    return Decision(
+        status=step.status if current else observed(step.status, generation),
+        delete=step.delete,
+        delete_job=step.delete_job,
+        requeue_after=step.requeue_after,
+    )
+
+
+def wake_up(view: View, step: Step) -> float | None:
+    """Return when to look again: when the policy asks for it, or when a Pod that is being deleted is given up."""
+    due = [pod.delete_by for pod in view.live_pods if pod.delete_by is not None]
+    waits = [view.seconds_until(moment + timedelta(seconds=DEAD_NODE_SECONDS)) for moment in due]
+    if step.requeue_after is not None:
+        waits.append(step.requeue_after)
+    return min(waits, default=None)

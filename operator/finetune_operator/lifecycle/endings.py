@@ -1,0 +1,181 @@
+"""How one Pod ended, and which Pod's end explains the attempt's. Tables over exit codes, outcomes, Pod reasons and
+disruptions. Called by record.
+
+The trainer's own words count most, then what Kubernetes says about the Pod, then the exit code.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from finetune_trainer.contract import ExitCode, Outcome, shorten
+
+from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
+from finetune_operator.lifecycle.observation import SeenPod
+
+MESSAGE_CHARACTERS = 1000
+
+ATTEMPT_OUTCOMES = {str(outcome): outcome for outcome in AttemptOutcome}
+TERMINAL_REASONS = {str(reason): reason for reason in TerminalReason}
+
+DISRUPTIONS = {
+    "PreemptionByScheduler": AttemptOutcome.PREEMPTED,
+    "DeletionByTaintManager": AttemptOutcome.NODE_LOST,
+    "EvictionByEvictionAPI": AttemptOutcome.EVICTED,
+    "DeletionByPodGC": AttemptOutcome.NODE_LOST,
+    "TerminationByKubelet": AttemptOutcome.EVICTED,
+}
+"""Reasons of a true DisruptionTarget condition (kubernetes.io, Pod disruption conditions)."""
+
+POD_REASONS = {
+    "Evicted": AttemptOutcome.EVICTED,
+    "Preempting": AttemptOutcome.PREEMPTED,
+    "NodeLost": AttemptOutcome.NODE_LOST,
+    "NodeShutdown": AttemptOutcome.NODE_LOST,
+    "Terminated": AttemptOutcome.NODE_LOST,
+    "Shutdown": AttemptOutcome.NODE_LOST,
+    "UnexpectedAdmissionError": AttemptOutcome.EVICTED,
+    "NodeAffinity": AttemptOutcome.EVICTED,
+}
+"""status.reason of the Pod: the kubelet refused, evicted or shut down with it. `OutOf...`: refused for lack of room."""
+
+EXIT_CODES = {
+    ExitCode.PREEMPTED: AttemptOutcome.PREEMPTED,
+    ExitCode.OUT_OF_MEMORY: AttemptOutcome.OUT_OF_MEMORY,
+    137: AttemptOutcome.KILLED,
+    143: AttemptOutcome.KILLED,
+}
+
+RECLAIMED = {
+    AttemptOutcome.PREEMPTED,
+    AttemptOutcome.NODE_LOST,
+    AttemptOutcome.KILLED,
+}
+"""What the loss of a spot node looks like from here."""
+
+NOT_THE_CLOUD = {"PreemptionByScheduler", "EvictionByEvictionAPI"}
+"""Disruptions with a known author."""
+
+CAUSES: tuple[AttemptOutcome, ...] = (
+    AttemptOutcome.OUT_OF_MEMORY,
+    AttemptOutcome.HOST_OUT_OF_MEMORY,
+    AttemptOutcome.STORAGE_FULL,
+    AttemptOutcome.STORAGE_UNAVAILABLE,
+    AttemptOutcome.SPOT_RECLAIMED,
+    AttemptOutcome.NODE_LOST,
+    AttemptOutcome.EVICTED,
+)
+"""Ends that are never the consequence of another replica's end, the most telling first."""
+
+CONSEQUENCES: tuple[AttemptOutcome, ...] = (
+    AttemptOutcome.KILLED,
+    AttemptOutcome.STALLED,
+    AttemptOutcome.TRAINER_ERROR,
+    AttemptOutcome.COMMUNICATION_TIMEOUT,
+    AttemptOutcome.PREEMPTED,
+)
+"""Ends that may follow from another one: among these the earliest counts."""
+
+BLAMES_NODE = {
+    AttemptOutcome.NODE_LOST,
+    AttemptOutcome.KILLED,
+    AttemptOutcome.HOST_OUT_OF_MEMORY,
+    AttemptOutcome.COMMUNICATION_TIMEOUT,
+    AttemptOutcome.STALLED,
+    AttemptOutcome.STORAGE_FULL,
+    AttemptOutcome.TRAINER_ERROR,
+}
+"""Ends that a broken node may have caused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How one replica ended."""
+
+    replica: int
+    outcome: AttemptOutcome | TerminalReason
+    """A terminal reason where the user must change the job."""
+    message: str
+    node_name: str = ""
+    at: datetime | None = None
+    """None: nobody saw it end."""
+
+    @property
+    def is_users(self) -> bool:
+        """The user must change the job."""
+        return isinstance(self.outcome, TerminalReason)
+
+    @property
+    def blamed_node(self) -> str:
+        """The node to avoid after two such ends."""
+        return self.node_name if self.outcome in BLAMES_NODE else ""
+
+
+def ending(pod: SeenPod, *, spot: bool) -> Ending:
+    """Return how a finished Pod ended."""
+    outcome = verdict(pod)
+    if spot and outcome in RECLAIMED and pod.disruption not in NOT_THE_CLOUD:
+        outcome = AttemptOutcome.SPOT_RECLAIMED
+    return Ending(replica=pod.replica, outcome=outcome, message=says(pod), node_name=pod.node_name, at=pod.finished_at)
+
+
+def lost(pod: SeenPod, *, spot: bool) -> Ending:
+    """Return how a Pod ended whose node does not answer."""
+    outcome = AttemptOutcome.SPOT_RECLAIMED if spot else AttemptOutcome.NODE_LOST
+    message = f"node {pod.node_name} does not answer: Pod {pod.name} should be gone and is not"
+    return Ending(replica=pod.replica, outcome=outcome, message=message, node_name=pod.node_name)
+
+
+def vanished(name: str, replica: int) -> Ending:
+    """Return how a Pod ended that nobody saw end."""
+    message = f"Pod {name} was deleted and left no outcome; the next attempt starts from what the store holds"
+    return Ending(replica=replica, outcome=AttemptOutcome.KILLED, message=message)
+
+
+def verdict(pod: SeenPod) -> AttemptOutcome | TerminalReason:
+    """Return how a finished Pod ended, from the most to the least telling sign."""
+    if pod.terminated_reason == "OOMKilled":
+        return AttemptOutcome.HOST_OUT_OF_MEMORY
+    if pod.outcome is not None and (own := own_words(pod.outcome, pod.exit_code)) is not None:
+        return DISRUPTIONS.get(pod.disruption, own) if own == AttemptOutcome.PREEMPTED else own
+    if "ephemeral" in pod.pod_message and pod.pod_reason == "Evicted":
+        return AttemptOutcome.STORAGE_FULL
+    if pod.disruption in DISRUPTIONS:
+        return DISRUPTIONS[pod.disruption]
+    if pod.pod_reason.startswith("OutOf"):
+        return AttemptOutcome.EVICTED
+    return POD_REASONS.get(pod.pod_reason) or EXIT_CODES.get(pod.exit_code or 0, AttemptOutcome.TRAINER_ERROR)
+
+
+def own_words(outcome: Outcome, exit_code: int | None) -> AttemptOutcome | TerminalReason | None:
+    """Return the reason that the trainer gave; None where it names none that we know."""
+    if outcome.outcome == "Succeeded":
+        return AttemptOutcome.SUCCEEDED if exit_code == ExitCode.DONE else None
+    return ATTEMPT_OUTCOMES.get(outcome.reason) or TERMINAL_REASONS.get(outcome.reason)
+
+
+def says(pod: SeenPod) -> str:
+    """Return the best sentence there is about a Pod's end."""
+    if pod.outcome is not None:
+        return shorten(pod.outcome.message, MESSAGE_CHARACTERS)
+    code = f"Pod {pod.name} ended with exit code {pod.exit_code}" if pod.exit_code is not None else ""
+    reason = "" if pod.terminated_reason in ("", "Error", "Completed") else pod.terminated_reason
+    why = pod.pod_message or pod.pod_reason or pod.disruption or reason
+    last_words = pod.termination_message.strip()
+    parts = [part for part in (code or f"Pod {pod.name} ended", why, last_words) if part]
+    return shorten(": ".join(parts), MESSAGE_CHARACTERS)
+
+
+def explanation(endings: tuple[Ending, ...]) -> Ending:
+    """Return the end that explains the others: what the user must change, else a cause, else whatever came first."""
+    return min(endings, key=_telling)
+
+
+def _telling(one: Ending) -> tuple[int, datetime, int, int]:
+    unseen = one.at or datetime.max.replace(tzinfo=UTC)
+    if one.is_users:
+        return (0, unseen, 0, one.replica)
+    if one.outcome in CAUSES:
+        return (1 + CAUSES.index(AttemptOutcome(one.outcome)), unseen, 0, one.replica)
+    last = one.outcome == AttemptOutcome.SUCCEEDED
+    rank = len(CONSEQUENCES) if last else CONSEQUENCES.index(AttemptOutcome(one.outcome))
+    return (len(CAUSES) + 1 + last, unseen, rank, one.replica)

@@ -1,0 +1,175 @@
+"""Attempts: pin the next one, create its children, take down what is left of one that failed, watch the rest."""
+
+from dataclasses import replace
+
+from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, TerminalReason, WaitingReason
+from finetune_operator.api.status import AttemptStatus
+from finetune_operator.lifecycle.attempt_record import endings_of
+from finetune_operator.lifecycle.endings import Ending
+from finetune_operator.lifecycle.money import cost_status
+from finetune_operator.lifecycle.observation import Child, Manifest
+from finetune_operator.lifecycle.policies import gang
+from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
+from finetune_operator.lifecycle.results import restarted
+from finetune_operator.lifecycle.retry import RetryVerdict, leaner, retry_verdict
+from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.times import moment, timestamp
+from finetune_operator.lifecycle.view import View, deletions
+from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.manifests.children import children
+from finetune_operator.manifests.names import service_name
+
+MOST_ATTEMPTS = 10
+"""Listed in status; older ones are added up."""
+
+
+def failed(view: View) -> Step | None:
+    """Follow up an attempt of which a replica has ended: take down the others, then try again or give up."""
+    last = view.last_attempt
+    if last is None or last.outcome == AttemptOutcome.SUCCEEDED:
+        return None
+    if last.outcome is None and gang.is_overdue(view, last):
+        view = gang.let_go(view, last)
+        return failed(view.writing(cost=cost_status(view.status)))
+    if last.outcome is None:
+        return take_down(view) if any(is_failure(view, end) for end in endings_of(view)) else None
+    verdict = verdict_on(view, last)
+    if not verdict.again:
+        assert verdict.reason is not None
+        return fail(view, verdict.reason, verdict.message)
+    return next_attempt(view, last, verdict)
+
+
+def is_failure(view: View, end: Ending) -> bool:
+    """Tell whether the others cannot go on after this end. Replica 0 publishes alone: the others end before it."""
+    if end.outcome == AttemptOutcome.SUCCEEDED:
+        return False
+    return end.replica == 0 or not is_publishing(view)
+
+
+def take_down(view: View) -> Step:
+    """Delete the other replicas with their grace: without the one that ended they cannot go on."""
+    message = "a replica has ended: the others save what they can and end too"
+    step = say(view, Phase.TRAINING, ProgressReason.STARTING, message)
+    return replace(step, delete=deletions(view.live_pods))
+
+
+def verdict_on(view: View, ended: AttemptStatus) -> RetryVerdict:
+    """Return what follows an ended attempt."""
+    return retry_verdict(
+        ended,
+        plan=view.plan,
+        without_progress=view.status.attempts_without_progress,
+        max_retries=view.spec.run_policy.max_retries,
+        first_back_off=view.seen.settings.retry_back_off_seconds,
+    )
+
+
+def next_attempt(view: View, ended: AttemptStatus, verdict: RetryVerdict) -> Step:
+    """Launch the next attempt once the pause is over and no Pod of the last one computes any more."""
+    what = f"attempt {ended.number} ended as {ended.outcome} at step {ended.last_step}: {ended.message}"
+    if view.live_pods:
+        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; waiting for its Pods to be gone")
+        return replace(step, delete=deletions(view.live_pods))
+    at = view.status.retry_time
+    if at is not None and view.now < moment(at):
+        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; attempt {ended.number + 1} starts at {at}")
+        return replace(step, requeue_after=view.seconds_until(moment(at)))
+    if verdict.leaner:
+        view = view.writing(plan=leaner(view.plan))
+    return launch(view)
+
+
+def launch(view: View) -> Step:
+    """Pin the next attempt; its children are created only after the status is written."""
+    earlier, last, checkpoint = view.status.attempts or [], view.last_attempt, view.status.checkpoint
+    step = checkpoint.step if checkpoint is not None else 0
+    number = last.number + 1 if last is not None else 0
+    attempt = AttemptStatus(
+        number=number, start_time=timestamp(view.now), first_step=step, last_step=step, checkpoint_step=step
+    )
+    listed = [*earlier, attempt]
+    dropped = listed[:-MOST_ATTEMPTS]
+    archived = view.status.archived_gpu_seconds + sum(old.gpu_seconds for old in dropped)
+    view = view.writing(
+        attempts=listed[-MOST_ATTEMPTS:],
+        archived_gpu_seconds=archived,
+        retry_time=None,
+        progress=restarted(view.status.progress),
+    )
+    return bring_up(view.writing(cost=cost_status(view.status)), attempt)
+
+
+def incomplete(view: View) -> Step | None:
+    """Launch the first attempt; create what is missing of one that has not started."""
+    attempt = view.attempt
+    if attempt is None:
+        return launch(view)
+    return None if attempt.node_names else bring_up(view, attempt)
+
+
+def bring_up(view: View, attempt: AttemptStatus) -> Step:
+    """Create the children of an attempt that has not started, all or none."""
+    missing = missing_children(view, attempt)
+    if not missing:
+        step = gang.release(view, attempt) or starting(view, attempt)
+        return replace(step, requeue_after=soonest(view, attempt))
+    refusal = view.seen.refusal
+    if refusal is not None and refusal.reason == "NameConflict":
+        return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)
+    if (standing := standing_refusal(view)) is not None:
+        step = say(view, Phase.PLANNED, standing.reason, standing.message)
+        give_up = deletions(view.replicas(attempt.number))
+        return replace(step, delete=give_up, requeue_after=view.seconds_until(refused_until(view, standing)))
+    if any(pod.deleting for pod in view.replicas(attempt.number)):
+        return gang.start_over(view, attempt)
+    message = f"creating {view.plan.replicas} Pod{'s' if view.plan.replicas > 1 else ''} of attempt {attempt.number}"
+    return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), create=missing)
+
+
+def missing_children(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]:
+    """Return the children of an attempt that do not exist; they are only built where some do not."""
+    pods = view.replicas(attempt.number)
+    service = service_name(view.job.metadata.name, attempt.number)
+    if len(pods) == view.plan.replicas and (view.plan.replicas == 1 or service in view.seen.services):
+        return ()
+    have = {pod.name for pod in pods} | set(view.seen.services)
+    wanted = children(view.job, view.status, attempt.number)
+    return tuple(item for item in wanted if item["metadata"]["name"] not in have)
+
+
+def starting(view: View, attempt: AttemptStatus) -> Step:
+    """Say what the Pods wait for."""
+    found = waiting(view.replicas(attempt.number), view.plan.replicas)
+    return say(view, Phase.PLANNED, found.reason, f"attempt {attempt.number}: {found.message}")
+
+
+def running(view: View) -> Step:
+    """Watch: say how many Pods run, and wake up for the next limit."""
+    attempt = view.attempt
+    assert attempt is not None
+    pods, wanted, publishing = view.replicas(attempt.number), view.plan.replicas, is_publishing(view)
+    up = sum(1 for pod in pods if pod.phase == "Running" or pod.finished)
+    if up < wanted and not publishing:
+        return replace(starting(view, attempt), requeue_after=soonest(view, attempt))
+    phase = Phase.PUBLISHING if publishing else Phase.TRAINING
+    reason = ProgressReason.PUBLISHING if publishing else ProgressReason.RUNNING
+    message = f"attempt {attempt.number} runs: {view.plan.summary}"
+    return replace(say(view, phase, reason, message, settled=True), requeue_after=seconds_to_limit(view))
+
+
+def soonest(view: View, attempt: AttemptStatus) -> float | None:
+    """Return when to look again at an attempt that does not run yet."""
+    waits = (seconds_to_limit(view), gang.seconds_left(view, attempt))
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
+def unlisted(view: View) -> tuple[Child, ...]:
+    """Return the finished Pods and the Services of attempts that are no longer listed: nobody looks for their logs."""
+    if not view.status.attempts:
+        return ()
+    first, job = view.status.attempts[0].number, view.job.metadata.name
+    old = tuple(pod for pod in view.pods if pod.role == "trainer" and pod.attempt < first and pod.finished)
+    numbers = {name: name.removeprefix(f"{job}-") for name in view.seen.services}
+    services = (name for name, number in numbers.items() if number.isdigit() and int(number) < first)
+    return deletions(old) + tuple(Child(kind="Service", name=name) for name in services)

@@ -1,0 +1,155 @@
+"""Before a GPU is asked for: are the rules kept, are model, data and output in order, does a plan fit?"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from finetune_trainer.contract import Outcome
+
+from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason, WaitingReason
+from finetune_operator.api.validation import violations
+from finetune_operator.errors import JobError
+from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending, ending
+from finetune_operator.lifecycle.observation import Refusal, SeenPod
+from finetune_operator.lifecycle.policies.attempts import launch
+from finetune_operator.lifecycle.record import examined, preflight_pod_of
+from finetune_operator.lifecycle.retry import back_off_seconds
+from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.times import moment, timestamp
+from finetune_operator.lifecycle.view import View, deletions
+from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.manifests.preflight import preflight_pod
+from finetune_operator.planning.planner import plan as planned_run
+
+MOST_VIOLATIONS = 5
+
+
+def rejected(view: View) -> Step | None:
+    """Refuse a spec that breaks rules between its fields. Before the first attempt only: later it is frozen."""
+    if view.status.attempts or view.status.preflight is not None:
+        return None
+    broken = violations(view.spec)
+    if not broken:
+        return None
+    more = f"; and {len(broken) - MOST_VIOLATIONS} more" if len(broken) > MOST_VIOLATIONS else ""
+    return fail(view, TerminalReason.INVALID_SPEC, "; ".join(map(str, broken[:MOST_VIOLATIONS])) + more)
+
+
+def unexamined(view: View) -> Step | None:
+    """Run preflight for the current spec; what it examined for an older one is void."""
+    if view.status.preflight is not None:
+        return None
+    step = examination(view)
+    outdated = (pod for pod in view.pods if pod.role == "preflight")
+    stale = tuple(pod for pod in outdated if pod.generation != view.status.preflight_generation)
+    return step.also_deleting(deletions(stale))
+
+
+def examination(view: View) -> Step:
+    """Return where preflight stands and what comes next."""
+    pod = preflight_pod_of(view)
+    if pod is None:
+        return start(view)
+    if pod.deleting:
+        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, f"waiting for Pod {pod.name} to be gone")
+    if not pod.finished:
+        return examining(view, pod)
+    return judged(view, pod)
+
+
+def start(view: View) -> Step:
+    """Create the preflight Pod, unless something says to wait."""
+    refusal = view.seen.refusal
+    if refusal is not None and refusal.reason == "NameConflict":
+        return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)
+    if (standing := standing_refusal(view)) is not None:
+        return refused(view, standing)
+    again = view.status.retry_time
+    if again is not None and view.now < moment(again):
+        step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, f"preflight starts again at {again}")
+        return replace(step, requeue_after=view.seconds_until(moment(again)))
+    view = view.writing(retry_time=None)
+    manifest = preflight_pod(view.job, view.status.preflight_generation, image=view.seen.settings.preflight_image)
+    step = say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
+    return replace(step, create=(manifest,))
+
+
+def refused(view: View, refusal: Refusal) -> Step:
+    """Wait until a refused create is worth another try."""
+    step = say(view, Phase.PENDING, refusal.reason, refusal.message)
+    return replace(step, requeue_after=view.seconds_until(refused_until(view, refusal)))
+
+
+def examining(view: View, pod: SeenPod) -> Step:
+    """Say what the preflight Pod does, or what it waits for."""
+    if pod.phase == "Running":
+        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
+    found = waiting((pod,), 1)
+    if found.reason != ProgressReason.STARTING:
+        return say(view, Phase.PREFLIGHT, found.reason, f"preflight: {found.message}")
+    return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
+
+
+def judged(view: View, pod: SeenPod) -> Step:
+    """Return what follows from a preflight that ended without a report: the user's turn, or another try."""
+    refusal = unsupported(pod.outcome) if pod.outcome is not None else None
+    if refusal is not None:
+        return fail(view, TerminalReason(refusal.reason), refusal.message)
+    why = ending(pod, spot=False)
+    if isinstance(why.outcome, TerminalReason):
+        return fail(view, why.outcome, why.message)
+    return again(view, pod, why)
+
+
+def unsupported(outcome: Outcome) -> JobError | None:
+    """Return why the planner cannot size the model that preflight found."""
+    if outcome.outcome != "Succeeded" or outcome.preflight is None:
+        return None
+    try:
+        examined(outcome.preflight)
+    except JobError as error:
+        return error
+    return None
+
+
+def again(view: View, pod: SeenPod, why: Ending) -> Step:
+    """Try preflight again after a pause, at most maxRetries times. The pause is pinned before the Pod goes."""
+    status = view.status
+    if status.retry_time is None:
+        failures, most = status.attempts_without_progress + 1, view.spec.run_policy.max_retries
+        if failures >= max(1, most):
+            last = f"the last time as {why.outcome}: {why.message}"
+            message = f"preflight failed {failures} times (runPolicy.maxRetries is {most}), {last}"
+            return fail(view, TerminalReason.RETRIES_EXHAUSTED, message)
+        pause = back_off_seconds(failures, view.seen.settings.retry_back_off_seconds)
+        start_at = timestamp(view.now + timedelta(seconds=pause))
+        view = view.writing(attempts_without_progress=failures, retry_time=start_at)
+    message = f"preflight ended as {why.outcome} ({why.message}) and starts again at {view.status.retry_time}"
+    return replace(say(view, Phase.PENDING, WaitingReason.BACK_OFF, message), delete=deletions((pod,)))
+
+
+def unplanned(view: View) -> Step | None:
+    """Pin a plan, and with it the first attempt unless only the plan is wanted."""
+    status = view.status
+    if status.attempts or (status.plan is not None and not view.spec.plan_only):
+        return None
+    if status.plan is None:
+        assert status.preflight is not None
+        assert status.preflight.architecture is not None
+        try:
+            run = planned_run(
+                view.spec,
+                architecture=status.preflight.architecture,
+                preflight=status.preflight,
+                pools=view.seen.pools,
+                image=view.seen.settings.trainer_image,
+            )
+        except JobError as error:
+            return fail(view, TERMINAL_REASONS[error.reason], error.message)
+        view = view.writing(plan=run.plan, resolved=run.resolved)
+    return plan_only(view) if view.spec.plan_only else launch(view)
+
+
+def plan_only(view: View) -> Step:
+    """Stop after the plan."""
+    message = f"{view.plan.summary}: set spec.planOnly to false to run it"
+    return say(view, Phase.PLANNED, ProgressReason.PLAN_ONLY, message, settled=True)

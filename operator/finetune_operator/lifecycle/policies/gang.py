@@ -1,0 +1,74 @@
+"""Runs on several nodes: all replicas are created behind a gate and released together, or taken down together.
+
+Holding a few nodes while waiting for the others would block them for everybody. Called by attempts.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason
+from finetune_operator.api.status import AttemptStatus
+from finetune_operator.lifecycle.attempt_record import closed, with_attempt
+from finetune_operator.lifecycle.endings import Ending
+from finetune_operator.lifecycle.money import wasted_gpu_seconds
+from finetune_operator.lifecycle.step import Step, say
+from finetune_operator.lifecycle.times import timestamp
+from finetune_operator.lifecycle.view import View, deletions
+from finetune_operator.lifecycle.waiting import jitter, waiting
+
+PAUSE_SECONDS = 60
+"""Gangs that wait for each other's nodes are let go at different moments within a minute."""
+
+
+def release(view: View, attempt: AttemptStatus) -> Step | None:
+    """Lift the gates once all replicas exist; None where there is no gate left."""
+    pods = view.replicas(attempt.number)
+    if any(pod.deleting for pod in pods):
+        return start_over(view, attempt)
+    gated = tuple(pod.name for pod in pods if pod.gated)
+    if not gated:
+        return None
+    message = f"all {view.plan.replicas} Pods of attempt {attempt.number} exist: they may be scheduled"
+    return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), ungate=gated)
+
+
+def start_over(view: View, attempt: AttemptStatus) -> Step:
+    """Delete the replicas that have not started because one of them is being deleted; then all are created anew."""
+    message = f"a Pod of attempt {attempt.number} was deleted before it started: all are created again"
+    step = say(view, Phase.PLANNED, ProgressReason.STARTING, message)
+    return replace(step, delete=deletions(view.replicas(attempt.number)))
+
+
+def deadline(view: View, attempt: AttemptStatus) -> datetime | None:
+    """Return when all replicas must have a node; None for one replica, which may wait as long as it likes."""
+    pods = view.replicas(attempt.number)
+    if view.plan.replicas == 1 or attempt.running_time is not None or not pods:
+        return None
+    patience = view.plan.pool.provisioning_seconds
+    wait = patience + jitter(view.job.metadata.uid, patience // 10)
+    return max(pod.created_at for pod in pods) + timedelta(seconds=wait)
+
+
+def seconds_left(view: View, attempt: AttemptStatus) -> float | None:
+    """Return the seconds to the deadline, None without one."""
+    due = deadline(view, attempt)
+    return None if due is None else view.seconds_until(due)
+
+
+def is_overdue(view: View, attempt: AttemptStatus) -> bool:
+    """Tell whether some replicas have held GPUs for too long while others find none."""
+    due = deadline(view, attempt)
+    return due is not None and view.now >= due
+
+
+def let_go(view: View, attempt: AttemptStatus) -> View:
+    """Return the view with the attempt closed: its nodes are given back, and tried for again after a pause."""
+    why = waiting(view.replicas(attempt.number), view.plan.replicas).message
+    message = f"not all Pods had a node after {view.plan.pool.provisioning_seconds} seconds: {why}"
+    ended = closed(view, attempt, Ending(replica=0, outcome=AttemptOutcome.NOT_SCHEDULED, message=message))
+    pause = view.seen.settings.retry_back_off_seconds
+    pause += jitter(f"{view.job.metadata.uid}/{attempt.number}", PAUSE_SECONDS)
+    return with_attempt(view, ended).writing(
+        wasted_gpu_seconds=view.status.wasted_gpu_seconds + wasted_gpu_seconds(ended),
+        retry_time=timestamp(view.now + timedelta(seconds=pause)),
+    )

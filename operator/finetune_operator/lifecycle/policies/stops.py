@@ -1,0 +1,112 @@
+"""Pauses: the user's own, and those of budget and deadline. The trainer saves, the Pods go, the status stays."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, WaitingReason
+from finetune_operator.lifecycle.attempt_record import closed, with_attempt
+from finetune_operator.lifecycle.conditions import is_suspending
+from finetune_operator.lifecycle.endings import Ending
+from finetune_operator.lifecycle.money import held_seconds, spent_gpu_seconds
+from finetune_operator.lifecycle.step import Step, say
+from finetune_operator.lifecycle.view import View, deletions
+
+PUBLISHING = "publishing"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a job may use up, in GPU-seconds, and what to say when it has."""
+
+    reason: WaitingReason
+    gpu_seconds: float
+    message: str
+
+
+def suspended(view: View) -> Step | None:
+    """Pause when asked to; a pause that has begun is finished before anything else happens."""
+    if view.spec.suspend:
+        message = "spec.suspend is true: set it to false to go on"
+        return pause(view, ProgressReason.SUSPENDED, message + from_where(view))
+    attempt = view.attempt
+    if attempt is not None and is_suspending(view.status) and view.replicas(attempt.number):
+        return drain(view)
+    return None
+
+
+def from_where(view: View) -> str:
+    """Say what a resumed job starts from."""
+    checkpoint = view.status.checkpoint
+    return f" from step {checkpoint.step}" if checkpoint is not None else ""
+
+
+def pause(view: View, reason: str, message: str) -> Step:
+    """Return the step that takes the Pods down, and says so once they are gone."""
+    attempt = view.attempt
+    if attempt is not None and view.replicas(attempt.number):
+        return drain(view)
+    if attempt is not None:
+        never = Ending(replica=0, outcome=AttemptOutcome.SUSPENDED, message="suspended before it started")
+        view = with_attempt(view, closed(view, attempt, never))
+    step = say(view, Phase.SUSPENDED, reason, message, settled=True)
+    return replace(step, delete=deletions(view.live_pods))
+
+
+def drain(view: View) -> Step:
+    """Delete the live Pods with their own grace: the trainer saves a checkpoint when it is told to end."""
+    message = "the trainer saves a checkpoint, then its Pods are gone"
+    step = say(view, Phase.TRAINING, ProgressReason.SUSPENDING, message)
+    return replace(step, delete=deletions(view.live_pods))
+
+
+def overspent(view: View) -> Step | None:
+    """Pause when the money or the running time is used up. A result that is being published is let through."""
+    if not view.status.attempts or is_publishing(view):
+        return None
+    spent = spent_now(view)
+    for limit in limits(view):
+        if spent >= limit.gpu_seconds:
+            return pause(view, limit.reason, limit.message)
+    return None
+
+
+def is_publishing(view: View) -> bool:
+    """Tell whether training is done and only the upload is left: stopping now would waste everything."""
+    progress = view.status.progress
+    return view.attempt is not None and progress is not None and progress.phase == PUBLISHING
+
+
+def limits(view: View) -> tuple[Limit, ...]:
+    """Return the limits that the job has, in GPU-seconds."""
+    policy, found = view.spec.run_policy, []
+    price = Decimal(view.plan.pool.price_per_gpu_hour_usd)
+    if policy.budget is not None and price > 0:
+        most = policy.budget.max_cost_usd
+        message = f"the job has used up its budget of {most} USD: raise runPolicy.budget.maxCostUSD to go on"
+        found.append(Limit(WaitingReason.BUDGET_EXCEEDED, float(Decimal(most) * 3600 / price), message))
+    if policy.active_deadline_seconds is not None:
+        most_seconds = policy.active_deadline_seconds
+        message = f"the job has run for {most_seconds} seconds: raise runPolicy.activeDeadlineSeconds to go on"
+        found.append(Limit(WaitingReason.DEADLINE_EXCEEDED, float(most_seconds * all_gpus(view)), message))
+    return tuple(found)
+
+
+def all_gpus(view: View) -> int:
+    """Return the GPUs of the whole run."""
+    return view.plan.replicas * view.plan.gpus_per_replica
+
+
+def spent_now(view: View) -> float:
+    """Return the GPU-seconds up to this moment; the figure in status lags up to a minute."""
+    spent, attempt = spent_gpu_seconds(view.status), view.attempt
+    if attempt is None:
+        return spent
+    pods = view.replicas(attempt.number)
+    live = held_seconds(pods, attempt, replicas=view.plan.replicas, until=view.now) * view.plan.gpus_per_replica
+    return spent + max(0.0, live - attempt.gpu_seconds)
+
+
+def seconds_to_limit(view: View) -> float | None:
+    """Return when the first limit is reached if all GPUs stay in use; None without one."""
+    left = [(limit.gpu_seconds - spent_now(view)) / all_gpus(view) for limit in limits(view)]
+    return max(1.0, min(left)) if left else None

@@ -1,0 +1,91 @@
+"""The end: a job that has ended is freed of its children and never runs again; one whose result is published ends."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from finetune_trainer.contract import Outcome
+
+from finetune_operator.api.reasons import AttemptOutcome, Phase, TerminalReason
+from finetune_operator.lifecycle.attempt_record import has_published
+from finetune_operator.lifecycle.conditions import has_ended
+from finetune_operator.lifecycle.money import cost_status
+from finetune_operator.lifecycle.observation import Child
+from finetune_operator.lifecycle.record import preflight_outcome
+from finetune_operator.lifecycle.step import Step, say
+from finetune_operator.lifecycle.times import after, timestamp
+from finetune_operator.lifecycle.view import View, deletions
+
+LAST_REPLICAS_SECONDS = 60
+"""After replica 0 has published, the others have this long to end by themselves."""
+
+
+def finished(view: View) -> Step | None:
+    """Free what an ended job still holds: live Pods at once, finished ones and Services after their retention."""
+    if not has_ended(view.status):
+        return None
+    policy, ended = view.spec.run_policy, view.status.completion_time or timestamp(view.now)
+    free_at = after(ended, policy.pod_retention_seconds)
+    expires_at = None if policy.ttl_seconds_after_finished is None else after(ended, policy.ttl_seconds_after_finished)
+    expired = expires_at is not None and view.now >= expires_at
+    freed = view.now >= free_at
+    later = [moment for moment in (free_at, expires_at) if moment is not None and moment > view.now]
+    return Step(
+        status=view.status,
+        outlook=None,
+        delete=everything(view) if freed else deletions(view.live_pods),
+        delete_job=expired,
+        requeue_after=view.seconds_until(min(later)) if later else None,
+    )
+
+
+def everything(view: View) -> tuple[Child, ...]:
+    """Return all children."""
+    services = tuple(Child(kind="Service", name=name) for name in view.seen.services)
+    return deletions(view.pods) + services
+
+
+def succeeded(view: View) -> Step | None:
+    """End the job once its result is at the destination."""
+    published = preflight_outcome(view)
+    if not view.status.attempts and published is not None and is_published_already(published):
+        return succeed(view, TerminalReason.ALREADY_PUBLISHED, published.message)
+    last = view.last_attempt
+    if last is None:
+        return None
+    if last.outcome == AttemptOutcome.SUCCEEDED:
+        return succeed(view, *publication(view, last.number))
+    return last_replicas(view) if view.attempt is not None and has_published(view) else None
+
+
+def is_published_already(outcome: Outcome) -> bool:
+    """Tell whether preflight found the result of this very run at the destination."""
+    return outcome.outcome == "Succeeded" and outcome.reason == TerminalReason.ALREADY_PUBLISHED
+
+
+def publication(view: View, attempt: int) -> tuple[TerminalReason, str]:
+    """Return how the result came to be there, and a sentence about it."""
+    outcomes = (pod.outcome for pod in view.replicas(attempt) if pod.replica == 0)
+    already = any(outcome is not None and is_published_already(outcome) for outcome in outcomes)
+    reason = TerminalReason.ALREADY_PUBLISHED if already else TerminalReason.PUBLISHED
+    where = view.status.adapter_uri or (view.status.resolved or view.spec).output.destination
+    unnamed = "" if view.status.artifacts else "; the trainer named no artifact: see its manifest there"
+    return reason, f"published at {where}{unnamed}"
+
+
+def succeed(view: View, reason: TerminalReason, message: str) -> Step:
+    """Return the step that ends the job well."""
+    view = view.writing(completion_time=timestamp(view.now), retry_time=None, cost=cost_status(view.status))
+    return say(view, Phase.SUCCEEDED, reason, message, settled=True)
+
+
+def last_replicas(view: View) -> Step:
+    """Wait for the replicas that have not ended yet although the result is published; do not wait for ever."""
+    assert view.attempt is not None
+    pods = view.replicas(view.attempt.number)
+    ended = max((pod.finished_at for pod in pods if pod.finished_at is not None), default=view.now)
+    patience = ended + timedelta(seconds=LAST_REPLICAS_SECONDS)
+    live = tuple(pod for pod in pods if view.is_live(pod))
+    step = say(view, Phase.PUBLISHING, "Publishing", "published; waiting for the last replicas to end", settled=True)
+    if view.now < patience:
+        return replace(step, requeue_after=view.seconds_until(patience))
+    return replace(step, delete=deletions(live))

@@ -1,0 +1,96 @@
+"""First half of a pass: fold what was observed into the status, always. Called by decide before the policies.
+
+Nothing here chooses anything. Read next: attempt_record (the running attempt), endings, money, results.
+"""
+
+from finetune_trainer.contract import Outcome, PreflightReport
+from pydantic import ValidationError
+
+from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
+from finetune_operator.api.status import FineTuneJobStatus, PreflightStatus
+from finetune_operator.errors import JobError
+from finetune_operator.lifecycle.attempt_record import record_attempt, record_published
+from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_condition
+from finetune_operator.lifecycle.money import cost_status
+from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.lifecycle.results import preflight_status
+from finetune_operator.lifecycle.times import timestamp
+from finetune_operator.lifecycle.view import View
+from finetune_operator.manifests.run_config import examined_digest
+from finetune_operator.planning.architecture import architecture
+
+
+def record(view: View) -> View:
+    """Return the view with everything observed written into its status."""
+    view = begun(view)
+    if has_ended(view.status):
+        return view
+    view = record_preflight(view)
+    if view.status.attempts:
+        view = record_attempt(view)
+        view = view.writing(cost=cost_status(view.status))
+    return view
+
+
+def begun(view: View) -> View:
+    """Start, or start again: an edit before the first attempt makes preflight and plan void."""
+    status = view.status
+    digest = examined_digest(view.spec)
+    if status.attempts or has_succeeded(status) or status.spec_digest == digest:
+        return view
+    fresh = FineTuneJobStatus(
+        conditions=status.conditions,
+        start_time=status.start_time or timestamp(view.now),
+        spec_digest=digest,
+        preflight_generation=view.job.metadata.generation,
+    )
+    unknown = Claim(ConditionType.SUCCEEDED, "Unknown", ProgressReason.EXAMINING)
+    generation = view.job.metadata.generation
+    started = set_condition(fresh, unknown, generation=generation, now=view.now) if has_ended(status) else fresh
+    return View(job=view.job, status=started, seen=view.seen, now=view.now)
+
+
+def record_preflight(view: View) -> View:
+    """Keep what preflight found: the Pod may be gone in the next pass."""
+    outcome = preflight_outcome(view)
+    if outcome is None or outcome.outcome != "Succeeded" or view.status.preflight is not None:
+        return view
+    view = record_published(view, outcome)
+    if outcome.preflight is None:
+        return view
+    try:
+        found = examined(outcome.preflight)
+    except JobError:  # the policy `unexamined` says so
+        return view
+    return view.writing(
+        preflight=found,
+        run_digest=outcome.preflight.run_digest,
+        attempts_without_progress=0,
+        retry_time=None,
+    )
+
+
+def examined(report: PreflightReport) -> PreflightStatus:
+    """Return what preflight found, with the shape of the model. Raises JobError where it is not one we can plan for."""
+    shape = architecture(report.model_config)
+    try:
+        return preflight_status(report, shape)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        remedy = "preflight image and operator must be of the same version"
+        message = f"the report of preflight cannot be read ({where}: {first['msg']}): {remedy}"
+        raise JobError(TerminalReason.MODEL_UNSUPPORTED, message) from error
+
+
+def preflight_outcome(view: View) -> Outcome | None:
+    """Return what the preflight Pod of the current spec had to say; None while it has not."""
+    pod = preflight_pod_of(view)
+    return pod.outcome if pod is not None and pod.finished else None
+
+
+def preflight_pod_of(view: View) -> SeenPod | None:
+    """Return the Pod that examines the current spec."""
+    generation = view.status.preflight_generation
+    pods = (pod for pod in view.pods if pod.role == "preflight" and pod.generation == generation)
+    return next(pods, None)

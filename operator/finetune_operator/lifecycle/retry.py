@@ -1,0 +1,114 @@
+"""Whether an attempt that ended is followed by another one, when, and with which layout. Called by record and policies.
+
+An attempt that moved the checkpoint forward costs nothing, whatever ended it. `maxRetries` attempts in a row that did
+not end the job, whatever their class. What the user must change ends it at once.
+"""
+
+from dataclasses import dataclass
+
+from finetune_operator.api.plan import Plan
+from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
+from finetune_operator.api.status import AttemptStatus
+from finetune_operator.lifecycle.endings import TERMINAL_REASONS
+
+LONGEST_BACK_OFF_SECONDS = 600
+
+UNCOUNTED = {AttemptOutcome.SUCCEEDED, AttemptOutcome.SUSPENDED, AttemptOutcome.NOT_SCHEDULED}
+"""Ends that say nothing about the run: they neither count nor reset the count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryVerdict:
+    """What follows an attempt."""
+
+    again: bool
+    leaner: bool = False
+    """The next attempt gets a layout that needs less GPU memory."""
+    delay_seconds: int = 0
+    reason: TerminalReason | None = None
+    """How the job ends, where it does."""
+    message: str = ""
+
+
+def moved(attempt: AttemptStatus) -> bool:
+    """Tell whether an attempt left a newer checkpoint than it started from."""
+    return attempt.checkpoint_step > attempt.first_step
+
+
+def counted(attempt: AttemptStatus, before: int) -> int:
+    """Return the attempts in a row without a newer checkpoint, this one included."""
+    if attempt.outcome in UNCOUNTED:
+        return before
+    return 0 if moved(attempt) else before + 1
+
+
+def back_off_seconds(without_progress: int, first: int) -> int:
+    """Return the pause before the next attempt: none after progress, then doubling up to ten minutes."""
+    if without_progress == 0:
+        return 0
+    return int(min(first * 2 ** min(without_progress - 1, 20), LONGEST_BACK_OFF_SECONDS))
+
+
+def retry_verdict(
+    attempt: AttemptStatus, *, plan: Plan, without_progress: int, max_retries: int, first_back_off: int
+) -> RetryVerdict:
+    """Return what follows an ended attempt. `without_progress` counts it already."""
+    outcome, message = attempt.outcome or "", attempt.message or ""
+    if (terminal := TERMINAL_REASONS.get(outcome)) is not None:
+        return RetryVerdict(again=False, reason=terminal, message=message)
+    if outcome == AttemptOutcome.OUT_OF_MEMORY and leaner(plan) is None:
+        return RetryVerdict(again=False, reason=TerminalReason.DOES_NOT_FIT, message=too_small(plan, message))
+    if outcome not in UNCOUNTED and not moved(attempt) and without_progress >= max_retries:
+        return RetryVerdict(
+            again=False,
+            reason=TerminalReason.RETRIES_EXHAUSTED,
+            message=exhausted(attempt, without_progress=without_progress, max_retries=max_retries),
+        )
+    if outcome == AttemptOutcome.OUT_OF_MEMORY:
+        return RetryVerdict(again=True, leaner=True)
+    if outcome == AttemptOutcome.SUSPENDED:
+        return RetryVerdict(again=True)
+    if outcome == AttemptOutcome.NOT_SCHEDULED:
+        return RetryVerdict(again=True, delay_seconds=first_back_off)
+    return RetryVerdict(again=True, delay_seconds=back_off_seconds(without_progress, first_back_off))
+
+
+def exhausted(attempt: AttemptStatus, *, without_progress: int, max_retries: int) -> str:
+    """Say why there is no further attempt."""
+    return (
+        f"{without_progress} attempts in a row ended without a newer checkpoint (maxRetries is {max_retries}), "
+        f"the last one, attempt {attempt.number}, as {attempt.outcome}: {attempt.message}; "
+        "see `kubectl logs` of its Pods, then apply the job under a new name"
+    )
+
+
+def too_small(plan: Plan, message: str) -> str:
+    """Say that no leaner layout is left."""
+    return (
+        f"the GPU ran out of memory although the micro batch is 1 and activation checkpointing is on ({message}); "
+        f"the plan reckoned with {plan.vram.total_gib} GiB of {plan.vram.usable_gib} GiB: "
+        "lower training.sequenceLength, choose method qlora or a pool with more memory, and apply under a new name"
+    )
+
+
+def leaner(plan: Plan) -> Plan | None:
+    """Return the plan with half the micro batch and activation checkpointing; None where both are spent.
+
+    The global batch, and with it what is learned, stays as it is.
+    """
+    if plan.micro_batch_size == 1 and plan.activation_checkpointing:
+        return None
+    rows = plan.micro_batch_size * plan.gradient_accumulation_steps
+    size = next(size for size in range(max(1, plan.micro_batch_size // 2), 0, -1) if rows % size == 0)
+    warning = (
+        f"an attempt ran out of GPU memory at micro batch {plan.micro_batch_size}: "
+        f"the next one has micro batch {size} with activation checkpointing; the estimate above is of the first layout"
+    )
+    return plan.model_copy(
+        update={
+            "micro_batch_size": size,
+            "gradient_accumulation_steps": rows // size,
+            "activation_checkpointing": True,
+            "warnings": [*plan.warnings, warning][-16:],
+        }
+    )

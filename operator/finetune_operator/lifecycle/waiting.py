@@ -1,0 +1,73 @@
+"""Why Pods that exist do not run yet, and why Pods that should exist do not. Called by policies."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from finetune_operator.api.reasons import ProgressReason, WaitingReason
+from finetune_operator.lifecycle.observation import Refusal, SeenPod
+from finetune_operator.lifecycle.view import View
+
+REFUSAL_BACK_OFF_SECONDS = 30
+"""A quota changes when somebody finishes or an admin acts: asking more often only fills the audit log."""
+
+JITTER_SECONDS = 10
+IMAGE_REASONS = {
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RegistryUnavailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A reason with its sentence."""
+
+    reason: WaitingReason | ProgressReason
+    message: str
+
+
+def jitter(key: str, most: int) -> int:
+    """Return a number from 0 to `most` that differs from job to job and never for one key."""
+    return zlib.crc32(key.encode()) % (most + 1)
+
+
+def refused_until(view: View, refusal: Refusal) -> datetime:
+    """Return when a refused create is tried again."""
+    pause = REFUSAL_BACK_OFF_SECONDS + jitter(view.job.metadata.uid, JITTER_SECONDS)
+    return refusal.at + timedelta(seconds=pause)
+
+
+def standing_refusal(view: View) -> Refusal | None:
+    """Return the refusal that still holds creating back."""
+    refusal = view.seen.refusal
+    return refusal if refusal is not None and view.now < refused_until(view, refusal) else None
+
+
+def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
+    """Return why not all of the wanted Pods run."""
+    for pod in pods:
+        if found := _container(pod):
+            return found
+    scheduled = sum(1 for pod in pods if pod.scheduled_at is not None)
+    unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
+    if wanted > 1 and 0 < scheduled < wanted:
+        why = f": {unschedulable}" if unschedulable else ""
+        return Waiting(WaitingReason.WAITING_FOR_GANG, f"{scheduled} of {wanted} Pods have a node{why}")
+    if unschedulable:
+        return Waiting(WaitingReason.UNSCHEDULABLE, unschedulable)
+    return Waiting(ProgressReason.STARTING, f"waiting for {wanted} Pod{'s' if wanted > 1 else ''} to start")
+
+
+def _container(pod: SeenPod) -> Waiting | None:
+    """Return what holds a container back that a kubelet has accepted."""
+    if pod.finished or pod.waiting_reason in ("", "ContainerCreating", "PodInitializing"):
+        return None
+    what = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_message else pod.waiting_reason
+    if pod.waiting_reason in IMAGE_REASONS:
+        return Waiting(WaitingReason.IMAGE_PULL_FAILED, f"Pod {pod.name}: {what}")
+    return Waiting(ProgressReason.STARTING, f"Pod {pod.name} cannot start yet: {what}")

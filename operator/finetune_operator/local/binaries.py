@@ -1,0 +1,143 @@
+"""Which programs a local cluster needs and where they are found. Called by control_plane; calls build and download.
+
+Order: the folder KUBEBUILDER_ASSETS, the cache, PATH where the version is right; else they are built, or downloaded if
+the user says so.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_operator.errors import LocalClusterError
+
+Say = Callable[[str], None]
+"""Shows one line of progress to the user."""
+
+MODULES = Path(__file__).parent / "modules"
+"""Go modules that ship with this package: go.mod and go.sum pin every source file of the programs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary:
+    """A program that we build from a Go module, or find."""
+
+    name: str
+    module: str
+    """Folder under MODULES."""
+    package: str
+    """Go package of its main function."""
+    version: str
+    version_command: tuple[str, ...]
+    """Arguments that make it print its version."""
+    linker_flags: tuple[str, ...] = ("-s", "-w")
+
+    @property
+    def cached(self) -> Path:
+        """Where the cache keeps it; another version has another folder."""
+        return cache_root() / "bin" / f"{self.name}-{self.version}-{system()}-{architecture()}" / self.name
+
+
+KUBERNETES_VERSION = "v1.36.3"
+ETCD_VERSION = "v3.6.8"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+_STAMP = (
+    f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+    f"-X k8s.io/component-base/version.gitMajor={_MAJOR}",
+    f"-X k8s.io/component-base/version.gitMinor={_MINOR}",
+)
+
+
+def _kubernetes(name: str, *version_command: str) -> Binary:
+    return Binary(
+        name=name,
+        module="kubernetes",
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        version=KUBERNETES_VERSION,
+        version_command=version_command or ("--version",),
+        linker_flags=("-s", "-w", *_STAMP),
+    )
+
+
+APISERVER = _kubernetes("kube-apiserver")
+CONTROLLER_MANAGER = _kubernetes("kube-controller-manager")
+SCHEDULER = _kubernetes("kube-scheduler")
+KUBECTL = _kubernetes("kubectl", "version", "--client")
+ETCD = Binary(
+    name="etcd",
+    module="kubernetes",
+    package="go.etcd.io/etcd/server/v3",
+    version=ETCD_VERSION,
+    version_command=("--version",),
+)
+VERSITYGW = Binary(
+    name="versitygw",
+    module="versitygw",
+    package="github.com/versity/versitygw/cmd/versitygw",
+    version="v1.8.0",
+    version_command=("--version",),
+    linker_flags=("-s", "-w", "-X main.Version=v1.8.0"),
+)
+"""An S3 server over a folder. Not part of the cluster: tests and demos store to it."""
+
+CONTROL_PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL)
+
+
+def cache_root() -> Path:
+    """Return the folder for what is costly to make: FINETUNE_CACHE, or the XDG place."""
+    if folder := os.environ.get("FINETUNE_CACHE"):
+        return Path(folder).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).absolute() / "finetune-operator"
+
+
+def system() -> str:
+    """Return the operating system in Go's spelling; only Linux has what processes.py needs."""
+    if platform.system() != "Linux":
+        raise LocalClusterError(f"the local cluster needs Linux, not {platform.system()}: use a Linux machine or VM")
+    return "linux"
+
+
+def architecture() -> str:
+    """Return the processor in Go's spelling."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def find(binary: Binary) -> Path | None:
+    """Look for a program where it may already be; None where it must be made."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and os.access(Path(assets) / binary.name, os.X_OK):
+        return Path(assets).absolute() / binary.name
+    if os.access(binary.cached, os.X_OK):
+        return binary.cached
+    installed = shutil.which(binary.name)
+    return Path(installed) if installed and has_version(Path(installed), binary) else None
+
+
+def has_version(path: Path, binary: Binary) -> bool:
+    """Whether a program says that it is the version we pin."""
+    try:
+        answer = subprocess.run(
+            [path, *binary.version_command], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return binary.version.removeprefix("v") in answer.stdout.replace("v", " ").split()
+
+
+def provide(binaries: Sequence[Binary], *, say: Say, download: bool = False) -> dict[str, Path]:
+    """Return the path of each program, making those that are nowhere to be found."""
+    found = {binary.name: path for binary in binaries if (path := find(binary))}
+    missing = [binary for binary in binaries if binary.name not in found]
+    if missing:
+        # imported here: a warm start needs neither of them
+        from finetune_operator.local import build  # noqa: PLC0415
+        from finetune_operator.local import download as releases  # noqa: PLC0415
+
+        make = releases.download if download else build.build
+        make(missing, say=say)
+    return found | {binary.name: binary.cached for binary in missing}

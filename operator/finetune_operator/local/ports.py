@@ -1,0 +1,73 @@
+"""Free loopback ports, chosen once per cluster and kept in its state folder. Called by control_plane before a start."""
+
+import json
+import random
+import socket
+from dataclasses import asdict, dataclass, fields, replace
+
+from finetune_operator.errors import LocalClusterError
+from finetune_operator.local.state import ClusterState, file_lock, read_json, write_file
+
+HOST = "127.0.0.1"
+
+PORT_RANGE = range(20000, 32000)
+"""Below the range that Linux gives to outgoing connections (32768 to 60999), which come and go under our feet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a cluster keeps over its restarts."""
+
+    etcd: int
+    etcd_peer: int
+    apiserver: int
+    controller_manager: int
+    scheduler: int
+    kubelet: int
+    network: int
+    """Second byte of its Pods' loopback addresses: two clusters side by side do not share them."""
+
+
+def settings(state: ClusterState) -> Settings:
+    """Return the cluster's ports: chosen at the first start, replaced where somebody else took one since."""
+    siblings = state.root.parent
+    with file_lock(siblings / ".ports"):
+        reserved = _reserved(state)
+        kept = read_json(state.settings)
+        chosen = Settings(**kept) if kept else Settings(**dict.fromkeys((f.name for f in fields(Settings)), 0))
+        for field in fields(Settings):
+            value = getattr(chosen, field.name)
+            if field.name == "network":
+                chosen = chosen if value else replace(chosen, network=random.randrange(16, 224))  # noqa: S311 no secret
+            elif not value or not is_free(value):
+                chosen = replace(chosen, **{field.name: free_port(reserved)})
+            reserved.add(getattr(chosen, field.name))
+        write_file(state.settings, json.dumps(asdict(chosen)))
+    return chosen
+
+
+def is_free(port: int) -> bool:
+    """Whether a process could listen on a loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(reserved: set[int]) -> int:
+    """Choose a port that nobody uses and nobody reserved."""
+    for port in random.sample(PORT_RANGE, 1000):
+        if port not in reserved and is_free(port):
+            return port
+    raise LocalClusterError(
+        f"no free port found between {PORT_RANGE.start} and {PORT_RANGE.stop} on {HOST}: end what uses them"
+    )
+
+
+def _reserved(state: ClusterState) -> set[int]:
+    """Return the ports of the other clusters beside this one, running or not."""
+    others = (read_json(path) for path in state.root.parent.glob("*/settings.json") if path != state.settings)
+    return {port for kept in others if kept for port in kept.values()}

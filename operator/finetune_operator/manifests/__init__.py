@@ -1,0 +1,1 @@
+"""Plan to Kubernetes objects: pure, a new dict every time. Read names, labels, run_config, pod, preflight, children."""

@@ -1,0 +1,260 @@
+"""What the Pods are told: PreflightConfig from the spec, RunConfig from pinned status. Called by preflight and pod."""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from finetune_trainer import contract
+
+from finetune_operator.api.plan import Plan
+from finetune_operator.api.spec import ColumnsSpec, Credentials, DatasetSpec, EvaluationSpec, FineTuneJobSpec, LoraSpec
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+
+Value = TypeVar("Value")
+
+CREDENTIALS = {"credentials", "initial_adapter_credentials"}
+"""A rotated Secret is the same run."""
+
+TRAINING_RELEVANT = {
+    "model": {"source", "trust_remote_code"},
+    "datasets": {"__all__": set(DatasetSpec.model_fields) - CREDENTIALS},
+    "chat": True,
+    "objective": True,
+    "method": True,
+    "lora": set(LoraSpec.model_fields) - CREDENTIALS,
+    "training": True,
+    "evaluation": {
+        name: set(DatasetSpec.model_fields) - CREDENTIALS if name == "source" else True
+        for name in EvaluationSpec.model_fields
+        if name != "gate"
+    },
+}
+"""What the weights depend on. The model's revision is part of the run digest in its resolved form."""
+
+FREE_TO_CHANGE = {"suspend", "plan_only", "run_policy"}
+"""What neither preflight nor plan rests on."""
+
+
+def spec_digest(spec: FineTuneJobSpec) -> str:
+    """Return the digest of the training-relevant part of the spec: equal digests train the same thing."""
+    return _digest(spec, include=TRAINING_RELEVANT)
+
+
+def examined_digest(spec: FineTuneJobSpec) -> str:
+    """Return the digest of all that preflight and plan rest on: when it changes, both start again."""
+    return _digest(spec, exclude=FREE_TO_CHANGE)
+
+
+def _digest(spec: FineTuneJobSpec, *, include: object = None, exclude: object = None) -> str:
+    """Hash the canonical JSON. Defaults count as absent, so that a field added later does not change old digests."""
+    data = spec.model_dump(mode="json", include=include, exclude=exclude, exclude_defaults=True)  # type: ignore[arg-type]
+    text = json.dumps(_pruned(data), sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pruned(data: dict[str, Any]) -> dict[str, Any]:
+    """Drop structs of which nothing is left: they say as little as absent ones."""
+    below = {name: _pruned(value) if isinstance(value, dict) else value for name, value in data.items()}
+    return {name: value for name, value in below.items() if value != {}}
+
+
+def preflight_config(job: FineTuneJob, generation: int) -> contract.PreflightConfig:
+    """Return what the preflight Pod of a generation is told."""
+    spec = job.spec
+    return contract.PreflightConfig(
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        uid=job.metadata.uid,
+        generation=generation,
+        spec_digest=spec_digest(spec),
+        model=model(spec),
+        datasets=tuple(dataset(entry) for entry in spec.datasets),
+        chat=chat(spec),
+        objective=spec.objective,
+        sequence_length=spec.training.sequence_length or 0,
+        over_length=spec.training.over_length,
+        seed=spec.training.seed,
+        evaluation=evaluation(spec),
+        output=output_location(spec),
+        checkpoint=checkpoint_location(spec),
+        initial_adapter=initial_adapter(spec),
+    )
+
+
+def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> contract.RunConfig:
+    """Return what every Pod of an attempt is told. Reads nothing but identity and what status has pinned."""
+    spec, plan, preflight = status.resolved, status.plan, status.preflight
+    assert spec is not None
+    assert plan is not None
+    assert preflight is not None
+    return contract.RunConfig(
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        uid=job.metadata.uid,
+        attempt=attempt,
+        run_digest=status.run_digest,
+        dataset_digest=preflight.dataset_digest,
+        model=replace(model(spec), revision=preflight.model_revision),
+        datasets=tuple(dataset(entry) for entry in spec.datasets),
+        chat=chat(spec),
+        objective=spec.objective,
+        method=plan.method,
+        lora=None if plan.method == "full" else lora(spec),
+        training=training(spec, plan),
+        evaluation=evaluation(spec),
+        layout=layout(plan),
+        checkpoint=checkpointing(spec, plan),
+        output=output_location(spec),
+        prepared=prepared_location(spec, preflight.prepared_uri),
+        provenance={"image": plan.image, "plan": plan.summary},
+    )
+
+
+def location(uri: str, credentials: Credentials | None) -> contract.Location:
+    """Return a place and the Secret that opens it."""
+    return contract.Location(uri=uri, secret=credentials.secret_name if credentials else "")
+
+
+def output_location(spec: FineTuneJobSpec) -> contract.Location:
+    """Return where the result goes."""
+    return location(spec.output.destination, spec.output.credentials)
+
+
+def checkpoint_location(spec: FineTuneJobSpec) -> contract.Location:
+    """Return where the resumable state is kept: beside the output unless the spec says otherwise."""
+    beside = f"{spec.output.destination}/.checkpoints"
+    return location(spec.checkpoint.destination or beside, spec.checkpoint.credentials or spec.output.credentials)
+
+
+def prepared_location(spec: FineTuneJobSpec, uri: str) -> contract.Location | None:
+    """Return where preflight left the tokenised rows; it puts them beside the checkpoints or the output."""
+    if not uri:
+        return None
+    beside = checkpoint_location(spec)
+    return contract.Location(uri=uri, secret=(beside if uri.startswith(beside.uri) else output_location(spec)).secret)
+
+
+def initial_adapter(spec: FineTuneJobSpec) -> contract.Location | None:
+    """Return the adapter to continue from."""
+    lora = spec.lora
+    return None if lora.initial_adapter is None else location(lora.initial_adapter, lora.initial_adapter_credentials)
+
+
+def model(spec: FineTuneJobSpec) -> contract.Model:
+    """Return the base model."""
+    return contract.Model(
+        location=location(spec.model.source, spec.model.credentials),
+        revision=spec.model.revision or "",
+        trust_remote_code=spec.model.trust_remote_code,
+    )
+
+
+def dataset(entry: DatasetSpec) -> contract.Dataset:
+    """Return one source of rows."""
+    return contract.Dataset(
+        location=location(entry.source, entry.credentials),
+        split=entry.split,
+        format=entry.format,
+        columns=columns(entry.columns or ColumnsSpec()),
+        max_examples=entry.max_examples or 0,
+        weight=float(entry.weight or 0),
+    )
+
+
+def columns(spec: ColumnsSpec) -> contract.Columns:
+    """Return the column names by role."""
+    return contract.Columns(**{role: name or "" for role, name in spec.model_dump(by_alias=False).items()})
+
+
+def chat(spec: FineTuneJobSpec) -> contract.Chat:
+    """Return how conversations become text."""
+    return contract.Chat(
+        template=spec.chat.template, system_prompt=spec.chat.system_prompt, train_on=spec.chat.train_on
+    )
+
+
+def evaluation(spec: FineTuneJobSpec) -> contract.Evaluation:
+    """Return the held-out measurement."""
+    asked = spec.evaluation
+    return contract.Evaluation(
+        fraction=float(asked.fraction),
+        max_examples=asked.max_examples,
+        source=None if asked.source is None else dataset(asked.source),
+        every_steps=asked.every_steps,
+        baseline=asked.baseline,
+        prompts=tuple(asked.samples.prompts) if asked.samples else (),
+        max_new_tokens=asked.samples.max_new_tokens if asked.samples else 64,
+        gated=asked.gate is not None,
+    )
+
+
+def lora(spec: FineTuneJobSpec) -> contract.Lora:
+    """Return the adapter's shape."""
+    asked = spec.lora
+    return contract.Lora(
+        rank=asked.rank,
+        alpha=_resolved(asked.alpha),
+        dropout=float(asked.dropout),
+        targets=asked.targets,
+        target_modules=tuple(asked.target_modules or ()),
+        experts=asked.experts,
+        modules_to_save=tuple(asked.modules_to_save or ()),
+        variant=asked.variant,
+        initial_adapter=initial_adapter(spec),
+    )
+
+
+def training(spec: FineTuneJobSpec, plan: Plan) -> contract.Training:
+    """Return what is learned and how fast."""
+    asked, stop = spec.training, spec.training.early_stopping
+    return contract.Training(
+        epochs=_resolved(asked.epochs),
+        max_steps=plan.steps,
+        learning_rate=float(_resolved(asked.learning_rate)),
+        scheduler=_resolved(asked.scheduler),
+        warmup_fraction=float(asked.warmup_fraction),
+        weight_decay=float(_resolved(asked.weight_decay)),
+        max_grad_norm=float(asked.max_grad_norm),
+        global_batch_size=plan.global_batch_size,
+        sequence_length=_resolved(asked.sequence_length),
+        over_length=asked.over_length,
+        packing=plan.packing,
+        precision=plan.precision,
+        optimizer=plan.optimizer,
+        neftune_alpha=float(asked.neftune_alpha or 0),
+        seed=asked.seed,
+        early_stopping_patience=stop.patience if stop else 0,
+        early_stopping_min_delta=float(stop.min_delta) if stop else 0.0,
+    )
+
+
+def layout(plan: Plan) -> contract.Layout:
+    """Return how the run is spread over GPUs."""
+    return contract.Layout(
+        replicas=plan.replicas,
+        gpus_per_replica=plan.gpus_per_replica,
+        micro_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        zero_stage=plan.zero_stage,
+        offload=plan.offload,
+        activation_checkpointing=plan.activation_checkpointing,
+        attention=plan.attention,
+        loss_kernel=plan.loss_kernel,
+    )
+
+
+def checkpointing(spec: FineTuneJobSpec, plan: Plan) -> contract.Checkpointing:
+    """Return where and how often the run is saved."""
+    return contract.Checkpointing(
+        location=checkpoint_location(spec),
+        keep=spec.checkpoint.keep,
+        interval_seconds=plan.checkpoint.interval_seconds,
+        save_on_notice=plan.checkpoint.loss_on_reclaim_seconds == 0,
+    )
+
+
+def _resolved(value: Value | None) -> Value:
+    """Return a value that the planner has filled in."""
+    assert value is not None, "status.resolved holds every default"
+    return value

@@ -1,0 +1,184 @@
+"""What a Pod needs beside its GPUs, and how the run is made safe: memory, disk, checkpoints. Called by planner."""
+
+import math
+from dataclasses import dataclass
+
+from finetune_operator.api.plan import CheckpointPlan, HostNeeds
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.planning.layouts import Layout, Work
+
+GIB = 2**30
+
+PROCESS_GIB = 4.0
+"""Resident memory of one process with torch, CUDA, NCCL and the tokenizer, before it holds any weights."""
+
+SHARD_GIB = 5.0
+"""Largest file of a model on a hub: weights are read file by file, by every process."""
+
+CPUS_PER_GPU = 4
+"""One core drives the GPU, the others read rows, compress checkpoints and serve NCCL."""
+
+OFFLOAD_CPUS_PER_GPU = 8
+"""CPUAdam computes on all cores it gets."""
+
+ALLOCATABLE = 0.9
+"""Of a node's cores, what its own daemons leave to Pods."""
+
+SHM_GIB, SHM_PER_GPU_GIB = 1, 1
+"""Shared memory: data loader queues and NCCL's host buffers (about 10 MiB per channel and peer)."""
+
+DISK_BASE_GIB = 10.0
+"""Logs, kernels that Triton compiles, tokenised rows of a small data set."""
+
+BYTES_PER_TOKEN_ON_DISK = 16
+"""Raw text, its tokens and the mask."""
+
+WRITE_GIB_PER_SECOND = 0.3
+"""One node to a bucket or network disk, steadily (2.5 Gbit/s); local disks are faster, but do not outlive the node."""
+
+NOTICE_SECONDS = 30
+"""Shortest notice before a cloud takes back a spot node (AWS gives 120 s, Azure and Google 30 s)."""
+
+FAILURE_SECONDS = {"spot": 4 * 3600.0, "on-demand": 14 * 24 * 3600.0}
+"""Mean time between losses of one node: spot nodes live for hours, others for weeks."""
+
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 30, 3600
+SAVES_PER_RUN = 5
+"""A run is saved at least so often, however short: a checkpoint after the end is none."""
+
+LEAST_GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """The size and speed of checkpoints and results."""
+
+    checkpoint_gib: float
+    save_seconds: float
+    publish_seconds: float
+
+
+def saving(work: Work, layout: Layout) -> Saving:
+    """Return how large a checkpoint is and how long saving and publishing take."""
+    state = checkpoint_bytes(work) / GIB
+    # every node writes its own shards; without sharding one process writes everything
+    writers = layout.replicas if layout.rung.zero_stage else 1
+    return Saving(
+        checkpoint_gib=state,
+        save_seconds=1 + state / writers / WRITE_GIB_PER_SECOND,
+        publish_seconds=5 + published_bytes(work) / GIB / WRITE_GIB_PER_SECOND,
+    )
+
+
+def checkpoint_bytes(work: Work) -> float:
+    """Weights that train, two optimizer states, and for float32 masters a bfloat16 copy: 14 bytes per parameter."""
+    trainable = work.num_trainable_parameters
+    eight_bit = work.resolved.training.optimizer != "adamw"
+    if work.method == "full":
+        weights, state = (6, 4.0) if work.resolved.training.precision == "mixed" else (2, 2.0)
+    else:
+        weights, state = (4, 4.0) if work.method == "lora" else (2, 2.0)
+    return float(trainable * (weights + 2 * (1.0 if eight_bit else state)))
+
+
+def published_bytes(work: Work) -> float:
+    """An adapter keeps the dtype that it was trained in; a model is published in 16 bit."""
+    return float(work.num_trainable_parameters * (4 if work.method == "lora" else 2))
+
+
+def checkpoint_plan(
+    work: Work, layout: Layout, pool: GPUPool, *, training_seconds: float, step_seconds: float
+) -> CheckpointPlan:
+    """Choose the interval that loses least (Young's rule) within the run, and the grace period that a save needs."""
+    needs = saving(work, layout)
+    interval = _interval_seconds(needs, layout, pool, training_seconds)
+    interval = work.resolved.checkpoint.interval_seconds or interval
+    on_notice = needs.save_seconds + step_seconds <= NOTICE_SECONDS
+    return CheckpointPlan(
+        size_gib=f"{needs.checkpoint_gib:.2f}",
+        save_seconds=math.ceil(needs.save_seconds),
+        interval_seconds=interval,
+        grace_seconds=max(LEAST_GRACE_SECONDS, math.ceil(15 + step_seconds + 1.5 * needs.save_seconds)),
+        # without a save on notice the mean loss is half an interval and the step under way
+        loss_on_reclaim_seconds=0 if on_notice else math.ceil(interval / 2 + step_seconds),
+    )
+
+
+def _interval_seconds(needs: Saving, layout: Layout, pool: GPUPool, training_seconds: float) -> int:
+    between_failures = FAILURE_SECONDS[pool.spec.capacity] / layout.replicas
+    young = math.sqrt(2 * needs.save_seconds * between_failures)
+    longest = min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, training_seconds / SAVES_PER_RUN))
+    # a save must stay a small part of the time it saves
+    shortest = max(SHORTEST_INTERVAL, 10 * needs.save_seconds)
+    return round(max(shortest, min(young, longest)))
+
+
+def host_needs(work: Work, layout: Layout, pool: GPUPool) -> HostNeeds:
+    """Return memory, cores and disk of one Pod. Cores are at most the Pod's share of its node."""
+    gpus = layout.gpus_per_replica
+    shm = SHM_GIB + SHM_PER_GPU_GIB * gpus
+    return HostNeeds(
+        memory_gib=math.ceil(host_memory_gib(work, layout) + shm),
+        cpus=cpus(layout, pool),
+        ephemeral_gib=math.ceil(disk_gib(work, layout)),
+        shm_gib=shm,
+    )
+
+
+def host_memory_gib(work: Work, layout: Layout) -> float:
+    """Return the peak over loading, training and saving of one Pod."""
+    gpus, model = layout.gpus_per_replica, work.model_bytes / GIB
+    loading = gpus * min(model, SHARD_GIB)
+    # rank 0 collects the whole 16-bit model to publish it
+    publishing = published_bytes(work) / GIB if work.method == "full" and layout.rung.zero_stage == 3 else 0.0
+    return gpus * PROCESS_GIB + _offloaded_gib(work, layout) + max(loading, publishing)
+
+
+def _offloaded_gib(work: Work, layout: Layout) -> float:
+    """Masters and two states in float32 and the pinned gradients, 16 bytes; with `all` the 16-bit weights too."""
+    bytes_per_parameter = {"none": 0, "optimizer": 16, "all": 18}[layout.rung.offload]
+    return bytes_per_parameter * work.num_trainable_parameters / layout.replicas / GIB
+
+
+def cpus(layout: Layout, pool: GPUPool) -> int:
+    """Return the cores of one Pod: what it can use, at most its share of a node's allocatable part."""
+    wanted = layout.gpus_per_replica * (CPUS_PER_GPU if layout.rung.offload == "none" else OFFLOAD_CPUS_PER_GPU)
+    share = pool.spec.node.cpus * ALLOCATABLE * layout.gpus_per_replica / pool.spec.gpus_per_node
+    return max(1, min(wanted, math.floor(share)))
+
+
+def disk_gib(work: Work, layout: Layout) -> float:
+    """Return local disk of one Pod: model, data, a checkpoint being replaced, the result."""
+    model = 0.0 if is_mounted(work) else work.model_bytes / GIB
+    data = work.rows * work.mean_tokens * BYTES_PER_TOKEN_ON_DISK / GIB
+    checkpoints = 2 * checkpoint_bytes(work) / GIB / (layout.replicas if layout.rung.zero_stage else 1)
+    return DISK_BASE_GIB + model + data + checkpoints + published_bytes(work) / GIB
+
+
+def is_mounted(work: Work) -> bool:
+    """The model lies on a volume and is read in place."""
+    return work.resolved.model.source.startswith(("pvc://", "file://"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostShortage:
+    """What a node has too little of."""
+
+    reason: str
+    excess: float
+    """Need over supply, less one; of memory and disk together."""
+
+
+def host_shortage(needs: HostNeeds, pool: GPUPool) -> HostShortage | None:
+    """Say why a node of the pool cannot hold the Pod; None: it can."""
+    node = pool.spec.node
+    pairs = (
+        ("host memory", needs.memory_gib, node.memory_gib),
+        ("local disk", needs.ephemeral_gib, node.ephemeral_gib),
+    )
+    short = [f"{need} GiB of {what} (a node has {has})" for what, need, has in pairs if need > has]
+    if not short:
+        return None
+    return HostShortage(
+        reason=f"needs {' and '.join(short)}", excess=sum(max(0.0, need / has - 1) for _, need, has in pairs)
+    )

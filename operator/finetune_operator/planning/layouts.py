@@ -1,0 +1,193 @@
+"""What a run has to compute, and the ways to spread it over GPUs that our trainer can run. Called by planner."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from finetune_operator.api.defaults import Method
+from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.pools import GPUPool, GPUPoolSpec
+from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
+from finetune_operator.planning.adapter import Adapter
+
+ZeroStage = Literal[0, 2, 3]
+Offload = Literal["none", "optimizer", "all"]
+
+MICRO_STEP_TOKENS = 16_384
+"""A GPU is busy with so many tokens; a larger micro batch only takes memory (throughput.csv is flat from 8,000 on)."""
+
+ROUNDING = 0.125
+"""A default global batch may move by an eighth to fit the GPUs: less than its own step between powers of two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one run computes. No layout changes any of it."""
+
+    resolved: FineTuneJobSpec
+    architecture: ModelArchitecture
+    method: Method
+    rows: int
+    """Rows of one epoch, after packing."""
+    mean_tokens: float
+    """Tokens of a mean row."""
+    long_tokens: int
+    """99 % of the rows are no longer than this."""
+    evaluation_rows: int
+    evaluation_tokens: float
+    """Tokens of a mean held-out row."""
+    model_bytes: int
+    batch_is_fixed: bool
+    """The user set globalBatchSize: it is kept exactly."""
+    num_trainable_parameters: int
+
+    @property
+    def packed(self) -> bool:
+        """Several rows share a sequence."""
+        return self.resolved.training.packing == "always"
+
+    @property
+    def sequence_length(self) -> int:
+        """Longest row in tokens."""
+        return self.resolved.training.sequence_length or 1
+
+    @property
+    def global_batch_size(self) -> int:
+        """Rows per optimizer step that the defaults or the user ask for."""
+        return self.resolved.training.global_batch_size or 1
+
+    def tokens_in(self, micro_batch_size: int) -> float:
+        """Return the tokens that a micro batch computes, padding to the longest row included."""
+        if self.packed or micro_batch_size == 1:
+            return micro_batch_size * self.mean_tokens
+        spread = (self.long_tokens - self.mean_tokens) * (1 - 1 / math.sqrt(micro_batch_size))
+        return micro_batch_size * min(self.sequence_length, self.mean_tokens + max(0.0, spread))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One step of the ladder: how states are spread."""
+
+    zero_stage: ZeroStage
+    offload: Offload = "none"
+
+
+LADDER: dict[Method, tuple[Rung, ...]] = {
+    "lora": (Rung(zero_stage=0), Rung(zero_stage=3)),
+    "qlora": (Rung(zero_stage=0), Rung(zero_stage=3)),
+    "full": (
+        Rung(zero_stage=0),
+        Rung(zero_stage=2),
+        Rung(zero_stage=3),
+        Rung(zero_stage=2, offload="optimizer"),
+        Rung(zero_stage=3, offload="optimizer"),
+        Rung(zero_stage=3, offload="all"),
+    ),
+}
+"""In the order of speed: the first rung that fits is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One way to run the work."""
+
+    method: Method
+    replicas: int
+    gpus_per_replica: int
+    rung: Rung
+    activation_checkpointing: bool
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+
+    def with_micro_batch(self, size: int, *, activation_checkpointing: bool) -> "Layout":
+        """Return the layout that does the same rows per step in micro batches of another size."""
+        return Layout(
+            method=self.method, replicas=self.replicas, gpus_per_replica=self.gpus_per_replica, rung=self.rung,
+            activation_checkpointing=activation_checkpointing, micro_batch_size=size,
+            gradient_accumulation_steps=self.micro_batch_size * self.gradient_accumulation_steps // size,
+        )  # fmt: skip
+
+    @property
+    def gpus(self) -> int:
+        """Processes in all, one per GPU; all of them are data parallel."""
+        return self.replicas * self.gpus_per_replica
+
+    @property
+    def global_batch_size(self) -> int:
+        """Rows per optimizer step."""
+        return self.micro_batch_size * self.gradient_accumulation_steps * self.gpus
+
+
+def adapter_of(lora: LoraSpec) -> Adapter:
+    """Return what decides the adapter's size."""
+    return Adapter(
+        lora_rank=lora.rank,
+        targets=lora.targets,
+        target_modules=tuple(lora.target_modules or ()),
+        experts=lora.experts,
+        dora=lora.variant == "dora",
+        adalora=lora.variant == "adalora",
+    )
+
+
+def illegal(rung: Rung, method: Method, gpus: int, spec: FineTuneJobSpec) -> str:
+    """Say why a rung cannot be used, or return an empty text. This is the table of legal combinations."""
+    adalora = method != "full" and spec.lora.variant == "adalora"
+    eight_bit = spec.training.optimizer in ("adamw-8bit", "paged-adamw-8bit")
+    table = (
+        (rung.zero_stage == 0 and method == "full" and gpus > 1, "full fine-tuning on several GPUs shards its states"),
+        (rung.zero_stage > 0 and rung.offload == "none" and gpus == 1, "one GPU has nobody to share its states with"),
+        (rung.zero_stage == 3 and adalora, "adalora reads gradients that ZeRO-3 shards: one GPU or data parallel only"),
+        (
+            rung.zero_stage == 3 and bool(spec.training.early_stopping),
+            "early stopping keeps whole weights, ZeRO-3 has none",
+        ),
+        (method == "qlora" and spec.lora.experts, "experts packed in 4 bit take no adapter: use method lora"),
+        (rung.offload != "none" and eight_bit, "an 8-bit optimizer cannot be offloaded: use optimizer adamw"),
+        (rung.offload != "none" and spec.training.precision == "bf16", "offload keeps float32 masters"),
+    )
+    return next((reason for applies, reason in table if applies), "")
+
+
+def gpu_counts(pool: GPUPoolSpec, resources: ResourcesSpec) -> tuple[int, ...]:
+    """Return the numbers of GPUs worth trying in a pool, ascending: parts of a node, then whole nodes."""
+    most_nodes = 1 if pool.interconnect.between_nodes == "none" else pool.max_nodes
+    most = min(most_nodes, pool.max_nodes) * pool.gpus_per_node
+    if "/mig-" in pool.resource_name:
+        most = min(most, 1)
+    most = min(most, resources.max_gpus or most)
+    if resources.gpus is not None:
+        return (resources.gpus,) if resources.gpus <= most else ()
+    inside = [2**power for power in range(7) if 2**power < pool.gpus_per_node]
+    nodes = sorted({2**power for power in range(10)} | {3 * 2**power for power in range(8)})
+    return tuple(count for count in (*inside, *(node * pool.gpus_per_node for node in nodes)) if count <= most)
+
+
+def split(gpus: int, gpus_per_node: int) -> tuple[int, int]:
+    """Return (replicas, GPUs per replica): as few replicas as possible, all alike."""
+    per_replica = next(size for size in range(min(gpus, gpus_per_node), 0, -1) if gpus % size == 0)
+    return gpus // per_replica, per_replica
+
+
+def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
+    """Return the global batch on so many GPUs: a user's number exactly, a default within an eighth, else None."""
+    if wanted % gpus == 0:
+        return wanted
+    nearest = max(1, math.floor(wanted / gpus + 0.5)) * gpus
+    return None if fixed or abs(nearest - wanted) > ROUNDING * wanted else nearest
+
+
+def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...]:
+    """Return the micro batches that divide the work of a GPU exactly, ascending, up to about 16k tokens."""
+    sizes = (size for size in range(1, rows_per_gpu + 1) if rows_per_gpu % size == 0)
+    return tuple(size for size in sizes if size == 1 or size * sequence_length <= MICRO_STEP_TOKENS)
+
+
+def summary(method: str, gpus: int, pool: GPUPool) -> str:
+    """Return a layout in one line: `lora on 2 x H100-80GB`."""
+    return f"{method} on {gpus} x {short_name(pool.spec.gpu_type)}"
+
+
+def short_name(gpu_type: str) -> str:
+    """Return a GPU type without its vendor: NVIDIA-H100-80GB-HBM3 becomes H100-80GB-HBM3."""
+    return gpu_type.removeprefix("NVIDIA-").removeprefix("AMD-")

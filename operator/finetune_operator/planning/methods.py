@@ -1,0 +1,178 @@
+"""Which method, when the user leaves it to us, and what to warn of. Rules are ordered; the first that applies decides.
+
+Called by planner with what fits per method. docs/planning.md says where the rules come from.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from finetune_operator.api.defaults import Method
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import PreflightStatus
+from finetune_operator.planning.planner_candidate import Candidate
+
+FEW_EXAMPLES = 500
+"""4-bit noise is not averaged out by fewer rows."""
+
+VERY_FEW_EXAMPLES = 100
+"""An adapter learns so few rows by heart."""
+
+SMALL_DATA_RANK = 64
+"""LoRA rank that makes up for 4-bit noise where data is short."""
+
+SMALL_DATA = 10_000
+FEW_STEPS = 20
+
+DEARER_ALLOWED = 1.5
+"""lora may cost so much more than qlora: it keeps the weights as they are."""
+
+DEAREST_ALLOWED = 3.0
+"""A plan over three times the cheapest adequate one is taken only when the user names the method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The method and why."""
+
+    method: Method
+    reason: str
+    lora_rank: int = 0
+    """0: the spec's."""
+    warnings: tuple[str, ...] = ()
+
+
+class Offers(Protocol):
+    """What fits, per method."""
+
+    def cheapest(self, method: Method, lora_rank: int = 0) -> Candidate | None:
+        """Return the cheapest plan with a method, or None where nothing fits."""
+
+    def fewest_gpus(self, method: Method) -> int:
+        """Return the least number of GPUs that a method fits on."""
+
+
+def choose(spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers) -> Choice | None:
+    """Return the method for `method: auto`, or None where no method fits."""
+    if spec.objective == "cpt":
+        return _continued_pretraining(offers)
+    if preflight.examples < FEW_EXAMPLES:
+        return _few_examples(preflight.examples, max(SMALL_DATA_RANK, spec.lora.rank), offers)
+    return _adapter(preflight.examples, offers)
+
+
+def _continued_pretraining(offers: Offers) -> Choice | None:
+    full, adapter = offers.cheapest("full"), offers.cheapest("lora") or offers.cheapest("qlora")
+    if full is not None and not _too_dear(full, adapter):
+        return Choice(method="full", reason="continued pre-training should change all weights, and full fits")
+    if adapter is None:
+        return None
+    why = "does not fit" if full is None else f"would cost at least {_times(full, adapter)}"
+    method = adapter.layout.method
+    return Choice(
+        method=method,
+        reason=f"full {why}; {method} is the next best for continued pre-training",
+        warnings=(f"{method} learns less new knowledge than full fine-tuning; method: full insists on it",),
+    )
+
+
+def _few_examples(examples: int, lora_rank: int, offers: Offers) -> Choice | None:
+    lora, qlora = offers.cheapest("lora"), offers.cheapest("qlora", lora_rank)
+    if lora is not None and not _too_dear(lora, qlora):
+        return Choice(method="lora", reason=f"lora fits; {examples} examples are too few to average out 4-bit noise")
+    if qlora is None:
+        return None
+    why = "lora does not fit" if lora is None else f"lora would cost at least {_times(lora, qlora)}"
+    return Choice(
+        method="qlora",
+        reason=f"{why}; LoRA rank {lora_rank} because {examples} examples are few for qlora",
+        lora_rank=lora_rank,
+        warnings=(f"qlora with {examples} examples: more rows would help more than the larger rank",),
+    )
+
+
+def _adapter(examples: int, offers: Offers) -> Choice | None:
+    lora, qlora = offers.cheapest("lora"), offers.cheapest("qlora")
+    if lora is None:
+        return None if qlora is None else Choice(method="qlora", reason="lora does not fit; with a 4-bit base it does")
+    least = offers.fewest_gpus("lora")
+    fits = f"fits {'one GPU' if least == 1 else f'{least} GPUs'} in 16 bit; {examples} examples"
+    if qlora is None or (least <= qlora.layout.gpus and not _too_dear(lora, qlora)):
+        return Choice(method="lora", reason=fits)
+    if lora.weight <= DEARER_ALLOWED * qlora.weight:
+        return Choice(
+            method="lora", reason=f"{fits}; costs at least {_times(lora, qlora)}, worth it for 16-bit weights"
+        )
+    return Choice(method="qlora", reason=f"lora would cost at least {_times(lora, qlora)}")
+
+
+def _too_dear(one: Candidate, other: Candidate | None) -> bool:
+    return other is not None and one.weight > DEAREST_ALLOWED * other.weight
+
+
+def _times(one: Candidate, other: Candidate) -> str:
+    return f"${one.usd:.2f}, {one.weight / other.weight:.1f} times as much as {other.layout.method}"
+
+
+def warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> tuple[str, ...]:
+    """Return what the user should know about this combination of method, data and settings, worst first."""
+    adapter = chosen.layout.method != "full"
+    table = (
+        *_data_warnings(spec, preflight, chosen),
+        *(_adapter_warnings(spec, preflight, chosen) if adapter else _full_warnings(chosen)),
+    )
+    return tuple(text for applies, text in table if applies)
+
+
+Warnings = tuple[tuple[bool, str], ...]
+"""(whether it applies, what it says)"""
+
+
+def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> Warnings:
+    examples, training = preflight.examples, chosen.work.resolved.training
+    epochs = training.epochs or 1
+    return (
+        (
+            chosen.layout.method != "full" and examples < VERY_FEW_EXAMPLES,
+            f"{examples} examples: an adapter learns them by heart; 200 to 500 are the least for a visible effect",
+        ),
+        (
+            spec.method == "qlora" and VERY_FEW_EXAMPLES <= examples < FEW_EXAMPLES,
+            f"qlora with {examples} examples: lora, or lora.rank {SMALL_DATA_RANK}, stands 4-bit noise better",
+        ),
+        (
+            epochs > 5 and examples < SMALL_DATA and training.early_stopping is None,
+            f"{epochs} epochs over {examples} examples: more than 5 usually overfit; set training.earlyStopping",
+        ),
+        (
+            chosen.steps < FEW_STEPS,
+            f"only {chosen.steps} optimizer steps: more rows, more epochs or a smaller globalBatchSize give more",
+        ),
+        (
+            chosen.work.evaluation_rows == 0,
+            "no rows are held out: training loss alone cannot show whether the model got better",
+        ),
+    )
+
+
+def _adapter_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> Warnings:
+    lora, experts = chosen.work.resolved.lora, chosen.work.architecture.num_experts
+    unpinned = bool(preflight.model_revision) and not spec.model.revision and spec.model.source.startswith("hf://")
+    return (
+        (lora.rank < 8, f"lora.rank {lora.rank} is too small for most tasks: 16 is a good start"),
+        (lora.rank > 128, f"lora.rank {lora.rank} is large: above 128 full fine-tuning is usually the better choice"),
+        (
+            lora.targets == "attention",
+            "lora.targets attention changes style more than knowledge; all-linear learns more",
+        ),
+        (lora.variant == "dora", "vLLM cannot load DoRA adapters: merge the adapter into the base model to serve it"),
+        (
+            experts > 0 and not lora.experts,
+            f"the {experts} experts of each layer stay frozen; lora.experts adapts them too",
+        ),
+        (unpinned, f"the adapter fits only base revision {preflight.model_revision}: serve it with that one"),
+    )
+
+
+def _full_warnings(chosen: Candidate) -> Warnings:
+    bf16 = chosen.work.resolved.training.precision == "bf16"
+    return ((bf16, "precision bf16 keeps no float32 masters: small updates are rounded away and learning stalls"),)

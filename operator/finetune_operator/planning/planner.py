@@ -1,0 +1,149 @@
+"""Choose the layout of a run: method, pool, GPUs, micro batch, sharding. Called by lifecycle and the command line.
+
+A ladder, not a search over everything: per method, pool and number of GPUs the first rung that fits is taken, its micro
+batch is solved for, and of the few candidates left `optimizeFor` chooses. The global batch, and with it what is
+learned, does not depend on the choice.
+Read next: planner_search, planner_candidate, methods, planner_report, planner_refusal; then layouts, throughput,
+duration, host.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from finetune_operator.api.defaults import Method
+from finetune_operator.api.plan import ModelArchitecture, Plan
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import PreflightStatus
+from finetune_operator.errors import DoesNotFit
+from finetune_operator.planning.duration import evaluate_every_steps
+from finetune_operator.planning.methods import DEAREST_ALLOWED, Choice, choose, warnings
+from finetune_operator.planning.planner_candidate import Candidate, best
+from finetune_operator.planning.planner_refusal import refusal
+from finetune_operator.planning.planner_report import alternatives, plan_of
+from finetune_operator.planning.planner_search import Findings, Question, search
+
+METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """The pinned decision: the plan and the spec with every default, the planner's included."""
+
+    plan: Plan
+    resolved: FineTuneJobSpec
+
+
+def plan(
+    spec: FineTuneJobSpec,
+    *,
+    architecture: ModelArchitecture,
+    preflight: PreflightStatus,
+    pools: Sequence[GPUPool],
+    image: str,
+) -> PlannedRun:
+    """Return the best plan under the spec's limits, with the spec that it resolves to.
+
+    Raises DoesNotFit with need, supply and what would fit; JobError where the spec cannot be resolved.
+    """
+    question = Question(spec=spec, architecture=architecture, preflight=preflight, pools=pools)
+    survey = Survey(question=question)
+    choice = _choice(survey)
+    chosen = survey.best(choice) if choice else None
+    if choice is None or chosen is None:
+        raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
+    told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(spec, preflight, chosen))
+    others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
+    return PlannedRun(
+        plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),
+        resolved=resolved_by(chosen),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The findings per method, each made once."""
+
+    question: Question
+    known: dict[tuple[Method, int], Findings] = field(default_factory=dict)
+
+    def findings(self, method: Method, lora_rank: int = 0) -> Findings:
+        """Return all options of a method; `lora_rank` 0: the spec's."""
+        rank = lora_rank or self.question.spec.lora.rank
+        if (method, rank) not in self.known:
+            self.known[method, rank] = search(with_lora_rank(self.question, rank), method)
+        return self.known[method, rank]
+
+    def cheapest(self, method: Method, lora_rank: int = 0) -> Candidate | None:
+        """Return the cheapest plan with a method, or None where nothing fits."""
+        return min(self.findings(method, lora_rank).fitting, key=lambda one: one.weight, default=None)
+
+    def fewest_gpus(self, method: Method) -> int:
+        """Return the least number of GPUs that a method fits on."""
+        return min(one.layout.gpus for one in self.findings(method).fitting)
+
+    def best(self, choice: Choice) -> Candidate | None:
+        """Return what `optimizeFor` asks for; over three times the cheapest only if the user named the method."""
+        fitting = self.findings(choice.method, choice.lora_rank).fitting
+        spec = self.question.spec
+        if spec.method == "auto" and fitting:
+            limit = DEAREST_ALLOWED * min(one.weight for one in fitting)
+            fitting = tuple(one for one in fitting if one.weight <= limit)
+        return best(fitting, spec)
+
+
+def with_lora_rank(question: Question, rank: int) -> Question:
+    """Return the question with another LoRA rank."""
+    lora = question.spec.lora.model_copy(update={"rank": rank})
+    spec = question.spec.model_copy(update={"lora": lora})
+    return Question(spec=spec, architecture=question.architecture, preflight=question.preflight, pools=question.pools)
+
+
+def _choice(survey: Survey) -> Choice | None:
+    spec = survey.question.spec
+    if spec.method == "auto":
+        return choose(spec, survey.question.preflight, survey)
+    return Choice(method=spec.method, reason="asked for in spec.method")
+
+
+def _asked_method(spec: FineTuneJobSpec) -> Method:
+    """Return the method whose refusal is worth reading: the user's, or the one that needs least."""
+    return "qlora" if spec.method == "auto" else spec.method
+
+
+def _limit_warnings(spec: FineTuneJobSpec, chosen: Candidate) -> tuple[str, ...]:
+    """Say what the budget, the deadline or the number of GPUs did to the plan."""
+    budget, deadline = spec.run_policy.budget, spec.run_policy.active_deadline_seconds
+    told = []
+    if budget is not None and chosen.usd > float(budget.max_cost_usd):
+        told.append(
+            f"estimated ${chosen.usd:.2f}, more than the budget of ${budget.max_cost_usd}: the job will be suspended "
+            "when the budget is spent; raise runPolicy.budget.maxCostUSD"
+        )
+    if deadline is not None and chosen.seconds > deadline:
+        told.append(
+            f"estimated {chosen.seconds} s, more than runPolicy.activeDeadlineSeconds {deadline}: the job will be "
+            "suspended then; raise it"
+        )
+    asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
+    if batch != asked:
+        told.append(f"globalBatchSize rounded from {asked} to {batch}, a multiple of {chosen.layout.gpus} GPUs")
+    return tuple(told)
+
+
+def resolved_by(chosen: Candidate) -> FineTuneJobSpec:
+    """Return the resolved spec with the planner's own values."""
+    resolved, work, batch = chosen.work.resolved, chosen.work, chosen.layout.global_batch_size
+    training: dict[str, int] = {"global_batch_size": batch}
+    if resolved.training.max_steps is not None:
+        training["epochs"] = math.ceil(resolved.training.max_steps * batch / work.rows)
+    every = evaluate_every_steps(work, chosen.steps, batch)
+    interval = {"interval_seconds": chosen.checkpoint.interval_seconds}
+    return resolved.model_copy(
+        update={
+            "training": resolved.training.model_copy(update=training),
+            "evaluation": resolved.evaluation.model_copy(update={"every_steps": every}),
+            "checkpoint": resolved.checkpoint.model_copy(update=interval),
+        }
+    )

@@ -1,0 +1,260 @@
+"""Memory of the fullest GPU at its peak, term by term. Called by the planner and `finetune vram`.
+
+The peak is the largest of three moments, not a sum over all of them: the start of backward (everything saved, and the
+logits), the end of backward (all gradients, one layer's working set), and the optimizer step. Read next: vram_scenario,
+vram_states, vram_activations, vram_constants. docs/vram-model.md has formulas, sources and errors.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from finetune_operator.planning.vram_activations import (
+    backward_bytes,
+    boundary_bytes,
+    cast_bytes,
+    layer_bytes,
+    logits_bytes,
+    mask_bytes,
+    table,
+    working_set_bytes,
+)
+from finetune_operator.planning.vram_constants import DEFAULT, GIB, Constants
+from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.vram_states import (
+    gradient_bytes,
+    num_trained,
+    optimizer_bytes,
+    reference_bytes,
+    saved_module_bytes,
+    step_bytes,
+    subgroup_slack_bytes,
+    trained_bytes,
+    weight_bytes,
+)
+
+Confidence = Literal["high", "medium", "low"]
+Phase = Literal["loss", "backward", "step"]
+
+LIVE_PARAMETERS = 1_000_000_000
+DEFAULT_BUCKET = 500_000_000
+"""DeepSpeed's defaults (deepspeed/runtime/zero/config.py, 0.19)."""
+
+MARGIN = 1.10
+MARGIN_UNKNOWN_STACK = 1.15
+MARGIN_PADDED = 1.30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """GiB of one GPU at its peak. The terms add up to `card_gib`."""
+
+    weights_gib: float
+    adapter_gib: float
+    gradients_gib: float
+    optimizer_gib: float
+    activations_gib: float
+    logits_gib: float
+    gathers_gib: float
+    """Weights of other GPUs gathered for use, and communication buffers."""
+    slack_gib: float
+    """What the caching allocator holds beyond what is used."""
+    context_gib: float
+    """CUDA context and NCCL: outside PyTorch's allocator."""
+    margin: float
+    phase: Phase
+    """The moment of the peak."""
+    confidence: Confidence
+    confidence_reason: str
+
+    @property
+    def allocated_gib(self) -> float:
+        """torch.cuda.max_memory_allocated."""
+        return (
+            self.weights_gib + self.adapter_gib + self.gradients_gib + self.optimizer_gib
+            + self.activations_gib + self.logits_gib + self.gathers_gib
+        )  # fmt: skip
+
+    @property
+    def reserved_gib(self) -> float:
+        """torch.cuda.max_memory_reserved."""
+        return self.allocated_gib + self.slack_gib
+
+    @property
+    def card_gib(self) -> float:
+        """What nvidia-smi shows."""
+        return self.reserved_gib + self.context_gib
+
+    @property
+    def request_gib(self) -> float:
+        """With the margin: what must fit the card."""
+        return self.card_gib * self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What lives at one moment, in bytes, beside weights, adapter and optimizer states."""
+
+    phase: Phase
+    gradients: float
+    activations: float
+    logits: float
+    optimizer: float
+    gathers: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.gradients + self.activations + self.logits + self.optimizer + self.gathers
+
+
+def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> MemoryEstimate:
+    """Return the peak of a run, explained."""
+    s = scenario
+    weights = 0.0 if s.parameter_offload else weight_bytes(s) / s.weight_shards
+    adapter = num_trained(s) * trained_bytes(s).copy + saved_module_bytes(s)
+    peak = max(moments(s, constants), key=lambda moment: moment.total)
+    slack = (slack_factor(s, constants) - 1) * (peak.activations + peak.logits) + subgroup_slack_bytes(s)
+    context = constants.context_gib + (constants.communication_gib if s.num_gpus > 1 else 0.0)
+    context += constants.deepspeed_gib if s.deepspeed else 0.0
+    confidence, reason = confidence_of(s)
+    return MemoryEstimate(
+        weights_gib=(weights + reference_bytes(s)) / GIB,
+        adapter_gib=adapter / GIB,
+        gradients_gib=peak.gradients / GIB,
+        optimizer_gib=peak.optimizer / GIB,
+        activations_gib=peak.activations / GIB,
+        logits_gib=peak.logits / GIB,
+        gathers_gib=peak.gathers / GIB,
+        slack_gib=slack / GIB,
+        context_gib=context,
+        margin=margin_of(s),
+        phase=peak.phase,
+        confidence=confidence,
+        confidence_reason=reason,
+    )
+
+
+def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
+    """Return the moments that can be the peak."""
+    gradients, states, buckets = gradient_bytes(s), optimizer_bytes(s), bucket_bytes(s)
+    working = working_set_bytes(s, constants)
+    logits, fixed = logits_bytes(s, constants), cast_bytes(s) + mask_bytes(s)
+    gathers = gather_bytes(s)
+    early = gradients if s.accumulates or (s.deepspeed and s.adapter is None) else 0.0
+    if s.activation_checkpointing:
+        saved, layer = boundary_bytes(s) + fixed, working
+    else:
+        # The last layer's own backward pass comes after the loss, when nothing else has been freed.
+        saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, backward_bytes(s, constants)
+    # Autocast forgets its copies with the forward pass, before the gradient of the head is there.
+    gone = min(cast_bytes(s), 4.0 * table(s.shape)) if s.activation_checkpointing and s.adapter is None else 0.0
+    # The loss is over before layers go backward, and stage 2's buckets are made when the first gradient is there.
+    first = 0.0 if s.sharding == "zero2" else buckets
+    # Adapters on attention alone: the last layer's MLP goes backward before the first gradient.
+    late = s.adapter is not None and not s.adapter.adapts_down and s.attention != "eager"
+    flat = 0.0
+    if num_trained(s) > DEFAULT_BUCKET and s.sharding == "zero2":
+        flat, layer = flattened_bytes(s), max(layer, 2.0 * table(s.shape))  # a head fills a bucket alone
+    later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
+    return (
+        Moment("loss", early, saved - gone, logits, states, gathers + first),
+        Moment("loss", early, saved + layer + whole_gradient_bytes(s), 0.0, states, gathers + later + flat),
+        Moment("loss", early, saved - freed + layer, 0.0, states, gathers + buckets),
+        Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, gathers + buckets),
+        Moment("backward", gradients, flattened_bytes(s), 0.0, states, gathers + buckets),
+        Moment("step", gradients, 0.0, 0.0, states + step_bytes(s), gathers + buckets if s.sharding in KEPT else 0.0),
+    )
+
+
+def flattened_bytes(s: MemoryScenario) -> float:
+    """Return the copy of a bucket's gradients, laid end to end, that stage 2 averages."""
+    return bucket_bytes(s) / 2 * min(1.0, num_trained(s) / DEFAULT_BUCKET) if s.sharding == "zero2" else 0.0
+
+
+KEPT = ("zero3", "ddp")
+"""Shardings whose buffers outlive the backward pass."""
+
+
+def whole_gradient_bytes(s: MemoryScenario) -> float:
+    """Return the gradient of one layer's stacked experts, one tensor that DeepSpeed shares out only when it is complete."""
+    if not s.deepspeed or s.adapter is not None:
+        return 0.0
+    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers
+
+
+def last_layer_bytes(s: MemoryScenario, working: float) -> float:
+    """Return what the first layer, the last to go backward, needs beyond all gradients.
+
+    The gradient of the embedding comes after it; where head and embedding are one, it and the sum of both join the first.
+    """
+    if s.adapter is not None or s.optimizer_in_backward:
+        return working + mask_bytes(s)
+    embedding = trained_bytes(s).gradient * table(s.shape)
+    if s.state_shards > 1:
+        return max(working + mask_bytes(s), (3 if s.shape.tied else 1) * embedding)
+    return max(2 * embedding, working) if s.shape.tied else max(0.0, working - embedding)
+
+
+def gather_bytes(s: MemoryScenario) -> float:
+    """Return the weights gathered from other GPUs: two layers whole, embedding and head.
+
+    DeepSpeed keeps up to 1e9 parameters that it will need again (stage3_max_live_parameters).
+    """
+    if s.weight_shards == 1 and not s.parameter_offload and s.sharding != "zero3":
+        return 0.0
+    shape = s.shape
+    linear = 2.0 * shape.num_linear_parameters
+    if s.quantization != "none":
+        linear = weight_bytes(s) - 2.0 * shape.num_embedding_parameters
+    if s.sharding == "zero3":
+        # Views of gathered experts, saved for backward, keep them: all layers' without checkpointing.
+        experts = shape.num_expert_parameters // (shape.num_layers if s.activation_checkpointing else 1)
+        return 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape))
+    return 2 * linear / shape.num_layers + 2.0 * shape.num_embedding_parameters
+
+
+def bucket_bytes(s: MemoryScenario) -> float:
+    """Return DeepSpeed's 16-bit reduce buckets: two in stage 2, where communication overlaps, one in stage 3.
+
+    5e8 elements by default, which our trainer keeps, as do examples that offload; other published configurations say 2e8
+    for stage 2 and auto, a few megabytes, for stage 3.
+    """
+    default = s.loss_kernel == "tiled" or s.optimizer_offload
+    match s.sharding:
+        case "zero2":
+            return 2 * 2.0 * (DEFAULT_BUCKET if default else 200_000_000)
+        case "zero3":
+            return 2.0 * (DEFAULT_BUCKET if default else 0)
+        case "ddp" if s.loss_kernel == "tiled":
+            return gradient_bytes(s)  # DDP reduces in buckets, a second copy of all gradients
+        case _:
+            return 0.0
+
+
+def slack_factor(s: MemoryScenario, constants: Constants) -> float:
+    """Return reserved over allocated memory of what grows with the batch."""
+    if s.batching == "padded-variable":
+        return constants.slack_padded
+    return constants.slack_fused if s.loss_kernel in ("liger", "cce", "tiled") else constants.slack
+
+
+def margin_of(s: MemoryScenario) -> float:
+    """Return the factor between what the card will show and what we ask for."""
+    return MARGIN_PADDED if s.batching == "padded-variable" else MARGIN
+
+
+def confidence_of(s: MemoryScenario) -> tuple[Confidence, str]:
+    """Say how well measurements cover a case, and why not better."""
+    if s.parameter_offload or s.optimizer_offload:
+        return "low", "offload: few measured runs, and buffers differ between versions"
+    if s.quantization == "int8":
+        return "low", "8-bit base: the int8 kernels' workspace is not modelled"
+    if s.batching == "padded-variable":
+        return "low", "padded rows of changing length fragment memory"
+    if s.shape.num_expert_parameters:
+        return "medium", "mixture of experts: extrapolated from Mixtral"
+    if s.attention != "flash":
+        return "medium", "attention without a linear-memory kernel: derived, hardly measured"
+    if s.objective not in ("sft", "cpt"):
+        return "medium", "preference objective: derived, not measured"
+    return "high", ""

@@ -1,0 +1,211 @@
+"""Memory that grows with the batch: what a layer saves for backward, boundaries, one layer's working set, logits.
+
+Called by planning.vram. The saved tensors are those of transformers' eager decoder layers, counted one by one
+(docs/vram-model.md has the list); a frozen matrix does not save its input, an adapted one saves it once more.
+"""
+
+from finetune_operator.planning.vram_constants import Constants
+from finetune_operator.planning.vram_scenario import AdapterLoad, MemoryScenario, Shape
+
+TILE_TOKENS, TILE_WIDTH = 4096, 32768
+"""TRL 1.16's tile of the logits: tokens, and entries of the vocabulary (trl.kernels.chunked_logprob)."""
+
+DORA_BYTES = 4.0
+"""Per output of an adapted matrix and token: the results of matrix and adapter, which are scaled by the magnitude."""
+
+
+def norm_bytes(s: MemoryScenario) -> float:
+    """Return the norms of one layer per token: RMSNorm keeps a float32 copy of its input, LayerNorm the input."""
+    shape, h = s.shape, s.shape.hidden_size
+    per_norm = 4.0 * h if shape.gated else 2.0 * h
+    between = 4.0 * (shape.query_width + shape.key_value_width) if shape.qk_norm else 0.0
+    if s.adapter is None:
+        # A trained scale needs what it scales, in the residual stream's type.
+        scaled = 4.0 if s.loss_kernel == "tiled" and s.float32_weights and not s.deepspeed else 2.0
+        per_norm += scaled * h
+        between *= 1 + scaled / 4
+    return (2 + shape.extra_norms) * per_norm + between
+
+
+def attention_bytes(s: MemoryScenario) -> float:
+    """Return what the attention kernel of one layer saves per token: queries, keys, values, output, row sums."""
+    shape = s.shape
+    # Only FlashAttention takes grouped keys as they are; with a mask they are repeated for every query head first.
+    keys = shape.key_value_width if s.attention == "flash" else shape.query_width
+    base = 2.0 * (2 * shape.query_width + 2 * keys) + 4.0 * shape.num_heads
+    if s.attention == "eager":
+        # Scores after masking, softmax in float32 and its bfloat16 copy: 8 bytes per pair of tokens and head.
+        return base + 8.0 * span(s) * shape.num_heads
+    return base
+
+
+def span(s: MemoryScenario) -> int:
+    """Return how many tokens one row has: packed rows of a micro batch are laid end to end, as one."""
+    return s.tokens if s.batching == "packed" else s.sequence_length
+
+
+def mask_bytes(s: MemoryScenario) -> float:
+    """Return the dense mask of rows that share a sequence, or are padded, on plain sdpa.
+
+    One byte per pair of tokens, and each layer's kernel keeps a 16-bit bias made from it until its backward pass.
+    """
+    if s.attention != "sdpa-mask":
+        return 0.0
+    layers = 1 if s.activation_checkpointing else s.shape.num_layers
+    return (1.0 + 2.0 * layers) * s.tokens * span(s)
+
+
+def mlp_bytes(s: MemoryScenario) -> float:
+    """Return what the MLP's nonlinearity saves per token: gate, its activation and up; or one of two matrices."""
+    routed = 4.0 * s.shape.routed_width  # gathered inputs, and outputs before they are weighed
+    return 2.0 * s.shape.mlp_width * (3 if s.shape.gated else 1) + routed
+
+
+def input_bytes(s: MemoryScenario) -> float:
+    """Return the inputs of matrices that one layer saves per token, for the gradients of what is trained."""
+    shape, adapter = s.shape, s.adapter
+    shared = 2.0 * (2 * shape.hidden_size + shape.mlp_width)
+    if adapter is None:
+        return shared
+    own = 2.0 * adapter.input_width
+    if adapter.dropout:
+        return own + 1.0 * adapter.input_width  # each adapted matrix keeps its own copy, and a mask of one byte
+    # Each adapted matrix casts its input to the adapter's float32, and autocast casts that back: a copy each.
+    if adapter.dtype == "float32":
+        return own
+    if s.sharding == "zero3":
+        # DeepSpeed's own linear layer keeps every input, of a frozen matrix too; stacked experts are none.
+        return max(2.0 * adapter.distinct_width, 0.0 if shape.num_expert_parameters else shared)
+    return 2.0 * adapter.distinct_width if adapter.distinct_width else min(own, shared)
+
+
+def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
+    """Return all that one layer saves for backward, without checkpointing."""
+    per_token = norm_bytes(s) + attention_bytes(s) + mlp_bytes(s) + input_bytes(s)
+    if s.loss_kernel == "litgpt" and s.quantization in ("nf4", "nf4-double"):
+        per_token += constants.fabric_outputs * output_width(s.shape)
+    if s.adapter is not None and s.adapter.dora:
+        per_token += DORA_BYTES * (s.adapter.output_width or output_width(s.shape))
+    saved = s.tokens * per_token
+    if s.adapter is not None and s.adapter.dora and s.adapter.dropout:
+        saved += 2.0 * s.adapter.materialized_weights  # the matrix product is made anew from a copy of the matrix
+    if s.adapter is not None and not s.adapter.dora:
+        saved += 2.0 * s.adapter.materialized_weights  # experts with their change, which their product keeps
+    return saved * (constants.compiled_activations if s.compiled else 1.0) + unpacked_bytes(s)
+
+
+def unpacked_bytes(s: MemoryScenario) -> float:
+    """Return one layer's experts turned back into 16 bit: their product keeps them for its backward pass."""
+    if s.quantization == "none" or not s.quantized_experts:
+        return 0.0
+    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers
+
+
+def output_width(shape: Shape) -> int:
+    """Return the outputs of all matrices of one layer."""
+    mlp = (2 if shape.gated else 1) * shape.mlp_width
+    return shape.query_width + 2 * shape.key_value_width + 2 * shape.hidden_size + mlp
+
+
+def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
+    """Return the temporaries of one layer's backward pass, and a quantised matrix turned back into 16 bit.
+
+    The widest moments are the MLP's: the product's gradient beside those of both its factors, or the last matrix's own.
+    """
+    fused = constants.compiled_activations if s.compiled else 1.0
+    product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size)
+    matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
+    whole = 0.0 if s.adapter is None else whole_bytes(s.adapter)
+    # Eager attention: the scores' gradient in float32, beside what the layer saved.
+    scores = 4.0 * s.tokens * span(s) * s.shape.num_heads if s.attention == "eager" else 0.0
+    return max(product, matrix, scores) + whole
+
+
+def whole_bytes(adapter: AdapterLoad) -> float:
+    """Return what adapters need that are multiplied out to whole matrices.
+
+    DoRA takes the norm of one matrix at a time: in float32 the matrix, its change (from 16 bit), that scaled, the sum, and
+    the squares: 22 bytes an element. Experts: the gradient of the last matrix's change, a third of it, in 16 bit.
+    """
+    if adapter.dora and adapter.largest_matrix:
+        return 22.0 * adapter.largest_matrix
+    return adapter.materialized_weights * (4.0 if adapter.dora else 2.0 / 3)
+
+
+def product_width_bytes(s: MemoryScenario) -> float:
+    """Return the bytes per token at the MLP's product: three gradients, less the product where that had been saved."""
+    i, adapter = s.shape.backward_width, s.adapter
+    if not s.shape.gated:
+        return 4.0 * i
+    if adapter is None:
+        return 4.0 * i
+    if not adapter.adapts_down:
+        return 6.0 * i
+    # The gradient of the float32 cast lives beside that of the frozen matrix.
+    if adapter.dtype == "float32":
+        return 9.0 * i
+    return 3.0 * i if adapter.dropout else 4.0 * i
+
+
+def dequantized_bytes(s: MemoryScenario) -> float:
+    """Return the one matrix that a quantised layer turns back into 16 bit at a time."""
+    if s.quantization == "none":
+        return 0.0
+    return 2.0 * s.shape.hidden_size * max(s.shape.hidden_size, s.shape.widest_mlp)
+
+
+def cast_bytes(s: MemoryScenario) -> float:
+    """Return the 16-bit copies of float32 weights that live at the end of forward.
+
+    Autocast caches the copy of a trained weight until forward has ended; a frozen one lives as long as its layer.
+    """
+    if not s.autocast or s.sharding == "fsdp" or s.deepspeed:
+        return 0.0
+    linear = 2.0 * s.shape.num_linear_parameters
+    if s.adapter is None:
+        return linear if s.loss_kernel == "tiled" else linear + 2.0 * table(s.shape)  # tiles cast their part alone
+    return linear / s.shape.num_layers if s.activation_checkpointing else linear
+
+
+def table(shape: Shape) -> int:
+    """Return the weights of one vocabulary table: the head, or the embedding."""
+    return shape.vocab_size * shape.hidden_size
+
+
+def working_set_bytes(s: MemoryScenario, constants: Constants) -> float:
+    """Return one layer recomputed and going backward."""
+    total = layer_bytes(s, constants) + backward_bytes(s, constants)
+    if s.sharding == "fsdp" and s.adapter is not None and s.loss_kernel not in ("chunked", "litgpt"):
+        total *= constants.fsdp_adapter_working_set
+    return total
+
+
+def boundary_bytes(s: MemoryScenario) -> float:
+    """Return the inputs of all layers, which checkpointing keeps (Korthikanti et al. 2022: 2 s b h L)."""
+    if s.activation_offload:
+        return 0.0
+    width = 4.0 if s.float32_residual else 2.0
+    return width * s.tokens * s.shape.hidden_size * s.shape.num_layers
+
+
+def logits_bytes(s: MemoryScenario, constants: Constants) -> float:
+    """Return the loss over the vocabulary at the start of backward."""
+    if s.loss_kernel == "tiled":
+        return tiled_bytes(s)
+    per_token = constants.logits_bytes[s.loss_kernel] * s.shape.vocab_size + 12.0 * s.shape.hidden_size
+    return s.tokens * per_token
+
+
+def tiled_bytes(s: MemoryScenario) -> float:
+    """Return TRL's chunked loss: a 16-bit tile, and the gradients of hidden states and of a trained head in float32.
+
+    At the end the gradient is cast to what it belongs to, which is a copy unless that is float32. Per hidden element 12
+    bytes: the selected states, their gradient and its cast, and what the last norm keeps.
+    """
+    tile = 2.0 * TILE_WIDTH * min(s.tokens, TILE_TOKENS)
+    wide = s.float32_weights and not s.deepspeed
+    narrowed = 2.0 * TILE_WIDTH * s.shape.hidden_size if wide else 0.0
+    head = 0.0
+    if s.adapter is None or s.trains_embeddings:
+        head = (4.0 if wide else 6.0) * table(s.shape)
+    return 12.0 * s.tokens * s.shape.hidden_size + tile + narrowed + head

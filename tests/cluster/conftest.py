@@ -1,0 +1,82 @@
+"""What tests of the controller share: the API as a user sees it, stand-in nodes, and operators as subprocesses."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.client import FINETUNE, ApiError, Client, eventually
+from tests.cluster.faults import FaultProxy
+from tests.cluster.operator_process import OperatorProcess
+from tests.cluster.standin import POOL, StandIn, a_pool
+from tests.servers.control_plane import ControlPlane
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+StartOperator = Callable[..., OperatorProcess]
+
+
+@pytest.fixture(scope="session")
+def api(control_plane: ControlPlane) -> Client:
+    """The API server with our CRDs, as an administrator sees it."""
+    control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
+    client = Client(control_plane.kubeconfig)
+    for plural in ("finetunejobs", "gpupools"):
+        eventually(lambda plural=plural: serves(client, plural), f"{plural} are served")
+    return client
+
+
+def serves(client: Client, plural: str) -> bool:
+    """Tell whether a new resource can be listed: its storage takes a moment, with 404 and 429 in between."""
+    try:
+        return "items" in client.get(f"{FINETUNE}/{plural}")
+    except ApiError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def standin(api: Client) -> Iterator[StandIn]:
+    """A GPU node and a CPU node, played by a stand-in, and the pool of the former."""
+    node = StandIn(api)
+    node.start()
+    api.ensure(f"{FINETUNE}/gpupools", a_pool())
+    yield node
+    node.stop()
+    api.delete(f"{FINETUNE}/gpupools/{POOL}")
+
+
+@pytest.fixture
+def proxy(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultProxy]:
+    """A proxy that breaks things between an operator and the API server."""
+    between = FaultProxy(control_plane.kubeconfig, tmp_path)
+    between.start()
+    yield between
+    between.stop()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def start_operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
+    """Start operators that serve the test's namespace only; they end with the test."""
+    started: list[OperatorProcess] = []
+
+    def start(*options: str, kubeconfig: Path = control_plane.kubeconfig, everywhere: bool = False) -> OperatorProcess:
+        log = tmp_path / f"operator-{len(started)}.log"
+        log.touch()
+        scope = () if everywhere else (f"--namespace={namespace}",)
+        quick = ("--retry-back-off-seconds=0", "--progress-seconds=1", "--no-leader-elect")
+        operator = OperatorProcess(kubeconfig, log, (*scope, *quick, *options))
+        started.append(operator)
+        return operator
+
+    yield start
+    for operator in started:
+        operator.close()
+        print(operator.text)  # pytest shows it when the test fails

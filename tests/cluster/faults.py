@@ -1,0 +1,200 @@
+"""A proxy between operator and API server that counts requests and breaks things on purpose."""
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from kubernetes import config
+
+from tests.cluster.client import eventually
+
+HOP_HEADERS = {"host", "connection", "transfer-encoding", "content-length", "content-encoding", "accept-encoding"}
+
+TLS_GOODBYE_SECONDS = 0.25
+"""aiohttp closes TLS connections in the background; its documentation asks for this pause."""
+
+WATCHES = 4
+"""Jobs, pools, Pods, Services."""
+
+Call = tuple[str, str]
+"""(method, path)"""
+
+
+def is_write(call: Call) -> bool:
+    """Leases and events are left out: neither is part of what a job becomes."""
+    return call[0] != "GET" and "/leases" not in call[1] and "/events" not in call[1]
+
+
+@dataclass
+class FaultProxy:
+    """Speaks plain HTTP to the operator and TLS, as administrator, to the API server."""
+
+    kubeconfig: Path
+    """Of the real API server."""
+    folder: Path
+    calls: list[Call] = field(default_factory=list)
+    """Every request, in order."""
+    answers: list[tuple[Call, int]] = field(default_factory=list)
+    """Every forwarded request and the status of its answer."""
+    answer_instead: Callable[[Call], int | None] = lambda _: None
+    """HTTP status to answer a request with, None: forward it."""
+    around_write: Callable[[int, str], bool] = lambda *_: True
+    """Called with (number of the write, "before" | "after") around forwarding; False before it: the write is lost."""
+    drop_event: Callable[[dict[str, Any]], bool] = lambda _: False
+    """Tells which watch events never reach the operator."""
+    port: int = 0
+    _streams: set[Any] = field(default_factory=set)
+    _responses: set[Any] = field(default_factory=set)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _thread: threading.Thread | None = None
+    _site: web.TCPSite | None = None
+    _runner: web.AppRunner | None = None
+    _upstream: aiohttp.ClientSession | None = None
+    _server: str = ""
+
+    def start(self) -> None:
+        """Listen on a free port of the loopback."""
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._do(self._start())
+
+    def stop(self) -> None:
+        """End everything."""
+        self._do(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        assert self._thread is not None
+        self._thread.join(timeout=10)
+        self._loop.close()
+
+    def refuse(self) -> None:
+        """Stop listening and cut all connections: the API server is away."""
+        self._do(self._refuse())
+
+    def listen(self) -> None:
+        """Listen again, on the same port."""
+        self._do(self._listen())
+
+    def send_error(self, status: dict[str, Any]) -> None:
+        """Send an ERROR event into all watch streams: with code 410 the operator has to list anew."""
+        self._do(self._send_error(status))
+
+    def wait_for_watches(self) -> None:
+        """Wait until the operator watches: its first comparison may be done before."""
+        eventually(lambda: len(self._responses) >= WATCHES, "the watches are established")
+
+    @property
+    def writes(self) -> list[Call]:
+        """Requests that change a job, a pool or a child."""
+        return [call for call in self.calls if is_write(call)]
+
+    @property
+    def operator_kubeconfig(self) -> Path:
+        """A kubeconfig that leads here."""
+        path = self.folder / "through-proxy.conf"
+        cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        users = [{"name": "u", "user": {}}]
+        conf = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [cluster], "users": users}
+        path.write_text(json.dumps(conf | {"contexts": [context]}))
+        return path
+
+    def _do(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=20)
+
+    async def _start(self) -> None:
+        configuration = config.new_client_from_config(str(self.kubeconfig), persist_config=False).configuration
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        self._server = configuration.host
+        connector = aiohttp.TCPConnector(ssl=context, limit=0)
+        self._upstream = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        app = web.Application(client_max_size=16 * 2**20)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await self._listen()
+
+    async def _listen(self) -> None:
+        assert self._runner is not None
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _refuse(self) -> None:
+        assert self._site is not None
+        assert self._runner is not None
+        await self._site.stop()
+        await self._cut()
+        assert self._runner.server is not None
+        for connection in list(self._runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.close()
+
+    async def _cut(self) -> None:
+        for stream in list(self._streams):
+            stream.close()
+
+    async def _send_error(self, status: dict[str, Any]) -> None:
+        for response in list(self._responses):
+            await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
+
+    async def _stop(self) -> None:
+        assert self._runner is not None
+        assert self._upstream is not None
+        await self._cut()
+        await self._runner.cleanup()
+        await self._upstream.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(TLS_GOODBYE_SECONDS)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        call = (request.method, request.path)
+        self.calls.append(call)
+        number = len(self.writes)
+        if (status := self.answer_instead(call)) is not None:
+            return web.json_response({"kind": "Status", "message": f"fault {status}", "code": status}, status=status)
+        if is_write(call) and not self.around_write(number, "before"):
+            return web.Response(status=500)
+        body = await request.read()
+        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_HEADERS}
+        assert self._upstream is not None
+        url = f"{self._server}{request.raw_path}"
+        upstream = await self._upstream.request(request.method, url, data=body or None, headers=headers)
+        self.answers.append((call, upstream.status))
+        if is_write(call):
+            self.around_write(number, "after")
+        try:
+            if "watch=true" in request.query_string:
+                return await self._stream(request, upstream)
+            content = await upstream.read()
+        finally:
+            upstream.close()
+        kind = upstream.headers.get("Content-Type", "application/json")
+        return web.Response(status=upstream.status, body=content, headers={"Content-Type": kind})
+
+    async def _stream(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        response = web.StreamResponse(status=upstream.status, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        self._streams.add(upstream)
+        self._responses.add(response)
+        try:
+            async for line in upstream.content:
+                if upstream.status != 200 or not self.drop_event(json.loads(line)):
+                    await response.write(line)
+        except (aiohttp.ClientError, ConnectionError):
+            pass
+        finally:
+            self._streams.discard(upstream)
+            self._responses.discard(response)
+            upstream.close()
+        return response

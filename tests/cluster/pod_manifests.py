@@ -1,0 +1,27 @@
+"""Pods for tests of the process node."""
+
+from typing import Any
+
+Raw = dict[str, Any]
+
+
+def a_pod(namespace: str, name: str, command: list[str], **container: Any) -> Raw:
+    """Return a Pod of one container; `pod` in the keywords adds to its spec, `metadata` to its metadata."""
+    spec = container.pop("pod", {})
+    metadata = container.pop("metadata", {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace} | metadata,
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "main", "image": "any", "command": command} | container],
+        }
+        | spec,
+    }
+
+
+def a_script(namespace: str, name: str, script: str, **container: Any) -> Raw:
+    """Return a Pod that runs a shell script."""
+    return a_pod(namespace, name, ["sh", "-c", script], **container)

@@ -1,0 +1,400 @@
+"""A scripted stand-in for kubelet and trainer: plays our Pods on two fake nodes, speaking the contract, without torch.
+
+The real scheduler binds the Pods; from then on this does to their status what a kubelet would. What a Pod does is
+looked up by job name, role and attempt in `scripts`; without one preflight succeeds at once, training after
+`run_seconds`.
+Also run as a program by the benchmark: `python -m tests.cluster.standin KUBECONFIG [--run-seconds 1]`.
+"""
+
+import argparse
+import heapq
+import itertools
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from finetune_trainer.contract import Artifact, EvaluationResult, Outcome, PreflightReport, outcome_text
+
+from tests.cluster.client import STRATEGIC, ApiError, Client, Raw
+
+GPU_NODE = "standin-gpu"
+CPU_NODE = "standin-cpu"
+GPU_PRODUCT = "NVIDIA-A100-SXM4-80GB"
+LABEL = "standin.test/node"
+POOL = "standin"
+
+TINY_LLAMA = {
+    "architectures": "LlamaForCausalLM",
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}
+
+
+def now_text() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """What one Pod does once it is scheduled."""
+
+    run_seconds: float = 0.05
+    exit_code: int = 0
+    outcome: Outcome | None = None
+    hold: bool = False
+    """Run until it is deleted."""
+    reason: str = ""
+    """terminated.reason, where it is neither Completed nor Error."""
+
+
+def a_preflight_report() -> PreflightReport:
+    return PreflightReport(
+        run_digest="sha256:" + "1" * 64,
+        model_revision="0123456789abcdef0123456789abcdef01234567",
+        model_config=dict(TINY_LLAMA),
+        model_bytes=269_060_552,
+        dataset_digest="sha256:" + "2" * 64,
+        examples=1000,
+        evaluation_examples=50,
+        tokens=256_000,
+        trained_tokens=128_000,
+        tokens_p50=250,
+        tokens_p99=500,
+        tokens_max=512,
+        truncated_rows=0,
+        dropped_rows=0,
+        masked_rows=0,
+        duplicates=0,
+        sampled=False,
+        sequence_length=512,
+        packed_rows=500,
+    )
+
+
+def preflight_succeeds() -> Play:
+    report = a_preflight_report()
+    return Play(outcome=Outcome(outcome="Succeeded", reason="Examined", message="1000 rows", preflight=report))
+
+
+def preflight_fails(reason: str, message: str) -> Play:
+    return Play(exit_code=87, outcome=Outcome(outcome="Failed", reason=reason, message=message))
+
+
+def training_succeeds(run_seconds: float = 0.05) -> Play:
+    adapter = Artifact(
+        kind="adapter",
+        uri="s3://bucket/out/adapter",
+        digest="sha256:" + "3" * 64,
+        size_bytes=1024,
+        base_model="hf://test/tiny",
+        base_revision="0123456789abcdef0123456789abcdef01234567",
+        lora_rank=16,
+        servable="vllm",
+    )
+    outcome = Outcome(
+        outcome="Succeeded",
+        reason="Published",
+        message="adapter published",
+        step=94,
+        checkpoint_step=94,
+        checkpoint_uri="s3://bucket/out/.checkpoints/attempt-0-step-94",
+        peak_memory_gib=3.0,
+        peak_reserved_gib=3.5,
+        tokens_per_second=5000.0,
+        training_seconds=10.0,
+        final_loss=1.2,
+        evaluation=EvaluationResult(examples=50, base_loss=2.0, tuned_loss=1.5),
+        artifacts=(adapter,),
+    )
+    return Play(run_seconds=run_seconds, outcome=outcome)
+
+
+def training_fails(reason: str, message: str, *, exit_code: int = 1, checkpoint_step: int | None = None) -> Play:
+    step = checkpoint_step or 0
+    outcome = Outcome(outcome="Failed", reason=reason, message=message, step=step, checkpoint_step=checkpoint_step)
+    return Play(exit_code=exit_code, outcome=outcome)
+
+
+def preempted(step: int) -> Play:
+    """What a trainer says that got SIGTERM in time."""
+    uri = f"s3://bucket/out/.checkpoints/attempt-0-step-{step}"
+    outcome = Outcome(
+        outcome="Preempted", reason="Preempted", message="saved", step=step, checkpoint_step=step, checkpoint_uri=uri
+    )
+    return Play(exit_code=85, outcome=outcome)
+
+
+Script = dict[str, Play]
+"""`preflight`, `0` (attempt 0), `0/1` (its replica 1), `sigterm` (what a deleted Pod says) -> what happens."""
+
+
+@dataclass
+class StandIn:
+    """The kubelet. Starts threads; `stop` ends them."""
+
+    client: Client
+    run_seconds: float = 0.05
+    scripts: dict[str, Script] = field(default_factory=dict)
+    """By job name."""
+    added: Counter[str] = field(default_factory=Counter)
+    """namespace/name of Pods -> ADDED events seen."""
+    _heap: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _wake: threading.Condition = field(default_factory=threading.Condition)
+    _seen: dict[str, set[str]] = field(default_factory=dict)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _numbers: Any = field(default_factory=itertools.count)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8))
+
+    def start(self) -> None:
+        for name, labels, capacity in (
+            (
+                GPU_NODE,
+                {"nvidia.com/gpu.product": GPU_PRODUCT, "nvidia.com/gpu.present": "true"},
+                {"nvidia.com/gpu": "20000"},
+            ),
+            (CPU_NODE, {}, {}),
+        ):
+            self._register(name, labels, capacity)
+        pods = self.client.get("/api/v1/pods?labelSelector=finetune.dev/job-uid")
+        for pod in pods["items"]:
+            self._see(pod)
+        for work in (lambda: self._watch(pods["metadata"]["resourceVersion"]), self._renew, self._run):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        with self._wake:
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=15)
+        self._pool.shutdown(cancel_futures=True)
+
+    def _register(self, name: str, labels: dict[str, str], capacity: dict[str, str]) -> None:
+        room = {"cpu": "1000000", "memory": "4000Ti", "ephemeral-storage": "4000Ti", "pods": "30000", **capacity}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {LABEL: name, "kubernetes.io/hostname": name, **labels}},
+            "status": {
+                "capacity": room,
+                "allocatable": room,
+                "conditions": [ready_condition()],
+                "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            },
+        }
+        self.client.ensure("/api/v1/nodes", node)
+        self.client.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [ready_condition()]}}, STRATEGIC)
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": "kube-node-lease"},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": 40},
+        }
+        self.client.ensure("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", lease)
+
+    def _renew(self) -> None:
+        """Keep the nodes Ready: their Leases are renewed, and a taint from a busy moment is taken back."""
+        while not self._stopped.wait(5):
+            for name in (GPU_NODE, CPU_NODE):
+                self._safely(lambda name=name: self._beat(name))
+
+    def _beat(self, name: str) -> None:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}"
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.client.patch(path, {"spec": {"renewTime": now}})
+        self.client.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [ready_condition()]}}, STRATEGIC)
+
+    def _watch(self, version: str) -> None:
+        selector = {"labelSelector": "finetune.dev/job-uid"}
+        for event in self.client.watch("/api/v1/pods", version, self._stopped.is_set, **selector):
+            meta = event["object"]["metadata"]
+            if event["type"] == "ADDED":
+                self.added[f"{meta['namespace']}/{meta['name']}"] += 1
+            if event["type"] != "DELETED":
+                self._see(event["object"])
+
+    def _see(self, pod: Raw) -> None:
+        """Play a Pod once it is bound to us, and end it once it is being deleted."""
+        uid = pod["metadata"]["uid"]
+        seen = self._seen.setdefault(uid, set())
+        if pod["spec"].get("nodeName") not in (GPU_NODE, CPU_NODE):
+            return
+        if "deletionTimestamp" in pod["metadata"] and "delete" not in seen:
+            seen.add("delete")
+            self._later(0, lambda: self._delete(pod))
+        elif "play" not in seen and "delete" not in seen:
+            seen.add("play")
+            self._later(0, lambda: self._play(pod))
+
+    def _later(self, seconds: float, work: Callable[[], None]) -> None:
+        with self._wake:
+            heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._numbers), work))
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            with self._wake:
+                wait = self._heap[0][0] - time.monotonic() if self._heap else None
+                if wait is None or wait > 0:
+                    self._wake.wait(wait)
+                    continue
+                _, _, work = heapq.heappop(self._heap)
+            self._pool.submit(self._safely, work)
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ApiError as error:
+            if error.status not in (404, 409):  # the Pod was deleted meanwhile
+                print(f"standin: {error}", file=sys.stderr)
+
+    def _script(self, pod: Raw) -> Play:
+        labels = pod["metadata"]["labels"]
+        script = self.scripts.get(labels["finetune.dev/job-name"], {})
+        if labels["finetune.dev/role"] == "preflight":
+            return script.get("preflight", preflight_succeeds())
+        attempt, replica = labels["finetune.dev/attempt"], labels.get("finetune.dev/replica", "0")
+        default = script.get("train", training_succeeds(self.run_seconds))
+        return script.get(f"{attempt}/{replica}", script.get(attempt, default))
+
+    def _play(self, pod: Raw) -> None:
+        play = self._script(pod)
+        if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            return
+        started = now_text()
+        self._status(pod, "Running", {"running": {"startedAt": started}})
+        if not play.hold:
+            self._later(play.run_seconds, lambda: self._end(pod, play, started))
+
+    def _end(self, pod: Raw, play: Play, started: str) -> None:
+        if "delete" in self._seen[pod["metadata"]["uid"]]:
+            return
+        self._status(pod, "Failed" if play.exit_code else "Succeeded", ended_state(play, started))
+
+    def _delete(self, pod: Raw) -> None:
+        meta = pod["metadata"]
+        script = self.scripts.get(meta["labels"]["finetune.dev/job-name"], {})
+        play = script.get("sigterm", Play(exit_code=143))
+        if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+            self._status(pod, "Failed", ended_state(play, now_text()))
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+        self.client.delete(path, gracePeriodSeconds=0, preconditions={"uid": meta["uid"]})
+
+    def _status(self, pod: Raw, phase: str, state: Raw) -> None:
+        meta = pod["metadata"]
+        ready = {"status": str(phase == "Running"), "lastTransitionTime": now_text()}
+        containers = [
+            {
+                "name": each["name"],
+                "image": each["image"],
+                "imageID": "",
+                "restartCount": 0,
+                "ready": phase == "Running",
+                "started": phase == "Running",
+                "state": state,
+            }
+            for each in pod["spec"]["containers"]
+        ]
+        status = {
+            "phase": phase,
+            "podIP": "10.244.0.9",
+            "podIPs": [{"ip": "10.244.0.9"}],
+            "containerStatuses": containers,
+            "conditions": [{"type": kind, **ready} for kind in ("Ready", "ContainersReady")],
+        }
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
+        self.client.patch(path, {"metadata": {"uid": meta["uid"]}, "status": status}, STRATEGIC)
+
+
+def ready_condition() -> Raw:
+    now = now_text()
+    return {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "stand-in",
+        "lastHeartbeatTime": now,
+        "lastTransitionTime": now,
+    }
+
+
+def ended_state(play: Play, started: str) -> Raw:
+    reason = play.reason or ("Error" if play.exit_code else "Completed")
+    message = outcome_text(play.outcome) if play.outcome else ""
+    ended = {
+        "exitCode": play.exit_code,
+        "reason": reason,
+        "message": message,
+        "startedAt": started,
+        "finishedAt": now_text(),
+    }
+    return {"terminated": ended}
+
+
+def a_pool() -> Raw:
+    """The GPUPool of the GPU node."""
+    return {
+        "apiVersion": "finetune.dev/v1alpha1",
+        "kind": "GPUPool",
+        "metadata": {"name": POOL},
+        "spec": {
+            "gpuType": GPU_PRODUCT,
+            "gpusPerNode": 8,
+            "maxNodes": 100,
+            "node": {"cpus": 192, "memoryGiB": 2000, "ephemeralGiB": 3000},
+            "nodeSelector": [{"key": LABEL, "value": GPU_NODE}],
+            "pricePerGPUHourUSD": "2.00",
+            "provisioningSeconds": 30,
+        },
+    }
+
+
+def a_job(name: str, **spec: Any) -> Raw:
+    """A small job in the stand-in's pool; keywords replace parts of the spec."""
+    return {
+        "apiVersion": "finetune.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"source": "hf://test/tiny"},
+            "datasets": [{"source": "s3://bucket/train.jsonl"}],
+            "resources": {"pools": [POOL]},
+            "output": {"destination": f"s3://bucket/{name}"},
+            **spec,
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kubeconfig", type=Path)
+    parser.add_argument("--run-seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    standin = StandIn(Client(options.kubeconfig), run_seconds=options.run_seconds)
+    standin.start()
+    print("ready", flush=True)
+    sys.stdin.read()  # ends when the parent closes the pipe
+    standin.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The CRDs on the real API server: established, explained, shown, applied twice, tightened later."""
+
+import json
+from pathlib import Path
+
+import pytest
+from finetune_operator.api.crd import crds, job_crd
+
+from tests.cluster.client import FINETUNE, ApiError, Client, eventually
+from tests.refusals import GOOD_JOB, REPOSITORY, changed
+
+GOLDEN = REPOSITORY / "tests/data"
+EXPLAINED = (
+    "ftj",
+    "ftj.spec.training.learningRate",
+    "ftj.spec.datasets.columns",
+    "ftj.spec.method",
+    "ftj.status.plan.vram",
+    "gpupool.spec.capacity",
+)
+STATUS = {
+    "observedGeneration": 1,
+    "phase": "Training",
+    "plan": None,
+    "progress": {
+        "step": 120, "totalSteps": 169, "percent": 71, "loss": "1.183", "evalLoss": "1.240",
+        "lastReportTime": "2026-11-23T12:00:00Z",
+    },
+    "cost": {"costUSD": "1.50"},
+    "adapterURI": "s3://bucket/adapter/adapter",
+}  # fmt: skip
+
+
+@pytest.fixture
+def collection(namespace: str) -> str:
+    """The path of the test's own jobs."""
+    return f"{FINETUNE}/namespaces/{namespace}/finetunejobs"
+
+
+def test_the_files_are_accepted(api: Client, control_plane):
+    """What a user applies is the file, not our objects."""
+    for name in ("finetunejobs", "gpupools"):
+        answer = control_plane.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", f"crds/{name}.yaml")
+
+        assert answer.stdout.startswith(f"customresourcedefinition.apiextensions.k8s.io/{name}.finetune.dev ")
+
+
+@pytest.mark.parametrize("crd", crds(), ids=lambda crd: crd["metadata"]["name"])
+def test_the_kinds_are_established(api: Client, crd: dict):
+    """Names accepted, and no complaint about the schema."""
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+    held = {c["type"]: c["status"] for c in api.get(path)["status"]["conditions"]}
+
+    assert held == {"Established": "True", "NamesAccepted": "True"}
+
+
+def test_the_names_are_known(api: Client):
+    """Discovery: names, scope, category."""
+    found = {item["name"]: item for item in api.get(FINETUNE)["resources"]}
+
+    assert {"finetunejobs", "finetunejobs/status", "gpupools", "gpupools/status"} == set(found)
+    assert tuple(found["finetunejobs"][k] for k in ("namespaced", "shortNames", "singularName")) == (
+        True,
+        ["ftj"],
+        "finetunejob",
+    )
+    assert tuple(found["gpupools"][k] for k in ("namespaced", "singularName", "categories")) == (
+        False,
+        "gpupool",
+        ["finetune"],
+    )
+
+
+@pytest.mark.parametrize("path", EXPLAINED)
+def test_explain_reads_like_documentation(api: Client, control_plane, path: str):
+    """kubectl explain against a golden; delete a file to have it written again, and read the diff."""
+    golden = GOLDEN / "explain" / f"{path}.txt"
+    said = eventually(
+        lambda: control_plane.kubectl("explain", path, check=False).stdout, f"kubectl explain {path} answers"
+    )
+
+    assert read_or_write(golden, said) == said
+
+
+def read_or_write(golden: Path, text: str) -> str:
+    """Return a golden file's text; a missing file is written and fails the test by its absence once."""
+    if not golden.exists():
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(text)
+        raise AssertionError(f"wrote {golden}: read it, commit it")
+    return golden.read_text()
+
+
+def table(api: Client, path: str) -> tuple[list[tuple[str, int]], list[list]]:
+    """Return (column, priority) and the rows as the API server prints them for kubectl get."""
+    accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    answer = json.loads(api.pool.request("GET", api.host + path, headers=accept, timeout=30).data)
+    columns = [(column["name"], column["priority"]) for column in answer["columnDefinitions"]]
+    return columns, [row["cells"] for row in answer["rows"]]
+
+
+def test_kubectl_get_shows_the_run(api: Client, collection: str, namespace: str):
+    """One line per job: where it is, what it costs; the adapter with -o wide."""
+    api.create(collection, changed(GOOD_JOB, {"metadata": {"name": "shown", "namespace": namespace}}))
+    api.patch(f"{collection}/shown/status", {"status": STATUS})
+    columns, rows = table(api, collection)
+
+    assert columns == [
+        ("Name", 0), ("Phase", 0), ("Model", 0), ("Plan", 0), ("Progress", 0), ("Loss", 0), ("Cost", 0), ("Eval", 1),
+        ("Adapter", 1), ("Age", 0),
+    ]  # fmt: skip
+    assert [row[:-1] for row in rows] == [
+        ["shown", "Training", "hf://org/model", None, 71, "1.183", "1.50", "1.240", "s3://bucket/adapter/adapter"]
+    ]
+
+
+def test_kubectl_get_shows_the_pools(api: Client):
+    """GPU, how many, what they cost."""
+    columns, _ = table(api, f"{FINETUNE}/gpupools")
+
+    assert [name for name, _ in columns] == ["Name", "GPU", "Nodes", "GPUs", "In-Use", "Price", "Capacity", "Age"]
+
+
+def test_jobs_are_selected_by_phase_and_model(api: Client, collection: str, namespace: str):
+    """`kubectl get ftj --field-selector status.phase=Failed`."""
+    for name in ("one", "two"):
+        api.create(collection, changed(GOOD_JOB, {"metadata": {"name": name, "namespace": namespace}}))
+    api.patch(f"{collection}/two/status", {"status": {"phase": "Failed"}})
+
+    failed = api.items(collection, fieldSelector="status.phase=Failed")
+    of_model = api.items(collection, fieldSelector="spec.model.source=hf://org/model")
+
+    assert ([job["metadata"]["name"] for job in failed], len(of_model)) == (["two"], 2)
+
+
+def test_applying_twice_changes_nothing(api: Client, control_plane, collection: str, namespace: str):
+    """GitOps applies the same file for ever: the generation stays."""
+    manifest = changed(GOOD_JOB, {"metadata": {"name": "again", "namespace": namespace}})
+    control_plane.apply(manifest)
+    first = api.get(f"{collection}/again")["metadata"]
+    control_plane.apply(manifest)
+    control_plane.kubectl("apply", "-f", "-", given=manifest)
+
+    assert (1, first["uid"]) == tuple(api.get(f"{collection}/again")["metadata"][k] for k in ("generation", "uid"))
+
+
+def test_the_whole_status_can_be_written(api: Client, collection: str, namespace: str):
+    """No rule of the spec stands in the way of status.resolved, where defaults and choices are side by side."""
+    api.create(collection, changed(GOOD_JOB, {"metadata": {"name": "full", "namespace": namespace}}))
+    resolved = changed(GOOD_JOB, {"spec.training": {"epochs": 1, "maxSteps": 100, "neftuneAlpha": "0"}})["spec"]
+    written = api.patch(f"{collection}/full/status", {"status": {"resolved": resolved}})
+
+    assert resolved == written["status"]["resolved"]
+
+
+def test_a_job_from_before_a_rule_can_still_be_changed(api: Client):
+    """Ratcheting: a value that was allowed when it was written blocks no other edit; a new one is refused."""
+    crd = moved(job_crd(), "ratchet.example.com")
+    strict = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["training"]
+    rules = strict.pop("x-kubernetes-validations")
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    jobs = "/apis/ratchet.example.com/v1alpha1/namespaces/default/finetunejobs"
+    api.create(definitions, crd)
+    try:
+        both = {"epochs": 1, "maxSteps": 1}
+        old = changed(GOOD_JOB, {"apiVersion": "ratchet.example.com/v1alpha1", "spec.training": both})
+        eventually(lambda: created(api, jobs, old), "the loose kind is served")
+        strict["x-kubernetes-validations"] = rules
+        version = api.get(f"{definitions}/{crd['metadata']['name']}")["metadata"]["resourceVersion"]
+        api.request(
+            "PUT", f"{definitions}/{crd['metadata']['name']}", changed(crd, {"metadata.resourceVersion": version})
+        )
+        newer = changed(old, {"metadata.name": "newer"})
+        eventually(lambda: "exclude each other" in refusal_of_a_creation(api, jobs, newer), "the rule is enforced")
+
+        assert api.patch(f"{jobs}/good", {"spec": {"suspend": True}})["spec"]["suspend"]
+        with pytest.raises(ApiError, match="epochs and maxSteps exclude each other: keep one of them"):
+            api.patch(f"{jobs}/good", {"spec": {"training": {"maxSteps": 2}}})
+    finally:
+        api.delete(f"{definitions}/{crd['metadata']['name']}")
+
+
+def moved(crd: dict, group: str) -> dict:
+    """Return the CRD in another group, so that the one of the other tests stays as it is."""
+    names = {"spec.names.shortNames": ["ratchet"], "spec.names.categories": []}
+    return changed(crd, {"metadata": {"name": f"finetunejobs.{group}"}, "spec.group": group} | names)
+
+
+def created(api: Client, path: str, body: dict) -> bool:
+    """Create an object; False while its kind is not served yet."""
+    try:
+        api.create(path, body)
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
+
+
+def refusal_of_a_creation(api: Client, path: str, body: dict) -> str:
+    """Return what the API server says about a new object, without creating it."""
+    try:
+        api.create(f"{path}?dryRun=All", body)
+    except ApiError as error:
+        return error.message
+    return ""
+
+
+def test_both_kinds_were_tested():
+    """A third kind needs its own lines here."""
+    assert [crd["spec"]["names"]["kind"] for crd in crds()] == ["FineTuneJob", "GPUPool"]

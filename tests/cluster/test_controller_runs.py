@@ -1,0 +1,219 @@
+"""One operator, one job at a time: from `kubectl apply` to the end, on the real API server with a stand-in trainer."""
+
+import pytest
+from finetune_trainer.contract import Outcome
+
+from tests.cluster.client import FINETUNE, Client, Raw, eventually
+from tests.cluster.conftest import StartOperator
+from tests.cluster.standin import (
+    POOL,
+    Play,
+    StandIn,
+    a_job,
+    preempted,
+    preflight_fails,
+    training_fails,
+)
+
+pytestmark = pytest.mark.cluster
+
+
+def jobs(namespace: str) -> str:
+    return f"{FINETUNE}/namespaces/{namespace}/finetunejobs"
+
+
+def pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def phase(api: Client, namespace: str, name: str) -> str:
+    return api.get(f"{jobs(namespace)}/{name}").get("status", {}).get("phase", "")
+
+
+def reaches(api: Client, namespace: str, name: str, wanted: str) -> Raw:
+    """Wait for a phase; return the job."""
+
+    def look() -> Raw | None:
+        job = api.get(f"{jobs(namespace)}/{name}")
+        return job if job.get("status", {}).get("phase") == wanted else None
+
+    try:
+        return eventually(look, f"{name} is {wanted}", 45)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; status is {api.get(f'{jobs(namespace)}/{name}').get('status')}") from None
+
+
+def condition(job: Raw, kind: str) -> tuple[str, str]:
+    """Return status and reason of a condition."""
+    found = next(each for each in job["status"]["conditions"] if each["type"] == kind)
+    return found["status"], found["reason"]
+
+
+def attempts(job: Raw) -> list[tuple[int, str | None]]:
+    """Return number and outcome of the attempts."""
+    return [(each["number"], each.get("outcome")) for each in job["status"]["attempts"]]
+
+
+def made(standin: StandIn, namespace: str) -> dict[str, int]:
+    """Return the Pods that were ever created in a namespace, and how often."""
+    return {key.partition("/")[2]: times for key, times in standin.added.items() if key.startswith(f"{namespace}/")}
+
+
+def test_a_job_runs_to_its_adapter(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):
+    """One preflight Pod, one trainer Pod, one adapter; the figures of the outcome arrive in the status."""
+    start_operator().start()
+    api.create(jobs(namespace), a_job("happy"))
+
+    job = reaches(api, namespace, "happy", "Succeeded")
+
+    status = job["status"]
+    assert attempts(job) == [(0, "Succeeded")]
+    assert condition(job, "Succeeded") == ("True", "Published")
+    assert status["adapterURI"] == "s3://bucket/out/adapter"
+    assert status["evaluation"]["tunedLoss"].startswith("1.5")
+    assert status["runDigest"] == "sha256:" + "1" * 64
+    assert made(standin, namespace) == {"happy-preflight-1": 1, "happy-0-0": 1}
+
+
+def test_a_failed_attempt_is_followed_by_the_next(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """A crash costs an attempt, not the job."""
+    standin.scripts["flaky"] = {"0": training_fails("TrainerError", "device-side assert", checkpoint_step=10)}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("flaky"))
+
+    job = reaches(api, namespace, "flaky", "Succeeded")
+
+    assert attempts(job) == [(0, "TrainerError"), (1, "Succeeded")]
+    assert made(standin, namespace) == {"flaky-preflight-1": 1, "flaky-0-0": 1, "flaky-1-0": 1}
+
+
+def test_a_gang_is_gated_until_it_is_complete(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """Two replicas get a headless Service and lose their gates together."""
+    start_operator().start()
+    api.create(
+        jobs(namespace), a_job("gang", resources={"pools": [POOL], "gpus": 16}, training={"globalBatchSize": 16})
+    )
+
+    job = reaches(api, namespace, "gang", "Succeeded")
+
+    assert (job["status"]["plan"]["replicas"], attempts(job)) == (2, [(0, "Succeeded")])
+    assert made(standin, namespace) == {"gang-preflight-1": 1, "gang-0-0": 1, "gang-0-1": 1}
+    trainers = api.items(pods(namespace), labelSelector="finetune.dev/role=trainer")
+    assert [pod["spec"].get("schedulingGates", []) for pod in trainers] == [[], []]
+
+
+def test_a_suspended_job_gives_its_gpus_back_and_goes_on(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """suspend: the Pods go, the attempt is kept; resume: the next attempt starts."""
+    standin.scripts["pause"] = {"0": Play(hold=True), "sigterm": preempted(7)}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("pause"))
+    reaches(api, namespace, "pause", "Training")
+
+    api.patch(f"{jobs(namespace)}/pause", {"spec": {"suspend": True}})
+    job = reaches(api, namespace, "pause", "Suspended")
+    running = [each["metadata"]["name"] for each in api.items(pods(namespace)) if each["status"]["phase"] == "Running"]
+    assert (attempts(job), running) == ([(0, "Suspended")], [])
+
+    api.patch(f"{jobs(namespace)}/pause", {"spec": {"suspend": False}})
+    job = reaches(api, namespace, "pause", "Succeeded")
+    assert attempts(job) == [(0, "Suspended"), (1, "Succeeded")]
+
+
+def test_a_mistake_found_by_preflight_is_mended_in_place(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """The reason names what to change; an edit is examined anew and runs."""
+    standin.scripts["typo"] = {"preflight": preflight_fails("DatasetInvalid", "no column question; there is prompt")}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("typo"))
+
+    job = reaches(api, namespace, "typo", "Failed")
+    assert condition(job, "Succeeded") == ("False", "DatasetInvalid")
+    assert "attempts" not in job["status"]
+
+    del standin.scripts["typo"]
+    api.patch(f"{jobs(namespace)}/typo", {"spec": {"datasets": [{"source": "s3://bucket/mended.jsonl"}]}})
+    reaches(api, namespace, "typo", "Succeeded")
+    assert made(standin, namespace) == {"typo-preflight-1": 1, "typo-preflight-2": 1, "typo-0-0": 1}
+
+
+def test_a_quota_is_named_and_waited_for(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):
+    """The quota's own sentence is shown; once it allows the Pod, an edit (or half a minute) lets the job go on."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}}
+    quota |= {"spec": {"hard": {"requests.nvidia.com/gpu": "0"}}}
+    quotas = f"/api/v1/namespaces/{namespace}/resourcequotas"
+    api.create(quotas, quota)
+    eventually(lambda: api.get(f"{quotas}/gpus").get("status", {}).get("hard"), "the quota is counted")
+    start_operator().start()
+    api.create(jobs(namespace), a_job("poor"))
+
+    def said() -> Raw | None:
+        conditions = api.get(f"{jobs(namespace)}/poor").get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["reason"] == "QuotaExceeded"), None)
+
+    refused = eventually(said, "QuotaExceeded is shown", 45)
+    assert "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1" in refused["message"]
+
+    api.patch(f"{quotas}/gpus", {"spec": {"hard": {"requests.nvidia.com/gpu": "8"}}})
+    api.patch(f"{jobs(namespace)}/poor", {"spec": {"runPolicy": {"podRetentionSeconds": 60}}})
+    assert attempts(reaches(api, namespace, "poor", "Succeeded")) == [(0, "Succeeded")]
+
+
+def test_a_strangers_pod_is_not_touched(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):
+    """A Pod that happens to have the name stays as it is; the job says so."""
+    stranger = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "clash-0-0"}}
+    gates = [{"name": "example.org/never"}]
+    stranger |= {"spec": {"containers": [{"name": "web", "image": "nginx"}], "schedulingGates": gates}}
+    before = api.create(pods(namespace), stranger)
+    start_operator().start()
+    api.create(jobs(namespace), a_job("clash"))
+
+    job = reaches(api, namespace, "clash", "Failed")
+
+    assert condition(job, "Succeeded") == ("False", "NameConflict")
+    after = api.get(f"{pods(namespace)}/clash-0-0")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+def test_a_job_of_the_same_name_waits_for_the_former_ones_pods(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """Delete and apply again at once: the new job waits, it does not fail and does not take the old Pod for its own."""
+    standin.scripts["again"] = {"0": Play(hold=True)}
+    start_operator().start()
+    first = api.create(jobs(namespace), a_job("again"))["metadata"]["uid"]
+    reaches(api, namespace, "again", "Training")
+    api.delete(f"{jobs(namespace)}/again", propagationPolicy="Background")
+    del standin.scripts["again"]
+    second = api.create(jobs(namespace), a_job("again"))["metadata"]["uid"]
+
+    job = reaches(api, namespace, "again", "Succeeded")
+
+    assert (first != second, attempts(job)) == (True, [(0, "Succeeded")])
+    owner = api.get(f"{pods(namespace)}/again-0-0")["metadata"]["ownerReferences"][0]["uid"]
+    assert (owner, made(standin, namespace)["again-0-0"]) == (second, 2)
+
+
+def test_what_happens_is_said_in_events(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):
+    """`kubectl describe` tells the story, and a reason that the trainer gave on SIGTERM is the job's."""
+    standin.scripts["story"] = {"0": Play(hold=True)}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("story"))
+    reaches(api, namespace, "story", "Training")
+
+    events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+    told = api.items(events, fieldSelector="regarding.kind=FineTuneJob")
+    assert {each["reportingController"] for each in told} == {"finetune.dev/operator"}
+    assert all(each["note"] and each["regarding"]["name"] == "story" for each in told)
+
+    outcome = Outcome(outcome="Failed", reason="LossDiverged", message="loss is NaN at step 3", step=3)
+    standin.scripts["story"]["sigterm"] = Play(exit_code=87, outcome=outcome)
+    api.delete(f"{pods(namespace)}/story-0-0")
+    job = reaches(api, namespace, "story", "Failed")
+    assert condition(job, "Succeeded") == ("False", "LossDiverged")

@@ -1,0 +1,46 @@
+"""Every kind of child that we create, as JSON. Run this file to write tests/golden/manifests/*.json anew:
+
+    python -m tests.golden.manifests
+
+Then read the difference: it is what the API server will be sent.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from finetune_operator.manifests.children import children
+from finetune_operator.manifests.names import RUN_ANNOTATION
+from finetune_operator.manifests.preflight import preflight_pod
+
+from tests.unit.manifests.manifest_builders import RICH, a_pinned_job
+
+GOLDEN = Path(__file__).parent / "manifests"
+
+
+def rendered() -> dict[str, list[dict[str, Any]]]:
+    """Return the children of a preflight, of a plain run and of a run on two nodes that uses everything."""
+    plain, rich = a_pinned_job(), a_pinned_job(replicas=2, attempts=2, plan={"gpus_per_replica": 8}, **RICH)
+    return {
+        "preflight": [preflight_pod(rich, 1, image="finetune-preflight:dev")],
+        "one-gpu": list(children(plain, plain.status, 0)),
+        "two-nodes": list(children(rich, rich.status, 1)),
+    }
+
+
+def golden_text(manifests: list[dict[str, Any]]) -> str:
+    """Return the text of a golden file; run.json is unfolded so that a difference in it can be read."""
+    return json.dumps([_unfolded(manifest) for manifest in manifests], indent=2) + "\n"
+
+
+def _unfolded(manifest: dict[str, Any]) -> dict[str, Any]:
+    annotations = manifest["metadata"].get("annotations")
+    if annotations is None:
+        return manifest
+    shown = annotations | {RUN_ANNOTATION: json.loads(annotations[RUN_ANNOTATION])}
+    return manifest | {"metadata": manifest["metadata"] | {"annotations": shown}}
+
+
+if __name__ == "__main__":
+    for name, manifests in rendered().items():
+        (GOLDEN / f"{name}.json").write_text(golden_text(manifests))

@@ -1,0 +1,189 @@
+"""What is learned of a conversation, for templates of all kinds. Most failed fine-tunes fail here."""
+
+import json
+
+import pytest
+from finetune_trainer.chat import Encoder, ready_tokenizer, stop_token_ids
+from finetune_trainer.chat.encoding import Plain
+from finetune_trainer.chat.spans import Conversation, RowRefused
+from finetune_trainer.contract import Chat
+from finetune_trainer.errors import UserError
+
+from tests.trainer.data_inputs import BODY, loaded, model, said, tokenizer, trained_text
+
+MARKED = BODY.replace(
+    "{{ m['content'] }}<|im_end|>",
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}{% endgeneration %}"
+    "{% else %}{{ m['content'] }}{% endif %}<|im_end|>",
+)
+INSTRUCT = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% elif m['role'] == 'system' %}{{ raise_exception('no system role') }}"
+    "{% else %} {{ m['content'] | trim }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+REASONING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n</think>\n{% endif %}{{ m['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+REWRITING = (
+    "{{ messages | length }} messages\n{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CHAT = Conversation(messages=said("hello", "fine", "how are you", "thanks"))
+
+LEARNED = [
+    ("no markers", BODY, "assistant", "fine<|im_end|>thanks<|im_end|>"),
+    ("no markers", BODY, "last", "thanks<|im_end|>"),
+    (
+        "no markers", BODY, "all",
+        "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\nfine<|im_end|>\n"
+        "<|im_start|>user\nhow are you<|im_end|>\n<|im_start|>assistant\nthanks<|im_end|>",
+    ),
+    ("markers without the end of turn", MARKED, "assistant", "fine<|im_end|>thanks<|im_end|>"),
+    ("markers without the end of turn", MARKED, "last", "thanks<|im_end|>"),
+    ("instruct", INSTRUCT, "assistant", " fine<|im_end|> thanks<|im_end|>"),
+    ("reasoning in the last answer only", REASONING, "assistant", "fine<|im_end|><think>\n</think>\nthanks<|im_end|>"),
+    ("chatml", None, "assistant", "fine<|im_end|>thanks<|im_end|>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "train_on", "learned"), LEARNED, ids=[f"{k}-{t}" for k, _, t, _ in LEARNED]
+)
+def test_exactly_the_answers_and_their_end_are_learned(kind, template, train_on, learned):
+    """The end of turn belongs to the answer; headers, questions and the line break behind do not."""
+    words = tokenizer(template, bos_token="<s>")
+    chat = Chat(template="auto" if template else "chatml", train_on=train_on)
+
+    assert trained_text(words, CHAT, chat) == learned
+
+
+def test_a_template_that_rewrites_what_was_said_is_refused():
+    """Its prefixes are not prefixes, so no mask would be right: the row says why and what to do."""
+    words = tokenizer(REWRITING)
+
+    with pytest.raises(RowRefused) as refusal:
+        trained_text(words, CHAT)
+
+    assert str(refusal.value) == (
+        "the chat template writes what comes before message 2 differently once the answer is there, so the learned part "
+        "cannot be told: use chat.trainOn: last, or chat.template: chatml"
+    )
+
+
+def test_a_template_that_refuses_a_role_is_quoted():
+    """The words of the template's author reach the user."""
+    messages = [{"role": "system", "content": "be kind"}, *said("hello", "fine")]
+
+    with pytest.raises(RowRefused, match="the chat template refuses it: no system role"):
+        trained_text(tokenizer(INSTRUCT, bos_token="<s>"), Conversation(messages=messages))
+
+
+def test_only_answers_of_the_completion_are_learned():
+    """A prompt in messages may hold earlier answers: they are context."""
+    row = Conversation(messages=said("hello", "fine", "how are you", "thanks"), first_learned=3)
+
+    assert trained_text(tokenizer(), row) == "thanks<|im_end|>"
+
+
+def test_tool_calls_are_written_and_learned_as_they_are():
+    """Arguments keep their types and get no nulls."""
+    template = BODY.replace(
+        "{{ m['content'] }}",
+        "{{ m['content'] }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}",
+    )
+    call = {"function": {"name": "look", "arguments": {"days": 3, "where": {"city": "red"}}}}
+    messages = [
+        *said("hello"),
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "blue"},
+    ]
+
+    learned = trained_text(tokenizer(template), Conversation(messages=messages, tools=[{"name": "look"}]))
+
+    assert learned == json.dumps({"days": 3, "where": {"city": "red"}}) + "<|im_end|>"
+
+
+def test_a_conversation_without_an_answer_teaches_nothing():
+    """Such rows are counted as masked later on."""
+    assert trained_text(tokenizer(), Conversation(messages=said("hello"))) == ""
+
+
+def test_plain_text_ends_once_and_a_prompt_is_context():
+    """bos and eos are there exactly once, also where the text brings its own."""
+    words = tokenizer(None, eos="<|endoftext|>")
+
+    assert trained_text(words, Plain(text="hello fine", learned_from=len("hello"))) == " fine<|endoftext|>"
+    assert trained_text(words, Plain(text="hello<|endoftext|>")) == "hello<|endoftext|>"
+    assert trained_text(words, Plain(text="hello  ", learned_from=len("hello"))) == ""
+
+
+def test_a_doubled_bos_is_removed():
+    """The template writes it, and so did whoever made the data."""
+    words = tokenizer("{{ bos_token }}" + BODY.replace("<|im_start|>", "", 1), bos_token="<s>")
+    chat = Chat(train_on="all")
+    row = Conversation(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])
+    encoder = Encoder(words, ready_tokenizer(words, chat), chat)
+    doubled = encoder.encode([row, Conversation(messages=[{"role": "<s>", "content": "x"}, *row.messages])])
+
+    once, twice = [result.input_ids.tolist() for result in doubled]
+    assert (once[0], once.count(1), twice[0], twice.count(1)) == (1, 1, 1, 1)
+
+
+def test_an_end_of_turn_at_which_generation_does_not_stop_is_refused(tmp_path):
+    """The base models of some families have a chat template whose end of turn their generation_config does not know."""
+    words = loaded(model(tmp_path / "m", stops=[2]))
+
+    with pytest.raises(UserError) as refusal:
+        trained_text(words, CHAT)
+
+    assert refusal.value.reason == "ModelUnsupported"
+    assert refusal.value.message == (
+        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would "
+        "never stop. Set chat.template to chatml, use an instruct model, or correct generation_config.json"
+    )
+
+
+def test_chatml_ends_turns_where_generation_stops(tmp_path):
+    """No new token is needed: the model's own end of text closes a turn."""
+    words = loaded(model(tmp_path / "m", stops=[2], made=tokenizer(None, eos="<|endoftext|>")))
+
+    assert trained_text(words, CHAT, Chat(template="chatml")) == "fine<|endoftext|>thanks<|endoftext|>"
+    assert stop_token_ids(words) == {2}
+
+
+def test_a_base_model_without_a_template_must_be_told_one():
+    """Guessing a template would train something that no server applies."""
+    with pytest.raises(UserError) as refusal:
+        trained_text(tokenizer(None), CHAT)
+
+    assert (refusal.value.reason, refusal.value.message) == (
+        "ModelUnsupported",
+        "the model's tokenizer has no chat template, so conversations cannot be written: set chat.template to chatml, or "
+        "use an instruct model",
+    )
+
+
+def test_chatml_refuses_tools():
+    """They would be left out in silence."""
+    with pytest.raises(RowRefused, match="chatml has no form for tools"):
+        trained_text(
+            tokenizer(None),
+            Conversation(messages=said("hello", "fine"), tools=[{"name": "x"}]),
+            Chat(template="chatml"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("pad", "expected", "warned"), [("<pad>", "<pad>", False), ("<|im_end|>", "<pad>", False), (None, "<pad>", False)]
+)
+def test_padding_is_not_the_learned_end(pad, expected, warned):
+    """A library that masks padding would otherwise mask the end of every turn."""
+    words = tokenizer()
+    words.add_special_tokens({"additional_special_tokens": ["<pad>"]})
+    words.pad_token = pad
+
+    turns = ready_tokenizer(words, Chat())
+
+    assert (words.pad_token, bool(turns.warnings)) == (expected, warned)

@@ -1,0 +1,108 @@
+"""Two replicas with one process each, as the operator starts them: torchrun over gloo. And that layout changes no result."""
+
+import signal
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from finetune_trainer.contract import Outcome, RunConfig
+
+from tests.trainer.running import IN_PROCESS, Container, container, losses, trained
+from tests.trainer.tiny import a_run, changed, conversations, tiny_model
+
+pytestmark = IN_PROCESS
+
+TWO = {"replicas": 2, "micro_batch_size": 2}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows between 1 and 40 words: the number of trained tokens differs by far between micro batches."""
+    return conversations(tmp_path_factory.mktemp("data") / "train.jsonl", rows=60, longest=40)
+
+
+def test_the_layout_does_not_change_what_is_learned(tmp_path: Path, model: Path, data: Path) -> None:
+    """The same loss curve for (micro 4, accumulation 1), (1, 4) and two ranks: every token counts once, wherever it is."""
+    runs = {
+        "whole": a_run(tmp_path / "whole", model=model, data=data),
+        "accumulated": a_run(
+            tmp_path / "accumulated", model=model, data=data, micro_batch_size=1, gradient_accumulation_steps=4
+        ),
+        "spread": a_run(tmp_path / "spread", model=model, data=data, **TWO),
+    }
+    outcomes = {name: trained(runs[name], tmp_path / name) for name in ("whole", "accumulated")}
+    (code, outcomes["spread"]), (other_code, other) = in_two_replicas(runs["spread"], tmp_path / "spread")
+
+    assert (code, other_code, other.reason) == (0, 0, "Published")
+    whole = losses(tmp_path / "whole")
+    assert len(whole) == 8
+    assert losses(tmp_path / "accumulated") == pytest.approx(whole, abs=2e-5)
+    assert losses(tmp_path / "spread") == pytest.approx(whole, abs=2e-5)
+    tuned = [outcome.evaluation.tuned_loss for outcome in outcomes.values() if outcome.evaluation]
+    assert tuned == pytest.approx([tuned[0]] * 3, abs=2e-5)
+    base = [outcome.evaluation.base_loss for outcome in outcomes.values() if outcome.evaluation]
+    assert base == pytest.approx([base[0]] * 3, abs=1e-6)
+
+
+def test_sigterm_to_one_replica_saves_both_and_the_resumed_run_is_the_same(
+    tmp_path: Path, model: Path, data: Path
+) -> None:
+    """One replica hears SIGTERM: both end with 85 and one checkpoint; the next attempt equals an uninterrupted run."""
+    long = {"max_steps": 30, "prompts": (), "baseline": False, "dropout": 0.1, **TWO}
+    whole = a_run(tmp_path / "whole", model=model, data=data, **long)
+    in_two_replicas(whole, tmp_path / "whole")
+    run = a_run(tmp_path / "cut", model=model, data=data, **long)
+    with ExitStack() as stack:
+        first, second = two_replicas(stack, run, tmp_path / "cut")
+        first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        second.process.send_signal(signal.SIGTERM)
+        (code, outcome), (other_code, _other) = first.wait(), second.wait()
+    assert (code, other_code, outcome.outcome) == (85, 85, "Preempted")
+    assert outcome.checkpoint_step == outcome.step
+    (code, _), _ = in_two_replicas(changed(run, attempt=1), tmp_path / "cut" / "again")
+
+    assert code == 0
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path, data: Path) -> None:
+    """SIGKILL of one replica: the other says that it lost it, and does not wait for ever."""
+    run = a_run(tmp_path, model=model, data=data, max_steps=2000, prompts=(), baseline=False, **TWO)
+    with ExitStack() as stack:
+        first, second = two_replicas(stack, run, tmp_path)
+        first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        second.process.kill()
+        code, outcome = first.wait()
+
+    assert (code, outcome.outcome, outcome.reason) == (1, "Failed", "CommunicationTimeout")
+
+
+def two_replicas(stack: ExitStack, run: RunConfig, folder: Path) -> tuple[Container, Container]:
+    """Start both trainer Pods of a gang."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    rendezvous = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "PET_NNODES": "2", "PET_NPROC_PER_NODE": "1",
+        "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port,
+    }  # fmt: skip
+    first, second = (
+        stack.enter_context(container(run, folder / f"replica-{rank}", RANK=rank, PET_NODE_RANK=rank, **rendezvous))
+        for rank in ("0", "1")
+    )
+    return first, second
+
+
+def in_two_replicas(run: RunConfig, folder: Path) -> tuple[tuple[int, Outcome], tuple[int, Outcome]]:
+    """Run both replicas to their end; only the first one reports progress."""
+    with ExitStack() as stack:
+        first, second = two_replicas(stack, run, folder)
+        ends = first.wait(), second.wait()
+    assert not second.progress()
+    return ends

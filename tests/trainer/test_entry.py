@@ -1,0 +1,182 @@
+"""The container as the kubelet sees it: exit codes, termination messages, signals. Real processes."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from finetune_trainer import entry
+from finetune_trainer.contract import Layout, Outcome
+
+from tests.trainer.running import container, losses, until
+from tests.trainer.tiny import a_run, changed, conversations, tiny_model
+
+pytestmark = pytest.mark.trainer
+
+LONG = {"max_steps": 200, "fraction": 0.1, "prompts": (), "baseline": False}
+"""Long enough to be interrupted: some seconds."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return conversations(tmp_path_factory.mktemp("data") / "train.jsonl", rows=120)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model: Path, data: Path) -> tuple[Path, Outcome]:
+    """The run that the interrupted ones are compared with."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with container(a_run(folder, model=model, data=data, dropout=0.1, **LONG), folder) as whole:
+        code, outcome = whole.wait()
+    assert (code, outcome.reason, outcome.step) == (0, "Published", 200)
+    return folder, outcome
+
+
+def test_sigterm_saves_and_the_resumed_run_is_the_same_run(
+    tmp_path: Path, model: Path, data: Path, uninterrupted: tuple[Path, Outcome]
+) -> None:
+    """SIGTERM ends with 85 and a checkpoint; the next attempt repeats no loss and publishes the very same weights."""
+    run = a_run(tmp_path, model=model, data=data, dropout=0.1, **LONG)
+    with container(run, tmp_path / "first") as first:
+        first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        first.process.send_signal(signal.SIGTERM)
+        code, outcome = first.wait()
+    assert (code, outcome.outcome, outcome.reason) == (85, "Preempted", "Preempted")
+    assert outcome.checkpoint_step == outcome.step
+    assert 0 < outcome.step < 200
+    with container(changed(run, attempt=1), tmp_path / "second") as second:
+        code, resumed = second.wait()
+
+    assert code == 0
+    whole_folder, whole = uninterrupted
+    assert losses(tmp_path) == losses(whole_folder)
+    assert resumed.evaluation == whole.evaluation
+    assert _weights(tmp_path) == _weights(whole_folder)
+
+
+def test_sigkill_loses_nothing_but_the_steps_since_the_checkpoint(
+    tmp_path: Path, model: Path, data: Path, uninterrupted: tuple[Path, Outcome]
+) -> None:
+    """A worker killed in the middle: exit code 137, reason Killed; the resumed run equals the uninterrupted one."""
+    run = a_run(tmp_path, model=model, data=data, dropout=0.1, interval_seconds=1, **LONG)
+    with container(run, tmp_path / "first") as first:
+        first.wait_for(lambda report: bool(report.checkpoint_step))
+        (worker,) = first.workers()
+        os.kill(worker, signal.SIGKILL)
+        code, outcome = first.wait()
+    assert (code, outcome.outcome, outcome.reason) == (137, "Failed", "Killed")
+    assert outcome.message == "the workers ended without a verdict, killed by signal 9 (SIGKILL)"
+    with container(changed(run, attempt=1), tmp_path / "second") as second:
+        code, _resumed = second.wait()
+        started_at = next(report.step for report in second.progress() if report.step)
+
+    assert code == 0
+    assert started_at > 0
+    assert losses(tmp_path) == losses(uninterrupted[0])
+    assert _weights(tmp_path) == _weights(uninterrupted[0])
+
+
+def test_killing_the_entry_process_leaves_no_worker(tmp_path: Path, model: Path, data: Path) -> None:
+    """The kernel ends the worker with its parent: nobody goes on holding the GPU."""
+    with container(a_run(tmp_path, model=model, data=data, **LONG), tmp_path / "c") as killed:
+        killed.wait_for(lambda report: report.phase == "training")
+        (worker,) = killed.workers()
+        killed.process.kill()
+        killed.process.wait()
+
+        deadline = 100
+        while Path(f"/proc/{worker}/stat").is_file() and deadline:
+            state = Path(f"/proc/{worker}/stat").read_text().split()[2]
+            if state == "Z":
+                break
+            deadline -= 1
+            signal.sigtimedwait([], 0.05)
+        assert deadline, "the worker is still running"
+
+
+def test_before_the_first_step_there_is_nothing_to_save(tmp_path: Path, model: Path, data: Path) -> None:
+    """SIGTERM while loading leaves at once, and counts as preempted."""
+    with container(a_run(tmp_path, model=model, data=data, **LONG), tmp_path / "c") as loading:
+        loading.wait_for(lambda report: report.phase == "loading")
+        loading.process.send_signal(signal.SIGTERM)
+        code, outcome = loading.wait()
+
+    assert code == 85
+    message = "asked to stop while loading at step 0; no checkpoint yet, 0 step(s) are lost"
+    assert outcome == Outcome(outcome="Preempted", reason="Preempted", message=message)
+
+
+def test_a_stalled_worker_is_ended_with_its_stacks_in_the_log(tmp_path: Path, model: Path, data: Path) -> None:
+    """No step for stall_seconds: the stacks are dumped, the worker is killed, the outcome is Stalled."""
+    run = a_run(tmp_path, model=model, data=data, **LONG)
+    with container(changed(run, stall_seconds=40), tmp_path / "c") as stalled:
+        stalled.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        (worker,) = stalled.workers()
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: "no step for 40 s" in stalled.log.read_text(), stalled)
+        os.kill(worker, signal.SIGCONT)
+        code, outcome = stalled.wait()
+
+    assert (code, outcome.outcome, outcome.reason) == (1, "Failed", "Stalled")
+    assert outcome.message == "no step for 40 s; the stacks of all workers are in the log"
+    assert "most recent call first" in stalled.log.read_text()
+
+
+def test_without_a_gpu_the_trainer_says_so(tmp_path: Path, model: Path, data: Path) -> None:
+    """A GPU Pod that finds no GPU fails: it never trains on the CPU in silence."""
+    run = a_run(tmp_path, model=model, data=data)
+    with container(run, tmp_path / "c", FINETUNE_DEVICE="cuda") as pod:
+        code, outcome = pod.wait()
+
+    assert (code, outcome.outcome, outcome.reason) == (87, "Failed", "NoAccelerator")
+    assert outcome.message == (
+        "the Pod sees no GPU: check that its pool's nodes have a GPU driver and device plugin, and that "
+        "GPUPool.spec.resourceName is what they offer"
+    )
+
+
+def test_one_process_is_started_without_torchrun() -> None:
+    """A single worker must not take the Pod's RANK and WORLD_SIZE, which count Pods, for its own."""
+    layout = _layout(replicas=1, gpus=1)
+
+    assert entry.command(layout)[1:] == ["-m", "finetune_trainer", "worker"]
+    assert entry.environment(layout, {"RANK": "0", "WORLD_SIZE": "1", "HOME": "/h"}) == {"HOME": "/h"}
+
+
+def test_several_processes_are_started_by_torchrun() -> None:
+    """What the Pod says about rendezvous wins over what follows from the layout."""
+    layout = _layout(replicas=2, gpus=4)
+    given = {"RANK": "1", "MASTER_ADDR": "pod-0", "MASTER_PORT": "4711", "PET_MASTER_PORT": "4712"}
+
+    assert entry.command(layout)[1:] == ["-m", "torch.distributed.run", "-m", "finetune_trainer", "worker"]
+    assert entry.environment(layout, given) == given | {
+        "PET_NNODES": "2", "PET_NPROC_PER_NODE": "4", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "pod-0",
+        "PET_MAX_RESTARTS": "0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }  # fmt: skip
+
+
+def test_a_kill_by_the_memory_limit_is_told_from_others(tmp_path: Path) -> None:
+    """The cgroup counts the processes that the kernel killed."""
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\nmax 12\noom 1\noom_kill 1\n")
+
+    assert entry.ran_out_of_memory(events)
+    events.write_text("low 0\noom_kill 0\n")
+    assert not entry.ran_out_of_memory(events)
+    assert not entry.ran_out_of_memory(tmp_path / "absent")
+
+
+def _layout(*, replicas: int, gpus: int) -> Layout:
+    return Layout(
+        replicas=replicas, gpus_per_replica=gpus, micro_batch_size=1, gradient_accumulation_steps=1, zero_stage=0,
+        offload="none", activation_checkpointing=False, attention="sdpa", loss_kernel="tiled",
+    )  # fmt: skip
+
+
+def _weights(folder: Path) -> bytes:
+    return (folder / "out" / "adapter" / "adapter_model.safetensors").read_bytes()

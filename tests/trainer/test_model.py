@@ -1,0 +1,185 @@
+"""What is quantised, what is frozen, what an adapter is put on, and which numbers a run computes in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from finetune_trainer import model as models
+from finetune_trainer import targets
+from finetune_trainer.contract import Lora, RunConfig
+from finetune_trainer.errors import UserError
+from finetune_trainer.precision import computation
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
+from transformers.models.gemma3 import Gemma3TextConfig
+
+from tests.trainer.running import IN_PROCESS, carried_out, losses, stopped_at, trained
+from tests.trainer.tiny import A_LORA, SHAPE, a_run, changed, conversations, tiny_model
+
+pytestmark = IN_PROCESS
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def mixtral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("mixtral"), "mixtral")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return conversations(tmp_path_factory.mktemp("data") / "train.jsonl", rows=60)
+
+
+def _built(folder: Path, run: RunConfig) -> torch.nn.Module:
+    return models.base_model(folder, run, computation(run.method, run.training.precision, device="cpu"))
+
+
+def test_qlora_stores_every_linear_layer_but_the_head_in_nf4(tmp_path: Path, llama: Path, data: Path) -> None:
+    """Double quantised, 4 bit, and the rest as it was."""
+    built = _built(llama, a_run(tmp_path, model=llama, data=data, method="qlora"))
+    quantised = [module.weight for module in built.modules() if type(module).__name__ == "Linear4bit"]
+
+    assert len(quantised) == 2 * 7
+    assert {(weight.quant_state.quant_type, weight.quant_state.nested) for weight in quantised} == {("nf4", True)}
+    assert sum(weight.numel() * weight.element_size() for weight in quantised) == 2 * 36_864 // 2
+    assert built.lm_head.weight.dtype == torch.float32
+
+
+def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path, mixtral: Path, data: Path) -> None:
+    """The experts shrink to a quarter of 16 bit, and the answers stay near those of the unquantised model."""
+    plain = _built(mixtral, a_run(tmp_path, model=mixtral, data=data, method="lora"))
+    built = _built(mixtral, a_run(tmp_path, model=mixtral, data=data, method="qlora"))
+    experts = built.model.layers[0].mlp.experts
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        error = (built(ids).logits - plain(ids).logits).norm() / plain(ids).logits.norm()
+
+    assert sorted(experts.parametrizations) == ["down_proj", "gate_up_proj"]
+    stored = experts.parametrizations.gate_up_proj.original
+    assert (stored.dtype, stored.numel()) == (torch.uint8, 4 * 256 * 64 // 2)
+    assert experts.gate_up_proj.shape == (4, 256, 64)
+    assert error < 0.2
+
+
+@pytest.mark.parametrize(
+    ("lora", "expected"),
+    [
+        (A_LORA, ["k_proj", "o_proj", "q_proj", "v_proj"]),
+        (replace(A_LORA, experts=True), ["k_proj", "o_proj", "q_proj", "v_proj"]),
+    ],
+)
+def test_the_router_never_gets_an_adapter(
+    tmp_path: Path, mixtral: Path, data: Path, lora: Lora, expected: list[str]
+) -> None:
+    """On a mixture of experts all-linear means attention; experts only when asked for, as stacked parameters."""
+    built = _built(mixtral, a_run(tmp_path, model=mixtral, data=data))
+
+    assert targets.target_modules(built, lora) == expected
+    stacked = ["experts.down_proj", "experts.gate_up_proj"] if lora.experts else []
+    assert targets.expert_parameters(built, lora) == stacked
+
+
+def test_an_unknown_target_is_refused_with_those_that_exist(tmp_path: Path, llama: Path, data: Path) -> None:
+    """A typo in targetModules never becomes an adapter on nothing."""
+    built = _built(llama, a_run(tmp_path, model=llama, data=data))
+
+    with pytest.raises(UserError) as refusal:
+        targets.target_modules(built, replace(A_LORA, targets="custom", target_modules=("wq",)))
+
+    assert refusal.value.message == (
+        "spec.lora.targetModules: wq is no linear layer of LlamaForCausalLM that an adapter may be put on; "
+        "choose from down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    )
+
+
+def test_the_vision_tower_is_frozen_and_left_out(tmp_path: Path, llama: Path, data: Path) -> None:
+    """Gemma 3 loads with its vision tower even for text: it is neither trained nor given an adapter."""
+    shape = dict(SHAPE, head_dim=16, sliding_window=32)
+    vision = SiglipVisionConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                image_size=28, patch_size=14)  # fmt: skip
+    config = Gemma3Config(
+        text_config=Gemma3TextConfig(**shape).to_dict(), vision_config=vision.to_dict(), mm_tokens_per_image=4
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path / "gemma")
+    run = a_run(tmp_path, model=tmp_path / "gemma", data=data, method="full")
+    built = _built(tmp_path / "gemma", run)
+
+    trained_names = [name for name, parameter in built.named_parameters() if parameter.requires_grad]
+    assert len(targets.vision_parameters(built)) > 0
+    assert not any("vision" in name or "projector" in name for name in trained_names)
+    assert not any("vision" in name for name in targets.target_modules(built, A_LORA))
+
+
+def test_adalora_ranks_shrink_on_schedule_and_survive_a_resume(tmp_path: Path, llama: Path, data: Path) -> None:
+    """The budget falls from 1.5 x rank to the rank asked for, and a resumed run prunes exactly as the whole one."""
+    run = a_run(tmp_path / "whole", model=llama, data=data, max_steps=20, prompts=(), variant="adalora")
+    session, outcome = carried_out(run, tmp_path / "whole")
+    pattern = session.trainer.model.peft_config["default"].rank_pattern
+    kept = sum(sum(mask) if isinstance(mask, list) else mask for mask in pattern.values())
+    cut = changed(a_run(tmp_path / "cut", model=llama, data=data, max_steps=20, prompts=(), variant="adalora"))
+    stopped_at(cut, tmp_path / "cut", step=8)
+    _session, resumed = carried_out(changed(cut, attempt=1), tmp_path / "cut" / "again")
+
+    assert outcome.evaluation is not None
+    assert session.trainer.model.peft_config["default"].init_r == 6
+    assert kept == 14 * 4
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert resumed.evaluation == outcome.evaluation
+
+
+def test_an_initial_adapter_is_continued(tmp_path: Path, llama: Path, data: Path) -> None:
+    """The second run starts where the first one ended; an adapter of another base revision is refused."""
+    first = a_run(tmp_path / "first", model=llama, data=data, max_steps=12, prompts=())
+    before = trained(first, tmp_path / "first")
+    adapter = replace(first.output, uri=f"{first.output.uri}/adapter")
+    second = a_run(tmp_path / "second", model=llama, data=data, max_steps=2, prompts=(), initial_adapter=adapter)
+    trained(second, tmp_path / "second")
+    assert before.evaluation is not None
+    # Step 1 has not updated anything yet: its loss is the first run's model on those rows.
+    assert losses(tmp_path / "second")[0] < losses(tmp_path / "first")[0] - 0.05
+
+    other = tmp_path / "first" / "out" / "adapter" / "adapter_config.json"
+    other.write_text(other.read_text().replace('"revision": null', '"revision": "abc"'))
+    elsewhere = replace(second.output, uri=f"file://{tmp_path}/third/out")
+    pinned = changed(second, model=replace(second.model, revision="def"), output=elsewhere)
+    with pytest.raises(UserError) as refusal:
+        trained(pinned, tmp_path / "third")
+    assert refusal.value.message == (
+        "spec.lora.initialAdapter was trained on revision abc of its base model, this run uses def; "
+        "set spec.model.revision to abc or start a new adapter"
+    )
+
+
+def test_packed_documents_do_not_see_each_other(tmp_path: Path, llama: Path) -> None:
+    """Two documents in one row, positions restarting: the same logits as each document alone."""
+    built = AutoModelForCausalLM.from_pretrained(llama, attn_implementation="sdpa").eval()
+    first, second = torch.arange(5, 17)[None], torch.arange(40, 49)[None]
+    positions = torch.cat([torch.arange(12), torch.arange(9)])[None]
+    with torch.no_grad():
+        packed = built(torch.cat([first, second], dim=1), position_ids=positions, use_cache=False).logits
+        alone = torch.cat([built(first).logits, built(second).logits], dim=1)
+
+    assert torch.allclose(packed, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "device", "sentence", "autocast"),
+    [
+        ("lora", "bf16", "cuda", "bfloat16 weights, float32 adapter weights, bfloat16 computation on cuda", True),
+        ("lora", "mixed", "cuda", "float32 weights, float32 adapter weights, bfloat16 computation on cuda", True),
+        ("full", "mixed", "cuda", "float32 weights, bfloat16 computation on cuda", True),
+        ("full", "bf16", "cuda", "bfloat16 weights, bfloat16 computation on cuda", False),
+        ("lora", "bf16", "cpu", "float32 weights, float32 adapter weights, float32 computation on cpu", False),
+        ("full", "mixed", "cpu", "float32 weights, float32 computation on cpu", False),
+        ("full", "bf16", "cpu", "bfloat16 weights, bfloat16 computation on cpu", False),
+    ],
+)
+def test_the_numbers_are_said_aloud(method: str, precision: str, device: str, sentence: str, autocast: bool) -> None:
+    """What a run computes in depends on method, precision and device, and is in the log and on the card."""
+    numbers = computation(method, precision, device=device)
+
+    assert (numbers.sentence(), numbers.autocast) == (sentence, autocast)

@@ -1,0 +1,137 @@
+"""The preview: what people see of their data before a GPU is asked for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from finetune_operator.cli import data as command
+from finetune_operator.errors import FinetuneError
+from finetune_trainer.preview.text import histogram, marked, preview_text
+
+from tests.trainer.data_inputs import a_request, chats, jsonl, model, prepared_rows, tokenizer
+
+JOB = """
+apiVersion: finetune.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: bot, namespace: team-a}
+spec:
+  model: {source: pvc://data/model}
+  datasets: [{source: pvc://data/rows.jsonl}]
+  output: {destination: pvc://data/out}
+"""
+
+
+def row(words: Any, *parts: tuple[str, bool]) -> tuple[Any, Any]:
+    """ids and labels of some text, trained or not."""
+    ids = [(token, learned) for text, learned in parts for token in words.encode(text, add_special_tokens=False)]
+    return np.array([one for one, _ in ids]), np.array([one if learned else -100 for one, learned in ids])
+
+
+def test_trained_tokens_are_marked_and_escapes_of_strangers_are_shown():
+    """A row cannot recolour or clear the terminal of whoever looks at it."""
+    words = tokenizer()
+    ids, labels = row(words, ("hello \x1b[2J", False), ("fine<|im_end|>", True))
+
+    assert marked(ids, labels, words, ("[", "]")) == "hello \\x1b[2J[fine<|im_end|>]"
+
+
+def test_long_rows_lose_their_middle():
+    """The beginning and the end say most."""
+    words = tokenizer()
+    ids, labels = row(words, ("x" * 500, True))
+
+    assert marked(ids, labels, words, ("[", "]")) == f"[{'x' * 200}]\n  ... 100 tokens ...\n[{'x' * 200}]"
+
+
+def test_the_histogram_has_a_bar_for_each_range():
+    """The longest bar is the most frequent range."""
+    assert histogram(np.array([10, 10, 10, 10, 12])) == [
+        "     10 - 11             4 ########################################",
+        "     11 - 12             1 ##########",
+    ]
+
+
+def test_the_preview_counts_and_shows_rows(tmp_path, monkeypatch):
+    """Whole text for a small data set with a duplicate."""
+    monkeypatch.setenv("FINETUNE_ALLOW_FILE", "1")
+    words = tokenizer()
+    prepared = prepared_rows(a_request(jsonl(tmp_path / "a.jsonl", [*chats(1), *chats(1)])), words, tmp_path / "work")
+
+    text = preview_text(prepared, words, title="team-a/bot", colour=True)
+
+    length = prepared.train.longest
+    trained = prepared.train.trained_tokens
+    assert text.splitlines() == [
+        "Data of team-a/bot: green tokens are trained, the rest is context.",
+        "",
+        "rows to train           1",
+        "rows held out           0",
+        f"tokens                  {length} ({100 * trained / length:.0f} % trained)",
+        "sequence length         64",
+        f"median, p99, longest    {length}, {length}, {length}",
+        "packed sequences        1",
+        "exact duplicates        1 (left out)",
+        "rows that are cut       0",
+        "rows left out, too long 0",
+        "rows with nothing left  0 (left out)",
+        "",
+        "Row lengths in tokens",
+        f"{int(length - 0.5):>7} - {int(length + 0.5):<7} {1:>8} {'#' * 40}",
+        "",
+        f"--- row 1: {length} tokens, {trained} trained ---",
+        "<|im_start|>user",
+        "hello 0<|im_end|>",
+        "<|im_start|>assistant",
+        "\x1b[32mfine 0 thanks<|im_end|>\x1b[0m",
+        "",
+    ]
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A folder that stands for the claim `data`, and the job's file."""
+    model(tmp_path / "data" / "model")
+    jsonl(tmp_path / "data" / "rows.jsonl", chats(30))
+    (tmp_path / "job.yaml").write_text(JOB)
+    return tmp_path
+
+
+def test_the_command_runs_preflights_own_code_on_this_machine(volume, capfd):
+    """`finetune data preview -f job.yaml --claim data=FOLDER`, as a user types it; nothing is written to the output."""
+    with pytest.raises(command.typer.Exit) as ended:
+        command.preview(volume / "job.yaml", [f"data={volume / 'data'}"], None, False)
+
+    shown = capfd.readouterr().out
+    assert (ended.value.exit_code, shown.splitlines()[0]) == (
+        0, "Data of bot: \u27e6tokens in such brackets\u27e7 are trained, the rest is context."
+    )  # fmt: skip
+    assert "rows to train           24" in shown
+    assert not (volume / "data" / "out").exists()
+
+
+def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
+    """Outside a cluster nothing is mounted."""
+    with pytest.raises(command.typer.Exit) as ended:
+        command.preview(volume / "job.yaml", None, None, False)
+
+    assert (ended.value.exit_code, capfd.readouterr().err.splitlines()[-2:]) == (
+        87,
+        [
+            "InvalidSpec: 'pvc://data/model': the claim data is not mounted in this Pod (mounted: none)",
+            "Outside a cluster, --claim NAME=FOLDER and --secret NAME=FOLDER stand for what Pods mount.",
+        ],
+    )
+    with pytest.raises(FinetuneError, match="--claim 'data': give NAME=FOLDER, and the folder must exist"):
+        command.preview(volume / "job.yaml", ["data"], None, False)
+
+
+def test_the_command_names_the_extra_that_is_missing(monkeypatch):
+    """The operator's own installation has no trainer."""
+    monkeypatch.setattr(command, "NEEDED", ("transformers", "no_such_library"))
+
+    with pytest.raises(FinetuneError) as refusal:
+        command.check_installed()
+
+    assert str(refusal.value) == (
+        "this needs the trainer's libraries, but no_such_library is not installed: pip install 'finetune-operator[preflight]'"
+    )

@@ -1,0 +1,181 @@
+"""Folders as storage: what a location may say, and that nothing outside of it is touched."""
+
+from pathlib import Path
+
+import pytest
+from finetune_trainer.contract import Location
+from finetune_trainer.errors import StorageUnavailable, UserError
+from finetune_trainer.storage import Role, StoredFile, open_location
+
+CONFINED = [
+    ("ftp://a/b", "'ftp://a/b': must start with hf://, s3://, pvc:// or file://"),
+    ("pvc://data/a/../b", "'pvc://data/a/../b': the path 'a/../b' must not contain //, . or ..: write it out"),
+    ("pvc://data/./b", "'pvc://data/./b': the path './b' must not contain //, . or ..: write it out"),
+    ("pvc://data//b", "'pvc://data//b': the path '/b' must not contain //, . or ..: write it out"),
+    ("pvc://other/b", "'pvc://other/b': the claim other is not mounted in this Pod (mounted: data)"),
+    ("pvc://data", "'pvc://data': pvc:// takes two parts, such as pvc://NAME/PATH"),
+    (
+        "file://host/b",
+        "'file://host/b': file:// takes an absolute path with three slashes, such as file:///data/train.jsonl",
+    ),
+    ("file:///etc", "'file:///etc': file:// works on the local cluster only: use pvc://, s3:// or hf://"),
+    (
+        "s3://user:hunter2@bucket/key",
+        "'s3://***@bucket/key': may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong into "
+        "a Secret",
+    ),
+    ("hf://org/name/sub", "'hf://org/name/sub': hf:// takes ORG/NAME, such as hf://HuggingFaceTB/SmolLM2-135M"),
+]
+
+
+@pytest.fixture
+def volume(tmp_path, monkeypatch):
+    """A mounted claim `data`; file:// is not allowed."""
+    folder = tmp_path / "claims" / "data"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("FINETUNE_CLAIMS", f"data={folder}")
+    monkeypatch.delenv("FINETUNE_ALLOW_FILE", raising=False)
+    return folder
+
+
+def at_claim(path: str, role: Role = Role.OUTPUT):
+    return open_location(Location(uri=f"pvc://data/{path}"), role)
+
+
+@pytest.mark.parametrize(("uri", "message"), CONFINED, ids=[uri for uri, _ in CONFINED])
+def test_a_location_names_nothing_outside_its_claim(volume, uri, message):
+    """Every way out is refused in words, and a password in a URI is not repeated."""
+    with pytest.raises(UserError) as refusal:
+        open_location(Location(uri=uri), Role.MODEL)
+
+    assert ("InvalidSpec", message) == (refusal.value.reason, refusal.value.message)
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "a//b", "/etc/passwd", "a\\b"])
+def test_a_path_in_a_store_stays_in_it(volume, path):
+    """What the trainer asks for is confined too, not only what the user writes."""
+    with pytest.raises(UserError, match="must not contain"):
+        at_claim("out").read_text(path)
+
+
+def test_a_symbolic_link_out_of_the_volume_is_refused(volume, tmp_path):
+    """A link would otherwise reach everything that the Pod (or the laptop) holds."""
+    (tmp_path / "secret.txt").write_text("secret")
+    (volume / "rows").mkdir()
+    (volume / "rows" / "link.jsonl").symlink_to(tmp_path / "secret.txt")
+
+    with pytest.raises(UserError, match="a symbolic link leads out of the volume") as refusal:
+        at_claim("rows").files()
+    assert refusal.value.reason == "InvalidSpec"
+    with pytest.raises(UserError, match="a symbolic link leads out of the volume"):
+        at_claim("rows").read_text("link.jsonl")
+
+
+def test_links_inside_the_volume_work(volume):
+    """A hub cache on a volume is full of them."""
+    (volume / "blobs").mkdir()
+    (volume / "blobs" / "b").write_text("x")
+    (volume / "snapshot").mkdir()
+    (volume / "snapshot" / "config.json").symlink_to(volume / "blobs" / "b")
+
+    assert at_claim("snapshot").read_text("config.json") == "x"
+
+
+def test_files_are_uploaded_listed_read_and_deleted(volume, tmp_path):
+    """The whole life of an artifact; what else is in the folder stays."""
+    made = tmp_path / "made"
+    (made / "deep").mkdir(parents=True)
+    (made / "deep" / "a.json").write_text("{}")
+    store = at_claim("out/run")
+
+    store.write_text("keep.txt", "kept")
+    store.upload(made, "adapter")
+
+    assert [file.path for file in store.files()] == ["adapter/deep/a.json", "keep.txt"]
+    assert (store.exists("adapter"), store.exists("keep.txt"), store.exists("nothing")) == (True, True, False)
+    assert (
+        store.read_bytes("adapter/deep/a.json", 1), store.read_text("adapter/deep/a.json"), store.read_text("nothing")
+    ) == (b"{", "{}", None)  # fmt: skip
+    store.delete("adapter")
+    store.delete("nothing")
+    assert [path.name for path in (volume / "out" / "run").rglob("*")][:1] == ["keep.txt"]
+    assert store.fetch(tmp_path / "unused") == volume / "out" / "run"
+
+
+def test_a_file_is_created_once_and_replaced_only_when_unchanged(volume):
+    """Two jobs that claim a destination cannot both believe that they have it."""
+    store = at_claim("out")
+
+    answers = (
+        store.create_text("claim", "first"),
+        store.create_text("claim", "second"),
+        store.replace_text("claim", "second", "third"),
+        store.replace_text("claim", "first", "third"),
+        store.replace_text("none", "first", "third"),
+    )
+
+    assert answers == (True, False, False, True, False)
+    assert store.read_text("claim") == "third"
+    assert [file.path for file in store.files()] == ["claim"]
+
+
+def test_a_single_file_and_a_glob_list_what_they_name(volume):
+    """The star does not cross a slash."""
+    for name in ("a.jsonl", "b.csv", "deep/c.jsonl"):
+        (volume / name).parent.mkdir(exist_ok=True)
+        (volume / name).write_text("1")
+
+    def listed(path: str) -> list[tuple[str, int]]:
+        return [(file.path, file.size_bytes) for file in at_claim(path, Role.DATASET).files()]
+
+    assert (
+        listed("a.jsonl"),
+        listed("deep/*.jsonl"),
+        listed("x*"),
+    ) == ([("a.jsonl", 1)], [("c.jsonl", 1)], [])
+
+
+def test_a_destination_that_is_a_file_is_not_writable(volume, tmp_path):
+    """The reason names the destination, not an errno."""
+    (volume / "out").write_text("a file")
+
+    with pytest.raises(UserError) as refusal:
+        at_claim("out").write_text("claim", "x")
+
+    assert refusal.value.reason == "OutputNotWritable"
+    assert (
+        refusal.value.message
+        == "the output pvc://data/out is not a folder: create it or correct spec.output.destination"
+    )
+
+
+def test_a_volume_that_is_not_mounted_may_come_back(volume, monkeypatch):
+    """Not the user's fault: the same Pod may work on another node."""
+    monkeypatch.setenv("FINETUNE_CLAIMS", "data=/nonexistent/claims/data")
+
+    with pytest.raises(
+        StorageUnavailable, match="the volume of pvc://data/out is not mounted at /nonexistent/claims/data"
+    ):
+        at_claim("out")
+
+
+def test_a_secret_without_a_known_key_is_refused(tmp_path, monkeypatch):
+    """Secret volumes are optional: a misspelt name would otherwise look like anonymous access."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("FINETUNE_SECRETS", f"there={tmp_path / 'empty'}")
+
+    for name in ("there", "missing"):
+        with pytest.raises(
+            UserError, match=f"the Secret {name} for s3://b/k does not exist in this namespace or has none"
+        ):
+            open_location(Location(uri="s3://b/k", secret=name), Role.MODEL)
+
+
+def test_listing_tells_sizes_and_changes(volume):
+    """A fingerprint differs after a change."""
+    (volume / "m").mkdir()
+    (volume / "m" / "a").write_text("abc")
+    before = at_claim("m").files()
+    assert [StoredFile(path="a", size_bytes=3, fingerprint=before[0].fingerprint)] == list(before)
+    Path(volume / "m" / "a").write_text("abcd")
+    assert before != at_claim("m").files()

@@ -1,0 +1,150 @@
+"""Files as users write them: YAML's traps are named."""
+
+from pathlib import Path
+
+import pytest
+from finetune_operator.cli.manifest_file import ManifestInvalid, parse_job, parse_pools, text_of
+from finetune_operator.errors import FinetuneError
+
+JOB = """
+apiVersion: finetune.dev/v1alpha1
+kind: FineTuneJob
+metadata:
+  name: tiny
+  namespace: team-a
+spec:
+  model: {source: hf://org/model}
+  datasets:
+    - source: s3://bucket/train.jsonl
+  output: {destination: s3://bucket/out}
+"""
+POOL = """
+apiVersion: finetune.dev/v1alpha1
+kind: GPUPool
+metadata: {name: h100}
+spec:
+  gpuType: NVIDIA-H100-80GB-HBM3
+  gpusPerNode: 8
+  maxNodes: 1
+  node: {cpus: 8, memoryGiB: 64, ephemeralGiB: 100}
+  pricePerGPUHourUSD: "2.50"
+"""
+
+
+def refusal(text):
+    """Return what parse_job says about a bad text."""
+    with pytest.raises(ManifestInvalid) as caught:
+        parse_job(text)
+    return str(caught.value)
+
+
+def test_a_short_file_is_a_good_file():
+    """Ten lines are enough, and the defaults are there."""
+    job = parse_job(JOB)
+
+    assert (job.name, job.namespace, job.spec.lora.rank, job.spec.evaluation.fraction) == ("tiny", "team-a", 16, "0.05")
+
+
+@pytest.mark.parametrize("written", ["2e-4", "0.0002", "2.0E-4", "1"])
+def test_a_number_without_quotes_is_shown_as_it_was_written(written):
+    """kubectl reads all of these as numbers; PyYAML would read the first as a string."""
+    text = JOB + f"  training: {{learningRate: {written}}}\n"
+
+    assert f'spec.training.learningRate: is a number: write it in quotes, "{written}"' == refusal(text)
+
+
+def test_a_quoted_number_is_taken_as_written():
+    """The string reaches the spec unchanged."""
+    assert parse_job(JOB + '  training: {learningRate: "2e-4"}\n').spec.training.learning_rate == "2e-4"
+
+
+def test_a_key_without_value_is_an_absent_key():
+    """As the API server reads it."""
+    assert parse_job(JOB + "  runPolicy:\n    maxRetries:\n").spec.run_policy.max_retries == 3
+
+
+def test_an_unknown_field_is_named():
+    """Strict, as kubectl is."""
+    assert (
+        refusal(JOB + '  learningRate: "2e-4"\n')
+        == "spec.learningRate: is no known field: remove it, or see docs/api.md for its name"
+    )
+
+
+def test_a_key_written_twice_is_refused():
+    """The second would silently win."""
+    assert refusal(JOB + "  suspend: true\n  suspend: false\n").startswith(
+        "file: is not YAML: while constructing a mapping"
+    )
+
+
+def test_text_that_is_no_yaml_is_refused():
+    """The parser's own words say where."""
+    assert refusal("a: [").startswith("file: is not YAML: while parsing a flow node")
+
+
+def test_a_file_holds_one_job():
+    """Which of two would be planned?"""
+    assert refusal(JOB + "---" + JOB) == "file: holds 2 FineTuneJobs: it must hold exactly one"
+    assert refusal(POOL) == "file: holds 0 FineTuneJobs but GPUPool: it must hold exactly one"
+    assert refusal("") == "file: holds 0 FineTuneJobs: it must hold exactly one"
+
+
+def test_other_documents_are_skipped():
+    """A job often comes with its claim and its Secret."""
+    assert parse_job("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n---" + JOB).name == "tiny"
+
+
+def test_another_version_is_refused():
+    """An old file says what to write."""
+    text = JOB.replace("finetune.dev/v1alpha1", "finetune.dev/v1")
+
+    assert refusal(text) == "apiVersion: is finetune.dev/v1: write finetune.dev/v1alpha1"
+
+
+def test_a_job_needs_a_name():
+    """generateName makes a name on the server only."""
+    assert refusal(JOB.replace("name: tiny", "generateName: t-")) == "metadata.name: is missing: give the object a name"
+
+
+def test_a_name_that_is_a_number_asks_for_quotes():
+    """`name: 2024` is a number for YAML and for the API server."""
+    assert refusal(JOB.replace("name: tiny", "name: 2024")) == 'metadata.name: is no text: write it in quotes, "2024"'
+
+
+def test_a_job_without_spec_says_so():
+    """Not pydantic's words about None."""
+    assert refusal(JOB.partition("spec:")[0]) == "spec: is missing: docs/api.md lists its fields"
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
+    """A folder, a missing file and bytes that are not UTF-8 end with a sentence."""
+    (tmp_path / "bytes.yaml").write_bytes(b"a\xff")
+    said = []
+    for name in ("", "none.yaml", "bytes.yaml"):
+        with pytest.raises(FinetuneError) as caught:
+            text_of(tmp_path / name)
+        said.append(str(caught.value).replace(str(tmp_path), "DIR"))
+
+    assert said == [
+        "DIR cannot be read: Is a directory",
+        "DIR/none.yaml cannot be read: No such file or directory",
+        "DIR/bytes.yaml is no text in UTF-8 (byte 1): save it as UTF-8",
+    ]
+
+
+def test_pools_are_read_from_documents_and_lists():
+    """`kubectl get gpupools -o yaml` prints a List."""
+    items = "\n".join("  " + line for line in POOL.strip().splitlines())
+    as_list = "apiVersion: v1\nkind: List\nitems:\n-" + items[1:]
+
+    assert [pool.key for pool in parse_pools(POOL + "---" + POOL)] == ["h100", "h100"]
+    assert [pool.key for pool in parse_pools(as_list)] == ["h100"]
+
+
+def test_a_file_without_pools_says_where_to_get_them():
+    """An empty plan would be a riddle."""
+    with pytest.raises(ManifestInvalid) as caught:
+        parse_pools(JOB)
+
+    assert str(caught.value) == "file: holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's"

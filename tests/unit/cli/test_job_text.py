@@ -1,0 +1,141 @@
+"""What get, wait and logs print about a job, and the exit code of wait."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.get import table
+from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
+from finetune_operator.cli.logs import chosen, shown
+from finetune_operator.cli.wait import WaitExit, command
+from finetune_operator.lifecycle.observation import SeenPod
+
+BORN, NOW = "2026-11-23T10:00:00Z", datetime(2026, 11, 23, 11, 5, tzinfo=UTC)
+
+
+def a_job(phase: str = "Training", *, generation: int = 1, **status: Any) -> FineTuneJob:
+    """Return a job as the API server has it."""
+    return FineTuneJob.model_validate(
+        {
+            "metadata": {
+                "name": "tiny", "namespace": "team-a", "uid": "u", "generation": generation, "creationTimestamp": BORN,
+            },
+            "spec": {
+                "model": {"source": "hf://org/model"},
+                "datasets": [{"source": "s3://bucket/train.jsonl"}],
+                "output": {"destination": "s3://bucket/out"},
+            },
+            "status": {"phase": phase, **status},
+        }
+    )  # fmt: skip
+
+
+def succeeded(status: str, reason: str = "", message: str = "") -> list[dict[str, Any]]:
+    """Return conditions in which only Succeeded is set, for generation 1."""
+    return [
+        {
+            "type": "Succeeded", "status": status, "reason": reason, "message": message, "lastTransitionTime": BORN,
+            "observedGeneration": 1,
+        }
+    ]  # fmt: skip
+
+
+PROGRESS = {
+    "step": 40,
+    "totalSteps": 160,
+    "percent": 25,
+    "lastReportTime": BORN,
+    "loss": "1.25",
+    "secondsRemaining": 95,
+}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0s"), (45, "45s"), (750, "12m30s"), (11100, "3h05m"), (187200, "2d4h")],
+)
+def test_a_duration_has_two_units(seconds: float, text: str):
+    """The two largest units say enough."""
+    assert duration_text(seconds) == text
+
+
+def test_a_job_has_ended_when_the_condition_speaks_of_this_generation():
+    """A condition of the spec before the last edit says nothing about the job of now."""
+    assert ended(a_job()) is None
+    assert ended(a_job(conditions=succeeded("Unknown"))) is None
+    assert ended(a_job(conditions=succeeded("True", "Published"))) is True
+    assert ended(a_job(conditions=succeeded("False", "OutOfMemory"))) is False
+    assert ended(a_job(generation=2, conditions=succeeded("True", "Published"))) is None
+
+
+def test_the_reason_of_a_failure_is_in_the_line():
+    """What wait and watch print last."""
+    job = a_job("Failed", conditions=succeeded("False", "DataInvalid", "row 7 is not JSON: mend it"))
+
+    assert reason_line(job) == "Failed: DataInvalid: row 7 is not JSON: mend it"
+    assert line(job) == "Failed  DataInvalid: row 7 is not JSON: mend it"
+
+
+def test_a_job_in_training_shows_how_far_it_is():
+    """One plain line, and one row of the table."""
+    job = a_job(progress=PROGRESS)
+
+    assert line(job) == "Training  25% (40/160)  loss 1.25  1m35s left"
+    assert table([COLUMNS, row(job, NOW)]).splitlines() == [
+        "NAME   PHASE      MODEL            PLAN   PROGRESS       LOSS   COST   AGE",
+        "tiny   Training   hf://org/model          25% (40/160)   1.25          1h05m",
+    ]
+
+
+def test_details_leave_out_what_is_not_known():
+    """A job nobody has looked at has a name, a phase, a model and an age."""
+    assert details(a_job("Pending"), NOW).splitlines() == [
+        "Name        tiny",
+        "Phase       Pending",
+        "Model       hf://org/model",
+        "Age         1h05m",
+        "",
+        "Conditions",
+    ]
+
+
+def a_pod(name: str, role: str, **numbers: int) -> SeenPod:
+    """Return a Pod with only what logs looks at."""
+    return SeenPod(name=name, uid=name, role=role, owner_uid="u", created_at=NOW, **numbers)
+
+
+def test_logs_are_of_the_newest_attempt():
+    """Without options replica 0 of the newest attempt; the newest preflight Pod on request."""
+    pods = (
+        a_pod("p-1", "preflight", generation=1), a_pod("p-2", "preflight", generation=2),
+        a_pod("t-0-0", "trainer", attempt=0, replica=0), a_pod("t-1-0", "trainer", attempt=1, replica=0),
+        a_pod("t-1-1", "trainer", attempt=1, replica=1),
+    )  # fmt: skip
+    picked = [
+        chosen(pods, preflight=True, replica=0),
+        chosen(pods, preflight=False, replica=0),
+        chosen(pods, preflight=False, replica=1),
+        chosen(pods, preflight=False, replica=2),
+    ]
+
+    assert [pod and pod.name for pod in picked] == ["p-2", "t-1-0", "t-1-1", None]
+
+
+def test_an_ordinary_log_line_is_shown():
+    """Only lines that are progress reports are left out."""
+    assert shown("loading\n{}\ndone\n", progress=False) == "loading\n{}\ndone"
+
+
+def test_wait_does_not_call_a_missing_kubeconfig_a_failed_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Exit code 1 is for a job that failed; a cluster that cannot be asked is 4."""
+    missing = tmp_path / "none"
+    with pytest.raises(typer.Exit) as caught:
+        command("tiny", kubeconfig=str(missing))
+
+    assert caught.value.exit_code == WaitExit.UNREACHABLE
+    assert capsys.readouterr().err == (
+        f"tiny: there is no kubeconfig {missing}: name one with --kubeconfig or $KUBECONFIG\n"
+    )

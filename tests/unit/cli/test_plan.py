@@ -1,0 +1,77 @@
+"""`finetune plan`: the page that people read, the JSON that scripts read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetune_operator.cli.plan import Assumptions, command, model_shape, supposed_preflight
+from finetune_operator.errors import DoesNotFit, FinetuneError
+
+from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
+from tests.unit.planning.planning_builders import a_llama, a_spec
+
+JOB = ROOT / "examples/03-qlora-70b/job.yaml"
+
+
+def test_the_page_reads_as_before():
+    """`python tests/golden/plans.py` writes it anew."""
+    assert page_text(ROOT / "examples" / PAGE_EXAMPLE) == GOLDEN_PAGE.read_text()
+
+
+def test_json_holds_the_plan_and_the_resolved_spec(capsys: pytest.CaptureFixture[str]):
+    """The same objects that status.plan and status.resolved would hold."""
+    command(file=JOB, as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+
+    assert sorted(printed) == ["plan", "resolved"]
+    assert printed["plan"]["method"] == printed["resolved"]["method"] == "qlora"
+    assert printed["resolved"]["training"]["globalBatchSize"] == printed["plan"]["globalBatchSize"]
+
+
+def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest.CaptureFixture[str]):
+    """Whoever is given no pools must see whose prices these are."""
+    command(file=ROOT / "examples/02-lora-s3/job.yaml")
+
+    assert "built-in pools; prices: skypilot-catalog v8" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_is_refused_with_remedies():
+    """The same message that the condition Planned would show."""
+    pools = ROOT / "examples/01-first-fine-tune/pool.yaml"
+    with pytest.raises(DoesNotFit, match="; would fit: method "):
+        command(file=ROOT / "examples/04-full-fine-tune/job.yaml", pools=pools)
+
+
+def test_an_unknown_model_is_refused():
+    """The message names the two ways out."""
+    with pytest.raises(FinetuneError) as refused:
+        model_shape(a_spec(model={"source": "hf://acme/secret-7b"}), "")
+
+    assert str(refused.value) == (
+        "the catalogue has no model acme/secret-7b: name one of `finetune models` with --model, or give its config.json"
+    )
+
+
+def test_a_config_json_will_do(tmp_path: Path):
+    """What the catalogue does not know can be given."""
+    file = tmp_path / "config.json"
+    file.write_text(a_llama().config)
+
+    assert model_shape(a_spec(), str(file)) == a_llama()
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({}, {"examples": 950, "evaluation_examples": 50, "sequence_length": 1088, "tokens": 380_000}),
+        ({"evaluation": {"fraction": "0"}}, {"examples": 1000, "evaluation_examples": 0}),
+        ({"training": {"sequenceLength": 256}}, {"sequence_length": 256, "tokens": 950 * 256}),
+        ({"objective": "cpt"}, {"sequence_length": 4096}),
+    ],
+)
+def test_what_preflight_would_have_found(spec: dict[str, Any], found: dict[str, Any]):
+    """Offline the data is described: 1,000 rows of 400 tokens."""
+    supposed = supposed_preflight(a_spec(**spec), a_llama(), Assumptions(examples=1000, tokens_per_example=400))
+
+    assert {name: getattr(supposed, name) for name in found} == found

@@ -1,0 +1,98 @@
+"""A Pod's status as the API server sends it -> what a decision sees."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from finetune_operator.controller.seen import seen_pod
+from finetune_operator.lifecycle.observation import SeenPod
+from finetune_trainer.contract import Outcome, outcome_text
+
+AT = "2026-01-02T03:04:05Z"
+THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def a_pod(status: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    labels = {"finetune.dev/role": "trainer", "finetune.dev/attempt": "2", "finetune.dev/replica": "1"}
+    owner = {"uid": "job", "controller": True, "kind": "FineTuneJob", "name": "j"}
+    meta = {"name": "j-2-1", "uid": "pod", "creationTimestamp": AT, "labels": labels, "ownerReferences": [owner]}
+    return {"metadata": meta, "spec": spec, "status": status}
+
+
+def expected(**fields: Any) -> SeenPod:
+    base: dict[str, Any] = {
+        "name": "j-2-1",
+        "uid": "pod",
+        "role": "trainer",
+        "owner_uid": "job",
+        "attempt": 2,
+        "replica": 1,
+    }
+    return SeenPod(**base, created_at=THEN, **fields)
+
+
+def container(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": "trainer", "state": state}]
+
+
+def test_a_gated_pod():
+    """Only our own gate counts."""
+    gates = [{"name": "kueue.x-k8s.io/admission"}, {"name": "finetune.dev/gang"}]
+
+    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates)) == expected(gated=True)
+    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates[:1])) == expected(gated=False)
+
+
+def test_a_pod_that_no_node_can_take():
+    """The scheduler's own words."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no GPUs"}
+
+    assert seen_pod(a_pod({"phase": "Pending", "conditions": [condition]})) == expected(
+        unschedulable="0/3 nodes: no GPUs"
+    )
+
+
+def test_a_pod_whose_image_cannot_be_pulled():
+    """Waiting reason and message of the container; it is scheduled already."""
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": AT}
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    status = {"phase": "Pending", "conditions": [scheduled], "containerStatuses": container(waiting)}
+
+    assert seen_pod(a_pod(status, nodeName="n1")) == expected(
+        scheduled_at=THEN, node_name="n1", waiting_reason="ImagePullBackOff", waiting_message="no such image"
+    )
+
+
+def test_a_pod_that_failed_with_an_outcome():
+    """Exit code, reason, time, and the parsed outcome."""
+    outcome = Outcome(outcome="Failed", reason="OutOfMemory", message="CUDA out of memory", step=7)
+    ended = {"exitCode": 86, "reason": "Error", "message": outcome_text(outcome), "finishedAt": AT}
+    status = {"phase": "Failed", "containerStatuses": container({"terminated": ended})}
+
+    assert seen_pod(a_pod(status)) == expected(
+        phase="Failed",
+        finished_at=THEN,
+        exit_code=86,
+        terminated_reason="Error",
+        termination_message=outcome_text(outcome),
+        outcome=outcome,
+    )
+
+
+def test_a_pod_that_died_with_a_traceback():
+    """No outcome; the last lines of the log are kept."""
+    ended = {"exitCode": 1, "reason": "Error", "message": "Traceback ...", "finishedAt": AT}
+    status = {"phase": "Failed", "containerStatuses": container({"terminated": ended})}
+
+    assert seen_pod(a_pod(status)) == expected(
+        phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error", termination_message="Traceback ..."
+    )
+
+
+def test_an_evicted_pod():
+    """The Pod's own reason and the disruption, without any container status."""
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+    status = {"phase": "Failed", "reason": "Evicted", "message": "low on memory", "conditions": [target]}
+
+    assert seen_pod(a_pod(status)) == expected(
+        phase="Failed", pod_reason="Evicted", pod_message="low on memory", disruption="TerminationByKubelet"
+    )

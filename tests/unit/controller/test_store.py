@@ -1,0 +1,85 @@
+"""What the store takes in, and what it refuses to."""
+
+from typing import Any
+
+from finetune_operator.controller.store import Store, collection
+
+
+def an_object(uid: str, version: int, job: str = "") -> dict[str, Any]:
+    """Return an object as the API server sends it."""
+    meta: dict[str, Any] = {"uid": uid, "name": f"name-{uid}", "namespace": "team", "resourceVersion": str(version)}
+    if job:
+        meta["labels"] = {"finetune.dev/job-name": job}
+        meta["ownerReferences"] = [{"uid": "other"}, {"uid": f"uid-{job}", "controller": True}]
+    return {"metadata": meta}
+
+
+def test_only_news_is_taken_in():
+    """An event that was seen already, or is older, changes nothing."""
+    store = Store()
+
+    answers = [store.put("Pod", an_object("p", version)) for version in (5, 5, 4, 6)]
+
+    assert (answers, store.objects["p"].version) == ([True, False, False, True], 6)
+
+
+def test_versions_are_compared_as_numbers():
+    """99 is older than 100, although its text sorts after it."""
+    store = Store()
+    store.put("Pod", an_object("p", 99))
+
+    assert store.put("Pod", an_object("p", 100)) is True
+
+
+def test_a_deleted_object_never_comes_back():
+    """A late answer to our own write must not bring a ghost."""
+    store = Store()
+    store.put("Pod", an_object("p", 5))
+    store.drop("p")
+
+    assert (store.put("Pod", an_object("p", 9)), store.objects) == (False, {})
+
+
+def test_a_family_is_found_by_the_name_of_its_job():
+    """The job and its children by kind, in the order of their names, and no longer once deleted."""
+    store = Store()
+    for uid in ("b", "a", "c"):
+        store.put("Pod", an_object(uid, 1, job="name-j"))
+    store.put("Service", an_object("s", 1, job="name-j"))
+    store.put("Pod", an_object("x", 1, job="another"))
+    store.put("FineTuneJob", an_object("j", 1))
+    store.drop("c")
+
+    assert [stored.uid for stored in store.members("team/name-j", "Pod")] == ["a", "b"]
+    assert [stored.uid for stored in store.members("team/name-j", "Service")] == ["s"]
+    assert [stored.uid for stored in store.members("team/name-j", "FineTuneJob")] == ["j"]
+    assert store.members("team/nobody", "Pod") == ()
+    assert store.objects["a"].owner_uid == "uid-name-j"
+
+
+def test_dropping_the_unknown_is_no_news():
+    """A DELETED event may arrive for what was never seen."""
+    store = Store()
+    store.put("Pod", an_object("p", 1))
+
+    assert [store.drop("p"), store.drop("p"), store.drop("q")] == [True, False, False]
+
+
+def test_managed_fields_are_not_kept():
+    """They are a third of an object and say nothing to us."""
+    raw = an_object("p", 1)
+    raw["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    store = Store()
+    store.put("Pod", raw)
+
+    assert "managedFields" not in store.objects["p"].raw["metadata"]
+
+
+def test_paths_of_collections():
+    """Ours are in our group; pools belong to no namespace."""
+    assert [collection("FineTuneJob", "team"), collection("GPUPool"), collection("Pod", "team"), collection("Pod")] == [
+        "/apis/finetune.dev/v1alpha1/namespaces/team/finetunejobs",
+        "/apis/finetune.dev/v1alpha1/gpupools",
+        "/api/v1/namespaces/team/pods",
+        "/api/v1/pods",
+    ]

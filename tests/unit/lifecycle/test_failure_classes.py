@@ -1,0 +1,327 @@
+"""Every way in which a Pod can end, and what follows: outcome, whether it counts, when the next attempt starts."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from finetune_operator.api.status import CheckpointStatus
+from finetune_operator.lifecycle.endings import DISRUPTIONS, ending, explanation, lost, vanished
+from finetune_trainer.contract import Outcome
+
+from tests.unit.lifecycle.lifecycle_builders import (
+    NOW,
+    a_failure,
+    a_planned_world,
+    a_pod,
+    a_preemption,
+    a_progress,
+    a_training_world,
+    published,
+)
+
+
+def ended(exit_code: int | None, outcome: Outcome | None = None, **parts: Any) -> dict[str, Any]:
+    """Return how a finished Pod looks."""
+    return {"phase": "Failed", "exit_code": exit_code, "outcome": outcome, "finished_at": NOW, **parts}
+
+
+def disrupted(reason: str, outcome: Outcome | None = None) -> dict[str, Any]:
+    return ended(143 if outcome is None else 85, outcome, disruption=reason)
+
+
+CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
+    # name, Pod, outcome in a pool of capacity on-demand, outcome in a spot pool
+    ("done", ended(0, published()) | {"phase": "Succeeded"}, "Succeeded", "Succeeded"),
+    ("no last words", ended(0) | {"phase": "Succeeded"}, "TrainerError", "TrainerError"),
+    ("saved on SIGTERM", ended(85, a_preemption(80)), "Preempted", "SpotReclaimed"),
+    ("saved, words lost", ended(85), "Preempted", "SpotReclaimed"),
+    ("scheduler took it", disrupted("PreemptionByScheduler"), "Preempted", "Preempted"),
+    ("scheduler took it, saved", disrupted("PreemptionByScheduler", a_preemption(80)), "Preempted", "Preempted"),
+    ("node gone", disrupted("DeletionByTaintManager"), "NodeLost", "SpotReclaimed"),
+    ("node gone, saved", disrupted("DeletionByTaintManager", a_preemption(80)), "NodeLost", "SpotReclaimed"),
+    ("drained", disrupted("EvictionByEvictionAPI"), "Evicted", "Evicted"),
+    ("drained, saved", disrupted("EvictionByEvictionAPI", a_preemption(80)), "Evicted", "Evicted"),
+    ("node deleted", disrupted("DeletionByPodGC"), "NodeLost", "SpotReclaimed"),
+    ("node under pressure", disrupted("TerminationByKubelet"), "Evicted", "Evicted"),
+    ("evicted", ended(137, pod_reason="Evicted", pod_message="The node was low on memory."), "Evicted", "Evicted"),
+    (
+        "evicted, disk",
+        ended(137, pod_reason="Evicted", pod_message="The node was low on resource: ephemeral-storage."),
+        "StorageFull",
+        "StorageFull",
+    ),
+    ("node shut down", ended(143, pod_reason="Terminated"), "NodeLost", "SpotReclaimed"),
+    ("kubelet refused", ended(None, pod_reason="OutOfcpu"), "Evicted", "Evicted"),
+    ("device plugin", ended(None, pod_reason="UnexpectedAdmissionError"), "Evicted", "Evicted"),
+    ("SIGTERM, nothing saved", ended(143), "Killed", "SpotReclaimed"),
+    ("SIGKILL", ended(137, terminated_reason="Error"), "Killed", "SpotReclaimed"),
+    ("OOMKilled", ended(137, terminated_reason="OOMKilled"), "HostOutOfMemory", "HostOutOfMemory"),
+    ("GPU memory", ended(86, a_failure("OutOfMemory")), "OutOfMemory", "OutOfMemory"),
+    ("GPU memory, words lost", ended(86), "OutOfMemory", "OutOfMemory"),
+    ("user", ended(87, a_failure("DatasetChanged")), "DatasetChanged", "DatasetChanged"),
+    ("no GPU", ended(87, a_failure("NoAccelerator")), "NoAccelerator", "NoAccelerator"),
+    ("diverged", ended(87, a_failure("LossDiverged")), "LossDiverged", "LossDiverged"),
+    ("peers lost", ended(1, a_failure("CommunicationTimeout")), "CommunicationTimeout", "CommunicationTimeout"),
+    ("stalled", ended(1, a_failure("Stalled")), "Stalled", "Stalled"),
+    ("disk full", ended(1, a_failure("StorageFull")), "StorageFull", "StorageFull"),
+    ("bucket down", ended(1, a_failure("StorageUnavailable")), "StorageUnavailable", "StorageUnavailable"),
+    ("traceback", ended(1, termination_message="ValueError: x"), "TrainerError", "TrainerError"),
+    ("unknown reason", ended(1, a_failure("Gremlins")), "TrainerError", "TrainerError"),
+    ("claims success, exits 1", ended(1, published()), "TrainerError", "TrainerError"),
+]
+
+
+@pytest.mark.parametrize(("pod", "outcome", "on_spot"), [c[1:] for c in CLASSES], ids=[c[0] for c in CLASSES])
+def test_how_a_pod_ended(pod: dict[str, Any], outcome: str, on_spot: str):
+    """The trainer's words first, then what Kubernetes says, then the exit code; a spot pool explains some of them."""
+    seen = a_pod(**pod)
+
+    assert (ending(seen, spot=False).outcome, ending(seen, spot=True).outcome) == (outcome, on_spot)
+
+
+def test_every_disruption_reason_is_in_the_table():
+    """The five that Kubernetes documents."""
+    assert {pod["disruption"] for _, pod, *_ in CLASSES if "disruption" in pod} == set(DISRUPTIONS)
+
+
+@dataclass(frozen=True)
+class Follows:
+    """What follows from an end in the first minute of a run: what it counts for, and the pause."""
+
+    phase: str
+    outcome: str
+    without_progress: int
+    pause: float | None
+    micro_batch: int = 4
+
+
+FOLLOWS = [
+    ("saved", ended(85, a_preemption(80)), Follows("Planned", "Preempted", 0, None)),
+    ("drained, saved", disrupted("EvictionByEvictionAPI", a_preemption(80)), Follows("Planned", "Evicted", 0, None)),
+    ("drained", disrupted("EvictionByEvictionAPI"), Follows("Planned", "Evicted", 1, 10)),
+    ("OOMKilled", ended(137, terminated_reason="OOMKilled"), Follows("Planned", "HostOutOfMemory", 1, 10)),
+    ("GPU memory", ended(86, a_failure("OutOfMemory")), Follows("Planned", "OutOfMemory", 1, None, 2)),
+    (
+        "GPU memory after a checkpoint",
+        ended(86, a_failure("OutOfMemory", step=80, checkpoint_step=60)),
+        Follows("Planned", "OutOfMemory", 0, None, 2),
+    ),
+    ("user", ended(87, a_failure("DatasetChanged")), Follows("Failed", "DatasetChanged", 1, 86400)),
+    ("traceback", ended(1), Follows("Planned", "TrainerError", 1, 10)),
+]
+
+
+@pytest.mark.parametrize(("pod", "follows"), [c[1:] for c in FOLLOWS], ids=[c[0] for c in FOLLOWS])
+def test_what_follows(pod: dict[str, Any], follows: Follows):
+    """A newer checkpoint costs nothing, memory asks for a leaner layout, the user's turn ends the job."""
+    world = a_training_world().later(60)
+    world.change("bot-0-0", **pod | {"finished_at": world.now}).settle()
+
+    plan, decision = world.status.plan, world.decision
+    assert plan is not None
+    assert decision is not None
+    assert follows == Follows(
+        world.status.phase,
+        world.attempts[0].outcome or "",
+        world.status.attempts_without_progress,
+        decision.requeue_after,
+        plan.micro_batch_size,
+    )
+
+
+def test_the_pause_doubles_and_the_third_attempt_without_a_newer_checkpoint_is_the_last():
+    """maxRetries 3: attempts 0, 1 and 2; the reason names the last one."""
+    world = a_training_world()
+    pauses = []
+    for number in range(3):
+        world.run(f"bot-{number}-0").settle().later(60)
+        world.end(f"bot-{number}-0", 1, a_failure(message="CUDA error: device-side assert")).settle()
+        assert world.decision is not None
+        pauses.append(world.decision.requeue_after)
+        world.later(pauses[-1] or 0).settle()
+
+    assert pauses[:2] == [10, 20]
+    assert world.created == ["bot-preflight-1", "bot-0-0", "bot-1-0", "bot-2-0"]
+    assert world.condition("Succeeded") == (
+        "False",
+        "RetriesExhausted",
+        "3 attempts in a row ended without a newer checkpoint (maxRetries is 3), the last one, attempt 2, as "
+        "TrainerError: CUDA error: device-side assert; see `kubectl logs` of its Pods, then apply the job under a new "
+        "name",
+    )
+    assert (world.status.cost and world.status.cost.wasted_usd) == "0.18"
+
+
+def test_progress_forgives_all_earlier_failures():
+    """Two failures, then one that moved the checkpoint forward: the count starts again."""
+    world = a_training_world()
+    counts = []
+    for number, outcome in enumerate([a_failure(), a_failure(), a_failure(step=30, checkpoint_step=20), a_failure()]):
+        world.run(f"bot-{number}-0").settle().later(60).end(f"bot-{number}-0", 1, outcome).settle()
+        counts.append(world.status.attempts_without_progress)
+        world.later(600).settle()
+
+    assert counts == [1, 2, 0, 1]
+    assert [entry.first_step for entry in world.attempts] == [0, 0, 0, 20, 20]
+
+
+def test_the_pause_ends_at_ten_minutes():
+    """A run that may fail often does not wait for hours."""
+    world = a_training_world(runPolicy={"maxRetries": 20})
+    pauses = []
+    for number in range(9):
+        world.run(f"bot-{number}-0").settle().end(f"bot-{number}-0", 1, a_failure()).settle()
+        assert world.decision is not None
+        pauses.append(world.decision.requeue_after)
+        world.later(600).settle()
+
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+
+
+def test_a_leaner_layout_keeps_the_global_batch_and_ends_where_nothing_is_left():
+    """Micro batch 4, 2, 1: after that the job does not fit, and the message says what would."""
+    world = a_training_world(runPolicy={"maxRetries": 10})
+    layouts = []
+    for number in range(3):
+        plan = world.status.plan
+        assert plan is not None
+        layouts.append((plan.micro_batch_size, plan.gradient_accumulation_steps, plan.activation_checkpointing))
+        world.run(f"bot-{number}-0").settle().end(
+            f"bot-{number}-0", 86, a_failure("OutOfMemory", "tried 2 GiB")
+        ).settle()
+
+    assert layouts == [(4, 8, False), (2, 16, True), (1, 32, True)]
+    assert world.condition("Succeeded") == (
+        "False",
+        "DoesNotFit",
+        "the GPU ran out of memory although the micro batch is 1 and activation checkpointing is on (tried 2 GiB); the "
+        "plan reckoned with 12.92 GiB of 79.10 GiB: lower training.sequenceLength, choose method qlora or a pool with "
+        "more memory, and apply under a new name",
+    )
+    warnings = world.status.plan.warnings if world.status.plan else []
+    assert warnings[-1] == (
+        "an attempt ran out of GPU memory at micro batch 2: the next one has micro batch 1 with activation "
+        "checkpointing; the estimate above is of the first layout"
+    )
+
+
+def test_a_node_that_failed_two_attempts_is_avoided():
+    """From the third attempt on the Pod prefers other nodes."""
+    world = a_training_world(runPolicy={"maxRetries": 10})
+    affinities = []
+    for number in range(3):
+        world.run(f"bot-{number}-0", "node-1").settle().end(f"bot-{number}-0", 1, a_failure()).settle()
+        world.later(600)
+        decision = world.one_pass()
+        affinities.append(decision.create[0]["spec"].get("affinity"))
+        world.settle()
+
+    term = {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}]}
+    preference = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
+    assert affinities == [None, {"nodeAffinity": preference}, {"nodeAffinity": preference}]
+
+
+def test_the_wasted_part_is_what_must_be_done_again():
+    """100 seconds for 80 steps of which 60 are safe: a quarter is lost."""
+    world = a_training_world().later(100).end("bot-0-0", 1, a_failure(step=80, checkpoint_step=60)).settle()
+
+    assert world.status.wasted_gpu_seconds == 25
+    assert world.status.cost
+    assert (world.status.cost.cost_usd, world.status.cost.wasted_usd) == ("0.10", "0.025")
+
+
+def test_ten_attempts_are_listed_and_the_money_of_older_ones_is_kept():
+    """Thirteen preempted attempts of 60 seconds each; Pods of unlisted attempts go."""
+    world = a_training_world(resources={"gpus": 2})
+    for number in range(13):
+        for replica in range(2):
+            world.run(f"bot-{number}-{replica}", f"node-{replica}")
+        world.settle().later(60)
+        for replica in range(2):
+            world.end(f"bot-{number}-{replica}", 85, a_preemption(10 * number + 10))
+        world.settle()
+
+    assert [entry.number for entry in world.attempts] == list(range(4, 14))
+    assert world.status.cost
+    assert (world.status.archived_gpu_seconds, world.status.cost.cost_usd) == (480, "1.56")
+    assert world.services == {f"bot-{number}" for number in range(4, 14)}
+    assert sorted({pod.attempt for pod in world.pods.values() if pod.role == "trainer"}) == list(range(4, 14))
+
+
+def test_what_explains_an_attempt():
+    """Of several ends the one that caused the others: the user's turn, a cause, or whatever came first."""
+    later = NOW + timedelta(seconds=5)
+    killed = ending(a_pod(**ended(137)), spot=False)
+    user = ending(a_pod(**ended(87, a_failure("DatasetChanged"), replica=1) | {"finished_at": later}), spot=False)
+    memory = ending(a_pod(**ended(86, replica=1) | {"finished_at": later}), spot=False)
+    peers = ending(a_pod(**ended(1, a_failure("CommunicationTimeout"), replica=1) | {"finished_at": later}), spot=False)
+    silent = lost(a_pod(node_name="node-2", replica=2), spot=False)
+    gone = vanished("bot-0-3", 3)
+    done = ending(a_pod(**ended(0, published(), replica=4)), spot=False)
+
+    assert explanation((killed, user, memory)) == user
+    assert explanation((killed, memory)) == memory
+    assert explanation((peers, killed)) == killed
+    assert explanation((peers, silent)) == silent
+    assert explanation((gone, peers)) == peers
+    assert explanation((done, gone)) == gone
+
+
+def test_a_pod_on_a_dead_node_ends_its_attempt_when_its_grace_is_over():
+    """Deleted by the taint manager, never ended by its kubelet: half a minute past the grace it is given up."""
+    world = a_training_world().later(60)
+    world.change("bot-0-0", deleting=True, delete_by=world.now + timedelta(seconds=30)).settle()
+    waits = world.decision and world.decision.requeue_after
+    world.later(60).settle()
+    world.later(10).settle()
+
+    assert waits == 60
+    assert [(entry.outcome, entry.failed_node, entry.message) for entry in world.attempts] == [
+        ("NodeLost", "node-1", "node node-1 does not answer: Pod bot-0-0 should be gone and is not"),
+        (None, "", None),
+    ]
+    assert "bot-1-0" in world.pods
+
+
+def test_a_pod_deleted_by_a_stranger_ends_its_attempt_as_killed():
+    """Nobody saw it end: the next attempt starts from what the store holds."""
+    world = a_training_world().later(60).vanish("bot-0-0").settle()
+
+    entry = world.attempts[0]
+    assert (entry.outcome, entry.gpu_seconds, entry.message) == (
+        "Killed",
+        60,
+        "Pod bot-0-0 was deleted and left no outcome; the next attempt starts from what the store holds",
+    )
+
+
+def test_a_checkpoint_that_nobody_reported_is_found_by_the_next_attempt():
+    """Two Pods vanished, the second after saving step 40: the third starts there, and the count starts again."""
+    world = a_training_world().later(60).vanish("bot-0-0").settle().later(10).settle()
+    world.run("bot-1-0").settle().later(60).vanish("bot-1-0").settle().later(20).settle()
+    assert world.status.attempts_without_progress == 2
+    world.run("bot-2-0").report(a_progress(40, phase="loading", checkpoint_step=40)).settle()
+
+    entry = world.attempts[2]
+    assert (entry.first_step, entry.last_step, entry.checkpoint_step) == (40, 40, 40)
+    assert world.status.checkpoint == CheckpointStatus(step=40, time="2026-01-31T12:02:30Z")
+    assert world.status.attempts_without_progress == 0
+
+
+def test_an_attempt_that_starts_from_an_older_checkpoint_says_so():
+    """The newest one was damaged: progress is measured from where it really starts."""
+    world = a_training_world().later(60).end("bot-0-0", 85, a_preemption(80)).settle().run("bot-1-0")
+    world.report(a_progress(40, phase="loading", checkpoint_step=40)).settle()
+    world.later(60).report(a_progress(70, checkpoint_step=60)).end("bot-1-0", 1, a_failure(step=70, checkpoint_step=60))
+    world.settle()
+
+    assert [(entry.first_step, entry.checkpoint_step) for entry in world.attempts[:2]] == [(0, 80), (40, 60)]
+    assert (world.status.attempts_without_progress, world.status.wasted_gpu_seconds) == (0, 20)
+
+
+def test_a_pod_that_had_no_node_yet_is_simply_created_again():
+    """Nothing was computed, so nothing ended."""
+    waiting = a_planned_world().vanish("bot-0-0").settle()
+
+    assert (len(waiting.attempts), waiting.created[-2:]) == (1, ["bot-0-0", "bot-0-0"])

@@ -1,0 +1,175 @@
+"""Architectures from config.json without torch: published totals, both forms of a config, refusals."""
+
+import pytest
+from finetune_operator.errors import JobError
+from finetune_operator.planning.adapter import Adapter, adapter_parameters
+from finetune_operator.planning.architecture import architecture, linears
+from finetune_operator.planning.catalogue import catalogue_entry, model_named, models
+
+PUBLISHED = {
+    "meta-llama/Llama-3.1-8B": 8_030_261_248,
+    "meta-llama/Llama-3.1-70B": 70_553_706_496,
+    "meta-llama/Llama-3.2-1B": 1_235_814_400,
+    "meta-llama/Llama-2-7b-hf": 6_738_415_616,
+    "mistralai/Mistral-7B-v0.1": 7_241_732_096,
+    "mistralai/Mixtral-8x7B-v0.1": 46_702_792_704,
+    "mistralai/Mixtral-8x22B-v0.1": 140_630_071_296,
+    "Qwen/Qwen2.5-0.5B": 494_032_768,
+    "Qwen/Qwen2.5-7B": 7_615_616_512,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "Qwen/Qwen3-30B-A3B": 30_532_122_624,
+    "google/gemma-2-9b": 9_241_705_984,
+    "microsoft/phi-2": 2_779_683_840,
+    "microsoft/phi-4": 14_659_507_200,
+    "HuggingFaceTB/SmolLM2-135M": 134_515_008,
+    "openai/gpt-oss-20b": 20_914_757_184,
+    "tiiuae/falcon-7b": 6_921_720_704,
+    "bigcode/starcoder2-7b": 7_173_923_840,
+}
+"""Parameter counts as the hub shows them."""
+
+
+def llama_8b(**overrides: object) -> dict[str, object]:
+    """Give the sizing keys of Llama-3.1-8B."""
+    return {
+        "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "max_position_embeddings": 131072, **overrides,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
+def test_catalogue_models_have_their_published_number_of_parameters(name, count):
+    """A wrong key in the catalogue, or a wrong formula, shows in the last digit."""
+    shape = model_named(name)
+
+    assert shape is not None
+    assert shape.num_parameters == count
+
+
+def test_every_catalogue_model_can_be_sized():
+    """No entry of the catalogue is refused; names are told apart."""
+    names = [name for model in models() for name in (model.name, *model.aliases)]
+
+    assert len(models()) >= 55
+    assert all(model.architecture.num_parameters > 0 and model.source for model in models())
+    assert len(names) == len(set(names))
+
+
+def test_an_instruct_variant_is_found_by_its_own_name():
+    """Case does not matter, and variants share the shape of their base."""
+    found = catalogue_entry("meta-llama/llama-3.3-70b-instruct")
+
+    assert found is not None
+    assert found.name == "meta-llama/Llama-3.1-70B"
+
+
+def test_an_unknown_name_is_not_guessed():
+    """The caller says what to do then."""
+    assert model_named("meta-llama/Llama-4-70B") is None
+
+
+def test_a_mixture_counts_what_one_token_passes():
+    """Active parameters: everything but the experts that are not chosen."""
+    shape = model_named("Qwen/Qwen3-30B-A3B")
+
+    assert shape is not None
+    expert = 3 * 2048 * 768
+    assert shape.num_parameters - shape.num_active_parameters == 48 * (128 - 8) * expert
+    assert (shape.num_experts, shape.experts_per_token) == (128, 8)
+
+
+def test_preflights_reduced_config_gives_the_same_shape_as_the_whole_one():
+    """Lists arrive as lengths and counts; the text decoder arrives lifted."""
+    layers = ["sliding_attention"] * 5 + ["full_attention"]
+    text = {
+        "model_type": "gemma4_text", "hidden_size": 96, "intermediate_size": 208, "num_hidden_layers": 12,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 24, "global_head_dim": 48, "vocab_size": 1024,
+        "vocab_size_per_layer_input": 1024, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 4,
+    }  # fmt: skip
+    nested = {**text, "layer_types": layers * 2}
+    whole = {"model_type": "gemma4", "text_config": nested, "vision_config": {"hidden_size": 768}}
+    reduced = {
+        **text, "model_type": "gemma4", "text_model_type": "gemma4_text",
+        "layer_types": "full_attention:2,sliding_attention:10",
+    }  # fmt: skip
+
+    one, other = architecture(whole), architecture(reduced)
+
+    assert linears(one) == linears(other)
+    assert one.num_parameters == other.num_parameters
+
+
+def test_the_shape_survives_a_round_trip_through_status():
+    """What status keeps in `config` is enough to count again."""
+    shape = architecture(llama_8b(torch_dtype="bfloat16", rope_scaling={"factor": 8.0}, pad_token_id=None))
+    again = type(shape).model_validate_json(shape.model_dump_json())
+
+    assert again == shape
+    assert [(part.name, part.inputs, part.outputs, part.count) for part in linears(again)] == [
+        ("q_proj", 4096, 4096, 32),
+        ("k_proj", 4096, 1024, 32),
+        ("v_proj", 4096, 1024, 32),
+        ("o_proj", 4096, 4096, 32),
+        ("gate_proj", 4096, 14336, 32),
+        ("up_proj", 4096, 14336, 32),
+        ("down_proj", 14336, 4096, 32),
+        ("lm_head", 4096, 128256, 1),
+    ]
+
+
+def test_an_unknown_family_is_refused_with_the_families_that_work():
+    """Nothing is guessed from a familiar-looking config."""
+    with pytest.raises(JobError) as caught:
+        architecture(llama_8b(model_type="mamba2"))
+
+    assert caught.value.reason == "ModelUnsupported"
+    assert caught.value.message.startswith(
+        "model_type 'mamba2' is no decoder family that can be sized and tuned; "
+        "choose a model of one of: apertus, arcee, "
+    )
+
+
+def test_a_missing_size_is_named():
+    """The user reads which key of config.json is missing."""
+    config = llama_8b()
+    del config["hidden_size"]
+
+    with pytest.raises(JobError, match=r"^config.json: hidden_size is missing, so the model cannot be sized; add it$"):
+        architecture(config)
+
+
+def test_a_config_without_model_type_is_no_model():
+    """A dataset's folder has a config.json too."""
+    with pytest.raises(
+        JobError, match=r"^config.json has no model_type: is this the folder of a transformers model\?$"
+    ):
+        architecture({"hidden_size": 4096})
+
+
+@pytest.mark.parametrize(
+    ("adapter", "count"),
+    [
+        (Adapter(lora_rank=16), 41_943_040),
+        (Adapter(lora_rank=16, targets="attention"), 13_631_488),
+        (Adapter(lora_rank=16, targets="custom", target_modules=("q_proj", "v_proj")), 6_815_744),
+        (Adapter(lora_rank=16, targets="custom", target_modules=("mlp.down_proj",)), 9_437_184),
+        (Adapter(lora_rank=16, dora=True), 41_943_040 + 32 * 43_008),
+        (Adapter(lora_rank=16, adalora=True), 62_914_560 + 32 * 7 * 24),
+    ],
+    ids=["all-linear", "attention", "q and v", "by a longer name", "dora", "adalora starts larger"],
+)
+def test_adapter_parameters_of_llama_8b(adapter, count):
+    """PEFT's own counts (tests/trainer/test_architecture_exact.py injects for real)."""
+    assert adapter_parameters(architecture(llama_8b()), adapter) == count
+
+
+def test_experts_get_an_adapter_only_on_request_and_the_router_never():
+    """PEFT's own all-linear would train 981 million parameters of Qwen3-30B-A3B."""
+    shape = model_named("Qwen/Qwen3-30B-A3B")
+    assert shape is not None
+    attention = 48 * 16 * (2 * (2048 + 4096) + 2 * (2048 + 512))
+    experts = 48 * 128 * 16 * ((2048 + 2 * 768) + (768 + 2048))
+
+    assert adapter_parameters(shape, Adapter(lora_rank=16)) == attention
+    assert adapter_parameters(shape, Adapter(lora_rank=16, experts=True)) == attention + experts

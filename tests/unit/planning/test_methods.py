@@ -1,0 +1,129 @@
+"""method: auto, by its ordered rules, with the reason in words; warnings for what people get wrong."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.planning.planning_builders import a_pool
+from tests.unit.planning.test_planner import planned
+
+ONE_GPU = {"gpusPerNode": 1, "maxNodes": 1}
+ONE_NODE = {"maxNodes": 1}
+FEW = {"examples": 300, "tokens": 450_000, "packed_rows": 116}
+
+
+def chosen(model: str, pool: dict[str, Any], found: dict[str, Any] | None = None, **spec: Any) -> tuple[str, str]:
+    run = planned(model, a_pool(**pool), found=found, **spec)
+    return run.plan.method, run.plan.method_reason
+
+
+def test_continued_pretraining_is_full():
+    """New knowledge goes into all weights."""
+    assert chosen("8b", ONE_NODE, objective="cpt") == (
+        "full",
+        "continued pre-training should change all weights, and full fits",
+    )
+
+
+def test_continued_pretraining_falls_back_when_full_cannot_be_had():
+    """On one GPU nothing but an adapter fits; the plan says what that means."""
+    node = {"cpus": 24, "memoryGiB": 240, "ephemeralGiB": 1000}  # too little to offload full fine-tuning to
+    run = planned("70b", a_pool(node=node, **ONE_GPU), objective="cpt").plan
+
+    assert (run.method, run.method_reason) == (
+        "qlora",
+        "full does not fit; qlora is the next best for continued pre-training",
+    )
+    assert "qlora learns less new knowledge than full fine-tuning; method: full insists on it" in run.warnings
+
+
+def test_few_examples_are_lora():
+    """4-bit noise does not average out over 300 rows."""
+    assert chosen("8b", ONE_NODE, FEW) == ("lora", "lora fits; 300 examples are too few to average out 4-bit noise")
+
+
+def test_few_examples_without_room_for_lora_get_a_larger_rank():
+    """qlora with rank 64 instead, in the resolved spec too."""
+    run = planned("70b", a_pool(**ONE_GPU), found=FEW)
+
+    assert (run.plan.method, run.plan.method_reason) == (
+        "qlora",
+        "lora does not fit; LoRA rank 64 because 300 examples are few for qlora",
+    )
+    assert (run.resolved.method, run.resolved.lora.rank, run.resolved.lora.alpha) == ("qlora", 64, 128)
+    assert run.plan.num_trainable_parameters == 64 * 12_943_360
+    assert "qlora with 300 examples: more rows would help more than the larger rank" in run.plan.warnings
+
+
+def test_lora_where_it_fits_as_few_gpus():
+    """The usual case."""
+    assert chosen("8b", ONE_NODE) == ("lora", "fits one GPU in 16 bit; 4800 examples")
+
+
+def test_qlora_where_only_that_fits():
+    """70 billion parameters in 16 bit are more than one card."""
+    assert chosen("70b", ONE_GPU) == ("qlora", "lora does not fit; with a 4-bit base it does")
+
+
+def test_qlora_where_lora_is_half_as_dear_again():
+    """A cheap card that only the 4-bit base fits on beats a dear one by more than 1.5 times."""
+    cheap = a_pool("cheap", pricePerGPUHourUSD="1.00", **ONE_GPU)
+    dear = a_pool("dear", pricePerGPUHourUSD="2.00", **ONE_NODE)
+    run = planned("70b", cheap, dear).plan
+
+    assert (run.method, run.pool.name) == ("qlora", "cheap")
+    assert run.method_reason.startswith("lora would cost at least $")
+    assert run.method_reason.endswith("times as much as qlora")
+
+
+def test_a_dear_plan_needs_the_users_word():
+    """optimizeFor time stays under three times the cheapest plan, unless the method is named."""
+    time, short = {"optimizeFor": "time"}, {"maxSteps": 20}
+    automatic = planned("8b", resources=time, training=short).plan
+    named = planned("8b", resources=time, training=short, method="lora").plan
+    cheapest = planned("8b", resources={"optimizeFor": "cost"}, training=short, method="lora").plan
+
+    assert automatic.method == "lora"
+    assert float(automatic.estimate.cost_usd) <= 3 * float(cheapest.estimate.cost_usd) + 0.01
+    assert named.estimate.seconds < automatic.estimate.seconds
+
+
+def test_the_users_method_is_used():
+    """No second-guessing."""
+    assert chosen("8b", ONE_NODE, method="qlora") == ("qlora", "asked for in spec.method")
+
+
+@pytest.mark.parametrize(
+    ("spec", "found", "warning"),
+    [
+        ({"method": "lora"}, {"examples": 60}, "60 examples: an adapter learns them by heart; 200 to 500 are the least "
+         "for a visible effect"),
+        ({"method": "qlora"}, {"examples": 300}, "qlora with 300 examples: lora, or lora.rank 64, stands 4-bit noise "
+         "better"),
+        ({"training": {"epochs": 8}}, {}, "8 epochs over 4800 examples: more than 5 usually overfit; set "
+         "training.earlyStopping"),
+        ({"training": {"maxSteps": 5}}, {}, "only 5 optimizer steps: more rows, more epochs or a smaller "
+         "globalBatchSize give more"),
+        ({}, {"evaluation_examples": 0}, "no rows are held out: training loss alone cannot show whether the model got "
+         "better"),
+        ({"lora": {"targets": "attention"}}, {}, "lora.targets attention changes style more than knowledge; all-linear "
+         "learns more"),
+        ({"lora": {"rank": 4}}, {}, "lora.rank 4 is too small for most tasks: 16 is a good start"),
+        ({"lora": {"rank": 256}}, {}, "lora.rank 256 is large: above 128 full fine-tuning is usually the better "
+         "choice"),
+        ({"lora": {"variant": "dora"}}, {}, "vLLM cannot load DoRA adapters: merge the adapter into the base model to "
+         "serve it"),
+        ({"model": {"source": "hf://org/model"}}, {}, f"the adapter fits only base revision {'c' * 40}: serve it with "
+         "that one"),
+        ({"method": "full", "training": {"precision": "bf16"}}, {}, "precision bf16 keeps no float32 masters: small "
+         "updates are rounded away and learning stalls"),
+    ],
+)  # fmt: skip
+def test_pitfalls_are_warned_of(spec: dict[str, Any], found: dict[str, Any], warning: str):
+    """Each says what, how much and what to do."""
+    assert warning in planned("8b", found=found, **spec).plan.warnings
+
+
+def test_a_sound_job_gets_no_warning():
+    """Warnings that are always there are read by nobody."""
+    assert planned("8b").plan.warnings == []

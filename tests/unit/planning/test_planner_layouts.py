@@ -1,0 +1,92 @@
+"""Which layouts are legal, which numbers of GPUs are tried, what a pool's GPU can do."""
+
+from typing import Any
+
+import pytest
+from finetune_operator.planning.layouts import Rung, batch_for, gpu_counts, illegal, micro_batch_sizes, split
+from finetune_operator.planning.planner_gpus import ASSUMED, LOCAL_CPU_SPEED, PoolGpu, gpu_of
+from finetune_operator.planning.throughput import Speed
+
+from tests.unit.planning.planning_builders import a_pool, a_spec
+
+EIGHT_BIT = {"training": {"optimizer": "adamw-8bit"}}
+
+
+@pytest.mark.parametrize(
+    ("rung", "method", "gpus", "spec", "reason"),
+    [
+        (Rung(zero_stage=0), "lora", 8, {}, ""),
+        (Rung(zero_stage=3), "qlora", 2, {}, ""),
+        (Rung(zero_stage=3, offload="all"), "full", 1, {}, ""),
+        (Rung(zero_stage=3), "full", 8, EIGHT_BIT, ""),
+        (Rung(zero_stage=0), "full", 2, {}, "full fine-tuning on several GPUs shards its states"),
+        (Rung(zero_stage=3), "lora", 1, {}, "one GPU has nobody to share its states with"),
+        (Rung(zero_stage=3), "lora", 8, {"lora": {"variant": "adalora"}},
+         "adalora reads gradients that ZeRO-3 shards: one GPU or data parallel only"),
+        (Rung(zero_stage=3), "lora", 8, {"training": {"earlyStopping": {}}},
+         "early stopping keeps whole weights, ZeRO-3 has none"),
+        (Rung(zero_stage=0), "qlora", 1, {"lora": {"experts": True}},
+         "experts packed in 4 bit take no adapter: use method lora"),
+        (Rung(zero_stage=2, offload="optimizer"), "full", 8, EIGHT_BIT,
+         "an 8-bit optimizer cannot be offloaded: use optimizer adamw"),
+        (Rung(zero_stage=3, offload="all"), "full", 8, {"training": {"precision": "bf16"}},
+         "offload keeps float32 masters"),
+    ],
+)  # fmt: skip
+def test_legal_combinations(rung: Rung, method: Any, gpus: int, spec: dict[str, Any], reason: str):
+    """Optimizer, sharding, offload and AdaLoRA in one table."""
+    assert illegal(rung, method, gpus, a_spec(**spec)) == reason
+
+
+@pytest.mark.parametrize(
+    ("pool", "resources", "counts"),
+    [
+        ({}, {}, (1, 2, 4, 8, 16, 24, 32)),
+        ({"gpusPerNode": 6, "maxNodes": 2}, {}, (1, 2, 4, 6, 12)),
+        ({"maxNodes": 1}, {"maxGpus": 4}, (1, 2, 4)),
+        ({}, {"gpus": 12}, (12,)),
+        ({}, {"gpus": 64}, ()),
+        ({"resourceName": "nvidia.com/mig-3g.40gb"}, {}, (1,)),
+        ({"interconnect": {"betweenNodes": "none"}}, {}, (1, 2, 4, 8)),
+        ({"maxNodes": 0}, {}, ()),
+    ],
+)
+def test_numbers_of_gpus(pool: dict[str, Any], resources: dict[str, Any], counts: tuple[int, ...]):
+    """Parts of a node, then whole nodes, within the pool and the user's limits."""
+    assert gpu_counts(a_pool(**pool).spec, a_spec(resources=resources).resources) == counts
+
+
+def test_replicas_are_alike():
+    """12 GPUs on nodes of 8 are two Pods of 6."""
+    assert (split(12, 8), split(8, 8), split(3, 8), split(24, 8)) == ((2, 6), (1, 8), (1, 3), (3, 8))
+
+
+def test_a_batch_on_so_many_gpus():
+    """A default moves by an eighth at most, a number of the user's not at all."""
+    assert [batch_for(gpus, wanted=32, fixed=False) for gpus in (1, 3, 12, 24, 64)] == [32, 33, 36, None, None]
+    assert [batch_for(gpus, wanted=32, fixed=True) for gpus in (1, 3, 8)] == [32, None, 32]
+
+
+def test_micro_batches_divide_the_work_up_to_16k_tokens():
+    """A GPU is busy with that; more only takes memory. One row is always possible."""
+    assert micro_batch_sizes(12, 2048) == (1, 2, 3, 4, 6)
+    assert micro_batch_sizes(8, 32768) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("pool", "gpu"),
+    [
+        ({}, PoolGpu(usable_gib=79.1, speed=Speed(tflops=794, bandwidth_tbps=3.35))),
+        ({"gpuType": "NVIDIA-L40S"}, PoolGpu(usable_gib=44.3, speed=Speed(tflops=0.8 * 362, bandwidth_tbps=0.86))),
+        ({"gpuType": "Tesla-T4"},
+         PoolGpu(usable_gib=14.5, speed=Speed(tflops=0.12 * 65, bandwidth_tbps=0.32, known=False))),
+        ({"resourceName": "nvidia.com/mig-3g.40gb", "memoryGiB": "39.55"},
+         PoolGpu(usable_gib=39.55, speed=Speed(tflops=397, bandwidth_tbps=1.675))),
+        ({"gpuType": "ACME-X9", "memoryGiB": "64"}, PoolGpu(usable_gib=64, speed=ASSUMED)),
+        ({"gpuType": "local-cpu", "memoryGiB": "16"}, PoolGpu(usable_gib=16, speed=LOCAL_CPU_SPEED)),
+        ({"gpuType": "ACME-X9"}, None),
+    ],
+)  # fmt: skip
+def test_a_pools_gpu(pool: dict[str, Any], gpu: PoolGpu | None):
+    """From the catalogue, a share of it, assumed, or unknown."""
+    assert gpu_of(a_pool(**pool).spec) == gpu

@@ -1,0 +1,100 @@
+"""DoesNotFit: need per term against what there is, and what would fit. Every remedy named was planned first."""
+
+import re
+from typing import Any
+
+import pytest
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.errors import DoesNotFit
+
+from tests.unit.planning.planning_builders import a_pool
+from tests.unit.planning.test_planner import planned
+
+SMALL_NODE = {"gpusPerNode": 1, "maxNodes": 1, "node": {"cpus": 24, "memoryGiB": 240, "ephemeralGiB": 1000}}
+
+
+def message(model: str, *pools: GPUPool, **spec: Any) -> str:
+    with pytest.raises(DoesNotFit) as refused:
+        planned(model, *pools, **spec)
+    return refused.value.message
+
+
+def test_the_need_is_told_per_term_with_what_would_fit():
+    """What, how much, what to do."""
+    assert message("70b", a_pool(**SMALL_NODE), method="lora") == (
+        "lora on 1 x H100-80GB-HBM3 needs 158.8 GiB per GPU with its margin, H100-80GB-HBM3 has 79.1 (GiB: weights "
+        "131.4, activations 7.9, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
+        "(qlora on 1 x H100-80GB-HBM3, $16.30); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $23.06)"
+    )
+
+
+def test_auto_tells_the_need_of_the_method_that_needs_least():
+    """Where not even a 4-bit base fits, a longer list of needs would help nobody."""
+    card = a_pool("a100", gpuType="NVIDIA-A100-SXM4-40GB", **SMALL_NODE)
+
+    assert re.match(r"qlora on 1 x A100-SXM4-40GB needs 5\d\.\d GiB per GPU with its margin", message("70b", card))
+
+
+def test_pools_that_are_not_there():
+    """A typo in spec.resources.pools is seen at once."""
+    assert message("8b", resources={"pools": ["nope"], "capacity": "spot"}) == (
+        "no GPUPool matches spec.resources (pools nope; capacity spot); there are: h100 (on-demand)"
+    )
+
+
+def test_more_gpus_than_there_are():
+    """resources.gpus is exact."""
+    assert message("8b", method="lora", resources={"gpus": 64}).startswith(
+        "spec.resources.gpus asks for 64 GPUs, the largest pool has 32; would fit: no limits in spec.resources (lora on"
+    )
+
+
+def test_a_batch_that_the_gpus_cannot_share():
+    """A batch of the user's own is never rounded."""
+    spec = {"method": "lora", "resources": {"gpus": 8}, "training": {"globalBatchSize": 30}}
+
+    assert message("8b", **spec).startswith(
+        "lora on 8 x H100-80GB-HBM3: globalBatchSize 30 is not a multiple of 8 GPUs; would fit: "
+        "training.globalBatchSize 32 (lora on 8 x H100-80GB-HBM3, $"
+    )
+
+
+def test_a_gpu_that_nobody_described():
+    """The remedy is in the pool, not in the job."""
+    assert message("8b", a_pool(gpuType="ACME-X9"), method="lora") == (
+        "lora on 1 x ACME-X9: gpuType ACME-X9 is not in the catalogue (`finetune gpus`): set memoryGiB of the pool"
+    )
+
+
+def test_an_empty_pool():
+    """maxNodes 0 drains a pool."""
+    assert message("8b", a_pool(maxNodes=0), method="lora").startswith(
+        "the job needs a GPU, the largest pool has 0; would fit: maxNodes 1 in pool h100 (lora on 1 x "
+    )
+
+
+def test_a_row_that_is_too_long():
+    """Halving the sequence length until it fits is one of the remedies."""
+    training = {"packing": "never", "sequenceLength": 131072}
+
+    assert "; would fit: training.sequenceLength 65536 (lora on " in message("8b", method="lora", training=training)
+
+
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [
+        ("70b", {"method": "full"}),
+        ("70b", {"method": "lora"}),
+        ("8b", {"method": "lora", "training": {"packing": "never", "sequenceLength": 131072}}),
+    ],
+)
+def test_remedies_can_be_planned(model: str, spec: dict[str, Any]):
+    """Following the first remedy leads to the layout that it names."""
+    pool = a_pool(**{**SMALL_NODE, "gpusPerNode": 2})
+    told = message(model, pool, **spec)
+    field, value, summary = re.search(r"would fit: ([a-zA-Z.]+) (\S+) \((.*?), \$", told).groups()  # type: ignore[union-attr]
+    changed = {**spec, "method": value} if field == "method" else spec
+    if field.startswith("training."):
+        changed = {**spec, "training": {**spec["training"], field.removeprefix("training."): int(value)}}
+
+    assert planned(model, pool, **changed).plan.summary == summary

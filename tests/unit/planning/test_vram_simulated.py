@@ -1,0 +1,60 @@
+"""The closed memory formula against simulated training steps: the committed fixture, and what it must cover.
+
+`python tests/bench/make_simulated.py --seed 1 --cases 108 --out tests/data/simulated.jsonl` makes the fixture again.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+from finetune_operator.planning.architecture import architecture
+from finetune_operator.planning.vram import estimate
+from finetune_operator.planning.vram_plan import scenario_for
+
+from tests.simulated.cases import Case, from_record, layout_of
+from tests.simulated.models import MODELS
+
+GIB = 2**30
+FIXTURES = Path(__file__).parents[2] / "data"
+
+
+def simulations(name: str) -> list[tuple[Case, float]]:
+    """Return the cases of a fixture and their peaks in GiB."""
+    records = [json.loads(line) for line in (FIXTURES / name).read_text().splitlines()]
+    return [(from_record(record["case"]), record["peakBytes"] / GIB) for record in records]
+
+
+def error(case: Case, simulated_gib: float) -> float:
+    """Return how far the formula is off, as a share of what was simulated."""
+    closed = estimate(scenario_for(architecture(case.config()), layout_of(case)))
+    return closed.allocated_gib / simulated_gib - 1
+
+
+WORST, WORST_GATHERED = 0.085, 0.35
+"""The aim is 8 % for all. ZeRO-3 is apart: docs/vram-model.md says why."""
+
+
+@pytest.mark.parametrize("name", ["simulated.jsonl", "simulated-other-seed.jsonl"])
+def test_the_formula_agrees_with_the_simulation(name):
+    """Within 2 % in the median, on the seed that the formula was mended on and on another."""
+    errors = {case: error(case, gib) for case, gib in simulations(name)}
+
+    off = {case: f"{value:+.1%}" for case, value in errors.items() if abs(value) > allowed(case)}
+    assert statistics.median(abs(value) for value in errors.values()) <= 0.02
+    assert off == {}
+
+
+def allowed(case: Case) -> float:
+    """Return how far the formula may be off for a case."""
+    return WORST_GATHERED if case.zero_stage == 3 else WORST
+
+
+def test_the_fixture_covers_models_methods_and_layouts():
+    """At least a hundred cases; every model, every method, every number of GPUs at every ZeRO stage it can have."""
+    cases = [case for case, _ in simulations("simulated.jsonl")]
+
+    assert len(cases) >= 100
+    assert {case.model for case in cases} == set(MODELS)
+    assert {case.method for case in cases} == {"lora", "qlora", "full"}
+    assert {(case.gpus, case.zero_stage) for case in cases} == {(1, 0), (2, 0), (8, 0), (2, 2), (8, 2), (2, 3), (8, 3)}

@@ -1,0 +1,83 @@
+"""The shape of the repository: what import-linter cannot say."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "operator" / "finetune_operator"
+CORE = sorted(f for layer in ("api", "planning", "manifests", "lifecycle") for f in (PACKAGE / layer).rglob("*.py"))
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "trainer_image" / "finetune_trainer").rglob("*.py")])
+
+
+@pytest.mark.parametrize("module", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_core_is_synchronous(module: Path):
+    """Nothing in the core awaits: async marks I/O, and I/O lives in controller/."""
+    coroutines = [
+        node.name for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.AsyncFunctionDef)
+    ]
+
+    assert coroutines == []
+
+
+def test_the_core_was_found():
+    """A moved folder must fail the suite, not empty it."""
+    assert len(CORE) > 15
+
+
+@pytest.mark.parametrize("folder", ["operator", "trainer_image"])
+def test_outer_folders_stay_plain(folder: str):
+    """An __init__.py in operator/ would shadow the standard library's operator module."""
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("module", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_readable(module: Path):
+    """A file of more than 300 lines is two files."""
+    assert len(module.read_text().splitlines()) <= 300
+
+
+def tracked_files() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
+def test_the_readme_maps_every_source_file():
+    """The file map of the README has one line for each folder of source files, and names nothing that is gone."""
+    readme = (ROOT / "README.md").read_text()
+    mapped = set(re.findall(r"^(\S+/)\s{2,}\S", readme, re.MULTILINE))
+    folders = {
+        f"{path.relative_to(ROOT)}/"
+        for path in [PACKAGE, *PACKAGE.iterdir()]
+        if path.is_dir() and path.name != "__pycache__"
+    }
+    folders |= {
+        "trainer_image/finetune_trainer/",
+        "tests/unit/",
+        "tests/cluster/",
+        "tests/trainer/",
+        "tests/e2e/",
+        "tests/bench/",
+    }
+
+    assert folders <= mapped
+    assert [name for name in sorted(mapped) if not (ROOT / name).exists()] == []
+
+
+def test_no_lock_file_names_a_download_address():
+    """Requirements are pinned by hash; where they come from is the installer's business."""
+    pinned = sorted((ROOT / "requirements").glob("*.txt"))
+
+    assert len(pinned) == 4
+    assert [path.name for path in pinned if "://" in path.read_text()] == []
+
+
+def test_every_extra_is_pinned():
+    """Each extra of pyproject.toml that an image installs has a requirements file of its own."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    assert {"operator", "preflight", "trainer", "dev"} <= set(extras)

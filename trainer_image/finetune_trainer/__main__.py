@@ -1,0 +1,43 @@
+"""`python -m finetune_trainer VERB`: the container's command. Each verb imports only what it needs.
+
+preflight   check the job's inputs and report them (no torch)
+train       run the workers and report how they ended
+worker      one training process; started by train
+preview     show rows as the model will see them
+simulate    show what memory a training step takes, on a machine without a GPU
+"""
+
+import sys
+
+USAGE = "usage: python -m finetune_trainer preflight|train|worker|preview|simulate"
+
+
+def main(arguments: list[str]) -> int:
+    """Run one verb; returns the exit code."""
+    match arguments:
+        case ["preflight"]:
+            from finetune_trainer.preflight.__main__ import main as preflight  # noqa: PLC0415 - see the module's docstring
+
+            return preflight()
+        case ["train"]:
+            from finetune_trainer import entry  # noqa: PLC0415
+
+            return entry.main()
+        case ["worker"]:
+            from finetune_trainer import worker  # noqa: PLC0415
+
+            return worker.main()
+        case ["preview"]:
+            from finetune_trainer.preview.__main__ import main as preview  # noqa: PLC0415
+
+            return preview()
+        case ["simulate", *rest]:
+            from finetune_trainer import simulate  # noqa: PLC0415
+
+            return simulate.main(rest)
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""The chat template of a run: the tokenizer's own or chatml, the token that ends a turn, and one for padding."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune_trainer.contract import Chat
+from finetune_trainer.errors import UserError
+
+Tokenizer = Any
+"""A transformers.PreTrainedTokenizerFast: importing the name would cost seconds, and its methods are untyped."""
+
+CHATML = (
+    "{% for message in messages %}"
+    "{% if message.tool_calls or tools %}{{ raise_exception('chatml has no form for tools') }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + 'END' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + 'END' }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML_END = "<|im_end|>"
+GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
+PADDING_NAMES = ("pad", "unk", "reserved", "endoftext", "unused", "extra")
+"""Words in the names of tokens that no text contains: in this order they may stand for padding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """How this run writes conversations."""
+
+    template: str
+    """Jinja text; empty for a base model that trains on plain text or prompt and completion."""
+    marks_answers: bool
+    """The template itself says what the assistant generates."""
+    stop_ids: frozenset[int]
+    """Tokens at which generation ends."""
+    warnings: tuple[str, ...] = ()
+
+
+def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
+    """Put the run's chat template and a padding token into the tokenizer and return what was decided.
+
+    Raises UserError(ModelUnsupported) for a tokenizer that cannot say which characters a token covers.
+    """
+    if not tokenizer.is_fast or tokenizer.eos_token_id is None:
+        raise UserError(
+            "ModelUnsupported",
+            "the tokenizer has no tokenizer.json or no eos_token: save it with transformers >= 5 and an eos_token",
+        )
+    stops = stop_token_ids(tokenizer)
+    if chat.template == "chatml":
+        tokenizer.chat_template = chatml(tokenizer, stops)
+    template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
+    warnings = choose_padding(tokenizer, stops)
+    return Turns(
+        template=template, marks_answers=bool(GENERATION_MARKER.search(template)), stop_ids=stops, warnings=warnings
+    )
+
+
+def stop_token_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the tokens that end generation: of generation_config.json, else config.json, else the tokenizer."""
+    for name in ("generation_config.json", "config.json"):
+        file = Path(str(tokenizer.name_or_path)) / name
+        found = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+        if found is not None:
+            return frozenset(found if isinstance(found, list) else [found])
+    return frozenset([tokenizer.eos_token_id])
+
+
+def chatml(tokenizer: Tokenizer, stops: frozenset[int]) -> str:
+    """Return the chatml template, ending turns with a token at which generation really stops.
+
+    A base model seldom stops at <|im_end|>, and a new token would need new embeddings that an adapter does not carry:
+    there the model's own end of text closes a turn.
+    """
+    known = tokenizer.get_vocab().get(CHATML_END)
+    return CHATML.replace("END", CHATML_END if known in stops else tokenizer.eos_token)
+
+
+def choose_padding(tokenizer: Tokenizer, stops: frozenset[int]) -> tuple[str, ...]:
+    """Make sure that padding is not a token that ends a turn, as far as the vocabulary has a spare one."""
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in stops:
+        return ()
+    taken = stops | {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    spare = {
+        token.content: index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special and index not in taken
+    }
+    for word in PADDING_NAMES:
+        for token in spare:
+            if word in token.lower():
+                tokenizer.pad_token = token
+                return ()
+    tokenizer.pad_token = tokenizer.eos_token
+    return (
+        "the tokenizer has no spare token for padding: its eos token pads too; padding is masked, so nothing is lost",
+    )

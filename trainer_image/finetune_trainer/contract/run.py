@@ -1,0 +1,213 @@
+"""What goes in: PreflightConfig and RunConfig, written by the operator into an annotation of the Pod. Part of contract."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A place outside the Pod: `hf://ORG/NAME`, `s3://BUCKET/KEY`, `pvc://CLAIM/PATH` or `file:///PATH`."""
+
+    uri: str
+    secret: str = ""
+    """Name of the credentials Secret, looked up in ENV_SECRETS; empty: ambient identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The base model."""
+
+    location: Location
+    revision: str = ""
+    """Commit of a hub model; empty: the default branch (preflight resolves it)."""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Which column of the data plays which role; empty: the role's own name."""
+
+    messages: str = ""
+    prompt: str = ""
+    completion: str = ""
+    text: str = ""
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """One source of rows."""
+
+    location: Location
+    split: str = "train"
+    format: str = "auto"
+    """auto | messages | prompt-completion | text"""
+    columns: Columns = field(default_factory=Columns)
+    max_examples: int = 0
+    """Rows taken with a fixed seed; 0: all."""
+    weight: float = 0.0
+    """Share of an epoch, relative to the other data sets; 0 for all: no mixture, every row once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """How conversations become text."""
+
+    template: str = "auto"
+    """auto (the tokenizer's own) | chatml"""
+    system_prompt: str = ""
+    train_on: str = "assistant"
+    """assistant | last | all"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The held-out measurement."""
+
+    fraction: float = 0.05
+    max_examples: int = 200
+    source: Dataset | None = None
+    """A data set of its own instead of a fraction."""
+    every_steps: int = 0
+    """0: never while training (the planner fills in its cadence)."""
+    baseline: bool = True
+    prompts: tuple[str, ...] = ()
+    max_new_tokens: int = 64
+    gated: bool = False
+    """A promotion gate rests on this evaluation, so fewer than 20 held-out rows are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightConfig:
+    """All that the preflight Pod is told."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec_digest: str
+    """sha256 of the training-relevant spec; preflight adds model revision and dataset digest to get the run digest."""
+    model: Model
+    datasets: tuple[Dataset, ...]
+    chat: Chat
+    objective: str
+    """sft | cpt"""
+    sequence_length: int
+    """0: cover 99 % of the rows, rounded up to 64, capped by the model."""
+    over_length: str
+    """truncate | drop | error"""
+    seed: int
+    evaluation: Evaluation
+    output: Location
+    checkpoint: Location
+    initial_adapter: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """The adapter's shape."""
+
+    rank: int
+    alpha: int
+    dropout: float
+    targets: str
+    """all-linear | attention | custom"""
+    target_modules: tuple[str, ...] = ()
+    experts: bool = False
+    modules_to_save: tuple[str, ...] = ()
+    variant: str = "standard"
+    """standard | rslora | dora | adalora"""
+    initial_adapter: Location | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What is learned and how fast; nothing here depends on the GPUs."""
+
+    epochs: int
+    max_steps: int
+    """Total optimizer steps as planned; a resumed run ends at the same step."""
+    learning_rate: float
+    scheduler: str
+    warmup_fraction: float
+    weight_decay: float
+    max_grad_norm: float
+    global_batch_size: int
+    sequence_length: int
+    over_length: str
+    packing: bool
+    precision: str
+    """mixed (float32 masters, bfloat16 compute) | bf16"""
+    optimizer: str
+    """adamw | adamw-8bit | paged-adamw-8bit"""
+    neftune_alpha: float
+    """0: off"""
+    seed: int
+    early_stopping_patience: int
+    """Evaluations without improvement; 0: off"""
+    early_stopping_min_delta: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How the plan spreads the run over GPUs."""
+
+    replicas: int
+    gpus_per_replica: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    zero_stage: int
+    """0 (data parallel), 2 or 3 (DeepSpeed)"""
+    offload: str
+    """none | optimizer | all"""
+    activation_checkpointing: bool
+    attention: str
+    """sdpa | eager | flash_attention_2"""
+    loss_kernel: str
+    """tiled (TRL's chunked head) | full"""
+
+    @property
+    def world_size(self) -> int:
+        """Processes in all, one per GPU."""
+        return self.replicas * self.gpus_per_replica
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpointing:
+    """Where and how often the resumable state is kept."""
+
+    location: Location
+    keep: int
+    interval_seconds: int
+    """0: only on SIGTERM and suspend"""
+    save_on_notice: bool = True
+    """False where saving takes longer than the reclaim notice: the save is skipped and the lost steps reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """All that a trainer Pod is told: the resolved spec and the plan, as pinned in status."""
+
+    namespace: str
+    name: str
+    uid: str
+    attempt: int
+    run_digest: str
+    dataset_digest: str
+    model: Model
+    datasets: tuple[Dataset, ...]
+    chat: Chat
+    objective: str
+    method: str
+    """lora | qlora | full"""
+    lora: Lora | None = None
+    training: Training
+    evaluation: Evaluation
+    layout: Layout
+    checkpoint: Checkpointing
+    output: Location
+    prepared: Location | None = None
+    """The data set that preflight tokenised, where there was storage to share."""
+    provenance: dict[str, str] = field(default_factory=dict)
+    """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
+    stall_seconds: int = 1800
+    """No step for so long: the entry process dumps the stacks and ends the attempt as Stalled."""

@@ -1,0 +1,240 @@
+"""All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+
+from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
+from finetune_trainer.chat.encoding import Tokens
+from finetune_trainer.chat.spans import RowRefused
+from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.data.corpus import Corpus, Placed
+from finetune_trainer.data.measure import TokenStats, cut, sequence_length
+from finetune_trainer.data.request import DataRequest
+from finetune_trainer.data.rows import ChatForm
+from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
+from finetune_trainer.data.tokenised import RowsWriter, combined
+from finetune_trainer.errors import UserError
+
+TRAIN_FILE = "train.arrow"
+EVALUATION_FILE = "evaluation.arrow"
+
+LARGE_BYTES = 4 << 30
+"""Data above this is streamed, not fetched, and preflight counts a sample: all would take an hour or more."""
+
+SAMPLED_BYTES = 256 << 20
+"""Read of large data, from the beginning of each file: some 200,000 rows, which give the mean length to a percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Tokenised rows in a folder, and what was found on the way."""
+
+    folder: Path
+    digest: str
+    turns: Turns
+    sequence_length: int
+    train: TokenStats
+    evaluation: TokenStats | None
+    duplicates: int
+    warnings: tuple[str, ...]
+    scale: float = 1.0
+    """Of a sample: all bytes over those that were read."""
+    sampled: bool = False
+
+    @property
+    def evaluation_rows(self) -> int:
+        """Held-out rows."""
+        return self.evaluation.rows if self.evaluation else 0
+
+
+def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False) -> Prepared:
+    """Tokenise, mask and cut the rows of a run into `workspace`/prepared; with `sampling` only a part of large data.
+
+    The tokenizer gets the run's template and padding token. Raises UserError (DatasetNotFound, DatasetUnauthorized,
+    DatasetInvalid, DatasetTooSmall, ModelUnsupported), StorageUnavailable or StorageFull.
+    """
+    turns = ready_tokenizer(tokenizer, request.chat)
+    corpora, source = open_corpora(request, turns, workspace)
+    share = _sampled_share(corpora) if sampling else 1.0
+    for corpus in corpora:
+        corpus.sample(share)
+    encoder = Encoder(tokenizer, turns, request.chat)
+    folder = workspace / "prepared"
+    reserved = None if source is None else _write_source(source, encoder, folder / f"raw-{EVALUATION_FILE}", request)
+    hashes = [_hashes(corpus) for corpus in corpora]
+    selection = select(hashes, request.datasets, request.evaluation, request.seed, reserved=reserved)
+    _check_trained(selection, request)
+    lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
+    prepared = _measured(request, turns, selection, folder, lengths)
+    if not is_large(corpora):
+        return prepared
+    return replace(prepared, digest=listing_digest(request, corpora), scale=1 / share, sampled=share < 1)
+
+
+def is_large(corpora: Sequence[Corpus]) -> bool:
+    """Tell whether the data is streamed instead of fetched."""
+    return sum(corpus.files.size_bytes for corpus in corpora) > LARGE_BYTES
+
+
+def listing_digest(request: DataRequest, corpora: Sequence[Corpus]) -> str:
+    """Return the digest of large data: of its files as they are listed, and of what is asked of them."""
+    files = [
+        f"{corpus.uri} {file.path} {file.size_bytes} {file.fingerprint}"
+        for corpus in corpora
+        for file in corpus.files.files
+    ]
+    return combined(
+        [*files, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
+    )
+
+
+def _sampled_share(corpora: Sequence[Corpus]) -> float:
+    total = sum(corpus.files.size_bytes for corpus in corpora)
+    return SAMPLED_BYTES / total if total > LARGE_BYTES else 1.0
+
+
+def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> tuple[list[Corpus], Corpus | None]:
+    """Return the data sets and the separate evaluation source, with their files at hand."""
+    form = ChatForm(conversational=bool(turns.template), system_prompt=request.chat.system_prompt)
+    corpora = [Corpus(dataset, form) for dataset in request.datasets]
+    source = Corpus(request.evaluation.source, form) if request.evaluation.source else None
+    fetched = [] if is_large(corpora) else corpora
+    for number, corpus in enumerate([*fetched, source] if source else fetched):
+        corpus.fetch(workspace / "data" / str(number))
+    if request.objective == "cpt":
+        for corpus in corpora:
+            _refuse_turns(corpus)
+    return corpora, source
+
+
+def encoded(rows: Iterable[Placed], encoder: Encoder) -> Iterator[Encoded]:
+    """Encode rows in their order. Raises UserError(DatasetInvalid) naming the row that the template refuses."""
+    places, to_encode = tee(rows)
+    for placed, result in zip(places, encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
+        if isinstance(result, RowRefused):
+            raise UserError("DatasetInvalid", f"{placed.place}: {result}") from result
+        yield result
+
+
+def _refuse_turns(corpus: Corpus) -> None:
+    for placed in corpus.first_rows(1):
+        if placed.row.messages or placed.row.prompt:
+            raise UserError(
+                "DatasetInvalid",
+                f"{corpus.uri} holds conversations or prompts, but objective cpt learns plain text: give it a column "
+                "text, or use objective sft",
+            )
+
+
+def _hashes(corpus: Corpus) -> Hashes:
+    """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
+    found = np.fromiter((placed.row.fingerprint() for placed in corpus.rows()), dtype=np.uint64)
+    if not len(found):
+        raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
+    return found
+
+
+def _write_source(source: Corpus, encoder: Encoder, path: Path, request: DataRequest) -> Hashes:
+    """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
+    hashes = _hashes(source)
+    unique = np.zeros(len(hashes), dtype=bool)
+    unique[np.unique(hashes, return_index=True)[1]] = True
+    chosen = smallest(hashes, unique, request.evaluation.max_examples)
+    kept = (placed for placed, keep in zip(source.rows(), chosen, strict=True) if keep)
+    with RowsWriter(path) as writer:
+        for row in encoded(kept, encoder):
+            writer.add(row.input_ids, row.labels)
+    return hashes
+
+
+def _check_trained(selection: Selection, request: DataRequest) -> None:
+    if not any(int(copies.sum()) for copies in selection.copies):
+        uris = ", ".join(dataset.location.uri for dataset in request.datasets)
+        raise UserError(
+            "DatasetTooSmall", f"no rows of {uris} are left for training after removing duplicates and held-out rows"
+        )
+
+
+def _write_selected(
+    corpora: Sequence[Corpus], selection: Selection, encoder: Encoder, folder: Path, *, held_out: bool
+) -> Tokens:
+    """Encode the selected rows into raw files; return the lengths of the training rows."""
+    lengths: list[int] = []
+    copies, flags = np.concatenate(selection.copies), np.concatenate(selection.held_out)
+    used = (copies > 0) | flags
+    rows = (placed for corpus in corpora for placed in corpus.rows())
+    kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
+    with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
+        evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
+        for row, times, out in zip(encoded(kept, encoder), copies[used], flags[used], strict=True):
+            if out:
+                evaluation.add(row.input_ids, row.labels)
+            for _ in range(0 if out else times):
+                train.add(row.input_ids, row.labels)
+                lengths.append(len(row.input_ids))
+        if held_out:
+            evaluation.close()
+    return np.array(lengths, dtype=np.int32)
+
+
+def _measured(request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Tokens) -> Prepared:
+    longest = sequence_length(
+        lengths, wanted=request.sequence_length, limit=request.length_limit,
+        objective=request.objective, over_length=request.over_length,
+    )  # fmt: skip
+    stats = [_cut(request, folder, name, longest) for name in (TRAIN_FILE, EVALUATION_FILE)]
+    train, evaluation = stats
+    if not train.rows:
+        raise UserError(
+            "DatasetInvalid",
+            f"no token of the {len(lengths)} rows would be trained within {longest} tokens: check chat.trainOn, "
+            "spec.datasets[].columns and training.sequenceLength",
+        )
+    _check_gate(request, evaluation.rows, len(lengths))
+    return Prepared(
+        folder=folder,
+        digest=combined(part.digest for part in stats),
+        turns=turns,
+        sequence_length=longest,
+        train=train,
+        evaluation=evaluation if evaluation.rows else None,
+        duplicates=selection.duplicates,
+        warnings=(*turns.warnings, *_warnings(request, selection, train, evaluation.rows)),
+    )
+
+
+def _cut(request: DataRequest, folder: Path, name: str, longest: int) -> TokenStats:
+    raw = folder / f"raw-{name}"
+    stats = cut(raw, folder / name, longest, objective=request.objective, over_length=request.over_length)
+    raw.unlink()
+    return stats
+
+
+def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
+    if request.evaluation.gated and held_out < HELD_OUT_FLOOR:
+        raise UserError(
+            "DatasetTooSmall",
+            f"evaluation.gate needs at least {HELD_OUT_FLOOR} held-out rows, not {held_out} of {rows + held_out}: "
+            "add rows, raise evaluation.fraction or evaluation.maxExamples, or remove the gate",
+        )
+
+
+def _warnings(request: DataRequest, selection: Selection, train: TokenStats, held_out: int) -> Iterator[str]:
+    if selection.leaked:
+        yield f"{selection.leaked} training rows are in the evaluation source too: they are not trained"
+    for dataset, times in zip(request.datasets, selection.repeated, strict=True):
+        if times > 1.5:
+            yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach their weight"
+    if train.truncated_rows:
+        share = 100 * train.truncated_rows / max(1, train.rows + train.masked_rows)
+        yield f"{train.truncated_rows} rows ({share:.1f} %) are cut: the end of their answers is lost"
+    if train.dropped_rows:
+        yield f"{train.dropped_rows} rows are left out because they are too long"
+    if train.masked_rows:
+        yield f"{train.masked_rows} rows are left out because nothing in them is trained"
+    if 0 < held_out < HELD_OUT_FLOOR:
+        yield f"only {held_out} rows are held out: the evaluation is a rough guess"

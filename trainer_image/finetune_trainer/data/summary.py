@@ -1,0 +1,34 @@
+"""The small file beside prepared rows: what a reader needs to know without reading them."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from finetune_trainer.data.prepare import Prepared
+
+SUMMARY_FILE = "prepared.json"
+"""Beside the rows: written last, so that rows without it are not used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a reader of prepared rows needs to know without reading them."""
+
+    digest: str
+    examples: int
+    evaluation_examples: int
+    tokens: int
+    trained_tokens: int
+    sequence_length: int
+
+
+def write_summary(prepared: Prepared) -> None:
+    """Finish a folder of prepared rows."""
+    summary = Summary(
+        digest=prepared.digest,
+        examples=prepared.train.rows,
+        evaluation_examples=prepared.evaluation_rows,
+        tokens=prepared.train.tokens,
+        trained_tokens=prepared.train.trained_tokens,
+        sequence_length=prepared.sequence_length,
+    )
+    (prepared.folder / SUMMARY_FILE).write_text(json.dumps(asdict(summary)))

@@ -1,0 +1,173 @@
+"""The container's first process: starts the workers, hears signals for them, watches that they move, reports how it ended.
+
+torchrun would swallow exit codes, and nobody but the parent can dump the stacks of a worker that hangs: hence this process,
+which imports no library. `python -m finetune_trainer train` runs it.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from finetune_trainer import heartbeat, verdict
+from finetune_trainer.contract import (
+    ENV_RUN_CONFIG,
+    ENV_TERMINATION_LOG,
+    ExitCode,
+    Layout,
+    Outcome,
+    RunConfig,
+    outcome_text,
+)
+from finetune_trainer.wire import loads
+from finetune_trainer.worker import die_with_parent, run_folder
+
+POLL_SECONDS = 0.1
+DUMP_SECONDS = 3.0
+"""faulthandler writes the stacks in a signal handler; so long the workers get for it."""
+
+CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
+"""Says `oom_kill N` when the kernel killed a process of this container for its memory."""
+
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+"""Set in PyTorchJob's sense (Pods, not processes): a single worker must not take them for its own."""
+
+
+class Entry:
+    """The workers of this replica and what happened to them."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self.run = run
+        self.folder = run_folder()
+        self.terminated = False
+        self.stalled = False
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def main(self) -> int:
+        """Run the workers to their end; returns the container's exit code."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        self.child = subprocess.Popen(
+            command(self.run.layout),
+            env=environment(self.run.layout, dict(os.environ)),
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
+        )
+        started = time.time()
+        while self.child.poll() is None:
+            time.sleep(POLL_SECONDS)
+            last = max(started, heartbeat.newest_beat(self.folder))
+            if not self.stalled and time.time() - last > self.run.stall_seconds:
+                self._end_stalled()
+        return self._report(self.child.returncode)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.child is None:
+            os._exit(ExitCode.PREEMPTED)
+        if self.terminated:
+            self._kill()
+        self.terminated = True
+        self.child.send_signal(number)
+
+    def _end_stalled(self) -> None:
+        self.stalled = True
+        print(f"no step for {self.run.stall_seconds} s; the stacks of all workers follow", file=sys.stderr, flush=True)
+        for pid in heartbeat.pids(self.folder):
+            _send(pid, signal.SIGUSR1)
+        deadline = time.monotonic() + DUMP_SECONDS
+        while self.child is not None and self.child.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        self._kill()
+
+    def _kill(self) -> None:
+        """End everything now. torchrun's workers are in sessions of their own, so each is named."""
+        for pid in heartbeat.pids(self.folder):
+            _send(pid, signal.SIGKILL)
+        if self.child is not None:
+            self.child.kill()
+
+    def _report(self, returncode: int) -> int:
+        outcome = self._outcome(returncode)
+        text = outcome_text(outcome)
+        if path := os.environ.get(ENV_TERMINATION_LOG):
+            Path(path).write_text(text)
+        print(text, flush=True)
+        if outcome.reason in ("Killed", "HostOutOfMemory") and returncode < 0:
+            return 128 - returncode
+        return verdict.exit_code(outcome)
+
+    def _outcome(self, returncode: int) -> Outcome:
+        if self.stalled:
+            message = f"no step for {self.run.stall_seconds} s; the stacks of all workers are in the log"
+            return Outcome(outcome="Failed", reason="Stalled", message=message)
+        said = verdict.read(self.folder)
+        if said is not None:
+            return said
+        if self.terminated:
+            message = "asked to stop before the run began; nothing to save"
+            return Outcome(outcome="Preempted", reason="Preempted", message=message)
+        if ran_out_of_memory():
+            message = (
+                "the kernel killed a worker because the Pod reached its memory limit: raise the pool's node memory"
+            )
+            return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
+        return Outcome(
+            outcome="Failed", reason="Killed", message=f"the workers ended without a verdict, {ending(returncode)}"
+        )
+
+
+def command(layout: Layout) -> list[str]:
+    """Return what to start: the worker itself for one process, torchrun for several."""
+    worker = ["-m", "finetune_trainer", "worker"]
+    if layout.world_size == 1:
+        return [sys.executable, *worker]
+    return [sys.executable, "-m", "torch.distributed.run", *worker]
+
+
+def environment(layout: Layout, given: dict[str, str]) -> dict[str, str]:
+    """Return the workers' environment. What the Pod says about rendezvous wins; the rest follows from the layout."""
+    if layout.world_size == 1:
+        return {name: value for name, value in given.items() if name not in RANK_VARIABLES}
+    missing = {
+        "PET_NNODES": str(layout.replicas),
+        "PET_NPROC_PER_NODE": str(layout.gpus_per_replica),
+        "PET_NODE_RANK": given.get("RANK", "0"),
+        "PET_MASTER_ADDR": given.get("MASTER_ADDR", "127.0.0.1"),
+        "PET_MASTER_PORT": given.get("MASTER_PORT", "29500"),
+        # A dead worker ends the attempt: the operator starts the next one from the checkpoint.
+        "PET_MAX_RESTARTS": "0",
+        # With the shared store a restarted group reads addresses of the dead one (torch 2.13, gloo).
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
+    return missing | given
+
+
+def ending(returncode: int) -> str:
+    """Say how a process ended."""
+    if returncode < 0:
+        return f"killed by signal {-returncode} ({signal.Signals(-returncode).name})"
+    return f"with exit code {returncode}"
+
+
+def ran_out_of_memory(events: Path = CGROUP_EVENTS) -> bool:
+    """Say whether the kernel killed a process of this container for its memory."""
+    if not events.is_file():
+        return False
+    counts = dict(line.split() for line in events.read_text().splitlines())
+    return int(counts.get("oom_kill", "0")) > 0
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def main() -> int:
+    """Read the run configuration and see the run through."""
+    return Entry(loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())).main()

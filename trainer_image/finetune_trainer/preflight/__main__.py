@@ -1,0 +1,56 @@
+"""`python -m finetune_trainer preflight`: configuration in, outcome and exit code (0, 87 or 1) out."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from finetune_trainer.contract import (
+    ENV_RUN_CONFIG,
+    ENV_TERMINATION_LOG,
+    ENV_WORKSPACE,
+    ExitCode,
+    Outcome,
+    PreflightConfig,
+    outcome_text,
+)
+from finetune_trainer.errors import ReportedError
+from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.wire import loads
+
+
+def main() -> int:
+    """Examine what the run configuration names and say how it went. Returns the exit code."""
+    without_torch()
+    outcome, code = examined()
+    text = redacted(outcome_text(outcome))
+    log = os.environ.get(ENV_TERMINATION_LOG)
+    if log:
+        Path(log).write_text(text)
+    print(f"{outcome.outcome} {outcome.reason}: {redacted(outcome.message)}", flush=True)
+    return int(code)
+
+
+def without_torch() -> None:
+    """Behave as in the preflight image, which has no torch, also where it is installed: it is large and unused."""
+    sys.modules["torch"] = None  # type: ignore[assignment]  # how Python spells "not importable"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def examined() -> tuple[Outcome, ExitCode]:
+    """Return the outcome, also of an exception that nobody foresaw."""
+    try:
+        from finetune_trainer.preflight.examine import examine  # noqa: PLC0415 - torch must be hidden first
+
+        config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+        return examine(config, Path(os.environ[ENV_WORKSPACE])), ExitCode.DONE
+    except ReportedError as error:
+        return Outcome(outcome="Failed", reason=error.reason, message=error.message), error.exit_code
+    except Exception as error:  # noqa: BLE001 - the outcome is the only thing that leaves the Pod
+        print(redacted(traceback.format_exc()), file=sys.stderr)
+        message = f"{type(error).__name__}: {error}; the Pod's log has the traceback"
+        return Outcome(outcome="Failed", reason="TrainerError", message=message), ExitCode.ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Examine the adapter to continue from: an adapter fits the revision it was trained on and no other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from finetune_trainer.contract import MANIFEST_FILE, Location, Model
+from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.storage import Role, open_location
+from finetune_trainer.storage.weights import adapter_files, descriptions
+
+
+def examine_adapter(location: Location, model: Model, revision: str, into: Path) -> tuple[str, ...]:
+    """Check that an adapter belongs to the base model; return warnings. Raises UserError or StorageUnavailable."""
+    store = open_location(location, Role.ADAPTER)
+    folder = store.fetch(into, descriptions(adapter_files(store)))
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text())
+    except ValueError as error:
+        raise UserError("ModelUnsupported", f"adapter_config.json of {store.uri} is not JSON ({error})") from error
+    if config.get("peft_type") not in ("LORA", "ADALORA"):
+        raise UserError("ModelUnsupported", f"{store.uri} is a {config.get('peft_type')} adapter: only LoRA goes on")
+    trained_on = config.get("revision") or _published_revision(location)
+    if trained_on and trained_on != revision:
+        raise UserError(
+            "ModelUnsupported",
+            f"the adapter {store.uri} was trained on revision {trained_on} of its base model, but this job uses "
+            f"{revision}: set model.revision to the adapter's, or train a new adapter",
+        )
+    return _doubts(config, model, store.uri, known=bool(trained_on))
+
+
+def _published_revision(location: Location) -> str:
+    """Look for the manifest of the run that made the adapter: it lies beside the adapter's folder."""
+    parent, _, name = location.uri.rpartition("/")
+    if location.uri.startswith("hf://") or name != "adapter" or parent.count("/") < 3:
+        return ""
+    try:
+        text = open_location(Location(uri=parent, secret=location.secret), Role.ADAPTER).read_text(MANIFEST_FILE)
+        artifacts = json.loads(text or "{}").get("artifacts", [])
+    except (ReportedError, ValueError):
+        return ""  # an adapter from elsewhere has no manifest that we may read
+    return next((str(item.get("baseRevision", "")) for item in artifacts if item.get("kind") == "adapter"), "")
+
+
+def _doubts(config: dict[str, Any], model: Model, uri: str, *, known: bool) -> tuple[str, ...]:
+    base = str(config.get("base_model_name_or_path") or "")
+    named = model.location.uri.removeprefix("hf://")
+    if known or base in (named, model.location.uri):
+        return ()
+    return (
+        f"the adapter {uri} does not say which revision it was trained on (its base is {base or 'unnamed'}): check it",
+    )

@@ -1,0 +1,11 @@
+"""Everything outside the Pod: models, data, results and checkpoints at file://, pvc://, s3:// and hf://.
+
+Reading order: addresses.py (what a URI may say), store.py (what a place can do), then folder.py, bucket.py and hub.py
+(the places), opening.py (URI -> place) and weights.py (which files of a model may be touched).
+"""
+
+from finetune_trainer.storage.opening import open_location
+from finetune_trainer.storage.store import Role, Store, StoredFile
+from finetune_trainer.storage.weights import fetch_adapter, fetch_model
+
+__all__ = ["Role", "Store", "StoredFile", "fetch_adapter", "fetch_model", "open_location"]

@@ -1,0 +1,238 @@
+"""A prefix of an S3 bucket, through s3fs. Keys and endpoint from the Secret, else the ambient identity."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import s3fs
+from botocore.exceptions import (  # type: ignore[import-untyped]  # it has no annotations
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
+from finetune_trainer.storage.addresses import Address, confined
+from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found, unauthorized
+from finetune_trainer.storage.transfer import alone
+
+PARALLEL_TRANSFERS = 8
+"""Files in flight at once: enough to fill a node's network with model shards, few enough for a small gateway."""
+
+TIMEOUTS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 4, "mode": "standard"}}
+MISSING = ("NoSuchKey", "NoSuchBucket", "404")
+REFUSED = (
+    "AccessDenied", "403", "401", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
+    "AllAccessDisabled",
+)  # fmt: skip
+FULL = ("QuotaExceeded", "StorageFull", "XMinioStorageFull", "507")
+LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+
+
+class BucketStore:
+    """Objects below one prefix."""
+
+    revision = ""
+
+    def __init__(self, address: Address, role: Role, keys: dict[str, str]) -> None:
+        self.uri = address.uri
+        self.role = role
+        self._bucket = address.authority
+        self._prefix, self._pattern = glob_base(address.path)
+        self._s3: Any = s3fs.S3FileSystem(
+            key=keys.get("AWS_ACCESS_KEY_ID"),
+            secret=keys.get("AWS_SECRET_ACCESS_KEY"),
+            token=keys.get("AWS_SESSION_TOKEN"),
+            endpoint_url=keys.get("AWS_ENDPOINT_URL"),
+            client_kwargs={"region_name": keys["AWS_REGION"]} if "AWS_REGION" in keys else {},
+            config_kwargs=TIMEOUTS,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+
+    def local_folder(self) -> Path | None:
+        """Return None: objects must be fetched."""
+        return None
+
+    def files(self, under: str = "") -> tuple[StoredFile, ...]:
+        """List all objects below a prefix."""
+        with self._wording():
+            found = self._listed(self._key(under))
+            if not found and not under and self._prefix:
+                return self._single()
+            return matching(found, self._pattern) if self._pattern else found
+
+    def fetch(self, into: Path, paths: Sequence[str] | None = None) -> Path:
+        """Download the objects that are not there yet in their full size."""
+        files = [file for file in self.files() if paths is None or file.path in paths]
+        if not files:
+            raise not_found(self.role, self.uri)
+        with alone(into), self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+            list(pool.map(lambda file: self._download(file, into), files))
+        return into
+
+    def open(self, path: str) -> BinaryIO:
+        """Open an object for reading in ranges."""
+        with self._wording():
+            return cast("BinaryIO", self._s3.open(f"{self._bucket}/{self._key_of(path)}", "rb"))
+
+    def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
+        """Return an object's content or its beginning."""
+        wanted = {} if limit is None else {"Range": f"bytes=0-{limit - 1}"}
+        with self._wording():
+            try:
+                return self._body(self._key_of(path), **wanted)[0]
+            except FileNotFoundError:
+                return None
+
+    def read_text(self, path: str) -> str | None:
+        """Return a small object's text."""
+        content = self.read_bytes(path)
+        return None if content is None else content.decode()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small object."""
+        with self._wording():
+            self._put(path, text)
+
+    def create_text(self, path: str, text: str) -> bool:
+        """Write only if there is no such object (If-None-Match)."""
+        with self._wording():
+            return self._put_if(path, text, IfNoneMatch="*")
+
+    def replace_text(self, path: str, old: str, new: str) -> bool:
+        """Write only if the object still holds `old` (If-Match on its ETag)."""
+        with self._wording():
+            try:
+                content, etag = self._body(self._key(path))
+            except FileNotFoundError:
+                return False
+            return content.decode() == old and self._put_if(path, new, IfMatch=etag)
+
+    def upload(self, folder: Path, path: str = "") -> None:
+        """Copy all files of a local folder, large ones in parts."""
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        with self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+            list(
+                pool.map(
+                    lambda file: self._send(file, f"{path}/{file.relative_to(folder).as_posix()}".lstrip("/")), files
+                )
+            )
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is an object, or any below the prefix."""
+        with self._wording():
+            return bool(self._s3.exists(f"{self._bucket}/{self._key(path)}"))
+
+    def delete(self, path: str) -> None:
+        """Remove an object or all below a prefix."""
+        with self._wording(), contextlib.suppress(FileNotFoundError):
+            self._s3.rm(f"{self._bucket}/{self._key(path)}", recursive=True)
+
+    def _listed(self, prefix: str) -> tuple[StoredFile, ...]:
+        """All objects below a prefix, from the server: s3fs's own listing hides that a bucket does not exist."""
+        start, token, found = f"{prefix}/" if prefix else "", "", []
+        while True:
+            more = {"ContinuationToken": token} if token else {}
+            page = self._s3.call_s3("list_objects_v2", Bucket=self._bucket, Prefix=start, **more)
+            found += [
+                self._described(item, self._prefix) for item in page.get("Contents", ()) if item["Key"][-1] != "/"
+            ]
+            token = page.get("NextContinuationToken", "")
+            if not token:
+                return tuple(sorted(found))
+
+    def _single(self) -> tuple[StoredFile, ...]:
+        try:
+            head = self._s3.call_s3("head_object", Bucket=self._bucket, Key=self._prefix)
+        except FileNotFoundError:
+            return ()
+        head |= {"Key": self._prefix, "Size": head["ContentLength"]}
+        return (self._described(head, self._prefix.rpartition("/")[0]),)
+
+    def _described(self, item: dict[str, Any], base: str) -> StoredFile:
+        path = item["Key"].removeprefix(f"{base}/" if base else "")
+        return StoredFile(path=path, size_bytes=item["Size"], fingerprint=item["ETag"].strip('"'))
+
+    def _key(self, path: str) -> str:
+        return "/".join(part for part in (self._prefix, confined(path, self.uri) if path else "") if part)
+
+    def _key_of(self, path: str) -> str:
+        """The key of a listed file: where the location is one object, its name is already part of the prefix."""
+        return self._prefix if self._prefix.rpartition("/")[2] == path and not self._pattern else self._key(path)
+
+    def _body(self, key: str, **wanted: str) -> tuple[bytes, str]:
+        response = self._s3.call_s3("get_object", Bucket=self._bucket, Key=key, **wanted)
+        return s3fs.core.sync(self._s3.loop, response["Body"].read), response["ETag"]
+
+    def _put(self, path: str, text: str, **condition: str) -> None:
+        self._s3.call_s3("put_object", Bucket=self._bucket, Key=self._key(path), Body=text.encode(), **condition)
+
+    def _put_if(self, path: str, text: str, **condition: str) -> bool:
+        try:
+            self._put(path, text, **condition)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if _code(error) in LOST_RACE:
+                return False
+            raise
+        return True
+
+    def _download(self, file: StoredFile, into: Path) -> None:
+        target = into / file.path
+        if target.is_file() and target.stat().st_size == file.size_bytes:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        self._s3.get_file(f"{self._bucket}/{self._key_of(file.path)}", str(partial))
+        partial.replace(target)
+
+    def _send(self, file: Path, path: str) -> None:
+        if file.stat().st_size:
+            self._s3.put_file(str(file), f"{self._bucket}/{self._key(path)}")
+        else:
+            self._put(path, "")
+
+    @contextlib.contextmanager
+    def _wording(self) -> Iterator[None]:
+        try:
+            yield
+        except ReportedError:
+            raise
+        except (OSError, BotoCoreError, ClientError) as error:
+            raise self._worded(error) from error
+
+    def _worded(self, error: Exception) -> Exception:
+        where, code = f"{self.role} {self.uri}", _code(error)
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            remedy = "name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a workload identity"
+            return unauthorized(self.role, f"there are no credentials for the {where}: {remedy}")
+        if code in REFUSED or isinstance(error, PermissionError):
+            remedy = "check the keys in its credentials Secret and what they are allowed"
+            return unauthorized(self.role, f"the {where} refuses access ({code or 'AccessDenied'}): {remedy}")
+        if code in MISSING or isinstance(error, FileNotFoundError):
+            return not_found(self.role, f"the bucket {self._bucket} of the {where}")
+        if code in FULL or getattr(error, "errno", None) == 28:
+            return StorageFull(
+                f"no space is left at the {where}, or on the Pod's own disk: free some or raise the quota"
+            )
+        if code == "PermanentRedirect":
+            return UserError(
+                "InvalidSpec", f"the {where} is in another region: set AWS_REGION in its credentials Secret"
+            )
+        return StorageUnavailable(
+            f"the {where} does not answer ({code or type(error).__name__}): check AWS_ENDPOINT_URL or wait"
+        )
+
+
+def _code(error: BaseException) -> str:
+    """The S3 error code, which s3fs keeps on the cause of what it raises."""
+    for candidate in (error, error.__cause__):
+        response = getattr(candidate, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+    return ""

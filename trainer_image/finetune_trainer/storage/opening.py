@@ -1,0 +1,23 @@
+"""URI -> place. The only door to storage: every location of a run configuration passes here."""
+
+from finetune_trainer.contract import Location
+from finetune_trainer.storage.addresses import credentials, parse
+from finetune_trainer.storage.folder import FolderStore
+from finetune_trainer.storage.store import Role, Store
+
+
+def open_location(location: Location, role: Role, *, revision: str = "") -> Store:
+    """Return the store at a location. Nothing is read yet, except that a claim must be mounted and a Secret be there.
+
+    `revision` is the commit, tag or branch of a hub repository. Raises UserError(InvalidSpec).
+    """
+    address = parse(location.uri)
+    if address.scheme in ("file", "pvc"):
+        return FolderStore(address, role)
+    if address.scheme == "s3":
+        from finetune_trainer.storage.bucket import BucketStore  # noqa: PLC0415 - 1.5 s of import that folders do not need
+
+        return BucketStore(address, role, credentials(location))
+    from finetune_trainer.storage.hub import HubStore  # noqa: PLC0415 - as above
+
+    return HubStore(address, role, credentials(location), revision=revision, secret=location.secret)
