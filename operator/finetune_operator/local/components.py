@@ -21,7 +21,9 @@ class Options:
     audit: bool = False
     """Write every request to log/audit.log: who, what, when, with which answer."""
     apiserver_flags: tuple[str, ...] = ()
-    """More flags for the API server, such as --feature-gates=X=true."""
+    """More flags for the API server, such as --feature-gates=X=true; they win over ours."""
+    controller_manager_flags: tuple[str, ...] = ()
+    """More flags for the controller manager, such as --node-monitor-grace-period=15s."""
     node: bool = True
     """Run the process node, too."""
 
@@ -82,7 +84,7 @@ def apiserver(state: ClusterState, ports: Settings, options: Options) -> Compone
     return Component(name="kube-apiserver", flags=flags, health=f"https://{HOST}:{ports.apiserver}/readyz")
 
 
-def controller_manager(state: ClusterState, ports: Settings) -> Component:
+def controller_manager(state: ClusterState, ports: Settings, options: Options) -> Component:
     """Garbage collection, quota, ServiceAccounts, volumes, node lifecycle."""
     flags = (
         *_client(state, "controller-manager"),
@@ -95,6 +97,7 @@ def controller_manager(state: ClusterState, ports: Settings) -> Component:
         "--kube-api-burst=400",
         # otherwise it makes a folder under /usr/libexec
         f"--flex-volume-plugin-dir={state.root / 'flexvolume'}",
+        *options.controller_manager_flags,
     )
     health = f"https://{HOST}:{ports.controller_manager}/healthz"
     return Component(name="kube-controller-manager", flags=flags, health=health)

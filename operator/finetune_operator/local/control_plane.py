@@ -141,7 +141,7 @@ def _start_all(state: ClusterState, options: Options, programs: Mapping[str, Pat
     ):
         _await(_launch(state, component, programs), component, state, trust)
     say(f"API server ready after {time.monotonic() - began:.1f} s at https://{HOST}:{ports.apiserver}")
-    last = (components.controller_manager(state, ports), components.scheduler(state, ports))
+    last = (components.controller_manager(state, ports, options), components.scheduler(state, ports))
     children = [_launch(state, component, programs) for component in last]
     for child, component in zip(children, last, strict=True):
         _await(child, component, state, trust)

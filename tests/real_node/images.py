@@ -1,0 +1,124 @@
+"""Our images, built from the Dockerfiles as a release does, on a base made of Debian packages instead of a pulled one.
+
+Layers are kept by buildah and in the registry's folder: the first build takes minutes, a later one only what changed.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_operator.local.binaries import Say
+
+from tests.real_node.programs import run
+
+REPOSITORY = Path(__file__).parents[2]
+SUITE = "bookworm"
+BASE = f"localhost/finetune-base:{SUITE}"
+"""Debian with Python 3.11, which is what the tests run with."""
+
+PACKAGES = "ca-certificates,python3,python3-venv"
+BUILD_SECONDS = 1800
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One of our images."""
+
+    name: str
+    dockerfile: str
+    target: str
+    base_argument: str = "BASE"
+    """Build argument that names the base image."""
+    requirements: str
+    """File of pinned packages that are installed in it."""
+
+    @property
+    def local(self) -> str:
+        """Its name in buildah's store."""
+        return f"localhost/{self.name}:test"
+
+
+OPERATOR = Image(
+    name="finetune-operator", dockerfile="operator/Dockerfile", target="operator", requirements="operator.txt"
+)
+PREFLIGHT = Image(
+    name="finetune-preflight",
+    dockerfile="trainer_image/Dockerfile",
+    target="preflight",
+    base_argument="SLIM",
+    requirements="preflight.txt",
+)
+TRAINER = Image(
+    name="finetune-trainer", dockerfile="trainer_image/Dockerfile", target="trainer", requirements="trainer.txt"
+)
+
+
+def build_base(say: Say) -> None:
+    """Make the base image, once."""
+    if run("buildah", "images", "--quiet", "--filter", f"reference={BASE}", check=False).strip():
+        return
+    say(f"making {BASE} of Debian's packages; about a minute")
+    with tempfile.TemporaryDirectory() as folder:
+        root, archive = Path(folder, "root"), Path(folder, "base.tar")
+        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root, seconds=BUILD_SECONDS)
+        run("tar", "--numeric-owner", "-C", root, "-cf", archive, ".")
+        container = run("buildah", "from", "scratch").strip()
+        run("buildah", "add", "--quiet", container, archive, "/", seconds=BUILD_SECONDS)
+        run("buildah", "config", "--cmd", "/bin/sh", "--env", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/bin", container)
+        run("buildah", "commit", "--quiet", "--rm", container, BASE, seconds=BUILD_SECONDS)
+
+
+def build(image: Image, say: Say) -> None:
+    """Build an image from its Dockerfile on the local base."""
+    build_base(say)
+    say(f"building {image.name}")
+    with trusted_certificates() as mounts:
+        run(
+            *("buildah", "build", "--quiet", "--runtime", "runc", "--network", "host", "--layers"),
+            *mounts,
+            *("--build-arg", f"{image.base_argument}={BASE}", "--target", image.target),
+            *("--file", REPOSITORY / image.dockerfile, "--tag", image.local, REPOSITORY),
+            seconds=BUILD_SECONDS,
+        )
+
+
+@contextmanager
+def trusted_certificates() -> Iterator[list[str]]:
+    """Let pip in the build trust what this machine trusts; mounted, so that nothing of it enters the image."""
+    bundle = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
+    if not bundle.exists():
+        yield []
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder, "pip.conf")
+        settings.write_text("[global]\ncert = /run/build-ca.crt\n")
+        yield ["-v", f"{settings}:/etc/pip.conf:ro", "-v", f"{bundle}:/run/build-ca.crt:ro"]
+
+
+def push(image: Image, registry: str) -> str:
+    """Push an image and return how a Pod names it: by digest."""
+    with tempfile.NamedTemporaryFile() as digest:
+        run(
+            *("buildah", "push", "--quiet", "--tls-verify=false", "--digestfile", digest.name),
+            *("--compression-format", "zstd", image.local, f"docker://{registry}/{image.name}"),
+            seconds=BUILD_SECONDS,
+        )
+        return f"{registry}/{image.name}@{Path(digest.name).read_text().strip()}"
+
+
+def inside(image: Image, *command: str) -> str:
+    """Run a command in a container of an image, without a network, and return what it printed."""
+    container = run("buildah", "from", image.local).strip()
+    try:
+        return run("buildah", "run", "--runtime", "runc", "--network", "none", container, "--", *command)
+    finally:
+        run("buildah", "rm", container, check=False)
+
+
+def free_gib(folder: Path) -> float:
+    """Return the free space of a file system in GiB: the trainer's image needs about 25, copies included."""
+    return shutil.disk_usage(folder).free / 2**30

@@ -1,0 +1,68 @@
+"""The programs of a real node, built from Go modules in the way of the control plane's, and what Debian brings."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from finetune_operator.local.binaries import KUBERNETES_VERSION, Binary
+from finetune_operator.local.processes import CLUSTER_MARK, start
+from finetune_operator.local.state import ClusterState
+
+MODULES = Path(__file__).parent / "modules"
+
+
+def _program(name: str, module: str, package: str, version: str) -> Binary:
+    return Binary(
+        name=name, module=str(MODULES / module), package=package, version=version, version_command=("--version",)
+    )
+
+
+KUBELET = _program("kubelet", "node", "k8s.io/kubernetes/cmd/kubelet", KUBERNETES_VERSION)
+KUBE_PROXY = _program("kube-proxy", "node", "k8s.io/kubernetes/cmd/kube-proxy", KUBERNETES_VERSION)
+FAKE_GPU = _program("fakegpu", "node", "./fakegpu", "v1")
+PAUSE = _program("pause", "node", "./pause", "v1")
+COREDNS = _program("coredns", "coredns", ".", "v1.15.0")
+REGISTRY = _program("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.0.0")
+
+PROGRAMS = (KUBELET, KUBE_PROXY, FAKE_GPU, PAUSE, COREDNS, REGISTRY)
+
+DEBIAN = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "debootstrap": "debootstrap",
+    "buildah": "buildah",
+}
+"""Command -> Debian package."""
+
+CNI_PLUGINS = Path("/usr/lib/cni")
+
+
+def missing() -> str:
+    """Return why real nodes cannot run on this machine, and what to do; empty where they can."""
+    if os.geteuid() != 0:
+        return "real nodes need root: run `make e2e-node` as root on a Linux machine of its own"
+    absent = {package for command, package in DEBIAN.items() if shutil.which(command) is None}
+    if not (CNI_PLUGINS / "bridge").exists():
+        absent.add("containernetworking-plugins")
+    if absent:
+        return f"real nodes need {' '.join(sorted(absent))}: apt-get install --no-install-recommends them"
+    return ""
+
+
+def run(*command: str | Path, given: str | None = None, check: bool = True, seconds: float = 120) -> str:
+    """Run a command and return what it printed; a failure says what the command said."""
+    answer = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
+    if check and answer.returncode:
+        said = (answer.stderr or answer.stdout).strip()[-2000:]
+        raise AssertionError(f"{' '.join(map(str, command))} ended with {answer.returncode}: {said}")
+    return answer.stdout
+
+
+def spawn(state: ClusterState, name: str, command: list[str], **environment: str) -> None:
+    """Start a process of the cluster; it ends with the cluster, whatever happens."""
+    env = {**os.environ, **environment, CLUSTER_MARK: str(state.root)}
+    start(command, pid_file=state.pids / name, log=state.logs / f"{name}.log", env=env, cwd=state.root)
