@@ -2,7 +2,7 @@
 
 The peak is the largest of three moments, not a sum over all of them: the start of backward (everything saved, and the
 logits), the end of backward (all gradients, one layer's working set), and the optimizer step. Read next: vram_scenario,
-vram_states, vram_activations, vram_constants. docs/vram-model.md has formulas, sources and errors.
+vram_states, vram_activations, vram_gathers, vram_constants. docs/vram-model.md has formulas, sources and errors.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from finetune_operator.planning.vram_activations import (
     working_set_bytes,
 )
 from finetune_operator.planning.vram_constants import DEFAULT, GIB, Constants
+from finetune_operator.planning.vram_gathers import gathered
 from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_states import (
     gradient_bytes,
@@ -35,9 +36,8 @@ from finetune_operator.planning.vram_states import (
 Confidence = Literal["high", "medium", "low"]
 Phase = Literal["loss", "backward", "step"]
 
-LIVE_PARAMETERS = 1_000_000_000
 DEFAULT_BUCKET = 500_000_000
-"""DeepSpeed's defaults (deepspeed/runtime/zero/config.py, 0.19)."""
+"""DeepSpeed's default reduce_bucket_size (deepspeed/runtime/zero/config.py, 0.19)."""
 
 MARGIN = 1.10
 MARGIN_UNKNOWN_STACK = 1.15
@@ -139,7 +139,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     gradients, states, buckets = gradient_bytes(s), optimizer_bytes(s), bucket_bytes(s)
     working = working_set_bytes(s, constants)
     logits, fixed = logits_bytes(s, constants), cast_bytes(s) + mask_bytes(s)
-    gathers = gather_bytes(s)
+    whole = gathered(s)
     early = gradients if s.accumulates or (s.deepspeed and s.adapter is None) else 0.0
     if s.activation_checkpointing:
         saved, layer = boundary_bytes(s) + fixed, working
@@ -152,18 +152,22 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     first = 0.0 if s.sharding == "zero2" else buckets
     # Adapters on attention alone: the last layer's MLP goes backward before the first gradient.
     late = s.adapter is not None and not s.adapter.adapts_down and s.attention != "eager"
-    flat = 0.0
-    if num_trained(s) > DEFAULT_BUCKET and s.sharding == "zero2":
-        flat, layer = flattened_bytes(s), max(layer, 2.0 * table(s.shape))  # a head fills a bucket alone
+    flat = flattened_bytes(s) if num_trained(s) > DEFAULT_BUCKET else 0.0
+    if flat and table(s.shape) > DEFAULT_BUCKET:
+        # A head fills a bucket alone: it is averaged as the layer's first gradient arrives, before the layer's widest moment.
+        flat, layer = 0.0, max(layer, flat + 2.0 * table(s.shape))
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
-    return (
-        Moment("loss", early, saved - gone, logits, states, gathers + first),
-        Moment("loss", early, saved + layer + whole_gradient_bytes(s), 0.0, states, gathers + later + flat),
-        Moment("loss", early, saved - freed + layer, 0.0, states, gathers + buckets),
-        Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, gathers + buckets),
-        Moment("backward", gradients, flattened_bytes(s), 0.0, states, gathers + buckets),
-        Moment("step", gradients, 0.0, 0.0, states + step_bytes(s), gathers + buckets if s.sharding in KEPT else 0.0),
+    found = (
+        Moment("loss", early, saved - gone, logits, states, whole.loss + first),
+        Moment("loss", early, saved + layer + whole_gradient_bytes(s), 0.0, states, whole.layer + later + flat),
+        Moment("loss", early, saved - freed + layer, 0.0, states, whole.layer + buckets),
+        Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, whole.last + buckets),
+        Moment("backward", gradients, flattened_bytes(s), 0.0, states, whole.last + buckets),
+        Moment(
+            "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
+        ),
     )
+    return (*found, Moment("loss", early, saved, 0.0, states, whole.fetch + later)) if whole.fetch else found
 
 
 def flattened_bytes(s: MemoryScenario) -> float:
@@ -193,24 +197,6 @@ def last_layer_bytes(s: MemoryScenario, working: float) -> float:
     if s.state_shards > 1:
         return max(working + mask_bytes(s), (3 if s.shape.tied else 1) * embedding)
     return max(2 * embedding, working) if s.shape.tied else max(0.0, working - embedding)
-
-
-def gather_bytes(s: MemoryScenario) -> float:
-    """Return the weights gathered from other GPUs: two layers whole, embedding and head.
-
-    DeepSpeed keeps up to 1e9 parameters that it will need again (stage3_max_live_parameters).
-    """
-    if s.weight_shards == 1 and not s.parameter_offload and s.sharding != "zero3":
-        return 0.0
-    shape = s.shape
-    linear = 2.0 * shape.num_linear_parameters
-    if s.quantization != "none":
-        linear = weight_bytes(s) - 2.0 * shape.num_embedding_parameters
-    if s.sharding == "zero3":
-        # Views of gathered experts, saved for backward, keep them: all layers' without checkpointing.
-        experts = shape.num_expert_parameters // (shape.num_layers if s.activation_checkpointing else 1)
-        return 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape))
-    return 2 * linear / shape.num_layers + 2.0 * shape.num_embedding_parameters
 
 
 def bucket_bytes(s: MemoryScenario) -> float:

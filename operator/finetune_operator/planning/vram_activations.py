@@ -68,15 +68,19 @@ def input_bytes(s: MemoryScenario) -> float:
     if adapter is None:
         return shared
     own = 2.0 * adapter.input_width
+    # DeepSpeed's own linear layer keeps every input, of a frozen matrix too; stacked experts are none.
+    kept = shared if keeps_frozen_inputs(s) else 0.0
     if adapter.dropout:
-        return own + 1.0 * adapter.input_width  # each adapted matrix keeps its own copy, and a mask of one byte
+        return own + 1.0 * adapter.input_width + kept  # each adapted matrix keeps its own copy, and a mask of one byte
     # Each adapted matrix casts its input to the adapter's float32, and autocast casts that back: a copy each.
     if adapter.dtype == "float32":
         return own
-    if s.sharding == "zero3":
-        # DeepSpeed's own linear layer keeps every input, of a frozen matrix too; stacked experts are none.
-        return max(2.0 * adapter.distinct_width, 0.0 if shape.num_expert_parameters else shared)
-    return 2.0 * adapter.distinct_width if adapter.distinct_width else min(own, shared)
+    return max(kept, 2.0 * adapter.distinct_width if adapter.distinct_width else min(own, shared))
+
+
+def keeps_frozen_inputs(s: MemoryScenario) -> bool:
+    """Whether frozen matrices save their inputs too: stage 3 replaces torch's linear function (deepspeed.runtime.zero.linear)."""
+    return s.sharding == "zero3" and not s.shape.num_expert_parameters
 
 
 def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
@@ -87,8 +91,9 @@ def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
     if s.adapter is not None and s.adapter.dora:
         per_token += DORA_BYTES * (s.adapter.output_width or output_width(s.shape))
     saved = s.tokens * per_token
-    if s.adapter is not None and s.adapter.dora and s.adapter.dropout:
-        saved += 2.0 * s.adapter.materialized_weights  # the matrix product is made anew from a copy of the matrix
+    if s.adapter is not None and s.adapter.dora and s.adapter.dropout and s.adapter.dtype == "float32":
+        # The product is made anew from the matrix in the adapter's type, which autocast casts back: a copy, saved.
+        saved += 2.0 * s.adapter.materialized_weights
     if s.adapter is not None and not s.adapter.dora:
         saved += 2.0 * s.adapter.materialized_weights  # experts with their change, which their product keeps
     return saved * (constants.compiled_activations if s.compiled else 1.0) + unpacked_bytes(s)
@@ -140,7 +145,11 @@ def product_width_bytes(s: MemoryScenario) -> float:
     if adapter is None:
         return 4.0 * i
     if not adapter.adapts_down:
-        return 6.0 * i
+        return 4.0 * i if keeps_frozen_inputs(s) else 6.0 * i
+    if adapter.dtype == "float32" and adapter.dropout:
+        # Still forward, as the last matrix's adapter drops: the product, its float32 cast, what is left of that; and of the
+        # residual's width the norm's output, the sum it came from and the matrix's result, beyond the gradients.
+        return 10.0 * i + 6.0 * s.shape.hidden_size
     # The gradient of the float32 cast lives beside that of the frozen matrix.
     if adapter.dtype == "float32":
         return 9.0 * i

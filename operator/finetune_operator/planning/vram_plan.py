@@ -167,8 +167,8 @@ def load_of(architecture: ModelArchitecture, layout: TrainerLayout) -> AdapterLo
     """Return what the adapter adds, None for full fine-tuning."""
     if layout.adapter is None:
         return None
-    # TRL keeps adapters in bfloat16 on a quantised base, and at ZeRO stage 3, which gathers one type at a time.
-    float32 = layout.method == "lora" and layout.zero_stage != 3
+    # TRL keeps adapters in bfloat16 on a quantised base; DeepSpeed's engine casts the whole model to its one type.
+    float32 = layout.method == "lora" and layout.zero_stage == 0
     return _load(architecture.config, _Held(architecture), layout.adapter, float32, layout.dropout)
 
 

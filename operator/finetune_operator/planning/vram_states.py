@@ -116,6 +116,11 @@ def gradient_bytes(s: MemoryScenario) -> float:
     if s.parameter_offload or (s.optimizer_offload and s.deepspeed):
         # Gradients leave for the host as layers are done: two layers' worth is in flight.
         return 2.0 * trained_bytes(s).gradient * num_trained(s) / s.shape.num_layers / s.state_shards
+    if s.sharding == "zero2" and s.adapter is None and s.accumulates:
+        # Stage 2 keeps gradients of whole parameters between micro steps, of all that the shard touches: the first GPU's
+        # begins with the embedding (deepspeed/runtime/zero/stage_1_and_2.py, copy_grads_in_partition).
+        whole = max(num_trained(s) / s.state_shards, s.shape.vocab_size * s.shape.hidden_size)
+        return whole * trained_bytes(s).gradient
     return num_trained(s) * trained_bytes(s).gradient / s.state_shards
 
 

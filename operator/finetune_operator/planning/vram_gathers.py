@@ -1,0 +1,108 @@
+"""Weights of other GPUs that one GPU holds for a while: FSDP's units, and what DeepSpeed's stage 3 keeps gathered.
+
+Called by planning.vram. The rules are those of deepspeed/runtime/zero (0.19): partitioned_param_coordinator fetches,
+prefetches and releases, partition_parameters gathers. Numbers of parameters, then 2 bytes for each.
+"""
+
+from dataclasses import dataclass
+
+from finetune_operator.planning.vram_activations import table
+from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.vram_states import weight_bytes
+
+LIVE_PARAMETERS = 1_000_000_000
+"""stage3_max_live_parameters: nothing is fetched ahead beyond it. stage3_max_reuse_distance is the same number."""
+
+PERSISTENT = 100_000
+"""stage3_param_persistence_threshold: smaller parameters are never divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Bytes of gathered weights at the moments of a step."""
+
+    loss: float
+    layer: float
+    """While the last layer, the first to go backward, does."""
+    fetch: float
+    """While a layer's stacked experts arrive, and none of its activations is there; 0: no such moment."""
+    last: float
+    """While the first layer, the last to go backward, does."""
+    step: float
+
+
+def gathered(s: MemoryScenario) -> Gathered:
+    """Return the gathered weights of a run."""
+    if s.sharding != "zero3":
+        units = _fsdp_bytes(s)
+        return Gathered(units, units, 0.0, units, 0.0)
+    shape = s.shape
+    # Views of gathered experts, saved for backward, keep them: all layers' without checkpointing.
+    experts = shape.num_expert_parameters // (shape.num_layers if s.activation_checkpointing else 1)
+    step = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape))
+    if s.loss_kernel != "tiled":
+        return Gathered(step, step, 0.0, step, step)
+    return _with_open_head(s, step)
+
+
+def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
+    """Return what our trainer keeps gathered.
+
+    TRL's tiled loss reads the head's weight outside the head's own module, so DeepSpeed counts it as a parameter of the
+    whole model: it stays from the start of forward to the end of backward.
+    """
+    shape, head = s.shape, table(s.shape)
+    layer = shape.num_linear_parameters // shape.num_layers
+    whole = max(1, min(shape.num_layers, (LIVE_PARAMETERS - head) // layer))  # layers that there is room for
+    room = head + whole * layer < LIVE_PARAMETERS
+    # The embedding's own turn comes last, but it is fetched as soon as nothing else is missing and there is room. A frozen
+    # one has a turn only where checkpointing wants gradients of the first layer's input.
+    returns = s.adapter is None or s.activation_checkpointing
+    embedding = head if room and returns and not shape.tied else 0
+    if shape.num_expert_parameters:
+        # A layer's experts come at once, whether there is room or not.
+        kept = whole * layer if s.activation_checkpointing else shape.num_expert_parameters
+        loss = head + kept + embedding
+    elif whole == shape.num_layers:
+        loss = head + shape.num_linear_parameters + embedding
+    else:
+        loss = max(head, LIVE_PARAMETERS)  # matrix by matrix, up to the limit
+    at_layer = max(loss, head + layer)
+    last = at_layer
+    if s.adapter is not None and not shape.num_expert_parameters:
+        last = max(at_layer if shape.tied else 0, head + whole * layer + embedding + _copied_embedding(s, embedding))
+    return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last, step)
+
+
+def _copied_embedding(s: MemoryScenario, embedding: int) -> int:
+    """Return the embedding once more, where it is fetched together with the first layer's first adapter.
+
+    Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the last of
+    them is used, and that is the embedding. A parameter that comes alone needs no copy.
+    """
+    adapter = s.adapter
+    if adapter is None or not adapter.input_width + adapter.output_width:
+        return 0
+    rank = adapter.num_parameters / s.shape.num_layers / (adapter.input_width + adapter.output_width)
+    return embedding if rank * s.shape.hidden_size > PERSISTENT else 0
+
+
+def _fetched_experts(s: MemoryScenario, layer: int) -> float:
+    """Return head, embedding, one layer, and the buffer in which its attention and its experts' first matrix arrived."""
+    shape = s.shape
+    if not shape.num_expert_parameters or not s.activation_checkpointing:
+        return 0.0
+    experts = shape.num_expert_parameters / shape.num_layers
+    first = experts * (2 / 3 if shape.gated else 1 / 2)  # gate and up are one stacked matrix
+    return (1 if shape.tied else 2) * table(shape) + layer + (layer - experts) + first
+
+
+def _fsdp_bytes(s: MemoryScenario) -> float:
+    """Return two layers whole, and embedding and head."""
+    if s.weight_shards == 1 and not s.parameter_offload:
+        return 0.0
+    shape = s.shape
+    linear = 2.0 * shape.num_linear_parameters
+    if s.quantization != "none":
+        linear = weight_bytes(s) - 2.0 * shape.num_embedding_parameters
+    return 2 * linear / shape.num_layers + 2.0 * shape.num_embedding_parameters
