@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from finetune_operator.planning.adapter import Adapter, adapted_linears, adapter_parameters
-from finetune_operator.planning.architecture import architecture, linears
+from finetune_operator.planning.architecture import architecture, attention_kernel, linears
 from finetune_operator.planning.family_table import FAMILIES
 
 pytestmark = [
@@ -237,6 +237,7 @@ def test_every_count_is_the_one_of_transformers(kind: str, overrides: dict[str, 
     assert expected_matrices(shape) == matrices
     assert shape.num_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape.num_embedding_parameters == vocabulary_parameters(model)
+    assert (attention_kernel(shape) == "sdpa") == model._supports_sdpa
     for adapter in ADAPTERS:
         if adapted_linears(shape, adapter):
             assert adapter_parameters(shape, adapter) == injected(model, adapter), adapter

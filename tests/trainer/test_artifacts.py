@@ -3,15 +3,20 @@
 import errno
 import hashlib
 import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from finetune_trainer import artifacts, verdict
-from finetune_trainer.contract import EvaluationResult, Lora, Outcome, Sample, outcome_text
+from finetune_trainer.contract import EvaluationResult, Location, Lora, Outcome, Sample, outcome_text
 from finetune_trainer.errors import StorageUnavailable, UserError
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.trainer.running import IN_PROCESS, container, trained
@@ -62,6 +67,29 @@ def test_the_adapter_is_what_was_measured(tmp_path: Path, llama: Path, data: Pat
     assert not torch.equal(before, after)
 
 
+def test_a_full_fine_tune_is_published_in_the_dtype_of_its_base(tmp_path: Path, data: Path) -> None:
+    """A bfloat16 base gives a bfloat16 model of its size; the float32 masters stay in the checkpoint."""
+    base = tiny_model(tmp_path / "base")
+    AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(base)
+    run = a_run(tmp_path, model=base, data=data, method="full", max_steps=4, prompts=())
+    outcome = trained(run, tmp_path)
+    published = tmp_path / "out" / "model"
+    (checkpoint,) = (tmp_path / "out" / ".checkpoints").glob("attempt-*")
+
+    assert _dtypes(published) == _dtypes(base) == {torch.bfloat16}
+    assert _dtypes(checkpoint) == {torch.float32}
+    size = (base / "model.safetensors").stat().st_size
+    assert (published / "model.safetensors").stat().st_size == size
+    assert outcome.artifacts[0].size_bytes == sum(path.stat().st_size for path in published.iterdir())
+    assert json.loads((published / "config.json").read_text())["dtype"] == "bfloat16"
+    masters = load_file(checkpoint / "model.safetensors")
+    assert all(torch.equal(masters[k].bfloat16(), v) for k, v in load_file(published / "model.safetensors").items())
+
+
+def _dtypes(folder: Path) -> set[torch.dtype]:
+    return {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()}
+
+
 def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> None:
     """Keys that the Pod was given are in no file that it leaves, not in its log and not in its argument lists."""
     secrets = tmp_path / "secret"
@@ -76,6 +104,76 @@ def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> No
     assert code == 0
     assert len(left) > 20
     assert [str(path) for path in left if CANARY.encode() in path.read_bytes()] == []
+
+
+class _Canary:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("pytorch_model.bin", "ModelUnsupported"), ("adapter_model.bin", "ModelUnsupported"),
+     ("rows.pkl", "DatasetInvalid")],
+)  # fmt: skip
+def test_the_trainer_refuses_pickles_and_never_runs_them(
+    tmp_path: Path, llama: Path, data: Path, name: str, reason: str
+) -> None:
+    """Preflight did too, but a folder may change between the two: model, initial adapter and data."""
+    folder = tmp_path / "given"
+    if name == "pytorch_model.bin":
+        shutil.copytree(llama, folder)
+    else:
+        folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / name).write_bytes(pickle.dumps(_Canary(tmp_path / "executed")))
+    run = a_run(tmp_path, model=llama, data=data)
+    given = Location(uri=f"file://{folder}")
+    asked = {
+        "pytorch_model.bin": replace(run, model=replace(run.model, location=given)),
+        "adapter_model.bin": changed(run, initial_adapter=given),
+        "rows.pkl": replace(run, datasets=(replace(run.datasets[0], location=given),)),
+    }[name]
+
+    with pytest.raises(UserError) as refusal:
+        trained(asked, tmp_path)
+
+    assert (refusal.value.reason, "pickle" in refusal.value.message) == (reason, True)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads((folder / name).read_bytes())
+    assert (tmp_path / "executed").is_dir()  # the canary does sing
+
+
+@pytest.mark.parametrize(
+    ("trust", "revision", "reason", "executed"),
+    [
+        (False, "a" * 40, "ModelUnsupported", False),
+        (True, "main", "InvalidSpec", False),
+        (True, "a" * 40, "ModelUnsupported", True),
+    ],
+)
+def test_code_of_a_model_runs_only_when_the_run_says_so_and_pins_it(
+    tmp_path: Path, llama: Path, data: Path, trust: bool, revision: str, reason: str, executed: bool
+) -> None:
+    """The model's own Python leaves a mark when it is imported, and then gives up."""
+    folder, mark = tmp_path / "given", tmp_path / "executed"
+    shutil.copytree(llama, folder)
+    (folder / "mine.py").write_text(f"import os\nos.makedirs({str(mark)!r}, exist_ok=True)\nraise ValueError('imported')\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    run = a_run(tmp_path, model=folder, data=data)
+    asked = replace(run, model=replace(run.model, trust_remote_code=trust, revision=revision))
+
+    with pytest.raises(UserError) as refusal:
+        trained(asked, tmp_path)
+
+    assert (refusal.value.reason, mark.exists()) == (reason, executed)
 
 
 def test_an_exception_with_a_key_in_its_text_is_redacted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

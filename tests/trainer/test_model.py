@@ -65,6 +65,22 @@ def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path,
     assert error < 0.2
 
 
+def test_a_model_without_sdpa_runs_eager_and_says_so(
+    tmp_path: Path, llama: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gemma 2 caps its attention scores: with sdpa transformers refuses to load it. Others keep the plan's kernel."""
+    gemma = tiny_model(tmp_path / "gemma2", "gemma2")
+    run = a_run(tmp_path, model=gemma, data=data)
+
+    assert run.layout.attention == "sdpa"
+    assert _built(llama, run).config._attn_implementation == "sdpa"
+    assert _built(gemma, run).config._attn_implementation == "eager"
+    assert (
+        "Gemma2 cannot use sdpa: its attention runs eager, which keeps the scores of every pair of tokens"
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("lora", "expected"),
     [

@@ -66,6 +66,7 @@ COMBINATIONS: list[tuple[str, str, dict[str, Any], int]] = [
     ("mixtral", "lora", {}, ATTENTION_ONLY),
     ("mixtral", "lora", {"experts": True}, ATTENTION_ONLY + EXPERTS),
     ("mixtral", "qlora", {}, ATTENTION_ONLY),
+    ("gemma2", "lora", {}, ALL_LINEAR),
     ("gemma3", "lora", {}, ALL_LINEAR),
     ("gemma3", "qlora", {}, ALL_LINEAR),
 ]

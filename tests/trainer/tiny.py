@@ -22,6 +22,7 @@ from finetune_trainer.contract import (
 )
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.models.gemma2 import Gemma2Config
 from transformers.models.gemma3 import Gemma3TextConfig
 from transformers.models.llama import LlamaConfig
 from transformers.models.mixtral import MixtralConfig
@@ -44,6 +45,7 @@ FAMILIES: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True),
     "qwen2": lambda: Qwen2Config(**SHAPE),
     "mixtral": lambda: MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2),
+    "gemma2": lambda: Gemma2Config(**SHAPE, head_dim=16, query_pre_attn_scalar=16, sliding_window=32),
     "gemma3": lambda: Gemma3TextConfig(**SHAPE, head_dim=16, sliding_window=32),
 }
 

@@ -5,12 +5,15 @@ the run says so (trust_remote_code).
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel
+from safetensors import safe_open
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -23,6 +26,7 @@ from finetune_trainer import ranks, targets
 from finetune_trainer.contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
 from finetune_trainer.precision import Computation
+from finetune_trainer.progress import say
 from finetune_trainer.storage import fetch_adapter
 
 ADALORA_START_FACTOR = 1.5
@@ -32,6 +36,10 @@ ADALORA_WARM_UP, ADALORA_FINAL = 0.1, 0.3
 """Shares of the steps before pruning begins, and after it has ended."""
 
 
+DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
+"""How safetensors writes those that a model is published in; anything else is published in float32."""
+
+
 def load_tokenizer(folder: Path, run: RunConfig) -> PreTrainedTokenizerBase:
     """Load the base model's tokenizer from a local folder."""
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=run.model.trust_remote_code)
@@ -39,21 +47,8 @@ def load_tokenizer(folder: Path, run: RunConfig) -> PreTrainedTokenizerBase:
 
 def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:
     """Load the base model onto this process's device; its weights are as stored but for dtype and quantisation."""
-    trust = run.model.trust_remote_code
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
-    _refuse_quantised(config)
-    dtype = getattr(torch, computation.weights)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            attn_implementation=run.layout.attention,
-            quantization_config=quantization(run, computation),
-            device_map=_device_map(run, computation),
-            trust_remote_code=trust,
-            use_safetensors=True,
-        )
+        model = _loaded(folder, run, computation)
     except ValueError as error:
         raise UserError("ModelUnsupported", f"transformers cannot load this model: {error}") from error
     for parameter in targets.vision_parameters(model):
@@ -61,6 +56,46 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
     if run.method == "qlora":
         quantise_experts(model)
     return model
+
+
+def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:
+    trust = run.model.trust_remote_code
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    _refuse_quantised(config)
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=getattr(torch, computation.weights),
+        attn_implementation=attention(config, run.layout.attention),
+        quantization_config=quantization(run, computation),
+        device_map=_device_map(run, computation),
+        trust_remote_code=trust,
+        use_safetensors=True,
+    )
+
+
+def attention(config: Any, planned: str) -> str:
+    """Return the attention to load with: eager where the model has no other.
+
+    Gemma 2 caps its attention scores (soft-capping), which torch's sdpa cannot; transformers refuses to load it so.
+    """
+    mapping = MODEL_FOR_CAUSAL_LM_MAPPING
+    family = mapping[type(config)] if type(config) in mapping else None  # noqa: SIM401 - its get() has no default
+    if planned != "sdpa" or getattr(family, "_supports_sdpa", True):
+        return planned
+    name = type(config).__name__.removesuffix("Config")
+    say(f"{name} cannot use sdpa: its attention runs eager, which keeps the scores of every pair of tokens")
+    return "eager"
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return the dtype that most weights of a model folder are stored in."""
+    found: Counter[torch.dtype] = Counter()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - safe_open is no mapping
+                found[DTYPES.get(weights.get_slice(name).get_dtype(), torch.float32)] += 1
+    return found.most_common(1)[0][0]
 
 
 def _refuse_quantised(config: Any) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
@@ -50,6 +51,8 @@ class Session:
     saver: Saver
     resumed: Path | None
     computation: Computation
+    stored: torch.dtype
+    """Of the base model's files, and of a model that is published."""
     steps: int
 
 
@@ -121,7 +124,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     say(f"{trained:,} of {parameters:,} parameters are trained")
     return Session(
         trainer=trainer, tokenizer=tokenizer, rows=rows, held_out=held_out, saver=saver, resumed=resumed,
-        computation=numbers, steps=steps,
+        computation=numbers, stored=model.stored_dtype(base), steps=steps,
     )  # fmt: skip
 
 
@@ -171,15 +174,20 @@ def pass_rows(rows: PreparedData) -> int:
 
 
 def refuse_other_sharding(run: RunConfig, trainer: SFTTrainer) -> None:
-    """Make sure that the libraries do what the plan says: accelerate falls back to plain replication without a word."""
-    wanted = "DEEPSPEED" if run.layout.zero_stage else "NO" if run.layout.world_size == 1 else "MULTI"
-    found = trainer.accelerator.distributed_type.value
-    if not found.startswith(wanted) or trainer.accelerator.num_processes != run.layout.world_size:
+    """Hold what accelerate set up against the plan: it falls back to plain replication without a word."""
+    layout, accelerator = run.layout, trainer.accelerator
+    found, plugin = accelerator.distributed_type.value, accelerator.state.deepspeed_plugin
+    stage = plugin.zero_stage if plugin is not None else 0
+    wanted = "DEEPSPEED" if layout.zero_stage else "NO" if layout.world_size == 1 else "MULTI"
+    as_planned = (accelerator.num_processes, stage) == (layout.world_size, layout.zero_stage)
+    if not (as_planned and found.startswith(wanted)):
         raise ReportedError(
             "TrainerError",
-            f"the plan says {run.layout.world_size} process(es) at ZeRO stage {run.layout.zero_stage}, but accelerate "
-            f"set up {trainer.accelerator.num_processes} as {found}",
+            f"the plan says {layout.world_size} process(es) at ZeRO stage {layout.zero_stage}, but accelerate "
+            f"set up {accelerator.num_processes} as {found} at ZeRO stage {stage}",
         )
+    if plugin is not None:
+        say(f"{layout.world_size} processes, DeepSpeed at ZeRO stage {stage}, offload: {layout.offload}")
 
 
 def preempted(session: Session, bench: Bench) -> Outcome:
@@ -227,6 +235,9 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
+        if run.method == "full" and not run.layout.zero_stage:
+            # Float32 masters are for training on, and stay in the checkpoints; DeepSpeed gathers 16 bit by itself.
+            session.trainer.accelerator.unwrap_model(session.trainer.model).to(session.stored)
         session.trainer.save_model(str(folder))  # every process: shards are gathered here
         if ranks.rank() == 0:
             artifacts.drop_pickles(folder)

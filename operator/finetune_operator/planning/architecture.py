@@ -6,7 +6,7 @@ Nothing is guessed: a family that is not in family_table is refused. Read next: 
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.errors import JobError
@@ -73,6 +73,12 @@ def norms(shape: ModelArchitecture) -> tuple[int, bool]:
     """Return the norms over the residual stream per layer, and whether queries and keys are normed too."""
     family, values = _family(json.loads(shape.config))
     return family.norms or 2, bool(family.qk_norm) or values.flag("use_qk_norm") or values.flag("qk_layernorm")
+
+
+def attention_kernel(shape: ModelArchitecture) -> Literal["sdpa", "eager"]:
+    """Return the attention that our trainer loads a model with: sdpa wherever transformers has it."""
+    family, _values = _family(json.loads(shape.config))
+    return "eager" if family.eager_only else "sdpa"
 
 
 def linears_of(family: Family, values: Config) -> tuple[Linear, ...]:

@@ -209,6 +209,8 @@ class Family:
     """Parameters beside matrices and the norms named above."""
     embeddings: Callable[[Config], int] = lambda _: 0
     """Parameters of embeddings beside the one of the vocabulary."""
+    eager_only: bool = False
+    """transformers 5.23 has no sdpa for it: its attention caps scores or has sinks."""
 
     def says(self, flag: Flag, config: Config) -> bool:
         """Resolve a flag."""

@@ -125,7 +125,9 @@ FAMILIES: dict[str, Family] = {
         defaults=DELTA, moe=Moe(shared="shared_expert", shared_gate=True, shared_width=SHARED_QWEN.shared_width),
     ),
     "gemma": Family(qkv_bias=BIASED, out_bias=BIASED, defaults={**TIED, "head_dim": 256}),
-    "gemma2": Family(qkv_bias=BIASED, out_bias=BIASED, norms=4, defaults={**TIED, "head_dim": 256}),
+    "gemma2": Family(
+        qkv_bias=BIASED, out_bias=BIASED, norms=4, eager_only=True, defaults={**TIED, "head_dim": 256}
+    ),
     "gemma3_text": Family(qkv_bias=BIASED, out_bias=BIASED, norms=4, qk_norm="head", defaults=GEMMA3),
     "gemma4_text": Family(
         attention=gemma4_attention, mlp=gemma4_mlp, vectors=gemma4_vectors, embeddings=gemma4_embeddings, norms=4,
@@ -152,7 +154,8 @@ FAMILIES: dict[str, Family] = {
         defaults={"qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128, "kv_lora_rank": 512},
     ),
     "gpt_oss": Family(
-        qkv_bias=BIASED, out_bias=BIASED, mlp=mixture, vectors=lambda config: config.layers * config.heads,
+        eager_only=True, qkv_bias=BIASED, out_bias=BIASED, mlp=mixture,
+        vectors=lambda config: config.layers * config.heads,
         moe=Moe(experts="num_local_experts", width="intermediate_size", router="router", router_bias=True,
                 expert_bias=True),
         defaults={"attention_bias": True, "head_dim": 64, "num_experts_per_tok": 4},

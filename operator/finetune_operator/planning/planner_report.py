@@ -8,6 +8,7 @@ from finetune_operator.api.plan import Alternative, CostEstimate, Plan, PoolSnap
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
+from finetune_operator.planning.architecture import attention_kernel
 from finetune_operator.planning.duration import evaluate_every_steps
 from finetune_operator.planning.planner_candidate import Candidate, Refused, best
 from finetune_operator.planning.planner_search import Findings
@@ -35,7 +36,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         zero_stage=layout.rung.zero_stage,
         offload=layout.rung.offload,
         activation_checkpointing=layout.activation_checkpointing,
-        attention="sdpa",
+        attention=attention_kernel(work.architecture),
         loss_kernel="tiled",
         precision="mixed" if training.precision == "mixed" else "bf16",
         optimizer="adamw" if training.optimizer == "auto" else training.optimizer,

@@ -17,9 +17,8 @@ from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.contract import Model, shorten
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
-from finetune_trainer.storage.weights import WEIGHTS, descriptions, model_files, weight_bytes
+from finetune_trainer.storage.weights import WEIGHTS, descriptions, model_files, refuse_unpinned_code, weight_bytes
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 NESTED = ("text_config", "llm_config", "language_config")
 """Where multimodal models keep the configuration of their decoder."""
 
@@ -60,7 +59,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
 
     Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported, InvalidSpec) or StorageUnavailable.
     """
-    _check_code(model)
+    refuse_unpinned_code(model)
     store = open_location(model.location, Role.MODEL, revision=model.revision)
     files = model_files(store, code=model.trust_remote_code)
     folder = store.fetch(into, descriptions(files))
@@ -137,14 +136,6 @@ def _small(key: str, value: Any) -> Any:
             return str(value.get("quant_method", "unknown"))
         case _:
             return None
-
-
-def _check_code(model: Model) -> None:
-    if model.trust_remote_code and not COMMIT.fullmatch(model.revision):
-        raise UserError(
-            "InvalidSpec",
-            "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 digits",
-        )
 
 
 def _config(file: Path, uri: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which files of a model or adapter may be touched: safetensors, JSON and tokenizer files."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.storage.opening import open_location
 from finetune_trainer.storage.store import Role, Store, StoredFile, not_found
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 WEIGHTS = ".safetensors"
 DESCRIPTIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
@@ -20,11 +22,21 @@ LARGEST_DESCRIPTION_BYTES = 256 << 20
 def fetch_model(model: Model, into: Path) -> Path:
     """Return a local folder with the base model's weights, configuration and tokenizer (file, pvc: in place).
 
-    Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported) or StorageUnavailable.
+    Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported, InvalidSpec) or StorageUnavailable.
     """
+    refuse_unpinned_code(model)
     store = open_location(model.location, Role.MODEL, revision=model.revision)
     files = model_files(store, code=model.trust_remote_code)
     return store.fetch(into, [file.path for file in files])
+
+
+def refuse_unpinned_code(model: Model) -> None:
+    """Raise UserError where code of the repository may run that nobody can have reviewed: a branch can change."""
+    if model.trust_remote_code and not COMMIT.fullmatch(model.revision):
+        raise UserError(
+            "InvalidSpec",
+            "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 digits",
+        )
 
 
 def fetch_adapter(location: Location, into: Path) -> Path:
