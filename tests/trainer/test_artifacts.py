@@ -163,7 +163,9 @@ def test_code_of_a_model_runs_only_when_the_run_says_so_and_pins_it(
     """The model's own Python leaves a mark when it is imported, and then gives up."""
     folder, mark = tmp_path / "given", tmp_path / "executed"
     shutil.copytree(llama, folder)
-    (folder / "mine.py").write_text(f"import os\nos.makedirs({str(mark)!r}, exist_ok=True)\nraise ValueError('imported')\n")
+    (folder / "mine.py").write_text(
+        f"import os\nos.makedirs({str(mark)!r}, exist_ok=True)\nraise ValueError('imported')\n"
+    )
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
