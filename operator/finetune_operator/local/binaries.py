@@ -82,6 +82,15 @@ VERSITYGW = Binary(
     linker_flags=("-s", "-w", "-X main.Version=v1.8.0"),
 )
 """An S3 server over a folder. Not part of the cluster: tests and demos store to it."""
+HELM = Binary(
+    name="helm",
+    module="helm",
+    package="helm.sh/helm/v4/cmd/helm",
+    version="v4.3.1",
+    version_command=("version", "--short"),
+    linker_flags=("-s", "-w", "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
+)
+"""Renders and installs the chart. Not part of the cluster."""
 
 CONTROL_PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL)
 
