@@ -70,7 +70,11 @@ def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
     at_layer = max(loss, head + layer)
     last = at_layer
     if s.adapter is not None and not shape.num_expert_parameters:
-        last = max(at_layer if shape.tied else 0, head + whole * layer + embedding + _copied_embedding(s, embedding))
+        copied = _copied_embedding(s, embedding)
+        if whole == shape.num_layers:
+            at_layer += copied  # nothing is missing already while the forward pass runs
+        # Layers are released after their last use, so the first layer is alone with the tables.
+        last = max(at_layer if shape.tied else 0, head + layer + embedding + copied)
     return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last, step)
 
 
