@@ -65,13 +65,14 @@ def test_a_program_on_path_must_have_the_version(places: Path, says: str, right:
 
 def test_the_modules_ship_with_the_package():
     """go.mod and go.sum pin what is built."""
-    assert {path.name for path in MODULES.iterdir() if path.is_dir()} == {"kubernetes", "versitygw"}
+    assert {path.name for path in MODULES.iterdir() if path.is_dir()} == {"helm", "kubernetes", "versitygw"}
     assert [sorted(path.name for path in module.iterdir()) for module in sorted(MODULES.iterdir())] == [
         ["go.mod", "go.sum", "tools.go"]
-    ] * 2
+    ] * 3
     assert f"k8s.io/kubernetes {KUBECTL.version}" in (MODULES / "kubernetes" / "go.mod").read_text()
     assert f"go.etcd.io/etcd/server/v3 {ETCD.version}" in (MODULES / "kubernetes" / "go.mod").read_text()
     assert f"versitygw {VERSITYGW.version}" in (MODULES / "versitygw" / "go.mod").read_text()
+    assert f"helm.sh/helm/v4 {HELM.version}" in (MODULES / "helm" / "go.mod").read_text()
 
 
 def test_releases_are_the_official_ones():
