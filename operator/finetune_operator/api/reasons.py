@@ -47,6 +47,7 @@ class ProgressReason(StrEnum):
 
     ACCEPTED = "Accepted"  # every rule of the API holds
     EXAMINING = "Examining"  # the preflight Pod looks at model, data and output
+    PREPARED = "Prepared"  # preflight found nothing wrong; its outcome, not a condition: planning follows at once
     PLANNED = "Planned"  # the layout is chosen and pinned
     PLAN_ONLY = "PlanOnly"  # spec.planOnly: nothing more happens until it is set to false
     STARTING = "Starting"  # Pods are being created, scheduled or started

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from finetune_operator.errors import LocalClusterError
-from finetune_operator.local.binaries import ETCD, KUBECTL, MODULES, VERSITYGW, find, has_version
+from finetune_operator.local.binaries import ETCD, HELM, KUBECTL, MODULES, VERSITYGW, find, has_version
 from finetune_operator.local.download import Release, checksum, fetch, release
 
 SUM = "a" * 64

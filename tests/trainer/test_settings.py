@@ -1,0 +1,36 @@
+"""What the libraries are told, where only a GPU could show its effect."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetune_trainer.precision import computation
+from finetune_trainer.settings import trainer_settings
+from transformers import Trainer
+
+from tests.trainer.running import IN_PROCESS
+from tests.trainer.tiny import a_run
+
+pytestmark = IN_PROCESS
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name", "chosen"),
+    [
+        ("adamw", "adamw_torch_fused", {"fused": True}),
+        ("adamw-8bit", "adamw_8bit", {"optim_bits": 8, "is_paged": False}),
+        ("paged-adamw-8bit", "paged_adamw_8bit", {"optim_bits": 8, "is_paged": True}),
+    ],
+)
+def test_the_optimizer_asked_for_is_the_one_that_is_built(
+    tmp_path: Path, optimizer: str, name: str, chosen: dict[str, Any]
+) -> None:
+    """Pages need a GPU's unified memory: for the paged one, what transformers would hand to bitsandbytes is looked at."""
+    run = a_run(tmp_path, model=tmp_path, data=tmp_path, optimizer=optimizer, weight_decay=0.1)
+    numbers = computation(run.method, run.training.precision, device="cpu")
+    settings = trainer_settings(run, numbers, folder=tmp_path, steps=8, packed=False)
+    kind, options = Trainer.get_optimizer_cls_and_kwargs(settings)
+
+    assert (settings.optim, settings.weight_decay, options["lr"]) == (name, 0.1, 5e-3)
+    assert kind.__name__ == "AdamW"
+    assert {key: options.get(key, False) for key in chosen} == chosen
