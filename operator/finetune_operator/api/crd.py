@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune_operator.api.cel import VALIDATIONS, Rule
+from finetune_operator.api.descriptions import described_schema
 from finetune_operator.api.fields import Model
 from finetune_operator.api.group import GROUP, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
 from finetune_operator.api.job_rules import STRUCT_RULES, root_validations
@@ -96,8 +97,8 @@ def as_observed(schema: Schema) -> Schema:
 @functools.cache
 def _root(description: str, spec: type[Model], status: type[Model]) -> Schema:
     parts = {
-        "spec": to_structural(with_rules(spec.model_json_schema(), STRUCT_RULES)),
-        "status": as_observed(to_structural(status.model_json_schema())),
+        "spec": to_structural(with_rules(described_schema(spec), STRUCT_RULES)),
+        "status": as_observed(to_structural(described_schema(status))),
     }
     return {"type": "object", "description": description, "required": ["spec"], "properties": TYPE_META | parts}
 

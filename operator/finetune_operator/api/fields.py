@@ -17,7 +17,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(
         alias_generator=camel, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True,
-        frozen=True, extra="forbid", use_attribute_docstrings=True,
+        frozen=True, extra="forbid", defer_build=True,
     )  # fmt: skip
 
 
