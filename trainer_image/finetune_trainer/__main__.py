@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> int:
             from finetune_trainer import simulate  # noqa: PLC0415
 
             return simulate.main(rest)
+        case ["--help" | "-h"]:
+            print(f"{USAGE}\n\n{__doc__}")
+            return 0
     print(USAGE, file=sys.stderr)
     return 2
 
