@@ -40,15 +40,13 @@ def built() -> list[Image]:
 
 
 @pytest.fixture(scope="session")
-def installation(
-    cluster: RealCluster, built: list[Image], tmp_path_factory: pytest.TempPathFactory
-) -> Installation:
+def installation(cluster: RealCluster, built: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The operator, installed by the chart from its image by digest, with two replicas."""
     data = tmp_path_factory.mktemp("claims")
     tiny_model(data / "model")
     conversations(data / "rows.jsonl", rows=300)
     open_to_all(data)
-    operator, preflight, trainer = (push(image, cluster.registry) for image in built)
+    operator, preflight, trainer = (push(image, cluster.registry, cache_root() / "images") for image in built)
     installed = Installation(cluster, operator, trainer, preflight, data)
     installed.install()
     return installed

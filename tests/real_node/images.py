@@ -99,15 +99,19 @@ def trusted_certificates() -> Iterator[list[str]]:
         yield ["-v", f"{settings}:/etc/pip.conf:ro", "-v", f"{bundle}:/run/build-ca.crt:ro"]
 
 
-def push(image: Image, registry: str) -> str:
-    """Push an image and return how a Pod names it: by digest."""
-    with tempfile.NamedTemporaryFile() as digest:
-        run(
-            *("buildah", "push", "--quiet", "--tls-verify=false", "--digestfile", digest.name),
-            *("--compression-format", "zstd", image.local, f"docker://{registry}/{image.name}"),
-            seconds=BUILD_SECONDS,
-        )
-        return f"{registry}/{image.name}@{Path(digest.name).read_text().strip()}"
+def push(image: Image, registry: str, kept: Path) -> str:
+    """Push an image and return how a Pod names it: by digest. What the registry's folder `kept` holds is not sent again."""
+    identity = run("buildah", "images", "--quiet", "--no-trunc", image.local).strip()
+    note = kept / f"{image.name}.pushed"
+    if not note.exists() or note.read_text().split()[0] != identity:
+        with tempfile.NamedTemporaryFile() as digest:
+            run(
+                *("buildah", "push", "--quiet", "--tls-verify=false", "--digestfile", digest.name),
+                *("--compression-format", "zstd", image.local, f"docker://{registry}/{image.name}"),
+                seconds=BUILD_SECONDS,
+            )
+            note.write_text(f"{identity} {Path(digest.name).read_text().strip()}")
+    return f"{registry}/{image.name}@{note.read_text().split()[1]}"
 
 
 def inside(image: Image, *command: str) -> str:
