@@ -3,6 +3,7 @@
 kubectl reads an unquoted 2e-4 as a number, so this does (YAML 1.2 numbers), and can say which quotes are missing.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from finetune_operator.api.meta import Metadata
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import Violation, name_violations, violations
+from finetune_operator.cli.known_fields import meant
 from finetune_operator.errors import FinetuneError
 
 Spec = TypeVar("Spec", bound=Model)
@@ -142,9 +144,9 @@ def _spec(kind: type[Spec], document: Mapping[str, Any], found: tuple[Violation,
     if document.get("spec") is None:
         raise ManifestInvalid(*found, Violation("spec", "is missing: docs/api.md lists its fields"))
     try:
-        spec = kind.model_validate(without_nulls(document.get("spec")), strict=True)
+        spec = kind.model_validate(without_nulls(document.get("spec")), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        broken = (_violation(problem) for problem in error.errors(include_url=False))
+        broken = (_violation(kind, problem) for problem in error.errors(include_url=False))
         raise ManifestInvalid(*found, *broken) from error
     if broken_rules := (*found, *violations(spec)):
         raise ManifestInvalid(*broken_rules)
@@ -158,8 +160,11 @@ def without_nulls(value: object) -> object:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _violation(problem: ErrorDetails) -> Violation:
+def _violation(kind: type[Model], problem: ErrorDetails) -> Violation:
     path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = meant(kind, re.sub(r"\[\d+\]", "[]", path))
+        return Violation(path, f"is no known field: {f'did you mean {known}?' if known else 'docs/api.md lists them'}")
     return Violation(path, _words(problem))
 
 
@@ -168,8 +173,6 @@ def _words(problem: ErrorDetails) -> str:
     match problem["type"]:
         case "missing":
             return "is missing"
-        case "extra_forbidden":
-            return "is no known field: remove it, or see docs/api.md for its name"
         case "string_type" if isinstance(value, int | float) and not isinstance(value, bool):
             return f'is a number: write it in quotes, "{getattr(value, "text", value)}"'
         case "rule":

@@ -63,12 +63,28 @@ def test_a_key_without_value_is_an_absent_key():
     assert parse_job(JOB + "  runPolicy:\n    maxRetries:\n").spec.run_policy.max_retries == 3
 
 
-def test_an_unknown_field_is_named():
-    """Strict, as kubectl is."""
-    assert (
-        refusal(JOB + '  learningRate: "2e-4"\n')
-        == "spec.learningRate: is no known field: remove it, or see docs/api.md for its name"
-    )
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('  learningRate: "2e-4"\n', "spec.learningRate: is no known field: did you mean spec.training.learningRate?"),
+        ("  lora: {rnak: 8}\n", "spec.lora.rnak: is no known field: did you mean spec.lora.rank?"),
+        (
+            "  lora: {target_modules: [q]}\n",
+            "spec.lora.target_modules: is no known field: did you mean spec.lora.targetModules?",
+        ),
+        ("  batchSize: 8\n", "spec.batchSize: is no known field: did you mean spec.training.globalBatchSize?"),
+        ("  wandb: x\n", "spec.wandb: is no known field: docs/api.md lists them"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_one_that_was_meant(written: str, said: str):
+    """Strict, as kubectl is; a field in the wrong struct and a misspelt one are recognised."""
+    assert refusal(JOB + written) == said
+
+
+def test_a_misspelt_field_of_a_list_item_is_recognised():
+    """The item's number is the user's, not the schema's."""
+    misspelt = JOB.replace("- source: ", "- sorce: ")
+    assert "spec.datasets[0].sorce: is no known field: did you mean spec.datasets[].source?" in refusal(misspelt)
 
 
 def test_a_key_written_twice_is_refused():
