@@ -1,5 +1,6 @@
 """A job in words: what get, watch, wait and logs print. Pure."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from finetune_operator.api.meta import Condition
@@ -90,6 +91,15 @@ def line(job: FineTuneJob) -> str:
     return "  ".join([*parts, said] if said else parts)
 
 
+def condition_lines(conditions: Sequence[Condition]) -> list[str]:
+    """Return a line per condition. A message stands once, at the first condition that has it."""
+    told = [each.message for each in conditions]
+    return [
+        f"  {each.type:<12} {each.status:<8} {each.reason:<20} {each.message if told.index(each.message) == index else ''}".rstrip()
+        for index, each in enumerate(conditions)
+    ]
+
+
 def details(job: FineTuneJob, now: datetime) -> str:
     """Return everything worth knowing about one job, as lines."""
     status = job.status
@@ -99,7 +109,7 @@ def details(job: FineTuneJob, now: datetime) -> str:
     if measured := status.evaluation:
         lines.append(f"{'Evaluation':<12}loss {measured.base_loss} before, {measured.tuned_loss} after")
     lines += ["", "Conditions"]
-    lines += [f"  {each.type:<12} {each.status:<8} {each.reason:<20} {each.message}" for each in status.conditions]
+    lines += condition_lines(status.conditions)
     if status.attempts:
         lines += ["", "Attempts"]
         lines += [

@@ -139,3 +139,14 @@ def test_wait_does_not_call_a_missing_kubeconfig_a_failed_job(tmp_path: Path, ca
     assert capsys.readouterr().err == (
         f"tiny: there is no kubeconfig {missing}: name one with --kubeconfig or $KUBECONFIG\n"
     )
+
+
+def test_a_message_stands_once_among_the_conditions():
+    """Three conditions of a failed job have the same message; a reader at night wants it once."""
+    stalled = succeeded("False", "DatasetInvalid", "row 7 is not JSON")
+    conditions = [*stalled, {**stalled[0], "type": "Stalled", "status": "True"}]
+
+    assert details(a_job("Failed", conditions=conditions), NOW).splitlines()[-2:] == [
+        "  Succeeded    False    DatasetInvalid       row 7 is not JSON",
+        "  Stalled      True     DatasetInvalid",
+    ]
