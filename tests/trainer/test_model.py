@@ -49,6 +49,19 @@ def test_qlora_stores_every_linear_layer_but_the_head_in_nf4(tmp_path: Path, lla
     assert built.lm_head.weight.dtype == torch.float32
 
 
+def test_an_evaluation_leaves_quantised_weights_as_training_needs_them(tmp_path: Path, llama: Path, data: Path) -> None:
+    """On CPUs with AVX512-BF16 bitsandbytes would repack them for inference, and no gradient flows through that."""
+    built = _built(llama, a_run(tmp_path, model=llama, data=data, method="qlora"))
+    layers = [module for module in built.modules() if type(module).__name__ == "Linear4bit"]
+    before = [layer.weight.detach().clone() for layer in layers]
+
+    with torch.no_grad():
+        built.eval()(torch.arange(20)[None])
+
+    assert [layer.support_avx512bf16_for_cpu for layer in layers] == [False] * 2 * 7
+    assert all(torch.equal(layer.weight, was) for layer, was in zip(layers, before, strict=True))
+
+
 def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path, mixtral: Path, data: Path) -> None:
     """The experts shrink to a quarter of 16 bit, and the answers stay near those of the unquantised model."""
     plain = _built(mixtral, a_run(tmp_path, model=mixtral, data=data, method="lora"))
