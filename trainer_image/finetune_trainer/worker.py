@@ -44,12 +44,13 @@ class Worker:
         run = loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
         device = os.environ.get(ENV_DEVICE, "cuda")
         quiet()
-        from finetune_trainer.progress import Reporter  # noqa: PLC0415 - torch and friends: six seconds
+        with self.heartbeat.busy():  # from a cold disk the imports take minutes, which is no stall
+            from finetune_trainer.progress import Reporter  # noqa: PLC0415 - torch and friends: six seconds
 
-        refuse_without_accelerator(device)
-        self.reporter = Reporter(total_steps=run.training.max_steps)
-        self.reporter.phase("loading")
-        from finetune_trainer.train import Bench, train  # noqa: PLC0415 - as above
+            refuse_without_accelerator(device)
+            self.reporter = Reporter(total_steps=run.training.max_steps)
+            self.reporter.phase("loading")
+            from finetune_trainer.train import Bench, train  # noqa: PLC0415 - as above
 
         workspace = Path(os.environ[ENV_WORKSPACE])
         bench = Bench(
