@@ -33,12 +33,17 @@ class ControlPlane:
 
     def kubectl(self, *arguments: str, given: Any = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run kubectl, for a minute at most; `given` is an object (or a list of them) for its standard input."""
-        command = self._command(arguments)
         text = None if given is None else "\n---\n".join(json.dumps(item) for item in _items(given))
-        answer = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+        answer = self.kubectl_text(*arguments, text=text)
         if check and answer.returncode:
-            raise AssertionError(f"{' '.join(command[3:])}: {answer.stderr.strip()}")
+            raise AssertionError(f"{' '.join(arguments)}: {answer.stderr.strip()}")
         return answer
+
+    def kubectl_text(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run kubectl with a text for its standard input, whatever it answers."""
+        return subprocess.run(
+            self._command(arguments), input=text, capture_output=True, text=True, timeout=60, check=False
+        )
 
     @contextlib.contextmanager
     def kubectl_started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

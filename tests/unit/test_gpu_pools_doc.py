@@ -4,56 +4,91 @@ import re
 from pathlib import Path
 
 import pytest
+from finetune_operator.api.pools import GPUPool, GPUPoolSpec, Toleration
 from finetune_operator.cli.manifest_file import parse_pools
+from finetune_operator.planning.discovery import SeenNode, Taint
+from finetune_operator.planning.discovery_pools import Prices, discover
+from ruamel.yaml import YAML
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gpu-pools.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "gpu-pools.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+VALUES: dict[str, list[str]] = YAML(typ="safe").load((ROOT / "tests/data/node-labels.yaml").read_text())
+"""Labels and values that platforms document."""
 
-LABELS = {
-    "nvidia.com/gpu.product", "nvidia.com/mig.strategy",
-    "cloud.google.com/gke-accelerator", "cloud.google.com/gke-spot",
-    "node.kubernetes.io/instance-type", "eks.amazonaws.com/capacityType",
-    "karpenter.k8s.aws/instance-gpu-name", "karpenter.sh/capacity-type",
-    "kubernetes.azure.com/accelerator", "gpu.nvidia.com/model",
-}  # fmt: skip
-"""Labels set by GPU feature discovery, GKE, EKS, Karpenter, AKS and CoreWeave (their documentation)."""
-
-VALUES = {
-    "cloud.google.com/gke-accelerator": {
-        "nvidia-tesla-a100",
-        "nvidia-a100-80gb",
-        "nvidia-h100-80gb",
-        "nvidia-h200-141gb",
-        "nvidia-l4",
-    },
-    "eks.amazonaws.com/capacityType": {"SPOT", "ON_DEMAND"},
-    "karpenter.sh/capacity-type": {"spot", "on-demand", "reserved"},
-    "karpenter.k8s.aws/instance-gpu-name": {"a100", "h100", "h200", "l40s", "a10g", "l4", "t4"},
-    "kubernetes.azure.com/accelerator": {"nvidia"},
-    "gpu.nvidia.com/model": {"A100_PCIE_80GB", "H100_NVLINK_80GB", "H200"},
-}
+each_manifest = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: re.search(r"name: ([\w-]+)", block)[1])
 
 
 def test_all_platforms_are_there():
     """Seven manifests: a lost code fence must fail the test, not shorten it."""
-    assert len(BLOCKS) == 7
+    assert [parse_pools(block)[0].metadata.name for block in BLOCKS] == [
+        "h100", "gke-h100-spot", "eks-a100", "karpenter-h100-spot", "aks-a100", "coreweave-h100", "h100-slices",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: re.search(r"name: ([\w-]+)", block)[1])
+@each_manifest
 def test_manifest_is_valid_and_its_labels_exist(block: str):
-    """The CLI accepts the manifest, and each selector is a label of the platform with a value that it uses."""
+    """The CLI accepts the manifest, and each selector is a label of the platform with a value that it documents."""
     (pool,) = parse_pools(block)
     selectors = {term.key: term.value for term in pool.spec.node_selector}
 
     assert selectors
-    assert set(selectors) <= LABELS
-    assert {key: value for key, value in selectors.items() if value not in VALUES.get(key, {value})} == {}
+    assert {key: value for key, value in selectors.items() if value not in VALUES.get(key, ())} == {}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: re.search(r"name: ([\w-]+)", block)[1])
+def test_the_table_names_labels_of_the_list():
+    """What the last table shows is documented, too."""
+    table = PAGE.partition("## Labels by platform")[2]
+    keys = {key for key in re.findall(r"`([\w.]+/[\w.-]+)", table) if key != "nvidia.com/gpu"}
+
+    assert len(keys) == 11
+    assert keys - set(VALUES) == set()
+
+
+@each_manifest
 def test_spot_capacity_and_spot_labels_agree(block: str):
     """A pool of spot nodes says so, because the price and the reclaim notice depend on it."""
     (pool,) = parse_pools(block)
     spot = any("spot" in (term.key + term.value).lower() for term in pool.spec.node_selector)
 
     assert pool.spec.capacity == ("spot" if spot else "on-demand")
+
+
+@each_manifest
+def test_the_manifest_is_what_would_be_proposed_for_its_nodes(block: str):
+    """There and back: nodes made after the manifest are proposed as the same pool, all but price, network and name."""
+    (pool,) = parse_pools(block)
+    nodes = [node_of(pool, index) for index in range(pool.spec.max_nodes)]
+    prices = Prices(given={}, listed={}, source="")
+    (proposal,) = discover(nodes, prices).proposals
+
+    assert GPUPoolSpec.model_validate(completed(proposal.spec, pool)) == pool.spec
+
+
+def node_of(pool: GPUPool, index: int) -> SeenNode:
+    """A node as the pool describes it; the size of a slice is a label of its own."""
+    sizes = {f"{pool.spec.resource_name}.memory": "40448"} if pool.spec.memory_gib else {}
+    shape = pool.spec.node
+    return SeenNode(
+        name=f"node-{index}",
+        labels={term.key: term.value for term in pool.spec.node_selector} | sizes,
+        taints=tuple(taint_of(toleration) for toleration in pool.spec.tolerations),
+        cpus=shape.cpus + 0.9,
+        memory_gib=shape.memory_gib + 0.9,
+        ephemeral_gib=shape.ephemeral_gib + 0.9,
+        gpus={pool.spec.resource_name: pool.spec.gpus_per_node},
+    )
+
+
+def taint_of(toleration: Toleration) -> Taint:
+    return Taint(key=toleration.key, value=toleration.value, effect=toleration.effect)
+
+
+def completed(spec: dict, pool: GPUPool) -> dict:
+    """The proposal with what only people know: price, network between nodes."""
+    known = pool.spec.model_dump(by_alias=True)
+    between = {key: known["interconnect"][key] for key in ("betweenNodes", "betweenNodesGbps")}
+    return spec | {
+        "pricePerGPUHourUSD": known["pricePerGPUHourUSD"],
+        "interconnect": spec["interconnect"] | between,
+    }

@@ -13,6 +13,7 @@ COMMANDS = {
     "vram": "Estimate the memory of a run, term by term.",
     "models": "List the model families that can be tuned.",
     "gpus": "List the GPU types that are known.",
+    "pools": "Propose GPUPools for the nodes of a cluster.",
     "data": "Examine a data set as preflight would.",
     "get": "List the jobs, or show one of them.",
     "watch": "Follow a job live until it ends.",

@@ -98,12 +98,13 @@ def parse_pools(text: str) -> tuple[GPUPool, ...]:
 
 
 def _count_words(text: str, count: int) -> str:
-    kinds = sorted({str(document.get("kind", "no kind")) for document in _flat(text)})
+    kinds = sorted({str(document.get("kind", "no kind")) for document in manifests(text)})
     instead = f" but {', '.join(kinds)}" if kinds and not count else ""
     return f"holds {count} FineTuneJobs{instead}: it must hold exactly one"
 
 
-def _flat(text: str) -> list[dict[str, Any]]:
+def manifests(text: str) -> list[dict[str, Any]]:
+    """Return all objects of a YAML text, those inside Lists included. Raises ManifestInvalid where it is not YAML."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
     yaml.Constructor = NumberKeepingConstructor
@@ -121,7 +122,7 @@ def yaml_words(error: YAMLError) -> str:
 
 
 def _documents(text: str, kind: str) -> list[dict[str, Any]]:
-    ours = [item for item in _flat(text) if item.get("kind") == kind]
+    ours = [item for item in manifests(text) if item.get("kind") == kind]
     for item in ours:
         if item.get("apiVersion") != API_VERSION:
             raise ManifestInvalid(Violation("apiVersion", f"is {item.get('apiVersion')}: write {API_VERSION}"))

@@ -1,0 +1,106 @@
+"""`finetune pools discover`: GPUPool manifests for the nodes of a cluster, to read, complete and apply."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from kubernetes.utils.quantity import parse_quantity
+
+from finetune_operator.cli.jobs import Context, Kubeconfig
+from finetune_operator.cli.manifest_file import manifests, text_of
+from finetune_operator.cli.plan_pools import PRICE_SOURCE, ROWS
+from finetune_operator.cli.pools_text import pools_text
+from finetune_operator.controller.api import Api
+from finetune_operator.controller.connection import connect
+from finetune_operator.errors import FinetuneError
+from finetune_operator.planning.discovery import SeenNode, Taint
+from finetune_operator.planning.discovery_pools import Discovery, Prices, discover
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+GIB = 2**30
+PRICE = re.compile(r"^(?P<name>[^=]+)=(?P<usd>(0|[1-9][0-9]*)(\.[0-9]+)?)$")
+LISTED = {(gpu_type, capacity): price for _, gpu_type, _, _, price, capacity, _, _ in ROWS}
+
+Raw = dict[str, Any]
+
+
+@app.callback()
+def frame() -> None:
+    """Propose GPUPools."""
+
+
+@app.command("discover")
+def command(
+    nodes: Annotated[
+        Path | None,
+        typer.Option("--nodes", help="`kubectl get nodes -o yaml` (or json) in a file, instead of a cluster."),
+    ] = None,
+    price: Annotated[
+        list[str] | None, typer.Option("--price", help="NAME=USD: a pool's or a GPU type's price per hour; repeatable.")
+    ] = None,
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+) -> None:
+    """Print a GPUPool for each kind of GPU node: read it, complete it, apply it. Remarks go to stderr."""
+    prices = Prices(given=dict(_price(each) for each in price or ()), listed=LISTED, source=PRICE_SOURCE)
+    raw = _from_file(nodes) if nodes else asyncio.run(_from_cluster(kubeconfig, context))
+    found = discover([seen_node(node) for node in raw], prices)
+    for remark in found.remarks:
+        print(f"finetune: {remark}", file=sys.stderr)
+    _require_pools(found, len(raw))
+    print(pools_text(found.proposals), end="")
+
+
+def seen_node(raw: Raw) -> SeenNode:
+    """Return what matters of a Node object."""
+    status = raw.get("status") or {}
+    offered, capacity = status.get("allocatable") or {}, status.get("capacity") or {}
+    return SeenNode(
+        name=raw["metadata"]["name"],
+        labels=raw["metadata"].get("labels") or {},
+        taints=tuple(
+            Taint(key=taint["key"], value=taint.get("value") or "", effect=taint["effect"])
+            for taint in (raw.get("spec") or {}).get("taints") or ()
+        ),
+        cpus=float(parse_quantity(offered.get("cpu", 0))),
+        memory_gib=float(parse_quantity(offered.get("memory", 0))) / GIB,
+        ephemeral_gib=float(parse_quantity(offered.get("ephemeral-storage", 0))) / GIB,
+        gpus={name: int(parse_quantity(count)) for name, count in capacity.items() if name.startswith("nvidia.com/")},
+    )
+
+
+def _price(text: str) -> tuple[str, str]:
+    match = PRICE.match(text)
+    if match is None:
+        raise FinetuneError(f"--price {text}: write NAME=USD, such as NVIDIA-L4=0.70")
+    return match["name"], match["usd"]
+
+
+def _from_file(path: Path) -> list[Raw]:
+    """Return the Nodes of a file."""
+    found = [item for item in manifests(text_of(path)) if item.get("kind") == "Node"]
+    if not found:
+        raise FinetuneError(f"{path} holds no Node: `kubectl get nodes -o yaml` prints them")
+    return found
+
+
+async def _from_cluster(kubeconfig: str, context: str) -> list[Raw]:
+    """Return the Nodes of a cluster."""
+    connection = await connect(kubeconfig, context)
+    try:
+        found, _ = await Api(connection=connection).list("/api/v1/nodes")
+    finally:
+        await connection.client.close()
+    return found
+
+
+def _require_pools(found: Discovery, nodes: int) -> None:
+    if not found.proposals:
+        raise FinetuneError(
+            f"none of {nodes} nodes offers NVIDIA GPUs that a pool could be made of: nodes that an autoscaler has not"
+            " started are not seen; docs/gpu-pools.md has manifests for them"
+        )
