@@ -41,7 +41,7 @@ def test_the_table_names_labels_of_the_list():
     table = PAGE.partition("## Labels by platform")[2]
     keys = {key for key in re.findall(r"`([\w.]+/[\w.-]+)", table) if key != "nvidia.com/gpu"}
 
-    assert len(keys) == 11
+    assert len(keys) == 12
     assert keys - set(VALUES) == set()
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from finetune_operator.planning.gpus import GPUS, gpu
 from finetune_operator.planning.node_labels import (
+    A100_BY_MEMORY,
     AKS,
     BARE_METAL,
     CAPACITY,
     COREWEAVE,
     EKS,
+    EKS_AUTO_MODE,
     EKS_FAMILIES,
     EKS_MARKS,
     GKE,
@@ -23,8 +25,6 @@ from finetune_operator.planning.node_labels import (
     GKE_SPOT,
     INSTANCE_TYPE,
     KARPENTER,
-    KARPENTER_A100,
-    KARPENTER_MEMORY,
     MEMORY,
     MIG_STRATEGY,
     PRODUCT,
@@ -123,7 +123,7 @@ def is_shared(labels: Mapping[str, str]) -> bool:
 
 def platform_of(labels: Mapping[str, str]) -> Platform:
     """Return the platform by its own label; GPU feature discovery is everywhere, so it comes last."""
-    for platform in (GKE, KARPENTER, COREWEAVE, AKS):
+    for platform in (GKE, KARPENTER, EKS_AUTO_MODE, COREWEAVE, AKS):
         if platform.key in labels:
             return platform
     if INSTANCE_TYPE in labels and any(mark in labels for mark in EKS_MARKS):
@@ -140,8 +140,8 @@ def gpu_type_of(labels: Mapping[str, str]) -> str:
         return entry.name if entry else card
     platform = platform_of(labels)
     value = labels.get(platform.key, "")
-    if platform is KARPENTER and value == "a100":
-        return KARPENTER_A100.get(labels.get(KARPENTER_MEMORY, ""), "")
+    if platform.memory_key and value == "a100":
+        return A100_BY_MEMORY.get(labels.get(platform.memory_key, ""), "")
     if platform is EKS:
         return EKS_FAMILIES.get(value.partition(".")[0], "")
     return platform.gpu_types.get(value, "")
@@ -157,7 +157,7 @@ def selector_of(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     platform = platform_of(labels)
     keys = [platform.key]
     keys += [PRODUCT] if platform.vague else []
-    keys += [KARPENTER_MEMORY] if platform is KARPENTER and labels.get(platform.key) == "a100" else []
+    keys += [platform.memory_key] if platform.memory_key and labels.get(platform.key) == "a100" else []
     keys += [key for key, _ in CAPACITY if not (key == GKE_PROVISIONING and GKE_SPOT in labels)]
     return tuple((key, labels[key]) for key in keys if labels.get(key))
 

@@ -18,7 +18,6 @@ GKE_SHARING = "cloud.google.com/gke-gpu-sharing-strategy"
 GKE_SPOT = "cloud.google.com/gke-spot"
 GKE_PROVISIONING = "cloud.google.com/gke-provisioning"
 GKE_PARTITION = "cloud.google.com/gke-gpu-partition-size"
-KARPENTER_MEMORY = "karpenter.k8s.aws/instance-gpu-memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,8 @@ class Platform:
     """Value -> GPU type of the catalogue."""
     vague: bool = False
     """The label does not tell all models apart: select by PRODUCT, too."""
+    memory_key: str = ""
+    """A label with a GPU's memory, where one value of `key` stands for two models: `a100`."""
 
 
 GKE = Platform(
@@ -61,9 +62,16 @@ KARPENTER = Platform(
         "l4": "NVIDIA-L4",
         "t4": "Tesla-T4",
     },
+    memory_key="karpenter.k8s.aws/instance-gpu-memory",
 )
-"""`a100` is missing on purpose: p4d and p4de share it, KARPENTER_A100 tells them apart by their memory."""
-KARPENTER_A100 = {"40960": "NVIDIA-A100-SXM4-40GB", "81920": "NVIDIA-A100-SXM4-80GB"}
+"""`a100` is missing on purpose: p4d and p4de share it, A100_BY_MEMORY tells them apart."""
+EKS_AUTO_MODE = Platform(
+    name="EKS Auto Mode",
+    key="eks.amazonaws.com/instance-gpu-name",
+    gpu_types=KARPENTER.gpu_types,
+    memory_key="eks.amazonaws.com/instance-gpu-memory",
+)
+A100_BY_MEMORY = {"40960": "NVIDIA-A100-SXM4-40GB", "81920": "NVIDIA-A100-SXM4-80GB"}
 
 COREWEAVE = Platform(
     name="CoreWeave",

@@ -7,7 +7,7 @@ import pytest
 from finetune_operator.planning.discovery import Offer, Remark, SeenNode, Taint, offers, usable_gib
 from finetune_operator.planning.discovery_pools import Discovery, Prices, discover
 from finetune_operator.planning.gpus import GPUS, gpu
-from finetune_operator.planning.node_labels import COREWEAVE, EKS_FAMILIES, GKE, KARPENTER, KARPENTER_A100
+from finetune_operator.planning.node_labels import A100_BY_MEMORY, COREWEAVE, EKS_FAMILIES, GKE, KARPENTER
 from ruamel.yaml import YAML
 
 FACTS = YAML(typ="safe").load((Path(__file__).parents[2] / "data/node-labels.yaml").read_text())
@@ -63,6 +63,11 @@ def proposed(*nodes: SeenNode, prices: Prices = NO_PRICES) -> Discovery:
             {"node.kubernetes.io/instance-type": "p4d.24xlarge", "eks.amazonaws.com/nodegroup": "train"},
             "NVIDIA-A100-SXM4-40GB",
         ),
+        ({"eks.amazonaws.com/instance-gpu-name": "h200", "karpenter.sh/capacity-type": "spot"}, "NVIDIA-H200"),
+        (
+            {"eks.amazonaws.com/instance-gpu-name": "a100", "eks.amazonaws.com/instance-gpu-memory": "40960"},
+            "NVIDIA-A100-SXM4-40GB",
+        ),
         ({"gpu.nvidia.com/model": "H100_NVLINK_80GB"}, "NVIDIA-H100-80GB-HBM3"),
         (
             {"kubernetes.azure.com/accelerator": "nvidia", PRODUCT: "NVIDIA-A100-SXM4-80GB"},
@@ -80,11 +85,11 @@ def test_every_documented_label_value_names_a_gpu_of_the_catalogue():
     """The tables of the code hold what the list of facts holds, each value once more written by hand."""
     assert set(FACTS["cloud.google.com/gke-accelerator"]) <= set(GKE.gpu_types)
     assert set(FACTS["karpenter.k8s.aws/instance-gpu-name"]) - {"a100"} <= set(KARPENTER.gpu_types)
-    assert set(FACTS["karpenter.k8s.aws/instance-gpu-memory"]) == set(KARPENTER_A100)
+    assert set(FACTS["karpenter.k8s.aws/instance-gpu-memory"]) == set(A100_BY_MEMORY)
     assert set(FACTS["gpu.nvidia.com/model"]) <= set(COREWEAVE.gpu_types)
     assert {value.partition(".")[0] for value in FACTS["node.kubernetes.io/instance-type"]} <= set(EKS_FAMILIES)
     assert [product for product in FACTS[PRODUCT] if gpu(product) is None] == []
-    tables = (GKE.gpu_types, KARPENTER.gpu_types, KARPENTER_A100, COREWEAVE.gpu_types, EKS_FAMILIES)
+    tables = (GKE.gpu_types, KARPENTER.gpu_types, A100_BY_MEMORY, COREWEAVE.gpu_types, EKS_FAMILIES)
     assert {name for table in tables for name in table.values()} <= {entry.name for entry in GPUS}
 
 
