@@ -48,6 +48,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         bool | None, option("--leader-elect/--no-leader-elect", "Lead by a Lease; default: only in a Pod.")
     ] = None,
     lease_namespace: Annotated[str, option("--lease-namespace", "Namespace of the Lease.")] = "default",
+    lease_name: Annotated[str, option("--lease-name", "Name of the Lease.")] = "finetune-operator",
     host: Annotated[
         str, option("--host", "Address of /healthz, /readyz and /metrics; default: loopback, in a Pod all.")
     ] = "",
@@ -74,6 +75,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         read_logs=pod_logs,
         leader_election=in_cluster() if leader_elect is None else leader_elect,
         lease_namespace=lease_namespace,
+        lease_name=lease_name,
         http_host=host or ("0.0.0.0" if in_cluster() else "127.0.0.1"),  # noqa: S104  # the kubelet probes the Pod's address
         http_port=port,
         refused_seconds=refused_seconds,
