@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e e2e-node check lint generate verify bench requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e e2e-node check lint generate verify bench requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 
 demo: $(INSTALLED) ## the main job end to end: local cluster, operator, a real fine-tune, an adapter
 	@$(BIN)/python -m demo
+
+kind-demo: $(INSTALLED) ## the same on kind, with our images and chart (needs Docker and kind)
+	@$(BIN)/python -m demo.kind
 
 demo-clean: $(INSTALLED) ## delete everything that the demo made
 	@$(BIN)/python -m demo --clean

@@ -36,7 +36,7 @@ class Narrator:
             done.check_returncode()
         return done.stdout
 
-    def follow(self, command: Sequence[str], *, shown: str, env: Mapping[str, str]) -> int:
+    def follow(self, command: Sequence[str], *, shown: str, env: Mapping[str, str] | None = None) -> int:
         """Show a command and let it write to the terminal itself; return its exit code."""
         self.console.print(f"   [cyan]$ {shown}[/cyan]")
         return subprocess.run(command, check=False, env=env).returncode
