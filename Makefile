@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e e2e-node check lint generate verify bench requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e e2e-node check lint generate chart-goldens verify bench requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ demo-clean: $(INSTALLED) ## delete everything that the demo made
 binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
 	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW, provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
 
-test: binaries ## all tests but those on real nodes: unit, cluster, trainer, e2e
-	@$(BIN)/python -m pytest tests -m "not real_node"
+# helm takes 7 minutes to build, once, on the core that the first tests leave free; those of the chart come last.
+test: binaries ## all tests but those on real nodes: unit, trainer, e2e, cluster
+	@nice $(BIN)/python -m tests.servers.helm & helm=$$!; code=0; \
+	$(BIN)/python -m pytest tests/unit tests/trainer tests/e2e tests/cluster || code=$$?; \
+	wait $$helm; exit $$code
 
 test-unit: $(INSTALLED) ## pure tests, seconds
 	@$(BIN)/python -m pytest tests/unit
@@ -61,8 +64,11 @@ lint: $(INSTALLED) ## fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-generate: $(INSTALLED) ## write crds/, the chart's copies and docs/api.md from the pydantic models
+generate: $(INSTALLED) ## write crds/, docs/api.md and the generated parts of the chart
 	@$(BIN)/finetune generate
+
+chart-goldens: $(INSTALLED) ## write what helm makes of the chart: tests/golden/chart/ and kustomize/ (builds helm once)
+	@$(BIN)/python -m tests.golden.chart
 
 verify: $(INSTALLED) ## prove that the generated files are up to date
 	@$(BIN)/finetune generate --check

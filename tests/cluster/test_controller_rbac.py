@@ -1,6 +1,7 @@
-"""The rules in the chart are enough, and every one of them is used."""
+"""The roles that the chart makes are enough for an operator with the chart's own arguments, and reach no further."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -11,54 +12,65 @@ from tests.cluster.client import FINETUNE, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.standin import POOL, Play, StandIn, a_job
 from tests.cluster.test_controller_runs import jobs, pods, reaches
+from tests.servers.control_plane import ControlPlane
+from tests.servers.helm import CHART, Helm, objects
 
 pytestmark = pytest.mark.cluster
 
-RULES = Path(__file__).parents[2] / "charts/finetune-operator/files/rbac-rules.yaml"
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
+IDENTITY = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 
 
-def rules() -> dict[str, list[Raw]]:
-    return json.loads(json.dumps(YAML(typ="safe").load(RULES.read_text())))
+@dataclass(frozen=True)
+class Installed:
+    """The chart's roles and ServiceAccount, and nothing else of it."""
+
+    arguments: tuple[str, ...]
+    """What its operator would be started with."""
+    kubeconfig: Path
+    """Speaks as its ServiceAccount."""
 
 
-@pytest.fixture
-def limited(api: Client, namespace: str, tmp_path: Path) -> Path:
-    """A kubeconfig of a ServiceAccount that may do what the chart grants, cluster-wide, and nothing else."""
-    grants = rules()
-    name = f"operator-{namespace}"
-    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": namespace}
-    api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "operator"}})
-    wide = grants["cluster"] + grants["namespaced"] + grants["podLogs"]
-    api.create(f"{RBAC}/clusterroles", {"metadata": {"name": name}, "rules": wide})
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
-    binding = {"metadata": {"name": name}, "roleRef": role, "subjects": [subject]}
-    api.create(f"{RBAC}/clusterrolebindings", binding)
-    own = f"{RBAC}/namespaces/{namespace}"
-    api.create(f"{own}/roles", {"metadata": {"name": "leader"}, "rules": grants["lease"]})
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "leader"}
-    api.create(f"{own}/rolebindings", {"metadata": {"name": "leader"}, "roleRef": role, "subjects": [subject]})
-    token = api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts/operator/token", {"spec": {}})
-    path = tmp_path / "limited.conf"
-    cluster = {"server": api.host, "certificate-authority": api.ca_file}
+def install(api: Client, control_plane: ControlPlane, namespace: str, folder: Path, *options: str) -> Installed:
+    """Install the chart's roles and ServiceAccount as release `mine`."""
+    manifests = objects(Helm().template(*options, release="mine", namespace=namespace))
+    control_plane.apply(*(each for each in manifests if each["kind"] in IDENTITY))
+    (deployment,) = (each for each in manifests if each["kind"] == "Deployment")
+    command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert command == "run"
+    token = api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts/mine/token", {"spec": {}})
+    return Installed(tuple(arguments), kubeconfig_of(api, token["status"]["token"], folder / "mine.conf"))
+
+
+def kubeconfig_of(api: Client, token: str, path: Path) -> Path:
+    """Write a kubeconfig with a token."""
     conf = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "c",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": token["status"]["token"]}}],
+        "clusters": [{"name": "c", "cluster": {"server": api.host, "certificate-authority": api.ca_file}}],
+        "users": [{"name": "u", "user": {"token": token}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     }
     path.write_text(json.dumps(conf))
     return path
 
 
-def test_the_granted_rules_are_enough(
-    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, limited: Path, free_port: int
-):
+def refused(port: int) -> list[str]:
+    """Return the operator's requests that were refused, from its metrics."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    requests = [line for line in lines if line.startswith("finetune_api_requests_total")]
+    assert len(requests) >= 8  # kinds of requests, as one job needs them
+    return [line for line in requests if 'code="403"' in line or 'code="401"' in line]
+
+
+def test_the_rules_for_all_namespaces_are_enough(
+    api: Client, control_plane: ControlPlane, standin: StandIn, namespace: str, start_operator: StartOperator,
+    tmp_path: Path, free_port: int,
+):  # fmt: skip
     """A gang, a suspension and a job that deletes itself, with a lease and all namespaces: nothing is refused."""
-    options = ("--leader-elect", f"--lease-namespace={namespace}", f"--port={free_port}")
-    start_operator(*options, kubeconfig=limited, everywhere=True).start()
+    mine = install(api, control_plane, namespace, tmp_path, f"--set=metrics.port={free_port}")
+    start_operator("--leader-elect", *mine.arguments, kubeconfig=mine.kubeconfig, everywhere=True).start()
     api.create(
         jobs(namespace), a_job("gang", resources={"pools": [POOL], "gpus": 16}, training={"globalBatchSize": 16})
     )
@@ -76,17 +88,54 @@ def test_the_granted_rules_are_enough(
     eventually(lambda: api.find(f"{jobs(namespace)}/brief") is None, "brief deletes itself", 45)
     eventually(lambda: "brief-0-0" not in names(api, namespace), "its Pods are gone", 45)
 
-    with urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=5) as answer:
-        requests = [
-            line for line in answer.read().decode().splitlines() if line.startswith("finetune_api_requests_total")
-        ]
-    assert [line for line in requests if 'code="403"' in line or 'code="401"' in line] == []
-    assert len(requests) > 10
+    assert refused(free_port) == []
+
+
+def test_the_rules_for_one_namespace_are_enough(
+    api: Client, control_plane: ControlPlane, standin: StandIn, namespace: str, start_operator: StartOperator,
+    tmp_path: Path, free_port: int,
+):  # fmt: skip
+    """A Role in the namespace, no logs, and of the cluster only the pools: nothing is refused, the job succeeds."""
+    least = (f"--set=metrics.port={free_port}", f"--set=namespaces={{{namespace}}}", "--set=rbac.podLogs=false")
+    mine = install(api, control_plane, namespace, tmp_path, *least)
+    start_operator("--leader-elect", *mine.arguments, kubeconfig=mine.kubeconfig, everywhere=True).start()
+    api.create(jobs(namespace), a_job("one"))
+    reaches(api, namespace, "one", "Succeeded")
+    lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/mine")
+
+    assert f"--namespace={namespace}" in mine.arguments
+    assert lease["spec"]["holderIdentity"]
+    assert refused(free_port) == []
+
+
+def test_users_get_what_their_roles_say(api: Client, control_plane: ControlPlane, namespace: str, tmp_path: Path):
+    """edit may run jobs, view may look; neither may touch pools. The aggregation is the controller manager's work."""
+    install(api, control_plane, namespace, tmp_path)
+    for role in ("edit", "view"):
+        control_plane.kubectl(
+            "create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}r", "-n", namespace
+        )
+
+    def may(user: str, verb: str, resource: str, *more: str) -> bool:
+        asked = ("auth", "can-i", verb, resource, f"--as={user}", "-n", namespace, *more)
+        return control_plane.kubectl(*asked, check=False).stdout.strip() == "yes"
+
+    eventually(lambda: may("editr", "create", "finetunejobs.finetune.dev"), "edit is aggregated")
+    eventually(lambda: may("viewr", "get", "finetunejobs.finetune.dev"), "view is aggregated")
+
+    assert may("editr", "get", "finetunejobs.finetune.dev")
+    assert not may("viewr", "create", "finetunejobs.finetune.dev")
+    assert not may("editr", "create", "gpupools.finetune.dev")
+    assert not may("editr", "update", "finetunejobs.finetune.dev", "--subresource=status")
 
 
 def names(api: Client, namespace: str) -> set[str]:
     """Return the names of the Pods that exist."""
     return {each["metadata"]["name"] for each in api.items(pods(namespace))}
+
+
+def rules() -> dict[str, list[Raw]]:
+    return json.loads(json.dumps(YAML(typ="safe").load((CHART / "files/rbac-rules.yaml").read_text())))
 
 
 def test_no_rule_reaches_further_than_named():

@@ -81,3 +81,11 @@ def test_every_extra_is_pinned():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
     assert {"operator", "preflight", "trainer", "dev"} <= set(extras)
+
+
+def test_make_test_names_every_folder_of_tests():
+    """It names them in an order, so a new folder must be added; only the tier on real nodes has a target of its own."""
+    (line,) = re.findall(r"pytest (tests/unit [^|]*?) \|\|", (ROOT / "Makefile").read_text())
+    folders = {f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in (ROOT / "tests").rglob("test_*.py")}
+
+    assert set(line.split()) == folders - {"tests/real_node"}

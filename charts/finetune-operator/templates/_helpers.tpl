@@ -2,11 +2,14 @@
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- /* Two releases of one name in two namespaces must not share what is cluster-scoped. */ -}}
+{{- define "finetune.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "finetune.name" .) | trunc 120 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "finetune.labels" -}}
-app.kubernetes.io/name: finetune-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "finetune.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/component: operator
 app.kubernetes.io/part-of: finetune-operator
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}

@@ -9,10 +9,11 @@ import yaml
 from finetune_operator.api.crd import crds
 from finetune_operator.api.reference import reference
 from finetune_operator.api.structural import Schema
+from finetune_operator.cli.generate_chart import chart_files
 from finetune_operator.errors import FinetuneError
 
 HEADER = "# generated; edit operator/finetune_operator/api/spec.py (or pools.py, status.py) and run `make generate`\n"
-CHART = Path("charts/finetune-operator/templates/crds")
+CRD_TEMPLATES = Path("charts/finetune-operator/templates/crds")
 
 KEEP = """  {{- if .Values.crds.keep }}
   annotations:
@@ -37,8 +38,9 @@ def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 if a file is stale.")] = False,
     directory: Annotated[Path, typer.Option(help="The repository.")] = Path(),
 ) -> None:
-    """Write crds/, the chart's copies and docs/api.md from the models."""
-    wanted = {directory / path: text for path, text in files().items()}
+    """Write crds/, the chart's copies, its schema and README, and docs/api.md from the models and values.yaml."""
+    generated = files() | chart_files(directory)
+    wanted = {directory / path: text for path, text in generated.items()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if check and stale:
         raise OutOfDate(f"out of date: {', '.join(map(str, stale))}; run `make generate`")
@@ -49,13 +51,14 @@ def command(
 
 
 def files() -> dict[Path, str]:
-    """Return the text of every generated file, by its path in the repository."""
+    """Return the text of every file that is generated as a whole, by its path in the repository."""
     both = crds()
     out = {Path("docs/api.md"): f"<!-- {HEADER[2:-1]} -->\n\n{reference(both)}"}
     for crd in both:
         name = f"{crd['spec']['names']['plural']}.yaml"
-        out[Path("crds") / name] = HEADER + to_yaml(crd)
-        out[CHART / name] = HEADER + chart_template(crd)
+        for folder in ("crds", "kustomize"):  # kustomize takes no file from outside its folder
+            out[Path(folder) / name] = HEADER + to_yaml(crd)
+        out[CRD_TEMPLATES / name] = HEADER + chart_template(crd)
     return out
 
 

@@ -1,11 +1,15 @@
 """From models to CRDs: the rewriting of schemas, the rules' places, the files."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from finetune_operator.api.cel import VALIDATIONS, Bounds, decimal, matching, not_matching, quoted
 from finetune_operator.api.crd import as_observed, job_crd, pool_crd
 from finetune_operator.api.job_rules import MUTABLE, frozen_paths
 from finetune_operator.api.structural import to_structural
-from finetune_operator.cli.generate import HEADER, chart_template, command, files
+from finetune_operator.cli.generate import HEADER, OutOfDate, chart_template, command, files
+from finetune_operator.cli.generate_chart import BEGIN, CHART, END
 
 from tests.refusals import REPOSITORY
 
@@ -118,23 +122,39 @@ def test_the_generated_files_are_up_to_date():
     assert [str(path) for path, text in files().items() if (REPOSITORY / path).read_text() != text] == []
 
 
-def test_generating_twice_changes_nothing(tmp_path, capsys):
-    """The first run writes every file, the second none."""
-    command(directory=tmp_path)
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository without generated files; of the chart, those that are partly written by hand."""
+    chart = tmp_path / CHART
+    chart.mkdir(parents=True)
+    for name in ("values.yaml", "values.schema.json"):
+        shutil.copy(REPOSITORY / CHART / name, chart)
+    (chart / "README.md").write_text(f"By hand.\n{BEGIN}{END}")
+    return tmp_path
+
+
+def test_generating_twice_changes_nothing(repository, capsys):
+    """The first run writes every file but the schema, which is up to date, the second none."""
+    command(directory=repository)
     first = capsys.readouterr().out
-    command(directory=tmp_path)
-    command(check=True, directory=tmp_path)
+    command(directory=repository)
+    command(check=True, directory=repository)
 
-    assert (len(first.splitlines()), capsys.readouterr().out) == (5, "")
+    assert (len(first.splitlines()), capsys.readouterr().out) == (8, "")
 
 
-def test_a_check_names_what_is_out_of_date(tmp_path):
+@pytest.mark.parametrize(
+    "stale", ["docs/api.md", "kustomize/gpupools.yaml", f"{CHART}/values.schema.json", f"{CHART}/README.md"]
+)
+def test_a_check_names_what_is_out_of_date(repository, stale):
     """CI says which file, and the command that repairs it."""
-    command(directory=tmp_path)
-    (tmp_path / "docs/api.md").write_text("edited")
+    command(directory=repository)
+    text = (repository / stale).read_text()
+    (repository / stale).write_text(text.replace("maxNodes", "mostNodes").replace("Operator image", "Image"))
 
-    with pytest.raises(Exception, match=r"out of date: .*docs/api\.md; run `make generate`"):
-        command(check=True, directory=tmp_path)
+    with pytest.raises(OutOfDate) as refusal:
+        command(check=True, directory=repository)
+    assert str(refusal.value) == f"out of date: {repository / stale}; run `make generate`"
 
 
 def test_the_chart_keeps_its_crds():
