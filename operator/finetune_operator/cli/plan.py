@@ -13,6 +13,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import parse_job, parse_pools, text_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
+from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.architecture import architecture
 from finetune_operator.planning.catalogue import model_named, models
@@ -57,8 +58,6 @@ def command(
     if as_json:
         print(json.dumps({"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}, indent=2))
         return
-    from finetune_operator.cli.plan_view import Page, show  # noqa: PLC0415  # rich takes longer to import than the plan
-
     note = f"pools of {pools}" if pools else f"built-in pools; prices: {PRICE_SOURCE}"
     show(
         Page(

@@ -1,6 +1,8 @@
 """`finetune plan`: the page that people read, the JSON that scripts read."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,48 @@ def test_what_preflight_would_have_found(spec: dict[str, Any], found: dict[str, 
     supposed = supposed_preflight(a_spec(**spec), a_llama(), Assumptions(examples=1000, tokens_per_example=400))
 
     assert {name: getattr(supposed, name) for name in found} == found
+
+
+LOADED = """
+import contextlib, io, sys
+from finetune_operator.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"__mp_main__"}))
+print("asyncio" in sys.modules)
+"""
+
+
+def test_planning_imports_nothing_that_it_does_not_need():
+    """Half a second from the shell is mostly imports: one of rich, kubernetes or numpy would be seen here first."""
+    command_line = [sys.executable, "-c", LOADED, "plan", "-f", str(ROOT / "examples/02-lora-s3/job.yaml")]
+    loaded, uses_asyncio = subprocess.run(command_line, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    outside = {name for name in loaded.split() if not name.startswith(("_", "finetune_"))}
+    assert outside == {
+        "annotated_doc", "annotated_types", "pydantic", "pydantic_core", "ruamel", "shellingham", "typer",
+        "typing_extensions", "typing_inspection",
+    }  # fmt: skip
+    assert uses_asyncio == "False"
+
+
+def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[str]):
+    """grep must find a whole warning, and no escape sequences around it."""
+    command(file=JOB)
+    printed = capsys.readouterr().out
+
+    assert "\x1b" not in printed
+    assert [line for line in printed.splitlines() if line.endswith(" ")] == []
+    assert "confidence medium: attention without a linear-memory kernel: derived, hardly measured" in printed
+
+
+def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """no-color.org: whoever sets NO_COLOR wants no escape sequences, whatever the output is."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    command(file=JOB)
+    coloured = capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    command(file=JOB)
+
+    assert "\x1b[" in coloured
+    assert "\x1b[" not in capsys.readouterr().out
