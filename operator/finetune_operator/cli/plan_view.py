@@ -76,7 +76,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("layout", f"{_sharding(plan)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}"),
         ("", f"precision {plan.precision}, optimizer {plan.optimizer}"),
         ("time", f"{hours(plan.estimate.seconds)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
-        ("cost", _cost(plan)),
+        ("cost", f"{_cost(plan)}; {confidence(plan.estimate.confidence, plan.estimate.confidence_reason)}"),
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint)),
         ("each Pod", _host(plan.host)),
@@ -153,8 +153,12 @@ def legend(plan: Plan) -> tuple[str, ...]:
         if float(getattr(vram, name)) >= 0.005
     ]
     sums = f"= {vram.total_gib} GiB, {vram.request_gib} with margin, of {vram.usable_gib} per GPU"
-    why = f": {vram.confidence_reason}" if vram.confidence_reason else ""
-    return "  ".join(terms), f"{sums}; confidence {vram.confidence}{why}"
+    return "  ".join(terms), f"{sums}; {confidence(vram.confidence, vram.confidence_reason)}"
+
+
+def confidence(level: str, reason: str) -> str:
+    """Return how sure a figure is, and why not surer."""
+    return f"confidence {level}{f': {reason}' if reason else ''}"
 
 
 def alternatives(plan: Plan) -> list[str]:

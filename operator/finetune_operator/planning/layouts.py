@@ -40,6 +40,7 @@ class Work:
     batch_is_fixed: bool
     """The user set globalBatchSize: it is kept exactly."""
     num_trainable_parameters: int
+    attention: Literal["sdpa", "eager"] = "sdpa"
 
     @property
     def packed(self) -> bool:

@@ -9,6 +9,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.adapter import adapter_parameters
+from finetune_operator.planning.architecture import attention_kernel
 from finetune_operator.planning.host import host_needs, host_shortage
 from finetune_operator.planning.layouts import (
     LADDER,
@@ -73,6 +74,7 @@ def work_of(question: Question, method: Method) -> Work:
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
+        attention=attention_kernel(architecture),
     )
 
 

@@ -24,7 +24,7 @@ def test_the_need_is_told_per_term_with_what_would_fit():
     assert message("70b", a_pool(**SMALL_NODE), method="lora") == (
         "lora on 1 x H100-80GB-HBM3 needs 158.8 GiB per GPU with its margin, H100-80GB-HBM3 has 79.1 (GiB: weights "
         "131.4, activations 7.9, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
-        "(qlora on 1 x H100-80GB-HBM3, $16.30); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $23.06)"
+        "(qlora on 1 x H100-80GB-HBM3, $22.21); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $28.98)"
     )
 
 

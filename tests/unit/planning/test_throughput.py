@@ -2,10 +2,18 @@
 
 import statistics
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.planning.planner_report import COST_RANGE
+from finetune_operator.planning.throughput_constants import DEFAULT
+from finetune_operator.planning.throughput_pass import expert_parameters, pass_cost
 
-from tests.bench.throughput_rows import Row, median_error, ratio_errors, rows
+from tests.bench.throughput_anchors import ANCHORS
+from tests.bench.throughput_rows import Row, covered, left_out_error, median_error, ratios, rows, runs_like_high
+
+OURS = (("lora", "full"), ("qlora", "lora"), ("qlora", "full"))
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +35,131 @@ def test_median_error_over_the_hugging_face_stack(hugging_face: list[Row]):
 
 @pytest.mark.parametrize("source", ["fsdp_qlora", "ibm", "peft", "qwen", "xtuner"])
 def test_no_source_is_predicted_worse_than_a_quarter(hugging_face: list[Row], source: str):
-    """The large source must not hide the small ones. (axolotl's two rows are a mixture of experts: confidence low.)"""
+    """The large source must not hide the small ones. (axolotl's two rows are a mixture of experts, one on sharded GPUs: below.)"""
     assert median_error([row for row in hugging_face if row.source == source]) <= 0.25
 
 
-def test_one_method_against_another_on_the_same_gpu(hugging_face: list[Row]):
-    """What decides between methods is their ratio: within 20 %."""
-    errors = ratio_errors(hugging_face)
+def test_no_source_is_far_off_when_the_constants_are_fitted_without_it(hugging_face: list[Row]):
+    """The test of a model is a source that it has never seen: every refit begins at theory."""
+    assert left_out_error(hugging_face) <= 0.25
+    for source in ("fsdp_qlora", "ibm", "xtuner"):
+        assert left_out_error(row for row in hugging_face if row.source == source) <= 0.25
+    # three of PEFT's four rows are one setting; Qwen's 4-bit rows are GPTQ kernels that our trainer does not use
+    assert left_out_error(row for row in hugging_face if row.source == "peft") <= 0.4
+    assert left_out_error(row for row in hugging_face if row.source == "qwen") <= 0.32
 
-    assert {pair: len(found) for pair, found in errors.items()} == {
-        ("lora", "full"): 23,
+
+def test_one_method_against_another_on_the_same_gpu(hugging_face: list[Row]):
+    """What decides between methods is their ratio: within 20 % in nine of ten settings."""
+    found = [one for one in ratios(hugging_face) if "qlora-gptq" not in one.methods]
+    errors = {pair: [abs(one.error) for one in found if one.methods == pair] for pair in OURS}
+
+    assert {pair: len(each) for pair, each in errors.items()} == {
+        ("lora", "full"): 29,
         ("qlora", "lora"): 31,
         ("qlora", "full"): 27,
     }
-    assert all(statistics.median(abs(error) for error in found) <= 0.1 for found in errors.values())
-    assert statistics.quantiles([abs(e) for found in errors.values() for e in found], n=10)[-1] <= 0.2
+    assert all(statistics.median(each) <= 0.1 for each in errors.values())
+    assert sum(abs(one.error) <= 0.2 for one in found) / len(found) >= 0.9
 
 
-def test_rows_are_compared_with_what_was_measured(hugging_face: list[Row]):
+def test_the_range_that_is_shown_holds_what_was_measured(hugging_face: list[Row]):
+    """A range that says eight in ten must hold eight in ten."""
+    usual = [row for row in hugging_face if runs_like_high(row)]
+
+    assert len(usual) == 301
+    assert 0.8 <= covered(usual, *COST_RANGE["high"]) <= 0.95
+
+
+def test_llama_4_pays_for_every_expert(hugging_face: list[Row]):
+    """transformers multiplies every token with all sixteen experts; counting one made Scout look six times faster."""
+    on_one_gpu = next(row for row in hugging_face if row.id == "v-351")
+
+    assert abs(on_one_gpu.error) <= 0.25
+
+
+def test_mixtral_is_predicted_within_a_quarter(hugging_face: list[Row]):
+    """Grouped experts, adapters on attention alone: IBM's rows, the full one apart, which hardly fitted its cards."""
+    rows_of_mixtral = [row for row in hugging_face if row.setting[1] == "mixtral-8x7b" and row.method != "full"]
+
+    assert len(rows_of_mixtral) == 24
+    assert median_error(rows_of_mixtral) <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("anchor", "least", "most"),
+    [
+        ("MLPerf reference code, 70B LoRA, 64 A100", -0.1, 0.1),
+        # its evaluations are in the measured time
+        ("MLPerf reference code, 70B LoRA, 8 H100, with evaluations", 0.0, 0.25),
+        # fused kernels are faster than transformers' layers, never slower
+        ("NeMo Automodel, 8B LoRA, 1 H100 (fused kernels)", -0.35, 0.0),
+        ("NeMo Automodel, 70B LoRA, 8 H100 (tensor parallel)", -0.4, 0.0),
+    ],
+)
+def test_well_known_runs_that_had_no_part_in_the_fit(anchor: str, least: float, most: float):
+    """The figures that users compare us with."""
+    assert least <= next(one.row.error for one in ANCHORS if one.what == anchor) <= most
+
+
+def a_mixture(**shape: Any) -> ModelArchitecture:
+    """Return Qwen3-30B-A3B: 128 experts of width 768, eight for a token."""
+    values = {
+        "model_type": "qwen3_moe", "num_parameters": 30_532_122_624, "num_embedding_parameters": 622_329_856,
+        "num_active_parameters": 3_352_832_000, "hidden_size": 2048, "intermediate_size": 768, "num_layers": 48,
+        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151_936,
+        "max_position_embeddings": 40_960, "tied_embeddings": False, "num_experts": 128, "experts_per_token": 8,
+        "config": "",
+    }  # fmt: skip
+    return ModelArchitecture.model_validate({**values, **shape})
+
+
+def test_all_experts_are_what_no_token_sees_and_what_each_sees():
+    """128 experts of three matrices of 2,048 x 768 in 48 layers."""
+    assert expert_parameters(a_mixture()) == pytest.approx(128 * 3 * 2048 * 768 * 48, rel=0.001)
+
+
+@pytest.mark.parametrize(("tokens", "bound_by"), [(512, "weights"), (16_384, "arithmetic")])
+def test_few_tokens_wait_for_the_weights_of_all_experts(tokens: int, bound_by: str, a_row: Row):
+    """512 tokens give an expert 32 rows: its weights take longer to read than to multiply."""
+    work = replace(a_row.work, architecture=a_mixture(), mean_tokens=tokens, long_tokens=tokens, method="lora")
+    cost = pass_cost(work, 1, DEFAULT)
+
+    reading, computing = (
+        cost.weight_bytes / 3.35e12,
+        cost.expert_flops / (794e12 * DEFAULT.fast_share * DEFAULT.utilisation),
+    )
+    assert ("weights" if reading > computing else "arithmetic") == bound_by
+
+
+def test_written_out_attention_costs_traffic_with_the_square_of_the_length(a_row: Row):
+    """gpt-oss and Gemma 2: 32 bytes per token, key and head."""
+    model = a_row.work.architecture
+    eager = replace(a_row.work, attention="eager", mean_tokens=4096.0, long_tokens=4096)
+    more = (
+        pass_cost(eager, 2, DEFAULT).traffic_bytes
+        - pass_cost(replace(eager, attention="sdpa"), 2, DEFAULT).traffic_bytes
+    )
+
+    assert more == 32 * 2 * 4096 * 4096 * model.num_attention_heads * model.num_layers
+
+
+def test_adapted_experts_cost_a_copy_of_every_expert(a_row: Row):
+    """PEFT adds the change to the stacked weights of all experts before it uses them."""
+    spec = a_row.work.resolved
+    plain = replace(a_row.work, architecture=a_mixture(), method="lora")
+    lora = spec.lora.model_copy(update={"experts": True})
+    adapted = replace(plain, resolved=spec.model_copy(update={"lora": lora}))
+
+    more = pass_cost(adapted, 1, DEFAULT).traffic_bytes - pass_cost(plain, 1, DEFAULT).traffic_bytes
+    assert more == pytest.approx(20 * expert_parameters(a_mixture()))
+
+
+@pytest.fixture(scope="module")
+def a_row(hugging_face: list[Row]) -> Row:
+    return hugging_face[0]
+
+
+def test_rows_are_compared_with_what_was_measured(a_row: Row):
     """A row's error is relative to the measurement."""
-    assert replace(hugging_face[0], measured=100.0, predicted=150.0).error == 0.5
+    assert replace(a_row, measured=a_row.predicted / 1.5).error == pytest.approx(0.5)
