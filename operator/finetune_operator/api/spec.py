@@ -215,6 +215,9 @@ class ResourcesSpec(Model):
     optimize_for: Literal["cost", "balanced", "time"] = "balanced"
     """Choice among the plans that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the
     cheapest."""
+    offload: Literal["auto", "none", "optimizer", "all"] = "auto"
+    """Host memory in place of GPU memory, for method full: auto uses it where nothing else fits, none never, optimizer
+    for the optimizer's states, all for the weights too. It is slower, and takes 16 to 18 bytes per parameter."""
 
 
 class OutputSpec(Model):

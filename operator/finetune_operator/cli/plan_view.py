@@ -11,6 +11,7 @@ import typer
 
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.status import PreflightStatus
+from finetune_operator.planning.layouts import Rung, sharding
 from finetune_operator.planning.planner import PlannedRun
 
 BAR_WIDTH = 60
@@ -65,6 +66,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     """Return what was decided, by label; an empty label continues the one above."""
     plan, training, found = page.planned.plan, page.planned.resolved.training, page.preflight
     gpus = plan.replicas * plan.gpus_per_replica
+    rung = Rung(zero_stage=plan.zero_stage, offload=plan.offload)
     rows = f"{found.examples:,} rows to train on, {found.evaluation_examples:,} held out"
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
@@ -73,12 +75,15 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs or 1)),
         ("", f"learning rate {training.learning_rate} {training.scheduler}, {_trained(plan)} trainable parameters"),
-        ("layout", f"{_sharding(plan)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}"),
+        (
+            "layout",
+            f"{sharding(rung, gpus)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}",
+        ),
         ("", f"precision {plan.precision}, optimizer {plan.optimizer}"),
         ("time", f"{hours(plan.estimate.seconds)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
         ("cost", f"{_cost(plan)}; {confidence(plan.estimate.confidence, plan.estimate.confidence_reason)}"),
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
-        ("checkpoint", _checkpoint(plan.checkpoint)),
+        ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
     )
 
@@ -101,28 +106,29 @@ def _trained(plan: Plan) -> str:
 
 
 def _cost(plan: Plan) -> str:
-    return f"${plan.estimate.cost_usd} (${plan.estimate.low_usd} to ${plan.estimate.high_usd})"
+    estimate = plan.estimate
+    return f"{dollars(estimate.cost_usd)} ({dollars(estimate.low_usd)} to {dollars(estimate.high_usd)})"
+
+
+def dollars(amount: str) -> str:
+    """Return an amount with whole cents, and with its four decimals only where it is less than ten cents."""
+    return f"${float(amount):,.2f}" if float(amount) >= 0.1 else f"${amount}"
 
 
 def _pool(plan: Plan) -> str:
     return f"pool {plan.pool.name}, {plan.pool.capacity}"
 
 
-def _checkpoint(checkpoint: CheckpointPlan) -> str:
-    return (
-        f"{checkpoint.size_gib} GiB every {checkpoint.interval_seconds} s, {checkpoint.save_seconds} s to save; "
-        f"a reclaim loses {checkpoint.loss_on_reclaim_seconds} s"
-    )
+def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
+    size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{checkpoint.save_seconds} s to save"
+    loss = f"a reclaim loses {checkpoint.loss_on_reclaim_seconds:,} s"
+    if checkpoint.interval_seconds >= run_seconds:
+        return f"none within the run: {size}, {save}; {loss}"
+    return f"{size} every {checkpoint.interval_seconds:,} s, {save}; {loss}"
 
 
 def _host(host: HostNeeds) -> str:
     return f"{host.memory_gib} GiB memory, {host.cpus} CPUs, {host.ephemeral_gib} GiB disk, {host.shm_gib} GiB /dev/shm"
-
-
-def _sharding(plan: Plan) -> str:
-    stage = {0: "data parallel" if plan.replicas * plan.gpus_per_replica > 1 else "one GPU"}
-    offload = "" if plan.offload == "none" else f" with {plan.offload} offload"
-    return stage.get(plan.zero_stage, f"ZeRO-{plan.zero_stage}") + offload
 
 
 def hours(seconds: int) -> str:
@@ -168,7 +174,7 @@ def alternatives(plan: Plan) -> list[str]:
     rows = [
         (
             one.summary,
-            f"${one.cost_usd}" if one.cost_usd else "",
+            dollars(one.cost_usd) if one.cost_usd else "",
             hours(one.seconds) if one.seconds else "",
             one.rejected,
         )

@@ -62,6 +62,8 @@ class Operator:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
     _watched: set[str] = field(default_factory=set)
+    _generations: dict[str, int] = field(default_factory=dict)
+    """uid of a GPUPool -> generation of the spec that jobs were planned with."""
     lease: Lease | None = field(init=False, default=None)
     api: Api = field(init=False)
     cluster: Cluster = field(init=False)
@@ -114,7 +116,7 @@ class Operator:
             self.queue.put(stored.uid)
         elif kind == "GPUPool":
             self.pools.changed()
-            self._ask_for_unplanned()
+            self._ask_for_unplanned(raw)
         elif stored is not None:
             self._ask_for_family(stored)
             self.pools.changed()
@@ -125,6 +127,7 @@ class Operator:
         self.store.drop(uid)
         if stored is None:
             return
+        self._generations.pop(uid, None)
         if stored.kind == "FineTuneJob":
             self.queue.forget(uid)
             self.cluster.forget(uid)
@@ -136,8 +139,12 @@ class Operator:
         for job in self.store.members(child.family, "FineTuneJob"):
             self.queue.put(job.uid)
 
-    def _ask_for_unplanned(self) -> None:
-        """A pool changed: jobs without a plan may fit now."""
+    def _ask_for_unplanned(self, pool: dict[str, Any]) -> None:
+        """A pool is new or has a new spec: jobs without a plan may fit now. Its status says nothing to them."""
+        uid, generation = pool["metadata"]["uid"], pool["metadata"].get("generation", 0)
+        if self._generations.get(uid) == generation:
+            return
+        self._generations[uid] = generation
         for job in self.store.of_kind("FineTuneJob"):
             if not (job.raw.get("status") or {}).get("attempts"):
                 self.queue.put(job.uid)

@@ -79,9 +79,9 @@ class Survey:
         """Return the cheapest plan with a method, or None where nothing fits."""
         return min(self.findings(method, lora_rank).fitting, key=lambda one: one.weight, default=None)
 
-    def fewest_gpus(self, method: Method) -> int:
-        """Return the least number of GPUs that a method fits on."""
-        return min(one.layout.gpus for one in self.findings(method).fitting)
+    def fewest_gpus(self, method: Method) -> Candidate:
+        """Return the plan on the least number of GPUs that a method fits on, the cheapest of them."""
+        return min(self.findings(method).fitting, key=lambda one: (one.layout.gpus, one.weight))
 
     def best(self, choice: Choice) -> Candidate | None:
         """Return what `optimizeFor` asks for; over three times the cheapest only if the user named the method."""

@@ -38,14 +38,15 @@ def test_auto_tells_the_need_of_the_method_that_needs_least():
 def test_pools_that_are_not_there():
     """A typo in spec.resources.pools is seen at once."""
     assert message("8b", resources={"pools": ["nope"], "capacity": "spot"}) == (
-        "no GPUPool matches spec.resources (pools nope; capacity spot); there are: h100 (on-demand)"
+        "no GPUPool matches spec.resources (pools nope; capacity spot); there are: h100 (on-demand); name one of these or ask "
+        "for less"
     )
 
 
 def test_more_gpus_than_there_are():
     """resources.gpus is exact."""
     assert message("8b", method="lora", resources={"gpus": 64}).startswith(
-        "spec.resources.gpus asks for 64 GPUs, the largest pool has 32; would fit: no limits in spec.resources (lora on"
+        "spec.resources.gpus asks for 64 GPUs, the largest pool has 32; would fit: resources.gpus 2 (lora on 2 x H100"
     )
 
 
@@ -98,3 +99,50 @@ def test_remedies_can_be_planned(model: str, spec: dict[str, Any]):
         changed = {**spec, "training": {**spec["training"], field.removeprefix("training."): int(value)}}
 
     assert planned(model, pool, **changed).plan.summary == summary
+
+
+def test_nodes_that_are_too_small_are_named_with_the_layout():
+    """1,200 GiB of host memory are understood only by those who read that the optimizer would lie there."""
+    pool = a_pool(
+        "a100", gpuType="NVIDIA-A100-SXM4-80GB", maxNodes=1, node={"cpus": 96, "memoryGiB": 1000, "ephemeralGiB": 1000}
+    )
+
+    assert message("70b", pool, method="full").startswith(
+        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1204 GiB of host memory (a node has 1000) and "
+    )
+
+
+def test_adalora_is_told_what_hinders_it():
+    """It reads gradients that ZeRO-3 shards; the plain variant fits on the same GPUs."""
+    said = message("70b", a_pool(maxNodes=1), method="lora", lora={"variant": "adalora"})
+
+    assert "; lora.variant standard, which can be sharded (lora on " in said
+
+
+def test_early_stopping_is_told_what_hinders_it():
+    """The best weights are kept whole, and ZeRO-3 has none."""
+    said = message("70b", a_pool(maxNodes=1), method="lora", training={"earlyStopping": {"patience": 3}})
+
+    assert "; no training.earlyStopping, which cannot be sharded (lora on " in said
+
+
+def test_a_refused_offload_is_one_of_the_remedies():
+    """Eight billion float32 masters do not fit one card, but they fit its node."""
+    said = message("8b", a_pool(maxNodes=1), method="full", resources={"offload": "none", "gpus": 1})
+
+    assert "; resources.offload auto (full on 1 x H100-80GB-HBM3, $" in said
+
+
+def test_a_limit_that_is_too_low_is_told_with_the_number_that_works():
+    """70B in 16 bit needs more than one card."""
+    said = message("70b", a_pool(maxNodes=1), method="lora", resources={"maxGpus": 1})
+
+    assert re.search(r"; resources\.maxGpus [48] \(lora on [48] x H100-80GB-HBM3, \$", said)
+
+
+def test_auto_prefers_16_bit_weights_among_the_remedies():
+    """lora fits as soon as the limit is gone; nobody asked for 4 bit."""
+    said = message("8b", a_pool("l4", gpuType="NVIDIA-L4", maxNodes=1), resources={"gpus": 64})
+
+    assert "would fit: resources.gpus " in said
+    assert "(lora on " in said
