@@ -5,9 +5,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web as http
 
@@ -30,6 +30,8 @@ from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PASSES_SECONDS = 2.5
 """How long passes in progress may take to end after SIGTERM."""
 
@@ -38,6 +40,9 @@ STOP_SECONDS = 4.5
 
 START_SECONDS = 60.0
 """How long we wait for the API server at the start."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
+"""Between two tries; doubled each time, so that the log of a minute is seven lines."""
 
 
 async def run_operator(settings: OperatorSettings) -> int:
@@ -230,30 +235,26 @@ class Operator:
         os._exit(1)
 
     async def _first_resync(self) -> None:
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        await self._answered(self.resync.once)
+
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until the API server answers, with growing pauses, for a minute. Then its silence ends the process."""
+        deadline, pause = asyncio.get_running_loop().time() + START_SECONDS, FIRST_PAUSE_SECONDS
         while True:
             try:
-                await self.resync.once()
+                return await ask()
             except ClusterUnavailable as error:
-                if asyncio.get_running_loop().time() > deadline:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
                     raise
-                log.warning("first resync failed", extra={"error": str(error)})
-                await asyncio.sleep(1)
-            else:
-                return
+                pause = min(pause, left)
+                log.warning("waiting for the API server", extra={"why": str(error), "again_in_seconds": round(pause)})
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _require_crds(self) -> None:
         """Fail now if the CRDs are missing: kopf would never serve them, silently."""
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
-        while True:
-            try:
-                answer = await self.api.get(f"/apis/{API_VERSION}")
-                break
-            except ClusterUnavailable as error:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                log.warning("API server not reached", extra={"error": str(error)})
-                await asyncio.sleep(1)
+        answer = await self._answered(lambda: self.api.get(f"/apis/{API_VERSION}"))
         served = {each["name"] for each in answer.body.get("resources", ())}
         if answer.status == 401:
             raise ClusterUnavailable("the API server refuses our credentials (401)")
