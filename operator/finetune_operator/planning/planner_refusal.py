@@ -18,6 +18,7 @@ from finetune_operator.planning.planner_search import Findings, Question, allowe
 SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
 MOST_REMEDIES = 4
+WOULD_FIT = "; would fit: "
 HOPELESS = "; nothing near it fits either: use a smaller model, or a pool with more memory"
 
 
@@ -65,7 +66,7 @@ def _remedies(question: Question, hopeless: str = "") -> str:
     texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in _fitting(question)]
     if not texts:
         return hopeless
-    return "; would fit: " + "; ".join(texts[:MOST_REMEDIES])
+    return WOULD_FIT + "; ".join(texts[:MOST_REMEDIES])
 
 
 def _fitting(question: Question) -> Iterator[tuple[str, Candidate]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_operator.cli.plan import Assumptions, command, model_shape, supposed_preflight
+from finetune_operator.cli.plan import Assumptions, command, in_lines, model_shape, supposed_preflight
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
@@ -41,7 +41,7 @@ def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest
 def test_what_does_not_fit_is_refused_with_remedies():
     """The same message that the condition Planned would show."""
     pools = ROOT / "examples/01-first-fine-tune/pool.yaml"
-    with pytest.raises(DoesNotFit, match="; would fit: method "):
+    with pytest.raises(DoesNotFit, match=r"\nwould fit:\n  method "):
         command(file=ROOT / "examples/04-full-fine-tune/job.yaml", pools=pools)
 
 
@@ -122,3 +122,16 @@ def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], mo
 
     assert "\x1b[" in coloured
     assert "\x1b[" not in capsys.readouterr().out
+
+
+def test_a_refusal_has_one_remedy_a_line():
+    """Four remedies in one sentence are a wall of text in a terminal."""
+    said = "full on 1 x L4 needs 24 GiB, L4 has 22; would fit: method lora (lora on 1 x L4, $3.08); maxNodes 6 in pool l4 (...)"
+
+    assert in_lines(said).splitlines() == [
+        "full on 1 x L4 needs 24 GiB, L4 has 22",
+        "would fit:",
+        "  method lora (lora on 1 x L4, $3.08)",
+        "  maxNodes 6 in pool l4 (...)",
+    ]
+    assert in_lines("no GPUPool matches spec.resources") == "no GPUPool matches spec.resources"
