@@ -6,6 +6,7 @@ Every remedy named here was planned before it is named.
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from finetune_operator.api.defaults import Method
 from finetune_operator.api.pools import GPUPool
@@ -63,10 +64,11 @@ def _need(nearest: Refused) -> str:
 
 
 def _remedies(question: Question, hopeless: str = "") -> str:
-    texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in _fitting(question)]
+    found = islice(_fitting(question), MOST_REMEDIES)  # each one is planned
+    texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in found]
     if not texts:
         return hopeless
-    return WOULD_FIT + "; ".join(texts[:MOST_REMEDIES])
+    return WOULD_FIT + "; ".join(texts)
 
 
 def _fitting(question: Question) -> Iterator[tuple[str, Candidate]]:
