@@ -146,3 +146,73 @@ def test_auto_prefers_16_bit_weights_among_the_remedies():
 
     assert "would fit: resources.gpus " in said
     assert "(lora on " in said
+
+
+def corrected(
+    remedy: str, spec: dict[str, Any], pools: tuple[GPUPool, ...]
+) -> tuple[dict[str, Any], tuple[GPUPool, ...]]:
+    """Do what a remedy says, as its reader would."""
+    words = remedy.partition(" (")[0].replace(",", "").split()
+    training, resources, lora = (dict(spec.get(part, {})) for part in ("training", "resources", "lora"))
+    match words:
+        case ["method", method]:
+            spec = {**spec, "method": method}
+        case ["training.optimizer", optimizer]:
+            training["optimizer"] = optimizer
+        case [("training.sequenceLength" | "training.globalBatchSize") as field, number]:
+            training[field.partition(".")[2]] = int(number)
+        case [("resources.gpus" | "resources.maxGpus") as field, number]:
+            resources[field.partition(".")[2]] = int(number)
+        case ["resources.offload", offload]:
+            resources["offload"] = offload
+        case ["lora.variant", variant, *_]:
+            lora["variant"] = variant
+        case ["no", "training.earlyStopping", *_]:
+            del training["earlyStopping"]
+        case ["any", "pool", *_]:
+            resources = {key: value for key, value in resources.items() if key not in ("pools", "capacity")}
+        case ["maxNodes", number, "in", "pool", name]:
+            grown = {"max_nodes": int(number)}
+            pools = tuple(
+                pool.model_copy(update={"spec": pool.spec.model_copy(update=grown)})
+                if pool.metadata.name == name
+                else pool
+                for pool in pools
+            )
+        case _:
+            raise AssertionError(f"nobody knows what to do with: {remedy}")
+    return {**spec, "training": training, "resources": resources, "lora": lora}, pools
+
+
+ONE_NODE, ONE_CARD = a_pool(maxNodes=1), a_pool(**SMALL_NODE)
+ONE_L4 = a_pool(
+    "l4", gpuType="NVIDIA-L4", **(SMALL_NODE | {"node": {"cpus": 12, "memoryGiB": 48, "ephemeralGiB": 200}})
+)
+REFUSED: tuple[tuple[str, tuple[GPUPool, ...], dict[str, Any], int], ...] = (
+    ("70b", (ONE_CARD,), {"method": "lora"}, 2),
+    ("70b", (ONE_NODE,), {"method": "full", "resources": {"offload": "none"}}, 3),
+    ("8b", (ONE_CARD,), {"method": "full", "resources": {"offload": "none"}}, 4),
+    ("70b", (ONE_NODE,), {"method": "lora", "lora": {"variant": "adalora"}}, 2),
+    ("70b", (ONE_NODE,), {"method": "lora", "training": {"earlyStopping": {"patience": 3}}}, 2),
+    ("70b", (ONE_NODE,), {"method": "lora", "resources": {"maxGpus": 1}}, 2),
+    ("8b", (ONE_NODE,), {"resources": {"gpus": 64}}, 1),
+    ("8b", (ONE_NODE,), {"method": "lora", "resources": {"gpus": 8}, "training": {"globalBatchSize": 30}}, 2),
+    ("8b", (ONE_NODE,), {"method": "lora", "training": {"packing": "never", "sequenceLength": 131072}}, 1),
+    (
+        "8b",
+        (ONE_L4, ONE_CARD),
+        {"method": "full", "resources": {"pools": ["l4"]}},
+        3,
+    ),
+)
+
+
+@pytest.mark.parametrize(("model", "pools", "spec", "least"), REFUSED, ids=lambda value: str(value)[:60])
+def test_every_remedy_works(model: str, pools: tuple[GPUPool, ...], spec: dict[str, Any], least: int):
+    """Whoever does what the message says gets a plan, with the method that it names."""
+    remedies = message(model, *pools, **spec).partition("; would fit: ")[2].split("; ")
+
+    assert len(remedies) >= least
+    for remedy in remedies:
+        changed, with_pools = corrected(remedy, spec, pools)
+        assert planned(model, *with_pools, **changed).plan.method == remedy.rpartition(" (")[2].split(" on ")[0]
