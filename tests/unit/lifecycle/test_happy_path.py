@@ -225,6 +225,13 @@ def test_what_does_not_fit_is_said_before_a_gpu_is_asked_for():
     assert world.condition("Planned") == ("False", "DoesNotFit", message)
 
 
+def test_a_run_without_a_gpu_is_no_measure_of_the_plans_memory():
+    """On a CPU the trainer reports its whole process; compared with a card it would look like a wrong plan."""
+    world = a_training_world().end("bot-0-0", 0, replace(published(), peak_reserved_gib=None)).settle()
+
+    assert (world.status.phase, world.status.memory) == ("Succeeded", None)
+
+
 def a_world_that_does_not_fit() -> World:
     world = a_world(pool=a_pool(maxNodes=0)).settle()
     return world.run("bot-preflight-1").end("bot-preflight-1", 0, examined()).settle()

@@ -6,14 +6,40 @@ from typing import Any
 
 import pytest
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.pools import Interconnect
+from finetune_operator.planning.gpus import BY_KEY
+from finetune_operator.planning.layouts import Layout, Rung, Work
+from finetune_operator.planning.planner_gpus import speed_of
 from finetune_operator.planning.planner_report import COST_RANGE
+from finetune_operator.planning.throughput import step_seconds
 from finetune_operator.planning.throughput_constants import DEFAULT
 from finetune_operator.planning.throughput_pass import expert_parameters, pass_cost
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.bench.throughput_anchors import ANCHORS
 from tests.bench.throughput_rows import Row, covered, left_out_error, median_error, ratios, rows, runs_like_high
 
+H100 = speed_of(BY_KEY["h100"])
+NVLINK = Interconnect(within_node="nvlink", between_nodes="infiniband", between_nodes_gbps=3200)
+A_SPEC = rows("hf")[0].work.resolved
+LONG_WORK = replace(
+    rows("hf")[0].work,
+    resolved=A_SPEC.model_copy(update={"training": A_SPEC.training.model_copy(update={"sequence_length": 65_536})}),
+)
 OURS = (("lora", "full"), ("qlora", "lora"), ("qlora", "full"))
+
+
+def a_mixture(**shape: Any) -> ModelArchitecture:
+    """Return Qwen3-30B-A3B: 128 experts of width 768, eight for a token."""
+    values = {
+        "model_type": "qwen3_moe", "num_parameters": 30_532_122_624, "num_embedding_parameters": 622_329_856,
+        "num_active_parameters": 3_352_832_000, "hidden_size": 2048, "intermediate_size": 768, "num_layers": 48,
+        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151_936,
+        "max_position_embeddings": 40_960, "tied_embeddings": False, "num_experts": 128, "experts_per_token": 8,
+        "config": "",
+    }  # fmt: skip
+    return ModelArchitecture.model_validate({**values, **shape})
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +128,6 @@ def test_well_known_runs_that_had_no_part_in_the_fit(anchor: str, least: float, 
     assert least <= next(one.row.error for one in ANCHORS if one.what == anchor) <= most
 
 
-def a_mixture(**shape: Any) -> ModelArchitecture:
-    """Return Qwen3-30B-A3B: 128 experts of width 768, eight for a token."""
-    values = {
-        "model_type": "qwen3_moe", "num_parameters": 30_532_122_624, "num_embedding_parameters": 622_329_856,
-        "num_active_parameters": 3_352_832_000, "hidden_size": 2048, "intermediate_size": 768, "num_layers": 48,
-        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151_936,
-        "max_position_embeddings": 40_960, "tied_embeddings": False, "num_experts": 128, "experts_per_token": 8,
-        "config": "",
-    }  # fmt: skip
-    return ModelArchitecture.model_validate({**values, **shape})
-
-
 def test_all_experts_are_what_no_token_sees_and_what_each_sees():
     """128 experts of three matrices of 2,048 x 768 in 48 layers."""
     assert expert_parameters(a_mixture()) == pytest.approx(128 * 3 * 2048 * 768 * 48, rel=0.001)
@@ -163,3 +177,35 @@ def a_row(hugging_face: list[Row]) -> Row:
 def test_rows_are_compared_with_what_was_measured(a_row: Row):
     """A row's error is relative to the measurement."""
     assert replace(a_row, measured=a_row.predicted / 1.5).error == pytest.approx(0.5)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    method=st.sampled_from(["lora", "qlora", "full"]),
+    length=st.integers(64, 32_768),
+    size=st.integers(1, 16),
+    model=st.sampled_from([a_mixture(), a_mixture(num_experts=0, num_active_parameters=30_532_122_624)]),
+    attention=st.sampled_from(["sdpa", "eager"]),
+)
+def test_more_work_takes_longer(method: Any, length: int, size: int, model: ModelArchitecture, attention: Any):
+    """Longer rows, larger micro batches, recomputation, sharding: none of them makes a micro step shorter."""
+    trainable = model.num_parameters if method == "full" else 40_000_000
+    plain = replace(LONG_WORK, architecture=model, method=method, attention=attention)
+    work, longer = (
+        replace(plain, mean_tokens=float(tokens), long_tokens=tokens, num_trainable_parameters=trainable)
+        for tokens in (length, 2 * length)
+    )
+    layout = Layout(
+        method=method, replicas=1, gpus_per_replica=8, rung=Rung(zero_stage=0), activation_checkpointing=False,
+        micro_batch_size=size, gradient_accumulation_steps=2,
+    )  # fmt: skip
+
+    def seconds(of: Work, **changes: Any) -> float:
+        return step_seconds(of, replace(layout, **changes), H100, NVLINK)
+
+    least = seconds(work)
+    assert least <= seconds(longer)
+    assert least <= seconds(work, micro_batch_size=size + 1)
+    assert least <= seconds(work, activation_checkpointing=True)
+    if method != "full":  # where ZeRO-3 shards the optimizer's work as well
+        assert least <= seconds(work, rung=Rung(zero_stage=3))
