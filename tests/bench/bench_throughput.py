@@ -85,10 +85,10 @@ def ranges(found: list[Row]) -> None:
 
 def anchors() -> None:
     """Print runs that took no part in the fit."""
-    print(f"\n{'runs that had no part in the fit':58}{'measured':>9}{'predicted':>10}{'error':>8}")
+    print(f"\n{'runs that had no part in the fit':62}{'measured':>9}{'predicted':>10}{'error':>8}")
     for anchor in ANCHORS:
         row = anchor.row
-        print(f"  {anchor.what:56}{row.measured:9.0f}{row.predicted:10.0f}{row.error:+8.0%}")
+        print(f"  {anchor.what:60}{row.measured:9.0f}{row.predicted:10.0f}{row.error:+8.0%}")
 
 
 if __name__ == "__main__":

@@ -269,6 +269,7 @@ def _work(reading: dict[str, str], architecture: ModelArchitecture, method: Any)
         mean_tokens=length, long_tokens=length, evaluation_rows=0, evaluation_tokens=1, model_bytes=0,
         batch_is_fixed=True,
         num_trainable_parameters=architecture.num_parameters if method == "full" else 40_000_000,
+        attention="eager" if reading["model"].startswith("gpt-oss") else "sdpa",
     )  # fmt: skip
 
 
