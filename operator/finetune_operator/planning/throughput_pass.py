@@ -34,10 +34,10 @@ class PassCost:
     """One forward pass of one micro batch."""
 
     flops: float
-    """Of products that are bound by arithmetic."""
-    weight_bytes: float
-    """Weights of experts: read while their products are computed, whichever takes longer."""
+    """Of all products but those of experts."""
     expert_flops: float
+    weight_bytes: float
+    """Of experts: read while their products are computed, whichever takes longer."""
     traffic_bytes: float
     """Of everything else."""
 
@@ -109,9 +109,9 @@ def _token_bytes(work: Work, constants: Constants) -> float:
 
 def _weight_traffic(work: Work, constants: Constants) -> float:
     """Bytes per pass, however few the tokens: 4-bit weights made 16-bit, the changes of adapted experts."""
-    model = work.architecture
-    dequantised = constants.dequantise_bytes * (model.num_parameters - model.num_embedding_parameters)
-    adapted = ADAPTED_EXPERT_BYTES * expert_parameters(model)
-    return (dequantised if work.method == "qlora" else 0.0) + (
-        adapted if work.method != "full" and work.resolved.lora.experts else 0.0
-    )
+    model, moved = work.architecture, 0.0
+    if work.method == "qlora":
+        moved += constants.dequantise_bytes * (model.num_parameters - model.num_embedding_parameters)
+    if work.method != "full" and work.resolved.lora.experts:
+        moved += ADAPTED_EXPERT_BYTES * expert_parameters(model)
+    return moved
