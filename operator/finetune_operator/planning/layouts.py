@@ -185,6 +185,11 @@ def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
     return None if fixed or abs(nearest - wanted) > ROUNDING * wanted else nearest
 
 
+def shareable_batch(batch: int) -> int:
+    """Return the batch nearest to a user's that up to eight GPUs can share."""
+    return max(8, round(batch / 8) * 8)
+
+
 def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...]:
     """Return the micro batches that divide the work of a GPU exactly, ascending, up to about 16k tokens."""
     sizes = (size for size in range(1, rows_per_gpu + 1) if rows_per_gpu % size == 0)

@@ -11,7 +11,7 @@ from itertools import islice
 from finetune_operator.api.defaults import Method
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.planning.layouts import card_name
+from finetune_operator.planning.layouts import card_name, shareable_batch
 from finetune_operator.planning.planner_candidate import Candidate, Refused, best
 from finetune_operator.planning.planner_report import terms_gib
 from finetune_operator.planning.planner_search import Findings, Question, allowed, search
@@ -100,7 +100,7 @@ def _changes(question: Question) -> Iterator[tuple[str, Question]]:
     if spec.method == "full" and training.optimizer in ("auto", "adamw"):
         yield "training.optimizer adamw-8bit", _with_training(question, optimizer="adamw-8bit")
     if training.global_batch_size is not None and training.global_batch_size & (-training.global_batch_size) < 8:
-        nearest = max(8, round(training.global_batch_size / 8) * 8)
+        nearest = shareable_batch(training.global_batch_size)
         yield f"training.globalBatchSize {nearest}", _with_training(question, global_batch_size=nearest)
     if spec.lora.variant == "adalora":
         standard = spec.lora.model_copy(update={"variant": "standard"})

@@ -200,6 +200,18 @@ def test_budget_and_deadline_are_kept_where_they_can_be():
     ]
 
 
+def test_a_batch_that_keeps_gpus_idle_is_told():
+    """Whoever asks for 7 rows must not wonder why one GPU of 32 is used."""
+    odd = planned(method="lora", training={"globalBatchSize": 7}).plan
+    even = planned(method="lora", training={"globalBatchSize": 24}).plan
+
+    assert odd.replicas * odd.gpus_per_replica == 1
+    assert odd.warnings == [
+        "globalBatchSize 7 is kept exactly, so only 1 of 32 GPUs can share it; 8 would leave more of a choice"
+    ]
+    assert even.warnings == []
+
+
 def test_a_reclaim_costs_nothing_when_a_save_fits_the_notice():
     """An adapter is saved in seconds, 8 billion float32 masters are not."""
     small = planned(method="lora", resources={"gpus": 1}).plan.checkpoint
