@@ -13,6 +13,7 @@ from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitect
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.layouts import Rung, sharding
 from finetune_operator.planning.planner import PlannedRun
+from finetune_operator.planning.planner_report import COST_RANGE
 
 BAR_WIDTH = 60
 LABEL_WIDTH = 12
@@ -80,7 +81,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
             f"{sharding(rung, gpus)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}",
         ),
         ("", f"precision {plan.precision}, optimizer {plan.optimizer}"),
-        ("time", f"{hours(plan.estimate.seconds)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
+        ("time", f"{_time(plan)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
         ("cost", f"{_cost(plan)}; {confidence(plan.estimate.confidence, plan.estimate.confidence_reason)}"),
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
@@ -103,6 +104,11 @@ def _run(plan: Plan, epochs: int) -> str:
 
 def _trained(plan: Plan) -> str:
     return f"{plan.num_trainable_parameters:,}"
+
+
+def _time(plan: Plan) -> str:
+    seconds, (low, high) = plan.estimate.seconds, COST_RANGE[plan.estimate.confidence]
+    return f"{hours(seconds)} ({hours(round(low * seconds))} to {hours(round(high * seconds))})"
 
 
 def _cost(plan: Plan) -> str:
