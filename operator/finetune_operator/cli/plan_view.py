@@ -5,7 +5,7 @@ Lines are never broken: a terminal wraps them, and grep finds whole ones. typer 
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import typer
 
@@ -13,7 +13,9 @@ from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitect
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.layouts import Rung, sharding
 from finetune_operator.planning.planner import PlannedRun
+from finetune_operator.planning.planner_candidate import Candidate
 from finetune_operator.planning.planner_report import COST_RANGE
+from finetune_operator.planning.throughput import step_time
 
 BAR_WIDTH = 60
 LABEL_WIDTH = 12
@@ -201,6 +203,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [typer.style(lines[0], bold=True), *lines[1:]]
 
 
+def _step(chosen: Candidate) -> str:
+    """Return what a step is spent on, the longest first."""
+    time = step_time(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
+    terms = sorted(((getattr(time, term.name), term.name) for term in fields(time)), reverse=True)
+    shown = ", ".join(f"{name} {seconds:.2f}" for seconds, name in terms if seconds >= 0.005)
+    return f"{time.total:,.2f} s = {shown}; {counted(chosen.layout.gradient_accumulation_steps, 'micro step')}"
+
+
 def explanation(page: Page) -> tuple[str, ...]:
     """Return the arithmetic behind time and money, in words."""
     plan, found = page.planned.plan, page.preflight
@@ -211,6 +221,7 @@ def explanation(page: Page) -> tuple[str, ...]:
     return (
         "",
         f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
+        f"step          {_step(page.planned.chosen)}",
         f"training      {tokens:,} / ({speed:,.0f} tokens/s) = {tokens / speed:,.0f} s",
         f"all           {plan.estimate.seconds:,} s with start, download, load, evaluation, checkpoints and upload",
         f"GPU-hours     {counted(gpus, 'GPU')} x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",

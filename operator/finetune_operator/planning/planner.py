@@ -34,6 +34,8 @@ class PlannedRun:
 
     plan: Plan
     resolved: FineTuneJobSpec
+    chosen: Candidate
+    """What the plan was made from: `finetune plan --explain` says more than status has room for."""
 
 
 def plan(
@@ -59,6 +61,7 @@ def plan(
     return PlannedRun(
         plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),
         resolved=resolved_by(chosen),
+        chosen=chosen,
     )
 
 

@@ -44,12 +44,66 @@ def passes(method: str, *, activation_checkpointing: bool) -> float:
     return (3.0 if method == "full" else 2.0) + (1.0 if activation_checkpointing else 0.0)
 
 
-def micro_step_seconds(work: Work, layout: Layout, speed: Speed, constants: Constants = DEFAULT) -> float:
-    """Return the seconds of one forward and backward pass of one GPU: busy, or waiting for kernels to be launched."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTime:
+    """The seconds of one optimizer step, by what they are spent on. They add up."""
+
+    products: float
+    """Matrix products, those of experts apart."""
+    experts: float
+    traffic: float
+    """Everything that is no product: bound by memory."""
+    launches: float
+    """Waiting for kernels to be launched, beyond the above."""
+    gathering: float
+    """Collecting sharded weights, as far as it does not hide behind the above."""
+    gradients: float
+    """Summing them over the GPUs."""
+    update: float
+    """The optimizer."""
+
+    @property
+    def total(self) -> float:
+        """One step."""
+        on_the_gpu = self.products + self.experts + self.traffic + self.launches
+        return on_the_gpu + self.gathering + self.gradients + self.update
+
+
+def step_time(
+    work: Work, layout: Layout, speed: Speed, links: Interconnect, constants: Constants = DEFAULT
+) -> StepTime:
+    """Return what one optimizer step takes, by term."""
     repeats = passes(layout.method, activation_checkpointing=layout.activation_checkpointing)
     once = pass_cost(work, layout.micro_batch_size, constants)
-    busy = repeats * once.seconds(_tflops(speed, constants), speed.bandwidth_tbps, constants)
-    return busy if speed.shared else max(busy, _launch_seconds(layout, work.architecture, repeats, constants))
+    parts = once.seconds(_tflops(speed, constants), speed.bandwidth_tbps, constants)
+    # on a machine that all processes share, one does its micro steps after the other
+    micro_steps = layout.gradient_accumulation_steps * (layout.gpus if speed.shared else 1)
+    products, experts, traffic = (micro_steps * repeats * part for part in parts)
+    busy = repeats * sum(parts)
+    launches = 0.0 if speed.shared else max(0.0, _launch_seconds(layout, work.architecture, repeats, constants) - busy)
+    link = link_bytes_per_second(layout, links, constants)
+    return StepTime(
+        products=products,
+        experts=experts,
+        traffic=traffic,
+        launches=micro_steps * launches,
+        gathering=0.0 if speed.shared else micro_steps * _exposed(work, layout, busy + launches, link, constants),
+        gradients=0.0 if speed.shared else _reduce_seconds(work, layout, link),
+        update=0.0 if speed.shared else _update_seconds(work, layout, speed),
+    )
+
+
+def step_seconds(
+    work: Work, layout: Layout, speed: Speed, links: Interconnect, constants: Constants = DEFAULT
+) -> float:
+    """Return the seconds of one optimizer step."""
+    return step_time(work, layout, speed, links, constants).total
+
+
+def _exposed(work: Work, layout: Layout, micro: float, link: float, constants: Constants) -> float:
+    """Seconds that gathering adds to a micro step: the shorter of the two hides only in part behind the longer."""
+    gathering = _gather_seconds(work, layout, link)
+    return max(micro, gathering) + constants.overlap * min(micro, gathering) - micro
 
 
 def _tflops(speed: Speed, constants: Constants) -> float:
@@ -62,23 +116,6 @@ def _launch_seconds(layout: Layout, model: ModelArchitecture, repeats: float, co
     if layout.rung.zero_stage == 3:
         per_layer += constants.sharded_launch_seconds
     return per_layer * model.num_layers
-
-
-def step_seconds(
-    work: Work, layout: Layout, speed: Speed, links: Interconnect, constants: Constants = DEFAULT
-) -> float:
-    """Return the seconds of one optimizer step."""
-    micro = micro_step_seconds(work, layout, speed, constants)
-    if speed.shared:
-        return micro * layout.gradient_accumulation_steps * layout.gpus
-    link = link_bytes_per_second(layout, links, constants)
-    gathering = _gather_seconds(work, layout, link)
-    one = max(micro, gathering) + constants.overlap * min(micro, gathering)
-    return (
-        one * layout.gradient_accumulation_steps
-        + _reduce_seconds(work, layout, link)
-        + _update_seconds(work, layout, speed)
-    )
 
 
 def link_bytes_per_second(layout: Layout, links: Interconnect, constants: Constants) -> float:

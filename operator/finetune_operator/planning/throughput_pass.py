@@ -41,11 +41,11 @@ class PassCost:
     traffic_bytes: float
     """Of everything else."""
 
-    def seconds(self, tflops: float, bandwidth_tbps: float, constants: Constants) -> float:
-        """Return the time on a GPU that sustains so many TFLOP/s and TB/s."""
+    def seconds(self, tflops: float, bandwidth_tbps: float, constants: Constants) -> tuple[float, float, float]:
+        """Return the times of products, experts and traffic on a GPU that sustains so many TFLOP/s and TB/s."""
         arithmetic, bandwidth = tflops * 1e12 * constants.utilisation, bandwidth_tbps * 1e12
         experts = max(self.expert_flops / arithmetic, self.weight_bytes / bandwidth)
-        return self.flops / arithmetic + experts + self.traffic_bytes / bandwidth
+        return self.flops / arithmetic, experts, self.traffic_bytes / bandwidth
 
 
 def pass_cost(work: Work, micro_batch_size: int, constants: Constants) -> PassCost:

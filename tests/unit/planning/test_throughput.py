@@ -1,7 +1,7 @@
 """Predicted speed against published readings, and the identities that every estimate must keep."""
 
 import statistics
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from finetune_operator.planning.gpus import BY_KEY
 from finetune_operator.planning.layouts import Layout, Rung, Work
 from finetune_operator.planning.planner_gpus import speed_of
 from finetune_operator.planning.planner_report import COST_RANGE
-from finetune_operator.planning.throughput import step_seconds
+from finetune_operator.planning.throughput import step_seconds, step_time
 from finetune_operator.planning.throughput_constants import DEFAULT
 from finetune_operator.planning.throughput_pass import expert_parameters, pass_cost
 from hypothesis import given, settings
@@ -177,6 +177,27 @@ def a_row(hugging_face: list[Row]) -> Row:
 def test_rows_are_compared_with_what_was_measured(a_row: Row):
     """A row's error is relative to the measurement."""
     assert replace(a_row, measured=a_row.predicted / 1.5).error == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("row", ["v-054", "v-148", "xt-009", "v-351"])
+def test_the_terms_of_a_step_add_up(hugging_face: list[Row], row: str):
+    """Every term is a time, none is forgotten; sharded weights are gathered, experts are there where a mixture is."""
+    run = next(one for one in hugging_face if one.id == row)
+    time = step_time(run.work, run.layout, run.speed, run.links)
+    terms = {term.name: getattr(time, term.name) for term in fields(time)}
+
+    assert all(seconds >= 0 for seconds in terms.values())
+    assert sum(terms.values()) == pytest.approx(step_seconds(run.work, run.layout, run.speed, run.links))
+    assert (terms["gathering"] > 0) == (run.layout.rung.zero_stage == 3)
+    assert (terms["experts"] > 0) == (run.work.architecture.num_experts > 0)
+
+
+def test_short_rows_wait_for_launches_and_long_ones_do_not(hugging_face: list[Row]):
+    """Qwen-7B LoRA at 256 and at 8,192 tokens."""
+    short, long = (next(one for one in hugging_face if one.id == name) for name in ("v-054", "v-059"))
+
+    assert step_time(short.work, short.layout, short.speed, short.links).launches > 0
+    assert step_time(long.work, long.layout, long.speed, long.links).launches == 0
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
