@@ -19,6 +19,7 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m compileall -q operator trainer_image # else every start compiles them anew where bytecode may not be written
 	@touch $@
 
 demo: $(INSTALLED) ## the main job end to end: local cluster, operator, a real fine-tune, an adapter

@@ -10,6 +10,7 @@ from tests.cluster.standin import (
     Play,
     StandIn,
     a_job,
+    a_pool,
     preempted,
     preflight_fails,
     training_fails,
@@ -73,6 +74,25 @@ def test_a_job_runs_to_its_adapter(api: Client, standin: StandIn, namespace: str
     assert status["evaluation"]["tunedLoss"].startswith("1.5")
     assert status["runDigest"] == "sha256:" + "1" * 64
     assert made(standin, namespace) == {"happy-preflight-1": 1, "happy-0-0": 1}
+
+
+def test_a_job_that_did_not_fit_runs_once_the_pool_is_there(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """The platform team adds a pool; nobody touches the job."""
+    start_operator().start()
+    api.create(jobs(namespace), a_job("early", resources={"pools": ["late"]}))
+    job = reaches(api, namespace, "early", "Failed")
+    assert condition(job, "Planned") == ("False", "DoesNotFit")
+
+    api.create(f"{FINETUNE}/gpupools", a_pool() | {"metadata": {"name": "late"}})
+    try:
+        job = reaches(api, namespace, "early", "Succeeded")
+    finally:
+        api.delete(f"{FINETUNE}/gpupools/late")
+
+    assert (job["status"]["plan"]["pool"]["name"], attempts(job)) == ("late", [(0, "Succeeded")])
+    assert made(standin, namespace) == {"early-preflight-1": 1, "early-0-0": 1}
 
 
 def test_a_failed_attempt_is_followed_by_the_next(

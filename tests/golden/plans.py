@@ -66,7 +66,7 @@ def page_text(folder: Path) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         command(file=folder / "job.yaml", explain=True)
-    return "\n".join(line.rstrip() for line in printed.getvalue().splitlines()) + "\n"
+    return printed.getvalue()
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
         command.preview(volume / "job.yaml", None, None, False)
 
     assert (ended.value.exit_code, capfd.readouterr().err.splitlines()[-2:]) == (
-        87,
+        1,
         [
             "InvalidSpec: 'pvc://data/model': the claim data is not mounted in this Pod (mounted: none)",
             "Outside a cluster, --claim NAME=FOLDER and --secret NAME=FOLDER stand for what Pods mount.",

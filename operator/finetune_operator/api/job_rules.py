@@ -116,6 +116,12 @@ METHODS = (
         field="lora",
     ),
     Rule(
+        cel="self.method == 'full' || self.resources.offload in ['auto', 'none']",
+        message="only method full has states that are worth offloading: set resources.offload to auto or none",
+        holds=lambda spec: spec.method == "full" or spec.resources.offload in ("auto", "none"),
+        field="resources.offload",
+    ),
+    Rule(
         cel="self.method != 'qlora' || self.training.precision != 'mixed'",
         message="method qlora has a 4-bit base and no float32 masters: set precision to auto or bf16",
         holds=lambda spec: spec.method != "qlora" or spec.training.precision != "mixed",

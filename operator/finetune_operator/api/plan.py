@@ -138,6 +138,10 @@ class CostEstimate(StatusModel):
     """Lower end of the range."""
     high_usd: Decimal
     """Upper end of the range."""
+    confidence: Literal["high", "medium", "low"] = "medium"
+    """How well time and cost of this case are covered by measurements: it sets the range."""
+    confidence_reason: ShortText = ""
+    """Why it is not high."""
 
 
 class Alternative(StatusModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from finetune_operator.api.fields import Count, Model, StatusModel, between, items, items_by, unique
 from finetune_operator.api.meta import Conditions, Metadata
@@ -112,7 +112,7 @@ class GPUPool(StatusModel):
 
     metadata: Metadata
     spec: GPUPoolSpec
-    status: GPUPoolStatus = GPUPoolStatus()
+    status: GPUPoolStatus = Field(default_factory=GPUPoolStatus)
 
     @property
     def key(self) -> str:

@@ -213,8 +213,9 @@ class ResourcesSpec(Model):
     capacity: Literal["any", "spot", "on-demand"] = "any"
     """Kind of capacity that may be used."""
     optimize_for: Literal["cost", "balanced", "time"] = "balanced"
-    """Choice among the plans that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the
-    cheapest."""
+    """Of the plans that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the cheapest."""
+    offload: Literal["auto", "none", "optimizer", "all"] = "auto"
+    """Host memory for the states of method full (all: the weights too): slower; auto uses it where nothing else fits."""
 
 
 class OutputSpec(Model):
@@ -230,8 +231,7 @@ class CheckpointSpec(Model):
     """The resumable state of the run."""
 
     destination: Folder | None = None
-    """A folder at s3://, pvc:// or file://. Default: the folder .checkpoints of the output; required where the output
-    is hf://."""
+    """A folder at s3://, pvc:// or file://. Default: .checkpoints in the output's; required where the output is hf://."""
     credentials: Credentials | None = None
     """Secret with the keys to read and write it; default: the output's."""
     interval_seconds: Annotated[int, between(0, 86_400)] = 0

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from finetune_operator.api.fields import (
     Count,
@@ -286,7 +286,7 @@ class FineTuneJob(StatusModel):
 
     metadata: Metadata
     spec: FineTuneJobSpec
-    status: FineTuneJobStatus = FineTuneJobStatus()
+    status: FineTuneJobStatus = Field(default_factory=FineTuneJobStatus)
 
     @property
     def key(self) -> str:

@@ -53,9 +53,12 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+EXITS = "Exit status: 0 done, 1 not possible (one line on stderr says why), 2 wrong usage; `wait` has more of them."
+
 app = typer.Typer(
-    cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+    cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    epilog=EXITS,
+)  # fmt: skip
 
 
 @app.callback()

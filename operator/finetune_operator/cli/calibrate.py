@@ -121,11 +121,32 @@ def _ratio(measured: str, predicted: str) -> float | None:
     return float(measured) / float(predicted) if float(predicted) else None
 
 
-QUANTITIES: tuple[tuple[str, Callable[[Comparison], float | None], str], ...] = (
-    ("memory", lambda one: one.memory, "planning/vram*.py: above 1 the card is fuller than planned"),
-    ("speed", lambda one: one.speed, "planning/throughput.py: below 1 runs are slower than planned"),
-    ("cost", lambda one: one.cost, "planning/duration.py: what the GPUs are held for beside training"),
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """What is compared, and how its being off is said."""
+
+    name: str
+    of: Callable[[Comparison], float | None]
+    above: str
+    below: str
+    model: str
+    """Where the constants are."""
+
+
+QUANTITIES = (
+    Quantity(
+        name="memory", of=lambda one: one.memory, above="cards are fuller than planned",
+        below="cards are emptier than planned", model="planning/vram*.py",
+    ),
+    Quantity(
+        name="speed", of=lambda one: one.speed, above="runs are faster than planned",
+        below="runs are slower than planned", model="planning/throughput*.py",
+    ),
+    Quantity(
+        name="cost", of=lambda one: one.cost, above="GPUs are held for longer than planned",
+        below="GPUs are held for less time than planned", model="planning/duration.py, where speed is as planned",
+    ),
+)  # fmt: skip
 
 
 def report(found: Sequence[Comparison]) -> list[str]:
@@ -137,17 +158,38 @@ def report(found: Sequence[Comparison]) -> list[str]:
         values = "".join(f"{_shown(value):>8}" for value in (one.memory, one.speed, one.cost))
         lines.append(f"{one.job:{width}}{values}  {one.layout}")
     lines.append("")
-    return lines + [_verdict(name, [value(one) for one in found], where) for name, value, where in QUANTITIES]
+    return lines + [line for quantity in QUANTITIES for line in _verdict(quantity, found)]
 
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _verdict(name: str, values: Sequence[float | None], where: str) -> str:
-    known = [value for value in values if value is not None]
+def _verdict(quantity: Quantity, found: Sequence[Comparison]) -> list[str]:
+    """Say whether a quantity is as planned; where it is not, how, per layout, and where the model of it is."""
+    known = [value for one in found if (value := quantity.of(one)) is not None]
     if not known:
-        return f"{name}: nothing measured"
+        return [f"{quantity.name}: nothing measured"]
     median = statistics.median(known)
-    word = "as planned" if 1 / OFF <= median <= OFF else f"off: {where}"
-    return f"{name}: median {median:.2f} of {len(known)} jobs, {min(known):.2f} to {max(known):.2f}; {word}"
+    text = f"{quantity.name}: median {median:.2f} of {_jobs(known)}, {min(known):.2f} to {max(known):.2f}; "
+    if 1 / OFF <= median <= OFF:
+        return [f"{text}as planned"]
+    words = quantity.above if median > 1 else quantity.below
+    return [f"{text}off: {words} ({quantity.model})", *_by_layout(quantity, found)]
+
+
+def _by_layout(quantity: Quantity, found: Sequence[Comparison]) -> list[str]:
+    layouts = sorted({one.layout for one in found})
+    if len(layouts) == 1:
+        return []
+    values = {
+        layout: [value for one in found if one.layout == layout and (value := quantity.of(one)) is not None]
+        for layout in layouts
+    }
+    return [
+        f"  {statistics.median(known):.2f} of {_jobs(known)}: {layout}" for layout, known in values.items() if known
+    ]
+
+
+def _jobs(known: Sequence[float]) -> str:
+    return f"{len(known)} job{'' if len(known) == 1 else 's'}"

@@ -54,7 +54,7 @@ def preview(
         typer.echo(
             "Outside a cluster, --claim NAME=FOLDER and --secret NAME=FOLDER stand for what Pods mount.", err=True
         )
-    raise typer.Exit(code)
+    raise typer.Exit(1 if code else 0)  # the trainer's own codes are for the operator: docs/cli.md
 
 
 def check_installed() -> None:

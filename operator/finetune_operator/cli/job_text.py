@@ -5,7 +5,7 @@ from datetime import datetime
 
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.reasons import ConditionType, Phase
-from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, MemoryStatus
 
 COLUMNS = ("NAME", "PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
 
@@ -100,12 +100,21 @@ def condition_lines(conditions: Sequence[Condition]) -> list[str]:
     ]
 
 
+def memory_text(memory: MemoryStatus) -> str:
+    """Return what the plan said about the fullest GPU and what the trainer saw."""
+    planned = float(memory.predicted_gib)
+    share = f" ({float(memory.measured_gib) / planned:.2f} of it)" if planned else ""
+    reserved = f", {memory.reserved_gib} reserved" if memory.reserved_gib else ""
+    return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} measured{share}{reserved}"
+
+
 def details(job: FineTuneJob, now: datetime) -> str:
     """Return everything worth knowing about one job, as lines."""
     status = job.status
     pairs = list(zip(COLUMNS, row(job, now), strict=True))
     lines = [f"{name.capitalize():<12}{value}" for name, value in pairs if value]
     lines += [f"{'Adapter':<12}{status.adapter_uri}"] if status.adapter_uri else []
+    lines += [f"{'Memory':<12}{memory_text(status.memory)}"] if status.memory else []
     if measured := status.evaluation:
         lines.append(f"{'Evaluation':<12}loss {measured.base_loss} before, {measured.tuned_loss} after")
     lines += ["", "Conditions"]

@@ -13,10 +13,12 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import parse_job, parse_pools, text_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
-from finetune_operator.errors import FinetuneError
+from finetune_operator.cli.plan_view import Page, show
+from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.architecture import architecture
 from finetune_operator.planning.catalogue import model_named, models
 from finetune_operator.planning.planner import plan
+from finetune_operator.planning.planner_refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
 LONG_ROW = 2.6
@@ -53,12 +55,13 @@ def command(
     shape = model_shape(job.spec, model)
     data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
     found = supposed_preflight(job.spec, shape, data)
-    planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
+    try:
+        planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
+    except DoesNotFit as refusal:
+        raise DoesNotFit(in_lines(refusal.message)) from refusal
     if as_json:
         print(json.dumps({"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}, indent=2))
         return
-    from finetune_operator.cli.plan_view import Page, show  # noqa: PLC0415  # rich takes longer to import than the plan
-
     note = f"pools of {pools}" if pools else f"built-in pools; prices: {PRICE_SOURCE}"
     show(
         Page(
@@ -70,6 +73,12 @@ def command(
             explain=explain,
         )
     )
+
+
+def in_lines(refusal: str) -> str:
+    """Return a refusal with one remedy a line: a condition has room for one sentence only, a terminal for more."""
+    need, _, remedies = refusal.partition(WOULD_FIT)
+    return "\n  ".join((f"{need}\nwould fit:", *remedies.split("; "))) if remedies else need
 
 
 def _examples(spec: FineTuneJobSpec, examples: int) -> int:

@@ -1,30 +1,35 @@
-"""A plan as a page of text: the choice, memory against the card, time and money, alternatives, warnings. For `plan`."""
+"""A plan as a page of text: the choice, memory against the card, time and money, alternatives, warnings. For `plan`.
 
-from dataclasses import dataclass
+Lines are never broken: a terminal wraps them, and grep finds whole ones. typer drops the colours where nobody sees them.
+"""
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import typer
 
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.status import PreflightStatus
+from finetune_operator.planning.layouts import Rung, sharding
 from finetune_operator.planning.planner import PlannedRun
+from finetune_operator.planning.planner_candidate import Candidate
+from finetune_operator.planning.planner_report import COST_RANGE
+from finetune_operator.planning.throughput import step_time
 
 BAR_WIDTH = 60
-WIDTH_OF_A_FILE = 120
-"""Where the output is no terminal, rich would break lines at 80."""
+LABEL_WIDTH = 12
 
 TERMS = (
-    ("weights", "weights_gib", "blue"),
-    ("adapter", "adapter_gib", "cyan"),
-    ("gradients", "gradients_gib", "magenta"),
-    ("optimizer", "optimizer_gib", "yellow"),
-    ("activations", "activations_gib", "green"),
-    ("logits", "logits_gib", "red"),
-    ("overhead", "overhead_gib", "white"),
+    ("weights", "weights_gib", "blue", "W"),
+    ("adapter", "adapter_gib", "cyan", "a"),
+    ("gradients", "gradients_gib", "magenta", "g"),
+    ("optimizer", "optimizer_gib", "yellow", "o"),
+    ("activations", "activations_gib", "green", "A"),
+    ("logits", "logits_gib", "red", "l"),
+    ("overhead", "overhead_gib", "white", "+"),
 )
-LETTERS = {"blue": "W", "cyan": "a", "magenta": "g", "yellow": "o", "green": "A", "red": "l", "white": "+"}
-"""The bar is letters, so that it can be read without colours too."""
+"""Name, field of status.plan.vram, colour, letter: the bar can be read without colours too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,114 +46,169 @@ class Page:
 
 def show(page: Page) -> None:
     """Print the page."""
-    console, plan = Console(highlight=False), page.planned.plan
-    if not console.is_terminal:
-        console.width = WIDTH_OF_A_FILE
-    console.print(Text.assemble((f"{page.title}: ", "bold"), (plan.summary, "bold green")))
-    console.print(f"method {plan.method}: {plan.method_reason}")
-    console.print(_facts(page))
-    console.print(memory_bar(plan))
-    console.print(_legend(plan))
-    if plan.alternatives:
-        console.print(_alternatives(plan))
-    for warning in plan.warnings:
-        console.print(Text(f"warning: {warning}", "yellow"))
-    console.print(Text(f"{page.pools_note}", "dim"))
+    colours = False if os.environ.get("NO_COLOR") else None
+    for line in page_lines(page):
+        typer.echo(line, color=colours)
+
+
+def page_lines(page: Page) -> Iterator[str]:
+    """Yield the lines, with colours."""
+    plan = page.planned.plan
+    yield typer.style(f"{page.title}: ", bold=True) + typer.style(plan.summary, fg="green", bold=True)
+    yield from (f"{name:{LABEL_WIDTH}}{value}" for name, value in facts(page))
+    yield f"{'memory':{LABEL_WIDTH}}{memory_bar(plan)}"
+    yield from (f"{'':{LABEL_WIDTH}}{line}" for line in legend(plan))
+    yield from alternatives(plan)
+    yield from (typer.style(f"warning: {warning}", fg="yellow") for warning in plan.warnings)
+    yield typer.style(page.pools_note, dim=True)
     if page.explain:
-        for line in explanation(page):
-            console.print(line)
+        yield from explanation(page)
 
 
-def _facts(page: Page) -> Table:
-    plan, training = page.planned.plan, page.planned.resolved.training
-    gpus, rows = plan.replicas * plan.gpus_per_replica, page.preflight.examples
-    facts = (
-        ("data", f"{rows} rows, {page.preflight.tokens:,} tokens, up to {training.sequence_length} per row"),
+def facts(page: Page) -> tuple[tuple[str, str], ...]:
+    """Return what was decided, by label; an empty label continues the one above."""
+    plan, training, found = page.planned.plan, page.planned.resolved.training, page.preflight
+    gpus = plan.replicas * plan.gpus_per_replica
+    rung = Rung(zero_stage=plan.zero_stage, offload=plan.offload)
+    rows = f"{found.examples:,} rows to train on, {found.evaluation_examples:,} held out"
+    return (
+        ("method", f"{plan.method}: {plan.method_reason}"),
+        ("data", f"{rows}; {found.tokens:,} tokens, up to {training.sequence_length:,} per row"),
         ("", "packed: several rows share a sequence" if plan.packing else "not packed"),
-        ("batch", f"{plan.global_batch_size} rows = {_batch(plan, gpus)}"),
-        ("run", f"{plan.steps} steps of {plan.tokens_per_step:,} tokens, {training.epochs} epochs"),
+        ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
+        ("run", _run(plan, training.epochs or 1)),
         ("", f"learning rate {training.learning_rate} {training.scheduler}, {_trained(plan)} trainable parameters"),
-        ("layout", f"{_sharding(plan)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}"),
+        (
+            "layout",
+            f"{sharding(rung, gpus)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}",
+        ),
         ("", f"precision {plan.precision}, optimizer {plan.optimizer}"),
-        ("time", f"{_hours(plan.estimate.seconds)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
-        ("cost", f"${plan.estimate.cost_usd} (${plan.estimate.low_usd} to ${plan.estimate.high_usd})"),
+        ("time", f"{_time(plan)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
+        ("cost", f"{_cost(plan)}; {confidence(plan.estimate.confidence, plan.estimate.confidence_reason)}"),
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
-        ("checkpoint", _checkpoint(plan.checkpoint)),
+        ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
     )
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in facts:
-        table.add_row(name, value)
-    return table
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 32 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _batch(plan: Plan, gpus: int) -> str:
-    return f"{plan.micro_batch_size} micro batch x {plan.gradient_accumulation_steps} accumulation x {gpus} GPUs"
+    return f"micro batch {plan.micro_batch_size} x accumulation {plan.gradient_accumulation_steps} x {counted(gpus, 'GPU')}"
+
+
+def _run(plan: Plan, epochs: int) -> str:
+    return f"{counted(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens, {counted(epochs, 'epoch')}"
 
 
 def _trained(plan: Plan) -> str:
     return f"{plan.num_trainable_parameters:,}"
 
 
+def _time(plan: Plan) -> str:
+    seconds, (low, high) = plan.estimate.seconds, COST_RANGE[plan.estimate.confidence]
+    return f"{hours(seconds)} ({hours(round(low * seconds))} to {hours(round(high * seconds))})"
+
+
+def _cost(plan: Plan) -> str:
+    estimate = plan.estimate
+    return f"{dollars(estimate.cost_usd)} ({dollars(estimate.low_usd)} to {dollars(estimate.high_usd)})"
+
+
+def dollars(amount: str) -> str:
+    """Return an amount with whole cents, and with its four decimals only where it is less than ten cents."""
+    return f"${float(amount):,.2f}" if float(amount) >= 0.1 else f"${amount}"
+
+
 def _pool(plan: Plan) -> str:
     return f"pool {plan.pool.name}, {plan.pool.capacity}"
 
 
-def _checkpoint(checkpoint: CheckpointPlan) -> str:
-    return (
-        f"{checkpoint.size_gib} GiB every {checkpoint.interval_seconds} s, {checkpoint.save_seconds} s to save; "
-        f"a reclaim loses {checkpoint.loss_on_reclaim_seconds} s"
-    )
+def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
+    size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{checkpoint.save_seconds} s to save"
+    loss = f"a reclaim loses {checkpoint.loss_on_reclaim_seconds:,} s"
+    if checkpoint.interval_seconds >= run_seconds:
+        return f"none within the run: {size}, {save}; {loss}"
+    return f"{size} every {checkpoint.interval_seconds:,} s, {save}; {loss}"
 
 
 def _host(host: HostNeeds) -> str:
     return f"{host.memory_gib} GiB memory, {host.cpus} CPUs, {host.ephemeral_gib} GiB disk, {host.shm_gib} GiB /dev/shm"
 
 
-def _sharding(plan: Plan) -> str:
-    stage = {0: "data parallel" if plan.replicas * plan.gpus_per_replica > 1 else "one GPU"}
-    offload = "" if plan.offload == "none" else f" with {plan.offload} offload"
-    return stage.get(plan.zero_stage, f"ZeRO-{plan.zero_stage}") + offload
+def hours(seconds: int) -> str:
+    """Return a time in hours and minutes, at least one minute."""
+    whole, minutes = divmod(round(seconds / 60), 60)
+    return f"{whole} h {minutes:02} min" if whole else f"{max(1, minutes)} min"
 
 
-def _hours(seconds: int) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{max(1, minutes)} min"
-
-
-def memory_bar(plan: Plan) -> Text:
+def memory_bar(plan: Plan) -> str:
     """Return the memory of the fullest GPU as a bar as long as the card: `.` is free, `|` the need with its margin."""
     card = float(plan.vram.usable_gib)
-    bar, filled, total = Text("memory      "), 0, 0.0
-    for _, name, colour in TERMS:
+    bar, filled, total = "", 0, 0.0
+    for _, name, colour, letter in TERMS:
         total += float(getattr(plan.vram, name))
         end = min(BAR_WIDTH, round(total / card * BAR_WIDTH))
-        bar.append(LETTERS[colour] * (end - filled), colour)
+        bar += typer.style(letter * (end - filled), fg=colour) if end > filled else ""
         filled = end
     margin = min(BAR_WIDTH, round(float(plan.vram.request_gib) / card * BAR_WIDTH))
-    bar.append("." * max(0, margin - filled) + "|" + "." * (BAR_WIDTH - max(margin, filled)), "dim")
-    return bar
+    return bar + typer.style("." * max(0, margin - filled) + "|" + "." * (BAR_WIDTH - max(margin, filled)), dim=True)
 
 
-def _legend(plan: Plan) -> Text:
+def legend(plan: Plan) -> tuple[str, ...]:
+    """Return the terms in GiB, their sum against the card, and what the confidence is not high for."""
     vram = plan.vram
-    line = Text("            ")
-    for term, name, colour in TERMS:
-        if float(getattr(vram, name)) >= 0.005:
-            line.append(f"{LETTERS[colour]} {term} {getattr(vram, name)}  ", colour)
-    line.append(f"= {vram.total_gib} GiB; {vram.request_gib} with margin, of {vram.usable_gib}")
-    line.append(f" (confidence {vram.confidence}{': ' + vram.confidence_reason if vram.confidence_reason else ''})")
-    return line
+    terms = [
+        typer.style(f"{letter} {term} {getattr(vram, name)}", fg=colour)
+        for term, name, colour, letter in TERMS
+        if float(getattr(vram, name)) >= 0.005
+    ]
+    sums = f"= {vram.total_gib} GiB, {vram.request_gib} with margin, of {vram.usable_gib} per GPU"
+    return "  ".join(terms), f"{sums}; {confidence(vram.confidence, vram.confidence_reason)}"
 
 
-def _alternatives(plan: Plan) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title="alternatives", title_justify="left", title_style="bold")
-    for name in ("layout", "cost", "time", ""):
-        table.add_column(name, justify="left")
-    for one in plan.alternatives:
-        cost = f"${one.cost_usd}" if one.cost_usd else ""
-        table.add_row(one.summary, cost, _hours(one.seconds) if one.seconds else "", one.rejected or "")
-    return table
+def confidence(level: str, reason: str) -> str:
+    """Return how sure a figure is, and why not surer."""
+    return f"confidence {level}{f': {reason}' if reason else ''}"
+
+
+def alternatives(plan: Plan) -> list[str]:
+    """Return the other layouts with their cost and time, or why they were refused."""
+    if not plan.alternatives:
+        return []
+    rows = [
+        (
+            one.summary,
+            dollars(one.cost_usd) if one.cost_usd else "",
+            hours(one.seconds) if one.seconds else "",
+            one.rejected,
+        )
+        for one in plan.alternatives
+    ]
+    fitting = [row[:3] for row in rows if not row[3]]
+    refused = [f"{summary}: {why}" for summary, _, _, why in rows if why]
+    shown = (
+        aligned((("alternatives", "cost", "time"), *fitting)) if fitting else [typer.style("alternatives", bold=True)]
+    )
+    return [*shown, *refused]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines with columns of equal width, the first in bold."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [typer.style(lines[0], bold=True), *lines[1:]]
+
+
+def _step(chosen: Candidate) -> str:
+    """Return what a step is spent on, the longest first."""
+    time = step_time(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
+    terms = sorted(((getattr(time, term.name), term.name) for term in fields(time)), reverse=True)
+    shown = ", ".join(f"{name} {seconds:.2f}" for seconds, name in terms if seconds >= 0.005)
+    return f"{time.total:,.2f} s = {shown}; {counted(chosen.layout.gradient_accumulation_steps, 'micro step')}"
 
 
 def explanation(page: Page) -> tuple[str, ...]:
@@ -161,9 +221,10 @@ def explanation(page: Page) -> tuple[str, ...]:
     return (
         "",
         f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
+        f"step          {_step(page.planned.chosen)}",
         f"training      {tokens:,} / ({speed:,.0f} tokens/s) = {tokens / speed:,.0f} s",
         f"all           {plan.estimate.seconds:,} s with start, download, load, evaluation, checkpoints and upload",
-        f"GPU-hours     {gpus} GPUs x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",
+        f"GPU-hours     {counted(gpus, 'GPU')} x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",
         f"cost          {plan.estimate.gpu_hours} x ${plan.pool.price_per_gpu_hour_usd} = ${plan.estimate.cost_usd}",
         f"model         {model.num_parameters:,} parameters, {model.num_active_parameters:,} active per token",
         f"              {model.num_layers} layers of width {model.hidden_size}, vocabulary {model.vocab_size:,}",

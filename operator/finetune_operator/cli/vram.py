@@ -21,6 +21,9 @@ def command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Add the terms, the moment of the peak and the confidence.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with 1 when a line has an error. All lines are answered all the same.")
+    ] = False,
 ) -> None:
     """Print allocated, reserved and card memory of each scenario in GiB, and what to ask for (card times margin).
 
@@ -29,8 +32,12 @@ def command(
     if scenarios != "-" and not Path(scenarios).is_file():
         raise typer.BadParameter(f"{scenarios} is no file", param_hint="--scenarios")
     lines = sys.stdin if scenarios == "-" else Path(scenarios).read_text().splitlines()
-    for answer in answers(lines, explain=explain):
-        print(json.dumps(answer))
+    failed = False
+    for each in answers(lines, explain=explain):
+        failed = failed or "error" in each
+        print(json.dumps(each))
+    if strict and failed:
+        raise typer.Exit(1)
 
 
 def answers(lines: Any, *, explain: bool) -> Iterator[dict[str, Any]]:  # a list or a text stream

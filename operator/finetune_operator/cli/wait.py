@@ -36,7 +36,7 @@ async def wait_for_end(jobs: Jobs, name: str, seconds: float) -> tuple[WaitExit,
     except JobNotFound as error:
         return WaitExit.NOT_FOUND, str(error)
     except ClusterUnavailable as error:
-        return WaitExit.UNREACHABLE, f"the API server does not answer: {error}"
+        return WaitExit.UNREACHABLE, str(error)
     raise AssertionError("following a job never ends by itself")
 
 

@@ -11,6 +11,7 @@ import aiohttp
 
 from finetune_operator.controller import metrics
 from finetune_operator.controller.connection import Connection
+from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -93,7 +94,7 @@ class Api:
             content = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             metrics.REQUESTS.labels(method, resource_of(path), "none").inc()
-            raise ClusterUnavailable(f"{method} {path}: {error or type(error).__name__}") from error
+            raise ClusterUnavailable(unreached(self.connection.configuration.host, error, seconds)) from error
         metrics.REQUESTS.labels(method, resource_of(path), str(response.status)).inc()
         return answer(response.status, content)
 

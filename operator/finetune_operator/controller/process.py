@@ -5,9 +5,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web as http
 
@@ -30,6 +30,8 @@ from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PASSES_SECONDS = 2.5
 """How long passes in progress may take to end after SIGTERM."""
 
@@ -38,6 +40,9 @@ STOP_SECONDS = 4.5
 
 START_SECONDS = 60.0
 """How long we wait for the API server at the start."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
+"""Between two tries; doubled each time, so that the log of a minute is seven lines."""
 
 
 async def run_operator(settings: OperatorSettings) -> int:
@@ -62,6 +67,8 @@ class Operator:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
     _watched: set[str] = field(default_factory=set)
+    _generations: dict[str, int] = field(default_factory=dict)
+    """uid of a GPUPool -> generation of the spec that jobs were planned with."""
     lease: Lease | None = field(init=False, default=None)
     api: Api = field(init=False)
     cluster: Cluster = field(init=False)
@@ -114,7 +121,7 @@ class Operator:
             self.queue.put(stored.uid)
         elif kind == "GPUPool":
             self.pools.changed()
-            self._ask_for_unplanned()
+            self._ask_for_unplanned(raw)
         elif stored is not None:
             self._ask_for_family(stored)
             self.pools.changed()
@@ -125,6 +132,7 @@ class Operator:
         self.store.drop(uid)
         if stored is None:
             return
+        self._generations.pop(uid, None)
         if stored.kind == "FineTuneJob":
             self.queue.forget(uid)
             self.cluster.forget(uid)
@@ -136,8 +144,12 @@ class Operator:
         for job in self.store.members(child.family, "FineTuneJob"):
             self.queue.put(job.uid)
 
-    def _ask_for_unplanned(self) -> None:
-        """A pool changed: jobs without a plan may fit now."""
+    def _ask_for_unplanned(self, pool: dict[str, Any]) -> None:
+        """A pool is new or has a new spec: jobs without a plan may fit now. Its status says nothing to them."""
+        uid, generation = pool["metadata"]["uid"], pool["metadata"].get("generation", 0)
+        if self._generations.get(uid) == generation:
+            return
+        self._generations[uid] = generation
         for job in self.store.of_kind("FineTuneJob"):
             if not (job.raw.get("status") or {}).get("attempts"):
                 self.queue.put(job.uid)
@@ -223,30 +235,26 @@ class Operator:
         os._exit(1)
 
     async def _first_resync(self) -> None:
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        await self._answered(self.resync.once)
+
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until the API server answers, with growing pauses, for a minute. Then its silence ends the process."""
+        deadline, pause = asyncio.get_running_loop().time() + START_SECONDS, FIRST_PAUSE_SECONDS
         while True:
             try:
-                await self.resync.once()
+                return await ask()
             except ClusterUnavailable as error:
-                if asyncio.get_running_loop().time() > deadline:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
                     raise
-                log.warning("first resync failed", extra={"error": str(error)})
-                await asyncio.sleep(1)
-            else:
-                return
+                pause = min(pause, left)
+                log.warning("waiting for the API server", extra={"why": str(error), "again_in_seconds": round(pause)})
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _require_crds(self) -> None:
         """Fail now if the CRDs are missing: kopf would never serve them, silently."""
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
-        while True:
-            try:
-                answer = await self.api.get(f"/apis/{API_VERSION}")
-                break
-            except ClusterUnavailable as error:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                log.warning("API server not reached", extra={"error": str(error)})
-                await asyncio.sleep(1)
+        answer = await self._answered(lambda: self.api.get(f"/apis/{API_VERSION}"))
         served = {each["name"] for each in answer.body.get("resources", ())}
         if answer.status == 401:
             raise ClusterUnavailable("the API server refuses our credentials (401)")

@@ -14,6 +14,7 @@ from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeed
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.results import preflight_status
+from finetune_operator.lifecycle.sizing import fitted_again
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.run_config import examined_digest
@@ -22,7 +23,7 @@ from finetune_operator.planning.architecture import architecture
 
 def record(view: View) -> View:
     """Return the view with everything observed written into its status."""
-    view = begun(view)
+    view = fitted_again(begun(view))
     if has_ended(view.status):
         return view
     view = record_preflight(view)

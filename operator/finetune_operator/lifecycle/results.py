@@ -117,9 +117,12 @@ def artifact_status(artifact: Artifact) -> ArtifactStatus | None:
 
 
 def memory_status(outcome: Outcome, plan: Plan) -> MemoryStatus | None:
-    """Return prediction against measurement; what PyTorch allocates, so without the context of the card."""
+    """Return prediction against measurement; what PyTorch allocates, so without the context of the card.
+
+    Without a GPU nothing is reserved, and what was measured is the whole process: that is no measure of the plan.
+    """
     measured = unsigned(outcome.peak_memory_gib, 2)
-    if measured is None:
+    if measured is None or outcome.peak_reserved_gib is None:
         return None
     predicted = float(plan.vram.total_gib) - float(plan.vram.overhead_gib)
     return MemoryStatus(

@@ -99,8 +99,8 @@ def checkpoint_plan(
         save_seconds=math.ceil(needs.save_seconds),
         interval_seconds=interval,
         grace_seconds=max(LEAST_GRACE_SECONDS, math.ceil(15 + step_seconds + 1.5 * needs.save_seconds)),
-        # without a save on notice the mean loss is half an interval and the step under way
-        loss_on_reclaim_seconds=0 if on_notice else math.ceil(interval / 2 + step_seconds),
+        # without a save on notice the mean loss is half an interval, at most half the run, and the step under way
+        loss_on_reclaim_seconds=0 if on_notice else math.ceil(min(interval, training_seconds) / 2 + step_seconds),
     )
 
 

@@ -40,6 +40,7 @@ class Work:
     batch_is_fixed: bool
     """The user set globalBatchSize: it is kept exactly."""
     num_trainable_parameters: int
+    attention: Literal["sdpa", "eager"] = "sdpa"
 
     @property
     def packed(self) -> bool:
@@ -72,11 +73,14 @@ class Rung:
     offload: Offload = "none"
 
 
+PLAIN = Rung(zero_stage=0)
+"""Every GPU has everything."""
+
 LADDER: dict[Method, tuple[Rung, ...]] = {
-    "lora": (Rung(zero_stage=0), Rung(zero_stage=3)),
-    "qlora": (Rung(zero_stage=0), Rung(zero_stage=3)),
+    "lora": (PLAIN, Rung(zero_stage=3)),
+    "qlora": (PLAIN, Rung(zero_stage=3)),
     "full": (
-        Rung(zero_stage=0),
+        PLAIN,
         Rung(zero_stage=2),
         Rung(zero_stage=3),
         Rung(zero_stage=2, offload="optimizer"),
@@ -137,6 +141,10 @@ def illegal(rung: Rung, method: Method, gpus: int, spec: FineTuneJobSpec) -> str
     table = (
         (rung.zero_stage == 0 and method == "full" and gpus > 1, "full fine-tuning on several GPUs shards its states"),
         (rung.zero_stage > 0 and rung.offload == "none" and gpus == 1, "one GPU has nobody to share its states with"),
+        (
+            spec.resources.offload not in ("auto", rung.offload),
+            f"resources.offload {spec.resources.offload} is asked for",
+        ),
         (rung.zero_stage == 3 and adalora, "adalora reads gradients that ZeRO-3 shards: one GPU or data parallel only"),
         (
             rung.zero_stage == 3 and bool(spec.training.early_stopping),
@@ -177,6 +185,11 @@ def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
     return None if fixed or abs(nearest - wanted) > ROUNDING * wanted else nearest
 
 
+def shareable_batch(batch: int) -> int:
+    """Return the batch nearest to a user's that up to eight GPUs can share."""
+    return max(8, round(batch / 8) * 8)
+
+
 def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...]:
     """Return the micro batches that divide the work of a GPU exactly, ascending, up to about 16k tokens."""
     sizes = (size for size in range(1, rows_per_gpu + 1) if rows_per_gpu % size == 0)
@@ -185,9 +198,18 @@ def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...
 
 def summary(method: str, gpus: int, pool: GPUPool) -> str:
     """Return a layout in one line: `lora on 2 x H100-80GB`."""
-    return f"{method} on {gpus} x {short_name(pool.spec.gpu_type)}"
+    return f"{method} on {gpus} x {card_name(pool)}"
 
 
-def short_name(gpu_type: str) -> str:
-    """Return a GPU type without its vendor: NVIDIA-H100-80GB-HBM3 becomes H100-80GB-HBM3."""
-    return gpu_type.removeprefix("NVIDIA-").removeprefix("AMD-")
+def card_name(pool: GPUPool) -> str:
+    """Return what a Pod is given one of: the GPU type without its vendor, and the slice of it."""
+    name = pool.spec.gpu_type.removeprefix("NVIDIA-").removeprefix("AMD-")
+    _, is_slice, size = pool.spec.resource_name.partition("/mig-")
+    return f"{name} mig-{size}" if is_slice else name
+
+
+def sharding(rung: Rung, gpus: int) -> str:
+    """Return how states are spread, in words: `ZeRO-3 with optimizer offload`."""
+    plain = "data parallel" if gpus > 1 else "one GPU"
+    stage = f"ZeRO-{rung.zero_stage}" if rung.zero_stage else plain
+    return stage if rung.offload == "none" else f"{stage} with {rung.offload} offload"

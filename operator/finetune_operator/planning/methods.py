@@ -9,6 +9,7 @@ from typing import Protocol
 from finetune_operator.api.defaults import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
+from finetune_operator.planning.layouts import card_name
 from finetune_operator.planning.planner_candidate import Candidate
 
 FEW_EXAMPLES = 500
@@ -47,8 +48,8 @@ class Offers(Protocol):
     def cheapest(self, method: Method, lora_rank: int = 0) -> Candidate | None:
         """Return the cheapest plan with a method, or None where nothing fits."""
 
-    def fewest_gpus(self, method: Method) -> int:
-        """Return the least number of GPUs that a method fits on."""
+    def fewest_gpus(self, method: Method) -> Candidate:
+        """Return the plan on the least number of GPUs that a method fits on."""
 
 
 def choose(spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers) -> Choice | None:
@@ -78,7 +79,9 @@ def _continued_pretraining(offers: Offers) -> Choice | None:
 def _few_examples(examples: int, lora_rank: int, offers: Offers) -> Choice | None:
     lora, qlora = offers.cheapest("lora"), offers.cheapest("qlora", lora_rank)
     if lora is not None and not _too_dear(lora, qlora):
-        return Choice(method="lora", reason=f"lora fits; {examples} examples are too few to average out 4-bit noise")
+        return Choice(
+            method="lora", reason=f"fits in 16 bit; {examples} examples are too few to average out 4-bit noise"
+        )
     if qlora is None:
         return None
     why = "lora does not fit" if lora is None else f"lora would cost at least {_times(lora, qlora)}"
@@ -95,8 +98,9 @@ def _adapter(examples: int, offers: Offers) -> Choice | None:
     if lora is None:
         return None if qlora is None else Choice(method="qlora", reason="lora does not fit; with a 4-bit base it does")
     least = offers.fewest_gpus("lora")
-    fits = f"fits {'one GPU' if least == 1 else f'{least} GPUs'} in 16 bit; {examples} examples"
-    if qlora is None or (least <= qlora.layout.gpus and not _too_dear(lora, qlora)):
+    name = "one GPU" if least.layout.gpus == 1 else f"{least.layout.gpus} x {card_name(least.pool)}"
+    fits = f"fits {name} in 16 bit; {examples} examples"
+    if qlora is None or (least.layout.gpus <= qlora.layout.gpus and not _too_dear(lora, qlora)):
         return Choice(method="lora", reason=fits)
     if lora.weight <= DEARER_ALLOWED * qlora.weight:
         return Choice(

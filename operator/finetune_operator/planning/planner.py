@@ -18,6 +18,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.duration import evaluate_every_steps
+from finetune_operator.planning.layouts import gpu_counts, shareable_batch
 from finetune_operator.planning.methods import DEAREST_ALLOWED, Choice, choose, warnings
 from finetune_operator.planning.planner_candidate import Candidate, best
 from finetune_operator.planning.planner_refusal import refusal
@@ -33,6 +34,8 @@ class PlannedRun:
 
     plan: Plan
     resolved: FineTuneJobSpec
+    chosen: Candidate
+    """What the plan was made from: `finetune plan --explain` says more than status has room for."""
 
 
 def plan(
@@ -58,6 +61,7 @@ def plan(
     return PlannedRun(
         plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),
         resolved=resolved_by(chosen),
+        chosen=chosen,
     )
 
 
@@ -79,9 +83,9 @@ class Survey:
         """Return the cheapest plan with a method, or None where nothing fits."""
         return min(self.findings(method, lora_rank).fitting, key=lambda one: one.weight, default=None)
 
-    def fewest_gpus(self, method: Method) -> int:
-        """Return the least number of GPUs that a method fits on."""
-        return min(one.layout.gpus for one in self.findings(method).fitting)
+    def fewest_gpus(self, method: Method) -> Candidate:
+        """Return the plan on the least number of GPUs that a method fits on, the cheapest of them."""
+        return min(self.findings(method).fitting, key=lambda one: (one.layout.gpus, one.weight))
 
     def best(self, choice: Choice) -> Candidate | None:
         """Return what `optimizeFor` asks for; over three times the cheapest only if the user named the method."""
@@ -126,10 +130,23 @@ def _limit_warnings(spec: FineTuneJobSpec, chosen: Candidate) -> tuple[str, ...]
             f"estimated {chosen.seconds} s, more than runPolicy.activeDeadlineSeconds {deadline}: the job will be "
             "suspended then; raise it"
         )
+    return (*told, *_batch_warnings(chosen))
+
+
+def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
+    """Say that a default batch was rounded, or that one of the user's own keeps GPUs from being used."""
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
-        told.append(f"globalBatchSize rounded from {asked} to {batch}, a multiple of {chosen.layout.gpus} GPUs")
-    return tuple(told)
+        return (f"globalBatchSize rounded from {asked} to {batch}, a multiple of {chosen.layout.gpus} GPUs",)
+    counts = gpu_counts(chosen.pool.spec, chosen.work.resolved.resources)
+    shared = [count for count in counts if batch % count == 0]
+    if len(counts) == 1 or shareable_batch(batch) == batch or max(shared) == max(counts):
+        return ()
+    which = " or ".join(map(str, shared))
+    return (
+        f"globalBatchSize {batch} is kept exactly, so only {which} of {max(counts)} GPUs can share it; "
+        f"{shareable_batch(batch)} would leave more of a choice",
+    )
 
 
 def resolved_by(chosen: Candidate) -> FineTuneJobSpec:

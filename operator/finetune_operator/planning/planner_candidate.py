@@ -95,6 +95,8 @@ class Refused:
     pool: GPUPool
     gpus: int
     reason: str
+    sharding: str = ""
+    """How its states would be spread, where that is a layout that our trainer can run."""
     excess: float = math.inf
     """How far it is from fitting: need over supply, less one, of card and node; infinite where neither is why."""
     memory: MemoryEstimate | None = None

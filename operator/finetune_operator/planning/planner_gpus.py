@@ -9,6 +9,9 @@ from finetune_operator.planning.throughput import Speed
 SUSTAINED = 0.8
 """Of the nominal peak, where nobody measured the largest product (H100: 794 of 989, A100: 271 of 312)."""
 
+FAST_TFLOPS = 700
+"""Nominal; H100 and later. throughput_constants says what is different about them."""
+
 EMULATED = 0.12
 """Cards without bfloat16 compute it as float32, at an eighth of their 16-bit peak (T4: 8 of 65, V100: 15 of 125)."""
 
@@ -48,4 +51,5 @@ def speed_of(entry: Gpu, share: float = 1.0) -> Speed:
         tflops=share * (sustained if entry.bfloat16 else EMULATED * entry.tflops),
         bandwidth_tbps=share * entry.memory_tbps,
         known=entry.bfloat16,
+        fast=entry.tflops > FAST_TFLOPS,
     )

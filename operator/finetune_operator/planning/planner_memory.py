@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from finetune_operator.planning.adapter import Adapter
-from finetune_operator.planning.architecture import attention_kernel
 from finetune_operator.planning.layouts import Layout, Work, adapter_of
 from finetune_operator.planning.vram import MemoryEstimate, estimate
 from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
@@ -44,7 +43,7 @@ class MemoryModel:
             sequence_length=self.work.sequence_length,
             accumulates=layout.gradient_accumulation_steps > 1,
             packed=self.work.packed,
-            attention=attention_kernel(self.work.architecture),
+            attention=self.work.attention,
         )
 
     @cached_property

@@ -6,11 +6,12 @@ Every remedy named here was planned before it is named.
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from finetune_operator.api.defaults import Method
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.planning.layouts import short_name
+from finetune_operator.planning.layouts import card_name, shareable_batch
 from finetune_operator.planning.planner_candidate import Candidate, Refused, best
 from finetune_operator.planning.planner_report import terms_gib
 from finetune_operator.planning.planner_search import Findings, Question, allowed, search
@@ -18,6 +19,7 @@ from finetune_operator.planning.planner_search import Findings, Question, allowe
 SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
 MOST_REMEDIES = 4
+WOULD_FIT = "; would fit: "
 HOPELESS = "; nothing near it fits either: use a smaller model, or a pool with more memory"
 
 
@@ -37,7 +39,8 @@ def _no_pool(question: Question) -> str:
     asked = [f"pools {', '.join(resources.pools)}"] if resources.pools else []
     asked += [f"capacity {resources.capacity}"] if resources.capacity != "any" else []
     names = ", ".join(f"{pool.metadata.name} ({pool.spec.capacity})" for pool in question.pools) or "none"
-    return f"no GPUPool matches spec.resources ({'; '.join(asked) or 'no limits'}); there are: {names}"
+    remedy = "; name one of these or ask for less" if question.pools else ": the platform team creates them"
+    return f"no GPUPool matches spec.resources ({'; '.join(asked) or 'no limits'}); there are: {names}{remedy}"
 
 
 def _too_few_gpus(question: Question, pools: tuple[GPUPool, ...]) -> str:
@@ -48,64 +51,89 @@ def _too_few_gpus(question: Question, pools: tuple[GPUPool, ...]) -> str:
 
 
 def _need(nearest: Refused) -> str:
-    name = short_name(nearest.pool.spec.gpu_type)
+    layout = f"{nearest.summary} ({nearest.sharding})" if nearest.sharding else nearest.summary
     if nearest.memory is None:
-        return f"{nearest.summary}: {nearest.reason}"
+        return f"{layout}: {nearest.reason}"
     terms = sorted(terms_gib(nearest.memory).items(), key=lambda pair: -pair[1])
     parts = ", ".join(f"{term} {gib:.1f}" for term, gib in terms if gib >= 0.05)
     host = nearest.reason.partition("; ")[2]
     return (
-        f"{nearest.summary} needs {nearest.memory.request_gib:.1f} GiB per GPU with its margin, {name} has "
-        f"{nearest.usable_gib:.1f} (GiB: {parts})" + (f"; it {host}" if host else "")
+        f"{layout} needs {nearest.memory.request_gib:.1f} GiB per GPU with its margin, "
+        f"{card_name(nearest.pool)} has {nearest.usable_gib:.1f} (GiB: {parts})" + (f"; it {host}" if host else "")
     )
 
 
 def _remedies(question: Question, hopeless: str = "") -> str:
-    texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in _fitting(question)]
+    found = islice(_fitting(question), MOST_REMEDIES)  # each one is planned
+    texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in found]
     if not texts:
         return hopeless
-    return "; would fit: " + "; ".join(texts[:MOST_REMEDIES])
+    return WOULD_FIT + "; ".join(texts)
 
 
 def _fitting(question: Question) -> Iterator[tuple[str, Candidate]]:
-    for text, changed, method in _changes(question):
-        if found := best(search(changed, method).fitting, changed.spec):
+    for text, changed in _changes(question):
+        if found := _best(changed):
             yield text, found
-    if shorter := _shorter(question):
-        yield shorter
-    if more := _more_nodes(question):
-        yield more
+    for remedy in (_other_gpus, _shorter, _more_nodes):
+        if verified := remedy(question):
+            yield verified
 
 
-def _changes(question: Question) -> Iterator[tuple[str, Question, Method]]:
-    spec = question.spec
-    asked: Method = "qlora" if spec.method == "auto" else spec.method
-    others: dict[Method, tuple[Method, ...]] = {"full": ("lora", "qlora"), "lora": ("qlora",), "qlora": ()}
-    for method in others[asked]:
-        yield f"method {method}", question, method
-    if asked == "full" and spec.training.optimizer in ("auto", "adamw"):
-        eight_bit = spec.training.model_copy(update={"optimizer": "adamw-8bit"})
-        yield "training.optimizer adamw-8bit", with_spec(question, training=eight_bit), asked
-    if (
-        spec.training.global_batch_size is not None
-        and spec.training.global_batch_size & (-spec.training.global_batch_size) < 8
-    ):
-        nearest = max(8, round(spec.training.global_batch_size / 8) * 8)
-        batch = spec.training.model_copy(update={"global_batch_size": nearest})
-        yield f"training.globalBatchSize {nearest}", with_spec(question, training=batch), asked
-    if spec.resources.gpus or spec.resources.max_gpus or spec.resources.pools or spec.resources.capacity != "any":
-        free = type(spec.resources)(optimize_for=spec.resources.optimize_for)
-        yield "no limits in spec.resources", with_spec(question, resources=free), asked
+def _methods(spec: FineTuneJobSpec) -> tuple[Method, ...]:
+    """Methods that a remedy may use; auto prefers 16-bit weights where they fit."""
+    return ("lora", "qlora") if spec.method == "auto" else (spec.method,)
+
+
+def _best(question: Question) -> Candidate | None:
+    """Return the best plan, where one fits."""
+    plans = (best(search(question, method).fitting, question.spec) for method in _methods(question.spec))
+    return next((found for found in plans if found), None)
+
+
+def _changes(question: Question) -> Iterator[tuple[str, Question]]:
+    """Changes of one field each, the least first."""
+    spec, training = question.spec, question.spec.training
+    others: dict[str, tuple[Method, ...]] = {"full": ("lora", "qlora"), "lora": ("qlora",)}
+    for method in others.get(spec.method, ()):
+        yield f"method {method}", with_spec(question, method=method)
+    if spec.method == "full" and training.optimizer in ("auto", "adamw"):
+        yield "training.optimizer adamw-8bit", _with_training(question, optimizer="adamw-8bit")
+    if training.global_batch_size is not None and training.global_batch_size & (-training.global_batch_size) < 8:
+        nearest = shareable_batch(training.global_batch_size)
+        yield f"training.globalBatchSize {nearest}", _with_training(question, global_batch_size=nearest)
+    if spec.lora.variant == "adalora":
+        standard = spec.lora.model_copy(update={"variant": "standard"})
+        yield "lora.variant standard, which can be sharded", with_spec(question, lora=standard)
+    if training.early_stopping is not None:
+        yield "no training.earlyStopping, which cannot be sharded", _with_training(question, early_stopping=None)
+    limits = spec.resources
+    if limits.offload not in ("auto", "all"):
+        yield "resources.offload auto", with_spec(question, resources=limits.model_copy(update={"offload": "auto"}))
+    if limits.pools or limits.capacity != "any":
+        free = limits.model_copy(update={"pools": None, "capacity": "any"})
+        yield "any pool and capacity in spec.resources", with_spec(question, resources=free)
+
+
+def _with_training(question: Question, **changes: object) -> Question:
+    return with_spec(question, training=question.spec.training.model_copy(update=changes))
+
+
+def _other_gpus(question: Question) -> tuple[str, Candidate] | None:
+    """Let the number of GPUs be another one."""
+    limits = question.spec.resources
+    if limits.gpus is None and limits.max_gpus is None:
+        return None
+    free = limits.model_copy(update={"gpus": None, "max_gpus": None})
+    found = _best(with_spec(question, resources=free))
+    return (f"resources.{'gpus' if limits.gpus else 'maxGpus'} {found.layout.gpus}", found) if found else None
 
 
 def _shorter(question: Question) -> tuple[str, Candidate] | None:
     """Halve the sequence length until it fits."""
-    asked: Method = "qlora" if question.spec.method == "auto" else question.spec.method
     length = (question.spec.training.sequence_length or question.preflight.sequence_length) // 2
     while length >= SHORTEST_SEQUENCE:
-        training = question.spec.training.model_copy(update={"sequence_length": length})
-        changed = with_spec(question, training=training)
-        if found := best(search(changed, asked).fitting, changed.spec):
+        if found := _best(_with_training(question, sequence_length=length)):
             return f"training.sequenceLength {length}", found
         length //= 2
     return None
@@ -113,9 +141,8 @@ def _shorter(question: Question) -> tuple[str, Candidate] | None:
 
 def _more_nodes(question: Question) -> tuple[str, Candidate] | None:
     """Let every pool grow, within the limits of spec.resources."""
-    asked: Method = "qlora" if question.spec.method == "auto" else question.spec.method
-    pools = [_grown(pool) for pool in question.pools]
-    found = search(replace(question, pools=pools), asked).fitting
+    grown = replace(question, pools=[_grown(pool) for pool in question.pools])
+    found = [one for method in _methods(question.spec) for one in search(grown, method).fitting]
     if not found:
         return None
     least = min(found, key=lambda one: (one.layout.gpus, one.weight))

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from finetune_operator.api.defaults import Method
 from finetune_operator.api.plan import Alternative, CostEstimate, Plan, PoolSnapshot, VramEstimate
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
-from finetune_operator.planning.architecture import attention_kernel
 from finetune_operator.planning.duration import evaluate_every_steps
 from finetune_operator.planning.planner_candidate import Candidate, Refused, best
 from finetune_operator.planning.planner_search import Findings
@@ -17,9 +17,11 @@ from finetune_operator.planning.vram import MemoryEstimate
 
 MOST_ALTERNATIVES, MOST_WARNINGS = 5, 16
 
-COST_RANGE = {"high": (0.8, 1.3), "medium": (0.7, 1.5), "low": (0.4, 3.0)}
-"""Of the estimate, by confidence. high: the tenth to ninetieth percentile of measured against predicted throughput
-(tests/bench/bench_throughput.py); medium: a GPU or layout that was not among them; low: a GPU nobody described."""
+Confidence = Literal["high", "medium", "low"]
+
+COST_RANGE: dict[Confidence, tuple[float, float]] = {"high": (0.8, 1.3), "medium": (0.7, 1.5), "low": (0.4, 3.0)}
+"""Of the estimate, by confidence: about eight in ten measured runs lie inside (tests/bench/bench_throughput.py counts them).
+"""
 
 
 def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequence[Alternative], image: str) -> Plan:
@@ -36,7 +38,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         zero_stage=layout.rung.zero_stage,
         offload=layout.rung.offload,
         activation_checkpointing=layout.activation_checkpointing,
-        attention=attention_kernel(work.architecture),
+        attention=work.attention,
         loss_kernel="tiled",
         precision="mixed" if training.precision == "mixed" else "bf16",
         optimizer="adamw" if training.optimizer == "auto" else training.optimizer,
@@ -105,7 +107,8 @@ def vram_estimate(chosen: Candidate) -> VramEstimate:
 def cost_estimate(chosen: Candidate) -> CostEstimate:
     """Return time and money with their range."""
     price, held = chosen.pool.spec.price_per_gpu_hour_usd, chosen.gpu_seconds
-    low, high = COST_RANGE[confidence(chosen)]
+    level, reason = confidence(chosen)
+    low, high = COST_RANGE[level]
     speed = tokens_per_second(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
     return CostEstimate(
         tokens_per_second=f"{speed:.0f}",
@@ -114,14 +117,27 @@ def cost_estimate(chosen: Candidate) -> CostEstimate:
         cost_usd=cost.cost_usd(held, price),
         low_usd=cost.cost_usd(round(held * low), price),
         high_usd=cost.cost_usd(round(held * high), price),
+        confidence=level,
+        confidence_reason=reason,
     )
 
 
-def confidence(chosen: Candidate) -> str:
-    """Say how well time and money are covered by measured runs."""
-    if not chosen.speed.known or chosen.work.architecture.num_experts > 0:
-        return "low"
-    return "high" if chosen.layout.rung.offload == "none" and chosen.layout.replicas == 1 else "medium"
+def confidence(chosen: Candidate) -> tuple[Confidence, str]:
+    """Say how well time and money are covered by measured runs, and why not better."""
+    layout, work, speed = chosen.layout, chosen.work, chosen.speed
+    table: tuple[tuple[bool, Confidence, str], ...] = (
+        (not speed.known, "low", f"nobody has measured training on {chosen.pool.spec.gpu_type}: its speed is assumed"),
+        (
+            work.architecture.num_experts > 0,
+            "low",
+            "mixture of experts: only Mixtral and Llama 4 Scout were measured",
+        ),
+        (layout.rung.offload != "none", "medium", "offload: derived, not measured"),
+        (layout.replicas > 1, "medium", "several nodes: few were measured"),
+        (work.attention == "eager", "medium", "eager attention: its traffic is counted, not measured"),
+        (speed.fast, "medium", "few published runs of this stack on H100 or later"),
+    )
+    return next(((level, reason) for applies, level, reason in table if applies), ("high", ""))
 
 
 def alternatives(

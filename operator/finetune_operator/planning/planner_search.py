@@ -9,18 +9,21 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.adapter import adapter_parameters
+from finetune_operator.planning.architecture import attention_kernel
 from finetune_operator.planning.host import host_needs, host_shortage
 from finetune_operator.planning.layouts import (
     LADDER,
+    PLAIN,
     Layout,
     Rung,
     Work,
     adapter_of,
     batch_for,
+    card_name,
     gpu_counts,
     illegal,
     micro_batch_sizes,
-    short_name,
+    sharding,
     split,
 )
 from finetune_operator.planning.planner_candidate import Candidate, Refused
@@ -73,6 +76,7 @@ def work_of(question: Question, method: Method) -> Work:
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
+        attention=attention_kernel(architecture),
     )
 
 
@@ -141,12 +145,13 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
-        card = f"needs {need.request_gib:.1f} GiB per GPU, {short_name(pool.spec.gpu_type)} has {gpu.usable_gib:.1f}"
+        card = f"needs {need.request_gib:.1f} GiB per GPU, {card_name(pool)} has {gpu.usable_gib:.1f}"
         reasons = ([card] if too_large else []) + ([shortage.reason] if shortage else [])
         return Refused(
             method=work.method,
             pool=pool,
             gpus=start.gpus,
+            sharding=sharding(start.rung, start.gpus) if start.rung != PLAIN else "",
             reason="; ".join(reasons),
             excess=max(0.0, need.request_gib / gpu.usable_gib - 1) + (shortage.excess if shortage else 0.0),
             memory=need if too_large else None,

@@ -59,9 +59,22 @@ def test_measured_over_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "team-a/two              0.98    0.60    1.67  lora on 1 x H100-80GB-HBM3",
         "",
         "memory: median 1.00 of 2 jobs, 0.98 to 1.02; as planned",
-        "speed: median 0.55 of 2 jobs, 0.50 to 0.60; off: planning/throughput.py: below 1 runs are slower than planned",
-        "cost: median 1.83 of 2 jobs, 1.67 to 2.00; off: planning/duration.py: what the GPUs are held for beside "
-        "training",
+        "speed: median 0.55 of 2 jobs, 0.50 to 0.60; off: runs are slower than planned (planning/throughput*.py)",
+        "cost: median 1.83 of 2 jobs, 1.67 to 2.00; off: GPUs are held for longer than planned (planning/duration.py, where "
+        "speed is as planned)",
+    ]
+
+
+def test_what_is_off_is_told_per_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Memory of ZeRO-3 off and all else right is another fault than everything off."""
+    sharded = a_finished_job("sharded", speed=1, memory=1.4)
+    sharded["status"]["plan"] |= {"zeroStage": 3}
+    lines = calibrate(tmp_path, capsys, sharded, a_finished_job("plain", speed=1, memory=1.0))
+
+    assert lines[4:7] == [
+        "memory: median 1.20 of 2 jobs, 1.00 to 1.40; off: cards are fuller than planned (planning/vram*.py)",
+        "  1.00 of 1 job: lora on 1 x H100-80GB-HBM3",
+        "  1.40 of 1 job: lora on 1 x H100-80GB-HBM3, ZeRO-3",
     ]
 
 

@@ -102,6 +102,13 @@ def test_details_leave_out_what_is_not_known():
     ]
 
 
+def test_details_compare_the_memory_with_the_plan():
+    """Whoever was promised 20 GiB wants to know what it was."""
+    job = a_job(memory={"predictedGiB": "20.00", "measuredGiB": "21.00", "reservedGiB": "23.50"})
+
+    assert "Memory      20.00 GiB per GPU planned, 21.00 measured (1.05 of it), 23.50 reserved" in details(job, NOW)
+
+
 def a_pod(name: str, role: str, **numbers: int) -> SeenPod:
     """Return a Pod with only what logs looks at."""
     return SeenPod(name=name, uid=name, role=role, owner_uid="u", created_at=NOW, **numbers)

@@ -1,11 +1,13 @@
 """`finetune plan`: the page that people read, the JSON that scripts read."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_operator.cli.plan import Assumptions, command, model_shape, supposed_preflight
+from finetune_operator.cli.plan import Assumptions, command, in_lines, model_shape, supposed_preflight
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
@@ -39,7 +41,7 @@ def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest
 def test_what_does_not_fit_is_refused_with_remedies():
     """The same message that the condition Planned would show."""
     pools = ROOT / "examples/01-first-fine-tune/pool.yaml"
-    with pytest.raises(DoesNotFit, match="; would fit: method "):
+    with pytest.raises(DoesNotFit, match=r"\nwould fit:\n  method "):
         command(file=ROOT / "examples/04-full-fine-tune/job.yaml", pools=pools)
 
 
@@ -75,3 +77,61 @@ def test_what_preflight_would_have_found(spec: dict[str, Any], found: dict[str, 
     supposed = supposed_preflight(a_spec(**spec), a_llama(), Assumptions(examples=1000, tokens_per_example=400))
 
     assert {name: getattr(supposed, name) for name in found} == found
+
+
+LOADED = """
+import contextlib, io, sys
+from finetune_operator.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"__mp_main__"}))
+print("asyncio" in sys.modules)
+"""
+
+
+def test_planning_imports_nothing_that_it_does_not_need():
+    """Half a second from the shell is mostly imports: one of rich, kubernetes or numpy would be seen here first."""
+    command_line = [sys.executable, "-c", LOADED, "plan", "-f", str(ROOT / "examples/02-lora-s3/job.yaml")]
+    loaded, uses_asyncio = subprocess.run(command_line, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    outside = {name for name in loaded.split() if not name.startswith(("_", "finetune_"))}
+    assert outside == {
+        "annotated_doc", "annotated_types", "pydantic", "pydantic_core", "ruamel", "shellingham", "typer",
+        "typing_extensions", "typing_inspection",
+    }  # fmt: skip
+    assert uses_asyncio == "False"
+
+
+def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[str]):
+    """grep must find a whole warning, and no escape sequences around it."""
+    command(file=JOB)
+    printed = capsys.readouterr().out
+
+    assert "\x1b" not in printed
+    assert [line for line in printed.splitlines() if line.endswith(" ")] == []
+    assert "confidence medium: attention without a linear-memory kernel: derived, hardly measured" in printed
+
+
+def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """no-color.org: whoever sets NO_COLOR wants no escape sequences, whatever the output is."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    command(file=JOB)
+    coloured = capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    command(file=JOB)
+
+    assert "\x1b[" in coloured
+    assert "\x1b[" not in capsys.readouterr().out
+
+
+def test_a_refusal_has_one_remedy_a_line():
+    """Four remedies in one sentence are a wall of text in a terminal."""
+    said = "full on 1 x L4 needs 24 GiB, L4 has 22; would fit: method lora (lora on 1 x L4, $3.08); maxNodes 6 in pool l4 (...)"
+
+    assert in_lines(said).splitlines() == [
+        "full on 1 x L4 needs 24 GiB, L4 has 22",
+        "would fit:",
+        "  method lora (lora on 1 x L4, $3.08)",
+        "  maxNodes 6 in pool l4 (...)",
+    ]
+    assert in_lines("no GPUPool matches spec.resources") == "no GPUPool matches spec.resources"

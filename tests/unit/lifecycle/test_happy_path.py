@@ -225,6 +225,65 @@ def test_what_does_not_fit_is_said_before_a_gpu_is_asked_for():
     assert world.condition("Planned") == ("False", "DoesNotFit", message)
 
 
+def test_a_run_without_a_gpu_is_no_measure_of_the_plans_memory():
+    """On a CPU the trainer reports its whole process; compared with a card it would look like a wrong plan."""
+    world = a_training_world().end("bot-0-0", 0, replace(published(), peak_reserved_gib=None)).settle()
+
+    assert (world.status.phase, world.status.memory) == ("Succeeded", None)
+
+
+def a_world_that_does_not_fit() -> World:
+    world = a_world(pool=a_pool(maxNodes=0)).settle()
+    return world.run("bot-preflight-1").end("bot-preflight-1", 0, examined()).settle()
+
+
+def test_a_job_that_did_not_fit_is_planned_again_when_a_pool_can_hold_it():
+    """The platform team adds nodes; the user need not touch the job."""
+    world = a_world_that_does_not_fit()
+    world.pools = (a_pool(),)
+    world.settle()
+
+    assert (world.status.phase, world.status.completion_time) == ("Planned", None)
+    assert conditions(world)["Succeeded"].startswith("Unknown")
+    assert world.status.plan is not None
+    assert world.created[-1] == "bot-0-0"
+
+
+def test_a_pool_that_is_too_small_as_well_changes_the_sentence():
+    """The refusal names what there is now, and the job does not run."""
+    world = a_world_that_does_not_fit()
+    before = world.condition("Succeeded")[2]
+    world.pools = (a_pool(maxNodes=1, gpusPerNode=1, gpuType="ACME-X9", memoryGiB="1"),)
+    world.settle()
+
+    status, reason, after = world.condition("Succeeded")
+    assert (status, reason, world.status.plan) == ("False", "DoesNotFit", None)
+    assert "ACME-X9 has 1.0" in after
+    assert before != after
+
+
+def test_the_same_pools_give_the_same_refusal_without_a_write():
+    """A refusal that wrote itself anew in every pass would keep operator and API server busy for ever."""
+    world = a_world_that_does_not_fit()
+    ended, said = world.status.completion_time, world.condition("Succeeded")
+    world.later(3600).settle()
+
+    assert (world.status.completion_time, world.condition("Succeeded")) == (ended, said)
+
+
+def test_a_job_that_failed_otherwise_is_not_planned_again():
+    """Only the want of GPUs is mended by more of them."""
+    world = a_world().settle()
+    world.run("bot-preflight-1").end(
+        "bot-preflight-1", 0, examined(model_config={"model_type": "rnn", "architectures": "R"})
+    )
+    world.settle()
+    world.pools = (a_pool(maxNodes=8),)
+    world.settle()
+
+    assert world.condition("Succeeded")[:2] == ("False", "ModelUnsupported")
+
+
 def test_a_model_that_cannot_be_sized_is_refused():
     """Preflight read a config.json of a family that the planner does not know."""
     world = a_world().settle()

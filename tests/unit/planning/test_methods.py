@@ -39,7 +39,10 @@ def test_continued_pretraining_falls_back_when_full_cannot_be_had():
 
 def test_few_examples_are_lora():
     """4-bit noise does not average out over 300 rows."""
-    assert chosen("8b", ONE_NODE, FEW) == ("lora", "lora fits; 300 examples are too few to average out 4-bit noise")
+    assert chosen("8b", ONE_NODE, FEW) == (
+        "lora",
+        "fits in 16 bit; 300 examples are too few to average out 4-bit noise",
+    )
 
 
 def test_few_examples_without_room_for_lora_get_a_larger_rank():

@@ -95,8 +95,9 @@ def test_qlora_70b_does_not_fit_a_24_gib_card():
 
 
 def test_lora_70b_takes_the_measured_gpu_hours():
-    """22.5M tokens at the measured 1,092 tokens/s/GPU (NeMo Automodel, H100) are 5.7 GPU-hours; not 1.3, not 14."""
+    """22.5M tokens on eight H100: 5.7 GPU-hours with fused kernels and tensor parallelism (NeMo Automodel, 1,092 tokens/s and
+    GPU), 11.1 with transformers, DeepSpeed and evaluations (MLPerf's reference code, 565). Guides say 1.3 to 14."""
     run = planned("70b", a_pool(), method="lora", resources={"gpus": 8}).plan
     training_gpu_hours = run.steps * run.tokens_per_step / float(run.estimate.tokens_per_second) * 8 / 3600
 
-    assert 4.5 < training_gpu_hours * 22.5e6 / (run.steps * run.tokens_per_step) < 9
+    assert 5.7 < training_gpu_hours * 22.5e6 / (run.steps * run.tokens_per_step) < 11.1

@@ -24,7 +24,7 @@ def test_the_need_is_told_per_term_with_what_would_fit():
     assert message("70b", a_pool(**SMALL_NODE), method="lora") == (
         "lora on 1 x H100-80GB-HBM3 needs 158.8 GiB per GPU with its margin, H100-80GB-HBM3 has 79.1 (GiB: weights "
         "131.4, activations 7.9, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
-        "(qlora on 1 x H100-80GB-HBM3, $16.30); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $23.06)"
+        "(qlora on 1 x H100-80GB-HBM3, $22.21); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $28.98)"
     )
 
 
@@ -38,14 +38,15 @@ def test_auto_tells_the_need_of_the_method_that_needs_least():
 def test_pools_that_are_not_there():
     """A typo in spec.resources.pools is seen at once."""
     assert message("8b", resources={"pools": ["nope"], "capacity": "spot"}) == (
-        "no GPUPool matches spec.resources (pools nope; capacity spot); there are: h100 (on-demand)"
+        "no GPUPool matches spec.resources (pools nope; capacity spot); there are: h100 (on-demand); name one of these or ask "
+        "for less"
     )
 
 
 def test_more_gpus_than_there_are():
     """resources.gpus is exact."""
     assert message("8b", method="lora", resources={"gpus": 64}).startswith(
-        "spec.resources.gpus asks for 64 GPUs, the largest pool has 32; would fit: no limits in spec.resources (lora on"
+        "spec.resources.gpus asks for 64 GPUs, the largest pool has 32; would fit: resources.gpus 2 (lora on 2 x H100"
     )
 
 
@@ -98,3 +99,120 @@ def test_remedies_can_be_planned(model: str, spec: dict[str, Any]):
         changed = {**spec, "training": {**spec["training"], field.removeprefix("training."): int(value)}}
 
     assert planned(model, pool, **changed).plan.summary == summary
+
+
+def test_nodes_that_are_too_small_are_named_with_the_layout():
+    """1,200 GiB of host memory are understood only by those who read that the optimizer would lie there."""
+    pool = a_pool(
+        "a100", gpuType="NVIDIA-A100-SXM4-80GB", maxNodes=1, node={"cpus": 96, "memoryGiB": 1000, "ephemeralGiB": 1000}
+    )
+
+    assert message("70b", pool, method="full").startswith(
+        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1204 GiB of host memory (a node has 1000) and "
+    )
+
+
+def test_adalora_is_told_what_hinders_it():
+    """It reads gradients that ZeRO-3 shards; the plain variant fits on the same GPUs."""
+    said = message("70b", a_pool(maxNodes=1), method="lora", lora={"variant": "adalora"})
+
+    assert "; lora.variant standard, which can be sharded (lora on " in said
+
+
+def test_early_stopping_is_told_what_hinders_it():
+    """The best weights are kept whole, and ZeRO-3 has none."""
+    said = message("70b", a_pool(maxNodes=1), method="lora", training={"earlyStopping": {"patience": 3}})
+
+    assert "; no training.earlyStopping, which cannot be sharded (lora on " in said
+
+
+def test_a_refused_offload_is_one_of_the_remedies():
+    """Eight billion float32 masters do not fit one card, but they fit its node."""
+    said = message("8b", a_pool(maxNodes=1), method="full", resources={"offload": "none", "gpus": 1})
+
+    assert "; resources.offload auto (full on 1 x H100-80GB-HBM3, $" in said
+
+
+def test_a_limit_that_is_too_low_is_told_with_the_number_that_works():
+    """70B in 16 bit needs more than one card."""
+    said = message("70b", a_pool(maxNodes=1), method="lora", resources={"maxGpus": 1})
+
+    assert re.search(r"; resources\.maxGpus [48] \(lora on [48] x H100-80GB-HBM3, \$", said)
+
+
+def test_auto_prefers_16_bit_weights_among_the_remedies():
+    """lora fits as soon as the limit is gone; nobody asked for 4 bit."""
+    said = message("8b", a_pool("l4", gpuType="NVIDIA-L4", maxNodes=1), resources={"gpus": 64})
+
+    assert "would fit: resources.gpus " in said
+    assert "(lora on " in said
+
+
+def corrected(
+    remedy: str, spec: dict[str, Any], pools: tuple[GPUPool, ...]
+) -> tuple[dict[str, Any], tuple[GPUPool, ...]]:
+    """Do what a remedy says, as its reader would."""
+    words = remedy.partition(" (")[0].replace(",", "").split()
+    training, resources, lora = (dict(spec.get(part, {})) for part in ("training", "resources", "lora"))
+    match words:
+        case ["method", method]:
+            spec = {**spec, "method": method}
+        case ["training.optimizer", optimizer]:
+            training["optimizer"] = optimizer
+        case [("training.sequenceLength" | "training.globalBatchSize") as field, number]:
+            training[field.partition(".")[2]] = int(number)
+        case [("resources.gpus" | "resources.maxGpus") as field, number]:
+            resources[field.partition(".")[2]] = int(number)
+        case ["resources.offload", offload]:
+            resources["offload"] = offload
+        case ["lora.variant", variant, *_]:
+            lora["variant"] = variant
+        case ["no", "training.earlyStopping", *_]:
+            del training["earlyStopping"]
+        case ["any", "pool", *_]:
+            resources = {key: value for key, value in resources.items() if key not in ("pools", "capacity")}
+        case ["maxNodes", number, "in", "pool", name]:
+            grown = {"max_nodes": int(number)}
+            pools = tuple(
+                pool.model_copy(update={"spec": pool.spec.model_copy(update=grown)})
+                if pool.metadata.name == name
+                else pool
+                for pool in pools
+            )
+        case _:
+            raise AssertionError(f"nobody knows what to do with: {remedy}")
+    return {**spec, "training": training, "resources": resources, "lora": lora}, pools
+
+
+ONE_NODE, ONE_CARD = a_pool(maxNodes=1), a_pool(**SMALL_NODE)
+ONE_L4 = a_pool(
+    "l4", gpuType="NVIDIA-L4", **(SMALL_NODE | {"node": {"cpus": 12, "memoryGiB": 48, "ephemeralGiB": 200}})
+)
+REFUSED: tuple[tuple[str, tuple[GPUPool, ...], dict[str, Any], int], ...] = (
+    ("70b", (ONE_CARD,), {"method": "lora"}, 2),
+    ("70b", (ONE_NODE,), {"method": "full", "resources": {"offload": "none"}}, 3),
+    ("8b", (ONE_CARD,), {"method": "full", "resources": {"offload": "none"}}, 4),
+    ("70b", (ONE_NODE,), {"method": "lora", "lora": {"variant": "adalora"}}, 2),
+    ("70b", (ONE_NODE,), {"method": "lora", "training": {"earlyStopping": {"patience": 3}}}, 2),
+    ("70b", (ONE_NODE,), {"method": "lora", "resources": {"maxGpus": 1}}, 2),
+    ("8b", (ONE_NODE,), {"resources": {"gpus": 64}}, 1),
+    ("8b", (ONE_NODE,), {"method": "lora", "resources": {"gpus": 8}, "training": {"globalBatchSize": 30}}, 2),
+    ("8b", (ONE_NODE,), {"method": "lora", "training": {"packing": "never", "sequenceLength": 131072}}, 1),
+    (
+        "8b",
+        (ONE_L4, ONE_CARD),
+        {"method": "full", "resources": {"pools": ["l4"]}},
+        3,
+    ),
+)
+
+
+@pytest.mark.parametrize(("model", "pools", "spec", "least"), REFUSED, ids=lambda value: str(value)[:60])
+def test_every_remedy_works(model: str, pools: tuple[GPUPool, ...], spec: dict[str, Any], least: int):
+    """Whoever does what the message says gets a plan, with the method that it names."""
+    remedies = message(model, *pools, **spec).partition("; would fit: ")[2].split("; ")
+
+    assert len(remedies) >= least
+    for remedy in remedies:
+        changed, with_pools = corrected(remedy, spec, pools)
+        assert planned(model, *with_pools, **changed).plan.method == remedy.rpartition(" (")[2].split(" on ")[0]

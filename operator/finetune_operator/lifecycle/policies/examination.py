@@ -13,12 +13,12 @@ from finetune_operator.lifecycle.observation import Refusal, SeenPod
 from finetune_operator.lifecycle.policies.attempts import launch
 from finetune_operator.lifecycle.record import examined, preflight_pod_of
 from finetune_operator.lifecycle.retry import back_off_seconds
+from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
 from finetune_operator.manifests.preflight import preflight_pod
-from finetune_operator.planning.planner import plan as planned_run
 
 MOST_VIOLATIONS = 5
 
@@ -133,16 +133,8 @@ def unplanned(view: View) -> Step | None:
     if status.attempts or (status.plan is not None and not view.spec.plan_only):
         return None
     if status.plan is None:
-        assert status.preflight is not None
-        assert status.preflight.architecture is not None
         try:
-            run = planned_run(
-                view.spec,
-                architecture=status.preflight.architecture,
-                preflight=status.preflight,
-                pools=view.seen.pools,
-                image=view.seen.settings.trainer_image,
-            )
+            run = sized(view)
         except JobError as error:
             return fail(view, TERMINAL_REASONS[error.reason], error.message)
         view = view.writing(plan=run.plan, resolved=run.resolved)
