@@ -4,14 +4,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
-from finetune_operator.cli.manifest_file import parse_job, parse_pools, text_of
+from finetune_operator.cli.manifest_file import JobManifest, parse_job, parse_pools, text_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
@@ -29,6 +29,9 @@ PACKING_WASTE = 1.03
 
 CONTINUED_LENGTH = 4096
 
+PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
+"""Where data and result are has no part in the arithmetic, but a job must say it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
@@ -38,19 +41,22 @@ class Assumptions:
     tokens_per_example: int
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     file: Annotated[
-        Path, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True, dir_okay=False)
-    ],
+        Path | None, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True, dir_okay=False)
+    ] = None,
     pools: Annotated[Path | None, typer.Option(help="YAML file with GPUPools; default: a built-in list.")] = None,
     examples: Annotated[int, typer.Option(min=1, help="Rows of the data set.")] = EXAMPLES,
     tokens_per_example: Annotated[int, typer.Option(min=1, help="Mean tokens of a row.")] = TOKENS_PER_EXAMPLE,
     model: Annotated[str, typer.Option(help="Catalogue name, or path of a config.json; default: spec.model.")] = "",
+    method: Annotated[
+        Literal["auto", "lora", "qlora", "full"] | None, typer.Option(help="For a plan without a file; default: auto.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print status.plan and status.resolved as JSON.")] = False,
     explain: Annotated[bool, typer.Option(help="Also print how the numbers come about.")] = False,
 ) -> None:
-    """Show what a job would need, take and cost, before it exists."""
-    job = parse_job(text_of(file))
+    """Show what a job would need, take and cost, before it exists: one in a file, or a plain one of a model."""
+    job = job_of(file, model, method)
     offered = parse_pools(text_of(pools)) if pools else built_in_pools()
     shape = model_shape(job.spec, model)
     data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
@@ -73,6 +79,19 @@ def command(
             explain=explain,
         )
     )
+
+
+def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
+    """Return the job of a file, or one that says only which model, and perhaps how, it tunes. Raises typer.BadParameter."""
+    if file is not None:
+        if method is not None:
+            raise typer.BadParameter(f"--method is for a plan without a file: set spec.method in {file}")
+        return parse_job(text_of(file))
+    if not model:
+        raise typer.BadParameter("nothing to plan: give a job with -f, or a model of `finetune models` with --model")
+    name = Path(model).parent.name if model.endswith(".json") else model
+    spec = {"model": {"source": f"hf://{name}"}, "method": method or "auto", **PLACEHOLDERS}
+    return JobManifest(name=model, namespace="default", spec=FineTuneJobSpec.model_validate(spec))
 
 
 def in_lines(refusal: str) -> str:

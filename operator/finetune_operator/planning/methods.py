@@ -98,8 +98,7 @@ def _adapter(examples: int, offers: Offers) -> Choice | None:
     if lora is None:
         return None if qlora is None else Choice(method="qlora", reason="lora does not fit; with a 4-bit base it does")
     least = offers.fewest_gpus("lora")
-    name = "one GPU" if least.layout.gpus == 1 else f"{least.layout.gpus} x {card_name(least.pool)}"
-    fits = f"fits {name} in 16 bit; {examples} examples"
+    fits = f"fits {least.layout.gpus} x {card_name(least.pool)} in 16 bit; {examples} examples"
     if qlora is None or (least.layout.gpus <= qlora.layout.gpus and not _too_dear(lora, qlora)):
         return Choice(method="lora", reason=fits)
     if lora.weight <= DEARER_ALLOWED * qlora.weight:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from finetune_operator.cli.plan import Assumptions, command, in_lines, model_shape, supposed_preflight
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
@@ -43,6 +44,28 @@ def test_what_does_not_fit_is_refused_with_remedies():
     pools = ROOT / "examples/01-first-fine-tune/pool.yaml"
     with pytest.raises(DoesNotFit, match=r"\nwould fit:\n  method "):
         command(file=ROOT / "examples/04-full-fine-tune/job.yaml", pools=pools)
+
+
+def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
+    """Before there is a file, or a cluster: the first question is what a model would take."""
+    command(model="meta-llama/Llama-3.1-70B", method="qlora", as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+
+    assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "asked for in spec.method")
+    assert printed["plan"]["steps"] == 177
+
+
+def test_without_a_file_or_a_model_there_is_nothing_to_plan():
+    """The message names both ways; a method beside a file would contradict it."""
+    with pytest.raises(typer.BadParameter) as nothing:
+        command()
+    with pytest.raises(typer.BadParameter) as twice:
+        command(file=JOB, method="lora")
+
+    assert nothing.value.message == (
+        "nothing to plan: give a job with -f, or a model of `finetune models` with --model"
+    )
+    assert twice.value.message == f"--method is for a plan without a file: set spec.method in {JOB}"
 
 
 def test_an_unknown_model_is_refused():

@@ -60,7 +60,7 @@ def test_few_examples_without_room_for_lora_get_a_larger_rank():
 
 def test_lora_where_it_fits_as_few_gpus():
     """The usual case."""
-    assert chosen("8b", ONE_NODE) == ("lora", "fits one GPU in 16 bit; 4800 examples")
+    assert chosen("8b", ONE_NODE) == ("lora", "fits 1 x H100-80GB-HBM3 in 16 bit; 4800 examples")
 
 
 def test_qlora_where_only_that_fits():
