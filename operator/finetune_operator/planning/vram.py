@@ -144,7 +144,8 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     working = working_set_bytes(s, constants)
     logits, fixed = logits_bytes(s, constants), cast_bytes(s) + mask_bytes(s)
     whole = gathered(s)
-    early = gradients if s.accumulates or (s.deepspeed and s.adapter is None) else 0.0
+    # Stage 3 lays its gradients out in advance (stage3.py, grad_partitions_flat_buffer).
+    early = gradients if s.accumulates or (s.sharding == "zero3" and s.adapter is None) else 0.0
     if s.activation_checkpointing:
         saved, layer = boundary_bytes(s) + fixed, working
     elif s.activation_offload:
@@ -162,10 +163,12 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     if flat and table(s.shape) > DEFAULT_BUCKET:
         # A head fills a bucket alone: it is averaged as the layer's first gradient arrives, before the layer's widest moment.
         flat, layer = 0.0, max(layer, flat + 2.0 * table(s.shape))
+    # A bucket is full when a matrix has its gradient, and that is before its layer's widest moment.
+    flush = layer - backward_bytes(s, constants) + 2.0 * s.tokens * s.shape.backward_width + flat if flat else 0.0
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found = (
         Moment("loss", early, saved - gone, logits, states, whole.loss + first),
-        Moment("loss", early, saved + layer + whole_gradient_bytes(s), 0.0, states, whole.layer + later + flat),
+        Moment("loss", early, saved + max(layer, flush) + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved - freed + layer, 0.0, states, whole.layer + buckets),
         Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, whole.last + buckets),
         Moment("backward", gradients, last_flattened_bytes(s), 0.0, states, whole.last + buckets),
@@ -173,7 +176,9 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
             "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
         ),
     )
-    return (*found, Moment("loss", early, saved, 0.0, states, whole.fetch + later)) if whole.fetch else found
+    # What the last layer saves is not there yet when its experts arrive.
+    before = saved if s.activation_checkpointing else saved * (1 - 1 / s.shape.num_layers)
+    return (*found, Moment("loss", early, before, 0.0, states, whole.fetch + later)) if whole.fetch else found
 
 
 def flattened_bytes(s: MemoryScenario) -> float:
@@ -194,11 +199,16 @@ KEPT = ("zero3", "ddp")
 """Shardings whose buffers outlive the backward pass."""
 
 
-def whole_gradient_bytes(s: MemoryScenario) -> float:
-    """Return the gradient of one layer's stacked experts, one tensor that DeepSpeed shares out only when it is complete."""
-    if not s.deepspeed or s.adapter is not None:
+def waiting_bytes(s: MemoryScenario) -> float:
+    """Return gradients that wait while layers go backward.
+
+    One layer's stacked experts are one tensor, which DeepSpeed shares out only when it is complete; and a head that is the
+    embedding too waits for the embedding's part, in autograd's buffer.
+    """
+    if s.adapter is not None or s.optimizer_in_backward:
         return 0.0
-    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers
+    experts = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.deepspeed else 0.0
+    return experts + (trained_bytes(s).gradient * table(s.shape) if s.shape.tied else 0.0)
 
 
 def last_layer_bytes(s: MemoryScenario, working: float) -> float:

@@ -69,6 +69,9 @@ def input_bytes(s: MemoryScenario) -> float:
     """Return the inputs of matrices that one layer saves per token, for the gradients of what is trained."""
     shape, adapter = s.shape, s.adapter
     shared = 2.0 * (2 * shape.hidden_size + shape.mlp_width)
+    if adapter is None and s.autocast and s.sharding != "fsdp":
+        # The residual stream is float32, and autocast casts it for each matrix anew: queries, keys, values, gate, up.
+        return 2.0 * ((5 if shape.gated else 4) * shape.hidden_size + shape.mlp_width)
     if adapter is None:
         return shared
     own = 2.0 * adapter.input_width

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from finetune_operator.planning.scenarios import scenario_of
-from finetune_operator.planning.vram import MemoryEstimate, estimate
+from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
 from finetune_operator.planning.vram_activations import backward_bytes, input_bytes, layer_bytes, logits_bytes
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
 from finetune_operator.planning.vram_scenario import MemoryScenario
@@ -93,6 +93,23 @@ def test_a_head_in_float32_is_cast_back_for_its_product():
     prepared, plain = scenario(residualFloat32=True), scenario()
 
     assert logits_bytes(prepared, DEFAULT) - logits_bytes(plain, DEFAULT) == 2 * TABLE
+
+
+def test_autocast_casts_a_float32_residual_for_each_matrix_anew():
+    """Masters: queries, keys, values, gate and up keep a 16-bit input each; FSDP computes in 16 bit throughout."""
+    masters = FULL | {"weightsDtype": "float32"}
+
+    assert input_bytes(scenario(**masters)) == 2 * (5 * 4096 + 11008)
+    assert input_bytes(scenario(**masters | {"sharding": "fsdp", "numGpus": 2})) == 2 * (2 * 4096 + 11008)
+
+
+def test_a_tied_head_waits_for_the_embedding():
+    """Its gradient stays in autograd's buffer while the layers go backward."""
+    untied = scenario(**FULL)
+    model = dict(LORA["model"], tiedEmbeddings=True, parameters=LINEAR + TABLE)  # type: ignore[call-overload]
+
+    assert waiting_bytes(untied) == 0
+    assert waiting_bytes(scenario(**FULL, model=model)) == 2 * TABLE
 
 
 def test_offloaded_activations_leave_without_checkpointing_too():
