@@ -194,11 +194,15 @@ def replay(step: Step, lengths: list[int]) -> Allocator:
 
 
 def drawn(longest: int) -> Iterator[tuple[str, list[int]]]:
-    """Yield ways in which rows may be long, none longer than this."""
+    """Yield ways in which rows may be long, none longer than this; squared, for what grows with the length's square."""
     rng = random.Random(1)
     yield "equal", [longest] * 10
-    yield "uniform", [rng.randint(longest // 16, longest) for _ in range(STEPS)]
-    yield "log-normal", [int(min(longest, max(64, rng.lognormvariate(0, 0.7) * longest / 3))) for _ in range(STEPS)]
+    uniform = [rng.randint(longest // 16, longest) for _ in range(STEPS)]
+    yield "uniform", uniform
+    normal = [int(min(longest, max(64, rng.lognormvariate(0, 0.7) * longest / 3))) for _ in range(STEPS)]
+    yield "log-normal", normal
+    yield "uniform, squared", [max(16, length**2 // longest) for length in uniform]
+    yield "log-normal, squared", [max(16, length**2 // longest) for length in normal]
 
 
 def main() -> None:
@@ -211,7 +215,7 @@ def main() -> None:
                 logits = 12 * vocabulary * max(lengths) / GIB
                 extra = (done.reserved - done.peak) / GIB
                 print(
-                    f"vocabulary {vocabulary:>7} checkpointing {checkpointing!s:<5} {name:<10} allocated "
+                    f"vocabulary {vocabulary:>7} checkpointing {checkpointing!s:<5} {name:<19} allocated "
                     f"{done.peak / GIB:6.2f} logits {logits:5.2f} reserved {done.reserved / GIB:6.2f} "
                     f"({done.reserved / done.peak:.2f}), extra {extra:6.2f} = {extra / logits:5.2f} logits "
                     f"or {extra / max(1e-9, done.peak / GIB - logits):5.2f} of the rest",

@@ -16,6 +16,7 @@ from finetune_operator.planning.vram_activations import (
     layer_bytes,
     logits_bytes,
     mask_bytes,
+    square_bytes,
     table,
     working_set_bytes,
 )
@@ -245,7 +246,9 @@ def bucket_bytes(s: MemoryScenario) -> float:
 def slack_bytes(s: MemoryScenario, moment: Moment, constants: Constants) -> float:
     """Return what the caching allocator has reserved at a moment beyond what is allocated."""
     if s.batching == "padded-variable":
-        return max(constants.slack_padded_logits * moment.logits, constants.slack_padded_rest * moment.activations)
+        square = min(moment.activations, square_bytes(s))
+        rest = constants.slack_padded_rest * (moment.activations - square) + constants.slack_padded_square * square
+        return max(constants.slack_padded_logits * moment.logits, rest)
     factor = constants.slack_fused if s.loss_kernel in ("liger", "cce", "tiled") else constants.slack
     return (factor - 1) * (moment.activations + moment.logits)
 

@@ -43,6 +43,13 @@ def scores_bytes(shape: Shape) -> float:
     return 8.0 if shape.capped_scores else 6.0
 
 
+def square_bytes(s: MemoryScenario) -> float:
+    """Return what is saved for backward and grows with the square of the length."""
+    layers = 1 if s.activation_checkpointing else s.shape.num_layers
+    scores = scores_bytes(s.shape) * s.tokens * span(s) * s.shape.num_heads if s.attention == "eager" else 0.0
+    return scores * layers + mask_bytes(s)
+
+
 def span(s: MemoryScenario) -> int:
     """Return how many tokens one row has: packed rows of a micro batch are laid end to end, as one."""
     return s.tokens if s.batching == "packed" else s.sequence_length
@@ -134,7 +141,10 @@ def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
     product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size) - used
     matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
     whole = 0.0 if s.adapter is None else whole_bytes(s.adapter)
-    return max(product, matrix, last_expert_bytes(s), scores_backward_bytes(s)) + whole
+    widest = max(product, matrix, last_expert_bytes(s), scores_backward_bytes(s))
+    if s.adapter is not None and s.adapter.dora and not s.adapter.adapts_down:
+        return max(widest, whole)  # the attention's norms do not meet the MLP's gradients
+    return widest + whole
 
 
 def last_expert_bytes(s: MemoryScenario) -> float:

@@ -103,6 +103,15 @@ def test_autocast_casts_a_float32_residual_for_each_matrix_anew():
     assert input_bytes(scenario(**masters | {"sharding": "fsdp", "numGpus": 2})) == 2 * (2 * 4096 + 11008)
 
 
+def test_dora_on_attention_does_not_meet_the_mlp():
+    """Its norms take 22 bytes an element of one matrix, in the forward pass; with the MLP adapted they join its tensors."""
+    plain = backward_bytes(scenario(), DEFAULT)
+    norms = 22 * 4096 * 4096
+
+    assert backward_bytes(scenario(loraVariant="dora"), DEFAULT) == max(plain, norms)
+    assert backward_bytes(scenario(loraVariant="dora", loraTargets=["q", "down"]), DEFAULT) > norms + 22 * 4096 * 6912
+
+
 def test_a_tied_head_waits_for_the_embedding():
     """Its gradient stays in autograd's buffer while the layers go backward."""
     untied = scenario(**FULL)
@@ -127,6 +136,14 @@ def test_rows_of_changing_length_leave_blocks_of_other_lengths_behind():
 
     assert logits.slack_gib == pytest.approx(2.3 * logits.logits_gib)
     assert stored.slack_gib == pytest.approx(1.1 * stored.activations_gib)
+
+
+def test_few_rows_need_the_square_of_the_longest():
+    """Of eager attention's scores the blocks of other lengths are small: 0.7 times instead of 1.1."""
+    found = memory(batching="padded-variable", activationCheckpointing=False, lossKernel="liger", attention="eager")
+    square = 6 * 2048 * 2048 * 32 * 32 / GIB
+
+    assert found.slack_gib == pytest.approx(1.1 * (found.activations_gib - square) + 0.7 * square)
 
 
 def test_what_is_reserved_is_decided_by_the_moment_that_needs_most():
