@@ -10,6 +10,7 @@ import sys
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Block:
     before: "Block | None" = None
     after: "Block | None" = None
     free: bool = False
+    number: int = field(default_factory=count().__next__)
+    """Ties between blocks of one size are broken by age."""
 
 
 @dataclass
@@ -100,12 +103,12 @@ class Allocator:
 
     def _cache(self, block: Block) -> None:
         block.free = True
-        self._blocks[id(block)] = block
-        insort(self._cached, (block.small, block.size, id(block)))
+        self._blocks[block.number] = block
+        insort(self._cached, (block.small, block.size, block.number))
 
     def _uncache(self, block: Block) -> None:
-        del self._blocks[id(block)]
-        self._cached.pop(bisect_left(self._cached, (block.small, block.size, id(block))))
+        del self._blocks[block.number]
+        self._cached.pop(bisect_left(self._cached, (block.small, block.size, block.number)))
 
 
 class Recorder(Ledger):

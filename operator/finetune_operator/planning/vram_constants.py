@@ -38,7 +38,7 @@ class Constants:
     slack_padded_rest: float = 1.1
     """The same in units of everything else, where that is more: 0.75 to 1.6."""
     slack_padded_square: float = 0.7
-    """The same for what grows with the square of the length, of which most rows need little: 0.45 to 1.1."""
+    """The same for what grows with the square of the length, of which most rows need little: 0.45 to 1.2."""
     context_gib: float = 1.3
     """CUDA context, cuBLAS and cuDNN on one GPU: between IBM's floor (nvidia-smi less allocated, 0.92) and Qwen's 1.7 to
     2 of the short rows."""
