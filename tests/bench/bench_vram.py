@@ -4,13 +4,14 @@ python tests/bench/bench_vram.py
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 from tests.bench.vram_peers import PEERS, Peer
-from tests.bench.vram_rows import SOURCES, Cards, Reading, Score, cards, ours, readings, refitted, score
+from tests.bench.vram_rows import SOURCES, Cards, Reading, Score, cards, others, ours, readings, refitted, score
 
 
 def peer_score(peer: Peer) -> Score:
@@ -56,6 +57,23 @@ def markdown() -> list[str]:
     ]
 
 
+def other_markdown() -> list[str]:
+    """Return the table of other stacks as docs/vram-model.md shows it."""
+    found = score((reading, our_figure(reading)) for reading in others())
+    counts = Counter(reading.source for reading in others())
+    heads = ["| other stacks | rows | median | bias |", "|---|---|---|---|"]
+    rows = []
+    for source, median in found.by_source.items():
+        one = score((reading, our_figure(reading)) for reading in others() if reading.source == source)
+        rows.append(f"| {source} | {counts[source]} | {percent(median)} | {one.bias:+.1%} |")
+    plain, safe = cards(our_figure, among=others()), cards(our_figure, margin=True, among=others())
+    return [
+        *heads, *rows,
+        f"| all: P90 {percent(found.ninth_decile)}, balanced {percent(found.balanced)}, right card {percent(plain.right)}, "
+        f"too small with margin {percent(safe.too_small)} | {found.rows} | {percent(found.median)} | {found.bias:+.1%} |",
+    ]  # fmt: skip
+
+
 def our_figure(reading: Reading) -> float:
     """Return our figure for what was read."""
     return reading.of(reading.found)
@@ -80,10 +98,11 @@ def main() -> None:
         print(card_line(name, cards(lambda reading, peer=peer: peer(reading.scenario))))
     print(card_line("this planner", cards(our_figure)))
     print(card_line("this planner, with margin", cards(our_figure, margin=True)))
+    print("\nstacks that nothing is fitted on\n" + "\n".join(other_markdown()))
 
 
 if __name__ == "__main__":
     if "--markdown" in sys.argv:
-        print("\n".join(markdown()))
+        print("\n".join((*markdown(), "", *other_markdown())))
     else:
         main()

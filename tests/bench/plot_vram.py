@@ -17,7 +17,7 @@ from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
 
 from tests.bench.bench_vram import our_figure, peer_score
 from tests.bench.vram_peers import PEERS
-from tests.bench.vram_rows import SOURCES, cards, ours, readings
+from tests.bench.vram_rows import SOURCES, cards, others, ours, readings
 from tests.bench.vram_seeds import FULL, LORA, QLORA, zero3
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -38,7 +38,9 @@ def predicted_against_measured() -> None:
         rows = [reading for reading in readings() if reading.source == source]
         axis.scatter([row.measured_gib for row in rows], [our_figure(row) for row in rows], s=14, alpha=0.7,
                      color=colour, edgecolors="none", label=f"{source} ({len(rows)})")  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlim=(2.5, 100), ylim=(2.5, 100))
+    axis.scatter([row.measured_gib for row in others()], [our_figure(row) for row in others()], s=16, alpha=0.6,
+                 color="#555555", marker="x", linewidths=0.9, label=f"stacks not fitted on ({len(others())})")  # fmt: skip
+    axis.set(xscale="log", yscale="log", xlim=(2.5, 120), ylim=(2.5, 120))
     axis.set(xlabel="measured and published, GiB per GPU", ylabel="predicted, GiB per GPU")
     ticks = [3, 5, 10, 20, 40, 80]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -85,9 +87,7 @@ def card_chosen() -> None:
         axis.barh(range(len(names)), shares, left=start, color=colour, label=label, height=0.66)
         start = [one + other for one, other in zip(start, shares, strict=True)]
     axis.set_yticks(range(len(names)), names)
-    axis.set(
-        xlim=(0, 100), xlabel="per cent of the measured jobs that it answers (16, 24, 40, 48, 80, 141, 180 GB cards)"
-    )
+    axis.set(xlim=(0, 100), xlabel="per cent of the measured jobs that it answers; cards of 16 to 180 GB")
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, 1.13), ncols=3)
     save(figure, "vram-cards")
 

@@ -4,10 +4,11 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from finetune_operator.planning.scenarios import scenario_of
@@ -16,6 +17,14 @@ from finetune_operator.planning.vram_constants import DEFAULT, Constants
 from finetune_operator.planning.vram_scenario import LossKernel, MemoryScenario
 
 SOURCES = {"tt": "torchtune", "lg": "litgpt", "qw": "Qwen README", "fms": "IBM fms-acceleration"}
+OTHER_SOURCES = {
+    "sw": "ms-swift", "fq": "fsdp_qlora", "us": "Unsloth's stock HF", "pd": "PEFT guides", "pe": "PEFT comparison",
+    "ll": "LongLoRA",
+}  # fmt: skip
+"""Of tests/data/other-sources.jsonl: stacks that no constant is fitted on. Settings that a page does not say are assumed,
+and `source` says which."""
+
+OTHERS = Path(__file__).parents[1] / "data" / "other-sources.jsonl"
 CLASSES = (16, 24, 40, 48, 80, 141, 180)
 """Cards by what they are sold as; a job needs the smallest one that is large enough."""
 
@@ -53,10 +62,19 @@ class Reading:
 @lru_cache(maxsize=1)
 def readings() -> tuple[Reading, ...]:
     """Return all readings."""
-    text = files("finetune_operator.planning").joinpath("data/readings.jsonl").read_text()
+    return _read(files("finetune_operator.planning").joinpath("data/readings.jsonl").read_text(), SOURCES)
+
+
+@lru_cache(maxsize=1)
+def others() -> tuple[Reading, ...]:
+    """Return the readings of other stacks."""
+    return _read(OTHERS.read_text(), OTHER_SOURCES)
+
+
+def _read(text: str, sources: Mapping[str, str]) -> tuple[Reading, ...]:
     parsed = ((json.loads(line), scenario_of(line)) for line in text.splitlines())
     return tuple(
-        Reading(SOURCES[name.partition("-")[0]], raw, scenario, estimate(scenario)) for raw, (name, scenario) in parsed
+        Reading(sources[name.partition("-")[0]], raw, scenario, estimate(scenario)) for raw, (name, scenario) in parsed
     )
 
 
@@ -114,10 +132,12 @@ class Cards:
     too_big: float
 
 
-def cards(predicted: Callable[[Reading], float | None], *, margin: bool = False) -> Cards:
+def cards(
+    predicted: Callable[[Reading], float | None], *, margin: bool = False, among: Iterable[Reading] | None = None
+) -> Cards:
     """Compare the card that a prediction asks for with the one that the measurement needs."""
     counts, rows = [0, 0, 0], 0
-    for reading in readings():
+    for reading in readings() if among is None else among:
         figure = predicted(reading)
         if figure is None:
             continue

@@ -40,8 +40,11 @@ def fake_base_model(config: Any, run: RunConfig, computation: Computation) -> Pr
 
 def attention_of(run: RunConfig) -> str:
     """Return transformers' attention to build with; flash-attn cannot be installed here, so a stand-in without masks is."""
-    if run.layout.attention != "flash_attention_2":
-        return run.layout.attention
+    return without_masks() if run.layout.attention == "flash_attention_2" else run.layout.attention
+
+
+def without_masks() -> str:
+    """Register the stand-in for flash-attn with transformers, and return its name."""
     ALL_ATTENTION_FUNCTIONS.register(FLASH, sdpa_attention_forward)
     ALL_MASK_ATTENTION_FUNCTIONS.register(FLASH, lambda *_, **__: None)
     return FLASH

@@ -75,6 +75,12 @@ def norms(shape: ModelArchitecture) -> tuple[int, bool]:
     return family.norms or 2, bool(family.qk_norm) or values.flag("use_qk_norm") or values.flag("qk_layernorm")
 
 
+def caps_scores(shape: ModelArchitecture) -> bool:
+    """Return whether attention scores pass a tanh: in Gemma 2, unless its config says otherwise."""
+    default = 50.0 if shape.model_type == "gemma2" else None
+    return bool(json.loads(shape.config).get("attn_logit_softcapping", default))
+
+
 def attention_kernel(shape: ModelArchitecture) -> Literal["sdpa", "eager"]:
     """Return the attention that our trainer loads a model with: sdpa wherever transformers has it."""
     family, _values = _family(json.loads(shape.config))

@@ -187,6 +187,7 @@ def shape_of(model: Mapping[str, Any], *, stacked: bool) -> Shape:
         widest_mlp=i, routed_width=chosen * h if stacked and experts > 1 else 0, vocab_size=v,
         gated=model["gatedMlp"], tied=tied,
         extra_norms=2 if re.match(r"gemma-?[234]", model.get("name", "").lower()) else 0,
+        capped_scores=bool(re.match(r"gemma-?2", model.get("name", "").lower())),
     )  # fmt: skip
 
 
@@ -199,7 +200,7 @@ def adapter_of(raw: Mapping[str, Any], shape: Shape) -> AdapterLoad:
         "q": (h, q), "k": (h, kv), "v": (h, kv), "qkv": (h, q + 2 * kv), "o": (q, h),
         "gate": (h, i), "up": (h, i), "down": (i, h),
     }  # fmt: skip
-    count, inputs, weights = 0, 0, 0
+    count, inputs, outputs, weights, largest = 0, 0, 0, 0, 0
     for target in dict.fromkeys(targets):
         if target == "lm_head":
             count += rank * (h + shape.vocab_size)
@@ -211,9 +212,12 @@ def adapter_of(raw: Mapping[str, Any], shape: Shape) -> AdapterLoad:
             copies = (experts if raw.get("loraExperts", False) else 0) + model.get("sharedExperts", 0)
         count += copies * shape.num_layers * rank * sum(sides[target])
         inputs += sides[target][0] * (copies > 0)
+        outputs += sides[target][1] * (copies > 0)
+        largest = max(largest, sides[target][0] * sides[target][1] * (copies > 0))
         weights += sides[target][0] * sides[target][1] * copies
     return AdapterLoad(
-        num_parameters=count, input_width=inputs, adapts_down="down" in targets and experts == 1,
+        num_parameters=count, input_width=inputs, output_width=outputs, largest_matrix=largest,
+        adapts_down="down" in targets and experts == 1,
         dtype=raw["adapterDtype"] or "float32", dropout=raw.get("loraDropout", raw["lossKernel"] == "litgpt"),
         dora=raw.get("loraVariant") == "dora",
         materialized_weights=weights if raw.get("loraVariant") == "dora" else 0,

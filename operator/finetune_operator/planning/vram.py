@@ -5,6 +5,7 @@ logits), the end of backward (all gradients, one layer's working set), and the o
 vram_states, vram_activations, vram_gathers, vram_constants. docs/vram-model.md has formulas, sources and errors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from finetune_operator.planning.vram_activations import (
     layer_bytes,
     logits_bytes,
     mask_bytes,
+    square_bytes,
     table,
     working_set_bytes,
 )
@@ -112,8 +114,11 @@ def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> Memory
     s = scenario
     weights = 0.0 if s.parameter_offload else weight_bytes(s) / s.weight_shards
     adapter = num_trained(s) * trained_bytes(s).copy + saved_module_bytes(s)
-    peak = max(moments(s, constants), key=lambda moment: moment.total)
-    slack = (slack_factor(s, constants) - 1) * (peak.activations + peak.logits) + subgroup_slack_bytes(s)
+    found = moments(s, constants)
+    peak = max(found, key=lambda moment: moment.total)
+    # The moment that needs the most memory from the driver need not be the one that uses the most.
+    slack = max(moment.total + slack_bytes(s, moment, constants) for moment in found) - peak.total
+    slack += subgroup_slack_bytes(s)
     context = constants.context_gib + (constants.communication_gib if s.num_gpus > 1 else 0.0)
     context += constants.deepspeed_gib if s.deepspeed else 0.0
     confidence, reason = confidence_of(s)
@@ -140,9 +145,12 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     working = working_set_bytes(s, constants)
     logits, fixed = logits_bytes(s, constants), cast_bytes(s) + mask_bytes(s)
     whole = gathered(s)
-    early = gradients if s.accumulates or (s.deepspeed and s.adapter is None) else 0.0
+    # Stage 3 lays its gradients out in advance (stage3.py, grad_partitions_flat_buffer).
+    early = gradients if s.accumulates or (s.sharding == "zero3" and s.adapter is None) else 0.0
     if s.activation_checkpointing:
         saved, layer = boundary_bytes(s) + fixed, working
+    elif s.activation_offload:
+        saved, layer = fixed, working  # what a layer saves leaves for the host while the next one runs
     else:
         # The last layer's own backward pass comes after the loss, when nothing else has been freed.
         saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, backward_bytes(s, constants)
@@ -156,18 +164,22 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     if flat and table(s.shape) > DEFAULT_BUCKET:
         # A head fills a bucket alone: it is averaged as the layer's first gradient arrives, before the layer's widest moment.
         flat, layer = 0.0, max(layer, flat + 2.0 * table(s.shape))
+    # A bucket is full when a matrix has its gradient, and that is before its layer's widest moment.
+    flush = layer - backward_bytes(s, constants) + 2.0 * s.tokens * s.shape.backward_width + flat if flat else 0.0
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found = (
         Moment("loss", early, saved - gone, logits, states, whole.loss + first),
-        Moment("loss", early, saved + layer + whole_gradient_bytes(s), 0.0, states, whole.layer + later + flat),
+        Moment("loss", early, saved + max(layer, flush) + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved - freed + layer, 0.0, states, whole.layer + buckets),
         Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, whole.last + buckets),
-        Moment("backward", gradients, flattened_bytes(s), 0.0, states, whole.last + buckets),
+        Moment("backward", gradients, last_flattened_bytes(s), 0.0, states, whole.last + buckets),
         Moment(
             "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
         ),
     )
-    return (*found, Moment("loss", early, saved, 0.0, states, whole.fetch + later)) if whole.fetch else found
+    # What the last layer saves is not there yet when its experts arrive.
+    before = saved if s.activation_checkpointing else saved * (1 - 1 / s.shape.num_layers)
+    return (*found, Moment("loss", early, before, 0.0, states, whole.fetch + later)) if whole.fetch else found
 
 
 def flattened_bytes(s: MemoryScenario) -> float:
@@ -175,15 +187,29 @@ def flattened_bytes(s: MemoryScenario) -> float:
     return bucket_bytes(s) / 2 * min(1.0, num_trained(s) / DEFAULT_BUCKET) if s.sharding == "zero2" else 0.0
 
 
+def last_flattened_bytes(s: MemoryScenario) -> float:
+    """Return what stage 2 averages last: a bucket, or the embedding's gradient where that fits none.
+
+    Then it is there as it was made, as it accumulates, and laid end to end.
+    """
+    alone = s.sharding == "zero2" and s.adapter is None and s.accumulates and table(s.shape) > DEFAULT_BUCKET
+    return 3 * 2.0 * table(s.shape) if alone else flattened_bytes(s)
+
+
 KEPT = ("zero3", "ddp")
 """Shardings whose buffers outlive the backward pass."""
 
 
-def whole_gradient_bytes(s: MemoryScenario) -> float:
-    """Return the gradient of one layer's stacked experts, one tensor that DeepSpeed shares out only when it is complete."""
-    if not s.deepspeed or s.adapter is not None:
+def waiting_bytes(s: MemoryScenario) -> float:
+    """Return gradients that wait while layers go backward.
+
+    One layer's stacked experts are one tensor, which DeepSpeed shares out only when it is complete; and a head that is the
+    embedding too waits for the embedding's part, in autograd's buffer.
+    """
+    if s.adapter is not None or s.optimizer_in_backward:
         return 0.0
-    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers
+    experts = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.deepspeed else 0.0
+    return experts + (trained_bytes(s).gradient * table(s.shape) if s.shape.tied else 0.0)
 
 
 def last_layer_bytes(s: MemoryScenario, working: float) -> float:
@@ -211,36 +237,58 @@ def bucket_bytes(s: MemoryScenario) -> float:
             return 2 * 2.0 * (DEFAULT_BUCKET if default else 200_000_000)
         case "zero3":
             return 2.0 * (DEFAULT_BUCKET if default else 0)
-        case "ddp" if s.loss_kernel == "tiled":
+        case "ddp":
             return gradient_bytes(s)  # DDP reduces in buckets, a second copy of all gradients
         case _:
             return 0.0
 
 
-def slack_factor(s: MemoryScenario, constants: Constants) -> float:
-    """Return reserved over allocated memory of what grows with the batch."""
+def slack_bytes(s: MemoryScenario, moment: Moment, constants: Constants) -> float:
+    """Return what the caching allocator has reserved at a moment beyond what is allocated."""
     if s.batching == "padded-variable":
-        return constants.slack_padded
-    return constants.slack_fused if s.loss_kernel in ("liger", "cce", "tiled") else constants.slack
+        square = min(moment.activations, square_bytes(s))
+        rest = constants.slack_padded_rest * (moment.activations - square) + constants.slack_padded_square * square
+        return max(constants.slack_padded_logits * moment.logits, rest)
+    factor = constants.slack_fused if s.loss_kernel in ("liger", "cce", "tiled") else constants.slack
+    return (factor - 1) * (moment.activations + moment.logits)
 
 
 def margin_of(s: MemoryScenario) -> float:
     """Return the factor between what the card will show and what we ask for."""
-    return MARGIN_PADDED if s.batching == "padded-variable" else MARGIN
+    if s.batching == "padded-variable":
+        return MARGIN_PADDED
+    return MARGIN_UNKNOWN_STACK if confidence_of(s)[0] == "low" else MARGIN
 
 
 def confidence_of(s: MemoryScenario) -> tuple[Confidence, str]:
     """Say how well measurements cover a case, and why not better."""
-    if s.parameter_offload or s.optimizer_offload:
-        return "low", "offload: few measured runs, and buffers differ between versions"
-    if s.quantization == "int8":
-        return "low", "8-bit base: the int8 kernels' workspace is not modelled"
-    if s.batching == "padded-variable":
-        return "low", "padded rows of changing length fragment memory"
-    if s.shape.num_expert_parameters:
-        return "medium", "mixture of experts: extrapolated from Mixtral"
-    if s.attention != "flash":
-        return "medium", "attention without a linear-memory kernel: derived, hardly measured"
-    if s.objective not in ("sft", "cpt"):
-        return "medium", "preference objective: derived, not measured"
-    return "high", ""
+    found = next((why for why in DOUBTS if why.holds(s)), None)
+    return (found.confidence, found.reason) if found else ("high", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something in a scenario that few or no measurements cover."""
+
+    confidence: Confidence
+    reason: str
+    holds: Callable[[MemoryScenario], bool]
+
+
+DOUBTS = (
+    Doubt("low", "offload: few measured runs, and buffers differ between versions",
+          lambda s: s.parameter_offload or s.optimizer_offload),
+    Doubt("low", "8-bit base: few measured runs, and bitsandbytes' int8 kernels changed between versions",
+          lambda s: s.quantization == "int8"),
+    Doubt("low", "padded rows of changing length fragment memory, by how much depends on the data",
+          lambda s: s.batching == "padded-variable"),
+    Doubt("medium", "mixture of experts: extrapolated from Mixtral", lambda s: bool(s.shape.num_expert_parameters)),
+    Doubt("medium", "attention without a linear-memory kernel: derived, hardly measured",
+          lambda s: s.attention != "flash"),
+    Doubt("medium", "preference objective: derived, not measured", lambda s: s.objective not in ("sft", "cpt")),
+    Doubt("medium", "DoRA: simulated, not measured", lambda s: s.adapter is not None and s.adapter.dora),
+    Doubt("medium", "Adafactor: derived from its code, not measured", lambda s: s.optimizer == "adafactor"),
+    Doubt("medium", "paged optimizer: its states count as outside the GPU, where they may stay",
+          lambda s: s.optimizer.startswith("paged") and s.adapter is None),
+)  # fmt: skip
+"""The first that holds is the one that is said."""

@@ -34,9 +34,20 @@ def attention_bytes(s: MemoryScenario) -> float:
     keys = shape.key_value_width if s.attention == "flash" else shape.query_width
     base = 2.0 * (2 * shape.query_width + 2 * keys) + 4.0 * shape.num_heads
     if s.attention == "eager":
-        # Scores after masking, softmax in float32 and its bfloat16 copy: 8 bytes per pair of tokens and head.
-        return base + 8.0 * span(s) * shape.num_heads
+        return base + scores_bytes(shape) * span(s) * shape.num_heads
     return base
+
+
+def scores_bytes(shape: Shape) -> float:
+    """Return what eager attention keeps per pair of tokens and head: softmax in float32, its 16-bit copy, a capped score."""
+    return 8.0 if shape.capped_scores else 6.0
+
+
+def square_bytes(s: MemoryScenario) -> float:
+    """Return what is saved for backward and grows with the square of the length."""
+    layers = 1 if s.activation_checkpointing else s.shape.num_layers
+    scores = scores_bytes(s.shape) * s.tokens * span(s) * s.shape.num_heads if s.attention == "eager" else 0.0
+    return scores * layers + mask_bytes(s)
 
 
 def span(s: MemoryScenario) -> int:
@@ -65,6 +76,9 @@ def input_bytes(s: MemoryScenario) -> float:
     """Return the inputs of matrices that one layer saves per token, for the gradients of what is trained."""
     shape, adapter = s.shape, s.adapter
     shared = 2.0 * (2 * shape.hidden_size + shape.mlp_width)
+    if adapter is None and s.autocast and s.sharding != "fsdp":
+        # The residual stream is float32, and autocast casts it for each matrix anew: queries, keys, values, gate, up.
+        return 2.0 * ((5 if shape.gated else 4) * shape.hidden_size + shape.mlp_width)
     if adapter is None:
         return shared
     own = 2.0 * adapter.input_width
@@ -79,8 +93,12 @@ def input_bytes(s: MemoryScenario) -> float:
 
 
 def keeps_frozen_inputs(s: MemoryScenario) -> bool:
-    """Whether frozen matrices save their inputs too: stage 3 replaces torch's linear function (deepspeed.runtime.zero.linear)."""
-    return s.sharding == "zero3" and not s.shape.num_expert_parameters
+    """Whether frozen matrices save their inputs too.
+
+    Stage 3 replaces torch's linear function (deepspeed.runtime.zero.linear); bitsandbytes' 8-bit product keeps its input
+    though nothing needs it (MatMul8bitLt, ctx.tensors).
+    """
+    return (s.sharding == "zero3" and not s.shape.num_expert_parameters) or s.quantization == "int8"
 
 
 def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
@@ -118,12 +136,34 @@ def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
     The widest moments are the MLP's: the product's gradient beside those of both its factors, or the last matrix's own.
     """
     fused = constants.compiled_activations if s.compiled else 1.0
-    product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size)
+    # By then the last matrix has been used, and its experts' 16-bit copy is gone.
+    used = unpacked_bytes(s) / (3 if s.shape.gated else 2)
+    product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size) - used
     matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
     whole = 0.0 if s.adapter is None else whole_bytes(s.adapter)
-    # Eager attention: the scores' gradient in float32, beside what the layer saved.
-    scores = 4.0 * s.tokens * span(s) * s.shape.num_heads if s.attention == "eager" else 0.0
-    return max(product, matrix, scores) + whole
+    widest = max(product, matrix, last_expert_bytes(s), scores_backward_bytes(s))
+    if s.adapter is not None and s.adapter.dora and not s.adapter.adapts_down:
+        return max(widest, whole)  # the attention's norms do not meet the MLP's gradients
+    return widest + whole
+
+
+def last_expert_bytes(s: MemoryScenario) -> float:
+    """Return what the end of a layer's forward pass needs where its experts are unpacked: the product, or weighed outputs."""
+    if not unpacked_bytes(s):
+        return 0.0
+    shape = s.shape
+    return 2.0 * s.tokens * (max(shape.backward_width, shape.routed_width) + shape.hidden_size)
+
+
+def scores_backward_bytes(s: MemoryScenario) -> float:
+    """Return what softmax's backward pass needs in eager attention, less the layer's MLP, which went backward before.
+
+    The gradient in float32 and that of the scores, less the 16-bit copy of the softmax that has been used: 6 bytes a pair.
+    """
+    if s.attention != "eager":
+        return 0.0
+    pairs = 6.0 * s.tokens * span(s) * s.shape.num_heads
+    return pairs - s.tokens * (mlp_bytes(s) + norm_bytes(s) / 2)
 
 
 def whole_bytes(adapter: AdapterLoad) -> float:
@@ -202,7 +242,9 @@ def logits_bytes(s: MemoryScenario, constants: Constants) -> float:
     if s.loss_kernel == "tiled":
         return tiled_bytes(s)
     per_token = constants.logits_bytes[s.loss_kernel] * s.shape.vocab_size + 12.0 * s.shape.hidden_size
-    return s.tokens * per_token
+    # A head that was cast to float32 is cast back for its product, which keeps that copy for its backward pass.
+    head = 2.0 * table(s.shape) if s.float32_residual else 0.0
+    return s.tokens * per_token + head
 
 
 def tiled_bytes(s: MemoryScenario) -> float:

@@ -31,8 +31,14 @@ class Constants:
     """Reserved over allocated, of activations: equal lengths (IBM gives both readings)."""
     slack_fused: float = 1.08
     """The same where no logits come and go (IBM, Liger rows)."""
-    slack_padded: float = 2.0
-    """The same where lengths change from batch to batch and segments cannot expand (ms-swift)."""
+    slack_padded_logits: float = 2.3
+    """Reserved beyond allocated where lengths change from batch to batch and segments cannot expand, in units of the logits:
+    blocks of other lengths stay cached. Replayed (tests/bench/replay_allocator.py): 1.1 where few rows are long, 4.8 where
+    all lengths are alike; their geometric middle."""
+    slack_padded_rest: float = 1.1
+    """The same in units of everything else, where that is more: 0.75 to 1.6."""
+    slack_padded_square: float = 0.7
+    """The same for what grows with the square of the length, of which most rows need little: 0.45 to 1.2."""
     context_gib: float = 1.3
     """CUDA context, cuBLAS and cuDNN on one GPU: between IBM's floor (nvidia-smi less allocated, 0.92) and Qwen's 1.7 to
     2 of the short rows."""

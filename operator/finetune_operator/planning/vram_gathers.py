@@ -79,25 +79,31 @@ def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
 
 
 def _copied_embedding(s: MemoryScenario, embedding: int) -> int:
-    """Return the embedding once more, where it is fetched together with the first layer's first adapter.
+    """Return the embedding once more, where it is fetched together with the first layer's last adapter.
 
-    Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the last of
-    them is used, and that is the embedding. A parameter that comes alone needs no copy.
+    The layer's last matrix comes last, and where it has no adapter it is large enough to come alone, as then the embedding
+    does. Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the
+    last of them is used, and that is the embedding. A parameter that comes alone needs no copy.
     """
     adapter = s.adapter
-    if adapter is None or not adapter.input_width + adapter.output_width:
+    if adapter is None or not adapter.adapts_down:
         return 0
     rank = adapter.num_parameters / s.shape.num_layers / (adapter.input_width + adapter.output_width)
     return embedding if rank * s.shape.hidden_size > PERSISTENT else 0
 
 
 def _fetched_experts(s: MemoryScenario, layer: int) -> float:
-    """Return head, embedding, one layer, and the buffer in which its attention and its experts' first matrix arrived."""
+    """Return head, embedding, one layer, and the buffer in which its attention and its experts' first matrix arrived.
+
+    Without checkpointing the experts of all layers are there instead, and two such buffers; the embedding is not.
+    """
     shape = s.shape
-    if not shape.num_expert_parameters or not s.activation_checkpointing:
+    if not shape.num_expert_parameters:
         return 0.0
     experts = shape.num_expert_parameters / shape.num_layers
     first = experts * (2 / 3 if shape.gated else 1 / 2)  # gate and up are one stacked matrix
+    if not s.activation_checkpointing:
+        return table(shape) + shape.num_expert_parameters + (layer - experts) + 2 * first
     return (1 if shape.tied else 2) * table(shape) + layer + (layer - experts) + first
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.planning.adapter import Adapter, adapted_linears, adapter_parameters
-from finetune_operator.planning.architecture import linears, norms
+from finetune_operator.planning.architecture import caps_scores, linears, norms
 from finetune_operator.planning.families import Linear
 from finetune_operator.planning.vram_scenario import (
     AdapterLoad,
@@ -140,6 +140,7 @@ def _shape(config: str, held: _Held) -> Shape:  # noqa: ARG001  # config is the 
         tied=a.tied_embeddings,
         qk_norm=qk_norm,
         extra_norms=per_layer - 2,
+        capped_scores=caps_scores(a),
         routed_width=a.experts_per_token * a.hidden_size,
     )
 

@@ -43,6 +43,8 @@ class Shape:
     qk_norm: bool = False
     extra_norms: int = 0
     """Norms over the residual stream beyond two per layer (Gemma)."""
+    capped_scores: bool = False
+    """Attention scores pass a tanh (Gemma 2): eager attention keeps its result."""
     routed_width: int = 0
     """Copies of the residual stream that stacked experts gather, one per chosen expert."""
 

@@ -11,7 +11,7 @@ BYTES_PER_LINEAR: dict[Quantization, float] = {
     "none": 2.0,
     "nf4": 0.5 + 4 / 64,  # one float32 scale per block of 64
     "nf4-double": 0.5 + 1 / 64 + 4 / (64 * 256),  # the scales themselves in 8 bit, blocks of 256
-    "int8": 1.3,  # one byte, and what LLM.int8's workspace was seen to need: published runs say 1.2 to 1.6 in all
+    "int8": 1.0,  # and a float32 scale per row, which is nothing
     "gptq-int4": 0.5 + 2.5 / 128,  # group 128: a 16-bit scale and a 4-bit zero point
 }
 """Bytes per parameter of a quantised linear layer."""
@@ -49,7 +49,10 @@ class StateBytes:
             case "paged-adamw" | "paged-adamw-8bit":
                 moments, step = 0.0, 0.0  # on a good day: pages leave the GPU only when it is full
             case "adafactor":
-                moments, step = 0.02, 0.0  # a row and a column per matrix
+                moments, step = (
+                    0.02,
+                    0.0,
+                )  # a row and a column per matrix; its temporary is not per parameter, see below
         return StateBytes(copy=self.copy, gradient=self.gradient, optimizer=moments, step=step)
 
 
@@ -94,8 +97,10 @@ def saved_module_bytes(s: MemoryScenario) -> float:
     if s.adapter is None or not s.trains_embeddings:
         return 0.0
     states = StateBytes(copy=2, gradient=2, optimizer=4, step=2).scaled(s.optimizer)
-    each = states.copy + states.gradient + states.optimizer + states.step
-    return s.shape.num_embedding_parameters * each / s.state_shards
+    if s.deepspeed:
+        states = trained_bytes(s)  # float32 masters and moments for these as well
+    each = states.copy / s.weight_shards + (states.gradient + states.optimizer + states.step) / s.state_shards
+    return s.shape.num_embedding_parameters * each
 
 
 def reference_bytes(s: MemoryScenario) -> float:
@@ -143,6 +148,10 @@ def step_bytes(s: MemoryScenario) -> float:
     if s.optimizer_offload or s.parameter_offload or s.optimizer_in_backward:
         return 0.0
     share = num_trained(s) / s.state_shards
+    if s.optimizer == "adafactor" and s.adapter is None and not s.deepspeed:
+        # One parameter at a time, the vocabulary's table the largest: its squared gradient and the factors' product in
+        # float32, and 16-bit weights and gradients cast to that (transformers.optimization.Adafactor.step).
+        return (8.0 if s.float32_weights else 16.0) * s.shape.vocab_size * s.shape.hidden_size / s.state_shards
     if s.sharding == "zero2" and s.adapter is None:
         # The shard's gradient laid end to end in 16 bit, then in float32; and foreach's temporary.
         return (10.0 if s.optimizer == "adamw" else 6.0) * share

@@ -25,6 +25,12 @@ PUBLISHED = {
     "openai/gpt-oss-20b": 20_914_757_184,
     "tiiuae/falcon-7b": 6_921_720_704,
     "bigcode/starcoder2-7b": 7_173_923_840,
+    "microsoft/Phi-4-mini-instruct": 3_836_021_760,
+    "codellama/CodeLlama-7b-hf": 6_738_546_688,
+    # The hub's figure less SigLIP's tower (416,866,032) and its projector (1152 x width + 1152).
+    "google/gemma-3-4b-pt": 4_300_079_472 - 416_866_032 - 1152 * 2561,
+    "google/gemma-3-12b-pt": 12_187_325_040 - 416_866_032 - 1152 * 3841,
+    "google/gemma-3-27b-pt": 27_432_406_640 - 416_866_032 - 1152 * 5377,
 }
 """Parameter counts as the hub shows them."""
 

@@ -1,0 +1,177 @@
+"""Memory of stacks that are not ours, as scenarios describe them: each term against what its library's code allocates."""
+
+import json
+from typing import Any
+
+import pytest
+from finetune_operator.planning.scenarios import scenario_of
+from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
+from finetune_operator.planning.vram_activations import backward_bytes, input_bytes, layer_bytes, logits_bytes
+from finetune_operator.planning.vram_constants import DEFAULT, GIB
+from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.vram_states import saved_module_bytes, step_bytes
+
+LINEAR, TABLE = 6_476_271_616, 32_000 * 4096
+LORA = {
+    "id": "a", "method": "lora", "quantization": "none", "loraRank": 8, "loraTargets": ["q", "v"],
+    "trainsEmbeddings": False, "adapterDtype": "float32", "weightsDtype": "bfloat16", "sequenceLength": 2048,
+    "microBatchSize": 1, "batching": "fixed", "activationCheckpointing": True, "activationOffload": False,
+    "parameterOffload": False, "residualFloat32": False, "optimizer": "adamw", "optimizerInBackward": False,
+    "sharding": "none", "numGpus": 1, "lossKernel": "stock", "attention": "flash", "torchCompile": False,
+    "model": {
+        "name": "llama-2-7b", "parameters": LINEAR + 2 * TABLE, "hiddenSize": 4096, "layers": 32, "attentionHeads": 32,
+        "keyValueHeads": 32, "headDim": 128, "intermediateSize": 11008, "vocabSize": 32000, "gatedMlp": True,
+        "tiedEmbeddings": False,
+    },
+}  # fmt: skip
+FULL = {"method": "full", "loraRank": None, "loraTargets": None, "adapterDtype": None}
+
+
+def scenario(**changes: Any) -> MemoryScenario:
+    """Return LoRA of Llama-2-7B on one row of 2,048 tokens, changed."""
+    return scenario_of(json.dumps(LORA | changes))[1]
+
+
+def memory(**changes: Any) -> MemoryEstimate:
+    """Return its estimate."""
+    return estimate(scenario(**changes))
+
+
+def test_eager_attention_keeps_six_bytes_per_pair_of_tokens_and_head():
+    """Softmax in float32 and its 16-bit copy (transformers' eager_attention_forward); Gemma 2's tanh keeps two more."""
+    pairs = 2048 * 2048 * 32
+    capped = dict(LORA["model"], name="gemma-2-7b")  # type: ignore[call-overload]
+
+    eager, flash = scenario(attention="eager"), scenario()
+
+    assert layer_bytes(eager, DEFAULT) - layer_bytes(flash, DEFAULT) == 6 * pairs
+    assert layer_bytes(scenario(attention="eager", model=capped), DEFAULT) - layer_bytes(
+        scenario(model=capped), DEFAULT
+    ) == pytest.approx(8 * pairs)
+
+
+def test_softmax_goes_backward_after_the_mlp_is_gone():
+    """Six bytes a pair, less what the layer's MLP and its norm had saved."""
+    mlp, norm = 2048 * 6 * 11008, 2048 * 4 * 4096
+
+    assert backward_bytes(scenario(attention="eager"), DEFAULT) == 6 * 2048 * 2048 * 32 - mlp - norm
+
+
+def test_an_8_bit_base_is_one_byte_a_parameter():
+    """Embeddings and head stay 16 bit; bitsandbytes' product keeps its input (MatMul8bitLt)."""
+    eight = scenario(method="qlora", quantization="int8")
+
+    assert estimate(eight).weights_gib == pytest.approx((LINEAR + 4 * TABLE) / GIB)
+    assert input_bytes(scenario(method="qlora", quantization="int8", adapterDtype="bfloat16")) == 2 * (2 * 4096 + 11008)
+
+
+def test_adafactor_steps_one_parameter_at_a_time():
+    """Four float32 copies of the largest, the embedding; two where weights and gradients are float32 already."""
+    assert step_bytes(scenario(**FULL, optimizer="adafactor")) == 16 * TABLE
+    assert step_bytes(scenario(**FULL | {"weightsDtype": "float32"}, optimizer="adafactor")) == 8 * TABLE
+    assert memory(**FULL, optimizer="adafactor").optimizer_gib == pytest.approx(
+        (0.02 * (LINEAR + 2 * TABLE) + 16 * TABLE) / GIB
+    )
+
+
+def test_embeddings_trained_beside_an_adapter_have_masters_under_deepspeed():
+    """Copy, gradient, moments and step: 10 bytes in 16 bit; 2 + (2 + 12 + 4) / n with float32 masters at stage 2."""
+    assert saved_module_bytes(scenario(trainsEmbeddings=True)) == 10 * 2 * TABLE
+    assert saved_module_bytes(scenario(trainsEmbeddings=True, sharding="zero2", numGpus=2)) == (2 + 18 / 2) * 2 * TABLE
+    assert saved_module_bytes(scenario(trainsEmbeddings=True, sharding="zero3", numGpus=2)) == 20 / 2 * 2 * TABLE
+
+
+def test_ddp_holds_gradients_twice():
+    """Its buckets are a copy of all gradients, whatever the loss."""
+    found = memory(**FULL | {"sharding": "ddp", "numGpus": 2})
+
+    assert found.gathers_gib == pytest.approx(2 * (LINEAR + 2 * TABLE) / GIB)
+
+
+def test_a_head_in_float32_is_cast_back_for_its_product():
+    """kbit preparation: the loss holds a 16-bit copy of the head."""
+    prepared, plain = scenario(residualFloat32=True), scenario()
+
+    assert logits_bytes(prepared, DEFAULT) - logits_bytes(plain, DEFAULT) == 2 * TABLE
+
+
+def test_autocast_casts_a_float32_residual_for_each_matrix_anew():
+    """Masters: queries, keys, values, gate and up keep a 16-bit input each; FSDP computes in 16 bit throughout."""
+    masters = FULL | {"weightsDtype": "float32"}
+
+    assert input_bytes(scenario(**masters)) == 2 * (5 * 4096 + 11008)
+    assert input_bytes(scenario(**masters | {"sharding": "fsdp", "numGpus": 2})) == 2 * (2 * 4096 + 11008)
+
+
+def test_dora_on_attention_does_not_meet_the_mlp():
+    """Its norms take 22 bytes an element of one matrix, in the forward pass; with the MLP adapted they join its tensors."""
+    plain = backward_bytes(scenario(), DEFAULT)
+    norms = 22 * 4096 * 4096
+
+    assert backward_bytes(scenario(loraVariant="dora"), DEFAULT) == max(plain, norms)
+    assert backward_bytes(scenario(loraVariant="dora", loraTargets=["q", "down"]), DEFAULT) > norms + 22 * 4096 * 6912
+
+
+def test_a_tied_head_waits_for_the_embedding():
+    """Its gradient stays in autograd's buffer while the layers go backward."""
+    untied = scenario(**FULL)
+    model = dict(LORA["model"], tiedEmbeddings=True, parameters=LINEAR + TABLE)  # type: ignore[call-overload]
+
+    assert waiting_bytes(untied) == 0
+    assert waiting_bytes(scenario(**FULL, model=model)) == 2 * TABLE
+
+
+def test_offloaded_activations_leave_without_checkpointing_too():
+    """One layer is on the GPU at a time."""
+    stored = memory(activationCheckpointing=False)
+    offloaded = memory(activationCheckpointing=False, activationOffload=True)
+
+    assert offloaded.activations_gib < stored.activations_gib / 10
+
+
+def test_rows_of_changing_length_leave_blocks_of_other_lengths_behind():
+    """2.3 times the logits, or 1.1 times everything else where that is more (tests/bench/replay_allocator.py)."""
+    logits = memory(batching="padded-variable")
+    stored = memory(batching="padded-variable", activationCheckpointing=False, lossKernel="liger")
+
+    assert logits.slack_gib == pytest.approx(2.3 * logits.logits_gib)
+    assert stored.slack_gib == pytest.approx(1.1 * stored.activations_gib)
+
+
+def test_few_rows_need_the_square_of_the_longest():
+    """Of eager attention's scores the blocks of other lengths are small: 0.7 times instead of 1.1."""
+    found = memory(batching="padded-variable", activationCheckpointing=False, lossKernel="liger", attention="eager")
+    square = 6 * 2048 * 2048 * 32 * 32 / GIB
+
+    assert found.slack_gib == pytest.approx(1.1 * (found.activations_gib - square) + 0.7 * square)
+
+
+def test_what_is_reserved_is_decided_by_the_moment_that_needs_most():
+    """A full fine-tune peaks at its step, but blocks that the loss left behind are reserved then too."""
+    fixed, padded = memory(**FULL, microBatchSize=10), memory(**FULL, microBatchSize=10, batching="padded-variable")
+
+    assert (fixed.phase, padded.phase) == ("step", "step")
+    assert padded.allocated_gib == fixed.allocated_gib
+    assert padded.reserved_gib > fixed.reserved_gib + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "confidence", "words", "margin"),
+    [
+        ({}, "high", "", 1.1),
+        ({"parameterOffload": True}, "low", "offload", 1.15),
+        ({"method": "qlora", "quantization": "int8"}, "low", "8-bit base", 1.15),
+        ({"batching": "padded-variable"}, "low", "padded rows", 1.3),
+        ({"attention": "eager"}, "medium", "attention without", 1.1),
+        ({"objective": "orpo"}, "medium", "preference objective", 1.1),
+        ({"loraVariant": "dora"}, "medium", "DoRA", 1.1),
+        (FULL | {"optimizer": "adafactor"}, "medium", "Adafactor", 1.1),
+        (FULL | {"optimizer": "paged-adamw"}, "medium", "paged optimizer", 1.1),
+    ],
+)
+def test_what_few_have_measured_is_said_and_asked_for(changes, confidence, words, margin):
+    """The reason names the part of the scenario; doubt raises the margin."""
+    found = memory(**changes)
+
+    assert (found.confidence, found.margin) == (confidence, margin)
+    assert found.confidence_reason.startswith(words)
