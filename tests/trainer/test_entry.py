@@ -160,15 +160,17 @@ def test_several_processes_are_started_by_torchrun() -> None:
     }  # fmt: skip
 
 
-def test_a_kill_by_the_memory_limit_is_told_from_others(tmp_path: Path) -> None:
-    """The cgroup counts the processes that the kernel killed."""
-    events = tmp_path / "memory.events"
-    events.write_text("low 0\nmax 12\noom 1\noom_kill 1\n")
+@pytest.mark.parametrize(
+    ("file", "before"), [("memory.events", "low 0\nmax 12\noom 1\n"), ("memory.oom_control", "under_oom 0\n")]
+)
+def test_a_kill_by_the_memory_limit_is_told_from_others(tmp_path: Path, file: str, before: str) -> None:
+    """The cgroup, of version 2 or 1, counts the processes that the kernel killed."""
+    events = tmp_path / file
+    events.write_text(f"{before}oom_kill 1\n")
 
-    assert entry.ran_out_of_memory(events)
-    events.write_text("low 0\noom_kill 0\n")
-    assert not entry.ran_out_of_memory(events)
-    assert not entry.ran_out_of_memory(tmp_path / "absent")
+    assert entry.ran_out_of_memory((tmp_path / "absent", events))
+    events.write_text(f"{before}oom_kill 0\n")
+    assert not entry.ran_out_of_memory((tmp_path / "absent", events))
 
 
 def _layout(*, replicas: int, gpus: int) -> Layout:

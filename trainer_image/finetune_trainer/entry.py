@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -30,8 +31,8 @@ POLL_SECONDS = 0.1
 DUMP_SECONDS = 3.0
 """faulthandler writes the stacks in a signal handler; so long the workers get for it."""
 
-CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
-"""Says `oom_kill N` when the kernel killed a process of this container for its memory."""
+CGROUP_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+"""Cgroups v2, v1: says `oom_kill N` when the kernel killed a process of this container for its memory."""
 
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 """Set in PyTorchJob's sense (Pods, not processes): a single worker must not take them for its own."""
@@ -111,9 +112,7 @@ class Entry:
             message = "asked to stop before the run began; nothing to save"
             return Outcome(outcome="Preempted", reason="Preempted", message=message)
         if ran_out_of_memory():
-            message = (
-                "the kernel killed a worker because the Pod reached its memory limit: raise the pool's node memory"
-            )
+            message = "the kernel killed a worker because the Pod reached its memory limit"
             return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
         return Outcome(
             outcome="Failed", reason="Killed", message=f"the workers ended without a verdict, {ending(returncode)}"
@@ -153,12 +152,10 @@ def ending(returncode: int) -> str:
     return f"with exit code {returncode}"
 
 
-def ran_out_of_memory(events: Path = CGROUP_EVENTS) -> bool:
+def ran_out_of_memory(events: Sequence[Path] = CGROUP_EVENTS) -> bool:
     """Say whether the kernel killed a process of this container for its memory."""
-    if not events.is_file():
-        return False
-    counts = dict(line.split() for line in events.read_text().splitlines())
-    return int(counts.get("oom_kill", "0")) > 0
+    lines = [line.split() for path in events if path.is_file() for line in path.read_text().splitlines()]
+    return any(line[0] == "oom_kill" and int(line[1]) > 0 for line in lines)
 
 
 def _send(pid: int, number: int) -> None:
