@@ -50,7 +50,7 @@ def measure(cluster: ControlPlane, home: Path, pairs: int) -> None:
     operator = Operator(cluster, home / "operator.log")
     operator.start()
     model, data = tiny_model(home / "model"), conversations(home / "rows.jsonl", rows=300)
-    product = Product(cluster, ProcessNode(cluster), operator, cluster.namespace("bench"), model, data, home)
+    product = Product(cluster, cluster.namespace("bench"), ProcessNode(cluster), operator, model, data, home)
     rows = []
     try:
         for number in range(pairs):

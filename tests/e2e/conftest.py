@@ -58,6 +58,6 @@ def product(
         running.start()
     model, data = assets
     cluster = process_node.cluster
-    product = Product(cluster, process_node, running, cluster.namespace("e2e"), model, data, tmp_path)
+    product = Product(cluster, cluster.namespace("e2e"), process_node, running, model, data, tmp_path)
     yield product
     cluster.kubectl("delete", "ftj", "--all", "-n", product.namespace, "--wait=false")

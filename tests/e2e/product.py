@@ -1,19 +1,16 @@
 """The whole product for a test: API server, process node, operator and trainer, used as a user would with kubectl."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.client import eventually
 from tests.servers.control_plane import ControlPlane, ProcessNode
-
-Raw = dict[str, Any]
+from tests.servers.jobs import Jobs
 
 FAST = ("--progress-seconds=0.5", "--retry-back-off-seconds=1", "--port=0", "--no-leader-elect")
 
@@ -54,89 +51,29 @@ class Operator:
 
 
 @dataclass
-class Product:
+class Product(Jobs):
     """One namespace of the running product."""
 
-    cluster: ControlPlane
     node: ProcessNode
     operator: Operator
-    namespace: str
     model: Path
     data: Path
     folder: Path
     """Where this test's outputs go."""
-    submitted: list[str] = field(default_factory=list)
-
-    def job(self, name: str, **spec: Any) -> Raw:
-        """Return the manifest of a small LoRA job; `spec` replaces top-level fields."""
-        return {
-            "apiVersion": "finetune.dev/v1alpha1",
-            "kind": "FineTuneJob",
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {
-                "model": {"source": f"file://{self.model}"},
-                "datasets": [{"source": f"file://{self.data}"}],
-                "method": "lora",
-                "training": {"maxSteps": 12, "globalBatchSize": 4, "sequenceLength": 64, "learningRate": "5e-3"},
-                "evaluation": {"maxExamples": 12},
-                "resources": {"gpus": 1, "pools": ["laptop"]},
-                "output": {"destination": f"file://{self.folder}/{name}"},
-            }
-            | spec,
-        }
 
     def submit(self, name: str, **spec: Any) -> None:
-        """Apply a job."""
-        self.cluster.apply(self.job(name, **spec))
-        self.submitted.append(name)
-
-    def change(self, name: str, spec: Raw) -> None:
-        """Merge-patch the spec of a job, as `kubectl patch` does."""
-        patch = json.dumps({"spec": spec})
-        self.cluster.kubectl("patch", "ftj", name, "-n", self.namespace, "--type=merge", "-p", patch)
-
-    def delete(self, name: str) -> None:
-        """Delete a job and return at once."""
-        self.cluster.kubectl("delete", "ftj", name, "-n", self.namespace, "--wait=false")
-
-    def status(self, name: str) -> Raw:
-        """Return the status of a job, empty before the operator has seen it."""
-        status: Raw = self.cluster.get("ftj", name, "-n", self.namespace).get("status", {})
-        return status
-
-    def until(self, name: str, holds: Callable[[Raw], Any], what: str, seconds: float = 300) -> Raw:
-        """Wait until something holds of the status and return it. A job that failed meanwhile ends the wait."""
-
-        def look() -> Raw | None:
-            status = self.status(name)
-            if holds(status):
-                return status
-            assert status.get("phase") != "Failed", json.dumps(self.condition(status, "Succeeded"))
-            return None
-
-        found: Raw = eventually(look, f"{name}: {what}", seconds)
-        return found
-
-    def finish(self, name: str, seconds: float = 420) -> Raw:
-        """Wait for success and return the status."""
-        return self.until(name, lambda status: status.get("phase") == "Succeeded", "Succeeded", seconds)
-
-    def reach(self, name: str, step: int) -> Raw:
-        """Wait until the trainer has reported a step."""
-        return self.until(name, lambda s: s.get("progress", {}).get("step", 0) >= step, f"step {step}")
-
-    def pods(self, name: str, role: str = "trainer") -> list[Raw]:
-        """Return the Pods of a job."""
-        selector = f"finetune.dev/job-name={name},finetune.dev/role={role}"
-        items: list[Raw] = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
-        return items
+        """Apply a small LoRA job; `spec` replaces top-level fields."""
+        usual = {
+            "model": {"source": f"file://{self.model}"},
+            "datasets": [{"source": f"file://{self.data}"}],
+            "method": "lora",
+            "training": {"maxSteps": 12, "globalBatchSize": 4, "sequenceLength": 64, "learningRate": "5e-3"},
+            "evaluation": {"maxExamples": 12},
+            "resources": {"gpus": 1, "pools": ["laptop"]},
+            "output": {"destination": f"file://{self.folder}/{name}"},
+        }
+        self.apply(name, usual | spec)
 
     def kill_trainer(self, pod: str) -> None:
         """SIGKILL the whole container of a trainer, as the kernel does to a process group."""
         os.killpg(self.node.container_pid(self.namespace, pod), signal.SIGKILL)
-
-    @staticmethod
-    def condition(status: Raw, kind: str) -> tuple[str, str, str]:
-        """Return (status, reason, message) of a condition."""
-        found = [c for c in status.get("conditions", []) if c["type"] == kind]
-        return (found[0]["status"], found[0]["reason"], found[0]["message"]) if found else ("", "", "")

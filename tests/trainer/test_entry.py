@@ -160,15 +160,13 @@ def test_several_processes_are_started_by_torchrun() -> None:
     }  # fmt: skip
 
 
-def test_a_kill_by_the_memory_limit_is_told_from_others(tmp_path: Path) -> None:
-    """The cgroup counts the processes that the kernel killed."""
-    events = tmp_path / "memory.events"
-    events.write_text("low 0\nmax 12\noom 1\noom_kill 1\n")
+@pytest.mark.parametrize(("cores", "gpus", "expected"), [(4.0, 1, "4"), (7.5, 4, "1"), (0.5, 1, "1")])
+def test_a_worker_computes_with_its_share_of_the_cores(cores: float, gpus: int, expected: str) -> None:
+    """At least one; without a limit the libraries decide."""
+    layout = _layout(replicas=1, gpus=gpus)
 
-    assert entry.ran_out_of_memory(events)
-    events.write_text("low 0\noom_kill 0\n")
-    assert not entry.ran_out_of_memory(events)
-    assert not entry.ran_out_of_memory(tmp_path / "absent")
+    assert entry.threads(layout, cores) == {"OMP_NUM_THREADS": expected}
+    assert entry.threads(layout, None) == {}
 
 
 def _layout(*, replicas: int, gpus: int) -> Layout:

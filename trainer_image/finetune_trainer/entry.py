@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from finetune_trainer import heartbeat, verdict
+from finetune_trainer import cgroup, heartbeat, verdict
 from finetune_trainer.contract import (
     ENV_RUN_CONFIG,
     ENV_TERMINATION_LOG,
@@ -29,9 +29,6 @@ from finetune_trainer.worker import die_with_parent, run_folder
 POLL_SECONDS = 0.1
 DUMP_SECONDS = 3.0
 """faulthandler writes the stacks in a signal handler; so long the workers get for it."""
-
-CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
-"""Says `oom_kill N` when the kernel killed a process of this container for its memory."""
 
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 """Set in PyTorchJob's sense (Pods, not processes): a single worker must not take them for its own."""
@@ -54,7 +51,7 @@ class Entry:
         signal.signal(signal.SIGTERM, self._on_signal)
         self.child = subprocess.Popen(
             command(self.run.layout),
-            env=environment(self.run.layout, dict(os.environ)),
+            env=threads(self.run.layout, cgroup.cpu_limit()) | environment(self.run.layout, dict(os.environ)),
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
         )
         started = time.time()
@@ -110,10 +107,8 @@ class Entry:
         if self.terminated:
             message = "asked to stop before the run began; nothing to save"
             return Outcome(outcome="Preempted", reason="Preempted", message=message)
-        if ran_out_of_memory():
-            message = (
-                "the kernel killed a worker because the Pod reached its memory limit: raise the pool's node memory"
-            )
+        if cgroup.ran_out_of_memory():
+            message = "the kernel killed a worker because the Pod reached its memory limit"
             return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
         return Outcome(
             outcome="Failed", reason="Killed", message=f"the workers ended without a verdict, {ending(returncode)}"
@@ -146,19 +141,19 @@ def environment(layout: Layout, given: dict[str, str]) -> dict[str, str]:
     return missing | given
 
 
+def threads(layout: Layout, cores: float | None) -> dict[str, str]:
+    """Return how many threads a worker computes with: its share of what the container may use.
+
+    Libraries count the node's cores: with a thread for each, all of them wait most of the time for the quota's next period.
+    """
+    return {} if cores is None else {"OMP_NUM_THREADS": str(max(1, int(cores / layout.gpus_per_replica)))}
+
+
 def ending(returncode: int) -> str:
     """Say how a process ended."""
     if returncode < 0:
         return f"killed by signal {-returncode} ({signal.Signals(-returncode).name})"
     return f"with exit code {returncode}"
-
-
-def ran_out_of_memory(events: Path = CGROUP_EVENTS) -> bool:
-    """Say whether the kernel killed a process of this container for its memory."""
-    if not events.is_file():
-        return False
-    counts = dict(line.split() for line in events.read_text().splitlines())
-    return int(counts.get("oom_kill", "0")) > 0
 
 
 def _send(pid: int, number: int) -> None:

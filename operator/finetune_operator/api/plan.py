@@ -158,8 +158,9 @@ class Alternative(StatusModel):
 
 
 class Plan(StatusModel):
-    """The layout chosen for the run. Written before anything is created. Only one thing changes it afterwards: an
-    attempt that ran out of GPU memory, which leaves a leaner layout of the same global batch and a warning.
+    """The layout chosen for the run. Written before anything is created. Two things change it afterwards, each with a
+    warning: an attempt that ran out of GPU memory leaves a leaner layout of the same global batch, and one that ran out
+    of host memory or local disk leaves half as much again of it, at most what a node of the pool has.
     """
 
     summary: ShortText

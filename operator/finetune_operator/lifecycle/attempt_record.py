@@ -29,7 +29,7 @@ from finetune_operator.lifecycle.results import (
     memory_status,
     progress_status,
 )
-from finetune_operator.lifecycle.retry import counted, retry_verdict
+from finetune_operator.lifecycle.retry import counted, remedy, retry_verdict
 from finetune_operator.lifecycle.times import after, timestamp
 from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.names import trainer_pod_name
@@ -183,6 +183,8 @@ def settled(view: View, why: Ending) -> Ending:
         return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="published", node_name="")
     if is_suspending(view.status) and not why.is_users:
         return replace(why, outcome=AttemptOutcome.SUSPENDED, node_name="")
+    if more := remedy(view.plan, why.outcome, view.seen.pools):
+        return replace(why, message=f"{why.message}; {more}")
     return why
 
 

@@ -38,6 +38,10 @@ POD_REASONS = {
 }
 """status.reason of the Pod: the kubelet refused, evicted or shut down with it. `OutOf...`: refused for lack of room."""
 
+FULL_DISK = ("ephemeral", "EmptyDir")
+"""Words of the kubelet's message about a Pod that it evicted for its use of local disk: a node that is short of it, the
+limit of a container or Pod, the sizeLimit of an emptyDir."""
+
 EXIT_CODES = {
     ExitCode.PREEMPTED: AttemptOutcome.PREEMPTED,
     ExitCode.OUT_OF_MEMORY: AttemptOutcome.OUT_OF_MEMORY,
@@ -132,13 +136,20 @@ def vanished(name: str, replica: int) -> Ending:
 
 
 def verdict(pod: SeenPod) -> AttemptOutcome | TerminalReason:
-    """Return how a finished Pod ended, from the most to the least telling sign."""
+    """Return how a finished Pod ended, from the most to the least telling sign.
+
+    A trainer that was asked to end only knows that; who asked, and why, is what Kubernetes says. Its success stands: the
+    kubelet says OOMKilled even if the kernel only ended a process that the trainer could do without.
+    """
+    own = own_words(pod.outcome, pod.exit_code) if pod.outcome is not None else None
+    if own == AttemptOutcome.SUCCEEDED:
+        return own
     if pod.terminated_reason == "OOMKilled":
         return AttemptOutcome.HOST_OUT_OF_MEMORY
-    if pod.outcome is not None and (own := own_words(pod.outcome, pod.exit_code)) is not None:
-        return DISRUPTIONS.get(pod.disruption, own) if own == AttemptOutcome.PREEMPTED else own
-    if "ephemeral" in pod.pod_message and pod.pod_reason == "Evicted":
+    if pod.pod_reason == "Evicted" and any(word in pod.pod_message for word in FULL_DISK):
         return AttemptOutcome.STORAGE_FULL
+    if own is not None:
+        return DISRUPTIONS.get(pod.disruption, own) if own == AttemptOutcome.PREEMPTED else own
     if pod.disruption in DISRUPTIONS:
         return DISRUPTIONS[pod.disruption]
     if pod.pod_reason.startswith("OutOf"):
@@ -155,6 +166,10 @@ def own_words(outcome: Outcome, exit_code: int | None) -> AttemptOutcome | Termi
 
 def says(pod: SeenPod) -> str:
     """Return the best sentence there is about a Pod's end."""
+    if verdict(pod) == AttemptOutcome.HOST_OUT_OF_MEMORY:
+        return f"Pod {pod.name} reached its memory limit"
+    if pod.pod_reason == "Evicted":
+        return shorten(f"Pod {pod.name} was evicted: {pod.pod_message.strip()}", MESSAGE_CHARACTERS)
     if pod.outcome is not None:
         return shorten(pod.outcome.message, MESSAGE_CHARACTERS)
     code = f"Pod {pod.name} ended with exit code {pod.exit_code}" if pod.exit_code is not None else ""

@@ -4,14 +4,26 @@ An attempt that moved the checkpoint forward costs nothing, whatever ended it. `
 not end the job, whatever their class. What the user must change ends it at once.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetune_operator.api.plan import Plan
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS
 
 LONGEST_BACK_OFF_SECONDS = 600
+
+GROWTH = 1.5
+"""What was too little is given half as much again: two such steps more than double it."""
+
+ROOM = {
+    AttemptOutcome.HOST_OUT_OF_MEMORY: ("memory_gib", "memory"),
+    AttemptOutcome.STORAGE_FULL: ("ephemeral_gib", "local disk"),
+}
+"""What an end says there was too little of: its field in the plan's host needs and in a pool's node, and its name."""
 
 UNCOUNTED = {AttemptOutcome.SUCCEEDED, AttemptOutcome.SUSPENDED, AttemptOutcome.NOT_SCHEDULED}
 """Ends that say nothing about the run: they neither count nor reset the count."""
@@ -111,4 +123,36 @@ def leaner(plan: Plan) -> Plan | None:
             "activation_checkpointing": True,
             "warnings": [*plan.warnings, warning][-16:],
         }
+    )
+
+
+def roomier(plan: Plan, outcome: str, pools: Sequence[GPUPool]) -> Plan:
+    """Return the plan with half as much again of what an attempt had too little of, at most what a node of the pool has.
+
+    The same plan where the outcome asks for no room, or no more can be had.
+    """
+    node = next((pool.spec.node for pool in pools if pool.metadata.name == plan.pool.name), None)
+    if outcome not in ROOM or node is None:
+        return plan
+    field, what = ROOM[AttemptOutcome(outcome)]
+    had = getattr(plan.host, field)
+    given = min(getattr(node, field), math.ceil(GROWTH * had))
+    if given <= had:
+        return plan
+    warning = f"an attempt ended as {outcome} with {had} GiB of {what}: the next one may use {given} GiB"
+    host = plan.host.model_copy(update={field: given})
+    return plan.model_copy(update={"host": host, "warnings": [*plan.warnings, warning][-16:]})
+
+
+def remedy(plan: Plan, outcome: str, pools: Sequence[GPUPool]) -> str:
+    """Say what is done, or what to do, about an attempt that had too little room; empty for any other end."""
+    if outcome not in ROOM:
+        return ""
+    field, what = ROOM[AttemptOutcome(outcome)]
+    had, given = getattr(plan.host, field), getattr(roomier(plan, outcome, pools).host, field)
+    if given > had:
+        return f"it had {had} GiB of {what}, the next attempt may use {given} GiB"
+    return (
+        f"it had {had} GiB of {what}, and a node of pool {plan.pool.name} has no more to give: "
+        "apply the job under a new name with a pool of larger nodes"
     )

@@ -36,7 +36,7 @@ def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
         | {
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "affinity": off_gpu_nodes(),
+            "affinity": rather_off_gpu_nodes(),
             "containers": [
                 {
                     "name": names.PREFLIGHT_CONTAINER,
@@ -56,7 +56,16 @@ def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
     }
 
 
-def off_gpu_nodes() -> Manifest:
-    """Return the affinity that keeps the Pod off nodes that are paid for their GPUs, tainted or not."""
+def rather_off_gpu_nodes() -> Manifest:
+    """Return the affinity that spares nodes that are paid for their GPUs. A preference: some clusters have no other node.
+
+    A taint keeps the Pod off for good, as it tolerates none.
+    """
     term = {"matchExpressions": [{"key": GPU_NODE_LABEL, "operator": "DoesNotExist"}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    preference = {"weight": 100, "preference": term}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
+
+
+def needs() -> str:
+    """Say which node would take the Pod."""
+    return f"{REQUESTS['cpu']} of CPU and {REQUESTS['memory']} of memory on a node without taints, no GPU"

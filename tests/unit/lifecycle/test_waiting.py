@@ -27,10 +27,16 @@ def test_a_pod_that_does_not_start(seen: dict[str, str], reason: str, message: s
 
 
 def test_preflight_says_what_it_waits_for():
-    """No node without GPUs."""
-    world = a_world().settle().change("bot-preflight-1", unschedulable="0/1 nodes are available").settle()
+    """Every node is tainted: the scheduler's words, what the Pod needs, and what to do."""
+    tainted = "0/1 nodes are available: 1 node(s) had untolerated taint(s)."
+    world = a_world().settle().change("bot-preflight-1", unschedulable=tainted).settle()
 
-    assert world.condition("Reconciling") == ("True", "Unschedulable", "preflight: 0/1 nodes are available")
+    assert world.condition("Reconciling") == (
+        "True",
+        "Unschedulable",
+        f"preflight: {tainted} It needs 500m of CPU and 1Gi of memory on a node without taints, no GPU: "
+        "add such a node, or free one",
+    )
 
 
 def test_a_quota_is_waited_for_and_tried_again():

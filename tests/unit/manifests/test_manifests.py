@@ -199,12 +199,18 @@ def test_every_attempt_has_a_port_of_its_own():
     assert all(20_000 <= port < 30_000 for port in ports)
 
 
-def test_preflight_keeps_off_gpu_nodes():
-    """It tolerates no taint and avoids the label, because not every GPU node is tainted."""
+def test_preflight_rather_keeps_off_gpu_nodes():
+    """Where every node has GPUs it runs on the CPUs of one; a taint keeps it off, as it tolerates none."""
     spec = preflight_pod(a_pinned_job(), 1, image="finetune-preflight:dev")["spec"]
-    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    expressions = [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]
 
-    assert term == {"matchExpressions": [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]}
+    assert spec["affinity"] == {
+        "nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 100, "preference": {"matchExpressions": expressions}}
+            ]
+        }
+    }
     assert "tolerations" not in spec
     assert not [name for name in spec["containers"][0]["resources"]["requests"] if "/" in name]
 

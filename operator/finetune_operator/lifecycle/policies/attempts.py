@@ -11,7 +11,7 @@ from finetune_operator.lifecycle.observation import Child, Manifest
 from finetune_operator.lifecycle.policies import gang
 from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
 from finetune_operator.lifecycle.results import restarted
-from finetune_operator.lifecycle.retry import RetryVerdict, leaner, retry_verdict
+from finetune_operator.lifecycle.retry import RetryVerdict, leaner, retry_verdict, roomier
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
@@ -77,7 +77,7 @@ def next_attempt(view: View, ended: AttemptStatus, verdict: RetryVerdict) -> Ste
         return replace(step, requeue_after=view.seconds_until(moment(at)))
     if verdict.leaner:
         view = view.writing(plan=leaner(view.plan))
-    return launch(view)
+    return launch(view.writing(plan=roomier(view.plan, ended.outcome or "", view.seen.pools)))
 
 
 def launch(view: View) -> Step:

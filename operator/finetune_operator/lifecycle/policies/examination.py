@@ -18,7 +18,7 @@ from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
-from finetune_operator.manifests.preflight import preflight_pod
+from finetune_operator.manifests.preflight import needs, preflight_pod
 
 MOST_VIOLATIONS = 5
 
@@ -84,6 +84,9 @@ def examining(view: View, pod: SeenPod) -> Step:
     if pod.phase == "Running":
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
     found = waiting((pod,), 1)
+    if found.reason == WaitingReason.UNSCHEDULABLE:
+        message = f"preflight: {found.message} It needs {needs()}: add such a node, or free one"
+        return say(view, Phase.PREFLIGHT, found.reason, message)
     if found.reason != ProgressReason.STARTING:
         return say(view, Phase.PREFLIGHT, found.reason, f"preflight: {found.message}")
     return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
