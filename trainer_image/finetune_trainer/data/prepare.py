@@ -70,6 +70,8 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     _check_trained(selection, request)
     lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
     prepared = _measured(request, turns, selection, folder, lengths)
+    asked = [corpus.warning for corpus in corpora if corpus.warning and request.objective == "sft"]
+    prepared = replace(prepared, warnings=(*prepared.warnings, *asked))
     if not is_large(corpora):
         return prepared
     return replace(prepared, digest=listing_digest(request, corpora), scale=1 / share, sampled=share < 1)
@@ -132,7 +134,7 @@ def _refuse_turns(corpus: Corpus) -> None:
 
 def _hashes(corpus: Corpus) -> Hashes:
     """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
-    found = np.fromiter((placed.row.fingerprint() for placed in corpus.rows()), dtype=np.uint64)
+    found = np.fromiter(corpus.fingerprints(), dtype=np.uint64)
     if not len(found):
         raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
     return found
