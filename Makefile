@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e e2e-node check lint generate verify bench requirements clean
+.PHONY: help demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check lint generate verify bench requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,8 +30,8 @@ demo-clean: $(INSTALLED) ## delete everything that the demo made
 binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
 	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW, provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
 
-test: binaries ## all tests but those on real nodes: unit, cluster, trainer, e2e
-	@$(BIN)/python -m pytest tests -m "not real_node"
+test: binaries ## all tests but those on real nodes and of offload: unit, cluster, trainer, e2e
+	@$(BIN)/python -m pytest tests -m "not real_node and not offload"
 
 test-unit: $(INSTALLED) ## pure tests, seconds
 	@$(BIN)/python -m pytest tests/unit
@@ -40,7 +40,10 @@ test-cluster: binaries ## tests on a real API server
 	@$(BIN)/python -m pytest tests/cluster
 
 test-trainer: binaries ## tests of the trainer on tiny models
-	@$(BIN)/python -m pytest tests/trainer
+	@$(BIN)/python -m pytest tests/trainer -m "not offload"
+
+test-offload: $(INSTALLED) ## ZeRO-Offload on two ranks; compiles DeepSpeed's CPU optimizer first (g++, two CPU minutes)
+	@$(BIN)/python -m pytest tests/trainer -m offload
 
 test-e2e: binaries ## tests of the whole product
 	@$(BIN)/python -m pytest tests/e2e
