@@ -49,6 +49,23 @@ def test_qlora_stores_every_linear_layer_but_the_head_in_nf4(tmp_path: Path, lla
     assert built.lm_head.weight.dtype == torch.float32
 
 
+def test_a_measurement_leaves_packed_weights_trainable(
+    tmp_path: Path, llama: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CPUs with AVX-512 BF16 bitsandbytes would lay them out for a kernel without gradients, at the first answer."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    built = _built(llama, a_run(tmp_path, model=llama, data=data, method="qlora"))
+    layer = built.model.layers[0].mlp.gate_proj
+    before = layer.weight.detach().clone()
+    with torch.no_grad():
+        built.eval()(torch.arange(20)[None])
+
+    assert torch.equal(layer.weight, before)
+    inputs = torch.ones(2, 64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer.train()(inputs).sum(), inputs)
+    assert torch.allclose(gradient, layer(torch.eye(64)).sum(dim=1).expand(2, 64), atol=1e-4)
+
+
 def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path, mixtral: Path, data: Path) -> None:
     """The experts shrink to a quarter of 16 bit, and the answers stay near those of the unquantised model."""
     plain = _built(mixtral, a_run(tmp_path, model=mixtral, data=data, method="lora"))
@@ -62,6 +79,7 @@ def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path,
     stored = experts.parametrizations.gate_up_proj.original
     assert (stored.dtype, stored.numel()) == (torch.uint8, 4 * 256 * 64 // 2)
     assert experts.gate_up_proj.shape == (4, 256, 64)
+    assert targets.is_mixture(built)  # packed or not, gate_proj would mean every expert to PEFT
     assert error < 0.2
 
 
