@@ -10,6 +10,7 @@ from finetune_trainer import targets
 from finetune_trainer.contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
 from finetune_trainer.precision import computation
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
 from transformers.models.gemma3 import Gemma3TextConfig
 
@@ -163,6 +164,37 @@ def test_adalora_ranks_shrink_on_schedule_and_survive_a_resume(tmp_path: Path, l
     assert kept == 14 * 4
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert resumed.evaluation == outcome.evaluation
+
+
+@pytest.mark.parametrize(("variant", "alpha", "scale"), [("standard", 8, 2.0), ("rslora", 4, 2.0), ("dora", 8, 2.0)])
+def test_the_variant_decides_how_the_adapter_is_scaled(
+    tmp_path: Path, llama: Path, data: Path, variant: str, alpha: int, scale: float
+) -> None:
+    """Alpha over rank 4; rslora: alpha over its root. Only dora has magnitudes beside the matrices."""
+    run = a_run(tmp_path, model=llama, data=data, variant=variant, alpha=alpha)
+    base = _built(llama, run)
+    layer = (
+        get_peft_model(base, models.adapter_config(base, run.lora, steps=8))
+        .base_model.model.model.layers[0]
+        .mlp.up_proj
+    )
+
+    assert layer.scaling == {"default": scale}
+    assert len(layer.lora_magnitude_vector) == (variant == "dora")
+
+
+def test_noise_on_embeddings_is_for_training_only(tmp_path: Path, llama: Path, data: Path) -> None:
+    """NEFTune changes the very first loss, and no measurement."""
+    quiet, noisy = (
+        a_run(tmp_path / str(alpha), model=llama, data=data, max_steps=1, prompts=(), neftune_alpha=alpha)
+        for alpha in (0.0, 50.0)
+    )
+    silent, loud = trained(quiet, tmp_path / "0.0").evaluation, trained(noisy, tmp_path / "50.0").evaluation
+
+    assert silent is not None
+    assert loud is not None
+    assert losses(tmp_path / "50.0")[0] != pytest.approx(losses(tmp_path / "0.0")[0], abs=1e-3)
+    assert loud.base_loss == silent.base_loss
 
 
 def test_an_initial_adapter_is_continued(tmp_path: Path, llama: Path, data: Path) -> None:
