@@ -1,5 +1,6 @@
 """All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
-from finetune_trainer.chat.encoding import Tokens
 from finetune_trainer.chat.spans import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
@@ -163,9 +163,9 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 def _write_selected(
     corpora: Sequence[Corpus], selection: Selection, encoder: Encoder, folder: Path, *, held_out: bool
-) -> Tokens:
-    """Encode the selected rows into raw files; return the lengths of the training rows."""
-    lengths: list[int] = []
+) -> Counter[int]:
+    """Encode the selected rows into raw files; return how many training rows have each length."""
+    lengths: Counter[int] = Counter()
     copies, flags = np.concatenate(selection.copies), np.concatenate(selection.held_out)
     used = (copies > 0) | flags
     rows = (placed for corpus in corpora for placed in corpus.rows())
@@ -177,13 +177,15 @@ def _write_selected(
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):
                 train.add(row.input_ids, row.labels)
-                lengths.append(len(row.input_ids))
+                lengths[len(row.input_ids)] += 1
         if held_out:
             evaluation.close()
-    return np.array(lengths, dtype=np.int32)
+    return lengths
 
 
-def _measured(request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Tokens) -> Prepared:
+def _measured(
+    request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Counter[int]
+) -> Prepared:
     longest = sequence_length(
         lengths, wanted=request.sequence_length, limit=request.length_limit,
         objective=request.objective, over_length=request.over_length,
@@ -193,10 +195,10 @@ def _measured(request: DataRequest, turns: Turns, selection: Selection, folder: 
     if not train.rows:
         raise UserError(
             "DatasetInvalid",
-            f"no token of the {len(lengths)} rows would be trained within {longest} tokens: check chat.trainOn, "
+            f"no token of the {lengths.total()} rows would be trained within {longest} tokens: check chat.trainOn, "
             "spec.datasets[].columns and training.sequenceLength",
         )
-    _check_gate(request, evaluation.rows, len(lengths))
+    _check_gate(request, evaluation.rows, lengths.total())
     return Prepared(
         folder=folder,
         digest=combined(part.digest for part in stats),
