@@ -114,6 +114,8 @@ def test_the_method_does_what_it_says(
     assert outcome.evaluation.base_loss is not None
     assert outcome.evaluation.tuned_loss < outcome.evaluation.base_loss - 0.02
     assert len(losses(tmp_path)) == 12
+    # bitsandbytes keeps states of less than 4096 numbers, as those of these adapters, in float32.
+    assert has_packed_states(session) == (method == "full" and run.training.optimizer == "adamw-8bit")
 
 
 def planned(model: Path, run: RunConfig) -> int:
@@ -135,6 +137,12 @@ def packed(model: torch.nn.Module) -> tuple[int, int]:
     stacks = [parameter for name, parameter in model.named_parameters() if "experts.parametrizations." in name]
     assert all(parameter.dtype == torch.uint8 for parameter in stacks)
     return len(linears), len(stacks)
+
+
+def has_packed_states(session: Session) -> bool:
+    """Say whether the optimizer keeps states of one byte."""
+    states = session.trainer.optimizer.state.values()
+    return any(torch.is_tensor(value) and value.dtype == torch.uint8 for state in states for value in state.values())
 
 
 def _frozen(session: Session) -> dict[str, torch.Tensor]:
