@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-e2e e2e-node check lint generate chart-goldens verify bench requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check lint generate chart-goldens verify bench requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,10 +34,12 @@ demo-clean: $(INSTALLED) ## delete everything that the demo made
 binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
 	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW, provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
 
-# helm takes 7 minutes to build, once, on the core that the first tests leave free; those of the chart come last.
-test: binaries ## all tests but those on real nodes: unit, trainer, e2e, cluster
+# Two processes, each takes a file of tests at a time. helm takes 7 minutes to build, once, beside the first tests; its own come last.
+test: binaries ## all tests but those of offload; on real nodes where `make e2e-node` has built what they need
 	@nice $(BIN)/python -m tests.servers.helm & helm=$$!; code=0; \
-	$(BIN)/python -m pytest tests/unit tests/trainer tests/e2e tests/cluster || code=$$?; \
+	$(BIN)/python -m pytest tests/real_node || code=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not offload" \
+		tests/unit tests/trainer tests/e2e tests/cluster || code=$$?; \
 	wait $$helm; exit $$code
 
 test-unit: $(INSTALLED) ## pure tests, seconds
@@ -47,7 +49,10 @@ test-cluster: binaries ## tests on a real API server
 	@$(BIN)/python -m pytest tests/cluster
 
 test-trainer: binaries ## tests of the trainer on tiny models
-	@$(BIN)/python -m pytest tests/trainer
+	@$(BIN)/python -m pytest tests/trainer -m "not offload"
+
+test-offload: $(INSTALLED) ## ZeRO-Offload on two ranks; compiles DeepSpeed's CPU optimizer first (g++, two CPU minutes)
+	@$(BIN)/python -m pytest tests/trainer -m offload
 
 test-e2e: binaries ## tests of the whole product
 	@$(BIN)/python -m pytest tests/e2e

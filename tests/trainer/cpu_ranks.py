@@ -1,8 +1,9 @@
 """One rank of a sharded run on a machine without a GPU. TEST ONLY: run as `python -m tests.trainer.cpu_ranks`.
 
 accelerate takes DeepSpeed's configuration only where it sees GPUs, and runs plain data parallelism on CPUs without a word. This
-process tells it that gloo ranks are what it calls several GPUs, and then is the trainer's own worker. DeepSpeed's
-shared-memory collectives for CPUs are left out: gloo does as well, and they would be compiled first, for a minute.
+process tells it that gloo ranks are what it calls several GPUs, and then is the trainer's own worker. At its end it says how
+many optimizers DeepSpeed ran on the host. DeepSpeed's shared-memory collectives for CPUs are left out: gloo does as well, and
+they would be compiled first, for a minute.
 """
 
 import os
@@ -12,7 +13,9 @@ from typing import Any
 import deepspeed.ops
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
+from deepspeed.ops.adam import DeepSpeedCPUAdam
 from finetune_trainer import worker
+from transformers import training_args
 
 ENVIRONMENT = {"ACCELERATE_TORCH_DEVICE": "cpu", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
 """What such a process needs besides the rank variables."""
@@ -26,4 +29,7 @@ if __name__ == "__main__":
     assert ENVIRONMENT.items() <= os.environ.items()
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     PartialState._prepare_backend = _gloo_counts_as_gpus
-    sys.exit(worker.main())
+    training_args.is_torch_bf16_gpu_available = lambda: True
+    code = worker.main()
+    print(f"optimizers on the host: {DeepSpeedCPUAdam.optimizer_id}", flush=True)
+    sys.exit(code)

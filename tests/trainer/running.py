@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,8 +27,6 @@ IN_PROCESS = [
     pytest.mark.trainer,
     # peft 0.21 asks transformers 5.23 for names that are deprecated until its version 6.
     pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning"),
-    # AdaLoRA may prune a layer's rank to nothing, which PEFT takes for a sharding accident.
-    pytest.mark.filterwarnings("ignore:Adapter 'default'. .* have invalid shape"),
 ]
 """Marks of the modules that run the libraries inside the test's process."""
 
@@ -99,6 +98,13 @@ def losses(folder: Path) -> list[float]:
     )
     history = json.loads((checkpoints[-1] / "trainer_state.json").read_text())["log_history"]
     return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def free_port() -> str:
+    """Return a port that nobody listens on now, for a rendezvous."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 class Container:

@@ -19,12 +19,13 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.trainer.running import IN_PROCESS, container, trained
+from tests.trainer.running import IN_PROCESS, container, free_port, trained
 from tests.trainer.tiny import A_LORA, a_run, changed, conversations, tiny_model
 
 pytestmark = IN_PROCESS
 
 CANARY = "canary-4f1d9c2b7a"
+MOUNTED = f"{CANARY}-in-a-file"
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +92,41 @@ def _dtypes(folder: Path) -> set[torch.dtype]:
 
 
 def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> None:
-    """Keys that the Pod was given are in no file that it leaves, not in its log and not in its argument lists."""
+    """Keys are in no argument list of entry, torchrun and workers; in no log, outcome, manifest, card or checkpoint.
+
+    Those of a mounted Secret are in no process's environment either, which whoever may `exec` could read.
+    """
     secrets = tmp_path / "secret"
     secrets.mkdir()
-    (secrets / "HF_TOKEN").write_text(CANARY)
-    run = a_run(tmp_path, model=llama, data=data, prompts=())
+    (secrets / "HF_TOKEN").write_text(MOUNTED)
+    run = a_run(tmp_path, model=llama, data=data, prompts=(), max_steps=60, gpus_per_replica=2, micro_batch_size=2)
     environment = {"AWS_SECRET_ACCESS_KEY": CANARY, "HF_TOKEN": CANARY, "FINETUNE_SECRETS": f"hub={secrets}"}
-    with container(run, tmp_path / "pod", **environment) as pod:
+    with container(run, tmp_path / "pod", **environment, MASTER_PORT=free_port()) as pod:
+        pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        processes = _tree(pod.process.pid)
+        arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes]
+        environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in processes]
         code, _outcome = pod.wait()
     left = [path for path in tmp_path.rglob("*") if path.is_file() and secrets not in path.parents]
+    said = {path.name for path in left}
 
     assert code == 0
-    assert len(left) > 20
+    assert len(processes) == 4
+    assert [b"\0train\0" in arguments[0], b"\0torch.distributed.run\0" in arguments[1]] == [True, True]
+    assert [argument.endswith(b"\0worker\0") for argument in arguments] == [False, True, True, True]
+    assert [argument for argument in arguments if CANARY.encode() in argument] == []
+    assert [found[:80] for found in environments if MOUNTED.encode() in found] == []
+    assert said > {
+        "log", "termination", "run.json", "finetune-manifest.json", "README.md", "adapter_config.json", "trainer_state.json",
+        "COMPLETE", "optimizer.pt",
+    }  # fmt: skip
     assert [str(path) for path in left if CANARY.encode() in path.read_bytes()] == []
+
+
+def _tree(process: int) -> list[int]:
+    """Return a process and all below it, parents first."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [process, *(found for child in children for found in _tree(int(child)))]
 
 
 class _Canary:

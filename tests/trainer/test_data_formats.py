@@ -155,7 +155,20 @@ REFUSED = [
     ("broken line", '{"text": "x"}\n{"text": \n', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl: row 2 is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
      "remove that line"),
-    ("not an object", '["x"]', "DatasetInvalid", "file:///a.jsonl: a.jsonl: row 1 is list, not an object with columns"),
+    ("not an object", '["x"]', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is list, not an object with columns: a file that is one list is named .json"),
+    ("a number", "4", "DatasetInvalid", "file:///a.jsonl: a.jsonl: row 1 is int, not an object with columns"),
+    ("a document over lines", '[\n{"text": "x"}\n]', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is only [: a document over several lines is .json"),
+    ("another encoding", b'{"text": "caf\xe9"}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
+    ("nested for ever", '{"text": ' + 5000 * "[" + 5000 * "]" + "}", "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is nested too deeply to be read: correct or remove that line"),
+    ("half a character", '{"text": "x"}\n{"text": "cut \\ud83d"}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 2: it holds \\ud83d, half of a character: correct or remove it"),
+    ("answers good and bad", '{"prompt": "p", "completion": "x", "label": false}', "DatasetInvalid",
+     "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): sft would learn the bad "
+     "answers too; keep the rows whose label is true, or set format: prompt-completion to learn all of them"),
     ("empty file", "", "DatasetTooSmall", "file:///a.jsonl has no rows"),
     ("empty value", '{"prompt": "x", "completion": "y"}\n{"prompt": null, "completion": "y"}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 2: its prompt is empty or missing; the row has prompt, completion"),
@@ -165,7 +178,13 @@ REFUSED = [
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'bot': it must be one of system, developer, "
      "user, assistant, tool, function"),
     ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only text can be trained"),
+     "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
+     '{"type": "text", "text": ...} are trained'),
+    ("parts without a type", '{"messages": [{"role": "user", "content": ["x"]}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 holds str: only parts such as "
+     '{"type": "text", "text": ...} are trained'),
+    ("a part without text", '{"messages": [{"role": "user", "content": [{"type": "text"}]}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 has a part of type text without text"),
     ("no messages", '{"messages": []}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: its messages are not a list with at least one message"),
     ("nothing learned", '{"messages": [{"role": "user", "content": "x"}]}', "DatasetInvalid",
@@ -177,9 +196,26 @@ REFUSED = [
 @pytest.mark.parametrize(("kind", "content", "reason", "message"), REFUSED, ids=[kind for kind, *_ in REFUSED])
 def test_rows_that_cannot_be_used_are_named(tmp_path, kind, content, reason, message):
     """Reason, file, row and remedy, word for word."""
-    (tmp_path / "a.jsonl").write_text(content)
+    (tmp_path / "a.jsonl").write_bytes(content if isinstance(content, bytes) else content.encode())
 
     assert refusal_of(tmp_path, tmp_path / "a.jsonl") == (reason, message)
+
+
+def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
+    """Classification data would teach the texts and never say its labels; asked for by format, all rows are taken."""
+    labelled = jsonl(tmp_path / "a.jsonl", [{"text": f"red {number}", "label": "good"} for number in range(30)])
+    judged = jsonl(
+        tmp_path / "b.jsonl", [{"prompt": "how", "completion": f"red {n}", "label": n > 9} for n in range(30)]
+    )
+    asked = (Dataset(location=at(judged), format="prompt-completion"),)
+    words = loaded(model(tmp_path / "model"))
+
+    assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
+        f"file://{labelled} has a column label that is not read, only text is learned: to teach the label, set columns: "
+        "{prompt: text, completion: label}",
+    )
+    assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
+    assert prepared_rows(a_request(datasets=asked), words, tmp_path / "three").train.rows == 30
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path):
@@ -190,6 +226,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "pickle" / "rows.pkl").write_bytes(b"\x80")
     jsonl(tmp_path / "split" / "train.jsonl", [{"text": "x"}])
     (tmp_path / "fake.parquet").write_text("not parquet")
+    (tmp_path / "excel.csv").write_text("prompt;completion\nx;y\n")
     no_split = Dataset(location=at(tmp_path / "split"), split="validation")
 
     assert refusal_of(tmp_path, tmp_path / "gone.jsonl") == (
@@ -203,6 +240,10 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     assert refusal_of(tmp_path, datasets=(no_split,)) == (
         "DatasetNotFound", "file:///split has no split validation: it has train"
     )  # fmt: skip
+    assert refusal_of(tmp_path, tmp_path / "excel.csv") == (
+        "DatasetInvalid",
+        "file:///excel.csv: excel.csv: its first line has no comma but ';': write the fields with commas between them",
+    )
     reason, message = refusal_of(tmp_path, tmp_path / "fake.parquet")
     assert (reason, message[:59]) == (
         "DatasetInvalid",

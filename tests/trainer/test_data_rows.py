@@ -1,6 +1,7 @@
 """From rows to what the trainer gets: duplicates, held-out rows, samples, mixtures, packing, the digest, large data."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow.parquet
 import pytest
 import torch
 from finetune_trainer.contract import Dataset, Evaluation
-from finetune_trainer.data.packing import best_fit
+from finetune_trainer.data.measure import percentile
+from finetune_trainer.data.packing import best_fit, packed_sequences
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE
 from finetune_trainer.data.selection import held_out_count, select
 from finetune_trainer.data.training import training_rows
@@ -133,6 +135,13 @@ def test_packing_keeps_every_row_and_never_overfills(lengths):
     assert sorted(row for sequence in sequences for row in sequence) == list(range(len(lengths)))
     assert all(total <= 64 for total in filled)
     assert sum(total <= 32 for total in filled) <= 1
+    assert packed_sequences(Counter(lengths), 64) == len(sequences)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.sampled_from([50, 99, 100]))
+def test_percentiles_are_those_of_the_rows(lengths, percent):
+    """Counted by length, not row by row: millions of rows take no memory."""
+    assert percentile(Counter(lengths), percent) == sorted(lengths)[-(-(len(lengths) - 1) * percent // 100)]
 
 
 @pytest.fixture

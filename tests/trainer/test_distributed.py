@@ -1,14 +1,13 @@
 """Two replicas with one process each, as the operator starts them: torchrun over gloo. And that layout changes no result."""
 
 import signal
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from finetune_trainer.contract import Outcome, RunConfig
 
-from tests.trainer.running import IN_PROCESS, Container, container, losses, trained
+from tests.trainer.running import IN_PROCESS, Container, container, free_port, losses, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = IN_PROCESS
@@ -85,9 +84,7 @@ def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path
 
 def two_replicas(stack: ExitStack, run: RunConfig, folder: Path) -> tuple[Container, Container]:
     """Start both trainer Pods of a gang."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     rendezvous = {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "PET_NNODES": "2", "PET_NPROC_PER_NODE": "1",
         "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port,

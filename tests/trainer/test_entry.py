@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from finetune_trainer import entry
-from finetune_trainer.contract import Layout, Outcome
+from finetune_trainer.contract import Layout, Outcome, parse_outcome, parse_progress
 
 from tests.trainer.running import container, losses, until
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
@@ -35,6 +35,19 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model: Path, data: P
         code, outcome = whole.wait()
     assert (code, outcome.reason, outcome.step) == (0, "Published", 200)
     return folder, outcome
+
+
+def test_the_log_holds_nothing_but_what_the_run_says(uninterrupted: tuple[Path, Outcome]) -> None:
+    """Three sentences, progress lines and the outcome: no library warns, and none draws bars."""
+    folder, outcome = uninterrupted
+    *said, last = [line for line in (folder / "log").read_text().splitlines() if parse_progress(line) is None]
+
+    assert said == [
+        "float32 weights, float32 adapter weights, float32 computation on cpu",
+        "global batch 4 = micro batch 4 x accumulation 1 x 1 process(es); 200 steps x 4 = 7.41 passes over 108 rows",
+        "8,192 of 115,008 parameters are trained",
+    ]
+    assert parse_outcome(last) == outcome
 
 
 def test_sigterm_saves_and_the_resumed_run_is_the_same_run(

@@ -10,6 +10,7 @@ from finetune_trainer import targets
 from finetune_trainer.contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
 from finetune_trainer.precision import computation
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
 from transformers.models.gemma3 import Gemma3TextConfig
 
@@ -49,17 +50,21 @@ def test_qlora_stores_every_linear_layer_but_the_head_in_nf4(tmp_path: Path, lla
     assert built.lm_head.weight.dtype == torch.float32
 
 
-def test_an_evaluation_leaves_quantised_weights_as_training_needs_them(tmp_path: Path, llama: Path, data: Path) -> None:
-    """On CPUs with AVX512-BF16 bitsandbytes would repack them for inference, and no gradient flows through that."""
+def test_a_measurement_leaves_packed_weights_trainable(
+    tmp_path: Path, llama: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CPUs with AVX-512 BF16 bitsandbytes would lay them out for a kernel without gradients, at the first answer."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
     built = _built(llama, a_run(tmp_path, model=llama, data=data, method="qlora"))
-    layers = [module for module in built.modules() if type(module).__name__ == "Linear4bit"]
-    before = [layer.weight.detach().clone() for layer in layers]
-
+    layer = built.model.layers[0].mlp.gate_proj
+    before = layer.weight.detach().clone()
     with torch.no_grad():
         built.eval()(torch.arange(20)[None])
 
-    assert [layer.support_avx512bf16_for_cpu for layer in layers] == [False] * 2 * 7
-    assert all(torch.equal(layer.weight, was) for layer, was in zip(layers, before, strict=True))
+    assert torch.equal(layer.weight, before)
+    inputs = torch.ones(2, 64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer.train()(inputs).sum(), inputs)
+    assert torch.allclose(gradient, layer(torch.eye(64)).sum(dim=1).expand(2, 64), atol=1e-4)
 
 
 def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path, mixtral: Path, data: Path) -> None:
@@ -75,6 +80,7 @@ def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path,
     stored = experts.parametrizations.gate_up_proj.original
     assert (stored.dtype, stored.numel()) == (torch.uint8, 4 * 256 * 64 // 2)
     assert experts.gate_up_proj.shape == (4, 256, 64)
+    assert targets.is_mixture(built)  # packed or not, gate_proj would mean every expert to PEFT
     assert error < 0.2
 
 
@@ -158,6 +164,37 @@ def test_adalora_ranks_shrink_on_schedule_and_survive_a_resume(tmp_path: Path, l
     assert kept == 14 * 4
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert resumed.evaluation == outcome.evaluation
+
+
+@pytest.mark.parametrize(("variant", "alpha", "scale"), [("standard", 8, 2.0), ("rslora", 4, 2.0), ("dora", 8, 2.0)])
+def test_the_variant_decides_how_the_adapter_is_scaled(
+    tmp_path: Path, llama: Path, data: Path, variant: str, alpha: int, scale: float
+) -> None:
+    """Alpha over rank 4; rslora: alpha over its root. Only dora has magnitudes beside the matrices."""
+    run = a_run(tmp_path, model=llama, data=data, variant=variant, alpha=alpha)
+    base = _built(llama, run)
+    layer = (
+        get_peft_model(base, models.adapter_config(base, run.lora, steps=8))
+        .base_model.model.model.layers[0]
+        .mlp.up_proj
+    )
+
+    assert layer.scaling == {"default": scale}
+    assert len(layer.lora_magnitude_vector) == (variant == "dora")
+
+
+def test_noise_on_embeddings_is_for_training_only(tmp_path: Path, llama: Path, data: Path) -> None:
+    """NEFTune changes the very first loss, and no measurement."""
+    quiet, noisy = (
+        a_run(tmp_path / str(alpha), model=llama, data=data, max_steps=1, prompts=(), neftune_alpha=alpha)
+        for alpha in (0.0, 50.0)
+    )
+    silent, loud = trained(quiet, tmp_path / "0.0").evaluation, trained(noisy, tmp_path / "50.0").evaluation
+
+    assert silent is not None
+    assert loud is not None
+    assert losses(tmp_path / "50.0")[0] != pytest.approx(losses(tmp_path / "0.0")[0], abs=1e-3)
+    assert loud.base_loss == silent.base_loss
 
 
 def test_an_initial_adapter_is_continued(tmp_path: Path, llama: Path, data: Path) -> None:

@@ -1,22 +1,26 @@
 """DeepSpeed's ZeRO stages on two gloo ranks: they really shard, they learn what one process learns, and what they publish is whole."""
 
+import fcntl
 import os
-import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from finetune_operator.local.binaries import cache_root
 from finetune_trainer import verdict
 from finetune_trainer.contract import Outcome, RunConfig
 from finetune_trainer.wire import dumps
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.trainer.cpu_ranks import ENVIRONMENT
-from tests.trainer.running import DEADLINE_SECONDS, IN_PROCESS, losses, trained
+from tests.trainer.running import DEADLINE_SECONDS, IN_PROCESS, free_port, losses, trained
 from tests.trainer.tiny import a_run, conversations, tiny_model
 
 pytestmark = IN_PROCESS
@@ -35,21 +39,58 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return conversations(tmp_path_factory.mktemp("data") / "train.jsonl", rows=60, longest=40)
 
 
+@pytest.fixture(scope="module")
+def cpu_adam() -> Path:
+    """DeepSpeed's optimizer for the host, compiled once for these versions; returns the folder for TORCH_EXTENSIONS_DIR."""
+    versions = (f"{name}-{metadata.version(name).partition('+')[0]}" for name in ("deepspeed", "torch"))
+    folder = cache_root() / "extensions" / "-".join(versions)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        # torch's own lock outlives a build that was killed, and everybody would wait for ever.
+        (folder / "cpu_adam" / "lock").unlink(missing_ok=True)
+        build = "from deepspeed.ops.op_builder.cpu import CPUAdamBuilder; CPUAdamBuilder().load()"
+        environment = os.environ | ENVIRONMENT | {"TORCH_EXTENSIONS_DIR": str(folder)}
+        subprocess.run([sys.executable, "-c", build], env=environment, check=True)
+    return folder
+
+
 @pytest.mark.parametrize(("method", "stage"), [("lora", 2), ("lora", 3), ("full", 3)])
 def test_sharding_does_not_change_what_is_learned(
     tmp_path: Path, model: Path, data: Path, method: str, stage: int
 ) -> None:
     """The log says the stage that is in force; the loss curve, the evaluation and the published weights are one process's."""
+    compare(tmp_path, model, data, method=method, stage=stage)
+
+
+@pytest.mark.offload
+@pytest.mark.parametrize(("method", "stage", "offload"), [("lora", 2, "optimizer"), ("full", 3, "all")])
+def test_an_optimizer_on_the_host_learns_the_same(
+    tmp_path: Path, model: Path, data: Path, cpu_adam: Path, method: str, stage: int, offload: str
+) -> None:
+    """DeepSpeed's own AdamW takes the place of torch's, and nothing else changes."""
+    log = compare(tmp_path, model, data, method=method, stage=stage, offload=offload, extensions=cpu_adam)
+
+    assert log.endswith("optimizers on the host: 1\n")
+
+
+def compare(
+    tmp_path: Path, model: Path, data: Path, *, method: str, stage: int, offload: str = "none",
+    extensions: Path | None = None,
+) -> str:  # fmt: skip
+    """Train in one process and in two ranks, hold all that they say and publish side by side; returns rank 0's log."""
     rate = {"learning_rate": 5e-3 if method == "lora" else 5e-4}
+    if method == "full":  # published in the dtype of its base, whatever DeepSpeed computes in
+        model = stored_in_bfloat16(model, tmp_path / "base")
     whole = a_run(tmp_path / "whole", model=model, data=data, method=method, **rate)
     sharded = a_run(
         tmp_path / "sharded", model=model, data=data, method=method, gpus_per_replica=2, micro_batch_size=2,
-        zero_stage=stage, **rate,
+        zero_stage=stage, offload=offload, **rate,
     )  # fmt: skip
     alone = trained(whole, tmp_path / "whole")
-    outcome, log = in_two_ranks(sharded, tmp_path / "sharded")
+    outcome, log = in_two_ranks(sharded, tmp_path / "sharded", extensions)
 
-    assert f"2 processes, DeepSpeed at ZeRO stage {stage}, offload: none" in log
+    assert f"2 processes, DeepSpeed at ZeRO stage {stage}, offload: {offload}" in log
     assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published"), log[-3000:]
     assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
     assert outcome.evaluation is not None
@@ -58,6 +99,38 @@ def test_sharding_does_not_change_what_is_learned(
     assert outcome.evaluation.base_loss == pytest.approx(alone.evaluation.base_loss, abs=1e-5)
     assert outcome.evaluation.samples[0].base == alone.evaluation.samples[0].base
     assert torch.allclose(_answer(tmp_path / "sharded", model), _answer(tmp_path / "whole", model), atol=2e-2)
+    if method == "full":
+        published, alike = (tmp_path / name / "out" / "model" for name in ("sharded", "whole"))
+        assert dtypes(published) == dtypes(alike) == dtypes(model)
+        assert (published / "config.json").read_text() == (alike / "config.json").read_text()
+    return log
+
+
+def stored_in_bfloat16(model: Path, folder: Path) -> Path:
+    """The same model, as most hubs hold them."""
+    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
+
+
+def dtypes(folder: Path) -> dict[str, str]:
+    """Return how each tensor of a folder is stored, in safetensors' words."""
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        return {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 - no mapping
+
+
+def test_a_float32_base_is_published_from_float32_masters(tmp_path: Path, model: Path, data: Path) -> None:
+    """DeepSpeed computes in bfloat16 copies; what is published are the masters, so small updates are not rounded away."""
+    run = a_run(
+        tmp_path, model=model, data=data, method="full", precision="bf16", learning_rate=5e-4, gpus_per_replica=2,
+        micro_batch_size=2, zero_stage=2, prompts=(),
+    )  # fmt: skip
+    outcome, log = in_two_ranks(run, tmp_path)
+
+    assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published"), log[-3000:]
+    published = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert {value.dtype for value in published.values()} == {torch.float32}
+    assert not torch.equal(published["model.norm.weight"], published["model.norm.weight"].bfloat16().float())
 
 
 def _answer(folder: Path, base: Path) -> torch.Tensor:
@@ -71,18 +144,16 @@ def _answer(folder: Path, base: Path) -> torch.Tensor:
         return published.eval()(torch.arange(20)[None]).logits.float()
 
 
-def in_two_ranks(run: RunConfig, folder: Path) -> tuple[Outcome, str]:
+def in_two_ranks(run: RunConfig, folder: Path, extensions: Path | None = None) -> tuple[Outcome, str]:
     """Run two workers as torchrun would start them; returns the replica's verdict and rank 0's log."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     workspace = folder / "workspace"
     workspace.mkdir(parents=True)
     (folder / "run.json").write_text(dumps(run))
     shared = os.environ | ENVIRONMENT | {
         "FINETUNE_DEVICE": "cpu", "FINETUNE_ALLOW_FILE": "1", "FINETUNE_RUN_CONFIG": str(folder / "run.json"),
         "FINETUNE_WORKSPACE": str(workspace), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2", **({"TORCH_EXTENSIONS_DIR": str(extensions)} if extensions else {}),
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.trainer.cpu_ranks"]
     logs = [folder / f"log-{rank}" for rank in (0, 1)]

@@ -7,6 +7,7 @@ the others put into the staged folder.
 import json
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ class AdaLoraSchedule(TrainerCallback):
 
     def __init__(self, *, resumed: Path | None) -> None:
         self.resumed = resumed
+        # A layer's rank may be pruned to nothing, which PEFT takes for a sharding accident at every save.
+        warnings.filterwarnings("ignore", message="Adapter 'default'. .* have invalid shape")
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: Any

@@ -27,6 +27,9 @@ from finetune_trainer.wire import loads
 from finetune_trainer.worker import die_with_parent, run_folder
 
 POLL_SECONDS = 0.1
+WATCH_SECONDS = 1.0
+"""So often the workers' signs of life are read: files, which cost more to look at than whether the child still runs."""
+
 DUMP_SECONDS = 3.0
 """faulthandler writes the stacks in a signal handler; so long the workers get for it."""
 
@@ -54,11 +57,13 @@ class Entry:
             env=threads(self.run.layout, cgroup.cpu_limit()) | environment(self.run.layout, dict(os.environ)),
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
         )
-        started = time.time()
+        started = looked = time.time()
         while self.child.poll() is None:
             time.sleep(POLL_SECONDS)
-            last = max(started, heartbeat.newest_beat(self.folder))
-            if not self.stalled and time.time() - last > self.run.stall_seconds:
+            if self.stalled or time.time() - looked < WATCH_SECONDS:
+                continue
+            looked = time.time()
+            if looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
                 self._end_stalled()
         return self._report(self.child.returncode)
 

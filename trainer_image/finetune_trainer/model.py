@@ -54,9 +54,20 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
     for parameter in targets.vision_parameters(model):
         parameter.requires_grad_(False)
     if run.method == "qlora":
+        keep_layout(model)
         quantise_experts(model)
-        keep_trainable_layout(model)
     return model
+
+
+def keep_layout(model: PreTrainedModel) -> None:
+    """Keep packed weights as they are when the model is measured between steps.
+
+    On a CPU with AVX-512 BF16, bitsandbytes 0.50 lays them out anew at the first answer, for a kernel that has no gradient; steps
+    after that would learn from wrong gradients with no more than a warning.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:
@@ -140,17 +151,6 @@ def quantise_experts(model: PreTrainedModel) -> int:
         owner, _, leaf = name.rpartition(".")
         replace_parameter_4bit(model.get_submodule(owner), leaf, compress_statistics=True, quant_type="nf4")
     return len(stacked)
-
-
-def keep_trainable_layout(model: PreTrainedModel) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights for inference, which cannot be undone.
-
-    On a CPU with AVX512-BF16 the first evaluation turns them into a layout whose product has no gradient (bitsandbytes
-    0.50, Linear4bit.forward), and training after it would go backward through that.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def adapter_config(model: PreTrainedModel, lora: Lora, *, steps: int) -> PeftConfig:

@@ -22,6 +22,9 @@ and the dense layers of such a model cannot be named."""
 ATTENTION = re.compile(r"(^|_)(attn|attention)$|^self_attn$|^self_attention$")
 """The module that holds the projections of one attention layer."""
 
+PACKED = ".parametrizations."
+"""In the name of a tensor that bitsandbytes packed in place."""
+
 EXPERT_CONTAINERS = frozenset({"experts", "expert"})
 VISION = re.compile(
     r"(^|\.)(vision_tower|vision_model|visual|vision_embed_tokens|multi_modal_projector|audio_tower)(\.|$)"
@@ -54,8 +57,11 @@ def expert_parameters(model: PreTrainedModel, lora: Lora) -> list[str]:
 
 
 def is_mixture(model: PreTrainedModel) -> bool:
-    """Say whether the model has experts stacked in one tensor a layer."""
-    return any(is_stacked_expert(name, parameter) for name, parameter in model.named_parameters())
+    """Say whether the model has experts stacked in one tensor a layer, packed in 4 bit or not."""
+    return any(
+        is_stacked_expert(name, parameter) or (PACKED in name and _in_experts(name))
+        for name, parameter in model.named_parameters()
+    )
 
 
 def is_stacked_expert(name: str, parameter: torch.Tensor) -> bool:

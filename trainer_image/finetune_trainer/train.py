@@ -26,6 +26,7 @@ from finetune_trainer.progress import Reporter, StepClock, say
 from finetune_trainer.restore import put_back
 from finetune_trainer.settings import batch_arithmetic, trainer_settings
 from finetune_trainer.storage import Role, fetch_model, open_location
+from finetune_trainer.whole import save_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,10 +236,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
-        if run.method == "full" and not run.layout.zero_stage:
-            # Float32 masters are for training on, and stay in the checkpoints; DeepSpeed gathers 16 bit by itself.
-            session.trainer.accelerator.unwrap_model(session.trainer.model).to(session.stored)
-        session.trainer.save_model(str(folder))  # every process: shards are gathered here
+        save(run, session, folder)  # every process: shards are gathered here
         if ranks.rank() == 0:
             artifacts.drop_pickles(folder)
             session.tokenizer.save_pretrained(folder)
@@ -251,6 +249,17 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
         step=published.steps, final_loss=published.final_loss, evaluation=result, artifacts=made,
     )  # fmt: skip
     return measured(session, bench, done)
+
+
+def save(run: RunConfig, session: Session, folder: Path) -> None:
+    """Write the adapter as it was trained, or the model in the dtype of its base: float32 masters stay in the checkpoints."""
+    model = session.trainer.accelerator.unwrap_model(session.trainer.model)
+    if run.method == "full" and run.layout.zero_stage:
+        save_whole(model, folder, session.stored, masters=not session.held_out.patience.best_slot)
+        return
+    if run.method == "full":
+        model.to(session.stored)
+    session.trainer.save_model(str(folder))
 
 
 def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:

@@ -2,6 +2,7 @@
 
 import ctypes
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -43,7 +44,7 @@ class Worker:
         """Train as the run configuration says."""
         run = loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
         device = os.environ.get(ENV_DEVICE, "cuda")
-        quiet()
+        quiet(device)
         with self.heartbeat.busy():  # from a cold disk the imports take minutes, which is no stall
             from finetune_trainer.progress import Reporter  # noqa: PLC0415 - torch and friends: six seconds
 
@@ -109,12 +110,16 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def quiet() -> None:
+def quiet(device: str) -> None:
     """Keep libraries from calling home and from filling the log."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed need not look for a GPU and warn that there is none
+    # It misses a package with kernels for inference on the CPU.
+    logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
 
 

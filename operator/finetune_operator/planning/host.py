@@ -82,7 +82,9 @@ def checkpoint_bytes(work: Work) -> float:
 
 
 def published_bytes(work: Work) -> float:
-    """An adapter keeps the dtype that it was trained in; a model is published in 16 bit."""
+    """An adapter keeps the dtype that it was trained in; a model is published in its base's dtype, so as large as the base."""
+    if work.method == "full":
+        return float(max(work.model_bytes, 2 * work.num_trainable_parameters))
     return float(work.num_trainable_parameters * (4 if work.method == "lora" else 2))
 
 
@@ -129,8 +131,8 @@ def host_memory_gib(work: Work, layout: Layout) -> float:
     """Return the peak over loading, training and saving of one Pod."""
     gpus, model = layout.gpus_per_replica, work.model_bytes / GIB
     loading = gpus * min(model, SHARD_GIB)
-    # rank 0 collects the whole 16-bit model to publish it
-    publishing = published_bytes(work) / GIB if work.method == "full" and layout.rung.zero_stage == 3 else 0.0
+    # rank 0 collects the whole model to publish it
+    publishing = published_bytes(work) / GIB if work.method == "full" and layout.rung.zero_stage else 0.0
     return gpus * PROCESS_GIB + _offloaded_gib(work, layout) + max(loading, publishing)
 
 

@@ -169,6 +169,17 @@ def test_a_node_that_is_too_small_is_refused():
         planned("8b", a_pool(node={"cpus": 16, "memoryGiB": 64, "ephemeralGiB": 10}), method="lora")
 
 
+def test_a_full_fine_tune_has_room_for_a_result_as_large_as_its_base():
+    """It is published in its base's dtype: 16 GB of bfloat16, 32 GB of float32, beside the base that was fetched."""
+    size, eight = MODELS["8b"][1], {"gpus": 8}
+    half, whole = (
+        planned("8b", method="full", resources=eight, found={"model_bytes": count}).plan.host
+        for count in (size, 2 * size)
+    )
+
+    assert whole.ephemeral_gib - half.ephemeral_gib == pytest.approx(2 * size / 2**30, abs=1)
+
+
 def test_the_pool_is_a_snapshot():
     """Editing the pool later cannot reshape the run."""
     selector = [{"key": "nvidia.com/gpu.product", "value": "NVIDIA-H100-80GB-HBM3"}]

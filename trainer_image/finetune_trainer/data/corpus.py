@@ -8,7 +8,7 @@ from pathlib import Path
 from finetune_trainer.contract import Dataset
 from finetune_trainer.data.files import DataFiles, data_files
 from finetune_trainer.data.records import Record, records
-from finetune_trainer.data.rows import ChatForm, Format, Row, RowInvalid, detect, to_row
+from finetune_trainer.data.rows import ChatForm, Format, Row, RowInvalid, detect, to_row, unread_label
 from finetune_trainer.errors import UserError
 
 
@@ -35,6 +35,8 @@ class Corpus:
         self._form = form
         self._folder: Path | None = None
         self._share = 1.0
+        self.warning = ""
+        """What a reader of the first row would ask about; known once rows were read."""
 
     @property
     def uri(self) -> str:
@@ -53,11 +55,21 @@ class Corpus:
         """Yield all rows in the order of the files. Raises UserError(DatasetInvalid) naming file and row."""
         form: Format | None = None
         for file, number, record in self._records():
-            form = form or detect(self.dataset.format, self.dataset.columns, record, self.uri, chat=self._form)
+            if form is None:
+                form = detect(self.dataset.format, self.dataset.columns, record, self.uri, chat=self._form)
+                self.warning = unread_label(form, record, self.uri)
             try:
                 yield Placed(row=to_row(record, form), file=file, number=number)
             except RowInvalid as problem:
                 raise UserError("DatasetInvalid", f"{self.uri}: {file} row {number}: {problem}") from problem
+
+    def fingerprints(self) -> Iterator[int]:
+        """Yield the hash of each row. Raises as rows does."""
+        for placed in self.rows():
+            try:
+                yield placed.row.fingerprint()
+            except RowInvalid as problem:
+                raise UserError("DatasetInvalid", f"{self.uri}: {placed.place}: {problem}") from problem
 
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows."""

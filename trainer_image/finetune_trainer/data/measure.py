@@ -1,13 +1,15 @@
 """From tokenised rows to those that are trained: the sequence length is found, long rows are cut, dropped or split."""
 
 import itertools
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from finetune_trainer.chat.encoding import IGNORED, Tokens
-from finetune_trainer.data.packing import best_fit
+from finetune_trainer.data.packing import packed_sequences
 from finetune_trainer.data.tokenised import RowsWriter, read_rows
 from finetune_trainer.errors import UserError
 
@@ -37,27 +39,40 @@ class TokenStats:
     digest: str
 
 
-def sequence_length(lengths: Tokens, *, wanted: int, limit: int, objective: str, over_length: str) -> int:
+def percentile(lengths: Mapping[int, int], percent: int) -> int:
+    """Return the length that so many percent of the rows do not exceed; 0 where there are none.
+
+    `lengths` says how many rows have each length: as many numbers as the longest row has tokens, however many rows there are.
+    """
+    wanted = -(-(sum(lengths.values()) - 1) * percent // 100)
+    for length in sorted(lengths):
+        wanted -= lengths[length]
+        if wanted < 0:
+            return length
+    return 0
+
+
+def sequence_length(lengths: Mapping[int, int], *, wanted: int, limit: int, objective: str, over_length: str) -> int:
     """Return the longest row in tokens: as wanted, or what covers nearly all rows and the model has positions for."""
     if wanted:
         return wanted
     if objective == "cpt":
         return min(CPT_SEQUENCE_LENGTH, limit)
     covered = 100 if over_length == "error" else COVERED_PERCENT
-    needed = int(np.percentile(lengths, covered, method="higher")) if len(lengths) else ROUNDING
+    needed = percentile(lengths, covered)
     return min(max(ROUNDING, -(-needed // ROUNDING) * ROUNDING), limit)
 
 
 def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str) -> TokenStats:
     """Write the rows as they are trained, count what happened to them. Raises UserError for long rows if asked."""
-    before: list[int] = []
-    after: list[int] = []
+    before: Counter[int] = Counter()
+    after: Counter[int] = Counter()
     counts = dict.fromkeys(("trained", "truncated", "dropped", "masked"), 0)
     with RowsWriter(into) as writer:
         for ids, labels in read_rows(raw):
             pieces = _split(ids, labels, longest) if objective == "cpt" else [(ids, labels)]
             for piece, learned in pieces:
-                before.append(len(piece))
+                before[len(piece)] += 1
                 counts["truncated"] += len(piece) > longest and over_length != "drop"
                 if len(piece) > longest and over_length == "drop":
                     counts["dropped"] += 1
@@ -65,23 +80,22 @@ def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str
                     counts["masked"] += 1
                 else:
                     counts["trained"] += trained
-                    after.append(min(len(piece), longest))
+                    after[min(len(piece), longest)] += 1
                     writer.add(piece[:longest], learned[:longest])
         digest = writer.digest
     if over_length == "error" and counts["truncated"]:
-        raise _too_long(counts["truncated"], len(before), longest, max(before))
-    percentiles = np.percentile(before, [50, 99], method="higher") if before else [0, 0]
+        raise _too_long(counts["truncated"], before.total(), longest, max(before))
     return TokenStats(
-        rows=len(after),
-        tokens=sum(after),
+        rows=after.total(),
+        tokens=sum(length * rows for length, rows in after.items()),
         trained_tokens=counts["trained"],
-        p50=int(percentiles[0]),
-        p99=int(percentiles[1]),
+        p50=percentile(before, 50),
+        p99=percentile(before, 99),
         longest=max(before, default=0),
         truncated_rows=counts["truncated"],
         dropped_rows=counts["dropped"],
         masked_rows=counts["masked"],
-        packed_rows=len(best_fit(after, longest)),
+        packed_rows=packed_sequences(after, longest),
         digest=digest,
     )
 

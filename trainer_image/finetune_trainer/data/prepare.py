@@ -1,5 +1,6 @@
 """All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
-from finetune_trainer.chat.encoding import Tokens
 from finetune_trainer.chat.spans import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
@@ -70,6 +70,8 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     _check_trained(selection, request)
     lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
     prepared = _measured(request, turns, selection, folder, lengths)
+    asked = [corpus.warning for corpus in corpora if corpus.warning and request.objective == "sft"]
+    prepared = replace(prepared, warnings=(*prepared.warnings, *asked))
     if not is_large(corpora):
         return prepared
     return replace(prepared, digest=listing_digest(request, corpora), scale=1 / share, sampled=share < 1)
@@ -132,7 +134,7 @@ def _refuse_turns(corpus: Corpus) -> None:
 
 def _hashes(corpus: Corpus) -> Hashes:
     """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
-    found = np.fromiter((placed.row.fingerprint() for placed in corpus.rows()), dtype=np.uint64)
+    found = np.fromiter(corpus.fingerprints(), dtype=np.uint64)
     if not len(found):
         raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
     return found
@@ -161,9 +163,9 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 def _write_selected(
     corpora: Sequence[Corpus], selection: Selection, encoder: Encoder, folder: Path, *, held_out: bool
-) -> Tokens:
-    """Encode the selected rows into raw files; return the lengths of the training rows."""
-    lengths: list[int] = []
+) -> Counter[int]:
+    """Encode the selected rows into raw files; return how many training rows have each length."""
+    lengths: Counter[int] = Counter()
     copies, flags = np.concatenate(selection.copies), np.concatenate(selection.held_out)
     used = (copies > 0) | flags
     rows = (placed for corpus in corpora for placed in corpus.rows())
@@ -175,13 +177,15 @@ def _write_selected(
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):
                 train.add(row.input_ids, row.labels)
-                lengths.append(len(row.input_ids))
+                lengths[len(row.input_ids)] += 1
         if held_out:
             evaluation.close()
-    return np.array(lengths, dtype=np.int32)
+    return lengths
 
 
-def _measured(request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Tokens) -> Prepared:
+def _measured(
+    request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Counter[int]
+) -> Prepared:
     longest = sequence_length(
         lengths, wanted=request.sequence_length, limit=request.length_limit,
         objective=request.objective, over_length=request.over_length,
@@ -191,10 +195,10 @@ def _measured(request: DataRequest, turns: Turns, selection: Selection, folder: 
     if not train.rows:
         raise UserError(
             "DatasetInvalid",
-            f"no token of the {len(lengths)} rows would be trained within {longest} tokens: check chat.trainOn, "
+            f"no token of the {lengths.total()} rows would be trained within {longest} tokens: check chat.trainOn, "
             "spec.datasets[].columns and training.sequenceLength",
         )
-    _check_gate(request, evaluation.rows, len(lengths))
+    _check_gate(request, evaluation.rows, lengths.total())
     return Prepared(
         folder=folder,
         digest=combined(part.digest for part in stats),

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -54,14 +54,21 @@ def _lines(file: BinaryIO) -> Iterator[Place]:
 
 def _parsed(line: bytes, number: int) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"row {number} is not UTF-8 text ({error.reason}): save the file as UTF-8") from error
+    except RecursionError as error:
+        raise Unreadable(f"row {number} is nested too deeply to be read: correct or remove that line") from error
     except ValueError as error:
+        if line in (b"[", b"{"):
+            raise Unreadable(f"row {number} is only {line.decode()}: a document over several lines is .json") from error
         raise Unreadable(f"row {number} is not JSON ({error}): correct or remove that line") from error
 
 
 def _record(value: Any, number: int) -> Record:
     if not isinstance(value, dict):
-        raise Unreadable(f"row {number} is {type(value).__name__}, not an object with columns")
+        hint = ": a file that is one list is named .json" if isinstance(value, list) else ""
+        raise Unreadable(f"row {number} is {type(value).__name__}, not an object with columns{hint}")
     return value
 
 
@@ -88,6 +95,7 @@ def _csv(file: BinaryIO) -> Iterator[Place]:
     with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         reader = csv.DictReader(text, strict=True)
         try:
+            _refuse_other_separator(reader.fieldnames or ())
             for number, row in enumerate(reader, start=1):
                 if None in row or None in row.values():
                     wanted = len(reader.fieldnames or ())
@@ -95,6 +103,12 @@ def _csv(file: BinaryIO) -> Iterator[Place]:
                 yield number, row
         except csv.Error as error:
             raise Unreadable(f"line {reader.line_num} is not CSV ({error})") from error
+
+
+def _refuse_other_separator(names: Sequence[str]) -> None:
+    found = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), "")
+    if found:
+        raise Unreadable(f"its first line has no comma but {found!r}: write the fields with commas between them")
 
 
 def _parquet(file: BinaryIO, stop_at: int) -> Iterator[Place]:

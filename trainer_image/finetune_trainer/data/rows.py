@@ -16,6 +16,8 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool"}
 TOOLS = "tools"
 PREFERENCE = ("chosen", "rejected")
+LABEL = "label"
+"""Beside prompt and completion a truth value says whether the answer is a good one (unpaired preference)."""
 
 
 class RowInvalid(Exception):
@@ -34,12 +36,18 @@ class Row:
     """Plain text, or the completion of a plain prompt."""
 
     def fingerprint(self) -> int:
-        """64 bits of a hash over all that the row says: exact duplicates have the same."""
+        """64 bits of a hash over all that the row says: exact duplicates have the same.
+
+        Raises RowInvalid for text that no encoding can write: half of a UTF-16 pair, as cut strings leave it.
+        """
         content = [self.messages, self.tools, self.first_learned, self.prompt, self.text]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-        return int.from_bytes(
-            hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
-        )
+        try:
+            written = canonical.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(canonical[error.start]):04x}"
+            raise RowInvalid(f"it holds {half}, half of a character: correct or remove it") from error
+        return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big")
 
     def to_encode(self) -> Conversation | Plain:
         """Return what the encoder takes."""
@@ -75,6 +83,8 @@ def detect(wanted: str, columns: Columns, record: Record, uri: str, *, chat: "Ch
         "prompt-completion": (named.prompt, named.completion),
         "text": (named.text,),
     }
+    if wanted == "auto" and isinstance(record.get(LABEL), bool) and named.completion in record:
+        raise UserError("DatasetInvalid", _unpaired(record, uri))
     kinds = needs if wanted == "auto" else {wanted: needs[wanted]}
     for kind, wanted_columns in kinds.items():
         if all(column in record for column in wanted_columns):
@@ -136,9 +146,14 @@ def _message(item: Any, number: int) -> Message:
 
 def _joined(parts: list[Any], number: int) -> str:
     """Content in parts: text is joined, images and audio are refused."""
-    kinds = {part.get("type") for part in parts if isinstance(part, dict)}
+    kinds = {part.get("type") if isinstance(part, dict) else type(part).__name__ for part in parts}
     if kinds != {"text"}:
-        raise RowInvalid(f"message {number} holds {', '.join(sorted(map(str, kinds)))}: only text can be trained")
+        found = ", ".join(sorted(map(str, kinds))) or "nothing"
+        raise RowInvalid(
+            f'message {number} holds {found}: only parts such as {{"type": "text", "text": ...}} are trained'
+        )
+    if not all(isinstance(part.get("text"), str) for part in parts):
+        raise RowInvalid(f"message {number} has a part of type text without text")
     return "".join(part["text"] for part in parts)
 
 
@@ -213,6 +228,24 @@ def _value(record: Record, column: str) -> Any:
     if record.get(column) is None:
         raise RowInvalid(f"its {column} is empty or missing; the row has {', '.join(map(str, record))}")
     return record[column]
+
+
+def unread_label(form: Format, record: Record, uri: str) -> str:
+    """Return a warning where plain text is learned and the label beside it is not; else nothing."""
+    if form.kind != "text" or LABEL not in record:
+        return ""
+    return (
+        f"{uri} has a column {LABEL} that is not read, only {form.columns.text} is learned: to teach the label, set "
+        f"columns: {{prompt: {form.columns.text}, completion: {LABEL}}}"
+    )
+
+
+def _unpaired(record: Record, uri: str) -> str:
+    exist = ", ".join(map(str, record))
+    return (
+        f"{uri} looks like unpaired preference data (columns {exist}): sft would learn the bad answers too; keep the rows "
+        "whose label is true, or set format: prompt-completion to learn all of them"
+    )
 
 
 def _missing(kinds: dict[str, tuple[str, ...]], record: Record, uri: str) -> str:
