@@ -30,8 +30,8 @@ demo-clean: $(INSTALLED) ## delete everything that the demo made
 binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
 	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW, provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
 
-test: binaries ## all tests but those on real nodes: unit, cluster, trainer, e2e
-	@$(BIN)/python -m pytest tests -m "not real_node"
+test: binaries ## all tests; those on real nodes where `make e2e-node` has built what they need
+	@$(BIN)/python -m pytest tests
 
 test-unit: $(INSTALLED) ## pure tests, seconds
 	@$(BIN)/python -m pytest tests/unit
@@ -45,7 +45,8 @@ test-trainer: binaries ## tests of the trainer on tiny models
 test-e2e: binaries ## tests of the whole product
 	@$(BIN)/python -m pytest tests/e2e
 
-e2e-node: binaries ## tests on two real kubelets (root on Linux; says which Debian packages it needs)
+e2e-node: binaries ## tests on two real kubelets, after building what is missing (root on Linux, some Debian packages)
+	@$(BIN)/python -u -m tests.real_node.build
 	@$(BIN)/python -m pytest tests/real_node
 
 check: $(INSTALLED) verify ## verify: lint, format, types, layers, generated files
