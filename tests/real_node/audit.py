@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.real_node.installation import RELEASE, SYSTEM
+from tests.real_node.installation import OPERATOR_USER
 
 Grant = tuple[str, str]
 """Verb, and group/resource or group/resource/subresource."""
-
-OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
 
 
 def requests(log: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from tests.real_node.programs import run
 CHART = Path(__file__).parents[2] / "charts/finetune-operator"
 SYSTEM = "finetune-system"
 RELEASE = "finetune-operator"
+OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 POOL = {
@@ -51,12 +52,12 @@ class Installation:
         eventually(self._children_may_be_made, "admission knows the new kinds", 60)
 
     def _children_may_be_made(self) -> bool:
-        """Tell whether admission may look at owner references: it learns of new kinds every 30 s, and refuses before."""
+        """Tell whether admission may look at the operator's owner references: it learns of new kinds every 30 s."""
         owner = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "name": "any", "uid": "any"}
         metadata = {"name": "child", "namespace": SYSTEM, "ownerReferences": [owner | {"blockOwnerDeletion": True}]}
-        child = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-        answer = self.cluster.plane.kubectl("create", "--dry-run=server", "-f", "-", given=child, check=False)
-        return answer.returncode == 0
+        child = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 1}]}}
+        create = ("create", "--dry-run=server", f"--as={OPERATOR_USER}", "-f", "-")
+        return self.cluster.plane.kubectl(*create, given=child, check=False).returncode == 0
 
     def uninstall(self) -> None:
         """Remove the release; jobs and definitions stay."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune_operator.local.ports import HOST, free_port
+from finetune_operator.local.ports import HOST, free_port, is_free
 from finetune_operator.local.processes import CLUSTER_MARK, kill_all, marked, recall, stop
 from finetune_operator.local.state import ClusterState
 
@@ -22,7 +22,7 @@ from tests.real_node.images import Image
 from tests.real_node.programs import kept, run, spawn
 
 SECONDS = 1800
-"""Longest time to push or to unpack one image; measured on two cores: the trainer's 90 and 60."""
+"""Longest time to push or to unpack one image."""
 
 STORE_RUN = Path("/run/finetune-store")
 
@@ -31,7 +31,7 @@ def start_registry(state: ClusterState, program: Path) -> str:
     """Serve images from a folder that outlives the cluster. Returns host:port; plain HTTP, which containerd takes there."""
     storage = kept() / "registry"
     storage.mkdir(parents=True, exist_ok=True)
-    port = free_port(set())
+    port = registry_port()
     settings = {
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": True}},
@@ -43,6 +43,16 @@ def start_registry(state: ClusterState, program: Path) -> str:
     spawn(state, "registry", [str(program), "serve", str(path)], OTEL_TRACES_EXPORTER="none")
     eventually(lambda: answers(f"http://{HOST}:{port}/v2/"), "the registry answers", 30)
     return f"localhost:{port}"
+
+
+def registry_port() -> int:
+    """Return the port of the last time where it is free: buildah remembers by host and port which layers a registry has."""
+    note = kept() / "registry.port"
+    port = int(note.read_text()) if note.exists() else 0
+    if not port or not is_free(port):
+        port = free_port(set())
+        note.write_text(str(port))
+    return port
 
 
 def stop_registry(state: ClusterState) -> None:
@@ -66,8 +76,7 @@ def push(image: Image, registry: str) -> str:
     if not note.exists() or note.read_text().split()[0] != identity:
         with tempfile.NamedTemporaryFile() as digest:
             run(
-                # compressing takes longer than the disk that it saves is worth
-                *("buildah", "push", "--quiet", "--tls-verify=false", "--disable-compression"),
+                *("buildah", "push", "--quiet", "--tls-verify=false"),
                 *("--digestfile", digest.name, image.local, f"docker://{registry}/{image.name}"),
                 seconds=SECONDS,
             )
