@@ -13,8 +13,8 @@ from tests.real_node.programs import missing, unbuilt
 from tests.real_node.workspace import Workspace
 from tests.trainer.tiny import conversations, tiny_model
 
-SECONDS = 300
-"""Longest time of one test; the first one of a session brings the cluster up, too."""
+SECONDS = 600
+"""Longest time of one test; the first one of a session brings the cluster up, too, and on a dead node 80 s are waited."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from tests.real_node.workspace import LONG, Workspace
 pytestmark = pytest.mark.real_node
 
 JOBS = ("one", "two")
-LONGER = LONG | {"training": LONG["training"] | {"maxSteps": 800}}
+LONGER = LONG | {"training": LONG["training"] | {"maxSteps": 500}}
 """The jobs must outlive the change of the leader."""
 
 
