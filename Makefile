@@ -57,7 +57,8 @@ test-offload: $(INSTALLED) ## ZeRO-Offload on two ranks; compiles DeepSpeed's CP
 test-e2e: binaries ## tests of the whole product
 	@$(BIN)/python -m pytest tests/e2e
 
-e2e-node: binaries ## tests on two real kubelets (root on Linux; says which Debian packages it needs)
+e2e-node: binaries ## tests on two real kubelets, after building what is missing (root on Linux, some Debian packages)
+	@$(BIN)/python -u -m tests.real_node.build
 	@$(BIN)/python -m pytest tests/real_node
 
 check: $(INSTALLED) verify ## verify: lint, format, types, layers, generated files

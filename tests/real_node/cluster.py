@@ -1,7 +1,5 @@
 """A cluster of real kubelets on this machine: control plane, network, registry and nodes. Called by the fixtures."""
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,18 +9,20 @@ from finetune_operator.local.binaries import provide
 from finetune_operator.local.certificates import make_certificates
 from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, up
-from finetune_operator.local.ports import HOST, free_port
-from finetune_operator.local.state import ClusterState
+from finetune_operator.local.ports import free_port
+from finetune_operator.local.state import ClusterState, file_lock
 
 from tests.cluster.client import eventually
 from tests.real_node.identities import Identities
+from tests.real_node.images import Image
 from tests.real_node.network import API_ADDRESS, Network
-from tests.real_node.node import PAUSE_IMAGE, RealNode
-from tests.real_node.programs import PROGRAMS, run, spawn
+from tests.real_node.node import PAUSE_IMAGE, RealNode, remove
+from tests.real_node.programs import PROGRAMS, kept, run
+from tests.real_node.registry import lend, push, start_registry, stop_registry, unpack
 from tests.servers.control_plane import ControlPlane
 
 NODE_LOSS = ("--node-monitor-grace-period=15s", "--node-monitor-period=2s")
-"""A dead node is noticed after 15 s instead of 50."""
+"""A dead node is noticed after 15 s instead of 50, and its Pods are given up after 5 s instead of 300."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class RealCluster:
 
     plane: ControlPlane
     nodes: tuple[RealNode, ...]
-    registry: str
-    """host:port; speaks plain HTTP, which containerd takes from this machine."""
+    images: dict[Image, str]
+    """Our images as Pods name them: by digest."""
 
     @property
     def audit_log(self) -> Path:
@@ -81,69 +81,73 @@ def pause_image(program: Path, folder: Path) -> Path:
     return archive
 
 
-def start_registry(state: ClusterState, program: Path, storage: Path) -> str:
-    """Serve images from a folder that outlives the cluster: what is pushed once stays."""
-    storage.mkdir(parents=True, exist_ok=True)
-    port = free_port(set())
-    settings = {
-        "version": "0.1",
-        "log": {"level": "warn", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(storage)}},
-        "http": {"addr": f"{HOST}:{port}"},
-    }
-    path = state.root / "registry.yml"
-    path.write_text(json.dumps(settings))
-    spawn(state, "registry", [str(program), "serve", str(path)], OTEL_TRACES_EXPORTER="none")
-    eventually(lambda: answers(f"http://{HOST}:{port}/v2/"), "the registry answers", 30)
-    return f"localhost:{port}"
-
-
-def answers(url: str) -> bool:
-    """Whether a URL answers with success."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 @contextmanager
-def real_cluster(state: ClusterState, *, nodes: int, images: Path) -> Iterator[RealCluster]:
-    """Bring a cluster up, and take everything down again."""
+def real_cluster(state: ClusterState, *, nodes: int, images: tuple[Image, ...]) -> Iterator[RealCluster]:
+    """Bring a cluster up, and take everything down again. One at a time on a machine: a second one waits.
+
+    A run that was killed could not clean up: the next one does so first.
+    """
     programs = provide(PROGRAMS, say=print)
-    identities = Identities(state)
-    network = Network(state, identities, programs)
+    kept().mkdir(parents=True, exist_ok=True)
+    with file_lock(kept() / ".lock"):
+        note = kept() / "running"
+        if note.exists():
+            take_down(ClusterState(Path(note.read_text())), programs, nodes)
+        note.write_text(str(state.root))
+        try:
+            yield bring_up(state, programs, nodes, images)
+        finally:
+            take_down(state, programs, nodes)
+            note.unlink()
+
+
+def bring_up(state: ClusterState, programs: dict[str, Path], nodes: int, images: tuple[Image, ...]) -> RealCluster:
+    """Start registry, control plane, network and nodes, in this order."""
     state.create()
     make_certificates(state)
+    identities = Identities(state)
     identities.prepare()
-    made: tuple[RealNode, ...] = ()
-    try:
-        network.prepare()
-        up(state, options(identities), say=print)
-        ports = reserve(
-            ("proxy-health", "proxy-metrics", "dns-ready", *(f"{i}-{n}" for i in "ab" for n in range(nodes)))
+    own = images_state(state)
+    own.create()
+    registry = start_registry(own, programs["registry"])
+    pushed = {image: push(image, registry) for image in images}
+    unpack(own, list(pushed.values()))
+    network = Network(state, programs)
+    network.prepare()
+    up(state, options(identities), say=print)
+    ports = reserve(("proxy-health", "proxy-metrics", "dns-ready", *(f"{i}-{n}" for i in "ab" for n in range(nodes))))
+    network.start(identities, ports)
+    pause_image(programs["pause"], state.root / "pause")
+    made = tuple(
+        RealNode(
+            state=state,
+            identities=identities,
+            programs=programs,
+            cni=network.cni,
+            index=index,
+            ports=(ports[f"a-{index}"], ports[f"b-{index}"]),
         )
-        network.start(ports)
-        pause_image(programs["pause"], state.root / "pause")
-        made = tuple(
-            RealNode(
-                state=state,
-                identities=identities,
-                programs=programs,
-                cni=network.cni,
-                index=index,
-                ports=(ports[f"a-{index}"], ports[f"b-{index}"]),
-            )
-            for index in range(nodes)
-        )
-        cluster = RealCluster(ControlPlane(state), made, start_registry(state, programs["registry"], images))
-        cluster.bring_up(*made)
-        yield cluster
-    finally:
-        for node in made:
-            node.stop()
-        network.stop()
-        down(state, say=print)
+        for index in range(nodes)
+    )
+    for node in made:
+        lend(node.store)
+    cluster = RealCluster(ControlPlane(state), made, pushed)
+    cluster.bring_up(*made)
+    return cluster
+
+
+def take_down(state: ClusterState, programs: dict[str, Path], nodes: int) -> None:
+    """End every process and take away mounts, cgroups, addresses and tables, as far as they are there."""
+    for index in range(nodes):
+        remove(state, index)
+    Network(state, programs).stop()
+    down(state, say=print)
+    stop_registry(images_state(state))
+
+
+def images_state(state: ClusterState) -> ClusterState:
+    """Return where the registry keeps its files: the control plane ends what it finds in its own place when it starts."""
+    return ClusterState(state.root / "images")
 
 
 def options(identities: Identities) -> Options:
@@ -155,7 +159,9 @@ def options(identities: Identities) -> Options:
             "--bind-address=0.0.0.0",
             f"--advertise-address={API_ADDRESS}",
             "--endpoint-reconciler-type=lease",
-            "--enable-admission-plugins=NodeRestriction",
+            # the second: what a platform team may demand of owner references, and the reason for one of our rules
+            "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+            *(f"--default-{taint}-toleration-seconds=5" for taint in ("not-ready", "unreachable")),
             f"--client-ca-file={identities.trusted_clients}",
             f"--kubelet-certificate-authority={identities.authority}",
         ),

@@ -1,10 +1,10 @@
 """Our images, built from the Dockerfiles as a release does, on a base made of Debian packages instead of a pulled one.
 
-Layers are kept by buildah and in the registry's folder: the first build takes minutes, a later one only what changed.
+Layers are kept by buildah: the first build takes minutes, a later one only what changed. Called by build and the fixtures.
 """
 
+import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from finetune_operator.local.binaries import Say
 
-from tests.real_node.programs import run
+from tests.real_node.programs import kept, run
 
 REPOSITORY = Path(__file__).parents[2]
 SUITE = "bookworm"
@@ -41,6 +41,21 @@ class Image:
         """Its name in buildah's store."""
         return f"localhost/{self.name}:test"
 
+    @property
+    def note(self) -> Path:
+        """Says of which recipe an image was built, pushed and unpacked."""
+        return kept() / f"{self.name}.ready"
+
+    def recipe(self) -> str:
+        """Return the digest of what takes minutes to build: all but our own code, which is the last layer."""
+        files = (REPOSITORY / self.dockerfile, REPOSITORY / "requirements" / self.requirements)
+        return hashlib.sha256(b"\0".join([BASE.encode(), *(file.read_bytes() for file in files)])).hexdigest()
+
+    def is_ready(self) -> bool:
+        """Tell whether building it and bringing it to the nodes would take seconds."""
+        known = self.note.exists() and self.note.read_text() == self.recipe()
+        return known and bool(run("buildah", "images", "--quiet", self.local, check=False).strip())
+
 
 OPERATOR = Image(
     name="finetune-operator", dockerfile="operator/Dockerfile", target="operator", requirements="operator.txt"
@@ -55,6 +70,7 @@ PREFLIGHT = Image(
 TRAINER = Image(
     name="finetune-trainer", dockerfile="trainer_image/Dockerfile", target="trainer", requirements="trainer.txt"
 )
+IMAGES = (OPERATOR, PREFLIGHT, TRAINER)
 
 
 def build_base(say: Say) -> None:
@@ -99,21 +115,6 @@ def trusted_certificates() -> Iterator[list[str]]:
         yield ["-v", f"{settings}:/etc/pip.conf:ro", "-v", f"{bundle}:/run/build-ca.crt:ro"]
 
 
-def push(image: Image, registry: str, kept: Path) -> str:
-    """Push an image and return how a Pod names it: by digest. What the registry's folder `kept` holds is not sent again."""
-    identity = run("buildah", "images", "--quiet", "--no-trunc", image.local).strip()
-    note = kept / f"{image.name}.pushed"
-    if not note.exists() or note.read_text().split()[0] != identity:
-        with tempfile.NamedTemporaryFile() as digest:
-            run(
-                *("buildah", "push", "--quiet", "--tls-verify=false", "--digestfile", digest.name),
-                *("--compression-format", "zstd", image.local, f"docker://{registry}/{image.name}"),
-                seconds=BUILD_SECONDS,
-            )
-            note.write_text(f"{identity} {Path(digest.name).read_text().strip()}")
-    return f"{registry}/{image.name}@{note.read_text().split()[1]}"
-
-
 def inside(image: Image, *command: str) -> str:
     """Run a command in a container of an image, without a network, and return what it printed."""
     container = run("buildah", "from", image.local).strip()
@@ -121,8 +122,3 @@ def inside(image: Image, *command: str) -> str:
         return run("buildah", "run", "--runtime", "runc", "--network", "none", container, "--", *command)
     finally:
         run("buildah", "rm", container, check=False)
-
-
-def free_gib(folder: Path) -> float:
-    """Return the free space of a file system in GiB: the trainer's image needs about 25, copies included."""
-    return shutil.disk_usage(folder).free / 2**30

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_operator.local.ports import HOST
+from finetune_operator.local.processes import recall, stop
 from finetune_operator.local.state import ClusterState
 
 from tests.real_node.identities import Identities
@@ -44,7 +45,6 @@ class Network:
     """Bridge, Services and DNS of one cluster; there is one at a time on a machine."""
 
     state: ClusterState
-    identities: Identities
     programs: dict[str, Path]
 
     @property
@@ -69,9 +69,9 @@ class Network:
         bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": ipam}
         return {"cniVersion": "1.0.0", "name": "finetune", "plugins": [bridge]}
 
-    def start(self, ports: dict[str, int]) -> None:
+    def start(self, identities: Identities, ports: dict[str, int]) -> None:
         """Start kube-proxy and CoreDNS on a control plane that is up."""
-        kubeconfig = self.identities.client("kube-proxy", "system:kube-proxy")
+        kubeconfig = identities.client("kube-proxy", "system:kube-proxy")
         configuration = {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
@@ -99,7 +99,11 @@ class Network:
         )
 
     def stop(self) -> None:
-        """Take away what was set up; kube-proxy and CoreDNS end with the control plane's processes."""
+        """Take away what was set up."""
+        for name in ("coredns", "kube-proxy"):
+            # before the API server, which would wait for their watches
+            if found := recall(self.state.pids / name):
+                stop(found, seconds=10)
         run(self.programs["kube-proxy"], f"--config={self.state.root / 'kube-proxy.json'}", "--cleanup", check=False)
         run("ip", "link", "delete", BRIDGE, check=False)
         run("nft", "delete", "table", "ip", TABLE, check=False)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_operator.local.processes import ProcessId, identify, kill_all, marked, recall, stop
@@ -12,11 +12,11 @@ from finetune_operator.local.state import ClusterState
 
 from tests.real_node.identities import Identities
 from tests.real_node.network import ADDRESSES, DNS_ADDRESS
-from tests.real_node.programs import CNI_PLUGINS, run, spawn
+from tests.real_node.programs import CNI_PLUGINS, kept, run, spawn
 
 PAUSE_IMAGE = "docker.io/local/pause:1"
-LABELS = {"nvidia.com/gpu.product": "local-cpu"}
-"""Without `nvidia.com/gpu.present`: preflight Pods keep off nodes that say it, and there is no other node here."""
+LABELS = {"nvidia.com/gpu.product": "local-cpu", "nvidia.com/gpu.present": "true"}
+"""What GPU feature discovery says. There is no node without GPUs, so preflight runs on these."""
 NODE_MARK = "FINETUNE_REAL_NODE"
 """Environment variable of a node's own processes and of the shims of its containers."""
 
@@ -33,7 +33,6 @@ class RealNode:
     ports: tuple[int, int]
     """Of the kubelet: its API, its health."""
     gpus: int = 1
-    unpacked: list[Path] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -56,9 +55,9 @@ class RealNode:
         return self.folder / "containerd.sock"
 
     @property
-    def run_folder(self) -> Path:
-        """Short-lived state of the runtime; sockets in it must have short names."""
-        return Path("/run") / f"finetune-{self.name}"
+    def store(self) -> Path:
+        """Images and containers."""
+        return kept() / self.name
 
     def start(self) -> None:
         """Start everything; also after `kill`, with what the disk still holds."""
@@ -112,28 +111,7 @@ class RealNode:
 
     def kill(self) -> None:
         """The machine dies: kubelet, runtime, shims and containers, all at once."""
-        shims = marked(NODE_MARK, self.name)
-        mine = [found for shim in shims if (found := self._of_this_cluster(shim))]
-        kill_all([*mine, *(child for shim in mine for child in _descendants(shim))])
-
-    def _of_this_cluster(self, process: ProcessId) -> ProcessId | None:
-        with contextlib.suppress(OSError):
-            if str(self.state.root).encode() in Path(f"/proc/{process.pid}/environ").read_bytes():
-                return process
-        return None
-
-    def stop(self) -> None:
-        """End everything and take away what is outside the state folder."""
-        for name in ("kubelet", "fakegpu"):
-            if process := recall(self.state.pids / f"{name}-{self.name}"):
-                stop(process, seconds=10)
-        if self.serves():
-            for task in self.ctr("tasks", "ls", "-q", check=False).split():
-                self.ctr("tasks", "kill", "-s", "SIGKILL", task, check=False)
-        self.kill()
-        shutil.rmtree(self.run_folder, ignore_errors=True)
-        for root in Path("/sys/fs/cgroup").glob(f"*/finetune-{self.name}"):
-            _remove_cgroup(root)
+        kill_all(_everything(self.state, self.name))
 
     def _spawn(self, name: str, command: list[str]) -> None:
         spawn(self.state, f"{name}-{self.name}", command, **{NODE_MARK: self.name})
@@ -168,8 +146,8 @@ class RealNode:
         specification["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 4096, "soft": 1024}]
         (self.folder / "base-spec.json").write_text(json.dumps(specification))
         (self.folder / "containerd.toml").write_text(f"""version = 2
-root = "{self.folder}/containerd"
-state = "{self.run_folder}"
+root = "{self.store}"
+state = "{run_folder(self.name)}"
 oom_score = 0
 [grpc]
 address = "{self.socket}"
@@ -220,8 +198,39 @@ conf_dir = "{self.cni}"
             "evictionHard": {"memory.available": "200Mi"},
             "nodeStatusUpdateFrequency": "2s",
             "nodeLeaseDurationSeconds": 12,
+            "volumeStatsAggPeriod": "5s",
         }
         (self.folder / "kubelet.json").write_text(json.dumps(configuration))
+
+
+def remove(state: ClusterState, index: int) -> None:
+    """End a node, whoever started it, and take away what is outside the state folder."""
+    name = f"real-{index}"
+    for process in ("kubelet", "fakegpu"):
+        if found := recall(state.pids / f"{process}-{name}"):
+            stop(found, seconds=10)
+    kill_all(_everything(state, name))
+    for folder in (run_folder(name), kept() / name):
+        shutil.rmtree(folder, ignore_errors=True)
+    for root in Path("/sys/fs/cgroup").glob(f"*/finetune-{name}"):
+        _remove_cgroup(root)
+
+
+def run_folder(name: str) -> Path:
+    """Return the folder of the runtime's short-lived state; sockets in it must have short names."""
+    return Path("/run") / f"finetune-{name}"
+
+
+def _everything(state: ClusterState, name: str) -> list[ProcessId]:
+    """Return a node's own processes, and those of its containers, which are below the shims."""
+    own = [found for found in marked(NODE_MARK, name) if _is_of(state, found)]
+    return [*own, *(child for process in own for child in _descendants(process))]
+
+
+def _is_of(state: ClusterState, process: ProcessId) -> bool:
+    with contextlib.suppress(OSError):
+        return str(state.root).encode() in Path(f"/proc/{process.pid}/environ").read_bytes()
+    return False
 
 
 def _descendants(process: ProcessId) -> list[ProcessId]:

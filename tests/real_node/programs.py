@@ -5,7 +5,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from finetune_operator.local.binaries import KUBERNETES_VERSION, Binary
+from finetune_operator.local.binaries import (
+    CONTROL_PLANE,
+    HELM,
+    KUBERNETES_VERSION,
+    VERSITYGW,
+    Binary,
+    cache_root,
+    find,
+)
 from finetune_operator.local.processes import CLUSTER_MARK, start
 from finetune_operator.local.state import ClusterState
 
@@ -20,12 +28,14 @@ def _program(name: str, module: str, package: str, version: str) -> Binary:
 
 KUBELET = _program("kubelet", "node", "k8s.io/kubernetes/cmd/kubelet", KUBERNETES_VERSION)
 KUBE_PROXY = _program("kube-proxy", "node", "k8s.io/kubernetes/cmd/kube-proxy", KUBERNETES_VERSION)
-FAKE_GPU = _program("fakegpu", "node", "./fakegpu", "v1")
+FAKE_GPU = _program("fakegpu", "node", "./fakegpu", "v2")
 PAUSE = _program("pause", "node", "./pause", "v1")
 COREDNS = _program("coredns", "coredns", ".", "v1.15.0")
 REGISTRY = _program("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.0.0")
 
 PROGRAMS = (KUBELET, KUBE_PROXY, FAKE_GPU, PAUSE, COREDNS, REGISTRY)
+NEEDED = (*CONTROL_PLANE, HELM, VERSITYGW, *PROGRAMS)
+"""All that is built from Go modules for these tests."""
 
 DEBIAN = {
     "containerd": "containerd",
@@ -51,6 +61,18 @@ def missing() -> str:
     if absent:
         return f"real nodes need {' '.join(sorted(absent))}: apt-get install --no-install-recommends them"
     return ""
+
+
+def kept() -> Path:
+    """Return the folder of what later runs use again: pushed and unpacked images. The nodes' own stores are in it, too,
+    because hard links do not cross file systems.
+    """
+    return cache_root() / "real-node"
+
+
+def unbuilt() -> list[str]:
+    """Return the programs that would have to be built."""
+    return [binary.name for binary in NEEDED if find(binary) is None]
 
 
 def run(*command: str | Path, given: str | None = None, check: bool = True, seconds: float = 120) -> str:

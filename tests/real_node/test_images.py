@@ -5,11 +5,11 @@ from importlib.metadata import distributions
 
 import pytest
 
-from tests.real_node.images import OPERATOR, PREFLIGHT, REPOSITORY, TRAINER, Image, inside
+from tests.real_node.images import IMAGES, OPERATOR, REPOSITORY, Image, inside
 
 pytestmark = pytest.mark.real_node
 
-IMAGES = pytest.mark.parametrize("image", [OPERATOR, PREFLIGHT, TRAINER], ids=lambda image: image.name)
+EACH = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
 LIST = "from importlib.metadata import distributions as d; print('\\n'.join(f'{x.name}=={x.version}' for x in d()))"
 
 
@@ -24,8 +24,8 @@ def pinned(image: Image) -> dict[str, str]:
     return {normal(name): version for name, version in re.findall(r"^([\w.\-]+)==(\S+)", text, re.MULTILINE)}
 
 
-@IMAGES
-def test_an_image_holds_the_packages_that_the_tests_ran_with(built: list[Image], image: Image):
+@EACH
+def test_an_image_holds_the_packages_that_the_tests_ran_with(built: tuple[Image, ...], image: Image):
     """Package by package and version by version; nothing but pip and its like comes on top."""
     listed = inside(image, "python3", "-c", LIST).split()
     found = {normal(name): version for name, version in (line.split("==") for line in listed)}
@@ -38,16 +38,16 @@ def test_an_image_holds_the_packages_that_the_tests_ran_with(built: list[Image],
     assert {name: here.get(name) for name in wanted} == wanted
 
 
-@IMAGES
-def test_an_image_runs_as_a_user_with_a_name(built: list[Image], image: Image):
+@EACH
+def test_an_image_runs_as_a_user_with_a_name(built: tuple[Image, ...], image: Image):
     """getpass and torch look the user up in passwd."""
     assert inside(image, "python3", "-c", "import getpass, os; print(os.getuid(), getpass.getuser())") == (
         "65532 finetune\n"
     )
 
 
-@IMAGES
-def test_the_entry_point_answers(built: list[Image], image: Image):
+@EACH
+def test_the_entry_point_answers(built: tuple[Image, ...], image: Image):
     """Our code is there and imports what it needs."""
     module = "finetune_operator" if image is OPERATOR else "finetune_trainer"
     said = inside(image, "python3", "-m", module, "--help")

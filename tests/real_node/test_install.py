@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.real_node.images import OPERATOR
 from tests.real_node.installation import RELEASE, SYSTEM, Installation
 
 pytestmark = pytest.mark.real_node
@@ -14,4 +15,4 @@ def test_the_chart_installs_two_operators_from_the_image_by_digest(installation:
     images = {pod["spec"]["containers"][0]["image"] for pod in plane.get("pods", "-n", SYSTEM)["items"]}
 
     assert deployment["status"]["readyReplicas"] == 2
-    assert images == {installation.operator_image}
+    assert images == {installation.cluster.images[OPERATOR]}

@@ -51,14 +51,16 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path, *, bucket: str = "models", read_only: bool = False) -> Iterator[S3Server]:
-    """Serve a folder until the end of the block."""
+def s3_server(
+    folder: Path, *, bucket: str = "models", read_only: bool = False, address: str = HOST
+) -> Iterator[S3Server]:
+    """Serve a folder at an address of this machine until the end of the block."""
     objects = folder / "objects"
     (objects / bucket).mkdir(parents=True, exist_ok=True)
     port = free_port(set())
     command = [
         str(provide([VERSITYGW], say=print)["versitygw"]),
-        f"--port={HOST}:{port}",
+        f"--port={address}:{port}",
         f"--region={REGION}",
         "--quiet",
         *(["--readonly"] if read_only else []),
@@ -71,8 +73,8 @@ def s3_server(folder: Path, *, bucket: str = "models", read_only: bool = False) 
     with (folder / "versitygw.log").open("ab") as log:
         child = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        _await(child, f"http://{HOST}:{port}", folder / "versitygw.log")
-        yield S3Server(endpoint=f"http://{HOST}:{port}", folder=objects, bucket=bucket)
+        _await(child, f"http://{address}:{port}", folder / "versitygw.log")
+        yield S3Server(endpoint=f"http://{address}:{port}", folder=objects, bucket=bucket)
     finally:
         child.terminate()
         child.wait(timeout=20)

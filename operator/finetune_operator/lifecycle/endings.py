@@ -169,7 +169,7 @@ def says(pod: SeenPod) -> str:
     if verdict(pod) == AttemptOutcome.HOST_OUT_OF_MEMORY:
         return f"Pod {pod.name} reached its memory limit"
     if pod.pod_reason == "Evicted":
-        return shorten(f"Pod {pod.name} was evicted: {pod.pod_message.strip()}", MESSAGE_CHARACTERS)
+        return shorten(f"Pod {pod.name} was evicted: {pod.pod_message.strip().rstrip('.')}", MESSAGE_CHARACTERS)
     if pod.outcome is not None:
         return shorten(pod.outcome.message, MESSAGE_CHARACTERS)
     code = f"Pod {pod.name} ended with exit code {pod.exit_code}" if pod.exit_code is not None else ""

@@ -254,7 +254,7 @@ EVICTED = {
             "ephemeral_gib",
             20,
             30,
-            'Pod bot-0-0 was evicted: Usage of EmptyDir volume "workspace" exceeds the limit "20Gi".; '
+            'Pod bot-0-0 was evicted: Usage of EmptyDir volume "workspace" exceeds the limit "20Gi"; '
             "it had 20 GiB of local disk, the next attempt may use 30 GiB",
         ),
     ],

@@ -67,7 +67,11 @@ func (p *plugin) Allocate(_ context.Context, asked *api.AllocateRequest) (*api.A
 	given := &api.AllocateResponse{}
 	for _, container := range asked.ContainerRequests {
 		given.ContainerResponses = append(given.ContainerResponses, &api.ContainerAllocateResponse{
-			Envs: map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(container.DevicesIds, ",")},
+			Envs: map[string]string{
+				"NVIDIA_VISIBLE_DEVICES": strings.Join(container.DevicesIds, ","),
+				// there is no GPU behind it: the trainer may compute on the CPU
+				"FINETUNE_DEVICE": "cpu",
+			},
 		})
 	}
 	return given, nil
