@@ -29,14 +29,15 @@ def granted() -> set[Grant]:
 
 
 def test_what_the_operator_asked_for_is_what_the_chart_grants(workspace: Workspace, request: pytest.FixtureRequest):
-    """No rule is missing and none is too many, over everything that the tests on real nodes made the operator do."""
+    """No rule is missing and none is too many, over everything that the tests on real nodes made the operator do.
+
+    A request that was refused is in the log, too: it would be one that the rules lack.
+    """
     folders = {item.path.name for item in request.session.items if item.path.parent == Path(__file__).parent}
     if folders != {path.name for path in Path(__file__).parent.glob("test_*.py")}:
         pytest.skip("the log is complete only after all tests on real nodes: run the whole folder")
-    log = workspace.installation.cluster.audit_log
-    entries = requests(log)
+    entries = requests(workspace.installation.cluster.audit_log)
 
-    assert {entry["responseStatus"]["code"] for entry in entries} & {401, 403} == set()
     assert {asked(entry) for entry in entries} | ASKED_BY_ADMISSION == granted()
 
 
