@@ -157,7 +157,7 @@ def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:
         return None
     checkpoint, folder = found
     say(f"resuming from {checkpoint.name}")
-    bench.reporter.update(step=checkpoint.step, checkpoint_step=checkpoint.step)
+    bench.reporter.update(step=checkpoint.step, checkpoint_step=checkpoint.step, first_step=checkpoint.step)
     return folder
 
 

@@ -35,9 +35,6 @@ from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.names import trainer_pod_name
 from finetune_operator.manifests.run_config import checkpoint_location
 
-LOADING = "loading"
-"""Phase of a trainer that has not taken a step: what it says about steps is where it starts from."""
-
 MOST_NODES = 128
 """Listed in status; a larger run's nodes are in its Pods."""
 
@@ -100,10 +97,8 @@ def record_resumption(view: View, progress: Progress) -> View:
 
     A newer one than we knew of was the work of an attempt that vanished, which therefore did not fail for nothing.
     """
-    attempt, step = view.attempt, progress.checkpoint_step
-    if attempt is None or step is None or progress.phase != LOADING or step == attempt.first_step:
-        return view
-    if attempt.last_step > attempt.first_step:
+    attempt, step = view.attempt, progress.first_step
+    if attempt is None or step is None or step == attempt.first_step:
         return view
     resumed = attempt.model_copy(update={"first_step": step, "last_step": step, "checkpoint_step": step})
     at = timestamp(view.seen.progress_at or view.now)

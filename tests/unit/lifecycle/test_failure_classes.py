@@ -383,7 +383,7 @@ def test_a_checkpoint_that_nobody_reported_is_found_by_the_next_attempt():
     world = a_training_world().later(60).vanish("bot-0-0").settle().later(10).settle()
     world.run("bot-1-0").settle().later(60).vanish("bot-1-0").settle().later(20).settle()
     assert world.status.attempts_without_progress == 2
-    world.run("bot-2-0").report(a_progress(40, phase="loading", checkpoint_step=40)).settle()
+    world.run("bot-2-0").report(a_progress(40, first_step=40, checkpoint_step=40)).settle()
 
     entry = world.attempts[2]
     assert (entry.first_step, entry.last_step, entry.checkpoint_step) == (40, 40, 40)
@@ -391,10 +391,19 @@ def test_a_checkpoint_that_nobody_reported_is_found_by_the_next_attempt():
     assert world.status.attempts_without_progress == 0
 
 
+def test_where_an_attempt_began_is_known_from_any_line_of_its_log():
+    """Lines are read seconds apart: the first one that the operator sees may be from the middle of training."""
+    world = a_training_world().later(60).vanish("bot-0-0").settle().later(10).settle()
+    world.run("bot-1-0").report(a_progress(52, first_step=40, checkpoint_step=50)).settle()
+
+    entry = world.attempts[1]
+    assert (entry.first_step, entry.last_step, entry.checkpoint_step) == (40, 52, 50)
+
+
 def test_an_attempt_that_starts_from_an_older_checkpoint_says_so():
     """The newest one was damaged: progress is measured from where it really starts."""
     world = a_training_world().later(60).end("bot-0-0", 85, a_preemption(80)).settle().run("bot-1-0")
-    world.report(a_progress(40, phase="loading", checkpoint_step=40)).settle()
+    world.report(a_progress(40, first_step=40, checkpoint_step=40)).settle()
     world.later(60).report(a_progress(70, checkpoint_step=60)).end("bot-1-0", 1, a_failure(step=70, checkpoint_step=60))
     world.settle()
 

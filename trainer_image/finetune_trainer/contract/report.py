@@ -28,6 +28,9 @@ class Progress:
     """Largest allocated memory of any one GPU so far; host RSS of the process on the CPU."""
     checkpoint_step: int | None = None
     """Step of the newest complete checkpoint."""
+    first_step: int | None = None
+    """Step of the checkpoint that this attempt went on from; None before that is known, and without one. In every line, for
+    the operator reads some lines only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
