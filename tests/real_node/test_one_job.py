@@ -26,7 +26,7 @@ def test_one_yaml_file_becomes_an_adapter(workspace: Workspace):
     assert (status["progress"]["step"], status["progress"]["percent"]) == (12, 100)
     assert [attempt["outcome"] for attempt in status["attempts"]] == ["Succeeded"]
     assert float(status["evaluation"]["tunedLoss"]) < float(status["evaluation"]["baseLoss"])
-    assert artifact["uri"] == status["adapterURI"] == f"pvc://work/{workspace.namespace}/first/adapter"
+    assert artifact["uri"] == status["adapterURI"] == f"pvc://team/{workspace.namespace}/first/adapter"
     assert folder_digest(workspace.published("first") / "adapter") == artifact["digest"]
     assert container["imageID"].split("@")[1] == status["plan"]["image"].split("@")[1]
     assert container["state"]["terminated"]["exitCode"] == 0

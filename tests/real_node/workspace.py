@@ -25,7 +25,7 @@ class Workspace(Jobs):
 
     @classmethod
     def make(cls, installation: Installation) -> "Workspace":
-        """Make a namespace that enforces `restricted`, with the claim `work` over the folder of data."""
+        """Make a namespace that enforces `restricted`, with the claim `team` over the folder of data."""
         plane = installation.cluster.plane
         name = plane.namespace("real")
         plane.kubectl("label", "namespace", name, *(f"{key}={value}" for key, value in RESTRICTED.items()))
@@ -35,13 +35,13 @@ class Workspace(Jobs):
     def submit(self, name: str, **spec: Any) -> None:
         """Apply a small LoRA job; `spec` replaces top-level fields."""
         usual = {
-            "model": {"source": "pvc://work/model"},
-            "datasets": [{"source": "pvc://work/rows.jsonl"}],
+            "model": {"source": "pvc://team/model"},
+            "datasets": [{"source": "pvc://team/rows.jsonl"}],
             "method": "lora",
             "training": {"maxSteps": 12, "globalBatchSize": 4, "sequenceLength": 64, "learningRate": "5e-3"},
             "evaluation": {"maxExamples": 12},
             "resources": {"gpus": 1, "pools": ["real"]},
-            "output": {"destination": f"pvc://work/{self.namespace}/{name}"},
+            "output": {"destination": f"pvc://team/{self.namespace}/{name}"},
         }
         self.apply(name, usual | spec)
 
@@ -95,7 +95,7 @@ class Workspace(Jobs):
 
 
 def make_claim(plane: ControlPlane, namespace: str, folder: Path) -> None:
-    """Make the claim `work` over a folder of this machine, which is on every node."""
+    """Make the claim `team` over a folder of this machine, which is on every node."""
     storage = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     volume = storage | {
         "capacity": {"storage": "10Gi"},
@@ -108,7 +108,7 @@ def make_claim(plane: ControlPlane, namespace: str, folder: Path) -> None:
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "work", "namespace": namespace},
+            "metadata": {"name": "team", "namespace": namespace},
             "spec": claim,
         },
     )
