@@ -66,6 +66,14 @@ def test_resident_weights_are_exact():
     assert found.weights_gib == pytest.approx((0.5 + 1 / 64 + 1 / 4096) * 6.98 / 1.0737 + 1.957, rel=0.002)
 
 
+def test_an_adapter_on_float32_weights_pays_for_them():
+    """Precision mixed with method lora: the trainer loads a float32 base. A 4-bit base has none to keep."""
+    bf16, mixed = memory(LORA), memory(replace(LORA, precision="mixed"))
+
+    assert mixed.weights_gib == 2 * bf16.weights_gib
+    assert memory(replace(LORA, method="qlora", precision="mixed")) == memory(replace(LORA, method="qlora"))
+
+
 def test_qlora_saves_nothing_on_experts_that_stay_16_bit():
     """Stock bitsandbytes does not see stacked experts; our trainer quantises them."""
     stock = memory(replace(QLORA, quantized_experts=False), "mistralai/Mixtral-8x7B-v0.1")
