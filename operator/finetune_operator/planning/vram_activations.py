@@ -145,7 +145,8 @@ def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
     used = unpacked_bytes(s) / (3 if s.shape.gated else 2)
     product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size) - used
     matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
-    widest = max(product, matrix, last_expert_bytes(s), scattered_bytes(s), scores_backward_bytes(s))
+    widest = max(product, matrix) - late_gradient_bytes(s)
+    widest = max(widest, last_expert_bytes(s), scattered_bytes(s), gathered_back_bytes(s), scores_backward_bytes(s))
     if s.adapter is not None and s.adapter.dora:
         return max(widest, dora_bytes(s)) if s.activation_checkpointing else widest
     return widest + (0.0 if s.adapter is None else s.adapter.materialized_weights * 2.0 / 3)
@@ -172,11 +173,30 @@ def scattered_bytes(s: MemoryScenario) -> float:
 
     Forward those that are weighed, and backward begins with the gradient of their sum, spread over all of them, before it
     asks for the layer to be recomputed; of the residual's width two gradients, the norm's output and the sum it came from.
-    What frozen experts have read is there until then; the gradient of trained ones is not there yet.
+    Backward makes two more to put it in order, when what was weighed and gathered is gone. Experts have no gradient yet.
     """
-    routed = (4.0 if trains_experts(s) else 6.0) * s.shape.routed_width
+    if not s.shape.routed_width:
+        return 0.0
     later = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.adapter is None else 0.0
-    return s.tokens * (routed + 8.0 * s.shape.hidden_size) - later if routed else 0.0
+    return s.tokens * (6.0 * s.shape.routed_width + 8.0 * s.shape.hidden_size) - later
+
+
+def late_gradient_bytes(s: MemoryScenario) -> float:
+    """Return the gradient of a layer's first stacked experts, gate and up, which is not there when the last ones' is."""
+    if s.adapter is not None or not s.shape.routed_width:
+        return 0.0
+    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers * (2 / 3 if s.shape.gated else 1 / 2)
+
+
+def gathered_back_bytes(s: MemoryScenario) -> float:
+    """Return what trained experts' first matrix needs as it goes backward, less what the MLP saved and is gone.
+
+    The gradients of gate and up, and of the tokens that were gathered.
+    """
+    if s.adapter is not None or not s.shape.routed_width:
+        return 0.0
+    gone = mlp_bytes(s) - 4.0 * s.shape.routed_width + 2.0 * s.shape.mlp_width
+    return s.tokens * (4.0 * s.shape.backward_width + 2.0 * s.shape.routed_width + 4.0 * s.shape.hidden_size - gone)
 
 
 def scores_backward_bytes(s: MemoryScenario) -> float:

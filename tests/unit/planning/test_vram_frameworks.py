@@ -10,7 +10,9 @@ from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_by
 from finetune_operator.planning.vram_activations import (
     backward_bytes,
     dora_bytes,
+    gathered_back_bytes,
     input_bytes,
+    late_gradient_bytes,
     layer_bytes,
     logits_bytes,
     scattered_bytes,
@@ -146,7 +148,7 @@ def test_a_bucket_is_averaged_when_a_gradient_does_not_fit_it():
 
 
 def test_results_of_experts_go_back_to_their_tokens():
-    """Weighed, and the gradient of their sum: 4 bytes per chosen expert and width; frozen ones hold what they read, too."""
+    """Three 16-bit copies per chosen expert: read, computed and weighed; or in backward the gradient, and that put in order."""
     mixture = dict(LORA["model"], experts=8, expertsPerToken=2)  # type: ignore[call-overload]
     frozen = scenario(model=mixture)
     shape = replace(frozen.shape, routed_width=2 * 4096)
@@ -218,3 +220,14 @@ def test_what_few_have_measured_is_said_and_asked_for(changes, confidence, words
 
     assert (found.confidence, found.margin) == (confidence, margin)
     assert found.confidence_reason.startswith(words)
+
+
+def test_trained_experts_get_their_gradients_one_matrix_after_the_other():
+    """The first matrix, two thirds, waits until the MLP is gone; then the gradients of gate and up and of what was gathered."""
+    full = scenario(**FULL)
+    shape = replace(full.shape, routed_width=2 * 4096, num_expert_parameters=32 * 3_000_000)
+    mixture = replace(full, shape=shape)
+
+    assert late_gradient_bytes(mixture) == 2 * 2_000_000
+    assert gathered_back_bytes(mixture) == 2048 * (4 * 11008 + 2 * 2 * 4096 + 4 * 4096 - 8 * 11008)
+    assert (late_gradient_bytes(full), gathered_back_bytes(full)) == (0, 0)
