@@ -200,7 +200,7 @@ def adapter_of(raw: Mapping[str, Any], shape: Shape) -> AdapterLoad:
         "q": (h, q), "k": (h, kv), "v": (h, kv), "qkv": (h, q + 2 * kv), "o": (q, h),
         "gate": (h, i), "up": (h, i), "down": (i, h),
     }  # fmt: skip
-    count, inputs, outputs, weights, largest = 0, 0, 0, 0, 0
+    count, inputs, outputs, weights, normed = 0, 0, 0, 0, (0, 0)
     for target in dict.fromkeys(targets):
         if target == "lm_head":
             count += rank * (h + shape.vocab_size)
@@ -213,10 +213,11 @@ def adapter_of(raw: Mapping[str, Any], shape: Shape) -> AdapterLoad:
         count += copies * shape.num_layers * rank * sum(sides[target])
         inputs += sides[target][0] * (copies > 0)
         outputs += sides[target][1] * (copies > 0)
-        largest = max(largest, sides[target][0] * sides[target][1] * (copies > 0))
+        normed = max(normed, sides[target]) if copies else normed
         weights += sides[target][0] * sides[target][1] * copies
     return AdapterLoad(
-        num_parameters=count, input_width=inputs, output_width=outputs, largest_matrix=largest,
+        num_parameters=count, input_width=inputs, output_width=outputs, normed_inputs=normed[0],
+        normed_outputs=normed[1],
         adapts_down="down" in targets and experts == 1,
         dtype=raw["adapterDtype"] or "float32", dropout=raw.get("loraDropout", raw["lossKernel"] == "litgpt"),
         dora=raw.get("loraVariant") == "dora",

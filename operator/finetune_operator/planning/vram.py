@@ -13,15 +13,24 @@ from finetune_operator.planning.vram_activations import (
     backward_bytes,
     boundary_bytes,
     cast_bytes,
+    dora_bytes,
     layer_bytes,
     logits_bytes,
     mask_bytes,
+    scattered_bytes,
     square_bytes,
     table,
     working_set_bytes,
 )
+from finetune_operator.planning.vram_buckets import (
+    DEFAULT_BUCKET,
+    bucket_bytes,
+    flattened_bytes,
+    flushed_bytes,
+    last_flattened_bytes,
+)
 from finetune_operator.planning.vram_constants import DEFAULT, GIB, Constants
-from finetune_operator.planning.vram_gathers import gathered
+from finetune_operator.planning.vram_gathers import LIVE_PARAMETERS, gathered
 from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_states import (
     gradient_bytes,
@@ -37,9 +46,6 @@ from finetune_operator.planning.vram_states import (
 
 Confidence = Literal["high", "medium", "low"]
 Phase = Literal["loss", "backward", "step"]
-
-DEFAULT_BUCKET = 500_000_000
-"""DeepSpeed's default reduce_bucket_size (deepspeed/runtime/zero/config.py, 0.19)."""
 
 MARGIN = 1.10
 MARGIN_UNKNOWN_STACK = 1.15
@@ -164,12 +170,12 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     if flat and table(s.shape) > DEFAULT_BUCKET:
         # A head fills a bucket alone: it is averaged as the layer's first gradient arrives, before the layer's widest moment.
         flat, layer = 0.0, max(layer, flat + 2.0 * table(s.shape))
-    # A bucket is full when a matrix has its gradient, and that is before its layer's widest moment.
-    flush = layer - backward_bytes(s, constants) + 2.0 * s.tokens * s.shape.backward_width + flat if flat else 0.0
+    flush = layer - backward_bytes(s, constants) + flushed_bytes(s) if flat else 0.0
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found = (
         Moment("loss", early, saved - gone, logits, states, whole.loss + first),
         Moment("loss", early, saved + max(layer, flush) + waiting_bytes(s), 0.0, states, whole.layer + later),
+        Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),
         Moment("loss", early, saved - freed + layer, 0.0, states, whole.layer + buckets),
         Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, whole.last + buckets),
         Moment("backward", gradients, last_flattened_bytes(s), 0.0, states, whole.last + buckets),
@@ -177,27 +183,24 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
             "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
         ),
     )
-    # What the last layer saves is not there yet when its experts arrive.
-    before = saved if s.activation_checkpointing else saved * (1 - 1 / s.shape.num_layers)
+    before = saved if s.activation_checkpointing else saved_with_experts(s, saved)
     return (*found, Moment("loss", early, before, 0.0, states, whole.fetch + later)) if whole.fetch else found
-
-
-def flattened_bytes(s: MemoryScenario) -> float:
-    """Return the copy of a bucket's gradients, laid end to end, that stage 2 averages."""
-    return bucket_bytes(s) / 2 * min(1.0, num_trained(s) / DEFAULT_BUCKET) if s.sharding == "zero2" else 0.0
-
-
-def last_flattened_bytes(s: MemoryScenario) -> float:
-    """Return what stage 2 averages last: a bucket, or the embedding's gradient where that fits none.
-
-    Then it is there as it was made, as it accumulates, and laid end to end.
-    """
-    alone = s.sharding == "zero2" and s.adapter is None and s.accumulates and table(s.shape) > DEFAULT_BUCKET
-    return 3 * 2.0 * table(s.shape) if alone else flattened_bytes(s)
 
 
 KEPT = ("zero3", "ddp")
 """Shardings whose buffers outlive the backward pass."""
+
+
+def saved_with_experts(s: MemoryScenario, saved: float) -> float:
+    """Return what layers have saved when the last one's experts have arrived in buffers that are still there.
+
+    Where there is room to fetch ahead the buffers outlive the layer, whose results go back to their tokens; else what the
+    last layer saves is not there yet.
+    """
+    head_and_layer = table(s.shape) + s.shape.num_linear_parameters // s.shape.num_layers
+    if head_and_layer < LIVE_PARAMETERS:
+        return saved + scattered_bytes(s)
+    return saved * (1 - 1 / s.shape.num_layers)
 
 
 def waiting_bytes(s: MemoryScenario) -> float:
@@ -223,24 +226,6 @@ def last_layer_bytes(s: MemoryScenario, working: float) -> float:
     if s.state_shards > 1:
         return max(working + mask_bytes(s), (3 if s.shape.tied else 1) * embedding)
     return max(2 * embedding, working) if s.shape.tied else max(0.0, working - embedding)
-
-
-def bucket_bytes(s: MemoryScenario) -> float:
-    """Return DeepSpeed's 16-bit reduce buckets: two in stage 2, where communication overlaps, one in stage 3.
-
-    5e8 elements by default, which our trainer keeps, as do examples that offload; other published configurations say 2e8
-    for stage 2 and auto, a few megabytes, for stage 3.
-    """
-    default = s.loss_kernel == "tiled" or s.optimizer_offload
-    match s.sharding:
-        case "zero2":
-            return 2 * 2.0 * (DEFAULT_BUCKET if default else 200_000_000)
-        case "zero3":
-            return 2.0 * (DEFAULT_BUCKET if default else 0)
-        case "ddp":
-            return gradient_bytes(s)  # DDP reduces in buckets, a second copy of all gradients
-        case _:
-            return 0.0
 
 
 def slack_bytes(s: MemoryScenario, moment: Moment, constants: Constants) -> float:

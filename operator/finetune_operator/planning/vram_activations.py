@@ -5,13 +5,11 @@ Called by planning.vram. The saved tensors are those of transformers' eager deco
 """
 
 from finetune_operator.planning.vram_constants import Constants
-from finetune_operator.planning.vram_scenario import AdapterLoad, MemoryScenario, Shape
+from finetune_operator.planning.vram_dora import DORA_BYTES, norm_peak_bytes
+from finetune_operator.planning.vram_scenario import MemoryScenario, Shape
 
 TILE_TOKENS, TILE_WIDTH = 4096, 32768
 """TRL 1.16's tile of the logits: tokens, and entries of the vocabulary (trl.kernels.chunked_logprob)."""
-
-DORA_BYTES = 4.0
-"""Per output of an adapted matrix and token: the results of matrix and adapter, which are scaled by the magnitude."""
 
 
 def norm_bytes(s: MemoryScenario) -> float:
@@ -68,8 +66,15 @@ def mask_bytes(s: MemoryScenario) -> float:
 
 def mlp_bytes(s: MemoryScenario) -> float:
     """Return what the MLP's nonlinearity saves per token: gate, its activation and up; or one of two matrices."""
-    routed = 4.0 * s.shape.routed_width  # gathered inputs, and outputs before they are weighed
+    routed = (
+        4.0 if trains_experts(s) else 2.0
+    ) * s.shape.routed_width  # outputs before they are weighed, gathered inputs
     return 2.0 * s.shape.mlp_width * (3 if s.shape.gated else 1) + routed
+
+
+def trains_experts(s: MemoryScenario) -> bool:
+    """Whether stacked experts keep what they read, the tokens gathered per chosen expert, for gradients of their own."""
+    return s.adapter is None or (s.adapter.materialized_weights > 0 and not s.adapter.dora)
 
 
 def input_bytes(s: MemoryScenario) -> float:
@@ -140,11 +145,19 @@ def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
     used = unpacked_bytes(s) / (3 if s.shape.gated else 2)
     product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size) - used
     matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
-    whole = 0.0 if s.adapter is None else whole_bytes(s.adapter)
-    widest = max(product, matrix, last_expert_bytes(s), scores_backward_bytes(s))
-    if s.adapter is not None and s.adapter.dora and not s.adapter.adapts_down:
-        return max(widest, whole)  # the attention's norms do not meet the MLP's gradients
-    return widest + whole
+    widest = max(product, matrix) - late_gradient_bytes(s)
+    widest = max(widest, last_expert_bytes(s), scattered_bytes(s), gathered_back_bytes(s), scores_backward_bytes(s))
+    if s.adapter is not None and s.adapter.dora:
+        return max(widest, dora_bytes(s)) if s.activation_checkpointing else widest
+    return widest + (0.0 if s.adapter is None else s.adapter.materialized_weights * 2.0 / 3)
+
+
+def dora_bytes(s: MemoryScenario) -> float:
+    """Return what DoRA needs in a layer's forward pass, less what the layer saves after it: adapters on attention, the MLP."""
+    if s.adapter is None or not s.adapter.dora:
+        return 0.0
+    later = 0.0 if s.adapter.adapts_down else s.tokens * (mlp_bytes(s) + norm_bytes(s) / 2)
+    return norm_peak_bytes(s, s.adapter) - later
 
 
 def last_expert_bytes(s: MemoryScenario) -> float:
@@ -153,6 +166,37 @@ def last_expert_bytes(s: MemoryScenario) -> float:
         return 0.0
     shape = s.shape
     return 2.0 * s.tokens * (max(shape.backward_width, shape.routed_width) + shape.hidden_size)
+
+
+def scattered_bytes(s: MemoryScenario) -> float:
+    """Return what is there as the results of stacked experts go back to their tokens: one per chosen expert.
+
+    Forward those that are weighed, and backward begins with the gradient of their sum, spread over all of them, before it
+    asks for the layer to be recomputed; of the residual's width two gradients, the norm's output and the sum it came from.
+    Backward makes two more to put it in order, when what was weighed and gathered is gone. Experts have no gradient yet.
+    """
+    if not s.shape.routed_width:
+        return 0.0
+    later = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.adapter is None else 0.0
+    return s.tokens * (6.0 * s.shape.routed_width + 8.0 * s.shape.hidden_size) - later
+
+
+def late_gradient_bytes(s: MemoryScenario) -> float:
+    """Return the gradient of a layer's first stacked experts, gate and up, which is not there when the last ones' is."""
+    if s.adapter is not None or not s.shape.routed_width:
+        return 0.0
+    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers * (2 / 3 if s.shape.gated else 1 / 2)
+
+
+def gathered_back_bytes(s: MemoryScenario) -> float:
+    """Return what trained experts' first matrix needs as it goes backward, less what the MLP saved and is gone.
+
+    The gradients of gate and up, and of the tokens that were gathered.
+    """
+    if s.adapter is not None or not s.shape.routed_width:
+        return 0.0
+    gone = mlp_bytes(s) - 4.0 * s.shape.routed_width + 2.0 * s.shape.mlp_width
+    return s.tokens * (4.0 * s.shape.backward_width + 2.0 * s.shape.routed_width + 4.0 * s.shape.hidden_size - gone)
 
 
 def scores_backward_bytes(s: MemoryScenario) -> float:
@@ -164,17 +208,6 @@ def scores_backward_bytes(s: MemoryScenario) -> float:
         return 0.0
     pairs = 6.0 * s.tokens * span(s) * s.shape.num_heads
     return pairs - s.tokens * (mlp_bytes(s) + norm_bytes(s) / 2)
-
-
-def whole_bytes(adapter: AdapterLoad) -> float:
-    """Return what adapters need that are multiplied out to whole matrices.
-
-    DoRA takes the norm of one matrix at a time: in float32 the matrix, its change (from 16 bit), that scaled, the sum, and
-    the squares: 22 bytes an element. Experts: the gradient of the last matrix's change, a third of it, in 16 bit.
-    """
-    if adapter.dora and adapter.largest_matrix:
-        return 22.0 * adapter.largest_matrix
-    return adapter.materialized_weights * (4.0 if adapter.dora else 2.0 / 3)
 
 
 def product_width_bytes(s: MemoryScenario) -> float:

@@ -67,15 +67,27 @@ def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
         loss = head + shape.num_linear_parameters + embedding
     else:
         loss = max(head, LIVE_PARAMETERS)  # matrix by matrix, up to the limit
-    at_layer = max(loss, head + layer)
+    held = layer if s.activation_checkpointing or head < LIVE_PARAMETERS else _widest_matrix(s)
+    at_layer = max(loss, head + held)
     last = at_layer
     if s.adapter is not None and not shape.num_expert_parameters:
         copied = _copied_embedding(s, embedding)
         if whole == shape.num_layers:
             at_layer += copied  # nothing is missing already while the forward pass runs
         # Layers are released after their last use, so the first layer is alone with the tables.
-        last = max(at_layer if shape.tied else 0, head + layer + embedding + copied)
+        last = max(at_layer if shape.tied else 0, head + held + embedding + copied)
     return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last, step)
+
+
+def _widest_matrix(s: MemoryScenario) -> int:
+    """Return what is gathered of a layer where the head alone is as far as DeepSpeed looks for the next use of a weight.
+
+    Then a weight is given back after its use (__params_to_release), and a layer has one matrix at a time; but a layer that is
+    recomputed uses its weights again at once.
+    """
+    shape = s.shape
+    experts = shape.num_expert_parameters // shape.num_layers
+    return max(experts, shape.hidden_size * shape.widest_mlp)
 
 
 def _copied_embedding(s: MemoryScenario, embedding: int) -> int:

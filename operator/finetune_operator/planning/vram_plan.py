@@ -59,7 +59,8 @@ KERNELS: dict[str, LossKernel] = {"tiled": "tiled", "full": "stock"}
 
 def scenario_for(architecture: ModelArchitecture, layout: TrainerLayout) -> MemoryScenario:
     """Return what planning.vram.estimate needs to know about a run of our trainer."""
-    masters = layout.method == "full" and layout.precision == "mixed"
+    # Asked for with an adapter too, mixed means a float32 base; a 4-bit one has no masters.
+    masters = layout.method != "qlora" and layout.precision == "mixed"
     deepspeed = layout.zero_stage > 0
     dense_mask = layout.attention == "sdpa" and (layout.packed or layout.micro_batch_size > 1)
     return MemoryScenario(
@@ -178,13 +179,15 @@ def _load(config: str, held: _Held, adapter: Adapter, float32: bool, dropout: bo
     a = held.architecture
     parts = adapted_linears(a, adapter)
     plain = [part for part in parts if not part.experts]
+    normed = max(((part.inputs, part.outputs) for part in plain), default=(0, 0))
     whole = plain if adapter.dora else []
     whole += [part for part in parts if part.experts]
     return AdapterLoad(
         num_parameters=adapter_parameters(a, adapter),
         input_width=sum(part.inputs * part.count for part in plain) // a.num_layers,
         distinct_width=distinct_inputs(a, plain),
-        largest_matrix=max((part.inputs * part.outputs for part in plain), default=0),
+        normed_inputs=normed[0],
+        normed_outputs=normed[1],
         output_width=sum(part.outputs * part.count for part in plain) // a.num_layers,
         adapts_down=any(part.role == "mlp" and part.outputs == a.hidden_size for part in plain),
         dtype="float32" if float32 else "bfloat16",

@@ -71,8 +71,10 @@ class AdapterLoad:
     dtype: Literal["float32", "bfloat16"]
     dropout: bool = False
     dora: bool = False
-    largest_matrix: int = 0
-    """Elements of the largest adapted matrix; 0: not known."""
+    normed_inputs: int = 0
+    """Inputs of the adapted matrix whose norm DoRA needs most for: the one with most inputs, then outputs."""
+    normed_outputs: int = 0
+    """Outputs of the same."""
     materialized_weights: int = 0
     """Weights of one layer whose update is computed whole: DoRA's norms, and adapters on stacked experts."""
 

@@ -6,6 +6,7 @@ import pytest
 from finetune_operator.planning.adapter import Adapter
 from finetune_operator.planning.catalogue import model_named
 from finetune_operator.planning.vram import MemoryEstimate, estimate
+from finetune_operator.planning.vram_constants import GIB
 from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,24 @@ def test_resident_weights_are_exact():
     found = memory(QLORA)
 
     assert found.weights_gib == pytest.approx((0.5 + 1 / 64 + 1 / 4096) * 6.98 / 1.0737 + 1.957, rel=0.002)
+
+
+def test_an_adapter_on_float32_weights_pays_for_them():
+    """Precision mixed with method lora: the trainer loads a float32 base. A 4-bit base has none to keep."""
+    bf16, mixed = memory(LORA), memory(replace(LORA, precision="mixed"))
+
+    assert mixed.weights_gib == 2 * bf16.weights_gib
+    assert memory(replace(LORA, method="qlora", precision="mixed")) == memory(replace(LORA, method="qlora"))
+
+
+def test_a_head_too_large_to_look_past_lets_go_of_the_layer():
+    """ZeRO-3, 70B: its head has more than 1e9 elements, so without recomputation a layer has one matrix gathered at a time."""
+    sharded = replace(LORA, zero_stage=3, gpus=8)
+    kept = memory(sharded, "meta-llama/Llama-3.1-70B")
+    released = memory(replace(sharded, activation_checkpointing=False), "meta-llama/Llama-3.1-70B")
+    layer, matrix = 4 * 8192 * 8192 * 9 / 16 + 3 * 8192 * 28672, 8192 * 28672
+
+    assert kept.gathers_gib - released.gathers_gib == pytest.approx(2 * (layer - matrix) / GIB, rel=1e-3)
 
 
 def test_qlora_saves_nothing_on_experts_that_stay_16_bit():

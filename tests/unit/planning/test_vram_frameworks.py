@@ -1,13 +1,25 @@
 """Memory of stacks that are not ours, as scenarios describe them: each term against what its library's code allocates."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from finetune_operator.planning.scenarios import scenario_of
 from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
-from finetune_operator.planning.vram_activations import backward_bytes, input_bytes, layer_bytes, logits_bytes
+from finetune_operator.planning.vram_activations import (
+    backward_bytes,
+    dora_bytes,
+    gathered_back_bytes,
+    input_bytes,
+    late_gradient_bytes,
+    layer_bytes,
+    logits_bytes,
+    scattered_bytes,
+)
+from finetune_operator.planning.vram_buckets import WHOLE_MLP, Flush, flushes
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
+from finetune_operator.planning.vram_dora import norm_matrix_bytes, norm_peak_bytes
 from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_states import saved_module_bytes, step_bytes
 
@@ -103,13 +115,46 @@ def test_autocast_casts_a_float32_residual_for_each_matrix_anew():
     assert input_bytes(scenario(**masters | {"sharding": "fsdp", "numGpus": 2})) == 2 * (2 * 4096 + 11008)
 
 
-def test_dora_on_attention_does_not_meet_the_mlp():
-    """Its norms take 22 bytes an element of one matrix, in the forward pass; with the MLP adapted they join its tensors."""
-    plain = backward_bytes(scenario(), DEFAULT)
-    norms = 22 * 4096 * 4096
+def test_dora_takes_norms_of_whole_matrices():
+    """Itself four times in float32 and the identity in 16 bit, or the identity in both where the input is wide."""
+    square = scenario(loraVariant="dora").adapter
+    down = scenario(loraVariant="dora", loraTargets=["q", "down"]).adapter
+    assert square is not None
+    assert down is not None
 
-    assert backward_bytes(scenario(loraVariant="dora"), DEFAULT) == max(plain, norms)
-    assert backward_bytes(scenario(loraVariant="dora", loraTargets=["q", "down"]), DEFAULT) > norms + 22 * 4096 * 6912
+    assert norm_matrix_bytes(square) == 18 * 4096 * 4096
+    assert norm_matrix_bytes(down) == 2 * 11008 * 11008 + 16 * 11008 * 4096
+    assert norm_matrix_bytes(replace(down, normed_inputs=20_000)) == 6 * 20_000 * 20_000 + 2 * 20_000 * 4096
+    assert norm_matrix_bytes(replace(square, dtype="bfloat16")) == 8 * 4096 * 4096
+
+
+def test_dora_on_attention_does_not_meet_the_mlp():
+    """Its norms come before the MLP saves anything, so they do not add to the MLP's gradients; the last matrix's meet it all."""
+    assert backward_bytes(scenario(loraVariant="dora"), DEFAULT) == backward_bytes(scenario(), DEFAULT)
+
+    last = scenario(loraVariant="dora", loraTargets=["q", "down"])
+    assert last.adapter is not None
+    assert dora_bytes(last) == norm_peak_bytes(last, last.adapter)
+
+
+def test_a_bucket_is_averaged_when_a_gradient_does_not_fit_it():
+    """The head, a layer, an MLP and one matrix of 4096 x 4096 fit 5e8 elements; later ones begin with an MLP's last matrix."""
+    up = 4096 * 11008
+
+    first, second, *_ = flushes(scenario(**FULL).shape)
+
+    assert first == Flush(elements=TABLE + 6 * up + 5 * 4096 * 4096, mlp_widths=0.0, arrived=4096 * 4096)
+    assert (second.mlp_widths, second.arrived) == (WHOLE_MLP, up)
+
+
+def test_results_of_experts_go_back_to_their_tokens():
+    """Three 16-bit copies per chosen expert: read, computed and weighed; or in backward the gradient, and that put in order."""
+    mixture = dict(LORA["model"], experts=8, expertsPerToken=2)  # type: ignore[call-overload]
+    frozen = scenario(model=mixture)
+    shape = replace(frozen.shape, routed_width=2 * 4096)
+
+    assert scattered_bytes(replace(frozen, shape=shape)) == 2048 * (6 * 2 * 4096 + 8 * 4096)
+    assert scattered_bytes(scenario()) == 0
 
 
 def test_a_tied_head_waits_for_the_embedding():
@@ -175,3 +220,14 @@ def test_what_few_have_measured_is_said_and_asked_for(changes, confidence, words
 
     assert (found.confidence, found.margin) == (confidence, margin)
     assert found.confidence_reason.startswith(words)
+
+
+def test_trained_experts_get_their_gradients_one_matrix_after_the_other():
+    """The first matrix, two thirds, waits until the MLP is gone; then the gradients of gate and up and of what was gathered."""
+    full = scenario(**FULL)
+    shape = replace(full.shape, routed_width=2 * 4096, num_expert_parameters=32 * 3_000_000)
+    mixture = replace(full, shape=shape)
+
+    assert late_gradient_bytes(mixture) == 2 * 2_000_000
+    assert gathered_back_bytes(mixture) == 2048 * (4 * 11008 + 2 * 2 * 4096 + 4 * 4096 - 8 * 11008)
+    assert (late_gradient_bytes(full), gathered_back_bytes(full)) == (0, 0)
