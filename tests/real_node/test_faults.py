@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster.client import eventually
-from tests.real_node.workspace import LONG, Workspace
+from tests.real_node.workspace import ENDLESS, LONG, Workspace
 
 pytestmark = pytest.mark.real_node
 
@@ -56,7 +56,7 @@ def test_a_drained_node_hands_the_job_to_the_other_one(workspace: Workspace):
 
 def test_a_container_that_reaches_its_memory_limit_says_so(workspace: Workspace):
     """The kernel kills the worker, the kubelet says OOMKilled, and the next attempt gets more memory."""
-    workspace.submit("hungry", **LONG)
+    workspace.submit("hungry", **ENDLESS)
     step = workspace.saves("hungry")
     workspace.execute("hungry-0-0", "python3", "-c", FILL_MEMORY, check=False)
     status = workspace.until("hungry", lambda status: status["attempts"][0].get("outcome"), "the attempt ended", 60)
@@ -72,11 +72,11 @@ def test_a_container_that_reaches_its_memory_limit_says_so(workspace: Workspace)
 
 def test_a_full_workspace_is_evicted_and_the_next_attempt_goes_on(workspace: Workspace):
     """The kubelet evicts a Pod that uses more local disk than it may."""
-    workspace.submit("full", **LONG)
+    workspace.submit("full", **ENDLESS)
     step = workspace.saves("full")
     gib = workspace.status("full")["plan"]["host"]["ephemeralGiB"]
     workspace.execute("full-0-0", "fallocate", "--length", f"{gib + 1}G", "/workspace/filling")
-    status = workspace.until("full", lambda status: status["attempts"][0].get("outcome"), "the attempt ended", 60)
+    status = workspace.until("full", lambda status: status["attempts"][0].get("outcome"), "the attempt ended", 150)
     (first, *_) = status["attempts"]
 
     assert (first["outcome"], first["message"]) == (

@@ -16,6 +16,9 @@ LONG = {
 }
 """Long enough to be hit in the middle, with a checkpoint every second."""
 
+ENDLESS = LONG | {"training": LONG["training"] | {"maxSteps": 20_000}}
+"""Longer than a kubelet takes to see what a Pod has on its disk, about a minute, on any machine. Nobody waits for its end."""
+
 
 @dataclass
 class Workspace(Jobs):
