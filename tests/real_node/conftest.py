@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from finetune_operator.local.state import ClusterState
 
+from demo.inputs import prepare
 from tests.real_node.cluster import RealCluster, real_cluster
 from tests.real_node.images import IMAGES, Image, build
 from tests.real_node.installation import Installation
@@ -56,6 +57,7 @@ def installation(cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory)
     data = tmp_path_factory.mktemp("claims")
     tiny_model(data / "model")
     conversations(data / "rows.jsonl", rows=300)
+    prepare(print).put_into(data)
     open_to_all(data)
     installed = Installation(cluster, data)
     installed.install()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from demo.checks import folder_digest
 from tests.cluster.client import eventually
@@ -14,20 +15,30 @@ from tests.servers.versitygw import s3_server
 pytestmark = pytest.mark.real_node
 
 
+EXAMPLE = Path(__file__).parents[2] / "examples/01-first-fine-tune/job.yaml"
+STEPS = 4
+
+
 def test_one_yaml_file_becomes_an_adapter(workspace: Workspace):
-    """Preflight, plan, training and publishing as Pods, and the adapter on the claim has the digest that status names."""
-    workspace.submit("first")
-    status = workspace.finish("first")
+    """The demo's job on the real SmolLM2: preflight, plan, training and publishing as Pods, with fewer steps than in the demo.
+
+    The adapter on the claim has the digest that status names.
+    """
+    written = EXAMPLE.read_text().replace("pvc://demo/adapters", f"pvc://team/{workspace.namespace}")
+    spec = YAML(typ="safe").load(written.replace("pvc://demo", "pvc://team"))["spec"]
+    spec["training"]["maxSteps"] = spec["evaluation"]["everySteps"] = STEPS
+    workspace.apply("chitchat", spec)
+    status = workspace.finish("chitchat")
     (artifact,) = status["artifacts"]
-    (pod,) = workspace.pods("first")
+    (pod,) = workspace.pods("chitchat")
     container = pod["status"]["containerStatuses"][0]
 
     assert workspace.condition(status, "Succeeded")[:2] == ("True", "Published")
-    assert (status["progress"]["step"], status["progress"]["percent"]) == (12, 100)
+    assert (status["progress"]["step"], status["progress"]["percent"]) == (STEPS, 100)
     assert [attempt["outcome"] for attempt in status["attempts"]] == ["Succeeded"]
     assert float(status["evaluation"]["tunedLoss"]) < float(status["evaluation"]["baseLoss"])
-    assert artifact["uri"] == status["adapterURI"] == f"pvc://team/{workspace.namespace}/first/adapter"
-    assert folder_digest(workspace.published("first") / "adapter") == artifact["digest"]
+    assert artifact["uri"] == status["adapterURI"] == f"pvc://team/{workspace.namespace}/chitchat/adapter"
+    assert folder_digest(workspace.published("chitchat") / "adapter") == artifact["digest"]
     assert container["imageID"].split("@")[1] == status["plan"]["image"].split("@")[1]
     assert container["state"]["terminated"]["exitCode"] == 0
 

@@ -127,10 +127,14 @@ class Cluster:
         return True
 
     async def _look_again(self, job: FineTuneJob) -> None:
-        """Read a job that somebody changed: the watch may be late, or may have lost the change."""
-        answer = await self.api.get(f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}")
-        if answer.status == 200:
-            self.store.put("FineTuneJob", answer.body)
+        """Read a job that somebody changed: the watch may be late, or may have lost the change.
+
+        A list of one: the watch needs the right to list anyway, so the operator asks for no other.
+        """
+        query = {"fieldSelector": f"metadata.name={job.metadata.name}"}
+        answer = await self.api.get(collection(JOB_KIND, job.metadata.namespace), query)
+        for found in answer.body.get("items", []):
+            self.store.put("FineTuneJob", found)
 
     async def create(self, job: FineTuneJob, manifest: Manifest) -> bool:
         """Create a child; tell whether it is new. One of ours with that name is adopted as it is.
