@@ -37,10 +37,6 @@ def planned(model: str = "8b", /, *pools: GPUPool, found: dict[str, Any] | None 
     )
 
 
-def a_node_of(gpu_type: str, gpus: int, **parts: Any) -> GPUPool:
-    return a_pool(gpu_type.lower(), gpuType=gpu_type, gpusPerNode=gpus, maxNodes=1, **parts)
-
-
 def test_what_is_planned_hangs_together():
     """Batch, steps, tokens and money are one arithmetic."""
     run = planned(method="lora", resources={"gpus": 1}).plan
