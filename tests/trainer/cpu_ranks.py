@@ -4,10 +4,14 @@ accelerate takes DeepSpeed's configuration only where it sees GPUs, and runs pla
 process tells it that gloo ranks are what it calls several GPUs, and then is the trainer's own worker. At its end it says how
 many optimizers DeepSpeed ran on the host. DeepSpeed's shared-memory collectives for CPUs are left out: gloo does as well, and
 they would be compiled first, for a minute.
+
+Every rank but the first is slow to list a folder that is staged, so that a rank 0 that removes what others still read is seen
+by every run and not by one in a hundred.
 """
 
 import os
 import sys
+import time
 from typing import Any
 
 import deepspeed.ops
@@ -25,11 +29,24 @@ def _gloo_counts_as_gpus(_state: PartialState, *_: Any, **__: Any) -> tuple[str,
     return "gloo", DistributedType.MULTI_GPU
 
 
+def _lag_behind() -> None:
+    at_once = os.scandir
+
+    def late(path: Any = ".") -> Any:
+        if "/.staging-" in os.fspath(path):
+            time.sleep(0.5)
+        return at_once(path)
+
+    os.scandir = late  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
     assert ENVIRONMENT.items() <= os.environ.items()
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     PartialState._prepare_backend = _gloo_counts_as_gpus
     training_args.is_torch_bf16_gpu_available = lambda: True
+    if os.environ["RANK"] != "0":
+        _lag_behind()
     code = worker.main()
     print(f"optimizers on the host: {DeepSpeedCPUAdam.optimizer_id}", flush=True)
     sys.exit(code)

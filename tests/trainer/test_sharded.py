@@ -91,7 +91,7 @@ def compare(
     outcome, log = in_two_ranks(sharded, tmp_path / "sharded", extensions)
 
     assert f"2 processes, DeepSpeed at ZeRO stage {stage}, offload: {offload}" in log
-    assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published"), log[-3000:]
+    assert outcome.reason == "Published"
     assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
     assert outcome.evaluation is not None
     assert alone.evaluation is not None
@@ -125,9 +125,9 @@ def test_a_float32_base_is_published_from_float32_masters(tmp_path: Path, model:
         tmp_path, model=model, data=data, method="full", precision="bf16", learning_rate=5e-4, gpus_per_replica=2,
         micro_batch_size=2, zero_stage=2, prompts=(),
     )  # fmt: skip
-    outcome, log = in_two_ranks(run, tmp_path)
+    outcome, _log = in_two_ranks(run, tmp_path)
 
-    assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published"), log[-3000:]
+    assert outcome.reason == "Published"
     published = load_file(tmp_path / "out" / "model" / "model.safetensors")
     assert {value.dtype for value in published.values()} == {torch.float32}
     assert not torch.equal(published["model.norm.weight"], published["model.norm.weight"].bfloat16().float())
@@ -145,7 +145,7 @@ def _answer(folder: Path, base: Path) -> torch.Tensor:
 
 
 def in_two_ranks(run: RunConfig, folder: Path, extensions: Path | None = None) -> tuple[Outcome, str]:
-    """Run two workers as torchrun would start them; returns the replica's verdict and rank 0's log."""
+    """Run two workers as torchrun would start them; returns the replica's verdict, a success, and rank 0's log."""
     port = free_port()
     workspace = folder / "workspace"
     workspace.mkdir(parents=True)
@@ -173,5 +173,6 @@ def in_two_ranks(run: RunConfig, folder: Path, extensions: Path | None = None) -
                 process.kill()
                 process.wait()
     said = verdict.read(workspace / "run")
-    assert said is not None, logs[0].read_text()[-3000:]
-    return said, logs[0].read_text()
+    texts = [log.read_text() for log in logs]
+    assert (said and said.outcome) == "Succeeded", "\n".join(f"rank {rank}:\n{texts[rank][-4000:]}" for rank in (0, 1))
+    return said, texts[0]

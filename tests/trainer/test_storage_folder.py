@@ -1,11 +1,13 @@
 """Folders as storage: what a location may say, and that nothing outside of it is touched."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from finetune_trainer.contract import Location
 from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.storage import Role, StoredFile, open_location
+from finetune_trainer.storage.folder import listed
 
 CONFINED = [
     ("ftp://a/b", "'ftp://a/b': must start with hf://, s3://, pvc:// or file://"),
@@ -179,3 +181,26 @@ def test_listing_tells_sizes_and_changes(volume):
     assert [StoredFile(path="a", size_bytes=3, fingerprint=before[0].fingerprint)] == list(before)
     Path(volume / "m" / "a").write_text("abcd")
     assert before != at_claim("m").files()
+
+
+def test_a_listing_leaves_out_what_goes_meanwhile(volume):
+    """Rank 0 clears away what an earlier attempt left while the other ranks look for checkpoints."""
+    for name in ("a", "b"):
+        (volume / name).write_text(name)
+
+    def shrinking() -> Iterator[Path]:
+        yield volume / "a"
+        (volume / "b").unlink()
+        yield volume / "b"
+
+    assert [file.path for file in listed(shrinking(), volume)] == ["a"]
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_file(volume):
+    """Data must not shrink without a word."""
+    (volume / "d").mkdir()
+    (volume / "d" / "train.jsonl").symlink_to(volume / "gone.jsonl")
+
+    with pytest.raises(StorageUnavailable) as refused:
+        at_claim("d", Role.DATASET).files()
+    assert str(refused.value) == "the data set pvc://data/d cannot be used: No such file or directory"

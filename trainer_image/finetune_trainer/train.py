@@ -71,6 +71,7 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     """Train, measure, publish. Callbacks measure the base, report, evaluate and save on the way."""
     trainer = session.trainer
     trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+    ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
     session.saver.checkpoints.clear_staging()
     bench.interrupt.must_save = False  # the last step is saved: from here on there is nothing to lose
     if bench.interrupt.asked:

@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,8 +40,8 @@ class FolderStore:
         """List all files below a folder."""
         with self._wording():
             if self._root.is_file():
-                return (self._described(self._root, self._root.parent),)
-            found = sorted(self._described(path, self._root) for path in self._walk(self._path(under)))
+                return (_described(self._root, self._root.parent),)
+            found = sorted(listed(self._walk(self._path(under)), self._root))
             return matching(found, self._pattern) if self._pattern else tuple(found)
 
     def fetch(self, into: Path, paths: Sequence[str] | None = None) -> Path:  # noqa: ARG002 - used in place
@@ -156,12 +156,6 @@ class FolderStore:
             folders.sort()
             yield from (self._inside(Path(parent) / name) for name in names)
 
-    def _described(self, path: Path, root: Path) -> StoredFile:
-        stat = path.stat()
-        return StoredFile(
-            path=path.relative_to(root).as_posix(), size_bytes=stat.st_size, fingerprint=str(stat.st_mtime_ns)
-        )
-
     @contextlib.contextmanager
     def _wording(self) -> Iterator[None]:
         try:
@@ -179,6 +173,23 @@ class FolderStore:
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
             return UserError(NOT_FOUND[self.role][0], f"the {where} is not a folder: {NOT_FOUND[self.role][1]}")
         return StorageUnavailable(f"the {where} cannot be used: {os.strerror(error.errno or 0)}")
+
+
+def listed(paths: Iterable[Path], root: Path) -> Iterator[StoredFile]:
+    """Describe what is still there: rank 0 may be removing what an earlier attempt left while other ranks list."""
+    for path in paths:
+        try:
+            yield _described(path, root)
+        except FileNotFoundError:
+            if path.is_symlink():  # leads nowhere: the user's to mend
+                raise
+
+
+def _described(path: Path, root: Path) -> StoredFile:
+    stat = path.stat()
+    return StoredFile(
+        path=path.relative_to(root).as_posix(), size_bytes=stat.st_size, fingerprint=str(stat.st_mtime_ns)
+    )
 
 
 def _place(temporary: Path, target: Path, text: str) -> None:
