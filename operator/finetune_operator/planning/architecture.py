@@ -81,6 +81,39 @@ def caps_scores(shape: ModelArchitecture) -> bool:
     return bool(json.loads(shape.config).get("attn_logit_softcapping", default))
 
 
+SLIDING = {
+    "gemma2": 2,
+    "gemma3_text": 6,
+    "cohere2": 4,
+    "gpt_oss": 2,
+    "mistral": 0,
+    "mixtral": 0,
+    "phi3": 0,
+    "starcoder2": 0,
+}
+"""Families whose layers see a window of tokens: every layer (0), or all but each n-th, as their transformers classes say."""
+
+
+def sliding_layers(shape: ModelArchitecture) -> tuple[int, int]:
+    """Return how many layers see only a window of tokens, and how wide that is; (0, 0) where none does."""
+    return _sliding_layers(shape.config)
+
+
+@lru_cache(maxsize=256)
+def _sliding_layers(text: str) -> tuple[int, int]:
+    raw = json.loads(text)
+    values, model_type = Config(text_values(raw)), text_model_type(raw)
+    window, counted = values.optional("sliding_window"), values.counts("layer_types")
+    if not window:
+        return 0, 0
+    if counted:
+        return counted.get("sliding_attention", 0), window
+    if model_type not in SLIDING:
+        return 0, 0
+    period = values.optional("sliding_window_pattern", SLIDING[model_type])
+    return values.layers - (values.layers // period if period else 0), window
+
+
 def attention_kernel(shape: ModelArchitecture) -> Literal["sdpa", "eager"]:
     """Return the attention that our trainer loads a model with: sdpa wherever transformers has it."""
     family, _values = _family(json.loads(shape.config))

@@ -10,28 +10,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finetune_operator.planning.vram_activations import (
-    backward_bytes,
     boundary_bytes,
     cast_bytes,
-    dora_bytes,
     layer_bytes,
     logits_bytes,
     mask_bytes,
-    scattered_bytes,
+    mlp_bytes,
     square_bytes,
     table,
+)
+from finetune_operator.planning.vram_backward import (
+    attention_backward_bytes,
+    backward_bytes,
+    dora_bytes,
+    scattered_bytes,
     working_set_bytes,
 )
-from finetune_operator.planning.vram_buckets import (
-    DEFAULT_BUCKET,
-    bucket_bytes,
-    flattened_bytes,
-    flushed_bytes,
-    last_flattened_bytes,
-)
+from finetune_operator.planning.vram_buckets import bucket_bytes, flattened_bytes
 from finetune_operator.planning.vram_constants import DEFAULT, GIB, Constants
 from finetune_operator.planning.vram_gathers import LIVE_PARAMETERS, gathered
 from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.vram_stage2 import averaging_moments, last_moments
 from finetune_operator.planning.vram_states import (
     gradient_bytes,
     num_trained,
@@ -148,7 +147,7 @@ def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> Memory
 def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     """Return the moments that can be the peak."""
     gradients, states, buckets = gradient_bytes(s), optimizer_bytes(s), bucket_bytes(s)
-    working = working_set_bytes(s, constants)
+    working, back = working_set_bytes(s, constants), backward_bytes(s, constants)
     logits, fixed = logits_bytes(s, constants), cast_bytes(s) + mask_bytes(s)
     whole = gathered(s)
     # Stage 3 lays its gradients out in advance (stage3.py, grad_partitions_flat_buffer).
@@ -159,30 +158,32 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
         saved, layer = fixed, working  # what a layer saves leaves for the host while the next one runs
     else:
         # The last layer's own backward pass comes after the loss, when nothing else has been freed.
-        saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, backward_bytes(s, constants)
+        saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, back
     # Autocast forgets its copies with the forward pass, before the gradient of the head is there.
     gone = min(cast_bytes(s), 4.0 * table(s.shape)) if s.activation_checkpointing and s.adapter is None else 0.0
+    # No layer is recomputed yet, whose kernel makes a bias of its mask.
+    recomputed = mask_bytes(s) - mask_bytes(s, 0) if s.activation_checkpointing else 0.0
     # The loss is over before layers go backward, and stage 2's buckets are made when the first gradient is there.
     first = 0.0 if s.sharding == "zero2" else buckets
     # Adapters on attention alone: the last layer's MLP goes backward before the first gradient.
     late = s.adapter is not None and not s.adapter.adapts_down and s.attention != "eager"
-    flat = flattened_bytes(s) if num_trained(s) > DEFAULT_BUCKET else 0.0
-    if flat and table(s.shape) > DEFAULT_BUCKET:
-        # A head fills a bucket alone: it is averaged as the layer's first gradient arrives, before the layer's widest moment.
-        flat, layer = 0.0, max(layer, flat + 2.0 * table(s.shape))
-    flush = layer - backward_bytes(s, constants) + flushed_bytes(s) if flat else 0.0
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
-    found = (
-        Moment("loss", early, saved - gone, logits, states, whole.loss + first),
-        Moment("loss", early, saved + max(layer, flush) + waiting_bytes(s), 0.0, states, whole.layer + later),
+    found: tuple[Moment, ...] = (
+        Moment("loss", early, saved - gone - recomputed, logits, states, whole.loss + first),
+        Moment("loss", early, saved + layer + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),
         Moment("loss", early, saved - freed + layer, 0.0, states, whole.layer + buckets),
-        Moment("backward", gradients, last_layer_bytes(s, working), 0.0, states, whole.last + buckets),
-        Moment("backward", gradients, last_flattened_bytes(s), 0.0, states, whole.last + buckets),
+        Moment("loss", early, saved + layer - back + attention_backward_bytes(s), 0.0, states, whole.layer + buckets),
         Moment(
             "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
         ),
     )
+    if s.sharding == "zero2" and s.adapter is None:
+        found += tuple(Moment("loss", m.kept, m.rest, 0.0, states, buckets) for m in averaging_moments(s, constants))
+        found += tuple(Moment("backward", m.kept, m.rest, 0.0, states, buckets) for m in last_moments(s, constants))
+    else:
+        last = max(last_layer_bytes(s, working), flattened_bytes(s))
+        found += (Moment("backward", gradients, last, 0.0, states, whole.last + buckets),)
     before = saved if s.activation_checkpointing else saved_with_experts(s, saved)
     return (*found, Moment("loss", early, before, 0.0, states, whole.fetch + later)) if whole.fetch else found
 
@@ -195,12 +196,12 @@ def saved_with_experts(s: MemoryScenario, saved: float) -> float:
     """Return what layers have saved when the last one's experts have arrived in buffers that are still there.
 
     Where there is room to fetch ahead the buffers outlive the layer, whose results go back to their tokens; else what the
-    last layer saves is not there yet.
+    last layer's MLP saves is not there yet.
     """
     head_and_layer = table(s.shape) + s.shape.num_linear_parameters // s.shape.num_layers
     if head_and_layer < LIVE_PARAMETERS:
         return saved + scattered_bytes(s)
-    return saved * (1 - 1 / s.shape.num_layers)
+    return saved - s.tokens * mlp_bytes(s)
 
 
 def waiting_bytes(s: MemoryScenario) -> float:
@@ -211,7 +212,7 @@ def waiting_bytes(s: MemoryScenario) -> float:
     """
     if s.adapter is not None or s.optimizer_in_backward:
         return 0.0
-    experts = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.deepspeed else 0.0
+    experts = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.sharding == "zero3" else 0.0
     return experts + (trained_bytes(s).gradient * table(s.shape) if s.shape.tied else 0.0)
 
 
@@ -221,11 +222,23 @@ def last_layer_bytes(s: MemoryScenario, working: float) -> float:
     The gradient of the embedding comes after it; where head and embedding are one, it and the sum of both join the first.
     """
     if s.adapter is not None or s.optimizer_in_backward:
-        return working + mask_bytes(s)
+        return working + mask_bytes(s, 1)
     embedding = trained_bytes(s).gradient * table(s.shape)
     if s.state_shards > 1:
-        return max(working + mask_bytes(s), (3 if s.shape.tied else 1) * embedding)
-    return max(2 * embedding, working) if s.shape.tied else max(0.0, working - embedding)
+        return max(working + mask_bytes(s, 1), (3 if s.shape.tied else 1) * embedding)
+    # All gradients are there already where they accumulate: those of this micro step come beside them.
+    new = embedding if s.accumulates else 0.0
+    layer = working + mask_bytes(s, 1) + new - (0.0 if s.accumulates else later_gradient_bytes(s))
+    end = new + 4.0 * s.tokens * s.shape.hidden_size
+    return max(2 * embedding + end, layer) if s.shape.tied else max(end, layer - embedding)
+
+
+def later_gradient_bytes(s: MemoryScenario) -> float:
+    """Return the gradients of one layer that are not there at its widest moment, the MLP's: all but the last matrix's."""
+    shape = s.shape
+    dense = (shape.num_linear_parameters - shape.num_expert_parameters) // shape.num_layers
+    last = 0 if shape.num_expert_parameters else shape.hidden_size * shape.mlp_width
+    return trained_bytes(s).gradient * max(0, dense - last)
 
 
 def slack_bytes(s: MemoryScenario, moment: Moment, constants: Constants) -> float:

@@ -1,11 +1,12 @@
-"""Memory that grows with the batch: what a layer saves for backward, boundaries, one layer's working set, logits.
+"""Memory that grows with the batch: what a layer saves for backward, boundaries, logits.
 
-Called by planning.vram. The saved tensors are those of transformers' eager decoder layers, counted one by one
-(docs/vram-model.md has the list); a frozen matrix does not save its input, an adapted one saves it once more.
+Called by planning.vram; vram_backward has one layer's working set. The saved tensors are those of transformers' eager
+decoder layers, counted one by one (docs/vram-model.md has the list); a frozen matrix does not save its input, an adapted
+one saves it once more.
 """
 
 from finetune_operator.planning.vram_constants import Constants
-from finetune_operator.planning.vram_dora import DORA_BYTES, norm_peak_bytes
+from finetune_operator.planning.vram_dora import DORA_BYTES
 from finetune_operator.planning.vram_scenario import MemoryScenario, Shape
 
 TILE_TOKENS, TILE_WIDTH = 4096, 32768
@@ -53,15 +54,23 @@ def span(s: MemoryScenario) -> int:
     return s.tokens if s.batching == "packed" else s.sequence_length
 
 
-def mask_bytes(s: MemoryScenario) -> float:
-    """Return the dense mask of rows that share a sequence, or are padded, on plain sdpa.
+def mask_bytes(s: MemoryScenario, layers: int | None = None) -> float:
+    """Return the masks of plain sdpa: rows that share a sequence or are padded, or a window of tokens.
 
-    One byte per pair of tokens, and each layer's kernel keeps a 16-bit bias made from it until its backward pass.
+    Each layer's kernel keeps a 16-bit bias made from its mask until its backward pass; `layers` have one still: all unless
+    said, or with recomputation the one that is there. The masks, one byte per pair of tokens, are needed again only where
+    layers are recomputed: one of all tokens, one of a window.
     """
     if s.attention != "sdpa-mask":
         return 0.0
-    layers = 1 if s.activation_checkpointing else s.shape.num_layers
-    return (1.0 + 2.0 * layers) * s.tokens * span(s)
+    shape, alone = s.shape, s.masked_windows
+    left = shape.num_layers if layers is None else layers
+    left = min(1, left) if s.activation_checkpointing else left
+    if alone and not s.activation_checkpointing:
+        left = left * shape.sliding_layers // shape.num_layers
+    kinds = 2 if 0 < shape.sliding_layers < shape.num_layers and not alone else 1
+    masks = kinds if s.activation_checkpointing else 0
+    return (masks + 2.0 * left) * s.tokens * span(s)
 
 
 def mlp_bytes(s: MemoryScenario) -> float:
@@ -135,107 +144,6 @@ def output_width(shape: Shape) -> int:
     return shape.query_width + 2 * shape.key_value_width + 2 * shape.hidden_size + mlp
 
 
-def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
-    """Return the temporaries of one layer's backward pass, and a quantised matrix turned back into 16 bit.
-
-    The widest moments are the MLP's: the product's gradient beside those of both its factors, or the last matrix's own.
-    """
-    fused = constants.compiled_activations if s.compiled else 1.0
-    # By then the last matrix has been used, and its experts' 16-bit copy is gone.
-    used = unpacked_bytes(s) / (3 if s.shape.gated else 2)
-    product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size) - used
-    matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
-    widest = max(product, matrix) - late_gradient_bytes(s)
-    widest = max(widest, last_expert_bytes(s), scattered_bytes(s), gathered_back_bytes(s), scores_backward_bytes(s))
-    if s.adapter is not None and s.adapter.dora:
-        return max(widest, dora_bytes(s)) if s.activation_checkpointing else widest
-    return widest + (0.0 if s.adapter is None else s.adapter.materialized_weights * 2.0 / 3)
-
-
-def dora_bytes(s: MemoryScenario) -> float:
-    """Return what DoRA needs in a layer's forward pass, less what the layer saves after it: adapters on attention, the MLP."""
-    if s.adapter is None or not s.adapter.dora:
-        return 0.0
-    later = 0.0 if s.adapter.adapts_down else s.tokens * (mlp_bytes(s) + norm_bytes(s) / 2)
-    return norm_peak_bytes(s, s.adapter) - later
-
-
-def last_expert_bytes(s: MemoryScenario) -> float:
-    """Return what the end of a layer's forward pass needs where its experts are unpacked: the product, or weighed outputs."""
-    if not unpacked_bytes(s):
-        return 0.0
-    shape = s.shape
-    return 2.0 * s.tokens * (max(shape.backward_width, shape.routed_width) + shape.hidden_size)
-
-
-def scattered_bytes(s: MemoryScenario) -> float:
-    """Return what is there as the results of stacked experts go back to their tokens: one per chosen expert.
-
-    Forward those that are weighed, and backward begins with the gradient of their sum, spread over all of them, before it
-    asks for the layer to be recomputed; of the residual's width two gradients, the norm's output and the sum it came from.
-    Backward makes two more to put it in order, when what was weighed and gathered is gone. Experts have no gradient yet.
-    """
-    if not s.shape.routed_width:
-        return 0.0
-    later = 2.0 * s.shape.num_expert_parameters / s.shape.num_layers if s.adapter is None else 0.0
-    return s.tokens * (6.0 * s.shape.routed_width + 8.0 * s.shape.hidden_size) - later
-
-
-def late_gradient_bytes(s: MemoryScenario) -> float:
-    """Return the gradient of a layer's first stacked experts, gate and up, which is not there when the last ones' is."""
-    if s.adapter is not None or not s.shape.routed_width:
-        return 0.0
-    return 2.0 * s.shape.num_expert_parameters / s.shape.num_layers * (2 / 3 if s.shape.gated else 1 / 2)
-
-
-def gathered_back_bytes(s: MemoryScenario) -> float:
-    """Return what trained experts' first matrix needs as it goes backward, less what the MLP saved and is gone.
-
-    The gradients of gate and up, and of the tokens that were gathered.
-    """
-    if s.adapter is not None or not s.shape.routed_width:
-        return 0.0
-    gone = mlp_bytes(s) - 4.0 * s.shape.routed_width + 2.0 * s.shape.mlp_width
-    return s.tokens * (4.0 * s.shape.backward_width + 2.0 * s.shape.routed_width + 4.0 * s.shape.hidden_size - gone)
-
-
-def scores_backward_bytes(s: MemoryScenario) -> float:
-    """Return what softmax's backward pass needs in eager attention, less the layer's MLP, which went backward before.
-
-    The gradient in float32 and that of the scores, less the 16-bit copy of the softmax that has been used: 6 bytes a pair.
-    """
-    if s.attention != "eager":
-        return 0.0
-    pairs = 6.0 * s.tokens * span(s) * s.shape.num_heads
-    return pairs - s.tokens * (mlp_bytes(s) + norm_bytes(s) / 2)
-
-
-def product_width_bytes(s: MemoryScenario) -> float:
-    """Return the bytes per token at the MLP's product: three gradients, less the product where that had been saved."""
-    i, adapter = s.shape.backward_width, s.adapter
-    if not s.shape.gated:
-        return 4.0 * i
-    if adapter is None:
-        return 4.0 * i
-    if not adapter.adapts_down:
-        return 4.0 * i if keeps_frozen_inputs(s) else 6.0 * i
-    if adapter.dtype == "float32" and adapter.dropout:
-        # Still forward, as the last matrix's adapter drops: the product, its float32 cast, what is left of that; and of the
-        # residual's width the norm's output, the sum it came from and the matrix's result, beyond the gradients.
-        return 10.0 * i + 6.0 * s.shape.hidden_size
-    # The gradient of the float32 cast lives beside that of the frozen matrix.
-    if adapter.dtype == "float32":
-        return 9.0 * i
-    return 3.0 * i if adapter.dropout else 4.0 * i
-
-
-def dequantized_bytes(s: MemoryScenario) -> float:
-    """Return the one matrix that a quantised layer turns back into 16 bit at a time."""
-    if s.quantization == "none":
-        return 0.0
-    return 2.0 * s.shape.hidden_size * max(s.shape.hidden_size, s.shape.widest_mlp)
-
-
 def cast_bytes(s: MemoryScenario) -> float:
     """Return the 16-bit copies of float32 weights that live at the end of forward.
 
@@ -252,14 +160,6 @@ def cast_bytes(s: MemoryScenario) -> float:
 def table(shape: Shape) -> int:
     """Return the weights of one vocabulary table: the head, or the embedding."""
     return shape.vocab_size * shape.hidden_size
-
-
-def working_set_bytes(s: MemoryScenario, constants: Constants) -> float:
-    """Return one layer recomputed and going backward."""
-    total = layer_bytes(s, constants) + backward_bytes(s, constants)
-    if s.sharding == "fsdp" and s.adapter is not None and s.loss_kernel not in ("chunked", "litgpt"):
-        total *= constants.fsdp_adapter_working_set
-    return total
 
 
 def boundary_bytes(s: MemoryScenario) -> float:

@@ -22,8 +22,13 @@ def held_width_bytes(s: MemoryScenario, adapter: AdapterLoad) -> float:
     With a float32 adapter the input's cast and, with dropout, what is left of that; the input itself where it is the MLP's
     product, which nothing keeps; and of the residual's width the norm's output, the sum it came from, the matrix's result.
     """
-    casts = (4.0 if adapter.dtype == "float32" else 0.0) * (2 if adapter.dropout else 1)
-    return (casts + (2.0 if adapter.adapts_down else 0.0)) * adapter.normed_inputs + 6.0 * s.shape.hidden_size
+    wide = adapter.dtype == "float32"
+    casts = (4.0 if wide else 0.0) * (2 if adapter.dropout else 1)
+    # A layer is recomputed when its last result is asked for, whose scaling has gone backward: in float32 and cast, twice.
+    started = 12.0 if wide and adapter.adapts_down and s.activation_checkpointing else 0.0
+    return (casts + (2.0 if adapter.adapts_down else 0.0)) * adapter.normed_inputs + (
+        6.0 + started
+    ) * s.shape.hidden_size
 
 
 def product_bytes(s: MemoryScenario, adapter: AdapterLoad) -> float:

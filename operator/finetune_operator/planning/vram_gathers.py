@@ -7,7 +7,7 @@ prefetches and releases, partition_parameters gathers. Numbers of parameters, th
 from dataclasses import dataclass
 
 from finetune_operator.planning.vram_activations import table
-from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.vram_scenario import MemoryScenario, Shape
 from finetune_operator.planning.vram_states import weight_bytes
 
 LIVE_PARAMETERS = 1_000_000_000
@@ -71,11 +71,12 @@ def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
     at_layer = max(loss, head + held)
     last = at_layer
     if s.adapter is not None and not shape.num_expert_parameters:
-        copied = _copied_embedding(s, embedding)
-        if whole == shape.num_layers:
+        copied = _copied_embedding(s, embedding, whole)
+        if whole == shape.num_layers and copied == embedding:
             at_layer += copied  # nothing is missing already while the forward pass runs
-        # Layers are released after their last use, so the first layer is alone with the tables.
-        last = max(at_layer if shape.tied else 0, head + held + embedding + copied)
+        # Layers are released after their last use, so the first layer is alone with the tables at last; but the embedding
+        # is fetched as soon as all layers that are left are there.
+        last = max(at_layer if shape.tied else 0, head + held + embedding + copied, head + whole * layer + embedding)
     return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last, step)
 
 
@@ -90,24 +91,43 @@ def _widest_matrix(s: MemoryScenario) -> int:
     return max(experts, shape.hidden_size * shape.widest_mlp)
 
 
-def _copied_embedding(s: MemoryScenario, embedding: int) -> int:
-    """Return the embedding once more, where it is fetched together with the first layer's last adapter.
+def _copied_embedding(s: MemoryScenario, embedding: int, whole: int) -> int:
+    """Return the embedding once more, where it is fetched together with something else, and that.
 
-    The layer's last matrix comes last, and where it has no adapter it is large enough to come alone, as then the embedding
-    does. Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the
-    last of them is used, and that is the embedding. A parameter that comes alone needs no copy.
+    Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the last of
+    them is used, and that is the embedding. A parameter that comes alone needs no copy. The layer's last matrix comes last,
+    and where it has no adapter it is large enough to come alone, as then the embedding does; else with that adapter.
     """
     adapter = s.adapter
-    if adapter is None or not adapter.adapts_down:
+    if adapter is None or not embedding:
         return 0
     rank = adapter.num_parameters / s.shape.num_layers / (adapter.input_width + adapter.output_width)
-    return embedding if rank * s.shape.hidden_size > PERSISTENT else 0
+    if adapter.adapts_down and rank * s.shape.hidden_size > PERSISTENT:
+        return embedding
+    return embedding + _first_matrix(s.shape) if _first_matrix_returns(s.shape, whole) else 0
+
+
+def _first_matrix_returns(shape: Shape, whole: int) -> bool:
+    """Whether the first layer's first matrix is given back in the forward pass, and fetched anew with the embedding.
+
+    All layers are there then, so nothing else is missing. It is given back where its next use, as the first layer is
+    recomputed, is as far away as DeepSpeed looks: the layers above twice more, and the head.
+    """
+    layer = shape.num_linear_parameters // shape.num_layers
+    distance = layer * (3 * shape.num_layers - 2) - _first_matrix(shape) + table(shape)
+    return whole == shape.num_layers and distance >= LIVE_PARAMETERS
+
+
+def _first_matrix(shape: Shape) -> int:
+    """Return the weights of the matrix of queries."""
+    return shape.hidden_size * shape.query_width
 
 
 def _fetched_experts(s: MemoryScenario, layer: int) -> float:
     """Return head, embedding, one layer, and the buffer in which its attention and its experts' first matrix arrived.
 
-    Without checkpointing the experts of all layers are there instead, and two such buffers; the embedding is not.
+    Without checkpointing the experts of all layers are there instead, which autograd's views keep, and where there is room to
+    fetch ahead a first matrix once more, for backward; the embedding is not.
     """
     shape = s.shape
     if not shape.num_expert_parameters:
@@ -115,7 +135,8 @@ def _fetched_experts(s: MemoryScenario, layer: int) -> float:
     experts = shape.num_expert_parameters / shape.num_layers
     first = experts * (2 / 3 if shape.gated else 1 / 2)  # gate and up are one stacked matrix
     if not s.activation_checkpointing:
-        return table(shape) + shape.num_expert_parameters + (layer - experts) + 2 * first
+        ahead = first if table(shape) + layer < LIVE_PARAMETERS else 0
+        return table(shape) + shape.num_expert_parameters + (layer - experts) + first + ahead
     return (1 if shape.tied else 2) * table(shape) + layer + (layer - experts) + first
 
 

@@ -11,10 +11,11 @@ from typing import Literal
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.planning.adapter import Adapter, adapted_linears, adapter_parameters
-from finetune_operator.planning.architecture import caps_scores, linears, norms
+from finetune_operator.planning.architecture import caps_scores, linears, norms, sliding_layers
 from finetune_operator.planning.families import Linear
 from finetune_operator.planning.vram_scenario import (
     AdapterLoad,
+    Attention,
     LossKernel,
     MemoryScenario,
     Method,
@@ -62,7 +63,7 @@ def scenario_for(architecture: ModelArchitecture, layout: TrainerLayout) -> Memo
     # Asked for with an adapter too, mixed means a float32 base; a 4-bit one has no masters.
     masters = layout.method != "qlora" and layout.precision == "mixed"
     deepspeed = layout.zero_stage > 0
-    dense_mask = layout.attention == "sdpa" and (layout.packed or layout.micro_batch_size > 1)
+    attention, windows = _attention(architecture, layout)
     return MemoryScenario(
         shape=shape_of(architecture),
         method=layout.method,
@@ -86,11 +87,26 @@ def scenario_for(architecture: ModelArchitecture, layout: TrainerLayout) -> Memo
         sharding=_sharding(layout),
         num_gpus=layout.gpus,
         loss_kernel=KERNELS[layout.loss_kernel],
-        attention="eager" if layout.attention == "eager" else "sdpa-mask" if dense_mask else "flash",
+        attention=attention,
+        masked_windows=windows,
         compiled=False,
         objective="sft",
         reference="none",
     )
+
+
+def _attention(architecture: ModelArchitecture, layout: TrainerLayout) -> tuple[Attention, bool]:
+    """Return what attention costs, and whether only layers that see a window have a mask.
+
+    Plain sdpa needs none only where one row sees all that came before.
+    """
+    if layout.attention != "sdpa":
+        return "eager" if layout.attention == "eager" else "flash", False
+    if layout.packed or layout.micro_batch_size > 1:
+        return "sdpa-mask", False
+    sliding, window = sliding_layers(architecture)
+    masked = sliding > 0 and layout.sequence_length >= window
+    return "sdpa-mask" if masked else "flash", masked
 
 
 def _sharding(layout: TrainerLayout) -> Sharding:
@@ -142,6 +158,7 @@ def _shape(config: str, held: _Held) -> Shape:  # noqa: ARG001  # config is the 
         qk_norm=qk_norm,
         extra_norms=per_layer - 2,
         capped_scores=caps_scores(a),
+        sliding_layers=sliding_layers(a)[0],
         routed_width=a.experts_per_token * a.hidden_size,
     )
 

@@ -45,6 +45,8 @@ class Shape:
     """Norms over the residual stream beyond two per layer (Gemma)."""
     capped_scores: bool = False
     """Attention scores pass a tanh (Gemma 2): eager attention keeps its result."""
+    sliding_layers: int = 0
+    """Layers that see a window of tokens alone."""
     routed_width: int = 0
     """Copies of the residual stream that stacked experts gather, one per chosen expert."""
 
@@ -110,6 +112,8 @@ class MemoryScenario:
     num_gpus: int
     loss_kernel: LossKernel
     attention: Attention
+    masked_windows: bool = False
+    """With sdpa-mask: only layers that see a window of tokens have one."""
     compiled: bool
     objective: Objective
     reference: Reference

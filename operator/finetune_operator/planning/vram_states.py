@@ -4,8 +4,10 @@ Called by planning.vram. Everything in bytes on one GPU, before and after shardi
 """
 
 from dataclasses import dataclass
+from itertools import chain, repeat
+from math import ceil
 
-from finetune_operator.planning.vram_scenario import MemoryScenario, Optimizer, Quantization
+from finetune_operator.planning.vram_scenario import MemoryScenario, Optimizer, Quantization, Shape
 
 BYTES_PER_LINEAR: dict[Quantization, float] = {
     "none": 2.0,
@@ -121,12 +123,39 @@ def gradient_bytes(s: MemoryScenario) -> float:
     if s.parameter_offload or (s.optimizer_offload and s.deepspeed):
         # Gradients leave for the host as layers are done: two layers' worth is in flight.
         return 2.0 * trained_bytes(s).gradient * num_trained(s) / s.shape.num_layers / s.state_shards
-    if s.sharding == "zero2" and s.adapter is None and s.accumulates:
-        # Stage 2 keeps gradients of whole parameters between micro steps, of all that the shard touches: the first GPU's
-        # begins with the embedding (deepspeed/runtime/zero/stage_1_and_2.py, copy_grads_in_partition).
-        whole = max(num_trained(s) / s.state_shards, s.shape.vocab_size * s.shape.hidden_size)
-        return whole * trained_bytes(s).gradient
+    if s.sharding == "zero2" and s.adapter is None:
+        return trained_bytes(s).gradient * touched_parameters(s.shape, s.state_shards)
     return num_trained(s) * trained_bytes(s).gradient / s.state_shards
+
+
+def touched_parameters(shape: Shape, shards: int) -> int:
+    """Return the parameters of the matrices that the first GPU's shard touches, and begins with the embedding.
+
+    Stage 2 keeps gradients of whole matrices (deepspeed/runtime/zero/stage_1_and_2.py, copy_grads_in_partition).
+    """
+    share = shape.num_parameters / shards
+    layer = shape.num_linear_parameters // shape.num_layers
+    experts = shape.num_expert_parameters // shape.num_layers
+    first = first_experts(shape)
+    steps = (layer - experts, first, experts - first) if experts else (layer,)
+    total = table_parameters(shape)
+    for elements in chain.from_iterable(repeat(steps, shape.num_layers)):
+        if total >= share:
+            break
+        # A dense layer's matrices are small beside what is kept: the shard's own share of them is near enough.
+        total += elements if experts else min(elements, ceil(share - total))
+    return min(shape.num_parameters, max(total, ceil(share)))
+
+
+def first_experts(shape: Shape) -> int:
+    """Return one layer's stacked gate and up, which are one matrix."""
+    experts = shape.num_expert_parameters // shape.num_layers
+    return experts * 2 // 3 if shape.gated else experts // 2
+
+
+def table_parameters(shape: Shape) -> int:
+    """Return the weights of one vocabulary table."""
+    return shape.vocab_size * shape.hidden_size
 
 
 def optimizer_bytes(s: MemoryScenario) -> float:
@@ -153,12 +182,28 @@ def step_bytes(s: MemoryScenario) -> float:
         # float32, and 16-bit weights and gradients cast to that (transformers.optimization.Adafactor.step).
         return (8.0 if s.float32_weights else 16.0) * s.shape.vocab_size * s.shape.hidden_size / s.state_shards
     if s.sharding == "zero2" and s.adapter is None:
-        # The shard's gradient laid end to end in 16 bit, then in float32; and foreach's temporary.
-        return (10.0 if s.optimizer == "adamw" else 6.0) * share
+        return max(flat_step_bytes(s, share), norm_bytes(s.shape, share))
     if s.deepspeed and s.adapter is None:
         # A float32 gradient of one sub-group, and foreach's temporary.
         return (8.0 if s.optimizer == "adamw" else 4.0) * min(share, SUBGROUP)
     return share * trained_bytes(s).step
+
+
+def flat_step_bytes(s: MemoryScenario, share: float) -> float:
+    """Return stage 2's step: the shard's gradient laid end to end in 16 bit, then in float32; and foreach's temporary.
+
+    A shard that is part of the embedding alone lies end to end already.
+    """
+    flat = 0.0 if table_parameters(s.shape) >= share else 2.0
+    return (flat + (8.0 if s.optimizer == "adamw" else 4.0)) * share
+
+
+def norm_bytes(shape: Shape, share: float) -> float:
+    """Return the largest gradient of a shard in float64, of which stage 2 takes the norm (get_grad_norm_direct)."""
+    table = table_parameters(shape)
+    layer, experts = (n // shape.num_layers for n in (shape.num_linear_parameters, shape.num_expert_parameters))
+    before = table + layer - experts  # what the shard has before the first layer's stacked gate and up
+    return 8.0 * max(min(table, share), min(first_experts(shape), share - before))
 
 
 def subgroup_slack_bytes(s: MemoryScenario) -> float:

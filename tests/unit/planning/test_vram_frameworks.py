@@ -7,17 +7,14 @@ from typing import Any
 import pytest
 from finetune_operator.planning.scenarios import scenario_of
 from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
-from finetune_operator.planning.vram_activations import (
+from finetune_operator.planning.vram_activations import input_bytes, layer_bytes, logits_bytes
+from finetune_operator.planning.vram_backward import (
     backward_bytes,
     dora_bytes,
     gathered_back_bytes,
-    input_bytes,
     late_gradient_bytes,
-    layer_bytes,
-    logits_bytes,
     scattered_bytes,
 )
-from finetune_operator.planning.vram_buckets import WHOLE_MLP, Flush, flushes
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
 from finetune_operator.planning.vram_dora import norm_matrix_bytes, norm_peak_bytes
 from finetune_operator.planning.vram_scenario import MemoryScenario
@@ -135,16 +132,6 @@ def test_dora_on_attention_does_not_meet_the_mlp():
     last = scenario(loraVariant="dora", loraTargets=["q", "down"])
     assert last.adapter is not None
     assert dora_bytes(last) == norm_peak_bytes(last, last.adapter)
-
-
-def test_a_bucket_is_averaged_when_a_gradient_does_not_fit_it():
-    """The head, a layer, an MLP and one matrix of 4096 x 4096 fit 5e8 elements; later ones begin with an MLP's last matrix."""
-    up = 4096 * 11008
-
-    first, second, *_ = flushes(scenario(**FULL).shape)
-
-    assert first == Flush(elements=TABLE + 6 * up + 5 * 4096 * 4096, mlp_widths=0.0, arrived=4096 * 4096)
-    assert (second.mlp_widths, second.arrived) == (WHOLE_MLP, up)
 
 
 def test_results_of_experts_go_back_to_their_tokens():
