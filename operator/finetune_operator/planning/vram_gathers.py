@@ -104,7 +104,9 @@ def _copied_embedding(s: MemoryScenario, embedding: int, whole: int) -> int:
     rank = adapter.num_parameters / s.shape.num_layers / (adapter.input_width + adapter.output_width)
     if adapter.adapts_down and rank * s.shape.hidden_size > PERSISTENT:
         return embedding
-    return embedding + _first_matrix(s.shape) if _first_matrix_returns(s.shape, whole) else 0
+    # DoRA reads each matrix again right after its product, so none is given back then.
+    returns = not adapter.dora and _first_matrix_returns(s.shape, whole)
+    return embedding + _first_matrix(s.shape) if returns else 0
 
 
 def _first_matrix_returns(shape: Shape, whole: int) -> bool:
