@@ -118,6 +118,20 @@ def test_the_router_never_gets_an_adapter(
     assert targets.expert_parameters(built, lora) == stacked
 
 
+def test_experts_that_zero_3_has_divided_take_no_adapter(
+    tmp_path: Path, mixtral: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A divided parameter has no elements, only a remembered shape: it is still known as stacked experts, and refused."""
+    built = _built(mixtral, a_run(tmp_path, model=mixtral, data=data))
+    for parameter in built.parameters():
+        monkeypatch.setattr(parameter, "ds_shape", parameter.shape, raising=False)
+        parameter.data = torch.empty(0)
+
+    assert targets.is_mixture(built)
+    with pytest.raises(UserError, match=r"spec.lora.experts: adapters on experts need them whole, and ZeRO stage 3"):
+        targets.expert_parameters(built, replace(A_LORA, experts=True))
+
+
 def test_an_unknown_target_is_refused_with_those_that_exist(tmp_path: Path, llama: Path, data: Path) -> None:
     """A typo in targetModules never becomes an adapter on nothing."""
     built = _built(llama, a_run(tmp_path, model=llama, data=data))

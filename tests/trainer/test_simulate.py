@@ -66,6 +66,17 @@ def test_the_command_prints_categories_and_what_is_emulated(tmp_path, capsys):
     assert all(item in page for item in record["emulated"])
 
 
+def test_adapters_on_experts_at_zero_3_are_refused(tmp_path, capsys):
+    """A run that the trainer refuses has no memory to tell."""
+    case = Case(model="mixtral-8x7b", layers=1, method="lora", experts=True, zero_stage=3, gpus=2)
+    (tmp_path / "run.json").write_text(dumps(run_of(case)))
+    (tmp_path / "config.json").write_text(json.dumps(case.config()))
+
+    assert simulate.main([str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")]) == 2
+    said = capsys.readouterr().err
+    assert said == "simulate: adapters on experts at ZeRO stage 3 are not trained: PEFT needs the experts whole\n"
+
+
 def test_offload_is_refused(tmp_path, capsys):
     """What cannot be told apart is not simulated, and the user reads why."""
     case = Case(model="smollm2-135m", layers=1, method="full", zero_stage=3, gpus=2)

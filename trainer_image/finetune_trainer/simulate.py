@@ -65,6 +65,8 @@ def simulated(run: RunConfig, config: Any) -> Peak:
         raise ValueError(
             "qlora at ZeRO stage 3 is not simulated: DeepSpeed shards packed weights only while it loads them"
         )
+    if run.layout.zero_stage == 3 and run.lora is not None and run.lora.experts:
+        raise ValueError("adapters on experts at ZeRO stage 3 are not trained: PEFT needs the experts whole")
     from finetune_trainer.simulate_step import step_peak  # noqa: PLC0415 - ten seconds of imports
 
     return step_peak(run, config)

@@ -49,11 +49,20 @@ def target_modules(model: PreTrainedModel, lora: Lora) -> list[str]:
 
 
 def expert_parameters(model: PreTrainedModel, lora: Lora) -> list[str]:
-    """Return the stacked weights of experts, where adapters on experts were asked for and the model stores them in 3-D."""
+    """Return the stacked weights of experts, where adapters on experts were asked for and the model stores them in 3-D.
+
+    Raises UserError at ZeRO stage 3: PEFT multiplies the change out and adds it to the whole tensor.
+    """
     if not lora.experts or lora.targets != "all-linear":
         return []
-    names = {_suffix(name, 2) for name, parameter in model.named_parameters() if is_stacked_expert(name, parameter)}
-    return sorted(names)
+    stacked = [(name, parameter) for name, parameter in model.named_parameters() if is_stacked_expert(name, parameter)]
+    if any(is_divided(parameter) for _, parameter in stacked):
+        raise UserError(
+            "InvalidSpec",
+            "spec.lora.experts: adapters on experts need them whole, and ZeRO stage 3 divides them; "
+            "set resources.gpus so that the model fits each GPU, or experts to false",
+        )
+    return sorted({_suffix(name, 2) for name, _ in stacked})
 
 
 def is_mixture(model: PreTrainedModel) -> bool:
@@ -66,7 +75,13 @@ def is_mixture(model: PreTrainedModel) -> bool:
 
 def is_stacked_expert(name: str, parameter: torch.Tensor) -> bool:
     """Say whether a parameter holds the weights of all experts of a layer in one tensor."""
-    return parameter.dim() == 3 and _in_experts(name)
+    # Under ZeRO stage 3 a parameter has no elements from when the model is loaded; its shape is remembered beside it.
+    return len(getattr(parameter, "ds_shape", parameter.shape)) == 3 and _in_experts(name)
+
+
+def is_divided(parameter: torch.Tensor) -> bool:
+    """Say whether ZeRO stage 3 has divided a parameter between processes."""
+    return hasattr(parameter, "ds_shape")
 
 
 def vision_parameters(model: PreTrainedModel) -> list[torch.nn.Parameter]:

@@ -150,6 +150,10 @@ def illegal(rung: Rung, method: Method, gpus: int, spec: FineTuneJobSpec) -> str
             rung.zero_stage == 3 and bool(spec.training.early_stopping),
             "early stopping keeps whole weights, ZeRO-3 has none",
         ),
+        (
+            rung.zero_stage == 3 and method == "lora" and spec.lora.experts,
+            "adapters on experts need them whole, ZeRO-3 divides them: data parallel only",
+        ),
         (method == "qlora" and spec.lora.experts, "experts packed in 4 bit take no adapter: use method lora"),
         (rung.offload != "none" and eight_bit, "an 8-bit optimizer cannot be offloaded: use optimizer adamw"),
         (rung.offload != "none" and spec.training.precision == "bf16", "offload keeps float32 masters"),

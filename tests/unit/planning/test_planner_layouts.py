@@ -25,6 +25,8 @@ EIGHT_BIT = {"training": {"optimizer": "adamw-8bit"}}
          "adalora reads gradients that ZeRO-3 shards: one GPU or data parallel only"),
         (Rung(zero_stage=3), "lora", 8, {"training": {"earlyStopping": {}}},
          "early stopping keeps whole weights, ZeRO-3 has none"),
+        (Rung(zero_stage=3), "lora", 8, {"lora": {"experts": True}},
+         "adapters on experts need them whole, ZeRO-3 divides them: data parallel only"),
         (Rung(zero_stage=0), "qlora", 1, {"lora": {"experts": True}},
          "experts packed in 4 bit take no adapter: use method lora"),
         (Rung(zero_stage=2, offload="optimizer"), "full", 8, EIGHT_BIT,
