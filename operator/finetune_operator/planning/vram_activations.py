@@ -19,8 +19,9 @@ def norm_bytes(s: MemoryScenario) -> float:
     per_norm = 4.0 * h if shape.gated else 2.0 * h
     between = 4.0 * (shape.query_width + shape.key_value_width) if shape.qk_norm else 0.0
     if s.adapter is None:
-        # A trained scale needs what it scales, in the residual stream's type.
-        scaled = 4.0 if s.loss_kernel == "tiled" and s.float32_weights and not s.deepspeed else 2.0
+        # A trained scale needs what it scales, in the residual stream's type or in float32.
+        wide = s.loss_kernel == "tiled" and s.float32_weights and not s.deepspeed
+        scaled = 4.0 if wide or shape.float32_scales else 2.0
         per_norm += scaled * h
         between *= 1 + scaled / 4
     return (2 + shape.extra_norms) * per_norm + between

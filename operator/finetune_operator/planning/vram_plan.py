@@ -157,6 +157,7 @@ def _shape(config: str, held: _Held) -> Shape:  # noqa: ARG001  # config is the 
         tied=a.tied_embeddings,
         qk_norm=qk_norm,
         extra_norms=per_layer - 2,
+        float32_scales=a.model_type.startswith("gemma"),
         capped_scores=caps_scores(a),
         sliding_layers=sliding_layers(a)[0],
         routed_width=a.experts_per_token * a.hidden_size,

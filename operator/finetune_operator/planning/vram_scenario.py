@@ -43,6 +43,8 @@ class Shape:
     qk_norm: bool = False
     extra_norms: int = 0
     """Norms over the residual stream beyond two per layer (Gemma)."""
+    float32_scales: bool = False
+    """Norms multiply by their scale in float32, before they cast back (Gemma)."""
     capped_scores: bool = False
     """Attention scores pass a tanh (Gemma 2): eager attention keeps its result."""
     sliding_layers: int = 0

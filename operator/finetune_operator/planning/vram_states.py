@@ -182,7 +182,7 @@ def step_bytes(s: MemoryScenario) -> float:
         # float32, and 16-bit weights and gradients cast to that (transformers.optimization.Adafactor.step).
         return (8.0 if s.float32_weights else 16.0) * s.shape.vocab_size * s.shape.hidden_size / s.state_shards
     if s.sharding == "zero2" and s.adapter is None:
-        return max(flat_step_bytes(s, share), norm_bytes(s.shape, share))
+        return max(flat_step_bytes(s, share), gradient_norm_bytes(s.shape, share))
     if s.deepspeed and s.adapter is None:
         # A float32 gradient of one sub-group, and foreach's temporary.
         return (8.0 if s.optimizer == "adamw" else 4.0) * min(share, SUBGROUP)
@@ -198,7 +198,7 @@ def flat_step_bytes(s: MemoryScenario, share: float) -> float:
     return (flat + (8.0 if s.optimizer == "adamw" else 4.0)) * share
 
 
-def norm_bytes(shape: Shape, share: float) -> float:
+def gradient_norm_bytes(shape: Shape, share: float) -> float:
     """Return the largest gradient of a shard in float64, of which stage 2 takes the norm (get_grad_norm_direct)."""
     table = table_parameters(shape)
     layer, experts = (n // shape.num_layers for n in (shape.num_linear_parameters, shape.num_expert_parameters))

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from finetune_operator.planning.architecture import architecture, sliding_layers
-from finetune_operator.planning.vram_activations import mask_bytes
+from finetune_operator.planning.vram_activations import mask_bytes, norm_bytes
 from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
 from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_stage2 import flushes, keeps
-from finetune_operator.planning.vram_states import norm_bytes, step_bytes, touched_parameters
+from finetune_operator.planning.vram_states import gradient_norm_bytes, step_bytes, touched_parameters
 
 from tests.simulated.models import MODELS
 
@@ -66,9 +66,16 @@ def test_the_norm_of_a_gradient_is_taken_in_float64():
     share = s.shape.num_parameters / 2
     wide = replace(s.shape, vocab_size=10 * VOCABULARY)
 
-    assert norm_bytes(s.shape, share) == 8 * TABLE
-    assert norm_bytes(wide, share) == 8 * share
+    assert gradient_norm_bytes(s.shape, share) == 8 * TABLE
+    assert gradient_norm_bytes(wide, share) == 8 * share
     assert step_bytes(s) == 6 * share
+
+
+def test_gemma_scales_its_norms_in_float32():
+    """A trained scale keeps a second float32 copy of what it scales: four norms over 1152, one over queries, one over keys."""
+    normed = 4 * 1152 + 4 * 256 + 256
+
+    assert norm_bytes(full("gemma-3-1b")) == (4 + 4) * normed
 
 
 def test_layers_that_see_a_window_have_masks_of_their_own():
