@@ -159,8 +159,11 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     else:
         # The last layer's own backward pass comes after the loss, when nothing else has been freed.
         saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, back
-    # Autocast forgets its copies with the forward pass, before the gradient of the head is there.
-    gone = min(cast_bytes(s), 4.0 * table(s.shape)) if s.activation_checkpointing and s.adapter is None else 0.0
+    # Autocast forgets its copies with the forward pass, before the gradient of the head is there; a layer that is recomputed
+    # has its own.
+    recomputes = s.activation_checkpointing and s.adapter is None
+    gone = min(cast_bytes(s), 4.0 * table(s.shape)) if recomputes else 0.0
+    kept = saved - (cast_bytes(s) * (1 - 1 / s.shape.num_layers) if recomputes else 0.0)
     # No layer is recomputed yet, whose kernel makes a bias of its mask.
     recomputed = mask_bytes(s) - mask_bytes(s, 0) if s.activation_checkpointing else 0.0
     # The loss is over before layers go backward, and stage 2's buckets are made when the first gradient is there.
@@ -170,10 +173,10 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found: tuple[Moment, ...] = (
         Moment("loss", early, saved - gone - recomputed, logits, states, whole.loss + first),
-        Moment("loss", early, saved + layer + waiting_bytes(s), 0.0, states, whole.layer + later),
+        Moment("loss", early, kept + layer + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),
-        Moment("loss", early, saved - freed + layer, 0.0, states, whole.layer + buckets),
-        Moment("loss", early, saved + layer - back + attention_backward_bytes(s), 0.0, states, whole.layer + buckets),
+        Moment("loss", early, kept - freed + layer, 0.0, states, whole.layer + buckets),
+        Moment("loss", early, kept + layer - back + attention_backward_bytes(s), 0.0, states, whole.layer + buckets),
         Moment(
             "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
         ),

@@ -167,7 +167,9 @@ def boundary_bytes(s: MemoryScenario) -> float:
     """Return the inputs of all layers, which checkpointing keeps (Korthikanti et al. 2022: 2 s b h L)."""
     if s.activation_offload:
         return 0.0
-    width = 4.0 if s.float32_residual else 2.0
+    # A float32 embedding makes the residual stream float32 too, whatever matrices are computed in.
+    wide = s.float32_residual or (s.autocast and s.float32_weights and s.sharding != "fsdp")
+    width = 4.0 if wide else 2.0
     return width * s.tokens * s.shape.hidden_size * s.shape.num_layers
 
 

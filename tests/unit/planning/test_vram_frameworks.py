@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from finetune_operator.planning.scenarios import scenario_of
 from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
-from finetune_operator.planning.vram_activations import input_bytes, layer_bytes, logits_bytes
+from finetune_operator.planning.vram_activations import boundary_bytes, input_bytes, layer_bytes, logits_bytes
 from finetune_operator.planning.vram_backward import (
     backward_bytes,
     dora_bytes,
@@ -132,6 +132,15 @@ def test_dora_on_attention_does_not_meet_the_mlp():
     last = scenario(loraVariant="dora", loraTargets=["q", "down"])
     assert last.adapter is not None
     assert dora_bytes(last) == norm_peak_bytes(last, last.adapter)
+
+
+def test_float32_masters_make_the_residual_stream_float32():
+    """Autocast computes matrices in 16 bit, but what is added to a float32 embedding stays float32; FSDP casts the weights."""
+    masters = replace(scenario(**FULL), float32_weights=True, autocast=True)
+    inputs = 2048 * 4096 * 32
+
+    assert boundary_bytes(masters) == 4 * inputs
+    assert boundary_bytes(scenario(**FULL)) == boundary_bytes(replace(masters, sharding="fsdp")) == 2 * inputs
 
 
 def test_results_of_experts_go_back_to_their_tokens():
