@@ -2,7 +2,8 @@
 
 The peak is the largest of three moments, not a sum over all of them: the start of backward (everything saved, and the
 logits), the end of backward (all gradients, one layer's working set), and the optimizer step. Read next: vram_scenario,
-vram_states, vram_activations, vram_gathers, vram_constants. docs/vram-model.md has formulas, sources and errors.
+vram_states, vram_activations, vram_backward, vram_stage2, vram_gathers, vram_constants. docs/vram-model.md has formulas,
+sources and errors.
 """
 
 from collections.abc import Callable
@@ -210,7 +211,7 @@ def saved_with_experts(s: MemoryScenario, saved: float) -> float:
 def waiting_bytes(s: MemoryScenario) -> float:
     """Return gradients that wait while layers go backward.
 
-    One layer's stacked experts are one tensor, which DeepSpeed shares out only when it is complete; and a head that is the
+    One layer's stacked experts are one tensor, which stage 3 shares out only when it is complete; and a head that is the
     embedding too waits for the embedding's part, in autograd's buffer.
     """
     if s.adapter is not None or s.optimizer_in_backward:

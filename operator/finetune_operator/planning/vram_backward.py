@@ -31,8 +31,9 @@ def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
     The widest moments are the MLP's: the product's gradient beside those of both its factors, or the last matrix's own.
     """
     fused = constants.compiled_activations if s.compiled else 1.0
-    if s.sharding == "zero2" and s.adapter is None and s.shape.routed_width:
-        return averaged_experts_bytes(s)
+    added = s.sharding in ("none", "ddp") and s.accumulates  # a new gradient is added to the one that is there
+    if s.adapter is None and s.shape.routed_width and (s.sharding == "zero2" or added):
+        return passing_experts_bytes(s)
     if s.adapter is not None and s.adapter.materialized_weights and not s.adapter.dora:
         return adapted_experts_bytes(s)
     # By then the last matrix has been used, and its experts' 16-bit copy is gone.
@@ -95,8 +96,8 @@ def gathered_back_bytes(s: MemoryScenario) -> float:
     return s.tokens * (4.0 * s.shape.backward_width + 2.0 * s.shape.routed_width + 4.0 * s.shape.hidden_size - gone)
 
 
-def averaged_experts_bytes(s: MemoryScenario) -> float:
-    """Return the widest moment of trained stacked experts at ZeRO stage 2, where a gradient leaves for its bucket at once.
+def passing_experts_bytes(s: MemoryScenario) -> float:
+    """Return the widest moment of trained stacked experts whose gradients leave at once: for a bucket of ZeRO stage 2, or a sum.
 
     As the last matrix goes backward: its gradient beside the product's, and those of what it put out and of the residual.
     At the product, with two gradients more and without it; at the first matrix, gate and up, with what that reads.
@@ -105,7 +106,7 @@ def averaged_experts_bytes(s: MemoryScenario) -> float:
     experts = 2.0 * shape.num_expert_parameters / shape.num_layers
     first = experts * (2 / 3 if shape.gated else 1 / 2)
     last = experts - first
-    stays = last if last > 2.0 * DEFAULT_BUCKET else 0.0  # no bucket takes it
+    stays = last if s.sharding == "zero2" and last > 2.0 * DEFAULT_BUCKET else 0.0  # no bucket takes it
     matrix = s.tokens * 2.0 * (shape.backward_width + shape.routed_width + shape.hidden_size) + last
     product = s.tokens * 4.0 * (shape.backward_width + shape.hidden_size) + stays
     # Results that go back to their tokens meet no gradient of the layer's experts yet.

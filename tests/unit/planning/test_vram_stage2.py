@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from finetune_operator.planning.architecture import architecture, sliding_layers
 from finetune_operator.planning.vram_activations import mask_bytes, norm_bytes
+from finetune_operator.planning.vram_backward import backward_bytes, passing_experts_bytes
+from finetune_operator.planning.vram_constants import DEFAULT
 from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
 from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_stage2 import flushes, keeps
@@ -40,6 +42,15 @@ def test_a_gradient_larger_than_a_bucket_is_averaged_as_it_was_made():
     assert found.uncopied == stacked
     assert found.copied(share=stacked) == 0, "a single gradient of one GPU lies end to end already"
     assert found.copied(share=stacked - 1) == stacked
+
+
+def test_experts_gradients_pass_where_they_are_added():
+    """As the last matrix of a layer goes backward: its gradient, the product's, and those of what it put out."""
+    s = full("mixtral-8x7b", gpus=1, zero_stage=0, accumulates=True, sequence_length=16384)
+    last = 2 * 8 * UP
+
+    assert passing_experts_bytes(s) == last + 16384 * 2 * (2 * MLP + 2 * HIDDEN + HIDDEN)
+    assert backward_bytes(s, DEFAULT) == passing_experts_bytes(s)
 
 
 def test_the_first_shard_is_kept_from_when_something_of_it_is_averaged():
