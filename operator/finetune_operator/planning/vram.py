@@ -31,7 +31,7 @@ from finetune_operator.planning.vram_buckets import bucket_bytes, flattened_byte
 from finetune_operator.planning.vram_constants import DEFAULT, GIB, Constants
 from finetune_operator.planning.vram_gathers import LIVE_PARAMETERS, gathered
 from finetune_operator.planning.vram_scenario import MemoryScenario
-from finetune_operator.planning.vram_stage2 import averaging_moments, last_moments
+from finetune_operator.planning.vram_stage2 import averaging_moments
 from finetune_operator.planning.vram_states import (
     gradient_bytes,
     num_trained,
@@ -183,8 +183,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
         ),
     )
     if s.sharding == "zero2" and s.adapter is None:
-        found += tuple(Moment("loss", m.kept, m.rest, 0.0, states, buckets) for m in averaging_moments(s, constants))
-        found += tuple(Moment("backward", m.kept, m.rest, 0.0, states, buckets) for m in last_moments(s, constants))
+        found += tuple(Moment(m.phase, m.kept, m.rest, 0.0, states, buckets) for m in averaging_moments(s, constants))
     else:
         last = max(last_layer_bytes(s, working), flattened_bytes(s))
         found += (Moment("backward", gradients, last, 0.0, states, whole.last + buckets),)

@@ -9,6 +9,7 @@ made as large as all of them when the first of them has been averaged.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from finetune_operator.planning.vram_activations import layer_bytes, mask_bytes, mlp_bytes, norm_bytes, table
 from finetune_operator.planning.vram_backward import backward_bytes
@@ -54,6 +55,7 @@ class Flush:
 class Moment:
     """Bytes at one moment."""
 
+    phase: Literal["loss", "backward"]
     kept: float
     """Gradients of this GPU's shard."""
     rest: float
@@ -61,36 +63,33 @@ class Moment:
 
 
 def averaging_moments(s: MemoryScenario, constants: Constants) -> Iterator[Moment]:
-    """Yield what is there whenever a bucket is averaged, and when the buffer of what is kept has just been made."""
-    layer = layer_bytes(s, constants)
-    before = gradient_bytes(s) if s.accumulates else 0.0
+    """Yield what is there whenever a bucket is averaged, and when the buffer of what is kept has just been made.
+
+    And as the first layer, the last to go backward, does, and as the embedding's gradient joins a tied head's.
+    """
+    layer, own = layer_bytes(s, constants), gradient_bytes(s)
+    before = own if s.accumulates else 0.0
+    found = tuple(flushes(s, layer))
     share = s.shape.num_parameters / s.state_shards
-    for flush in flushes(s, layer):
+    for flush in found:
         waiting = waiting_head_bytes(s) if flush.arrived.layer < s.shape.num_layers else 0.0
         left = waiting + saved_bytes(s, flush.arrived.layer, layer) + flush.arrived.left
         arrived = 2.0 * (flush.uncopied + flush.arrived.elements)
-        had = gradient_bytes(s) if keeps(s, flush.done - flush.elements) else 0.0
-        yield Moment(before + had, left + arrived + 2.0 * flush.copied(share))
+        had = own if keeps(s, flush.done - flush.elements) else 0.0
+        yield Moment("loss", before + had, left + arrived + 2.0 * flush.copied(share))
         if had or not keeps(s, flush.done):
             continue
-        yield Moment(before + gradient_bytes(s), left + arrived)
-        if flush.arrived.layer < s.shape.num_layers:
+        yield Moment("loss", before + own, left + arrived)
+        if flush.arrived.layer + 1 < s.shape.num_layers:
             widest = waiting + saved_bytes(s, flush.arrived.layer + 1, layer) + backward_bytes(s, constants)
-            yield Moment(before + gradient_bytes(s), widest if flush.arrived.layer + 1 < s.shape.num_layers else 0.0)
-
-
-def last_moments(s: MemoryScenario, constants: Constants) -> Iterator[Moment]:
-    """Yield what is there as the first layer, the last to go backward, does, and as the embedding's gradient joins a tied head's."""
-    layer = layer_bytes(s, constants)
+            yield Moment("loss", before + own, widest)
     first = s.shape.num_parameters - table(s.shape) - s.shape.num_linear_parameters // s.shape.num_layers
-    before = gradient_bytes(s) if s.accumulates else 0.0
-    had = any(keeps(s, flush.done) and flush.done <= first for flush in flushes(s, layer))
-    kept = before + (gradient_bytes(s) if had else 0.0)
+    had = own if any(keeps(s, flush.done) and flush.done <= first for flush in found) else 0.0
     saved = saved_bytes(s, s.shape.num_layers - 1, layer)
-    yield Moment(kept, waiting_head_bytes(s) + saved + backward_bytes(s, constants))
+    yield Moment("backward", before + had, waiting_head_bytes(s) + saved + backward_bytes(s, constants))
     if s.shape.tied:
-        had = any(keeps(s, flush.done) and flush.arrived.layer < s.shape.num_layers for flush in flushes(s, layer))
-        yield Moment(before + (gradient_bytes(s) if had else 0.0), 3 * waiting_head_bytes(s))
+        had = own if any(keeps(s, flush.done) and flush.arrived.layer < s.shape.num_layers for flush in found) else 0.0
+        yield Moment("backward", before + had, 3 * waiting_head_bytes(s))
 
 
 def waiting_head_bytes(s: MemoryScenario) -> float:
@@ -142,8 +141,9 @@ def gradients(s: MemoryScenario, layer: float) -> Iterator[Gradient]:
     # The last norm's scale comes before the layers: nothing of them has been freed, or recomputed.
     start = -layer if s.activation_checkpointing else 0.0
     yield Gradient(shape.hidden_size, 0, start + 4.0 * s.tokens * shape.hidden_size)
+    matrices = tuple(layer_gradients(s, layer))
     for number in range(shape.num_layers):
-        yield from (Gradient(elements, number, left) for elements, left in layer_gradients(s, layer))
+        yield from (Gradient(elements, number, left) for elements, left in matrices)
     yield Gradient(table(shape), shape.num_layers, 0.0)
 
 
