@@ -1,7 +1,10 @@
 """`finetune plan`: what a job would need, take and cost, before it exists. Offline: the data is described, not read."""
 
+import difflib
 import json
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +19,7 @@ from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.architecture import architecture
-from finetune_operator.planning.catalogue import model_named, models
+from finetune_operator.planning.catalogue import CatalogueModel, catalogue_entry, models
 from finetune_operator.planning.planner import plan
 from finetune_operator.planning.planner_refusal import WOULD_FIT
 
@@ -89,9 +92,16 @@ def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
         return parse_job(text_of(file))
     if not model:
         raise typer.BadParameter("nothing to plan: give a job with -f, or a model of `finetune models` with --model")
-    name = Path(model).parent.name if model.endswith(".json") else model
-    spec = {"model": {"source": f"hf://{name}"}, "method": method or "auto", **PLACEHOLDERS}
+    spec = {"model": {"source": _source_of(model)}, "method": method or "auto", **PLACEHOLDERS}
     return JobManifest(name=model, namespace="default", spec=FineTuneJobSpec.model_validate(spec))
+
+
+def _source_of(model: str) -> str:
+    """Return where the model would come from: its place on the hub, or one that is made up for the folder of a config.json."""
+    if not model.endswith(".json"):
+        return f"hf://{_catalogue_model(model).name}"
+    folder = re.sub(r"[^A-Za-z0-9-]+", "-", Path(model).resolve().parent.name).strip("-")
+    return f"hf://local/{folder or 'model'}"
 
 
 def in_lines(refusal: str) -> str:
@@ -110,11 +120,19 @@ def model_shape(spec: FineTuneJobSpec, asked: str) -> ModelArchitecture:
     """Return the shape of a catalogue model, or of a config.json. Raises FinetuneError for an unknown name."""
     if asked.endswith(".json"):
         return _model_of_config(Path(asked))
-    name = asked or spec.model.source.partition("://")[2]
-    found = model_named(name) or _model_in_folder(name)
+    return _catalogue_model(asked or spec.model.source).architecture
+
+
+def _catalogue_model(asked: str) -> CatalogueModel:
+    """Return the model of a hub name, with or without ORG and hf://, or of a folder named like it. Raises FinetuneError."""
+    name = asked.partition("://")[2] or asked
+    found = catalogue_entry(name) or _model_in_folder(name)
     if found is None:
+        near = difflib.get_close_matches(_last(name), {_last(one) for one in _names()}, n=3)
+        near_names = ", ".join(one for one in _names() if _last(one) in near)
+        meant = f"did you mean {near_names}? Else " if near else ""
         raise FinetuneError(
-            f"the catalogue has no model {name}: name one of `finetune models` with --model, or give its config.json"
+            f"the catalogue has no model {name}: {meant}name one of `finetune models` with --model, or give its config.json"
         )
     return found
 
@@ -129,11 +147,17 @@ def _model_of_config(path: Path) -> ModelArchitecture:
     return architecture(config)
 
 
-def _model_in_folder(path: str) -> ModelArchitecture | None:
+def _model_in_folder(path: str) -> CatalogueModel | None:
     """A folder is mostly named as the model is on the hub: pvc://models/llama-3.1-8b."""
-    last = path.rpartition("/")[2].lower()
-    names = ((one, name) for one in models() for name in (one.name, *one.aliases))
-    return next((one.architecture for one, name in names if name.rpartition("/")[2].lower() == last), None)
+    return next((one for one in models() if _last(path) in map(_last, (one.name, *one.aliases))), None)
+
+
+def _names() -> Iterator[str]:
+    return (name for one in models() for name in (one.name, *one.aliases))
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].lower()
 
 
 def supposed_preflight(spec: FineTuneJobSpec, shape: ModelArchitecture, data: Assumptions) -> PreflightStatus:

@@ -11,7 +11,7 @@ import typer
 
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.status import PreflightStatus
-from finetune_operator.planning.layouts import Rung, sharding
+from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.planner_candidate import Candidate
 from finetune_operator.planning.planner_report import COST_RANGE
@@ -70,10 +70,10 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     plan, training, found = page.planned.plan, page.planned.resolved.training, page.preflight
     gpus = plan.replicas * plan.gpus_per_replica
     rung = Rung(zero_stage=plan.zero_stage, offload=plan.offload)
-    rows = f"{found.examples:,} rows to train on, {found.evaluation_examples:,} held out"
+    rows = f"{counted(found.examples, 'row')} to train on, {found.evaluation_examples:,} held out"
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
-        ("data", f"{rows}; {found.tokens:,} tokens, up to {training.sequence_length:,} per row"),
+        ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row"),
         ("", "packed: several rows share a sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs or 1)),
@@ -83,7 +83,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
             f"{sharding(rung, gpus)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}",
         ),
         ("", f"precision {plan.precision}, optimizer {plan.optimizer}"),
-        ("time", f"{_time(plan)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
+        ("time", f"{_time(plan)}, {_training(plan)}"),
         ("cost", f"{_cost(plan)}; {confidence(plan.estimate.confidence, plan.estimate.confidence_reason)}"),
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
@@ -91,17 +91,12 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     )
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: 1 row, 32 rows."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _batch(plan: Plan, gpus: int) -> str:
     return f"micro batch {plan.micro_batch_size} x accumulation {plan.gradient_accumulation_steps} x {counted(gpus, 'GPU')}"
 
 
 def _run(plan: Plan, epochs: int) -> str:
-    return f"{counted(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens, {counted(epochs, 'epoch')}"
+    return f"{counted(plan.steps, 'step')} of {counted(plan.tokens_per_step, 'token')}, {counted(epochs, 'epoch')}"
 
 
 def _trained(plan: Plan) -> str:
@@ -111,6 +106,18 @@ def _trained(plan: Plan) -> str:
 def _time(plan: Plan) -> str:
     seconds, (low, high) = plan.estimate.seconds, COST_RANGE[plan.estimate.confidence]
     return f"{hours(seconds)} ({hours(round(low * seconds))} to {hours(round(high * seconds))})"
+
+
+def _training(plan: Plan) -> str:
+    """The rest is start, download, evaluation, saves: tokens over time would not give the speed."""
+    speed = float(plan.estimate.tokens_per_second)
+    training = round(plan.steps * plan.tokens_per_step / speed)
+    return f"{hours(training)} of it training at {rate(speed)}"
+
+
+def rate(tokens_per_second: float) -> str:
+    """Return a speed; a slow one with its decimals."""
+    return f"{tokens_per_second:,.0f} tokens/s" if tokens_per_second >= 10 else f"{tokens_per_second:.2g} tokens/s"
 
 
 def _cost(plan: Plan) -> str:
@@ -140,9 +147,11 @@ def _host(host: HostNeeds) -> str:
 
 
 def hours(seconds: int) -> str:
-    """Return a time in hours and minutes, at least one minute."""
+    """Return a time in hours and minutes, or in seconds where it is less than one minute."""
+    if seconds < 60:
+        return f"{max(1, seconds)} s"
     whole, minutes = divmod(round(seconds / 60), 60)
-    return f"{whole} h {minutes:02} min" if whole else f"{max(1, minutes)} min"
+    return f"{whole} h {minutes:02} min" if whole else f"{minutes} min"
 
 
 def memory_bar(plan: Plan) -> str:
@@ -211,6 +220,12 @@ def _step(chosen: Candidate) -> str:
     return f"{time.total:,.2f} s = {shown}; {counted(chosen.layout.gradient_accumulation_steps, 'micro step')}"
 
 
+def _held_for(chosen: Candidate) -> str:
+    """Return what the GPUs are held for, in the order of a run."""
+    spent = ((term.name, getattr(chosen.duration, term.name)) for term in fields(chosen.duration))
+    return ", ".join(f"{name} {seconds:,.0f}" for name, seconds in spent if seconds >= 0.5)
+
+
 def explanation(page: Page) -> tuple[str, ...]:
     """Return the arithmetic behind time and money, in words."""
     plan, found = page.planned.plan, page.preflight
@@ -222,8 +237,8 @@ def explanation(page: Page) -> tuple[str, ...]:
         "",
         f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
         f"step          {_step(page.planned.chosen)}",
-        f"training      {tokens:,} / ({speed:,.0f} tokens/s) = {tokens / speed:,.0f} s",
-        f"all           {plan.estimate.seconds:,} s with start, download, load, evaluation, checkpoints and upload",
+        f"training      {tokens:,} / ({rate(speed)}) = {tokens / speed:,.0f} s",
+        f"all           {plan.estimate.seconds:,} s = {_held_for(page.planned.chosen)}",
         f"GPU-hours     {counted(gpus, 'GPU')} x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",
         f"cost          {plan.estimate.gpu_hours} x ${plan.pool.price_per_gpu_hour_usd} = ${plan.estimate.cost_usd}",
         f"model         {model.num_parameters:,} parameters, {model.num_active_parameters:,} active per token",

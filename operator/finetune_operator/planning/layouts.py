@@ -196,6 +196,11 @@ def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...
     return tuple(size for size in sizes if size == 1 or size * sequence_length <= MICRO_STEP_TOKENS)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 32 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def summary(method: str, gpus: int, pool: GPUPool) -> str:
     """Return a layout in one line: `lora on 2 x H100-80GB`."""
     return f"{method} on {gpus} x {card_name(pool)}"

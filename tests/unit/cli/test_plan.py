@@ -1,6 +1,7 @@
 """`finetune plan`: the page that people read, the JSON that scripts read."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,51 @@ def test_an_unknown_model_is_refused():
     assert str(refused.value) == (
         "the catalogue has no model acme/secret-7b: name one of `finetune models` with --model, or give its config.json"
     )
+
+
+@pytest.mark.parametrize("name", ["Llama-3.1-8B", "hf://meta-llama/Llama-3.1-8B", "meta-llama/llama-3.1-8b/"])
+def test_a_model_is_known_by_the_ways_people_write_it(name: str, capsys: pytest.CaptureFixture[str]):
+    """With and without its organisation and hf://; the resolved spec names its place on the hub."""
+    command(model=name, as_json=True)
+
+    assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://meta-llama/Llama-3.1-8B"
+
+
+def test_a_model_that_is_nearly_known_is_named():
+    """A typo is seen at once; a name of one word is no crash."""
+    with pytest.raises(FinetuneError) as near:
+        command(model="meta-llama/Llama-3.1-7B")
+    with pytest.raises(FinetuneError) as far:
+        command(model="gpt2")
+
+    assert str(near.value).startswith(
+        "the catalogue has no model meta-llama/Llama-3.1-7B: did you mean meta-llama/Llama-3.1-8B, "
+    )
+    assert str(far.value).startswith("the catalogue has no model gpt2: name one of `finetune models`")
+
+
+def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever its folder is called."""
+    file = tmp_path / "my model (v2)" / "config.json"
+    file.parent.mkdir()
+    file.write_text(a_llama().config)
+    command(model=str(file), as_json=True)
+
+    assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://local/my-model-v2"
+
+
+def test_a_very_slow_run_is_explained_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Less than one token a second is a speed: 70 billion parameters on a laptop's CPU."""
+    pools = tmp_path / "pool.yaml"
+    laptop = (ROOT / "examples/01-first-fine-tune/pool.yaml").read_text()
+    pools.write_text(
+        laptop.replace('"16"', '"64"').replace("memoryGiB: 32, ephemeralGiB: 100", "memoryGiB: 512, ephemeralGiB: 900")
+    )
+    command(model="meta-llama/Llama-3.1-70B", method="qlora", pools=pools, explain=True)
+
+    speed = re.search(r"training at (0\.\d+) tokens/s", capsys.readouterr().out)
+    assert speed
+    assert 0 < float(speed[1]) < 0.5
 
 
 def test_a_config_json_will_do(tmp_path: Path):
