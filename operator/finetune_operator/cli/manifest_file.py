@@ -112,13 +112,23 @@ def manifests(text: str) -> list[dict[str, Any]]:
         read = [document for document in yaml.load_all(text) if isinstance(document, dict)]
     except YAMLError as error:
         raise ManifestInvalid(Violation("file", f"is not YAML: {yaml_words(error)}")) from error
-    flat = [item for document in read for item in (document.get("items") or [document])]  # kubectl prints Lists
+    except RecursionError as error:
+        raise ManifestInvalid(Violation("file", "is nested too deeply for a manifest")) from error
+    lists = (document.get("items") for document in read)  # kubectl prints Lists
+    flat = [
+        item
+        for document, items in zip(read, lists, strict=True)
+        for item in (items if isinstance(items, list) else [document])
+    ]
     return [item for item in flat if isinstance(item, dict)]
 
 
 def yaml_words(error: YAMLError) -> str:
-    """Return what is wrong with a YAML text on one line, without the parser's advice to switch the check off."""
-    return " ".join(str(error).partition("To suppress this check")[0].split())
+    """Return what is wrong with a YAML text, and where, on one line."""
+    words = ", ".join(part for name in ("context", "problem") if (part := getattr(error, name, None))) or str(error)
+    place = getattr(error, "problem_mark", None)
+    where = f" (line {place.line + 1}, column {place.column + 1})" if place else ""
+    return f"{' '.join(words.split())}{where}"
 
 
 def _documents(text: str, kind: str) -> list[dict[str, Any]]:

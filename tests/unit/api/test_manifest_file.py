@@ -95,8 +95,11 @@ def test_a_key_written_twice_is_refused():
 
 
 def test_text_that_is_no_yaml_is_refused():
-    """The parser's own words say where."""
-    assert refusal("a: [").startswith("file: is not YAML: while parsing a flow node")
+    """The parser's own words, and where; a text without end is no crash."""
+    assert refusal("a: [") == (
+        "file: is not YAML: while parsing a flow node, expected the node content, but found '<stream end>' (line 1, column 5)"
+    )
+    assert refusal("[" * 5000) == "file: is nested too deeply for a manifest"
 
 
 def test_a_file_holds_one_job():
