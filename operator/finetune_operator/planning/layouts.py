@@ -181,8 +181,13 @@ def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
     """Return the global batch on so many GPUs: a user's number exactly, a default within an eighth, else None."""
     if wanted % gpus == 0:
         return wanted
-    nearest = max(1, math.floor(wanted / gpus + 0.5)) * gpus
+    nearest = nearest_multiple(wanted, gpus)
     return None if fixed or abs(nearest - wanted) > ROUNDING * wanted else nearest
+
+
+def nearest_multiple(batch: int, gpus: int) -> int:
+    """Return the batch nearest to a number of rows that so many GPUs can share."""
+    return max(1, math.floor(batch / gpus + 0.5)) * gpus
 
 
 def shareable_batch(batch: int) -> int:

@@ -12,11 +12,18 @@ from finetune_operator.api.defaults import Method
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import violations
-from finetune_operator.planning.layouts import card_name, counted, shareable_batch
+from finetune_operator.planning.layouts import (
+    batch_for,
+    card_name,
+    counted,
+    gpu_counts,
+    nearest_multiple,
+    shareable_batch,
+)
 from finetune_operator.planning.methods import ADAPTERS
 from finetune_operator.planning.planner_candidate import Candidate, Refused
 from finetune_operator.planning.planner_report import terms_gib
-from finetune_operator.planning.planner_search import Findings, Question, allowed, search
+from finetune_operator.planning.planner_search import Findings, Question, allowed, search, work_of
 
 SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
@@ -81,13 +88,16 @@ def _remedies(question: Question, solve: Solve, hopeless: str = "") -> str:
 
 
 def _fitting(question: Question, solve: Solve) -> Iterator[tuple[str, Candidate]]:
+    told = set()
     for text, changed in _changes(question):
         # what the API would refuse is no remedy: precision mixed and method qlora
         found = None if violations(changed.spec) else solve(changed)
         if found:
+            told.add(text)
             yield text, found
-    for remedy in (_other_gpus, _shorter, _more_nodes):
-        if verified := remedy(question, solve):
+    for remedy in (_other_gpus, _other_batch, _shorter, _more_nodes):
+        verified = remedy(question, solve)
+        if verified and verified[0] not in told:
             yield verified
 
 
@@ -134,6 +144,24 @@ def _other_gpus(question: Question, solve: Solve) -> tuple[str, Candidate] | Non
     name, gpus = ("gpus" if limits.gpus else "max_gpus"), free.layout.gpus
     found = solve(with_spec(question, resources=limits.model_copy(update={name: gpus})))
     return (f"resources.{'gpus' if limits.gpus else 'maxGpus'} {gpus}", found) if found else None
+
+
+def _other_batch(question: Question, solve: Solve) -> tuple[str, Candidate] | None:
+    """Let GPUs be used that cannot share the batch: 24 of them fit what 16 do not, but 32 rows are no multiple of 24."""
+    for method in _methods(question.spec):
+        work = work_of(question, method)
+        wanted, fixed = work.global_batch_size, work.batch_is_fixed
+        counts = {
+            count
+            for pool in allowed(question.pools, question.spec)
+            for count in gpu_counts(pool.spec, question.spec.resources)
+            if batch_for(count, wanted=wanted, fixed=fixed) is None
+        }
+        for count in sorted(counts):
+            batch = nearest_multiple(wanted, count)
+            if found := solve(_with_training(question, global_batch_size=batch)):
+                return f"training.globalBatchSize {batch}", found
+    return None
 
 
 def _shorter(question: Question, solve: Solve) -> tuple[str, Candidate] | None:

@@ -93,6 +93,21 @@ def test_a_batch_that_the_gpus_cannot_share():
     )
 
 
+def test_a_batch_that_keeps_gpus_from_being_used_is_one_of_the_remedies():
+    """70B in full fits 24 H100, not 16; the default batch of 32 rows is no multiple of 24."""
+    node = {"cpus": 96, "memoryGiB": 200, "ephemeralGiB": 2000}  # too little to offload to
+    said = message("70b", a_pool(maxNodes=3, node=node), method="full")
+
+    assert "; training.globalBatchSize 24 (full on 24 x H100-80GB-HBM3, $" in said
+
+
+def test_no_remedy_is_told_twice():
+    """The nearest batch that any GPUs can share may be the nearest that these can."""
+    said = message("8b", method="lora", resources={"gpus": 8}, training={"globalBatchSize": 30})
+
+    assert said.count("training.globalBatchSize 32") == 1
+
+
 def test_a_gpu_that_nobody_described():
     """The remedy is in the pool, not in the job."""
     assert message("8b", a_pool(gpuType="ACME-X9"), method="lora") == (
