@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest, parse_job, parse_pools, text_of
@@ -48,7 +49,9 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True, dir_okay=False)
     ] = None,
-    pools: Annotated[Path | None, typer.Option(help="YAML file with GPUPools; default: a built-in list.")] = None,
+    pools: Annotated[
+        Path | None, typer.Option(help="YAML file with GPUPools, or a folder of them; default: a built-in list.")
+    ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Rows of the data set.")] = EXAMPLES,
     tokens_per_example: Annotated[int, typer.Option(min=1, help="Mean tokens of a row.")] = TOKENS_PER_EXAMPLE,
     model: Annotated[str, typer.Option(help="Catalogue name, or path of a config.json; default: spec.model.")] = "",
@@ -60,7 +63,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
 ) -> None:
     """Show what a job would need, take and cost, before it exists: one in a file, or a plain one of a model."""
     job = job_of(file, model, method)
-    offered = parse_pools(text_of(pools)) if pools else built_in_pools()
+    offered = pools_of(pools) if pools else built_in_pools()
     shape = model_shape(job.spec, model)
     data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
     found = supposed_preflight(job.spec, shape, data)
@@ -102,6 +105,14 @@ def _source_of(model: str) -> str:
         return f"hf://{_catalogue_model(model).name}"
     folder = re.sub(r"[^A-Za-z0-9-]+", "-", Path(model).resolve().parent.name).strip("-")
     return f"hf://local/{folder or 'model'}"
+
+
+def pools_of(path: Path) -> tuple[GPUPool, ...]:
+    """Return the pools of a file, or of all YAML files of a folder as `kubectl apply -f` takes them."""
+    files = sorted((*path.glob("*.yaml"), *path.glob("*.yml"))) if path.is_dir() else [path]
+    if not files:
+        raise FinetuneError(f"{path} holds no YAML file: --pools wants GPUPools")
+    return tuple(pool for file in files for pool in parse_pools(text_of(file)))
 
 
 def in_lines(refusal: str) -> str:

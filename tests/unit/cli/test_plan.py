@@ -56,6 +56,16 @@ def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
     assert printed["plan"]["steps"] == 177
 
 
+def test_a_folder_of_pools_is_taken_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As kubectl takes it; a folder without pools is a mistake."""
+    command(file=JOB, pools=ROOT / "examples/gpupools", as_json=True)
+    printed = json.loads(capsys.readouterr().out)["plan"]
+
+    assert "qlora on 1 x A100-SXM4-80GB (pool a100-spot)" in [other["summary"] for other in printed["alternatives"]]
+    with pytest.raises(FinetuneError, match="holds no YAML file"):
+        command(file=JOB, pools=tmp_path)
+
+
 def test_without_a_file_or_a_model_there_is_nothing_to_plan():
     """The message names both ways; a method beside a file would contradict it."""
     with pytest.raises(typer.BadParameter) as nothing:
