@@ -41,7 +41,7 @@ def table(entries: tuple[CatalogueModel, ...]) -> Table:
     result = Table(box=None, pad_edge=False)
     for title, right in (("MODEL", False), ("FAMILY", False), ("PARAMETERS", True), ("ACTIVE", True), ("LAYERS", True),
                          ("CONTEXT", True), ("SOURCE", False)):  # fmt: skip
-        result.add_column(title, justify="right" if right else "left", no_wrap=title == "MODEL")
+        result.add_column(title, justify="right" if right else "left", no_wrap=title != "SOURCE")
     for entry in entries:
         shape = entry.architecture
         active = billions(shape.num_active_parameters) if shape.num_experts else ""
