@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-NARROWEST = 110
+NARROWEST = 140
 """Columns of a table with whole figures: a narrower terminal wraps the lines, which is better than cutting them."""
 
 UNLIMITED = 1000
