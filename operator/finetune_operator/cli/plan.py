@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ PACKING_WASTE = 1.03
 """Best-fit packing leaves about 3 % of the rows empty."""
 
 CONTINUED_LENGTH = 4096
+
+TOO_LONG = (
+    "training.sequenceLength {:,} is more than the {:,} positions known of this model: preflight refuses the job if its "
+    "config.json says the same"
+)
 
 PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
 """Where data and result are has no part in the arithmetic, but a job must say it."""
@@ -67,6 +73,9 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     shape = model_shape(job.spec, model)
     data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
     found = supposed_preflight(job.spec, shape, data)
+    if found.sequence_length > shape.max_position_embeddings:
+        # not an error: variants that share a shape may have more positions than the catalogue's entry
+        print(f"finetune: {TOO_LONG.format(found.sequence_length, shape.max_position_embeddings)}", file=sys.stderr)
     try:
         planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
     except DoesNotFit as refusal:
@@ -173,7 +182,7 @@ def _last(name: str) -> str:
 
 def supposed_preflight(spec: FineTuneJobSpec, shape: ModelArchitecture, data: Assumptions) -> PreflightStatus:
     """Return what preflight would report for so many rows of such a length."""
-    longest = min(math.ceil(LONG_ROW * data.tokens_per_example), shape.max_position_embeddings)
+    longest = math.ceil(LONG_ROW * data.tokens_per_example)
     default = CONTINUED_LENGTH if spec.objective == "cpt" else math.ceil(longest / 64) * 64
     length = spec.training.sequence_length or min(default, shape.max_position_embeddings)
     share = math.floor(data.examples * float(spec.evaluation.fraction))

@@ -3,13 +3,17 @@
 Lines are never broken: a terminal wraps them, and grep finds whole ones. typer drops the colours where nobody sees them.
 """
 
+import math
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import typer
 
-from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitecture, Plan
+from finetune_operator.api.plan import Alternative, CheckpointPlan, HostNeeds, ModelArchitecture, Plan
+from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
@@ -17,7 +21,7 @@ from finetune_operator.planning.planner_candidate import Candidate
 from finetune_operator.planning.planner_report import COST_RANGE
 from finetune_operator.planning.throughput import step_time
 
-BAR_WIDTH = 60
+BAR_WIDTH, SHORTEST_BAR = 60, 20
 LABEL_WIDTH = 12
 
 TERMS = (
@@ -30,6 +34,9 @@ TERMS = (
     ("overhead", "overhead_gib", "white", "+"),
 )
 """Name, field of status.plan.vram, colour, letter: the bar can be read without colours too."""
+
+
+OVER_LENGTH = {"truncate": "cut", "drop": "dropped", "error": "refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +65,7 @@ def page_lines(page: Page) -> Iterator[str]:
     yield from (f"{name:{LABEL_WIDTH}}{value}" for name, value in facts(page))
     yield f"{'memory':{LABEL_WIDTH}}{memory_bar(plan)}"
     yield from (f"{'':{LABEL_WIDTH}}{line}" for line in legend(plan))
-    yield from alternatives(plan)
+    yield from alternatives(plan, page.planned.resolved.run_policy)
     yield from (typer.style(f"warning: {warning}", fg="yellow") for warning in plan.warnings)
     yield typer.style(page.pools_note, dim=True)
     if page.explain:
@@ -73,7 +80,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     rows = f"{counted(found.examples, 'row')} to train on, {found.evaluation_examples:,} held out"
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
-        ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row"),
+        ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row{_cut(page)}"),
         ("", "packed: several rows share a sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs or 1)),
@@ -89,6 +96,15 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
     )
+
+
+def _cut(page: Page) -> str:
+    """Say what becomes of rows longer than the sequence; documents of continued pre-training are split, so nothing does."""
+    spec = page.planned.resolved
+    length = spec.training.sequence_length or page.preflight.sequence_length
+    if page.preflight.tokens_max <= length or spec.objective == "cpt":
+        return ""
+    return f"; longer ones are {OVER_LENGTH[spec.training.over_length]}"
 
 
 def _batch(plan: Plan, gpus: int) -> str:
@@ -156,15 +172,22 @@ def hours(seconds: int) -> str:
 
 def memory_bar(plan: Plan) -> str:
     """Return the memory of the fullest GPU as a bar as long as the card: `.` is free, `|` the need with its margin."""
-    card = float(plan.vram.usable_gib)
+    card, width = float(plan.vram.usable_gib), bar_width()
     bar, filled, total = "", 0, 0.0
     for _, name, colour, letter in TERMS:
         total += float(getattr(plan.vram, name))
-        end = min(BAR_WIDTH, round(total / card * BAR_WIDTH))
+        end = min(width, round(total / card * width))
         bar += typer.style(letter * (end - filled), fg=colour) if end > filled else ""
         filled = end
-    margin = min(BAR_WIDTH, round(float(plan.vram.request_gib) / card * BAR_WIDTH))
-    return bar + typer.style("." * max(0, margin - filled) + "|" + "." * (BAR_WIDTH - max(margin, filled)), dim=True)
+    margin = min(width, round(float(plan.vram.request_gib) / card * width))
+    return bar + typer.style("." * max(0, margin - filled) + "|" + "." * (width - max(margin, filled)), dim=True)
+
+
+def bar_width() -> int:
+    """Return the columns of the bar: a terminal that is narrower than the usual bar would break it in two."""
+    if not sys.stdout.isatty():
+        return BAR_WIDTH
+    return max(SHORTEST_BAR, min(BAR_WIDTH, shutil.get_terminal_size().columns - LABEL_WIDTH - 1))
 
 
 def legend(plan: Plan) -> tuple[str, ...]:
@@ -184,15 +207,15 @@ def confidence(level: str, reason: str) -> str:
     return f"confidence {level}{f': {reason}' if reason else ''}"
 
 
-def alternatives(plan: Plan) -> list[str]:
-    """Return the other layouts with their cost and time, or why they were refused."""
+def alternatives(plan: Plan, limits: RunPolicySpec) -> list[str]:
+    """Return the other layouts with their cost and time, which may be past a limit, or why they were refused."""
     if not plan.alternatives:
         return []
     rows = [
         (
             one.summary,
             dollars(one.cost_usd) if one.cost_usd else "",
-            hours(one.seconds) if one.seconds else "",
+            hours(one.seconds) + _past(one, limits) if one.seconds else "",
             one.rejected,
         )
         for one in plan.alternatives
@@ -203,6 +226,17 @@ def alternatives(plan: Plan) -> list[str]:
         aligned((("alternatives", "cost", "time"), *fitting)) if fitting else [typer.style("alternatives", bold=True)]
     )
     return [*shown, *refused]
+
+
+def _past(one: Alternative, limits: RunPolicySpec) -> str:
+    """Say why a cheaper or faster plan was not taken."""
+    budget = float(limits.budget.max_cost_usd) if limits.budget else math.inf
+    deadline = limits.active_deadline_seconds or math.inf
+    past = [
+        *(["over the budget"] if float(one.cost_usd or 0) > budget else []),
+        *(["past the deadline"] if (one.seconds or 0) > deadline else []),
+    ]
+    return f", {' and '.join(past)}" if past else ""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -56,6 +56,54 @@ def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
     assert printed["plan"]["steps"] == 177
 
 
+def test_rows_that_the_model_has_no_positions_for_are_pointed_out(capsys: pytest.CaptureFixture[str]):
+    """Preflight refuses them by the model's own config.json; offline the catalogue's is all there is."""
+    command(file=JOB, model="microsoft/phi-2")
+
+    assert capsys.readouterr().err == (
+        "finetune: training.sequenceLength 4,096 is more than the 2,048 positions known of this model: preflight refuses "
+        "the job if its config.json says the same\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"), [(1000, "up to 4,096 per row"), (2000, "up to 4,096 per row; longer ones are cut")]
+)
+def test_rows_that_are_cut_are_told(tokens: int, said: str, capsys: pytest.CaptureFixture[str]):
+    """A plan for fewer tokens than the data has must say so."""
+    command(file=JOB, tokens_per_example=tokens)
+
+    assert next(line for line in capsys.readouterr().out.splitlines() if line.startswith("data")).endswith(said)
+
+
+def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Else a cheaper plan than the chosen one looks like a mistake."""
+    file = tmp_path / "job.yaml"
+    limits = 'activeDeadlineSeconds: 3600\n    budget: {maxCostUSD: "30"}'
+    file.write_text(JOB.read_text().replace("activeDeadlineSeconds: 172800", limits))
+    command(file=file)
+    lines = capsys.readouterr().out.splitlines()
+    others = [line.rpartition("  ")[2] for line in lines if "pool h100)" in line]
+
+    assert others == [
+        "4 h 12 min, past the deadline",
+        "28 min",
+        "49 min",
+        "44 min, over the budget",
+    ]
+
+
+def test_the_bar_fits_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Broken in two it is no bar."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    command(file=JOB)
+    bar = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("memory"))
+
+    assert len(bar) <= 50
+
+
 def test_a_folder_of_pools_is_taken_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """As kubectl takes it; a folder without pools is a mistake."""
     command(file=JOB, pools=ROOT / "examples/gpupools", as_json=True)
