@@ -16,6 +16,8 @@ from finetune_operator.planning.throughput import tokens_per_second
 from finetune_operator.planning.vram import MemoryEstimate
 
 MOST_ALTERNATIVES, MOST_WARNINGS = 5, 16
+LONGEST_SUMMARY = 256
+"""Characters that status has room for; the name of a pool alone may have 253."""
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -189,4 +191,5 @@ def _refused(one: Refused) -> Alternative:
 
 def _named(one: Candidate | Refused) -> str:
     """An 8B model in full on one card is understood only by those who read that its states are offloaded."""
-    return f"{one.summary} ({f'{one.sharding}, ' if one.sharding else ''}pool {one.pool.metadata.name})"
+    text = f"{one.summary} ({f'{one.sharding}, ' if one.sharding else ''}pool {one.pool.metadata.name})"
+    return text if len(text) <= LONGEST_SUMMARY else f"{text[: LONGEST_SUMMARY - 3]}..."
