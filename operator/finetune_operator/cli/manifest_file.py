@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, ScalarNode
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
-from finetune_operator.api.fields import Model
+from finetune_operator.api.fields import NAME, Model
 from finetune_operator.api.group import API_VERSION, JOB_KIND, POOL_KIND
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
@@ -25,6 +25,9 @@ from finetune_operator.cli.known_fields import meant
 from finetune_operator.errors import FinetuneError
 
 Spec = TypeVar("Spec", bound=Model)
+
+NAME_LENGTH = 253
+POOL_NAME = Violation("metadata.name", NAME.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,13 @@ def parse_pools(text: str) -> tuple[GPUPool, ...]:
     found = _documents(text, POOL_KIND)
     if not found:
         raise ManifestInvalid(Violation("file", "holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's"))
-    return tuple(GPUPool(metadata=_metadata(pool), spec=_spec(GPUPoolSpec, pool)) for pool in found)
+    return tuple(_pool(document) for document in found)
+
+
+def _pool(document: Mapping[str, Any]) -> GPUPool:
+    metadata = _metadata(document)
+    found = () if len(metadata.name) <= NAME_LENGTH and NAME.holds(metadata.name) else (POOL_NAME,)
+    return GPUPool(metadata=metadata, spec=_spec(GPUPoolSpec, document, found))
 
 
 def _count_words(text: str, count: int) -> str:

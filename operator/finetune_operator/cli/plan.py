@@ -121,7 +121,13 @@ def pools_of(path: Path) -> tuple[GPUPool, ...]:
     files = sorted((*path.glob("*.yaml"), *path.glob("*.yml"))) if path.is_dir() else [path]
     if not files:
         raise FinetuneError(f"{path} holds no YAML file: --pools wants GPUPools")
-    return tuple(pool for file in files for pool in parse_pools(text_of(file)))
+    found = tuple(pool for file in files for pool in parse_pools(text_of(file)))
+    names = [pool.metadata.name for pool in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise FinetuneError(
+            f"{path} holds several GPUPools of the name {twice[0]}: a plan could not say which it means"
+        )
+    return found
 
 
 def in_lines(refusal: str) -> str:

@@ -161,6 +161,16 @@ def test_pools_are_read_from_documents_and_lists():
     assert [pool.key for pool in parse_pools(as_list)] == ["h100"]
 
 
+def test_a_pool_needs_a_name_that_kubernetes_takes():
+    """Else the plan, which repeats it, could not be written."""
+    with pytest.raises(ManifestInvalid) as caught:
+        parse_pools(POOL.replace("h100", "My H100", 1))
+
+    assert str(caught.value) == (
+        "metadata.name: must be the name of a Kubernetes object: lower-case letters, digits, - and ., such as team-a"
+    )
+
+
 def test_a_file_without_pools_says_where_to_get_them():
     """An empty plan would be a riddle."""
     with pytest.raises(ManifestInvalid) as caught:

@@ -114,6 +114,16 @@ def test_a_folder_of_pools_is_taken_whole(tmp_path: Path, capsys: pytest.Capture
         command(file=JOB, pools=tmp_path)
 
 
+def test_pools_of_one_name_are_refused(tmp_path: Path):
+    """The cluster has one of each name; whose price would the plan's be?"""
+    pool = (ROOT / "examples/gpupools/h100.yaml").read_text()
+    (tmp_path / "one.yaml").write_text(pool)
+    (tmp_path / "two.yaml").write_text(pool.replace("2.50", "1.50"))
+
+    with pytest.raises(FinetuneError, match="holds several GPUPools of the name h100"):
+        command(file=JOB, pools=tmp_path)
+
+
 def test_without_a_file_or_a_model_there_is_nothing_to_plan():
     """The message names both ways; a method beside a file would contradict it."""
     with pytest.raises(typer.BadParameter) as nothing:
