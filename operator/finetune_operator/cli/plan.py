@@ -26,6 +26,9 @@ from finetune_operator.planning.planner import plan
 from finetune_operator.planning.planner_refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
+MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
+"""Their product is a count that status can hold."""
+
 LONG_ROW = 2.6
 """99 % of the rows of chat data are no longer than so many times the mean (lengths that spread log-normally)."""
 
@@ -58,8 +61,10 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     pools: Annotated[
         Path | None, typer.Option(help="YAML file with GPUPools, or a folder of them; default: a built-in list.")
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, help="Rows of the data set.")] = EXAMPLES,
-    tokens_per_example: Annotated[int, typer.Option(min=1, help="Mean tokens of a row.")] = TOKENS_PER_EXAMPLE,
+    examples: Annotated[int, typer.Option(min=1, max=MOST_EXAMPLES, help="Rows of the data set.")] = EXAMPLES,
+    tokens_per_example: Annotated[
+        int, typer.Option(min=1, max=MOST_TOKENS, help="Mean tokens of a row.")
+    ] = TOKENS_PER_EXAMPLE,
     model: Annotated[str, typer.Option(help="Catalogue name, or path of a config.json; default: spec.model.")] = "",
     method: Annotated[
         Literal["auto", "lora", "qlora", "full"] | None, typer.Option(help="For a plan without a file; default: auto.")

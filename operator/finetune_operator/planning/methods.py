@@ -184,7 +184,7 @@ def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Ca
     return (
         (
             chosen.layout.method != "full" and examples < VERY_FEW_EXAMPLES,
-            f"{counted(examples, 'example')}: an adapter learns them by heart; 200 to 500 are the least for a visible effect",
+            f"{counted(examples, 'example')}: an adapter learns so few by heart; 200 to 500 are the least for a visible effect",
         ),
         (
             spec.method == "qlora" and VERY_FEW_EXAMPLES <= examples < FEW_EXAMPLES,

@@ -147,7 +147,7 @@ def test_the_users_method_is_used():
 @pytest.mark.parametrize(
     ("spec", "found", "warning"),
     [
-        ({"method": "lora"}, {"examples": 60}, "60 examples: an adapter learns them by heart; 200 to 500 are the least "
+        ({"method": "lora"}, {"examples": 60}, "60 examples: an adapter learns so few by heart; 200 to 500 are the least "
          "for a visible effect"),
         ({"method": "qlora"}, {"examples": 300}, "qlora with 300 examples: lora, or lora.rank 64, stands 4-bit noise "
          "better"),
