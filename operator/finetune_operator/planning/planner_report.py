@@ -113,7 +113,7 @@ def cost_estimate(chosen: Candidate) -> CostEstimate:
     low, high = COST_RANGE[level]
     speed = tokens_per_second(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
     return CostEstimate(
-        tokens_per_second=f"{speed:.0f}" if speed >= 10 else f"{speed:.4f}",
+        tokens_per_second=f"{speed:.0f}" if speed >= 100 else f"{speed:.4f}",
         seconds=chosen.seconds,
         gpu_hours=cost.gpu_hours(held),
         cost_usd=cost.cost_usd(held, price),
