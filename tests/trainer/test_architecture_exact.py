@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from finetune_operator.planning.adapter import Adapter, adapted_linears, adapter_parameters
 from finetune_operator.planning.architecture import architecture, attention_kernel, linears
+from finetune_operator.planning.catalogue import catalogue_entry
 from finetune_operator.planning.family_table import FAMILIES
 
 pytestmark = [
@@ -241,3 +242,18 @@ def test_every_count_is_the_one_of_transformers(kind: str, overrides: dict[str, 
     for adapter in ADAPTERS:
         if adapted_linears(shape, adapter):
             assert adapter_parameters(shape, adapter) == injected(model, adapter), adapter
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Qwen/Qwen3.5-9B", "qwen3_5_text"), ("Qwen/Qwen3.5-35B-A3B", "qwen3_5_moe_text")]
+)
+def test_catalogue_entries_from_transformers_defaults_are_these(name: str, kind: str):
+    """Their source is the class, so every figure must be the class's."""
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415
+
+    entry = catalogue_entry(name)
+    defaults = CONFIG_MAPPING[kind]().to_dict()
+
+    assert entry is not None
+    assert {key: defaults[key] for key in entry.config} == entry.config
+    assert entry.architecture.num_parameters == architecture(defaults).num_parameters

@@ -28,6 +28,10 @@ LONGEST_PACKED_ROW = 8192
 """Without a variable-length kernel a packed row gets a dense mask, and attention works on all of it: past this it costs
 more than it saves."""
 
+LINEAR_ATTENTION = ("qwen3_next", "qwen3_5")
+"""Families whose linear attention cannot keep the rows of a packed sequence apart: transformers refuses the step without
+flash-linear-attention, which the trainer's image does not have."""
+
 LARGE_MODEL = 30_000_000_000
 SMALL_MODEL = 3_500_000_000
 """What is sold as 3B has up to 3.5 billion parameters."""
@@ -64,8 +68,14 @@ def resolve(
 
     The planner replaces three values by its own: globalBatchSize where it was a default and must be rounded,
     evaluation.everySteps and checkpoint.intervalSeconds where they are 0.
-    Raises JobError (InvalidSpec) when a checkpoint has no place to go.
+    Raises JobError (InvalidSpec) when a checkpoint has no place to go, or packing is asked of a model that cannot.
     """
+    if spec.training.packing == "always" and not can_pack(architecture):
+        raise JobError(
+            "InvalidSpec",
+            f"spec.training.packing always: the linear attention of {architecture.model_type} cannot keep packed rows apart; "
+            "set it to auto or never",
+        )
     return spec.model_copy(
         update={
             "model": _model(spec.model, preflight),
@@ -77,8 +87,10 @@ def resolve(
     )
 
 
-def packs(spec: FineTuneJobSpec, preflight: PreflightStatus) -> bool:
+def packs(spec: FineTuneJobSpec, preflight: PreflightStatus, architecture: ModelArchitecture) -> bool:
     """Tell whether several rows share a sequence. Decided before the batch size, which counts packed rows."""
+    if not can_pack(architecture):
+        return False
     match spec.training.packing:
         case "always":
             return preflight.packed_rows > 0
@@ -86,6 +98,11 @@ def packs(spec: FineTuneJobSpec, preflight: PreflightStatus) -> bool:
             return False
         case "auto":
             return packing_pays(preflight)
+
+
+def can_pack(architecture: ModelArchitecture) -> bool:
+    """Tell whether the model keeps the rows of a packed sequence apart."""
+    return not architecture.model_type.startswith(LINEAR_ATTENTION)
 
 
 def packing_pays(preflight: PreflightStatus) -> bool:
@@ -96,9 +113,9 @@ def packing_pays(preflight: PreflightStatus) -> bool:
     )
 
 
-def training_rows(spec: FineTuneJobSpec, preflight: PreflightStatus) -> int:
+def training_rows(spec: FineTuneJobSpec, preflight: PreflightStatus, architecture: ModelArchitecture) -> int:
     """Return the rows that one epoch shows to the optimizer."""
-    return max(1, preflight.packed_rows if packs(spec, preflight) else preflight.examples)
+    return max(1, preflight.packed_rows if packs(spec, preflight, architecture) else preflight.examples)
 
 
 def default_global_batch_size(rows: int, epochs: int) -> int:
@@ -136,7 +153,7 @@ def _training(
     spec: FineTuneJobSpec, method: Method, architecture: ModelArchitecture, preflight: PreflightStatus
 ) -> TrainingSpec:
     asked, defaults = spec.training, OBJECTIVES[spec.objective]
-    rows, epochs = training_rows(spec, preflight), asked.epochs or defaults.epochs
+    rows, epochs = training_rows(spec, preflight, architecture), asked.epochs or defaults.epochs
     batch = asked.global_batch_size or default_global_batch_size(rows, epochs)
     filled = {
         "epochs": epochs if asked.max_steps is None else math.ceil(asked.max_steps * batch / rows),
@@ -145,7 +162,7 @@ def _training(
         "weight_decay": defaults.weight_decay if asked.weight_decay is None else asked.weight_decay,
         "global_batch_size": batch,
         "sequence_length": asked.sequence_length or preflight.sequence_length,
-        "packing": "always" if packs(spec, preflight) else "never",
+        "packing": "always" if packs(spec, preflight, architecture) else "never",
         "precision": _precision(asked.precision, method),
         "optimizer": "adamw" if asked.optimizer == "auto" else asked.optimizer,
         "neftune_alpha": asked.neftune_alpha or "0",

@@ -20,7 +20,7 @@ COMMANDS = {
     "wait": "Wait for the end of a job; the exit code says how it ended.",
     "logs": "Print the log of a job's trainer.",
     "calibrate": "Compare predictions with what jobs measured.",
-    "generate": "Write the CRDs, the API reference and the generated parts of the chart.",
+    "generate": "Write the CRDs, the API reference and parts of the chart.",
     "version": "Print the version.",
 }
 """Name -> sentence. Module finetune_operator.cli.NAME has `app` (a typer.Typer) or `command` (a function)."""

@@ -13,12 +13,10 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-from finetune_operator.cli.manifest_file import text_of, yaml_words
+from finetune_operator.cli.manifest_file import manifests, text_of
 from finetune_operator.errors import FinetuneError
 
 OFF = 1.15
@@ -51,6 +49,8 @@ def command(
         if file
         else asyncio.run(_jobs_of_cluster(kubeconfig, context, namespace))
     )
+    if not objects:
+        raise FinetuneError("there is no FineTuneJob to compare: `kubectl get ftj -o yaml` prints a cluster's")
     found = [comparison(job) for job in finished(objects)]
     if not found:
         raise FinetuneError(f"none of {len(objects)} jobs has a plan and a finished attempt: nothing to compare")
@@ -60,12 +60,7 @@ def command(
 
 def objects_of(text: str) -> list[dict[str, Any]]:
     """Return the FineTuneJobs of a YAML text: documents, or the items of a List. Raises FinetuneError."""
-    try:
-        documents = [one for one in YAML(typ="safe", pure=True).load_all(text) if isinstance(one, dict)]
-    except YAMLError as error:
-        raise FinetuneError(f"not YAML: {yaml_words(error)}") from error
-    items = [item for one in documents for item in one.get("items", [one])]
-    return [item for item in items if item.get("kind") == JOB_KIND]
+    return [item for item in manifests(text) if item.get("kind") == JOB_KIND]
 
 
 async def _jobs_of_cluster(kubeconfig: str, context: str, namespace: str) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def frame() -> None:
     """Examine the data of a job."""
 
 
-@app.command("preview")
+@app.command("preview", short_help="Print rows as the model will see them, lengths, duplicates.")
 def preview(
     file: Annotated[Path, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True)],
     claim: Annotated[

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from finetune_operator.cli.console import unbroken
 from finetune_operator.planning.gpus import GPUS, Gpu
 
 COLUMNS = (
@@ -23,7 +23,7 @@ def command(
     if as_json:
         print(json.dumps([asdict(entry) for entry in GPUS], indent=1))
         return
-    console = Console(width=None if Console().is_terminal else 140)
+    console = unbroken()
     console.print(table(GPUS))
     console.print(
         "GIB is what PyTorch reports, the lowest seen. * recalled from a data sheet, not re-read: check before use."

@@ -72,7 +72,7 @@ def stop_cluster(
     down(cluster_state(name), say=say, delete=delete)
 
 
-@app.command("status")
+@app.command("status", short_help="Show the processes of a cluster and its Nodes.")
 def show_status(name: Name = DEFAULT_NAME) -> None:
     """Show the processes of a cluster and its Nodes; exit code 1 when it is not up."""
     state = cluster_state(name)
@@ -84,7 +84,7 @@ def show_status(name: Name = DEFAULT_NAME) -> None:
     say(kubectl(state, "get", "nodes", "--output=wide").rstrip())
 
 
-@app.command("kubeconfig")
+@app.command("kubeconfig", short_help="Print the path of the administrator's kubeconfig.")
 def show_kubeconfig(name: Name = DEFAULT_NAME) -> None:
     """Print the path of the administrator's kubeconfig: export KUBECONFIG=$(finetune local kubeconfig)."""
     state = cluster_state(name)
@@ -92,7 +92,9 @@ def show_kubeconfig(name: Name = DEFAULT_NAME) -> None:
     say(str(state.kubeconfig))
 
 
-@app.command("kubectl", context_settings=KUBECTL_SETTINGS, add_help_option=False)
+@app.command(
+    "kubectl", short_help="Run kubectl against a cluster.", context_settings=KUBECTL_SETTINGS, add_help_option=False
+)
 def run_kubectl(context: typer.Context) -> None:
     """Run kubectl against a cluster: finetune local kubectl [--name NAME] get pods."""
     name, arguments = _cluster_and_arguments(context.args)
@@ -101,7 +103,7 @@ def run_kubectl(context: typer.Context) -> None:
     exec_kubectl(state, arguments)
 
 
-@app.command("node")
+@app.command("node", short_help="Run the process node in this terminal.")
 def run_process_node(name: Name = DEFAULT_NAME) -> None:
     """Run the process node in this terminal, for a cluster that was started with --no-node."""
     state = cluster_state(name)

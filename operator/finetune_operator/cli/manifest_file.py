@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, ScalarNode
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
-from finetune_operator.api.fields import Model
+from finetune_operator.api.fields import NAME, Model
 from finetune_operator.api.group import API_VERSION, JOB_KIND, POOL_KIND
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
@@ -25,6 +25,9 @@ from finetune_operator.cli.known_fields import meant
 from finetune_operator.errors import FinetuneError
 
 Spec = TypeVar("Spec", bound=Model)
+
+NAME_LENGTH = 253
+POOL_NAME = Violation("metadata.name", NAME.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,13 @@ def parse_pools(text: str) -> tuple[GPUPool, ...]:
     found = _documents(text, POOL_KIND)
     if not found:
         raise ManifestInvalid(Violation("file", "holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's"))
-    return tuple(GPUPool(metadata=_metadata(pool), spec=_spec(GPUPoolSpec, pool)) for pool in found)
+    return tuple(_pool(document) for document in found)
+
+
+def _pool(document: Mapping[str, Any]) -> GPUPool:
+    metadata = _metadata(document)
+    found = () if len(metadata.name) <= NAME_LENGTH and NAME.holds(metadata.name) else (POOL_NAME,)
+    return GPUPool(metadata=metadata, spec=_spec(GPUPoolSpec, document, found))
 
 
 def _count_words(text: str, count: int) -> str:
@@ -112,13 +121,23 @@ def manifests(text: str) -> list[dict[str, Any]]:
         read = [document for document in yaml.load_all(text) if isinstance(document, dict)]
     except YAMLError as error:
         raise ManifestInvalid(Violation("file", f"is not YAML: {yaml_words(error)}")) from error
-    flat = [item for document in read for item in (document.get("items") or [document])]  # kubectl prints Lists
+    except RecursionError as error:
+        raise ManifestInvalid(Violation("file", "is nested too deeply for a manifest")) from error
+    lists = (document.get("items") for document in read)  # kubectl prints Lists
+    flat = [
+        item
+        for document, items in zip(read, lists, strict=True)
+        for item in (items if isinstance(items, list) else [document])
+    ]
     return [item for item in flat if isinstance(item, dict)]
 
 
 def yaml_words(error: YAMLError) -> str:
-    """Return what is wrong with a YAML text on one line, without the parser's advice to switch the check off."""
-    return " ".join(str(error).partition("To suppress this check")[0].split())
+    """Return what is wrong with a YAML text, and where, on one line."""
+    words = ", ".join(part for name in ("context", "problem") if (part := getattr(error, name, None))) or str(error)
+    place = getattr(error, "problem_mark", None)
+    where = f" (line {place.line + 1}, column {place.column + 1})" if place else ""
+    return f"{' '.join(words.split())}{where}"
 
 
 def _documents(text: str, kind: str) -> list[dict[str, Any]]:

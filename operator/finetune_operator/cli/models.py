@@ -4,9 +4,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from finetune_operator.cli.console import unbroken
 from finetune_operator.planning.catalogue import CatalogueModel, models
 from finetune_operator.planning.family_table import FAMILIES
 
@@ -18,7 +18,7 @@ def command(
     if as_json:
         print(json.dumps([described(model) for model in models()], indent=1))
         return
-    console = Console(width=None if Console().is_terminal else 160)
+    console = unbroken()
     console.print(table(models()))
     console.print(
         f"Counts are exact. Any model of these families works from its config.json: {', '.join(sorted(FAMILIES))}."
@@ -41,7 +41,7 @@ def table(entries: tuple[CatalogueModel, ...]) -> Table:
     result = Table(box=None, pad_edge=False)
     for title, right in (("MODEL", False), ("FAMILY", False), ("PARAMETERS", True), ("ACTIVE", True), ("LAYERS", True),
                          ("CONTEXT", True), ("SOURCE", False)):  # fmt: skip
-        result.add_column(title, justify="right" if right else "left", no_wrap=title == "MODEL")
+        result.add_column(title, justify="right" if right else "left", no_wrap=title != "SOURCE")
     for entry in entries:
         shape = entry.architecture
         active = billions(shape.num_active_parameters) if shape.num_experts else ""
@@ -54,4 +54,4 @@ def table(entries: tuple[CatalogueModel, ...]) -> Table:
 
 def billions(count: int) -> str:
     """Write a count of parameters as people say it."""
-    return f"{count / 1e9:.2f}B" if count >= 1e9 else f"{count / 1e6:.0f}M"
+    return f"{count / 1e9:.2f}B" if count >= 999.5e6 else f"{count / 1e6:.0f}M"

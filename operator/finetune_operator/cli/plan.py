@@ -1,7 +1,11 @@
 """`finetune plan`: what a job would need, take and cost, before it exists. Offline: the data is described, not read."""
 
+import difflib
 import json
 import math
+import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest, parse_job, parse_pools, text_of
@@ -16,11 +21,14 @@ from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.architecture import architecture
-from finetune_operator.planning.catalogue import model_named, models
+from finetune_operator.planning.catalogue import CatalogueModel, catalogue_entry, models
 from finetune_operator.planning.planner import plan
 from finetune_operator.planning.planner_refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
+MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
+"""Their product is a count that status can hold."""
+
 LONG_ROW = 2.6
 """99 % of the rows of chat data are no longer than so many times the mean (lengths that spread log-normally)."""
 
@@ -28,6 +36,11 @@ PACKING_WASTE = 1.03
 """Best-fit packing leaves about 3 % of the rows empty."""
 
 CONTINUED_LENGTH = 4096
+
+TOO_LONG = (
+    "training.sequenceLength {:,} is more than the {:,} positions known of this model: preflight refuses the job if its "
+    "config.json says the same"
+)
 
 PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
 """Where data and result are has no part in the arithmetic, but a job must say it."""
@@ -45,9 +58,13 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True, dir_okay=False)
     ] = None,
-    pools: Annotated[Path | None, typer.Option(help="YAML file with GPUPools; default: a built-in list.")] = None,
-    examples: Annotated[int, typer.Option(min=1, help="Rows of the data set.")] = EXAMPLES,
-    tokens_per_example: Annotated[int, typer.Option(min=1, help="Mean tokens of a row.")] = TOKENS_PER_EXAMPLE,
+    pools: Annotated[
+        Path | None, typer.Option(help="YAML file with GPUPools, or a folder of them; default: a built-in list.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, max=MOST_EXAMPLES, help="Rows of the data set.")] = EXAMPLES,
+    tokens_per_example: Annotated[
+        int, typer.Option(min=1, max=MOST_TOKENS, help="Mean tokens of a row.")
+    ] = TOKENS_PER_EXAMPLE,
     model: Annotated[str, typer.Option(help="Catalogue name, or path of a config.json; default: spec.model.")] = "",
     method: Annotated[
         Literal["auto", "lora", "qlora", "full"] | None, typer.Option(help="For a plan without a file; default: auto.")
@@ -57,10 +74,13 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
 ) -> None:
     """Show what a job would need, take and cost, before it exists: one in a file, or a plain one of a model."""
     job = job_of(file, model, method)
-    offered = parse_pools(text_of(pools)) if pools else built_in_pools()
+    offered = pools_of(pools) if pools else built_in_pools()
     shape = model_shape(job.spec, model)
     data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
     found = supposed_preflight(job.spec, shape, data)
+    if found.sequence_length > shape.max_position_embeddings:
+        # not an error: variants that share a shape may have more positions than the catalogue's entry
+        print(f"finetune: {TOO_LONG.format(found.sequence_length, shape.max_position_embeddings)}", file=sys.stderr)
     try:
         planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
     except DoesNotFit as refusal:
@@ -89,9 +109,30 @@ def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
         return parse_job(text_of(file))
     if not model:
         raise typer.BadParameter("nothing to plan: give a job with -f, or a model of `finetune models` with --model")
-    name = Path(model).parent.name if model.endswith(".json") else model
-    spec = {"model": {"source": f"hf://{name}"}, "method": method or "auto", **PLACEHOLDERS}
+    spec = {"model": {"source": _source_of(model)}, "method": method or "auto", **PLACEHOLDERS}
     return JobManifest(name=model, namespace="default", spec=FineTuneJobSpec.model_validate(spec))
+
+
+def _source_of(model: str) -> str:
+    """Return where the model would come from: its place on the hub, or one that is made up for the folder of a config.json."""
+    if not model.endswith(".json"):
+        return f"hf://{_catalogue_model(model).name}"
+    folder = re.sub(r"[^A-Za-z0-9-]+", "-", Path(model).resolve().parent.name).strip("-")
+    return f"hf://local/{folder or 'model'}"
+
+
+def pools_of(path: Path) -> tuple[GPUPool, ...]:
+    """Return the pools of a file, or of all YAML files of a folder as `kubectl apply -f` takes them."""
+    files = sorted((*path.glob("*.yaml"), *path.glob("*.yml"))) if path.is_dir() else [path]
+    if not files:
+        raise FinetuneError(f"{path} holds no YAML file: --pools wants GPUPools")
+    found = tuple(pool for file in files for pool in parse_pools(text_of(file)))
+    names = [pool.metadata.name for pool in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise FinetuneError(
+            f"{path} holds several GPUPools of the name {twice[0]}: a plan could not say which it means"
+        )
+    return found
 
 
 def in_lines(refusal: str) -> str:
@@ -110,11 +151,19 @@ def model_shape(spec: FineTuneJobSpec, asked: str) -> ModelArchitecture:
     """Return the shape of a catalogue model, or of a config.json. Raises FinetuneError for an unknown name."""
     if asked.endswith(".json"):
         return _model_of_config(Path(asked))
-    name = asked or spec.model.source.partition("://")[2]
-    found = model_named(name) or _model_in_folder(name)
+    return _catalogue_model(asked or spec.model.source).architecture
+
+
+def _catalogue_model(asked: str) -> CatalogueModel:
+    """Return the model of a hub name, with or without ORG and hf://, or of a folder named like it. Raises FinetuneError."""
+    name = asked.partition("://")[2] or asked
+    found = catalogue_entry(name) or _model_in_folder(name)
     if found is None:
+        near = difflib.get_close_matches(_last(name), {_last(one) for one in _names()}, n=3)
+        near_names = ", ".join(one for one in _names() if _last(one) in near)
+        meant = f"did you mean {near_names}? Else " if near else ""
         raise FinetuneError(
-            f"the catalogue has no model {name}: name one of `finetune models` with --model, or give its config.json"
+            f"the catalogue has no model {name}: {meant}name one of `finetune models` with --model, or give its config.json"
         )
     return found
 
@@ -129,16 +178,22 @@ def _model_of_config(path: Path) -> ModelArchitecture:
     return architecture(config)
 
 
-def _model_in_folder(path: str) -> ModelArchitecture | None:
+def _model_in_folder(path: str) -> CatalogueModel | None:
     """A folder is mostly named as the model is on the hub: pvc://models/llama-3.1-8b."""
-    last = path.rpartition("/")[2].lower()
-    names = ((one, name) for one in models() for name in (one.name, *one.aliases))
-    return next((one.architecture for one, name in names if name.rpartition("/")[2].lower() == last), None)
+    return next((one for one in models() if _last(path) in map(_last, (one.name, *one.aliases))), None)
+
+
+def _names() -> Iterator[str]:
+    return (name for one in models() for name in (one.name, *one.aliases))
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].lower()
 
 
 def supposed_preflight(spec: FineTuneJobSpec, shape: ModelArchitecture, data: Assumptions) -> PreflightStatus:
     """Return what preflight would report for so many rows of such a length."""
-    longest = min(math.ceil(LONG_ROW * data.tokens_per_example), shape.max_position_embeddings)
+    longest = math.ceil(LONG_ROW * data.tokens_per_example)
     default = CONTINUED_LENGTH if spec.objective == "cpt" else math.ceil(longest / 64) * 64
     length = spec.training.sequence_length or min(default, shape.max_position_embeddings)
     share = math.floor(data.examples * float(spec.evaluation.fraction))

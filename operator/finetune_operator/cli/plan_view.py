@@ -3,21 +3,25 @@
 Lines are never broken: a terminal wraps them, and grep finds whole ones. typer drops the colours where nobody sees them.
 """
 
+import math
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import typer
 
-from finetune_operator.api.plan import CheckpointPlan, HostNeeds, ModelArchitecture, Plan
+from finetune_operator.api.plan import Alternative, CheckpointPlan, HostNeeds, ModelArchitecture, Plan
+from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.api.status import PreflightStatus
-from finetune_operator.planning.layouts import Rung, sharding
+from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.planner_candidate import Candidate
 from finetune_operator.planning.planner_report import COST_RANGE
 from finetune_operator.planning.throughput import step_time
 
-BAR_WIDTH = 60
+BAR_WIDTH, SHORTEST_BAR = 60, 20
 LABEL_WIDTH = 12
 
 TERMS = (
@@ -30,6 +34,9 @@ TERMS = (
     ("overhead", "overhead_gib", "white", "+"),
 )
 """Name, field of status.plan.vram, colour, letter: the bar can be read without colours too."""
+
+
+OVER_LENGTH = {"truncate": "cut", "drop": "dropped", "error": "refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +65,7 @@ def page_lines(page: Page) -> Iterator[str]:
     yield from (f"{name:{LABEL_WIDTH}}{value}" for name, value in facts(page))
     yield f"{'memory':{LABEL_WIDTH}}{memory_bar(plan)}"
     yield from (f"{'':{LABEL_WIDTH}}{line}" for line in legend(plan))
-    yield from alternatives(plan)
+    yield from alternatives(plan, page.planned.resolved.run_policy)
     yield from (typer.style(f"warning: {warning}", fg="yellow") for warning in plan.warnings)
     yield typer.style(page.pools_note, dim=True)
     if page.explain:
@@ -70,10 +77,10 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     plan, training, found = page.planned.plan, page.planned.resolved.training, page.preflight
     gpus = plan.replicas * plan.gpus_per_replica
     rung = Rung(zero_stage=plan.zero_stage, offload=plan.offload)
-    rows = f"{found.examples:,} rows to train on, {found.evaluation_examples:,} held out"
+    rows = f"{counted(found.examples, 'row')} to train on, {found.evaluation_examples:,} held out"
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
-        ("data", f"{rows}; {found.tokens:,} tokens, up to {training.sequence_length:,} per row"),
+        ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row{_cut(page)}"),
         ("", "packed: several rows share a sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs or 1)),
@@ -83,7 +90,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
             f"{sharding(rung, gpus)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}",
         ),
         ("", f"precision {plan.precision}, optimizer {plan.optimizer}"),
-        ("time", f"{_time(plan)} at {float(plan.estimate.tokens_per_second):,.0f} tokens/s"),
+        ("time", f"{_time(plan)}, {_training(plan)}"),
         ("cost", f"{_cost(plan)}; {confidence(plan.estimate.confidence, plan.estimate.confidence_reason)}"),
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
@@ -91,9 +98,13 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     )
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: 1 row, 32 rows."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def _cut(page: Page) -> str:
+    """Say what becomes of rows longer than the sequence; documents of continued pre-training are split, so nothing does."""
+    spec = page.planned.resolved
+    length = spec.training.sequence_length or page.preflight.sequence_length
+    if page.preflight.tokens_max <= length or spec.objective == "cpt":
+        return ""
+    return f"; longer ones are {OVER_LENGTH[spec.training.over_length]}"
 
 
 def _batch(plan: Plan, gpus: int) -> str:
@@ -101,7 +112,7 @@ def _batch(plan: Plan, gpus: int) -> str:
 
 
 def _run(plan: Plan, epochs: int) -> str:
-    return f"{counted(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens, {counted(epochs, 'epoch')}"
+    return f"{counted(plan.steps, 'step')} of {counted(plan.tokens_per_step, 'token')}, {counted(epochs, 'epoch')}"
 
 
 def _trained(plan: Plan) -> str:
@@ -111,6 +122,18 @@ def _trained(plan: Plan) -> str:
 def _time(plan: Plan) -> str:
     seconds, (low, high) = plan.estimate.seconds, COST_RANGE[plan.estimate.confidence]
     return f"{hours(seconds)} ({hours(round(low * seconds))} to {hours(round(high * seconds))})"
+
+
+def _training(plan: Plan) -> str:
+    """The rest is start, download, evaluation, saves: tokens over time would not give the speed."""
+    speed = float(plan.estimate.tokens_per_second)
+    training = round(plan.steps * plan.tokens_per_step / speed)
+    return f"{hours(training)} of it training at {rate(speed)}"
+
+
+def rate(tokens_per_second: float) -> str:
+    """Return a speed; a slow one with its decimals."""
+    return f"{tokens_per_second:,.0f} tokens/s" if tokens_per_second >= 10 else f"{tokens_per_second:.2g} tokens/s"
 
 
 def _cost(plan: Plan) -> str:
@@ -140,22 +163,31 @@ def _host(host: HostNeeds) -> str:
 
 
 def hours(seconds: int) -> str:
-    """Return a time in hours and minutes, at least one minute."""
+    """Return a time in hours and minutes, or in seconds where it is less than one minute."""
+    if seconds < 60:
+        return f"{max(1, seconds)} s"
     whole, minutes = divmod(round(seconds / 60), 60)
-    return f"{whole} h {minutes:02} min" if whole else f"{max(1, minutes)} min"
+    return f"{whole} h {minutes:02} min" if whole else f"{minutes} min"
 
 
 def memory_bar(plan: Plan) -> str:
     """Return the memory of the fullest GPU as a bar as long as the card: `.` is free, `|` the need with its margin."""
-    card = float(plan.vram.usable_gib)
+    card, width = float(plan.vram.usable_gib), bar_width()
     bar, filled, total = "", 0, 0.0
     for _, name, colour, letter in TERMS:
         total += float(getattr(plan.vram, name))
-        end = min(BAR_WIDTH, round(total / card * BAR_WIDTH))
+        end = min(width, round(total / card * width))
         bar += typer.style(letter * (end - filled), fg=colour) if end > filled else ""
         filled = end
-    margin = min(BAR_WIDTH, round(float(plan.vram.request_gib) / card * BAR_WIDTH))
-    return bar + typer.style("." * max(0, margin - filled) + "|" + "." * (BAR_WIDTH - max(margin, filled)), dim=True)
+    margin = min(width, round(float(plan.vram.request_gib) / card * width))
+    return bar + typer.style("." * max(0, margin - filled) + "|" + "." * (width - max(margin, filled)), dim=True)
+
+
+def bar_width() -> int:
+    """Return the columns of the bar: a terminal that is narrower than the usual bar would break it in two."""
+    if not sys.stdout.isatty():
+        return BAR_WIDTH
+    return max(SHORTEST_BAR, min(BAR_WIDTH, shutil.get_terminal_size().columns - LABEL_WIDTH - 1))
 
 
 def legend(plan: Plan) -> tuple[str, ...]:
@@ -175,15 +207,15 @@ def confidence(level: str, reason: str) -> str:
     return f"confidence {level}{f': {reason}' if reason else ''}"
 
 
-def alternatives(plan: Plan) -> list[str]:
-    """Return the other layouts with their cost and time, or why they were refused."""
+def alternatives(plan: Plan, limits: RunPolicySpec) -> list[str]:
+    """Return the other layouts with their cost and time, which may be past a limit, or why they were refused."""
     if not plan.alternatives:
         return []
     rows = [
         (
             one.summary,
             dollars(one.cost_usd) if one.cost_usd else "",
-            hours(one.seconds) if one.seconds else "",
+            hours(one.seconds) + _past(one, limits) if one.seconds else "",
             one.rejected,
         )
         for one in plan.alternatives
@@ -194,6 +226,17 @@ def alternatives(plan: Plan) -> list[str]:
         aligned((("alternatives", "cost", "time"), *fitting)) if fitting else [typer.style("alternatives", bold=True)]
     )
     return [*shown, *refused]
+
+
+def _past(one: Alternative, limits: RunPolicySpec) -> str:
+    """Say why a cheaper or faster plan was not taken."""
+    budget = float(limits.budget.max_cost_usd) if limits.budget else math.inf
+    deadline = limits.active_deadline_seconds or math.inf
+    past = [
+        *(["over the budget"] if float(one.cost_usd or 0) > budget else []),
+        *(["past the deadline"] if (one.seconds or 0) > deadline else []),
+    ]
+    return f", {' and '.join(past)}" if past else ""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -211,6 +254,12 @@ def _step(chosen: Candidate) -> str:
     return f"{time.total:,.2f} s = {shown}; {counted(chosen.layout.gradient_accumulation_steps, 'micro step')}"
 
 
+def _held_for(chosen: Candidate) -> str:
+    """Return what the GPUs are held for, in the order of a run."""
+    spent = ((term.name, getattr(chosen.duration, term.name)) for term in fields(chosen.duration))
+    return ", ".join(f"{name} {seconds:,.0f}" for name, seconds in spent if seconds >= 0.5)
+
+
 def explanation(page: Page) -> tuple[str, ...]:
     """Return the arithmetic behind time and money, in words."""
     plan, found = page.planned.plan, page.preflight
@@ -222,8 +271,8 @@ def explanation(page: Page) -> tuple[str, ...]:
         "",
         f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
         f"step          {_step(page.planned.chosen)}",
-        f"training      {tokens:,} / ({speed:,.0f} tokens/s) = {tokens / speed:,.0f} s",
-        f"all           {plan.estimate.seconds:,} s with start, download, load, evaluation, checkpoints and upload",
+        f"training      {tokens:,} / ({rate(speed)}) = {tokens / speed:,.0f} s",
+        f"all           {plan.estimate.seconds:,} s = {_held_for(page.planned.chosen)}",
         f"GPU-hours     {counted(gpus, 'GPU')} x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",
         f"cost          {plan.estimate.gpu_hours} x ${plan.pool.price_per_gpu_hour_usd} = ${plan.estimate.cost_usd}",
         f"model         {model.num_parameters:,} parameters, {model.num_active_parameters:,} active per token",

@@ -33,7 +33,7 @@ def frame() -> None:
     """Propose GPUPools."""
 
 
-@app.command("discover")
+@app.command("discover", short_help="Print a GPUPool for each kind of GPU node.")
 def command(
     nodes: Annotated[
         Path | None,
@@ -85,6 +85,8 @@ def _from_file(path: Path) -> list[Raw]:
     found = [item for item in manifests(text_of(path)) if item.get("kind") == "Node"]
     if not found:
         raise FinetuneError(f"{path} holds no Node: `kubectl get nodes -o yaml` prints them")
+    if not all((node.get("metadata") or {}).get("name") for node in found):
+        raise FinetuneError(f"{path} holds a Node without metadata.name: `kubectl get nodes -o yaml` prints whole ones")
     return found
 
 

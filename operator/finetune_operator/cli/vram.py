@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from finetune_operator.planning.scenarios import ScenarioInvalid, scenario_of
+from finetune_operator.errors import FinetuneError
+from finetune_operator.planning.scenarios import ScenarioInvalid, object_of, scenario_of
 from finetune_operator.planning.vram import MemoryEstimate, estimate
 
 TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "gathers", "slack", "context")
@@ -29,22 +31,37 @@ def command(
 
     The format is planning/data/scenario.schema.json; measuredGiB and reading are allowed and not used.
     """
-    if scenarios != "-" and not Path(scenarios).is_file():
+    if scenarios != "-" and (Path(scenarios).is_dir() or not Path(scenarios).exists()):
         raise typer.BadParameter(f"{scenarios} is no file", param_hint="--scenarios")
-    lines = sys.stdin if scenarios == "-" else Path(scenarios).read_text().splitlines()
     failed = False
-    for each in answers(lines, explain=explain):
-        failed = failed or "error" in each
-        print(json.dumps(each))
+    with opened(scenarios) as lines:
+        for each in answers(lines, explain=explain):
+            failed = failed or "error" in each
+            print(json.dumps(each))
     if strict and failed:
         raise typer.Exit(1)
 
 
-def answers(lines: Any, *, explain: bool) -> Iterator[dict[str, Any]]:  # a list or a text stream
+def opened(scenarios: str) -> AbstractContextManager[Iterable[bytes]]:
+    """Return the lines as bytes: only a line feed ends one, and one that is not UTF-8 spoils no other."""
+    if scenarios == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return Path(scenarios).open("rb")
+    except OSError as error:
+        raise FinetuneError(f"{scenarios} cannot be read: {error.strerror}") from error
+
+
+def answers(lines: Iterable[bytes], *, explain: bool) -> Iterator[dict[str, Any]]:
     """Yield the answer to each line that is not blank."""
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield answer(line, number, explain=explain)
+        try:
+            text = line.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            yield {"id": f"line {number}", "error": f"not UTF-8 (byte {error.start}): save the file as UTF-8"}
+            continue
+        if text.strip():
+            yield answer(text, number, explain=explain)
 
 
 def answer(line: str, number: int, *, explain: bool) -> dict[str, Any]:
@@ -76,7 +93,7 @@ def explanation(found: MemoryEstimate) -> dict[str, Any]:
 def id_of(line: str) -> str:
     """Return the id of a line that cannot be used otherwise; empty where it has none."""
     try:
-        raw = json.loads(line)
-    except ValueError:
+        name = object_of(line).get("id")
+    except ScenarioInvalid:
         return ""
-    return str(raw["id"]) if isinstance(raw, dict) and isinstance(raw.get("id"), str) else ""
+    return name if isinstance(name, str) else ""

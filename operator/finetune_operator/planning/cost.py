@@ -13,8 +13,8 @@ def gpu_seconds(gpus: int, seconds: float) -> int:
 
 
 def gpu_hours(held_gpu_seconds: int) -> str:
-    """Return GPU-hours as a decimal string."""
-    return amount(Decimal(held_gpu_seconds) / 3600)
+    """Return GPU-hours as a decimal string with up to four decimals: times the price they are the cost, to the cent."""
+    return _text(Decimal(held_gpu_seconds) / 3600, SMALL)
 
 
 def cost_usd(held_gpu_seconds: int, price_per_gpu_hour_usd: str) -> str:
@@ -24,7 +24,9 @@ def cost_usd(held_gpu_seconds: int, price_per_gpu_hour_usd: str) -> str:
 
 def amount(value: Decimal) -> str:
     """Return a decimal string with two decimals, or with up to four where the value is under one."""
-    if value >= 1:
-        return str(value.quantize(CENT, ROUND_HALF_EVEN))
-    whole, _, decimals = str(value.quantize(SMALL, ROUND_HALF_EVEN)).partition(".")
+    return _text(value, CENT if value >= 1 else SMALL)
+
+
+def _text(value: Decimal, unit: Decimal) -> str:
+    whole, _, decimals = str(value.quantize(unit, ROUND_HALF_EVEN)).partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"

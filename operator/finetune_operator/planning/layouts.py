@@ -185,8 +185,13 @@ def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
     """Return the global batch on so many GPUs: a user's number exactly, a default within an eighth, else None."""
     if wanted % gpus == 0:
         return wanted
-    nearest = max(1, math.floor(wanted / gpus + 0.5)) * gpus
+    nearest = nearest_multiple(wanted, gpus)
     return None if fixed or abs(nearest - wanted) > ROUNDING * wanted else nearest
+
+
+def nearest_multiple(batch: int, gpus: int) -> int:
+    """Return the batch nearest to a number of rows that so many GPUs can share."""
+    return max(1, math.floor(batch / gpus + 0.5)) * gpus
 
 
 def shareable_batch(batch: int) -> int:
@@ -198,6 +203,11 @@ def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...
     """Return the micro batches that divide the work of a GPU exactly, ascending, up to about 16k tokens."""
     sizes = (size for size in range(1, rows_per_gpu + 1) if rows_per_gpu % size == 0)
     return tuple(size for size in sizes if size == 1 or size * sequence_length <= MICRO_STEP_TOKENS)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 32 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def summary(method: str, gpus: int, pool: GPUPool) -> str:

@@ -9,8 +9,8 @@ from typing import Protocol
 from finetune_operator.api.defaults import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
-from finetune_operator.planning.layouts import card_name
-from finetune_operator.planning.planner_candidate import Candidate
+from finetune_operator.planning.layouts import card_name, counted
+from finetune_operator.planning.planner_candidate import Candidate, within_limits
 
 FEW_EXAMPLES = 500
 """4-bit noise is not averaged out by fewer rows."""
@@ -20,6 +20,8 @@ VERY_FEW_EXAMPLES = 100
 
 SMALL_DATA_RANK = 64
 """LoRA rank that makes up for 4-bit noise where data is short."""
+
+ADAPTERS: tuple[Method, ...] = ("lora", "qlora")
 
 SMALL_DATA = 10_000
 FEW_STEPS = 20
@@ -51,14 +53,48 @@ class Offers(Protocol):
     def fewest_gpus(self, method: Method) -> Candidate:
         """Return the plan on the least number of GPUs that a method fits on."""
 
+    def best(self, choice: Choice) -> Candidate | None:
+        """Return the plan that a choice comes to."""
+
 
 def choose(spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers) -> Choice | None:
     """Return the method for `method: auto`, or None where no method fits."""
+    choice = _by_rules(spec, preflight, offers)
+    return _within_limits(choice, spec, preflight, offers) if choice else None
+
+
+def _by_rules(spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers) -> Choice | None:
     if spec.objective == "cpt":
         return _continued_pretraining(offers)
     if preflight.examples < FEW_EXAMPLES:
-        return _few_examples(preflight.examples, max(SMALL_DATA_RANK, spec.lora.rank), offers)
+        return _few_examples(preflight.examples, spec.lora.rank, offers)
     return _adapter(preflight.examples, offers)
+
+
+def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers) -> Choice:
+    """Return another adapter where only that ends within budget and deadline: half a run is worth less than its method."""
+    planned = offers.best(choice)
+    if planned is None or within_limits(planned, spec):
+        return choice
+    why = f"{choice.method} would take {planned.seconds:,} s and ${planned.usd:.2f}, more than spec.runPolicy allows"
+    lora, qlora = (
+        Choice(method=method, reason=f"{why}; {method} stays within it", warnings=_learns_less(choice, method))
+        for method in ADAPTERS
+    )
+    if spec.objective != "cpt" and preflight.examples < FEW_EXAMPLES:
+        qlora = _few_for_qlora(preflight.examples, _lora_rank_for_few(spec.lora.rank, offers), why)
+    for other in (lora, qlora):
+        found = offers.best(other) if other.method != choice.method else None
+        if found and within_limits(found, spec) and not _too_dear(found, planned):
+            return other
+    return choice
+
+
+def _learns_less(choice: Choice, method: Method) -> tuple[str, ...]:
+    """Warn where an adapter stands in for full."""
+    if choice.method != "full":
+        return ()
+    return (f"{method} learns less new knowledge than full fine-tuning; method: full insists on it",)
 
 
 def _continued_pretraining(offers: Offers) -> Choice | None:
@@ -72,24 +108,36 @@ def _continued_pretraining(offers: Offers) -> Choice | None:
     return Choice(
         method=method,
         reason=f"full {why}; {method} is the next best for continued pre-training",
-        warnings=(f"{method} learns less new knowledge than full fine-tuning; method: full insists on it",),
+        warnings=_learns_less(Choice(method="full", reason=""), method),
     )
 
 
-def _few_examples(examples: int, lora_rank: int, offers: Offers) -> Choice | None:
+def _few_examples(examples: int, asked_rank: int, offers: Offers) -> Choice | None:
+    lora_rank = _lora_rank_for_few(asked_rank, offers)
     lora, qlora = offers.cheapest("lora"), offers.cheapest("qlora", lora_rank)
     if lora is not None and not _too_dear(lora, qlora):
-        return Choice(
-            method="lora", reason=f"fits in 16 bit; {examples} examples are too few to average out 4-bit noise"
-        )
+        return Choice(method="lora", reason=f"fits in 16 bit; too few examples ({examples}) to average out 4-bit noise")
     if qlora is None:
         return None
     why = "lora does not fit" if lora is None else f"lora would cost at least {_times(lora, qlora)}"
+    return _few_for_qlora(examples, lora_rank, why)
+
+
+def _lora_rank_for_few(asked: int, offers: Offers) -> int:
+    """A smaller adapter is better than none."""
+    wanted = max(SMALL_DATA_RANK, asked)
+    return wanted if offers.cheapest("qlora", wanted) else asked
+
+
+def _few_for_qlora(examples: int, lora_rank: int, why: str) -> Choice:
+    rank = f"LoRA rank {lora_rank} because qlora does badly with few examples ({examples})"
+    if lora_rank < SMALL_DATA_RANK:
+        rank = f"LoRA rank {SMALL_DATA_RANK}, better for qlora with few examples ({examples}), does not fit"
     return Choice(
         method="qlora",
-        reason=f"{why}; LoRA rank {lora_rank} because {examples} examples are few for qlora",
+        reason=f"{why}; {rank}",
         lora_rank=lora_rank,
-        warnings=(f"qlora with {examples} examples: more rows would help more than the larger rank",),
+        warnings=(f"qlora with {counted(examples, 'example')}: more rows would help more than the larger rank",),
     )
 
 
@@ -98,7 +146,7 @@ def _adapter(examples: int, offers: Offers) -> Choice | None:
     if lora is None:
         return None if qlora is None else Choice(method="qlora", reason="lora does not fit; with a 4-bit base it does")
     least = offers.fewest_gpus("lora")
-    fits = f"fits {least.layout.gpus} x {card_name(least.pool)} in 16 bit; {examples} examples"
+    fits = f"fits in 16 bit on as little as {least.layout.gpus} x {card_name(least.pool)}; {examples:,} examples"
     if qlora is None or (least.layout.gpus <= qlora.layout.gpus and not _too_dear(lora, qlora)):
         return Choice(method="lora", reason=fits)
     if lora.weight <= DEARER_ALLOWED * qlora.weight:
@@ -136,7 +184,7 @@ def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Ca
     return (
         (
             chosen.layout.method != "full" and examples < VERY_FEW_EXAMPLES,
-            f"{examples} examples: an adapter learns them by heart; 200 to 500 are the least for a visible effect",
+            f"{counted(examples, 'example')}: an adapter learns so few by heart; 200 to 500 are the least for a visible effect",
         ),
         (
             spec.method == "qlora" and VERY_FEW_EXAMPLES <= examples < FEW_EXAMPLES,
@@ -144,11 +192,11 @@ def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Ca
         ),
         (
             epochs > 5 and examples < SMALL_DATA and training.early_stopping is None,
-            f"{epochs} epochs over {examples} examples: more than 5 usually overfit; set training.earlyStopping",
+            f"{epochs} epochs over {counted(examples, 'example')}: more than 5 usually overfit; set training.earlyStopping",
         ),
         (
             chosen.steps < FEW_STEPS,
-            f"only {chosen.steps} optimizer steps: more rows, more epochs or a smaller globalBatchSize give more",
+            f"only {counted(chosen.steps, 'optimizer step')}: more rows, more epochs or a smaller globalBatchSize give more",
         ),
         (
             chosen.work.evaluation_rows == 0,

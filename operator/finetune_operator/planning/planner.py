@@ -55,7 +55,7 @@ def plan(
     choice = _choice(survey)
     chosen = survey.best(choice) if choice else None
     if choice is None or chosen is None:
-        raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
+        raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec)), solved))
     told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(spec, preflight, chosen))
     others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
     return PlannedRun(
@@ -63,6 +63,13 @@ def plan(
         resolved=resolved_by(chosen),
         chosen=chosen,
     )
+
+
+def solved(question: Question) -> Candidate | None:
+    """Return what would be planned, or None where nothing fits: every remedy of a refusal is verified by it."""
+    survey = Survey(question=question)
+    choice = _choice(survey)
+    return survey.best(choice) if choice else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +145,8 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
         return (f"globalBatchSize rounded from {asked} to {batch}, a multiple of {chosen.layout.gpus} GPUs",)
+    if not chosen.work.batch_is_fixed:
+        return ()
     counts = gpu_counts(chosen.pool.spec, chosen.work.resolved.resources)
     shared = [count for count in counts if batch % count == 0]
     if len(counts) == 1 or shareable_batch(batch) == batch or max(shared) == max(counts):

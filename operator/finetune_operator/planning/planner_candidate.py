@@ -12,7 +12,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
 from finetune_operator.planning.duration import Duration, duration
 from finetune_operator.planning.host import checkpoint_plan, host_needs
-from finetune_operator.planning.layouts import Layout, Work, summary
+from finetune_operator.planning.layouts import PLAIN, Layout, Work, sharding, summary
 from finetune_operator.planning.throughput import Speed
 from finetune_operator.planning.vram import MemoryEstimate
 
@@ -36,6 +36,11 @@ class Candidate:
     def summary(self) -> str:
         """Method and GPUs in one line."""
         return summary(self.layout.method, self.layout.gpus, self.pool)
+
+    @property
+    def sharding(self) -> str:
+        """How its states are spread; empty where every GPU has all of them."""
+        return "" if self.layout.rung == PLAIN else sharding(self.layout.rung, self.layout.gpus)
 
     @cached_property
     def steps(self) -> int:
@@ -115,7 +120,7 @@ BALANCED = 1.15
 
 def best(candidates: Sequence[Candidate], spec: FineTuneJobSpec) -> Candidate | None:
     """Return what `optimizeFor` asks for among the plans within budget and deadline, or among all where none is."""
-    within = [one for one in candidates if _within_limits(one, spec)] or list(candidates)
+    within = [one for one in candidates if within_limits(one, spec)] or list(candidates)
     if not within:
         return None
     by_cost = sorted(within, key=lambda one: (one.weight, one.seconds, one.layout.gpus))
@@ -129,7 +134,8 @@ def best(candidates: Sequence[Candidate], spec: FineTuneJobSpec) -> Candidate | 
             return min(affordable, key=lambda one: (one.seconds, one.weight, one.layout.gpus))
 
 
-def _within_limits(one: Candidate, spec: FineTuneJobSpec) -> bool:
+def within_limits(one: Candidate, spec: FineTuneJobSpec) -> bool:
+    """Tell whether the run ends before budget and deadline suspend it."""
     budget, deadline = spec.run_policy.budget, spec.run_policy.active_deadline_seconds
     affordable = budget is None or one.usd <= float(budget.max_cost_usd)
     return affordable and (deadline is None or one.seconds <= deadline)

@@ -16,6 +16,8 @@ from finetune_operator.planning.throughput import tokens_per_second
 from finetune_operator.planning.vram import MemoryEstimate
 
 MOST_ALTERNATIVES, MOST_WARNINGS = 5, 16
+LONGEST_SUMMARY = 256
+"""Characters that status has room for; the name of a pool alone may have 253."""
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -111,7 +113,7 @@ def cost_estimate(chosen: Candidate) -> CostEstimate:
     low, high = COST_RANGE[level]
     speed = tokens_per_second(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
     return CostEstimate(
-        tokens_per_second=f"{speed:.0f}",
+        tokens_per_second=f"{speed:.0f}" if speed >= 100 else f"{speed:.4f}",
         seconds=chosen.seconds,
         gpu_hours=cost.gpu_hours(held),
         cost_usd=cost.cost_usd(held, price),
@@ -188,4 +190,6 @@ def _refused(one: Refused) -> Alternative:
 
 
 def _named(one: Candidate | Refused) -> str:
-    return f"{one.summary} (pool {one.pool.metadata.name})"
+    """An 8B model in full on one card is understood only by those who read that its states are offloaded."""
+    text = f"{one.summary} ({f'{one.sharding}, ' if one.sharding else ''}pool {one.pool.metadata.name})"
+    return text if len(text) <= LONGEST_SUMMARY else f"{text[: LONGEST_SUMMARY - 3]}..."

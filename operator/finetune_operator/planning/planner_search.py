@@ -63,7 +63,7 @@ def work_of(question: Question, method: Method) -> Work:
     """Return what the run computes with a method."""
     spec, architecture, preflight = question.spec, question.architecture, question.preflight
     resolved = resolve(spec, method=method, architecture=architecture, preflight=preflight)
-    rows = training_rows(spec, preflight)
+    rows = training_rows(spec, preflight, architecture)
     return Work(
         resolved=resolved,
         architecture=architecture,

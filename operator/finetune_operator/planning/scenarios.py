@@ -64,16 +64,42 @@ KNOWN = {
 }  # fmt: skip
 
 
+MOST = 10**15
+"""Of any count: a thousand times the largest model, and far from where arithmetic ends."""
+
+LONGEST_SHOWN = 60
+"""Characters of a wrong value in a message."""
+
+
 def scenario_of(line: str) -> tuple[str, MemoryScenario]:
     """Read one line; return its id and the scenario. Raises ScenarioInvalid."""
-    try:
-        raw = json.loads(line)
-    except ValueError as error:
-        raise ScenarioInvalid(f"not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise ScenarioInvalid("a line must be a JSON object")
+    raw = object_of(line)
     _check(raw)
     return raw["id"], _scenario(raw)
+
+
+def object_of(line: str) -> dict[str, Any]:
+    """Return the JSON object of a line. Raises ScenarioInvalid."""
+    try:
+        raw = json.loads(line, parse_float=_number)
+    except ValueError as error:
+        raise ScenarioInvalid(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ScenarioInvalid("nested too deeply for a scenario") from error
+    if not isinstance(raw, dict):
+        raise ScenarioInvalid("a line must be a JSON object")
+    return raw
+
+
+def _number(text: str) -> float:
+    """JSON Schema counts 16.0 among the integers, and tables that knew no integers are full of it."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _check(raw: Mapping[str, Any]) -> None:
@@ -84,34 +110,36 @@ def _check(raw: Mapping[str, Any]) -> None:
         raise ScenarioInvalid(f"field {missing[0]} is missing")
     for key in ("id", *TEXTS):
         if key in raw and not isinstance(raw[key], str):
-            raise ScenarioInvalid(f"{key} must be a string, not {raw[key]!r}")
+            raise ScenarioInvalid(f"{key} must be a string, not {_shown(raw[key])}")
     for key, words in WORDS.items():
         if key in raw and raw[key] not in words:
-            raise ScenarioInvalid(f"{key} must be one of {', '.join(words)}, not {raw[key]!r}")
+            raise ScenarioInvalid(f"{key} must be one of {', '.join(words)}, not {_shown(raw[key])}")
     for key in (*FLAGS, *OPTIONAL_FLAGS):
         if key in raw and not isinstance(raw[key], bool):
-            raise ScenarioInvalid(f"{key} must be true or false, not {raw[key]!r}")
+            raise ScenarioInvalid(f"{key} must be true or false, not {_shown(raw[key])}")
     for key in COUNTS:
         _count(raw, key, least=1)
     _count(raw, "gradientAccumulation", least=1)
     measured = raw.get("measuredGiB", 0.0)
     if isinstance(measured, bool) or not isinstance(measured, (int, float)):
-        raise ScenarioInvalid(f"measuredGiB must be a number, not {measured!r}")
+        raise ScenarioInvalid(f"measuredGiB must be a number, not {_shown(measured)}")
     _check_model(raw["model"])
     _check_adapter(raw)
 
 
-def _count(raw: Mapping[str, Any], key: str, *, least: int) -> None:
+def _count(raw: Mapping[str, Any], key: str, *, least: int, inside: str = "") -> None:
     if key not in raw:
         return
     value = raw[key]
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ScenarioInvalid(f"{key} must be a whole number of at least {least}, not {value!r}")
+        raise ScenarioInvalid(f"{inside}{key} must be a whole number of at least {least}, not {_shown(value)}")
+    if value > MOST:
+        raise ScenarioInvalid(f"{inside}{key} must be at most {MOST:.0e}, not {_shown(value)}")
 
 
 def _check_model(model: Any) -> None:  # any JSON value
     if not isinstance(model, dict):
-        raise ScenarioInvalid(f"model must be an object, not {model!r}")
+        raise ScenarioInvalid(f"model must be an object, not {_shown(model)}")
     known = {*MODEL_COUNTS, *MODEL_OPTIONAL, "name", "gatedMlp", "tiedEmbeddings", "separateHeadCopy"}
     if unknown := sorted(set(model) - known):
         raise ScenarioInvalid(f"unknown field model.{unknown[0]}")
@@ -119,27 +147,32 @@ def _check_model(model: Any) -> None:  # any JSON value
         if key not in model:
             raise ScenarioInvalid(f"field model.{key} is missing")
     for key in MODEL_COUNTS:
-        _count(model, key, least=1)
+        _count(model, key, least=1, inside="model.")
     for key in MODEL_OPTIONAL:
-        _count(model, key, least=0)
+        _count(model, key, least=0, inside="model.")
     for key in ("gatedMlp", "tiedEmbeddings", "separateHeadCopy"):
         if key in model and not isinstance(model[key], bool):
-            raise ScenarioInvalid(f"model.{key} must be true or false, not {model[key]!r}")
+            raise ScenarioInvalid(f"model.{key} must be true or false, not {_shown(model[key])}")
     if not isinstance(model.get("name", ""), str):
-        raise ScenarioInvalid(f"model.name must be a string, not {model['name']!r}")
+        raise ScenarioInvalid(f"model.name must be a string, not {_shown(model['name'])}")
+    tables = model["vocabSize"] * model["hiddenSize"]
+    if model["parameters"] < tables + model["layers"]:
+        raise ScenarioInvalid(
+            f"model.parameters {model['parameters']} leaves nothing for layers beside vocabSize x hiddenSize = {tables}"
+        )
 
 
 def _check_adapter(raw: Mapping[str, Any]) -> None:
     """An adapter has rank, targets and type; full fine-tuning has none of them."""
     targets, rank, dtype = raw["loraTargets"], raw["loraRank"], raw["adapterDtype"]
     if dtype not in ("float32", "bfloat16", None):
-        raise ScenarioInvalid(f"adapterDtype must be float32, bfloat16 or null, not {dtype!r}")
+        raise ScenarioInvalid(f"adapterDtype must be float32, bfloat16 or null, not {_shown(dtype)}")
     if targets is not None:
         if not isinstance(targets, list):
-            raise ScenarioInvalid(f"loraTargets must be a list or null, not {targets!r}")
+            raise ScenarioInvalid(f"loraTargets must be a list or null, not {_shown(targets)}")
         for target in targets:
             if target not in TARGETS:
-                raise ScenarioInvalid(f"loraTargets must be of {', '.join(TARGETS)}, not {target!r}")
+                raise ScenarioInvalid(f"loraTargets must be of {', '.join(TARGETS)}, not {_shown(target)}")
     if rank is not None:
         _count(raw, "loraRank", least=1)
     if raw["method"] != "full" and (rank is None or not targets):

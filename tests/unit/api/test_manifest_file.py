@@ -95,8 +95,11 @@ def test_a_key_written_twice_is_refused():
 
 
 def test_text_that_is_no_yaml_is_refused():
-    """The parser's own words say where."""
-    assert refusal("a: [").startswith("file: is not YAML: while parsing a flow node")
+    """The parser's own words, and where; a text without end is no crash."""
+    assert refusal("a: [") == (
+        "file: is not YAML: while parsing a flow node, expected the node content, but found '<stream end>' (line 1, column 5)"
+    )
+    assert refusal("[" * 5000) == "file: is nested too deeply for a manifest"
 
 
 def test_a_file_holds_one_job():
@@ -156,6 +159,16 @@ def test_pools_are_read_from_documents_and_lists():
 
     assert [pool.key for pool in parse_pools(POOL + "---" + POOL)] == ["h100", "h100"]
     assert [pool.key for pool in parse_pools(as_list)] == ["h100"]
+
+
+def test_a_pool_needs_a_name_that_kubernetes_takes():
+    """Else the plan, which repeats it, could not be written."""
+    with pytest.raises(ManifestInvalid) as caught:
+        parse_pools(POOL.replace("h100", "My H100", 1))
+
+    assert str(caught.value) == (
+        "metadata.name: must be the name of a Kubernetes object: lower-case letters, digits, - and ., such as team-a"
+    )
 
 
 def test_a_file_without_pools_says_where_to_get_them():

@@ -92,3 +92,12 @@ def test_nothing_to_compare_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     job["status"] = {}
     with pytest.raises(FinetuneError, match="none of 1 jobs has a plan and a finished attempt: nothing to compare"):
         calibrate(tmp_path, capsys, job)
+
+
+@pytest.mark.parametrize("text", ["", "kind: List\nitems: null\n", "kind: List\nitems: [1, 2]\n", "items: 5\n"])
+def test_a_file_without_jobs_is_refused(text: str, tmp_path: Path):
+    """An empty list of kubectl's, or any other YAML."""
+    file = tmp_path / "jobs.yaml"
+    file.write_text(text)
+    with pytest.raises(FinetuneError, match=r"^there is no FineTuneJob to compare: "):
+        command(file=[file])

@@ -1,6 +1,7 @@
 """`finetune plan`: the page that people read, the JSON that scripts read."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,74 @@ def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
     assert printed["plan"]["steps"] == 177
 
 
+def test_rows_that_the_model_has_no_positions_for_are_pointed_out(capsys: pytest.CaptureFixture[str]):
+    """Preflight refuses them by the model's own config.json; offline the catalogue's is all there is."""
+    command(file=JOB, model="microsoft/phi-2")
+
+    assert capsys.readouterr().err == (
+        "finetune: training.sequenceLength 4,096 is more than the 2,048 positions known of this model: preflight refuses "
+        "the job if its config.json says the same\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"), [(1000, "up to 4,096 per row"), (2000, "up to 4,096 per row; longer ones are cut")]
+)
+def test_rows_that_are_cut_are_told(tokens: int, said: str, capsys: pytest.CaptureFixture[str]):
+    """A plan for fewer tokens than the data has must say so."""
+    command(file=JOB, tokens_per_example=tokens)
+
+    assert next(line for line in capsys.readouterr().out.splitlines() if line.startswith("data")).endswith(said)
+
+
+def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Else a cheaper plan than the chosen one looks like a mistake."""
+    file = tmp_path / "job.yaml"
+    limits = 'activeDeadlineSeconds: 3600\n    budget: {maxCostUSD: "30"}'
+    file.write_text(JOB.read_text().replace("activeDeadlineSeconds: 172800", limits))
+    command(file=file)
+    lines = capsys.readouterr().out.splitlines()
+    others = [line.rpartition("  ")[2] for line in lines if "pool h100)" in line]
+
+    assert others == [
+        "4 h 12 min, past the deadline",
+        "28 min",
+        "49 min",
+        "44 min, over the budget",
+    ]
+
+
+def test_the_bar_fits_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Broken in two it is no bar."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    command(file=JOB)
+    bar = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("memory"))
+
+    assert len(bar) <= 50
+
+
+def test_a_folder_of_pools_is_taken_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As kubectl takes it; a folder without pools is a mistake."""
+    command(file=JOB, pools=ROOT / "examples/gpupools", as_json=True)
+    printed = json.loads(capsys.readouterr().out)["plan"]
+
+    assert "qlora on 1 x A100-SXM4-80GB (pool a100-spot)" in [other["summary"] for other in printed["alternatives"]]
+    with pytest.raises(FinetuneError, match="holds no YAML file"):
+        command(file=JOB, pools=tmp_path)
+
+
+def test_pools_of_one_name_are_refused(tmp_path: Path):
+    """The cluster has one of each name; whose price would the plan's be?"""
+    pool = (ROOT / "examples/gpupools/h100.yaml").read_text()
+    (tmp_path / "one.yaml").write_text(pool)
+    (tmp_path / "two.yaml").write_text(pool.replace("2.50", "1.50"))
+
+    with pytest.raises(FinetuneError, match="holds several GPUPools of the name h100"):
+        command(file=JOB, pools=tmp_path)
+
+
 def test_without_a_file_or_a_model_there_is_nothing_to_plan():
     """The message names both ways; a method beside a file would contradict it."""
     with pytest.raises(typer.BadParameter) as nothing:
@@ -76,6 +145,51 @@ def test_an_unknown_model_is_refused():
     assert str(refused.value) == (
         "the catalogue has no model acme/secret-7b: name one of `finetune models` with --model, or give its config.json"
     )
+
+
+@pytest.mark.parametrize("name", ["Llama-3.1-8B", "hf://meta-llama/Llama-3.1-8B", "meta-llama/llama-3.1-8b/"])
+def test_a_model_is_known_by_the_ways_people_write_it(name: str, capsys: pytest.CaptureFixture[str]):
+    """With and without its organisation and hf://; the resolved spec names its place on the hub."""
+    command(model=name, as_json=True)
+
+    assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://meta-llama/Llama-3.1-8B"
+
+
+def test_a_model_that_is_nearly_known_is_named():
+    """A typo is seen at once; a name of one word is no crash."""
+    with pytest.raises(FinetuneError) as near:
+        command(model="meta-llama/Llama-3.1-7B")
+    with pytest.raises(FinetuneError) as far:
+        command(model="gpt2")
+
+    assert str(near.value).startswith(
+        "the catalogue has no model meta-llama/Llama-3.1-7B: did you mean meta-llama/Llama-3.1-8B, "
+    )
+    assert str(far.value).startswith("the catalogue has no model gpt2: name one of `finetune models`")
+
+
+def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever its folder is called."""
+    file = tmp_path / "my model (v2)" / "config.json"
+    file.parent.mkdir()
+    file.write_text(a_llama().config)
+    command(model=str(file), as_json=True)
+
+    assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://local/my-model-v2"
+
+
+def test_a_very_slow_run_is_explained_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Less than one token a second is a speed: 70 billion parameters on a laptop's CPU."""
+    pools = tmp_path / "pool.yaml"
+    laptop = (ROOT / "examples/01-first-fine-tune/pool.yaml").read_text()
+    pools.write_text(
+        laptop.replace('"16"', '"64"').replace("memoryGiB: 32, ephemeralGiB: 100", "memoryGiB: 512, ephemeralGiB: 900")
+    )
+    command(model="meta-llama/Llama-3.1-70B", method="qlora", pools=pools, explain=True)
+
+    speed = re.search(r"training at (0\.\d+) tokens/s", capsys.readouterr().out)
+    assert speed
+    assert 0 < float(speed[1]) < 0.5
 
 
 def test_a_config_json_will_do(tmp_path: Path):

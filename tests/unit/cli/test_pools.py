@@ -61,6 +61,14 @@ def test_a_file_without_nodes_is_refused(tmp_path: Path):
     assert str(refusal.value) == f"{path} holds no Node: `kubectl get nodes -o yaml` prints them"
 
 
+def test_a_node_without_a_name_is_refused(tmp_path: Path):
+    """A part of a Node that was written by hand."""
+    path = tmp_path / "nodes.yaml"
+    path.write_text("kind: Node\nmetadata:\n")
+    with pytest.raises(FinetuneError, match=r"holds a Node without metadata\.name"):
+        command(nodes=path)
+
+
 def test_a_cluster_without_gpus_is_an_error(tmp_path: Path):
     """An empty output would look like success."""
     path = tmp_path / "nodes.json"

@@ -45,3 +45,18 @@ def test_strict_ends_with_0_where_all_is_well(tmp_path: Path, capsys: pytest.Cap
     command(scenarios=str(file), strict=True)
 
     assert "requestGiB" in capsys.readouterr().out
+
+
+def test_only_a_line_feed_ends_a_line_and_bad_bytes_spoil_their_own_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Files from other systems: a byte order mark, carriage returns, a separator inside a text, a byte that is not UTF-8."""
+    good = json.loads(DATA.read_text().splitlines()[0])
+    odd = json.dumps({**good, "id": "odd", "source": "one\u2028two\x85three"}, ensure_ascii=False).encode()
+    file = tmp_path / "scenarios.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(good).encode() + b"\r\n\r\n" + odd + b'\r\n{"id": "\xe9"}\r\n')
+    command(scenarios=str(file))
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [one["id"] for one in answers] == [good["id"], "odd", "line 4"]
+    assert [one.get("error") for one in answers] == [None, None, "not UTF-8 (byte 8): save the file as UTF-8"]

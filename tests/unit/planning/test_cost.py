@@ -29,6 +29,13 @@ def test_small_amounts_keep_four_decimals(held: int, price: str, cost: str):
     assert cost == cost_usd(held, price)
 
 
+def test_gpu_hours_times_the_price_are_the_cost():
+    """A reader who multiplies what is printed gets what is printed, to the cent: 1.13 hours at $5.50 were $6.24."""
+    held = gpu_seconds(4, 1021)
+
+    assert (gpu_hours(held), cost_usd(held, "5.50")) == ("1.1344", "6.24")
+
+
 def test_fractions_of_a_second_are_rounded_once():
     """Rounding happens on GPU-seconds, so that cost and GPU-hours rest on the same whole number."""
     assert (gpu_seconds(1, 10.4), gpu_seconds(4, 2.7)) == (10, 11)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from finetune_operator.api.defaults import default_global_batch_size, resolve
 from finetune_operator.errors import JobError
+from finetune_operator.planning.catalogue import model_named
 
 from tests.unit.planning.planning_builders import a_llama, a_preflight, a_spec, a_tiny_preflight
 
@@ -112,6 +113,23 @@ def test_global_batch_is_the_power_of_two_nearest_to_a_two_hundredth(rows: int, 
 def test_packing_is_used_where_it_pays(found: dict[str, Any], asked: Any, packing: str):
     """auto packs when a quarter of the rows is saved, 200 are left and attention stays affordable."""
     assert packing == resolved(a_spec(training={"packing": asked}), **found).training.packing
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3.5-9B", "Qwen/Qwen3.5-35B-A3B"])
+def test_linear_attention_is_not_packed(name: str):
+    """It would read over the borders: auto leaves rows alone, always is refused with what to set."""
+    shape = model_named(name)
+    assert shape is not None
+    auto = resolve(a_spec(), method="lora", architecture=shape, preflight=a_preflight())
+    with pytest.raises(JobError) as refused:
+        resolve(a_spec(training={"packing": "always"}), method="lora", architecture=shape, preflight=a_preflight())
+
+    assert auto.training.packing == "never"
+    assert auto.training.global_batch_size == 64  # for 4,800 rows, not for 1,850 packed ones
+    assert refused.value.message == (
+        f"spec.training.packing always: the linear attention of {shape.model_type} cannot keep packed rows apart; set it to "
+        "auto or never"
+    )
 
 
 def test_max_steps_instead_of_epochs_says_how_often_the_data_is_seen():

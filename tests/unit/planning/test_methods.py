@@ -1,5 +1,6 @@
 """method: auto, by its ordered rules, with the reason in words; warnings for what people get wrong."""
 
+import re
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_few_examples_are_lora():
     """4-bit noise does not average out over 300 rows."""
     assert chosen("8b", ONE_NODE, FEW) == (
         "lora",
-        "fits in 16 bit; 300 examples are too few to average out 4-bit noise",
+        "fits in 16 bit; too few examples (300) to average out 4-bit noise",
     )
 
 
@@ -51,16 +52,63 @@ def test_few_examples_without_room_for_lora_get_a_larger_rank():
 
     assert (run.plan.method, run.plan.method_reason) == (
         "qlora",
-        "lora does not fit; LoRA rank 64 because 300 examples are few for qlora",
+        "lora does not fit; LoRA rank 64 because qlora does badly with few examples (300)",
     )
     assert (run.resolved.method, run.resolved.lora.rank, run.resolved.lora.alpha) == ("qlora", 64, 128)
     assert run.plan.num_trainable_parameters == 64 * 12_943_360
     assert "qlora with 300 examples: more rows would help more than the larger rank" in run.plan.warnings
 
 
+def test_few_examples_take_the_users_rank_where_the_larger_one_does_not_fit():
+    """A smaller adapter is better than none; that a job fits with rank 16 is no refusal with rank 64."""
+    card = a_pool("card", memoryGiB="48", **ONE_GPU)
+    run = planned("70b", card, found={**FEW, "sequence_length": 1024}, training={"packing": "never"}).plan
+
+    assert (run.method, run.method_reason) == (
+        "qlora",
+        "lora does not fit; LoRA rank 64, better for qlora with few examples (300), does not fit",
+    )
+
+
+def test_a_budget_that_only_qlora_keeps_decides():
+    """Half a run of the better method is worth less than all of the other."""
+    pools = (
+        a_pool("dear", pricePerGPUHourUSD="1.10", **ONE_NODE),
+        a_pool("cheap", pricePerGPUHourUSD="1.00", **ONE_GPU),
+    )
+    free = planned("70b", *pools).plan
+    bound = planned("70b", *pools, runPolicy={"budget": {"maxCostUSD": "10.50"}}).plan
+
+    assert (free.method, bound.method) == ("lora", "qlora")
+    assert re.fullmatch(
+        r"lora would take [\d,]+ s and \$\d+\.\d\d, more than spec\.runPolicy allows; qlora stays within it",
+        bound.method_reason,
+    )
+    assert [warning for warning in bound.warnings if "budget" in warning] == []
+
+
+def test_a_deadline_that_no_method_keeps_changes_nothing():
+    """The rules decide, and a warning says what will happen."""
+    run = planned("8b", a_pool(**ONE_NODE), runPolicy={"activeDeadlineSeconds": 60}).plan
+
+    assert run.method_reason == "fits in 16 bit on as little as 1 x H100-80GB-HBM3; 4,800 examples"
+    assert any("more than runPolicy.activeDeadlineSeconds 60" in warning for warning in run.warnings)
+
+
+def test_continued_pretraining_within_a_deadline_says_what_it_gives_up():
+    """An adapter in time instead of full too late."""
+    full = planned("8b", a_pool(**ONE_NODE), objective="cpt").plan
+    spec = {"objective": "cpt", "resources": {"gpus": full.gpus_per_replica}}
+    late = {"runPolicy": {"activeDeadlineSeconds": full.estimate.seconds - 60}}
+    run = planned("8b", a_pool(**ONE_NODE), **spec, **late).plan
+
+    assert run.method == "lora"
+    assert "lora learns less new knowledge than full fine-tuning; method: full insists on it" in run.warnings
+
+
 def test_lora_where_it_fits_as_few_gpus():
     """The usual case."""
-    assert chosen("8b", ONE_NODE) == ("lora", "fits 1 x H100-80GB-HBM3 in 16 bit; 4800 examples")
+    assert chosen("8b", ONE_NODE) == ("lora", "fits in 16 bit on as little as 1 x H100-80GB-HBM3; 4,800 examples")
 
 
 def test_qlora_where_only_that_fits():
@@ -99,11 +147,11 @@ def test_the_users_method_is_used():
 @pytest.mark.parametrize(
     ("spec", "found", "warning"),
     [
-        ({"method": "lora"}, {"examples": 60}, "60 examples: an adapter learns them by heart; 200 to 500 are the least "
+        ({"method": "lora"}, {"examples": 60}, "60 examples: an adapter learns so few by heart; 200 to 500 are the least "
          "for a visible effect"),
         ({"method": "qlora"}, {"examples": 300}, "qlora with 300 examples: lora, or lora.rank 64, stands 4-bit noise "
          "better"),
-        ({"training": {"epochs": 8}}, {}, "8 epochs over 4800 examples: more than 5 usually overfit; set "
+        ({"training": {"epochs": 8}}, {}, "8 epochs over 4,800 examples: more than 5 usually overfit; set "
          "training.earlyStopping"),
         ({"training": {"maxSteps": 5}}, {}, "only 5 optimizer steps: more rows, more epochs or a smaller "
          "globalBatchSize give more"),

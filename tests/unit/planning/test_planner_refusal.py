@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
+from finetune_operator.planning.planner import solved
+from finetune_operator.planning.planner_refusal import refusal
+from finetune_operator.planning.planner_search import Findings, Question
 
-from tests.unit.planning.planning_builders import a_pool
+from tests.unit.planning.planning_builders import a_llama, a_pool, a_preflight, a_spec
 from tests.unit.planning.test_planner import planned
 
 SMALL_NODE = {"gpusPerNode": 1, "maxNodes": 1, "node": {"cpus": 24, "memoryGiB": 240, "ephemeralGiB": 1000}}
@@ -43,6 +46,36 @@ def test_pools_that_are_not_there():
     )
 
 
+def test_a_cluster_without_pools():
+    """The first thing that is missing is named, and who adds it."""
+    question = Question(spec=a_spec(), architecture=a_llama(), preflight=a_preflight(), pools=())
+
+    assert refusal(question, Findings(fitting=(), refused=()), solved) == (
+        "there is no GPUPool: the platform team creates them (`finetune pools discover` proposes some)"
+    )
+
+
+def test_a_remedy_that_the_api_would_refuse_is_not_named():
+    """A 4-bit base has no float32 masters, so method qlora does not go with precision mixed."""
+    said = message("70b", a_pool(**SMALL_NODE), method="lora", training={"precision": "mixed"})
+
+    assert "method qlora" not in said
+    assert "; would fit: maxNodes " in said
+
+
+def test_a_shorter_sequence_is_planned_as_preflight_would_count_it():
+    """More packed rows of fewer tokens: the remedy's price is that of the plan that follows it."""
+    card = {"memoryGiB": "24", **SMALL_NODE}
+    said = message("8b", a_pool(**card), method="lora", training={"sequenceLength": 8192, "packing": "always"},
+                   found={"sequence_length": 8192, "packed_rows": 925})  # fmt: skip
+    length, cost = re.search(r"training\.sequenceLength (\d+) \(lora on 1 x [^,]+, \$([\d.]+)\)", said).groups()  # type: ignore[union-attr]
+    packed = 925 * 8192 // int(length)
+    shorter = planned("8b", a_pool(**card), method="lora", training={"sequenceLength": int(length), "packing": "always"},
+                      found={"sequence_length": int(length), "packed_rows": packed, "tokens_p99": int(length)})  # fmt: skip
+
+    assert float(shorter.plan.estimate.cost_usd) == pytest.approx(float(cost), abs=0.01)
+
+
 def test_more_gpus_than_there_are():
     """resources.gpus is exact."""
     assert message("8b", method="lora", resources={"gpus": 64}).startswith(
@@ -60,6 +93,21 @@ def test_a_batch_that_the_gpus_cannot_share():
     )
 
 
+def test_a_batch_that_keeps_gpus_from_being_used_is_one_of_the_remedies():
+    """70B in full fits 24 H100, not 16; the default batch of 32 rows is no multiple of 24."""
+    node = {"cpus": 96, "memoryGiB": 200, "ephemeralGiB": 2000}  # too little to offload to
+    said = message("70b", a_pool(maxNodes=3, node=node), method="full")
+
+    assert "; training.globalBatchSize 24 (full on 24 x H100-80GB-HBM3, $" in said
+
+
+def test_no_remedy_is_told_twice():
+    """The nearest batch that any GPUs can share may be the nearest that these can."""
+    said = message("8b", method="lora", resources={"gpus": 8}, training={"globalBatchSize": 30})
+
+    assert said.count("training.globalBatchSize 32") == 1
+
+
 def test_a_gpu_that_nobody_described():
     """The remedy is in the pool, not in the job."""
     assert message("8b", a_pool(gpuType="ACME-X9"), method="lora") == (
@@ -70,7 +118,7 @@ def test_a_gpu_that_nobody_described():
 def test_an_empty_pool():
     """maxNodes 0 drains a pool."""
     assert message("8b", a_pool(maxNodes=0), method="lora").startswith(
-        "the job needs a GPU, the largest pool has 0; would fit: maxNodes 1 in pool h100 (lora on 1 x "
+        "the job needs a GPU, the largest pool has 0; would fit: maxNodes 1 in pool h100 (lora on 2 x "
     )
 
 

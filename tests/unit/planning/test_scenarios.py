@@ -12,14 +12,19 @@ from finetune_operator.planning.scenarios import ScenarioInvalid, scenario_of
 SCHEMA = json.loads((Path(scenarios.__file__).parent / "data/scenario.schema.json").read_text())
 
 
-def a_scenario(**overrides: Any) -> dict[str, Any]:
-    """Give LoRA on Llama-3.1-8B on one GPU."""
-    model = {
+def a_model(**overrides: Any) -> dict[str, Any]:
+    """Give Llama-3.1-8B."""
+    return {
         "parameters": 8_030_261_248, "hiddenSize": 4096, "layers": 32, "attentionHeads": 32, "keyValueHeads": 8,
         "headDim": 128, "intermediateSize": 14336, "vocabSize": 128256, "gatedMlp": True, "tiedEmbeddings": False,
+        **overrides,
     }  # fmt: skip
+
+
+def a_scenario(**overrides: Any) -> dict[str, Any]:
+    """Give LoRA on Llama-3.1-8B on one GPU."""
     return {
-        "id": "case-1", "model": model, "method": "lora", "quantization": "none", "loraRank": 16,
+        "id": "case-1", "model": a_model(), "method": "lora", "quantization": "none", "loraRank": 16,
         "loraTargets": ["q", "k", "v", "o", "gate", "up", "down"], "trainsEmbeddings": False, "adapterDtype": "float32",
         "weightsDtype": "bfloat16", "sequenceLength": 2048, "microBatchSize": 1, "batching": "packed",
         "activationCheckpointing": True, "activationOffload": False, "parameterOffload": False,
@@ -31,7 +36,7 @@ def a_scenario(**overrides: Any) -> dict[str, Any]:
 def one_answer(scenario: dict[str, Any] | str) -> dict[str, Any]:
     """Answer one line as `finetune vram` prints it."""
     line = scenario if isinstance(scenario, str) else json.dumps(scenario)
-    (found,) = answers([line], explain=False)
+    (found,) = answers([line.encode()], explain=False)
     return found
 
 
@@ -76,6 +81,13 @@ def test_the_reader_knows_exactly_the_fields_of_the_schema():
         ({"gradientAccumulation": 0}, "gradientAccumulation must be a whole number of at least 1, not 0"),
         ({"measuredGiB": "17"}, "measuredGiB must be a number, not '17'"),
         ({"model": {"parameters": 1}}, "field model.hiddenSize is missing"),
+        ({"numGpus": 8.5}, "numGpus must be a whole number of at least 1, not 8.5"),
+        ({"sequenceLength": 10**16}, "sequenceLength must be at most 1e+15, not 10000000000000000"),
+        ({"model": a_model(layers=0)}, "model.layers must be a whole number of at least 1, not 0"),
+        (
+            {"model": a_model(parameters=8)},
+            "model.parameters 8 leaves nothing for layers beside vocabSize x hiddenSize = 525336576",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(overrides, message):
@@ -93,10 +105,20 @@ def test_a_missing_field_is_named():
 
 def test_a_line_that_is_not_json_is_told_by_its_number():
     """The other lines are answered all the same."""
-    found = list(answers(["", "{", json.dumps(a_scenario())], explain=False))
+    found = list(answers([b"", b"{", json.dumps(a_scenario()).encode()], explain=False))
 
     assert [one["id"] for one in found] == ["line 2", "case-1"]
     assert found[0]["error"].startswith("not JSON: ")
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    """JSON Schema counts 16.0 among the integers."""
+    assert one_answer(a_scenario(loraRank=16.0, numGpus=1.0)) == one_answer(a_scenario())
+
+
+def test_a_line_that_is_nested_without_end_is_an_error_of_that_line():
+    """Python's parser gives up on it with something else than a ValueError."""
+    assert one_answer("[" * 100_000) == {"id": "line 1", "error": "nested too deeply for a scenario"}
 
 
 def test_every_word_of_the_schema_is_answered():
@@ -108,7 +130,8 @@ def test_every_word_of_the_schema_is_answered():
 
 def test_explained_terms_add_up_to_the_card():
     """The sum is a value that explains itself."""
-    (found,) = answers([json.dumps(a_scenario(numGpus=8, sharding="zero3", lossKernel="stock"))], explain=True)
+    line = json.dumps(a_scenario(numGpus=8, sharding="zero3", lossKernel="stock"))
+    (found,) = answers([line.encode()], explain=True)
 
     assert sum(found["terms"].values()) == pytest.approx(found["cardGiB"], abs=0.01)
     assert found["margin"] * found["cardGiB"] == pytest.approx(found["requestGiB"], abs=0.01)
