@@ -8,7 +8,18 @@ from finetune_trainer.data.prepare import Prepared
 from finetune_trainer.preflight.examine import examine
 from finetune_trainer.preview.text import preview_text
 
-from tests.trainer.data_inputs import a_config, a_request, chats, jsonl, model, prepared_rows, said, texts, tokenizer
+from tests.trainer.data_inputs import (
+    BODY,
+    a_config,
+    a_request,
+    chats,
+    jsonl,
+    model,
+    prepared_rows,
+    said,
+    texts,
+    tokenizer,
+)
 
 DOES_AND_DO = (
     ": they become real tokens, so a turn seems to begin or end there, and answers teach it. They are trained as they are: "
@@ -61,7 +72,9 @@ def test_arguments_of_tools_and_reasoning_are_looked_through(tmp_path):
         {"messages": said("hello", "fine"), "tools": [{"name": "look", "description": "<pad>"}]},
     ]
 
-    assert prepared(tmp_path, rows).warnings == (
+    written = "{{ m.reasoning_content }}{{ m.content }}{{ m.tool_calls }}"
+    words = tokenizer("{{ tools }}" + BODY.replace("{{ m['content'] }}", written))
+    assert prepared(tmp_path, rows, words).warnings == (
         "3 of 3 rows (100.0 %) hold special tokens of the model in their text (<|im_start|> in 1, <s> in 1, <pad> in 1; 2 in "
         f"answers), first a.jsonl row 1{DOES_AND_DO}",
     )

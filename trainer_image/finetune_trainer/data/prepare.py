@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
-from finetune_trainer.chat.spans import RowRefused
+from finetune_trainer.chat.conversation import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
 from finetune_trainer.data.literal_tokens import LiteralTokens
@@ -123,12 +123,21 @@ class RowEncoder:
         self._encoder = Encoder(tokenizer, turns, request.chat)
 
     def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded]:
-        """Encode rows in their order. Raises UserError(DatasetInvalid) naming the row that the template refuses."""
+        """Encode rows in their order. Raises UserError(DatasetInvalid) for those that the template refuses: how many, and one."""
         places, to_encode = tee(self.literal.watched(rows))
-        for placed, result in zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
+        results = zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True)
+        for written, (placed, result) in enumerate(results):
             if isinstance(result, RowRefused):
-                raise UserError("DatasetInvalid", f"{placed.place}: {result}") from result
+                others = [isinstance(other, RowRefused) for _, other in results]
+                refused, all_rows = 1 + sum(others), written + 1 + len(others)
+                raise UserError("DatasetInvalid", f"{_first_of(placed, refused, all_rows)}: {result}") from result
             yield result
+
+
+def _first_of(placed: Placed, refused: int, rows: int) -> str:
+    return (
+        f"{placed.place}, the first of {refused} that cannot be written (of {rows} rows)" if rows > 1 else placed.place
+    )
 
 
 def _refuse_turns(corpus: Corpus) -> None:
