@@ -14,6 +14,7 @@ from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
+from finetune_trainer.data.notices import EmptyAnswers
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.rows import ChatForm
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
@@ -72,7 +73,7 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
     prepared = _measured(request, turns, selection, folder, lengths)
     asked = [corpus.warning for corpus in corpora if request.objective == "sft"]
-    noticed = (warning for warning in (encoder.literal.warning(), *asked) if warning)
+    noticed = (warning for warning in (*encoder.warnings(), *asked) if warning)
     prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
     if not is_large(corpora):
         return prepared
@@ -119,12 +120,18 @@ class RowEncoder:
     """Encodes the rows of a run, and notices what their reader should know."""
 
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
-        self.literal = LiteralTokens(tokenizer)
+        self._noticing = (LiteralTokens(tokenizer), EmptyAnswers())
         self._encoder = Encoder(tokenizer, turns, request.chat)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what was noticed so far; empty texts where there was nothing."""
+        return tuple(noticing.warning() for noticing in self._noticing)
 
     def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded]:
         """Encode rows in their order. Raises UserError(DatasetInvalid) for those that the template refuses: how many, and one."""
-        places, to_encode = tee(self.literal.watched(rows))
+        for noticing in self._noticing:
+            rows = noticing.watched(rows)
+        places, to_encode = tee(rows)
         results = zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True)
         for written, (placed, result) in enumerate(results):
             if isinstance(result, RowRefused):
@@ -258,5 +265,7 @@ def _warnings(request: DataRequest, selection: Selection, train: TokenStats, hel
         yield f"{train.dropped_rows} rows are left out because they are too long"
     if train.masked_rows:
         yield f"{train.masked_rows} rows are left out because nothing in them is trained"
+    if not held_out and request.evaluation.fraction and not request.evaluation.source:
+        yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:
         yield f"only {held_out} rows are held out: the evaluation is a rough guess"
