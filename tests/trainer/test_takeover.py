@@ -124,6 +124,23 @@ def test_a_job_that_is_applied_again_goes_on_where_the_deleted_one_was(run: RunC
     assert steps(holding(changed(again, attempt=1), tmp_path)) == [(3, 50), (0, 60)]
 
 
+def test_a_checkpoint_of_the_same_name_is_replaced_and_not_mixed(in_bucket: RunConfig, tmp_path: Path) -> None:
+    """The deleted job's attempt 0 reached the same step: its files, and its marker while ours are uploaded, are gone."""
+    earlier = holding(in_bucket, tmp_path)
+    save(earlier, 9)
+    earlier.store.write_text("attempt-0-step-9/shard-of-another-layout", "x")
+    again = holding(changed(in_bucket, uid="u-2", run_digest="sha256:other"), tmp_path)
+    seen: list[list[tuple[int, int]]] = []
+    meanwhile(again, lambda: seen.append(steps(again)))
+
+    save(again, 9)
+
+    assert (seen, steps(again)) == ([[]], [(0, 9)])
+    assert [file.path for file in again.store.files("attempt-0-step-9")] == [
+        "attempt-0-step-9/COMPLETE", "attempt-0-step-9/weights"
+    ]  # fmt: skip
+
+
 def test_checkpoints_of_an_earlier_run_do_not_stop_this_one(run: RunConfig, tmp_path: Path) -> None:
     """The destination of another run that needed four attempts: nothing of it counts, its measurements neither."""
     earlier = holding(changed(run, attempt=3, run_digest="sha256:earlier"), tmp_path)
