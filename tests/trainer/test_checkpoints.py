@@ -32,6 +32,11 @@ def _checkpoints(run: RunConfig, scratch: Path) -> Checkpoints:
 
 def _publish(run: RunConfig, scratch: Path, step: int) -> Checkpoints:
     checkpoints = _checkpoints(run, scratch)
+    checkpoints.resume()
+    return _saved(checkpoints, step)
+
+
+def _saved(checkpoints: Checkpoints, step: int) -> Checkpoints:
     staged = checkpoints.staging() / f"checkpoint-{step}"
     staged.mkdir(parents=True)
     (staged / "trainer_state.json").write_text(str(step))
@@ -41,7 +46,7 @@ def _publish(run: RunConfig, scratch: Path, step: int) -> Checkpoints:
 
 def _folders(run: RunConfig) -> list[str]:
     folder = Path(run.checkpoint.location.uri.removeprefix("file://"))
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def test_the_newest_complete_checkpoint_wins(run: RunConfig, tmp_path: Path) -> None:
@@ -54,7 +59,6 @@ def test_the_newest_complete_checkpoint_wins(run: RunConfig, tmp_path: Path) -> 
     (unfinished / "optimizer.pt").write_text("half")
     third = _checkpoints(changed(run, attempt=2), tmp_path)
 
-    third.clean()
     found = third.resume()
 
     assert found is not None
@@ -79,10 +83,12 @@ def test_only_the_newest_are_kept(run: RunConfig, tmp_path: Path) -> None:
 
 def test_an_attempt_that_was_overtaken_does_not_save(run: RunConfig, tmp_path: Path) -> None:
     """A process on a node that was cut off finds out when it saves."""
+    cut_off = _checkpoints(run, tmp_path)
+    cut_off.resume()
     _publish(changed(run, attempt=2), tmp_path, 4)
 
     with pytest.raises(ReportedError) as refusal:
-        _publish(run, tmp_path, 30)
+        _saved(cut_off, 30)
 
     assert refusal.value.message == "attempt 2 has taken over from attempt 0"
     assert _folders(run) == ["attempt-2-step-4"]

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from finetune_trainer.chat import Encoder, ready_tokenizer, stop_token_ids
+from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.encoding import Plain
-from finetune_trainer.chat.spans import Conversation, RowRefused
 from finetune_trainer.contract import Chat
 from finetune_trainer.errors import UserError
 
@@ -91,7 +91,7 @@ def test_tool_calls_are_written_and_learned_as_they_are():
     """Arguments keep their types and get no nulls."""
     template = BODY.replace(
         "{{ m['content'] }}",
-        "{{ m['content'] }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}",
+        "{{ m['content'] }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}",
     )
     call = {"function": {"name": "look", "arguments": {"days": 3, "where": {"city": "red"}}}}
     messages = [
@@ -102,7 +102,7 @@ def test_tool_calls_are_written_and_learned_as_they_are():
 
     learned = trained_text(tokenizer(template), Conversation(messages=messages, tools=[{"name": "look"}]))
 
-    assert learned == json.dumps({"days": 3, "where": {"city": "red"}}) + "<|im_end|>"
+    assert learned == "look" + json.dumps({"days": 3, "where": {"city": "red"}}) + "<|im_end|>"
 
 
 def test_a_conversation_without_an_answer_teaches_nothing():

@@ -9,7 +9,7 @@ import pytest
 from finetune_trainer.contract import Chat, Columns, Dataset, Evaluation
 from finetune_trainer.errors import UserError
 
-from tests.trainer.data_inputs import a_request, at, jsonl, loaded, model, prepared_rows, said, texts, tokenizer
+from tests.trainer.data_inputs import BODY, a_request, at, jsonl, loaded, model, prepared_rows, said, texts, tokenizer
 
 CHAT_TEXT = ("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\nfine<|im_end|>\n", "fine<|im_end|>")
 
@@ -117,7 +117,7 @@ def test_system_prompts_come_from_the_row_else_from_the_job(tmp_path):
 def test_tool_call_arguments_are_not_filled_with_nulls_by_arrow(tmp_path):
     """A struct column gives all rows the keys of all; the rows as they were said come back."""
     template = (
-        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}"
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
         "{{ m.content }}<|im_end|>{% endfor %}"
     )
     calls = [{"function": {"name": "f", "arguments": {key: 1}}} for key in ("red", "blue")]
@@ -125,7 +125,7 @@ def test_tool_call_arguments_are_not_filled_with_nulls_by_arrow(tmp_path):
     file = written(tmp_path, ".parquet", records)
 
     assert [text for text, _ in rows_of(tmp_path, file, words=tokenizer(template), chat=Chat(train_on="all"))] == [
-        '{"red": 1}<|im_end|>', '{"blue": 1}<|im_end|>'
+        'f{"red": 1}<|im_end|>', 'f{"blue": 1}<|im_end|>'
     ]  # fmt: skip
 
 
@@ -252,13 +252,20 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
 
 
 def test_a_row_that_the_template_refuses_is_named(tmp_path):
-    """The place is in the message, so that one row of a million can be found."""
-    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("x", "y")}, {"messages": said("boom", "y")}])
-    template = "{% for m in messages %}{% if m.content == 'boom' %}{{ raise_exception('no ' + m.content) }}{% endif %}{% endfor %}"
+    """The place of the first is in the message, and how many there are: nobody wants to find them one by one."""
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said(word, "y")} for word in ("x", "boom", "z")] * 2)
+    file.write_text(file.read_text() + json.dumps({"messages": said("boom", "u")}) + "\n")
+    template = BODY.replace(
+        "{{ m['content'] }}", "{{ m.content if m.content != 'boom' else raise_exception('no boom') }}"
+    )
 
     reason, message = refusal_of(tmp_path, file, words=tokenizer(template), chat=Chat(train_on="all"))
 
-    assert (reason, message) == ("DatasetInvalid", "a.jsonl row 2: the chat template refuses it: no boom")
+    assert (reason, message) == (
+        "DatasetInvalid",
+        "a.jsonl row 2, the first of 2 that cannot be written (of 4 rows): the chat template refuses it: no boom; correct "
+        "or remove such rows, or set chat.template: chatml",
+    )
 
 
 def test_cpt_splits_documents_and_closes_each_with_eos(tmp_path):

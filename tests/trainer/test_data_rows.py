@@ -1,6 +1,8 @@
 """From rows to what the trainer gets: duplicates, held-out rows, samples, mixtures, packing, the digest, large data."""
 
+import errno
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ from finetune_trainer.data.packing import best_fit, packed_sequences
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE
 from finetune_trainer.data.selection import held_out_count, select
 from finetune_trainer.data.training import training_rows
-from finetune_trainer.errors import UserError
+from finetune_trainer.errors import StorageFull, UserError
 from finetune_trainer.preflight.examine import examine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +200,30 @@ def test_data_that_changed_after_preflight_is_refused(planned, tmp_path, shared)
         f"but {report.dataset_digest[:19]} was planned: the data changed after preflight. Restore it, or apply the "
         "job under a new name"
     )
+
+
+def test_rows_that_a_preflight_left_half_written_are_written_again(planned, tmp_path, monkeypatch):
+    """A full volume, or a kill, while it copied: the summary comes last, so nobody takes the rest for the whole."""
+    _, report, base = planned
+    config = a_config(tmp_path, base=base, data=tmp_path / "data.jsonl", checkpoint=at(tmp_path / "other"))
+    copy = shutil.copyfile
+
+    def full(source, target):
+        if source.name == TRAIN_FILE:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copy(source, target)
+
+    with monkeypatch.context() as volume:
+        volume.setattr(shutil, "copyfile", full)
+        with pytest.raises(StorageFull):
+            examine(config, tmp_path / "first")
+    again = examine(config, tmp_path / "second").preflight
+
+    folder = tmp_path / "other" / again.prepared_uri.rpartition("/")[2]
+    assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
+        EVALUATION_FILE, "prepared.json", TRAIN_FILE
+    ]  # fmt: skip
+    assert again.prepared_uri.rpartition("/")[2] == report.prepared_uri.rpartition("/")[2]
 
 
 def test_packed_sequences_are_those_that_preflight_counted(planned):

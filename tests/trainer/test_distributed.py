@@ -58,7 +58,7 @@ def test_sigterm_to_one_replica_saves_both_and_the_resumed_run_is_the_same(
     in_two_replicas(whole, tmp_path / "whole")
     run = a_run(tmp_path / "cut", model=model, data=data, **long)
     with ExitStack() as stack:
-        first, second = two_replicas(stack, run, tmp_path / "cut")
+        first, second = two_replicas(stack, (run, run), tmp_path / "cut")
         first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         second.process.send_signal(signal.SIGTERM)
         (code, outcome), (other_code, _other) = first.wait(), second.wait()
@@ -74,7 +74,7 @@ def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path
     """SIGKILL of one replica: the other says that it lost it, and does not wait for ever."""
     run = a_run(tmp_path, model=model, data=data, max_steps=2000, prompts=(), baseline=False, **TWO)
     with ExitStack() as stack:
-        first, second = two_replicas(stack, run, tmp_path)
+        first, second = two_replicas(stack, (run, run), tmp_path)
         first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         second.process.kill()
         code, outcome = first.wait()
@@ -82,8 +82,8 @@ def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path
     assert (code, outcome.outcome, outcome.reason) == (1, "Failed", "CommunicationTimeout")
 
 
-def two_replicas(stack: ExitStack, run: RunConfig, folder: Path) -> tuple[Container, Container]:
-    """Start both trainer Pods of a gang."""
+def two_replicas(stack: ExitStack, runs: tuple[RunConfig, RunConfig], folder: Path) -> tuple[Container, Container]:
+    """Start both trainer Pods of a gang, each with what it was told."""
     port = free_port()
     rendezvous = {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "PET_NNODES": "2", "PET_NPROC_PER_NODE": "1",
@@ -91,7 +91,7 @@ def two_replicas(stack: ExitStack, run: RunConfig, folder: Path) -> tuple[Contai
     }  # fmt: skip
     first, second = (
         stack.enter_context(container(run, folder / f"replica-{rank}", RANK=rank, PET_NODE_RANK=rank, **rendezvous))
-        for rank in ("0", "1")
+        for rank, run in zip(("0", "1"), runs, strict=True)
     )
     return first, second
 
@@ -99,7 +99,7 @@ def two_replicas(stack: ExitStack, run: RunConfig, folder: Path) -> tuple[Contai
 def in_two_replicas(run: RunConfig, folder: Path) -> tuple[tuple[int, Outcome], tuple[int, Outcome]]:
     """Run both replicas to their end; only the first one reports progress."""
     with ExitStack() as stack:
-        first, second = two_replicas(stack, run, folder)
+        first, second = two_replicas(stack, (run, run), folder)
         ends = first.wait(), second.wait()
     assert not second.progress()
     return ends

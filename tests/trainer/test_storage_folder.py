@@ -1,7 +1,10 @@
 """Folders as storage: what a location may say, and that nothing outside of it is touched."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finetune_trainer.contract import Location
@@ -204,3 +207,67 @@ def test_a_link_that_leads_nowhere_is_no_missing_file(volume):
     with pytest.raises(StorageUnavailable) as refused:
         at_claim("d", Role.DATASET).files()
     assert str(refused.value) == "the data set pvc://data/d cannot be used: No such file or directory"
+
+
+def test_a_pod_that_tries_to_replace_in_vain_takes_nothing_from_the_one_that_did(volume, monkeypatch):
+    """Process ids repeat, every Pod counts its own: what one puts aside must not be what the other puts aside."""
+    winner, other = at_claim("out"), at_claim("out")
+    winner.write_text("claim", "old")
+    create = winner.create_text
+
+    def then_the_other(path: str, text: str) -> bool:
+        created = create(path, text)
+        assert not other.replace_text("claim", "other", "others")
+        return created
+
+    monkeypatch.setattr(winner, "create_text", then_the_other)
+
+    assert (winner.replace_text("claim", "old", "new"), winner.read_text("claim")) == (True, "new")
+
+
+def test_two_pods_upload_the_same_file_at_once(volume, tmp_path, monkeypatch):
+    """Preflight of an edited job beside that of the job before: each writes its own part and moves it into place."""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "rows").write_text("rows")
+    first, second, copy = at_claim("out"), at_claim("out"), shutil.copyfile
+
+    def interrupted(source: Any, target: Any) -> None:
+        copy(source, target)
+        monkeypatch.setattr(shutil, "copyfile", copy)
+        second.upload(tmp_path / "made", "x")
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+    first.upload(tmp_path / "made", "x")
+
+    assert [(file.path, file.size_bytes) for file in first.files()] == [("x/rows", 4)]
+
+
+def test_what_somebody_else_deletes_meanwhile_is_deleted(volume, monkeypatch):
+    """Two attempts may clear away the same folder."""
+    store, unlink = at_claim("out"), os.unlink
+    for name in ("d/a", "d/b"):
+        store.write_text(name, "x")
+
+    def twice(*place: Any, **at: Any) -> None:
+        unlink(*place, **at)
+        unlink(*place, **at)
+
+    with monkeypatch.context() as somebody:
+        somebody.setattr(os, "unlink", twice)
+        store.delete("d")
+
+    assert store.files() == ()
+
+
+def test_parts_of_a_killed_upload_are_removed_by_the_next(volume, tmp_path):
+    """Not those of an upload that runs elsewhere. What fails on its way leaves nothing."""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "rows").write_text("rows")
+    for name in (".rows.killed.part", ".rows.running.part"):
+        (volume / "x").mkdir(exist_ok=True)
+        (volume / "x" / name).write_text("ro")
+    os.utime(volume / "x" / ".rows.killed.part", (1, 1))
+
+    at_claim("x").upload(tmp_path / "made")
+
+    assert [file.path for file in at_claim("x").files()] == [".rows.running.part", "rows"]

@@ -1,31 +1,35 @@
 """Resumable state at the checkpoint destination. Called by callbacks (save) and train (resume).
 
-A checkpoint is a folder `attempt-<n>-step-<s>` that holds a file COMPLETE, written last. Folders without it do not count
-and are removed. The attempt number is a fencing token: a process that was cut off and still trains never takes the place
-of a later attempt's checkpoint.
+A checkpoint is a folder `attempt-<n>-step-<s>` that holds a file COMPLETE, written last, and all that this file says was there.
+Other folders do not count and are removed. Only the attempt that holds the destination (holder.py) may write one.
 """
 
 import json
 import re
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune_trainer import ranks
 from finetune_trainer.contract import COMPLETE_MARKER, RunConfig
 from finetune_trainer.errors import ReportedError
+from finetune_trainer.holder import Holder, refuse_if_overtaken, take_over
 from finetune_trainer.storage import Store
 from finetune_trainer.wire import dumps, loads
 
 CHECKPOINT_NAME = re.compile(r"^attempt-(\d+)-step-(\d+)$")
 BEST_NAME = re.compile(r"^best-attempt-(\d+)-step-(\d+)$")
+STAGING = ".staging-"
 BASELINE_FILE = "baseline.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Checkpoint:
-    """One complete checkpoint; later attempts count as newer, whatever their step."""
+    """One complete checkpoint; those of later turns count as newer, whatever their step."""
 
+    turn: int
     attempt: int
     step: int
 
@@ -45,6 +49,8 @@ class Marker:
     size_bytes: int
     world_size: int
     zero_stage: int
+    turn: int = 0
+    """Of the attempt that wrote it, as holder.json had it; 0 before there was such a file."""
 
 
 class Checkpoints:
@@ -54,30 +60,44 @@ class Checkpoints:
         self.store = store
         self.run = run
         self.scratch = scratch
+        self.holder: Holder | None = None
+        """As this attempt took the destination over; the other processes know its turn from rank 0."""
         self.newest_step: int | None = None
         """Step of the newest complete checkpoint known to this process."""
 
     def complete(self) -> list[Checkpoint]:
-        """Return the complete checkpoints of this run, oldest first; those of another run digest do not count."""
+        """Return the complete checkpoints of this run, oldest first; those of another run digest do not count.
+
+        Nor do those that lack files: a successor may have cleared some away before the marker was written.
+        """
         found = []
-        for name in self._folders(CHECKPOINT_NAME, complete=True):
+        for name, size in self._folders(CHECKPOINT_NAME).items():
             marker = self._marker(name)
-            if marker is not None and marker.run_digest == self.run.run_digest:
-                found.append(Checkpoint(attempt=marker.attempt, step=marker.step))
+            if marker is not None and marker.run_digest == self.run.run_digest and size >= marker.size_bytes:
+                found.append(Checkpoint(turn=marker.turn, attempt=marker.attempt, step=marker.step))
         return sorted(found)
 
     def resume(self) -> tuple[Checkpoint, Path] | None:
-        """Return the newest complete checkpoint and the local folder that holds it; None to start from the base model.
+        """Take the destination over and return the newest complete checkpoint and the local folder that holds it.
 
-        Raises ReportedError where its optimizer state belongs to another sharding.
+        None to start from the base model. Every process calls it, when they know each other; all get what rank 0 sees.
+        Raises ReportedError where a later attempt was here, or the optimizer state belongs to another sharding.
         """
-        checkpoints = self.complete()
-        if not checkpoints:
+        found = self._taken_over() if ranks.rank() == 0 else None
+        # Two looks may differ while an attempt that was cut off still saves.
+        self.holder, newest = ranks.from_first((self.holder, found))
+        if newest is None:
             return None
-        newest = checkpoints[-1]
         self._refuse_other_sharding(newest)
         self.newest_step = newest.step
         return newest, self._local(newest.name)
+
+    def _taken_over(self) -> Checkpoint | None:
+        """Become the holder first: nothing that an earlier attempt does from then on counts. Then clear away and look."""
+        turns = max((checkpoint.turn for checkpoint in self.complete()), default=0)
+        self.holder = take_over(self.store, self.run, turns=turns)
+        self._clean()
+        return next(reversed(self.complete()), None)
 
     def _refuse_other_sharding(self, checkpoint: Checkpoint) -> None:
         marker, layout = self._marker(checkpoint.name), self.run.layout
@@ -91,14 +111,15 @@ class Checkpoints:
                 "the plan of a run must not change after its first checkpoint",
             )
 
-    def clean(self) -> None:
-        """Remove what earlier attempts left unfinished. Only rank 0 calls it, before the first step."""
-        unfinished = set(self._folders(CHECKPOINT_NAME)) - set(self._folders(CHECKPOINT_NAME, complete=True))
-        unfinished |= set(self._folders(BEST_NAME)) - set(self._folders(BEST_NAME, complete=True))
-        for name in sorted(unfinished):
-            if _attempt(name) < self.run.attempt:
+    def _clean(self) -> None:
+        """Remove what earlier attempts left unfinished, also in their staging folders."""
+        for name, size in (self._folders(CHECKPOINT_NAME) | self._folders(BEST_NAME)).items():
+            marker = self._marker(name)
+            if marker is None or size < marker.size_bytes:
                 self.store.delete(name)
-        self.clear_staging()
+        local = self.store.local_folder()
+        for left in local.glob(f"{STAGING}*") if local is not None else [self.staging()]:
+            shutil.rmtree(left, ignore_errors=True)
 
     def clear_staging(self) -> None:
         """Remove the folder that the trainer writes into. Harmless where it is gone."""
@@ -108,15 +129,16 @@ class Checkpoints:
     def staging(self) -> Path:
         """Return the local folder that the trainer writes into; beside the checkpoints where that saves a copy."""
         local = self.store.local_folder()
-        return local / f".staging-{self.run.attempt}" if local is not None else self.scratch / "staging"
+        return local / f"{STAGING}{self.run.uid}-{self.run.attempt}" if local is not None else self.scratch / "staging"
 
     def publish(self, staged: Path, step: int) -> Checkpoint:
         """Turn a staged folder into a complete checkpoint. Every process calls it; returns when all have written.
 
         Raises ReportedError where a later attempt has taken over.
         """
-        checkpoint = Checkpoint(attempt=self.run.attempt, step=step)
-        self._refuse_if_superseded()
+        turn = self.holder.turn if self.holder is not None else 0
+        checkpoint = Checkpoint(turn=turn, attempt=self.run.attempt, step=step)
+        self.refuse_if_overtaken()
         self._deliver(staged, checkpoint.name)
         if ranks.rank() == 0:
             self._mark(checkpoint.name, step)
@@ -133,7 +155,8 @@ class Checkpoints:
             self.store.delete(f"{checkpoint.name}/{COMPLETE_MARKER}")
             self.store.delete(checkpoint.name)
         for name in self._folders(BEST_NAME):
-            if name != best and _attempt(name) <= self.run.attempt:
+            marker = self._marker(name)
+            if name != best and marker is not None and marker.run_digest == self.run.run_digest:
                 self.store.delete(name)
 
     def publish_best(self, staged: Path, step: int) -> str:
@@ -149,24 +172,31 @@ class Checkpoints:
         """Return the local folder of a best slot; None where it is gone."""
         return self._local(name) if self._marker(name) is not None else None
 
-    def read_baseline(self) -> str | None:
-        """Return what an earlier attempt measured of the base model."""
-        return self.store.read_text(BASELINE_FILE)
+    def read_baseline(self) -> Any:
+        """Return what an earlier attempt of this run measured of the base model. Every process calls it, all get the same."""
+        text = self.store.read_text(BASELINE_FILE) if ranks.rank() == 0 else None
+        found = json.loads(text) if text is not None else {}
+        return ranks.from_first(found["measured"] if found.get("runDigest") == self.run.run_digest else None)
 
-    def write_baseline(self, text: str) -> None:
+    def write_baseline(self, measured: Any) -> None:
         """Keep what was measured of the base model: a resumed run holds other weights."""
         if ranks.rank() == 0:
-            self.store.write_text(BASELINE_FILE, text)
+            self.store.write_text(BASELINE_FILE, json.dumps({"runDigest": self.run.run_digest, "measured": measured}))
+
+    def refuse_if_overtaken(self) -> None:
+        """Raise where another attempt, or another run, holds the destination by now."""
+        refuse_if_overtaken(self.store, self.run, self.holder)
 
     def _deliver(self, staged: Path, name: str) -> None:
         """Bring the files of every replica together under one name; returns when all are there."""
+        if ranks.rank() == 0:
+            self.store.delete(name)  # left by a job of the same name that was deleted: its marker would count for ours
         ranks.wait_for_all()
         local = self.store.local_folder()
         if local is not None:
             if ranks.rank() == 0:
-                shutil.rmtree(local / name, ignore_errors=True)
                 staged.rename(local / name)
-        elif ranks.local_rank() == 0:
+        elif ranks.local_rank() == 0 and staged.is_dir():  # of weights alone only rank 0's replica has any
             self.store.upload(staged, name)
             shutil.rmtree(staged)
         ranks.wait_for_all()
@@ -176,8 +206,9 @@ class Checkpoints:
         layout = self.run.layout
         marker = Marker(
             run_digest=self.run.run_digest, attempt=self.run.attempt, step=step, size_bytes=size,
-            world_size=layout.world_size, zero_stage=layout.zero_stage,
+            world_size=layout.world_size, zero_stage=layout.zero_stage, turn=self.holder.turn if self.holder else 0,
         )  # fmt: skip
+        self.refuse_if_overtaken()  # the last moment: from then on a successor may have removed some of the files
         self.store.write_text(f"{name}/{COMPLETE_MARKER}", dumps(marker))
 
     def _marker(self, name: str) -> Marker | None:
@@ -187,10 +218,14 @@ class Checkpoints:
         except (ValueError, json.JSONDecodeError):
             return None
 
-    def _folders(self, pattern: re.Pattern[str], *, complete: bool = False) -> list[str]:
-        paths = [file.path.split("/") for file in self.store.files()]
-        chosen = [parts for parts in paths if len(parts) > 1 and pattern.match(parts[0])]
-        return sorted({parts[0] for parts in chosen if not complete or parts[1] == COMPLETE_MARKER})
+    def _folders(self, pattern: re.Pattern[str]) -> dict[str, int]:
+        """Return the folders with such names and how many bytes they hold beside the marker."""
+        sizes: dict[str, int] = defaultdict(int)
+        for file in self.store.files():
+            name, _, inner = file.path.partition("/")
+            if inner and pattern.match(name):
+                sizes[name] += 0 if inner == COMPLETE_MARKER else file.size_bytes
+        return dict(sorted(sizes.items()))
 
     def _local(self, name: str) -> Path:
         local = self.store.local_folder()
@@ -198,13 +233,3 @@ class Checkpoints:
             return local / name
         wanted = [file.path for file in self.store.files(name)]
         return self.store.fetch(self.scratch / "fetched", wanted) / name
-
-    def _refuse_if_superseded(self) -> None:
-        newest = max((_attempt(name) for name in self._folders(CHECKPOINT_NAME)), default=-1)
-        if newest > self.run.attempt:
-            raise ReportedError("TrainerError", f"attempt {newest} has taken over from attempt {self.run.attempt}")
-
-
-def _attempt(name: str) -> int:
-    match = CHECKPOINT_NAME.match(name) or BEST_NAME.match(name)
-    return int(match[1]) if match else -1

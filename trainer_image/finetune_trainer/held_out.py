@@ -123,7 +123,7 @@ class HeldOut(TrainerCallback):
         if self.base is None and self.run.evaluation.baseline and self._holds_base(state):
             self._reporter.phase("baseline")
             self.base = self._ask_base()
-            self.checkpoints.write_baseline(json.dumps(asdict(self.base)))
+            self.checkpoints.write_baseline(asdict(self.base))
         self._reporter.phase("training")
         if self._is_due(state.global_step) and self.patience.evaluated_step < state.global_step:
             self._evaluate(args, state, control)
@@ -138,10 +138,9 @@ class HeldOut(TrainerCallback):
             return self.ask()
 
     def _known_baseline(self) -> Answers | None:
-        text = self.checkpoints.read_baseline() if self.run.evaluation.baseline else None
-        if text is None:
+        data = self.checkpoints.read_baseline() if self.run.evaluation.baseline else None
+        if data is None:
             return None
-        data = json.loads(text)
         held_out, general = (Measurement(**data[name]) if data[name] else None for name in ("held_out", "general"))
         return Answers(held_out=held_out, general=general, samples=tuple(data["samples"]))
 

@@ -1,4 +1,4 @@
-"""What the processes of a run agree on: sums, maxima, barriers. Called by callbacks, evaluate and checkpoints.
+"""What the processes of a run agree on: sums, maxima, rank 0's word, barriers. Called by callbacks, evaluate and checkpoints.
 
 With one process every function returns at once. torch is imported by the first call that needs it: the worker asks for its
 rank before it loads any library.
@@ -6,6 +6,9 @@ rank before it loads any library.
 
 import os
 from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -31,6 +34,17 @@ def total(values: Sequence[float]) -> list[float]:
 def largest(values: Sequence[float]) -> list[float]:
     """Take the maximum of each value over all processes. Every process must call it."""
     return _reduced(values, "MAX")
+
+
+def from_first(value: T) -> T:
+    """Return rank 0's value in every process. Every process must call it."""
+    if world_size() == 1:
+        return value
+    import torch  # noqa: PLC0415 - see above
+
+    said = [value]
+    torch.distributed.broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def _reduced(values: Sequence[float], operation: str) -> list[float]:

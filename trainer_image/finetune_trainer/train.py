@@ -96,13 +96,15 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     checkpoints = Checkpoints(
         open_location(run.checkpoint.location, Role.CHECKPOINT), run, scratch=bench.workspace / "checkpoints"
     )
-    resumed = take_up(checkpoints, bench)
     numbers = computation(run.method, run.training.precision, device=bench.device)
     say(numbers.sentence())
     say(batch_arithmetic(run, rows=pass_rows(rows)))
+    settings = trainer_settings(
+        run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps, packed=rows.packed
+    )
+    resumed = take_up(checkpoints, bench)  # the settings made the processes known to each other: they agree on one
     patience = read_patience(resumed)
-    steps = patience.evaluated_step if patience.stopped else run.training.max_steps
-    settings = trainer_settings(run, numbers, folder=checkpoints.staging(), steps=steps, packed=rows.packed)
+    settings.max_steps = steps = patience.evaluated_step if patience.stopped else run.training.max_steps
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
     clock = StepClock()
@@ -150,9 +152,7 @@ def refuse_senseless(run: RunConfig) -> None:
 
 
 def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:
-    """Find the checkpoint to go on from; clear away what earlier attempts left unfinished."""
-    if ranks.rank() == 0:
-        checkpoints.clean()
+    """Find the checkpoint to go on from, the same for every process."""
     found = checkpoints.resume()
     if found is None:
         return None
@@ -243,6 +243,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
             session.tokenizer.save_pretrained(folder)
             artifacts.describe(folder, run)
             artifacts.write_card(folder, run, published)
+            session.saver.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's
             made = (artifacts.publish(folder, open_location(run.output, Role.OUTPUT), run, published),)
         ranks.wait_for_all()
     done = Outcome(

@@ -1,6 +1,6 @@
 """Conversations become tokens, and a mask says which of them are learned.
 
-Reading order: turns.py (the template and the ends of turns), spans.py (which characters are learned), encoding.py.
+Reading order: turns.py (the template and the ends of turns), conversation.py, spans.py (which characters are learned), encoding.py.
 """
 
 from finetune_trainer.chat.encoding import Encoded, Encoder

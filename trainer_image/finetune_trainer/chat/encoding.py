@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from finetune_trainer.chat.spans import Conversation, Rendered, Renderer, RowRefused, Span
+from finetune_trainer.chat.conversation import Conversation, RowRefused
+from finetune_trainer.chat.spans import Rendered, Renderer, Span
 from finetune_trainer.chat.turns import Tokenizer, Turns
 from finetune_trainer.contract import Chat
 from finetune_trainer.errors import UserError

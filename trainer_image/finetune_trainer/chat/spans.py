@@ -1,8 +1,8 @@
 """Which characters of a rendered conversation are learned. Works for any template, or refuses it with the reason."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
 from transformers.utils.chat_template_utils import (
@@ -10,28 +10,25 @@ from transformers.utils.chat_template_utils import (
 )
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from finetune_trainer.chat.conversation import (
+    Conversation,
+    Message,
+    RowRefused,
+    Tools,
+    calls_left_out,
+    forms,
+    left_out,
+)
 from finetune_trainer.chat.turns import Tokenizer, Turns
 from finetune_trainer.errors import UserError
 
-Message = dict[str, Any]
-Tools = Sequence[Any] | None
 PLAIN_KEYS = {"role", "content"}
 """Messages of these keys alone hold strings only, so the template may see them as they are."""
 Span = tuple[int, int]
-
-
-class RowRefused(Exception):
-    """This row cannot be written with the template; the message says why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """Messages and the tools they may call."""
-
-    messages: Sequence[Message]
-    tools: Tools = None
-    first_learned: int = 0
-    """Answers before this message are context only (the messages of a prompt)."""
+REWRITES = (
+    "the chat template rewrites earlier answers, so the learned part cannot be told: use chat.trainOn: last, or "
+    "chat.template: chatml"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +61,34 @@ class Renderer:
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return text and learned spans. Raises RowRefused."""
-        messages = conversation.messages
-        text, marked = self._text(messages, conversation.tools, marks=self._turns.marks_answers)
-        if self._train_on == "all":
-            return Rendered(text=text, spans=(self._turn(text, 0, len(text)),))
-        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        answers = [index for index, message in enumerate(conversation.messages) if message["role"] == "assistant"]
         learned = [index for index in answers if index >= conversation.first_learned]
         if self._train_on == "last":
             learned = learned[-1:]
+        refusals: list[RowRefused] = []
+        for form in forms(conversation):
+            try:
+                return self._rendered(form, answers, learned)
+            except RowRefused as refusal:
+                refusals.append(refusal)
+        raise refusals[0]
+
+    def _rendered(self, conversation: Conversation, answers: list[int], learned: list[int]) -> Rendered:
+        text, marked = self._text(conversation.messages, conversation.tools, marks=self._turns.marks_answers)
+        if missing := left_out(conversation, text, learned):
+            raise RowRefused(missing)
+        if self._train_on == "all":
+            return Rendered(text=text, spans=(self._turn(text, 0, len(text)),))
         if not learned:
             return Rendered(text=text, spans=())
-        spans = self._marked(marked, answers) if self._turns.marks_answers else self._found(text, conversation, learned)
-        return Rendered(text=text, spans=tuple(self._turn(text, *spans[index]) for index in learned))
+        # Some templates mark more than answers: what is marked cannot be told apart then.
+        told = self._turns.marks_answers and len(marked) == len(answers)
+        found = dict(zip(answers, marked, strict=True)) if told else self._found(text, conversation, learned)
+        spans = {index: self._turn(text, *found[index]) for index in learned}
+        for index, (start, end) in spans.items():
+            if missing := calls_left_out(conversation.messages[index], text[start:end], index + 1):
+                raise RowRefused(missing)
+        return Rendered(text=text, spans=tuple(spans.values()))
 
     def _text(
         self, messages: Sequence[Message], tools: Tools, *, marks: bool = False, open_turn: bool = False
@@ -92,16 +105,13 @@ class Renderer:
                 **self._special_tokens,
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise RowRefused(f"the chat template refuses it: {error}") from error
+            raise RowRefused(f"the chat template refuses it: {error}; {self._remedy(messages, tools)}") from error
         return texts[0], spans[0] if spans else []
 
-    def _marked(self, spans: list[Span], answers: list[int]) -> dict[int, Span]:
-        if len(spans) != len(answers):
-            raise RowRefused(
-                f"the chat template marks {len(spans)} generated parts for {len(answers)} assistant messages, so they "
-                "cannot be told apart: use chat.template chatml"
-            )
-        return dict(zip(answers, spans, strict=True))
+    def _remedy(self, messages: Sequence[Message], tools: Tools) -> str:
+        if self._turns.chatml or Conversation(messages=messages, tools=tools).uses_tools:
+            return "correct or remove such rows"
+        return "correct or remove such rows, or set chat.template: chatml"
 
     def _found(self, text: str, conversation: Conversation, learned: list[int]) -> dict[int, Span]:
         """Find answers by rendering the conversation up to each of them: what is added is the answer."""
@@ -109,12 +119,14 @@ class Renderer:
 
     def _answer(self, text: str, conversation: Conversation, index: int) -> Span:
         messages, tools = conversation.messages, conversation.tools
-        before, _ = self._text(messages[:index], tools, open_turn=True)
+        try:
+            before, _ = self._text(messages[:index], tools, open_turn=True)
+        except RowRefused:
+            before = text + "\n"  # most templates refuse a conversation of no messages
+        if index == 0 and not text.startswith(before):
+            return self._greeting(text, messages[0], tools)
         if not text.startswith(before):
-            raise RowRefused(
-                f"the chat template writes what comes before message {index + 1} differently once the answer is there, "
-                "so the learned part cannot be told: use chat.trainOn: last, or chat.template: chatml"
-            )
+            return self._opened_otherwise(text, conversation, index)
         verbatim = self._verbatim(text, messages[index], len(before))
         if verbatim:
             return verbatim
@@ -123,9 +135,32 @@ class Renderer:
             return len(before), len(through)
         return self._located(text, messages[index], len(before))
 
+    def _greeting(self, text: str, message: Message, tools: Tools) -> Span:
+        """A conversation that the assistant begins: templates do not write the empty one before it."""
+        through, _ = self._text([message], tools)
+        content = (message["content"] or "").strip()
+        start = through.rfind(content)
+        if not content or start < 0 or not text.startswith(through):
+            raise RowRefused(
+                "the chat template has no form for a conversation that the assistant begins: remove message 1"
+            )
+        return start, len(through)
+
+    def _opened_otherwise(self, text: str, conversation: Conversation, index: int) -> Span:
+        """Some templates ask for an answer with words (such as <think>) that they leave out once it is there."""
+        messages, tools = conversation.messages, conversation.tools
+        earlier = any(message["role"] == "assistant" for message in messages[index + 1 :])
+        before, _ = self._text(messages[:index], tools)
+        if earlier or not text.startswith(before):
+            raise RowRefused(
+                f"the chat template writes what comes before message {index + 1} differently once the answer is there, "
+                f"so the learned part cannot be told: use {'chat.trainOn: last, or ' if earlier else ''}chat.template: chatml"
+            )
+        return self._located(text, messages[index], len(before))
+
     def _verbatim(self, text: str, message: Message, start: int) -> Span | None:
         """Most templates write an answer as it is and a stop token behind it: no further rendering is needed then."""
-        content = message["content"]
+        content = message["content"] or ""
         end = start + len(content)
         stop = self._stop_at(text, end)
         return (start, end + len(stop)) if stop and text.startswith(content, start) else None
@@ -135,16 +170,25 @@ class Renderer:
 
     def _located(self, text: str, message: Message, start: int) -> Span:
         """Some templates write earlier answers without their reasoning: then the answer's own text is looked for."""
-        content = str(message.get("content") or "").strip()
+        content = (message["content"] or "").strip()
+        if message.get("tool_calls"):
+            return self._calls(text, message, content, start)
         position = text.find(content, start) if content else -1
         end = position + len(content)
         stop = self._stop_at(text, end)
         if position < 0 or not stop or any(word in text[start:position] for word in self._stops):
-            raise RowRefused(
-                "the chat template rewrites earlier answers, so the learned part cannot be told: use chat.trainOn: "
-                "last, or chat.template: chatml"
-            )
+            raise RowRefused(REWRITES)
         return position, end + len(stop)
+
+    def _calls(self, text: str, message: Message, content: str, start: int) -> Span:
+        """Calls are written in words of the template; what was called is known, and so is the token that ends the turn."""
+        ends = sorted((text.find(word, start), word) for word in self._stops if word in text[start:])
+        written = text[start : ends[0][0]] if ends else ""
+        names = [str(call["function"]["name"]) for call in message["tool_calls"]]
+        ambiguous = any(word in json.dumps(message, ensure_ascii=False) for word in self._stops)
+        if ambiguous or not written or any(part not in written for part in (content, *names)):
+            raise RowRefused(REWRITES)
+        return start, ends[0][0] + len(ends[0][1])
 
     def _turn(self, text: str, start: int, end: int) -> Span:
         """Let a span end exactly after the token that ends the turn: the line break behind it is not the model's."""

@@ -36,6 +36,8 @@ class Turns:
     """The template itself says what the assistant generates."""
     stop_ids: frozenset[int]
     """Tokens at which generation ends."""
+    chatml: bool = False
+    """The template is ours."""
     warnings: tuple[str, ...] = ()
 
 
@@ -53,9 +55,13 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
     if chat.template == "chatml":
         tokenizer.chat_template = chatml(tokenizer, stops)
     template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
-    warnings = choose_padding(tokenizer, stops)
+    warnings = (*choose_padding(tokenizer, stops), *opening_warning(tokenizer))
     return Turns(
-        template=template, marks_answers=bool(GENERATION_MARKER.search(template)), stop_ids=stops, warnings=warnings
+        template=template,
+        marks_answers=bool(GENERATION_MARKER.search(template)),
+        stop_ids=stops,
+        chatml=chat.template == "chatml",
+        warnings=warnings,
     )
 
 
@@ -97,4 +103,25 @@ def choose_padding(tokenizer: Tokenizer, stops: frozenset[int]) -> tuple[str, ..
     tokenizer.pad_token = tokenizer.eos_token
     return (
         "the tokenizer has no spare token for padding: its eos token pads too; padding is masked, so nothing is lost",
+    )
+
+
+def opening_warning(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Warn where an answer is asked for with words that the template leaves out once it is there (<think>, mostly)."""
+    if not tokenizer.chat_template:
+        return ()
+    asked = [{"role": "user", "content": "1 + 1?"}]
+    try:
+        before, opened = (
+            tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=opened)
+            for opened in (False, True)
+        )
+        answered = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": "2"}], tokenize=False)
+    except Exception:  # noqa: BLE001 - a template may do anything; the rows themselves will say what it refuses
+        return ()
+    if answered.startswith(opened):
+        return ()
+    return (
+        f"the chat template asks for an answer with {opened.removeprefix(before)!r}, but writes answers without it: the tuned "
+        "model will be asked in a form that it was not trained on. Rows are trained as the template writes them",
     )

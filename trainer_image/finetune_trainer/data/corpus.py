@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_trainer.contract import Dataset
+from finetune_trainer.data.advice import unread
 from finetune_trainer.data.files import DataFiles, data_files
 from finetune_trainer.data.records import Record, records
-from finetune_trainer.data.rows import ChatForm, Format, Row, RowInvalid, detect, to_row, unread_label
+from finetune_trainer.data.rows import ChatForm, Format, Row, RowInvalid, detect, to_row
 from finetune_trainer.errors import UserError
 
 
@@ -57,7 +58,8 @@ class Corpus:
         for file, number, record in self._records():
             if form is None:
                 form = detect(self.dataset.format, self.dataset.columns, record, self.uri, chat=self._form)
-                self.warning = unread_label(form, record, self.uri)
+                named = form.columns
+                self.warning = unread(form.kind, named.prompt, named.completion, named.text, record, self.uri)
             try:
                 yield Placed(row=to_row(record, form), file=file, number=number)
             except RowInvalid as problem:

@@ -48,14 +48,16 @@ def data_files(dataset: Dataset) -> DataFiles:
         raise not_found(Role.DATASET, f"the data set {store.uri}")
     _refuse_pickles(store.uri, listed)
     visible = [file for file in listed if not re.search(r"(^|/)[._]", file.path)]
-    rows = tuple(file for file in visible if file.path.endswith(SUFFIXES) and Path(file.path).name not in NOT_ROWS)
+    rows = tuple(
+        file for file in visible if file.path.lower().endswith(SUFFIXES) and Path(file.path).name not in NOT_ROWS
+    )
     if not rows:
         names = ", ".join(file.path for file in visible[:3]) or "nothing"
         raise UserError(
             "DatasetInvalid",
             f"{store.uri} has no files of rows, only {names}: rows come from {', '.join(SUFFIXES)}",
         )
-    named = "*" in store.uri or store.uri.endswith(SUFFIXES)
+    named = "*" in store.uri or store.uri.lower().endswith(SUFFIXES)
     chosen = rows if named else _of_split(store, rows, dataset.split)
     return DataFiles(store=store, files=chosen)
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
-from finetune_trainer.chat.spans import RowRefused
+from finetune_trainer.chat.conversation import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
+from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
+from finetune_trainer.data.notices import EmptyAnswers
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.rows import ChatForm
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
@@ -62,7 +64,7 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     share = _sampled_share(corpora) if sampling else 1.0
     for corpus in corpora:
         corpus.sample(share)
-    encoder = Encoder(tokenizer, turns, request.chat)
+    encoder = RowEncoder(tokenizer, turns, request)
     folder = workspace / "prepared"
     reserved = None if source is None else _write_source(source, encoder, folder / f"raw-{EVALUATION_FILE}", request)
     hashes = [_hashes(corpus) for corpus in corpora]
@@ -70,8 +72,9 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     _check_trained(selection, request)
     lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
     prepared = _measured(request, turns, selection, folder, lengths)
-    asked = [corpus.warning for corpus in corpora if corpus.warning and request.objective == "sft"]
-    prepared = replace(prepared, warnings=(*prepared.warnings, *asked))
+    asked = [corpus.warning for corpus in corpora if request.objective == "sft"]
+    noticed = (warning for warning in (*encoder.warnings(), *asked) if warning)
+    prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
     if not is_large(corpora):
         return prepared
     return replace(prepared, digest=listing_digest(request, corpora), scale=1 / share, sampled=share < 1)
@@ -113,13 +116,35 @@ def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> tuple[l
     return corpora, source
 
 
-def encoded(rows: Iterable[Placed], encoder: Encoder) -> Iterator[Encoded]:
-    """Encode rows in their order. Raises UserError(DatasetInvalid) naming the row that the template refuses."""
-    places, to_encode = tee(rows)
-    for placed, result in zip(places, encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
-        if isinstance(result, RowRefused):
-            raise UserError("DatasetInvalid", f"{placed.place}: {result}") from result
-        yield result
+class RowEncoder:
+    """Encodes the rows of a run, and notices what their reader should know."""
+
+    def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
+        self._noticing = (LiteralTokens(tokenizer), EmptyAnswers())
+        self._encoder = Encoder(tokenizer, turns, request.chat)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what was noticed so far; empty texts where there was nothing."""
+        return tuple(noticing.warning() for noticing in self._noticing)
+
+    def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded]:
+        """Encode rows in their order. Raises UserError(DatasetInvalid) for those that the template refuses: how many, and one."""
+        for noticing in self._noticing:
+            rows = noticing.watched(rows)
+        places, to_encode = tee(rows)
+        results = zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True)
+        for written, (placed, result) in enumerate(results):
+            if isinstance(result, RowRefused):
+                others = [isinstance(other, RowRefused) for _, other in results]
+                refused, all_rows = 1 + sum(others), written + 1 + len(others)
+                raise UserError("DatasetInvalid", f"{_first_of(placed, refused, all_rows)}: {result}") from result
+            yield result
+
+
+def _first_of(placed: Placed, refused: int, rows: int) -> str:
+    return (
+        f"{placed.place}, the first of {refused} that cannot be written (of {rows} rows)" if rows > 1 else placed.place
+    )
 
 
 def _refuse_turns(corpus: Corpus) -> None:
@@ -140,7 +165,7 @@ def _hashes(corpus: Corpus) -> Hashes:
     return found
 
 
-def _write_source(source: Corpus, encoder: Encoder, path: Path, request: DataRequest) -> Hashes:
+def _write_source(source: Corpus, encoder: RowEncoder, path: Path, request: DataRequest) -> Hashes:
     """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
     hashes = _hashes(source)
     unique = np.zeros(len(hashes), dtype=bool)
@@ -148,7 +173,7 @@ def _write_source(source: Corpus, encoder: Encoder, path: Path, request: DataReq
     chosen = smallest(hashes, unique, request.evaluation.max_examples)
     kept = (placed for placed, keep in zip(source.rows(), chosen, strict=True) if keep)
     with RowsWriter(path) as writer:
-        for row in encoded(kept, encoder):
+        for row in encoder.encoded(kept):
             writer.add(row.input_ids, row.labels)
     return hashes
 
@@ -162,7 +187,7 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 
 def _write_selected(
-    corpora: Sequence[Corpus], selection: Selection, encoder: Encoder, folder: Path, *, held_out: bool
+    corpora: Sequence[Corpus], selection: Selection, encoder: RowEncoder, folder: Path, *, held_out: bool
 ) -> Counter[int]:
     """Encode the selected rows into raw files; return how many training rows have each length."""
     lengths: Counter[int] = Counter()
@@ -172,7 +197,7 @@ def _write_selected(
     kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
-        for row, times, out in zip(encoded(kept, encoder), copies[used], flags[used], strict=True):
+        for row, times, out in zip(encoder.encoded(kept), copies[used], flags[used], strict=True):
             if out:
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):
@@ -240,5 +265,7 @@ def _warnings(request: DataRequest, selection: Selection, train: TokenStats, hel
         yield f"{train.dropped_rows} rows are left out because they are too long"
     if train.masked_rows:
         yield f"{train.masked_rows} rows are left out because nothing in them is trained"
+    if not held_out and request.evaluation.fraction and not request.evaluation.source:
+        yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:
         yield f"only {held_out} rows are held out: the evaluation is a rough guess"

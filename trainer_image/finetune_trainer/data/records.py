@@ -31,7 +31,7 @@ def records(file: BinaryIO, name: str, *, stop_at: int = 0) -> Iterator[Place]:
 
     Raises UserError(DatasetInvalid) naming the row.
     """
-    suffix = name[name.rfind(".") :]
+    suffix = name[name.rfind(".") :].lower()
     try:
         if suffix == ".parquet":
             yield from _parquet(file, stop_at)
@@ -42,7 +42,11 @@ def records(file: BinaryIO, name: str, *, stop_at: int = 0) -> Iterator[Place]:
                 return
     except Unreadable as problem:
         raise UserError("DatasetInvalid", f"{name}: {problem}") from problem
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "DatasetInvalid", f"{name} is not UTF-8 text ({error.reason}): save the file as UTF-8"
+        ) from error
+    except pa.ArrowInvalid as error:
         raise UserError("DatasetInvalid", f"{name} cannot be read as {suffix[1:]}: {error}") from error
 
 

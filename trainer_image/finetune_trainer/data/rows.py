@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
-from finetune_trainer.chat.spans import Conversation, Message
 from finetune_trainer.contract import Columns
+from finetune_trainer.data.advice import LABEL, missing, unpaired
 from finetune_trainer.data.records import Record
 from finetune_trainer.errors import UserError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool"}
+SHAREGPT_ROLES = {
+    "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
+    "function_call": "assistant", "observation": "tool",
+}  # fmt: skip
 TOOLS = "tools"
-PREFERENCE = ("chosen", "rejected")
-LABEL = "label"
-"""Beside prompt and completion a truth value says whether the answer is a good one (unpaired preference)."""
 
 
 class RowInvalid(Exception):
@@ -84,14 +85,14 @@ def detect(wanted: str, columns: Columns, record: Record, uri: str, *, chat: "Ch
         "text": (named.text,),
     }
     if wanted == "auto" and isinstance(record.get(LABEL), bool) and named.completion in record:
-        raise UserError("DatasetInvalid", _unpaired(record, uri))
+        raise UserError("DatasetInvalid", unpaired(record, uri))
     kinds = needs if wanted == "auto" else {wanted: needs[wanted]}
     for kind, wanted_columns in kinds.items():
         if all(column in record for column in wanted_columns):
             return Format(
                 kind=kind, columns=named, conversational=chat.conversational, system_prompt=chat.system_prompt
             )
-    raise UserError("DatasetInvalid", _missing(kinds, record, uri))
+    raise UserError("DatasetInvalid", missing(kinds, record, uri))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,8 @@ def _message(item: Any, number: int) -> Message:
         raise RowInvalid(f"message {number} is not an object with role and content")
     message = dict(item)
     if "role" not in message and "from" in message:
-        message = {"role": SHAREGPT_ROLES.get(message["from"], message["from"]), "content": message.get("value")}
+        said_by = str(message["from"])
+        message = {"role": SHAREGPT_ROLES.get(said_by, said_by), "content": message.get("value")}
     if message.get("role") not in ROLES:
         raise RowInvalid(f"message {number} has the role {message.get('role')!r}: it must be one of {', '.join(ROLES)}")
     if isinstance(message.get("content"), list):
@@ -214,7 +216,9 @@ def _tools(record: Record) -> Sequence[Any] | None:
             tools = json.loads(tools) if tools.strip() else None
         except ValueError as error:
             raise RowInvalid("its tools are text that is not JSON") from error
-    return tools if isinstance(tools, list) and tools else None
+    if tools and not isinstance(tools, list):
+        raise RowInvalid(f"its tools are {type(tools).__name__}, not a list of tools")
+    return tools or None
 
 
 def _text(record: Record, column: str) -> str:
@@ -228,32 +232,3 @@ def _value(record: Record, column: str) -> Any:
     if record.get(column) is None:
         raise RowInvalid(f"its {column} is empty or missing; the row has {', '.join(map(str, record))}")
     return record[column]
-
-
-def unread_label(form: Format, record: Record, uri: str) -> str:
-    """Return a warning where plain text is learned and the label beside it is not; else nothing."""
-    if form.kind != "text" or LABEL not in record:
-        return ""
-    return (
-        f"{uri} has a column {LABEL} that is not read, only {form.columns.text} is learned: to teach the label, set "
-        f"columns: {{prompt: {form.columns.text}, completion: {LABEL}}}"
-    )
-
-
-def _unpaired(record: Record, uri: str) -> str:
-    exist = ", ".join(map(str, record))
-    return (
-        f"{uri} looks like unpaired preference data (columns {exist}): sft would learn the bad answers too; keep the rows "
-        "whose label is true, or set format: prompt-completion to learn all of them"
-    )
-
-
-def _missing(kinds: dict[str, tuple[str, ...]], record: Record, uri: str) -> str:
-    exist = ", ".join(map(str, record)) or "none"
-    if all(column in record for column in PREFERENCE):
-        return f"{uri} looks like preference data (columns {exist}): sft takes messages or prompt and completion"
-    wanted = " or ".join(" and ".join(columns) for columns in kinds.values())
-    return (
-        f"{uri} has the columns {exist}, but {wanted} is needed: name them in spec.datasets[].columns, such as "
-        "columns: {prompt: question, completion: answer}"
-    )

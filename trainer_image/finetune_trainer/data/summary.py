@@ -21,9 +21,9 @@ class Summary:
     sequence_length: int
 
 
-def write_summary(prepared: Prepared) -> None:
-    """Finish a folder of prepared rows."""
-    summary = Summary(
+def summary(prepared: Prepared) -> str:
+    """Return the file's text."""
+    known = Summary(
         digest=prepared.digest,
         examples=prepared.train.rows,
         evaluation_examples=prepared.evaluation_rows,
@@ -31,4 +31,4 @@ def write_summary(prepared: Prepared) -> None:
         trained_tokens=prepared.train.trained_tokens,
         sequence_length=prepared.sequence_length,
     )
-    (prepared.folder / SUMMARY_FILE).write_text(json.dumps(asdict(summary)))
+    return json.dumps(asdict(known))

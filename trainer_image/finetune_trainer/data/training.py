@@ -15,7 +15,7 @@ from finetune_trainer.contract import ENV_WORKSPACE, Location, RunConfig
 from finetune_trainer.data.packing import best_fit
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare
 from finetune_trainer.data.request import run_request
-from finetune_trainer.data.summary import SUMMARY_FILE, Summary, write_summary
+from finetune_trainer.data.summary import SUMMARY_FILE, Summary, summary
 from finetune_trainer.data.tokenised import SCHEMA, combined, digest_of, read_batches
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, open_location
@@ -61,14 +61,14 @@ def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
         folder = _fetched(run.prepared, workspace) if run.prepared else _prepared_here(run, tokenizer, workspace)
         _check_digest(folder, run, workspace)
         train = _packed(folder / TRAIN_FILE, workspace, run) if run.training.packing else folder / TRAIN_FILE
-    summary = Summary(**json.loads((folder / SUMMARY_FILE).read_text()))
-    evaluation = datasets.Dataset.from_file(str(folder / EVALUATION_FILE)) if summary.evaluation_examples else None
+    known = Summary(**json.loads((folder / SUMMARY_FILE).read_text()))
+    evaluation = datasets.Dataset.from_file(str(folder / EVALUATION_FILE)) if known.evaluation_examples else None
     return PreparedData(
         train=datasets.Dataset.from_file(str(train)),
         evaluation=evaluation,
         packed=run.training.packing,
         conversational=bool(turns.template),
-        **{key: value for key, value in asdict(summary).items() if key != "digest"},
+        **{key: value for key, value in asdict(known).items() if key != "digest"},
     )
 
 
@@ -85,7 +85,8 @@ def _fetched(location: Location, workspace: Path) -> Path:
 def _prepared_here(run: RunConfig, tokenizer: Tokenizer, workspace: Path) -> Path:
     folder = workspace / "prepared"
     if not (folder / SUMMARY_FILE).is_file():
-        write_summary(prepare(run_request(run), tokenizer, workspace))
+        prepared = prepare(run_request(run), tokenizer, workspace)
+        (folder / SUMMARY_FILE).write_text(summary(prepared))
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from finetune_trainer.contract import Outcome, PreflightConfig, PreflightReport
 from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import preflight_request
-from finetune_trainer.data.summary import write_summary
+from finetune_trainer.data.summary import SUMMARY_FILE, summary
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.adapter import examine_adapter
 from finetune_trainer.preflight.claim import Published, check_free, check_writable, claim_output
@@ -62,9 +62,9 @@ def leave(prepared: Prepared, model: ExaminedModel, config: PreflightConfig, che
     """Put the rows and a preview where the trainer and people find them; named by digest, so that edits do not mix."""
     name = prepared.digest.removeprefix("sha256:")[:16]
     rows, preview = f"prepared-{name}", f"preview-{name}.txt"
-    if not prepared.sampled and not checkpoint.exists(f"{rows}/prepared.json"):
-        write_summary(prepared)
+    if not prepared.sampled and not checkpoint.exists(f"{rows}/{SUMMARY_FILE}"):
         checkpoint.upload(prepared.folder, rows)
+        checkpoint.write_text(f"{rows}/{SUMMARY_FILE}", summary(prepared))  # last: rows without it are written again
     checkpoint.write_text(preview, preview_text(prepared, model.tokenizer, title=f"{config.namespace}/{config.name}"))
     prepared_uri = "" if prepared.sampled else f"{config.checkpoint.uri}/{rows}"
     return Left(prepared_uri=prepared_uri, preview_uri=f"{config.checkpoint.uri}/{preview}")

@@ -5,6 +5,8 @@ import errno
 import os
 import shutil
 import tempfile
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +17,9 @@ from finetune_trainer.storage.store import NOT_FOUND, Role, StoredFile, glob_bas
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+ABANDONED_SECONDS = 3600
+"""A part that grew so long ago belongs to nobody: a copy that runs writes all the time."""
+
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -93,7 +98,7 @@ class FolderStore:
         """Write only if the text still is `old`: of two that try, the one that moves the old file away wins."""
         with self._wording():
             target = self._prepared(path)
-            aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+            aside = _own_name(target, "old")
             try:
                 target.rename(aside)
             except FileNotFoundError:
@@ -111,9 +116,13 @@ class FolderStore:
             for source in sorted(file for file in folder.rglob("*") if file.is_file()):
                 name = source.relative_to(folder).as_posix()
                 target = self._prepared(f"{path}/{name}" if path else name)
-                temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-                shutil.copyfile(source, temporary)
-                temporary.replace(target)
+                _drop_abandoned(target)
+                temporary = _own_name(target, "part")
+                try:
+                    shutil.copyfile(source, temporary)
+                    temporary.replace(target)
+                finally:
+                    temporary.unlink(missing_ok=True)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or a folder with a file in it."""
@@ -124,7 +133,7 @@ class FolderStore:
         with self._wording():
             target = self._path(path)
             if target.is_dir():
-                shutil.rmtree(target)
+                shutil.rmtree(target, onerror=_unless_gone)
             else:
                 target.unlink(missing_ok=True)
 
@@ -183,6 +192,25 @@ def listed(paths: Iterable[Path], root: Path) -> Iterator[StoredFile]:
         except FileNotFoundError:
             if path.is_symlink():  # leads nowhere: the user's to mend
                 raise
+
+
+def _own_name(target: Path, ending: str) -> Path:
+    """Return a hidden name beside a file that nobody else uses: process ids repeat, every Pod counts its own."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}.{ending}")
+
+
+def _drop_abandoned(target: Path) -> None:
+    """Remove what processes that were killed had copied of a file: it may be as large as a model."""
+    for part in target.parent.glob(f".{target.name}.*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
+
+
+def _unless_gone(_function: object, _path: str, raised: tuple[type[BaseException], BaseException, object]) -> None:
+    """Somebody else removes the same files: what is gone is gone."""
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
 
 
 def _described(path: Path, root: Path) -> StoredFile:
