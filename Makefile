@@ -85,7 +85,7 @@ bench: $(INSTALLED) ## print the figures that the documents quote
 
 requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (hashed, without download addresses)
 	@$(BIN)/python -m pip install --quiet uv
-	@for extra in dev operator preflight trainer; do \
+	@for extra in dev operator preflight trainer sbom; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
 			pyproject.toml --extra $$extra $$([ $$extra = dev ] || echo "-c requirements/dev.txt") -o requirements/$$extra.txt; \
 	done

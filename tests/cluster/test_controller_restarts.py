@@ -1,6 +1,5 @@
 """The operator dies, sleeps, is doubled, is blind for a while: the end is the same, and nothing is done twice."""
 
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -215,42 +214,6 @@ def test_a_job_deleted_in_a_gap_is_forgotten(
     proxy.send_error(gone)
 
     operator.said("ghosts=")
-
-
-def test_of_two_operators_one_writes_and_the_other_takes_over(
-    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, tmp_path: Path
-):
-    """The second one waits with warm watches; SIGTERM of the leader hands over at once."""
-    proxies = [FaultProxy(api.kubeconfig, folder) for folder in (tmp_path / "a", tmp_path / "b")]
-    for each in proxies:
-        each.folder.mkdir()
-        each.start()
-    lease = ("--leader-elect", f"--lease-namespace={namespace}")
-    first, second = (start_operator(*lease, kubeconfig=each.operator_kubeconfig) for each in proxies)
-    try:
-        first.start()
-        second.start(wait=False)
-        eventually(lambda: any("/leases/" in call[1] for call in proxies[1].calls), "the second one asks for the lease")
-        standin.scripts["handed"] = {"0": Play(hold=True)}
-        api.create(jobs(namespace), a_job("alone"))
-        api.create(jobs(namespace), a_job("handed"))
-        reaches(api, namespace, "alone", "Succeeded")
-        reaches(api, namespace, "handed", "Training")
-        assert (bool(proxies[0].writes), proxies[1].writes) == (True, [])
-
-        code, _ = first.terminate()
-        second.said("ready jobs=")
-        written = len(proxies[0].writes)
-        api.delete(f"{pods(namespace)}/handed-0-0")
-        reaches(api, namespace, "handed", "Succeeded")
-        assert (code, bool(proxies[1].writes), len(proxies[0].writes)) == (0, True, written)
-        holder = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/finetune-operator")["spec"]
-        assert holder["leaseTransitions"] == 1
-    finally:
-        for operator in (first, second):
-            operator.close()
-        for each in proxies:
-            each.stop()
 
 
 def test_sigterm_ends_it_in_time_in_the_middle_of_work(

@@ -7,7 +7,7 @@ from pathlib import Path
 from finetune_operator.local.binaries import Say, provide
 from finetune_operator.local.state import ClusterState
 
-from tests.real_node.images import IMAGES, build
+from tests.real_node.images import IMAGES, build, packages
 from tests.real_node.programs import NEEDED, REGISTRY, missing
 from tests.real_node.registry import push, start_registry, stop_registry, unpack
 
@@ -20,6 +20,7 @@ def main() -> int:
     programs = provide(NEEDED, say=print)
     for image in IMAGES:
         build(image, print)
+        packages(image)  # a test asks for them: the layers are there then
     unpack_all(programs[REGISTRY.name], print)
     for image in IMAGES:
         image.note.write_text(image.recipe())

@@ -10,13 +10,14 @@ from finetune_operator.local.certificates import make_certificates
 from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, up
 from finetune_operator.local.ports import free_port
-from finetune_operator.local.state import ClusterState, file_lock
+from finetune_operator.local.state import ClusterState, file_lock, read_json
 
 from tests.cluster.client import eventually
 from tests.real_node.identities import Identities
 from tests.real_node.images import Image
 from tests.real_node.network import API_ADDRESS, Network
 from tests.real_node.node import PAUSE_IMAGE, RealNode, remove
+from tests.real_node.policies import start_policies, stop_policies
 from tests.real_node.programs import PROGRAMS, kept, run
 from tests.real_node.registry import lend, push, start_registry, stop_registry, unpack
 from tests.servers.control_plane import ControlPlane
@@ -38,6 +39,11 @@ class RealCluster:
     def audit_log(self) -> Path:
         """Every request to the API server, one JSON object a line."""
         return self.plane.state.logs / "audit.log"
+
+    @property
+    def api_port(self) -> int:
+        """Port of the API server, on the address that Pods reach."""
+        return int(read_json(self.plane.state.settings)["apiserver"])
 
     def node(self, name: str) -> RealNode:
         """Return a node by name."""
@@ -117,6 +123,7 @@ def bring_up(state: ClusterState, programs: dict[str, Path], nodes: int, images:
     up(state, options(identities), say=print)
     ports = reserve(("proxy-health", "proxy-metrics", "dns-ready", *(f"{i}-{n}" for i in "ab" for n in range(nodes))))
     network.start(identities, ports)
+    start_policies(state, programs["policies"])
     pause_image(programs["pause"], state.root / "pause")
     made = tuple(
         RealNode(
@@ -140,6 +147,7 @@ def take_down(state: ClusterState, programs: dict[str, Path], nodes: int) -> Non
     """End every process and take away mounts, cgroups, addresses and tables, as far as they are there."""
     for index in range(nodes):
         remove(state, index)
+    stop_policies(state)
     Network(state, programs).stop()
     down(state, say=print)
     stop_registry(images_state(state))

@@ -4,12 +4,14 @@ Layers are kept by buildah: the first build takes minutes, a later one only what
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune_operator.local.binaries import Say
 
@@ -92,12 +94,30 @@ def build(image: Image, say: Say) -> None:
     """Build an image from its Dockerfile on the local base."""
     build_base(say)
     say(f"building {image.name}")
+    _build(image, image.target, "--tag", image.local)
+
+
+def configuration(image: Image) -> dict[str, Any]:
+    """Return an image's OCI configuration: user, entry point, environment, labels."""
+    found: dict[str, Any] = json.loads(run("buildah", "inspect", "--type", "image", image.local))["OCIv1"]["config"]
+    return found
+
+
+def packages(image: Image) -> list[dict[str, Any]]:
+    """Return the components of an image's SBOM, built anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        _build(image, f"{image.target}-sbom", "--output", folder)
+        found: list[dict[str, Any]] = json.loads(Path(folder, "sbom.cdx.json").read_text())["components"]
+    return found
+
+
+def _build(image: Image, target: str, *result: str) -> None:
     with trusted_certificates() as mounts:
         run(
             *("buildah", "build", "--quiet", "--runtime", "runc", "--network", "host", "--layers"),
             *mounts,
-            *("--build-arg", f"{image.base_argument}={BASE}", "--target", image.target),
-            *("--file", REPOSITORY / image.dockerfile, "--tag", image.local, REPOSITORY),
+            *("--build-arg", f"{image.base_argument}={BASE}", "--target", target),
+            *("--file", REPOSITORY / image.dockerfile, *result, REPOSITORY),
             seconds=BUILD_SECONDS,
         )
 

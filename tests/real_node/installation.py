@@ -9,6 +9,7 @@ from finetune_operator.local import binaries
 from tests.cluster.client import eventually
 from tests.real_node.cluster import RealCluster
 from tests.real_node.images import OPERATOR, PREFLIGHT, TRAINER
+from tests.real_node.network import API_ADDRESS
 from tests.real_node.programs import run
 
 CHART = Path(__file__).parents[2] / "charts/finetune-operator"
@@ -16,6 +17,8 @@ SYSTEM = "finetune-system"
 RELEASE = "finetune-operator"
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+MONITORING = {"example.com/monitoring": "true"}
+"""Labels of the namespaces whose Pods may read the operator's metrics."""
 
 POOL = {
     "gpuType": "local-cpu",
@@ -75,6 +78,11 @@ class Installation:
             "image": {"repository": repository, "digest": digest},
             "trainer": {"image": images[TRAINER], "preflightImage": images[PREFLIGHT]},
             "replicas": self.replicas,
+            "networkPolicy": {
+                "enabled": True,
+                "metricsFrom": [{"namespaceSelector": {"matchLabels": MONITORING}}],
+                "apiServer": {"cidrs": [f"{API_ADDRESS}/32"], "ports": [self.cluster.api_port]},
+            },
         }
         path = self.cluster.plane.state.root / "values.json"
         path.write_text(json.dumps(values))

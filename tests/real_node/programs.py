@@ -33,7 +33,9 @@ PAUSE = _program("pause", "node", "./pause", "v1")
 COREDNS = _program("coredns", "coredns", ".", "v1.15.0")
 REGISTRY = _program("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.0.0")
 
-PROGRAMS = (KUBELET, KUBE_PROXY, FAKE_GPU, PAUSE, COREDNS, REGISTRY)
+POLICIES = _program("policies", "policies", ".", "v0.8.0-1")
+
+PROGRAMS = (KUBELET, KUBE_PROXY, FAKE_GPU, PAUSE, COREDNS, REGISTRY, POLICIES)
 NEEDED = (*CONTROL_PLANE, HELM, VERSITYGW, *PROGRAMS)
 """All that is built from Go modules for these tests."""
 
@@ -42,11 +44,16 @@ DEBIAN = {
     "ctr": "containerd",
     "runc": "runc",
     "nft": "nftables",
+    "iptables": "iptables",
     "ip": "iproute2",
     "debootstrap": "debootstrap",
     "buildah": "buildah",
 }
 """Command -> Debian package."""
+
+QUEUE = 7117
+TO_QUEUE = ("--jump", "NFQUEUE", "--queue-num", str(QUEUE))
+"""What a rule of iptables does with packets that wait for a verdict of the NetworkPolicies."""
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 
@@ -60,6 +67,10 @@ def missing() -> str:
         absent.add("containernetworking-plugins")
     if absent:
         return f"real nodes need {' '.join(sorted(absent))}: apt-get install --no-install-recommends them"
+    try:
+        run("unshare", "--net", "iptables", "--append", "INPUT", *TO_QUEUE)
+    except AssertionError as error:
+        return f"real nodes need a kernel with NFQUEUE, to enforce NetworkPolicies: {error}"
     return ""
 
 

@@ -1,11 +1,11 @@
 """What is inside our images: the packages that the tests run with, our code, and a user that is not root."""
 
 import re
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 
 import pytest
 
-from tests.real_node.images import IMAGES, OPERATOR, REPOSITORY, Image, inside
+from tests.real_node.images import IMAGES, OPERATOR, REPOSITORY, Image, configuration, inside, packages
 
 pytestmark = pytest.mark.real_node
 
@@ -32,18 +32,52 @@ def test_an_image_holds_the_packages_that_the_tests_ran_with(built: tuple[Image,
     here = {normal(each.name): each.version for each in distributions()}
     wanted = pinned(image)
 
-    tools = {"pip", "setuptools"} - wanted.keys()
-
-    assert {name: version for name, version in found.items() if name not in tools} == wanted
+    assert without_tools(found, wanted) == wanted
     assert {name: here.get(name) for name in wanted} == wanted
 
 
 @EACH
+def test_the_bill_of_materials_lists_what_is_inside(built: tuple[Image, ...], image: Image):
+    """Each Dockerfile has a target for it; a scanner finds the packages by their purl."""
+    components = packages(image)
+    found = {normal(each["name"]): each["version"] for each in components}
+    wanted = pinned(image)
+
+    assert without_tools(found, wanted) == wanted
+    assert [each["purl"] for each in components if not each["purl"].startswith("pkg:pypi/")] == []
+
+
+def without_tools(found: dict[str, str], wanted: dict[str, str]) -> dict[str, str]:
+    """Return packages without what a virtual environment has from the start."""
+    tools = {"pip", "setuptools"} - wanted.keys()
+    return {name: version for name, version in found.items() if name not in tools}
+
+
+@EACH
 def test_an_image_runs_as_a_user_with_a_name(built: tuple[Image, ...], image: Image):
-    """getpass and torch look the user up in passwd."""
-    assert inside(image, "python3", "-c", "import getpass, os; print(os.getuid(), getpass.getuser())") == (
-        "65532 finetune\n"
+    """getpass and torch look the user up in passwd, and tools the group."""
+    who = (
+        "import getpass, grp, os; print(os.getuid(), getpass.getuser(), os.getgid(), grp.getgrgid(os.getgid()).gr_name)"
     )
+
+    assert inside(image, "python3", "-c", who) == "65532 finetune 65532 finetune\n"
+
+
+@EACH
+def test_an_image_says_what_it_is_and_starts_without_a_shell(built: tuple[Image, ...], image: Image):
+    """The kubelet refuses runAsNonRoot for a user by name; an argument list gets SIGTERM itself."""
+    found = configuration(image)
+    named = {
+        key.removeprefix("org.opencontainers.image."): value
+        for key, value in found["Labels"].items()
+        if key.startswith("org.opencontainers.image.")
+    }
+    described = named.pop("description")
+
+    assert named == {"title": image.name, "licenses": "Apache-2.0", "version": version("finetune-operator")}
+    assert described
+    assert found["User"] == "65532:65532"
+    assert found["Entrypoint"][1:] == ["-m", "finetune_operator" if image is OPERATOR else "finetune_trainer"]
 
 
 @EACH

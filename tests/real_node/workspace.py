@@ -1,14 +1,19 @@
 """A user's namespace on real nodes: it enforces `restricted`, has a claim, and jobs run in it. Called by the tests."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from tests.cluster.client import eventually
 from tests.real_node.installation import RESTRICTED, Installation
 from tests.servers.control_plane import ControlPlane
 from tests.servers.jobs import Jobs, Raw
+
+INSTALL = Path(__file__).parents[2] / "docs/install.md"
 
 LONG = {
     "training": {"maxSteps": 240, "globalBatchSize": 4, "sequenceLength": 64, "learningRate": "5e-3"},
@@ -33,6 +38,7 @@ class Workspace(Jobs):
         name = plane.namespace("real")
         plane.kubectl("label", "namespace", name, *(f"{key}={value}" for key, value in RESTRICTED.items()))
         make_claim(plane, name, installation.data)
+        plane.apply(trainers_policy() | {"metadata": {"name": "trainers", "namespace": name}})
         return cls(plane, name, installation)
 
     def submit(self, name: str, **spec: Any) -> None:
@@ -95,6 +101,15 @@ class Workspace(Jobs):
             return items
 
         eventually(lambda: not pods(), f"the jobs' Pods in {self.namespace} are gone", 100)
+
+
+def trainers_policy() -> Raw:
+    """Return the NetworkPolicy that the docs ask for in each namespace with jobs."""
+    (policy,) = re.findall(
+        r"^```yaml\n(apiVersion: .*?kind: NetworkPolicy.*?)```$", INSTALL.read_text(), re.MULTILINE | re.DOTALL
+    )
+    parsed: Raw = YAML(typ="safe").load(policy)
+    return parsed
 
 
 def make_claim(plane: ControlPlane, namespace: str, folder: Path) -> None:

@@ -72,7 +72,7 @@ def test_no_lock_file_names_a_download_address():
     """Requirements are pinned by hash; where they come from is the installer's business."""
     pinned = sorted((ROOT / "requirements").glob("*.txt"))
 
-    assert len(pinned) == 4
+    assert len(pinned) == 5
     assert [path.name for path in pinned if "://" in path.read_text()] == []
 
 
@@ -80,7 +80,7 @@ def test_every_extra_is_pinned():
     """Each extra of pyproject.toml that an image installs has a requirements file of its own."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-    assert {"operator", "preflight", "trainer", "dev"} <= set(extras)
+    assert {"operator", "preflight", "trainer", "sbom", "dev"} <= set(extras)
 
 
 def test_make_test_names_every_folder_of_tests():

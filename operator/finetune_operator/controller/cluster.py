@@ -14,7 +14,7 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller.api import STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.seen import seen_pod
+from finetune_operator.controller.seen import seen_pod, unrecorded
 from finetune_operator.controller.store import Kind, Store, collection, controller_uid
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
 from finetune_operator.lifecycle.observation import Child, Event, Manifest, Observation, Refusal, SeenPod, Settings
@@ -78,7 +78,7 @@ class Cluster:
     async def observe(self, job: FineTuneJob) -> Observation:
         """Return everything that a decision may look at, taken at one moment from the store."""
         uid = job.metadata.uid
-        pods = tuple(seen_pod(stored.raw) for stored in self.store.members(job.key, "Pod"))
+        pods = self._pods(job)
         services = self.store.members(job.key, "Service")
         generation, refusal = self.refusals.get(uid, (0, None))
         reading = self.progress.newest(uid, replica_zero(pods, uid))
@@ -91,6 +91,11 @@ class Cluster:
             refusal=refusal if generation == job.metadata.generation else None,
             settings=self.settings,
         )
+
+    def _pods(self, job: FineTuneJob) -> tuple[SeenPod, ...]:
+        present = [seen_pod(stored.raw) for stored in self.store.members(job.key, "Pod")]
+        departed = [seen_pod(stored.raw) for stored in self.store.departed(job.key)]
+        return (*present, *unrecorded(job, present, departed))
 
     def pools(self) -> tuple[GPUPool, ...]:
         """Return the readable GPUPools, by name."""

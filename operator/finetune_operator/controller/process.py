@@ -106,6 +106,7 @@ class Operator:
         uid = raw["metadata"]["uid"]
         if event == "DELETED":
             self._watched.discard(uid)
+            self.store.put(kind, raw)  # its last state, which may be news
             self.gone(uid)
             return
         if event is None and uid in self._watched:

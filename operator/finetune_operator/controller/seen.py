@@ -1,11 +1,13 @@
 """A Pod as the API server shows it -> the SeenPod that decisions look at. Pure. Called by cluster.observe."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
 from finetune_trainer.contract import parse_outcome
 
+from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.store import controller_uid
 from finetune_operator.lifecycle.observation import Role, SeenPod
 from finetune_operator.manifests.names import (
@@ -55,6 +57,23 @@ def seen_pod(raw: Raw) -> SeenPod:
         pod_message=status.get("message", ""),
         disruption=disruption(status),
     )
+
+
+def unrecorded(job: FineTuneJob, present: Sequence[SeenPod], departed: Sequence[SeenPod]) -> tuple[SeenPod, ...]:
+    """Return the trainers of the running attempt that had ended and were deleted before anybody recorded how.
+
+    Decisions see them as they see a Pod that has ended and is about to go. Once the attempt's end is recorded, or a new
+    Pod has the name, they are past.
+    """
+    last = job.status.attempts[-1] if job.status.attempts else None
+    if last is None or last.outcome is not None:
+        return ()
+    names = {pod.name for pod in present}
+    ended = (pod for pod in departed if pod.finished and pod.owner_uid == job.metadata.uid and pod.name not in names)
+    found = (pod for pod in ended if pod.role == "trainer" and pod.attempt == last.number)
+    # being deleted: nobody deletes it again
+    newest = {pod.name: replace(pod, deleting=True) for pod in found}
+    return tuple(newest.values())
 
 
 def container_status(status: Raw) -> Raw:

@@ -1,6 +1,6 @@
 """Our own copy of the objects we care about, fed by watches, by resync and by the answers to our own writes."""
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +16,9 @@ assert set(PLURALS) == {JOB_KIND, POOL_KIND, "Pod", "Service"}
 
 TOMBSTONES = 10_000
 """Deleted uids that are remembered, so that a late answer does not bring an object back. 10,000 uids are about 1 MB."""
+
+DEPARTED = 300
+"""Deleted Pods that are remembered as they were last seen: more than two full nodes (110 Pods each), about 5 MB."""
 
 
 def collection(kind: str, namespace: str = "") -> str:
@@ -78,12 +81,15 @@ class Store:
 
     * An object is replaced only by a newer resourceVersion: events may arrive twice, late and out of order.
     * A uid that was deleted never comes back.
+    * The last state of a deleted Pod is kept for a while: how it ended may not have been recorded yet, least of all by a
+      standby that leads only from now on.
     * Jobs and children are found by the name of the job: what a former job of that name left is seen too.
     """
 
     objects: dict[str, Stored] = field(default_factory=dict)
     _families: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _deleted: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _departed: deque[tuple[str, Stored]] = field(default_factory=lambda: deque(maxlen=DEPARTED))
 
     def put(self, kind: Kind, raw: dict[str, Any]) -> bool:
         """Take in an object; tell whether it was news."""
@@ -109,6 +115,8 @@ class Store:
             members.discard(uid)
             if not members:
                 del self._families[old.family]
+            if old.kind == "Pod":
+                self._departed.append((old.family, old))
         return True
 
     def get(self, uid: str) -> Stored | None:
@@ -118,6 +126,10 @@ class Store:
     def of_kind(self, kind: Kind) -> Iterator[Stored]:
         """Return all objects of a kind."""
         return (stored for stored in list(self.objects.values()) if stored.kind == kind)
+
+    def departed(self, family: str) -> tuple[Stored, ...]:
+        """Return the Pods of a family that were deleted not long ago, as they were last seen."""
+        return tuple(stored for of_family, stored in self._departed if of_family == family)
 
     def members(self, family: str, kind: Kind) -> tuple[Stored, ...]:
         """Return the job (kind FineTuneJob) or the children of a family, by name."""

@@ -30,10 +30,15 @@ def container_security() -> Manifest:
 
 
 def isolated(service_account: str | None) -> Manifest:
-    """Return the Pod fields that keep the API and other Services out of sight."""
+    """Return the Pod fields that keep the API and other Services out of sight, and let the Pod end when it is told to.
+
+    The kernel drops SIGTERM for process 1 of a PID namespace while it does not listen: with a namespace of its own, a
+    container that has just started would go on, and hold its GPUs, until the grace period is over.
+    """
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
+        "shareProcessNamespace": True,
         "securityContext": pod_security(),
     } | ({"serviceAccountName": service_account} if service_account else {})

@@ -1,9 +1,11 @@
 """A Pod's status as the API server sends it -> what a decision sees."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from finetune_operator.controller.seen import seen_pod
+from finetune_operator.api.status import AttemptStatus, FineTuneJob
+from finetune_operator.controller.seen import seen_pod, unrecorded
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_trainer.contract import Outcome, outcome_text
 
@@ -96,3 +98,45 @@ def test_an_evicted_pod():
     assert seen_pod(a_pod(status)) == expected(
         phase="Failed", pod_reason="Evicted", pod_message="low on memory", disruption="TerminationByKubelet"
     )
+
+
+def a_running_job(**attempt: Any) -> FineTuneJob:
+    """Return the job of the Pods, in attempt 2."""
+    last = AttemptStatus(number=2, start_time=AT, **attempt)
+    spec = {
+        "model": {"source": "hf://org/model"},
+        "datasets": [{"source": "s3://team-a/rows.jsonl"}],
+        "output": {"destination": "s3://team-a/out"},
+    }
+    metadata = {
+        "name": "j",
+        "namespace": "team",
+        "uid": "job",
+        "generation": 1,
+        "resourceVersion": "1",
+        "creationTimestamp": AT,
+    }
+    job = FineTuneJob.model_validate({"metadata": metadata, "spec": spec})
+    return job.model_copy(update={"status": job.status.model_copy(update={"attempts": [last]})})
+
+
+def test_a_trainer_that_ended_and_went_is_seen_until_its_end_is_recorded():
+    """As a Pod that is being deleted: nobody deletes it again."""
+    gone = expected(phase="Failed", exit_code=85)
+
+    assert unrecorded(a_running_job(), (), (gone,)) == (replace(gone, deleting=True),)
+    assert unrecorded(a_running_job(outcome="Evicted"), (), (gone,)) == ()
+
+
+def test_other_pods_that_went_are_past():
+    """One that nobody saw end, one whose name is in use again, a former job's, another attempt's, preflight's."""
+    gone = expected(phase="Failed", exit_code=85)
+    others = (
+        replace(gone, phase="Running"),
+        replace(gone, name="j-2-0"),
+        replace(gone, owner_uid="former"),
+        replace(gone, attempt=1),
+        replace(gone, role="preflight"),
+    )
+
+    assert unrecorded(a_running_job(), (replace(expected(), name="j-2-0"),), others) == ()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune_operator.controller.store import Store, collection
+from finetune_operator.controller.store import DEPARTED, Store, collection
 
 
 def an_object(uid: str, version: int, job: str = "") -> dict[str, Any]:
@@ -63,6 +63,22 @@ def test_dropping_the_unknown_is_no_news():
     store.put("Pod", an_object("p", 1))
 
     assert [store.drop("p"), store.drop("p"), store.drop("q")] == [True, False, False]
+
+
+def test_deleted_pods_are_remembered_as_they_were_last_seen():
+    """The newest ones, of every family, and Pods only."""
+    store = Store()
+    for number in range(DEPARTED + 1):
+        store.put("Pod", an_object(f"p{number}", 1, job="name-j"))
+        store.drop(f"p{number}")
+    store.put("Pod", an_object("x", 1, job="another"))
+    store.put("Service", an_object("s", 1, job="name-j"))
+    store.drop("x")
+    store.drop("s")
+    kept = [stored.uid for stored in store.departed("team/name-j")]
+
+    assert kept == [f"p{number}" for number in range(2, DEPARTED + 1)]
+    assert [stored.uid for stored in store.departed("team/another")] == ["x"]
 
 
 def test_managed_fields_are_not_kept():

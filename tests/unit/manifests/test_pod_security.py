@@ -25,6 +25,7 @@ def violations(pod: dict[str, Any]) -> list[str]:
         found += [f"{container['name']}: {what}" for what in container_violations(container)]
     found += ["API token"] if spec["automountServiceAccountToken"] else []
     found += ["service links"] if spec["enableServiceLinks"] else []
+    found += ["deaf at the start"] if not spec["shareProcessNamespace"] else []
     found += ["restarts"] if spec["restartPolicy"] != "Never" else []
     return found
 
