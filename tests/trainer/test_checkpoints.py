@@ -13,12 +13,7 @@ from tests.servers.versitygw import S3Server
 from tests.trainer.running import IN_PROCESS, stopped_at, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
-pytestmark = IN_PROCESS
-
-
-@pytest.fixture(autouse=True)
-def local_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FINETUNE_ALLOW_FILE", "1")
+pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
 
 
 @pytest.fixture

@@ -1,0 +1,9 @@
+"""What several files of the trainer's tests start from."""
+
+import pytest
+
+
+@pytest.fixture
+def local_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """file:// may be used, as on the local cluster."""
+    monkeypatch.setenv("FINETUNE_ALLOW_FILE", "1")
