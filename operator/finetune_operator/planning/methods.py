@@ -78,7 +78,11 @@ def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightSt
         return choice
     why = f"{choice.method} would take {planned.seconds:,} s and ${planned.usd:.2f}, more than spec.runPolicy allows"
     lora, qlora = (
-        Choice(method=method, reason=f"{why}; {method} stays within it", warnings=_learns_less(choice, method))
+        Choice(
+            method=method,
+            reason=f"{why}; {method} stays within it",
+            warnings=_learns_less(method) if choice.method == "full" else (),
+        )
         for method in ADAPTERS
     )
     if spec.objective != "cpt" and preflight.examples < FEW_EXAMPLES:
@@ -90,10 +94,8 @@ def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightSt
     return choice
 
 
-def _learns_less(choice: Choice, method: Method) -> tuple[str, ...]:
-    """Warn where an adapter stands in for full."""
-    if choice.method != "full":
-        return ()
+def _learns_less(method: Method) -> tuple[str, ...]:
+    """Warn that an adapter stands in for full."""
     return (f"{method} learns less new knowledge than full fine-tuning; method: full insists on it",)
 
 
@@ -108,7 +110,7 @@ def _continued_pretraining(offers: Offers) -> Choice | None:
     return Choice(
         method=method,
         reason=f"full {why}; {method} is the next best for continued pre-training",
-        warnings=_learns_less(Choice(method="full", reason=""), method),
+        warnings=_learns_less(method),
     )
 
 
