@@ -11,10 +11,13 @@ Grant = tuple[str, str]
 
 
 def requests(log: Path) -> list[dict[str, Any]]:
-    """Return the operator's requests for objects, from the audit log."""
+    """Return the operator's requests for objects, from the audit log.
+
+    Who asked with a token that is no longer valid has no name: an operator whose ServiceAccount was just uninstalled.
+    """
     whole_lines = log.read_text().rpartition("\n")[0].splitlines()
     entries = (json.loads(line) for line in whole_lines)
-    return [entry for entry in entries if entry["user"]["username"] == OPERATOR_USER and "objectRef" in entry]
+    return [entry for entry in entries if entry["user"].get("username") == OPERATOR_USER and "objectRef" in entry]
 
 
 def asked(entry: dict[str, Any]) -> Grant:
