@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,12 +50,11 @@ class OperatorProcess:
         self.process.kill()
         self.process.wait(timeout=10)
 
-    def terminate(self) -> tuple[int, float]:
-        """SIGTERM; return exit code and seconds."""
+    def terminate(self) -> int:
+        """SIGTERM; return the exit code."""
         assert self.process is not None
-        began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=15), time.monotonic() - began
+        return self.process.wait(timeout=30)
 
     def wait(self, seconds: float) -> int:
         """Wait until it ends by itself; return the exit code."""

@@ -61,7 +61,7 @@ def test_of_two_operators_one_writes_and_the_other_takes_over(
         reaches(api, namespace, "handed", "Training")
         assert (bool(first.proxy.writes), second.proxy.writes) == (True, [])
 
-        code, _ = first.operator.terminate()
+        code = first.operator.terminate()
         second.operator.said("ready jobs=")
         written = len(first.proxy.writes)
         api.delete(f"{pods(namespace)}/handed-0-0")

@@ -1,7 +1,5 @@
 """What a kubelet and a cluster do to a running job, and what becomes of it."""
 
-import time
-
 import pytest
 
 from tests.cluster.client import eventually
@@ -9,8 +7,10 @@ from tests.real_node.workspace import ENDLESS, LONG, Workspace
 
 pytestmark = pytest.mark.real_node
 
-GRACE_SECONDS = 30
-"""What a trainer with a small checkpoint gets between SIGTERM and SIGKILL."""
+DEAF = ["python3", "-c", "import time; time.sleep(600)"]
+"""What a worker is while it imports: a Python that does not listen for SIGTERM."""
+
+SIGTERM_EXIT = 128 + 15
 
 FILL_MEMORY = """
 import os, time
@@ -84,11 +84,7 @@ def test_a_container_that_reaches_its_memory_limit_says_so(workspace: Workspace)
 
 
 def test_a_full_workspace_is_evicted_and_the_next_attempt_goes_on(workspace: Workspace):
-    """The kubelet evicts a Pod that uses more local disk than it may.
-
-    Deleted while its second Pod starts, the job holds its GPU no longer than it takes to end: SIGTERM comes before Python
-    listens.
-    """
+    """The kubelet evicts a Pod that uses more local disk than it may."""
     workspace.submit("full", **ENDLESS)
     step = workspace.saves("full")
     gib = workspace.status("full")["plan"]["host"]["ephemeralGiB"]
@@ -103,9 +99,26 @@ def test_a_full_workspace_is_evicted_and_the_next_attempt_goes_on(workspace: Wor
     )
     assert first["checkpointStep"] >= step
     assert workspace.limit("full-1-0", "ephemeral-storage") == "17Gi"
-    asked = time.monotonic()
-    workspace.delete_all()
-    assert time.monotonic() - asked < GRACE_SECONDS / 2
+
+
+def test_a_pod_that_does_not_listen_yet_ends_when_it_is_told_to(workspace: Workspace):
+    """SIGTERM ends it, and not SIGKILL after its grace period, in which it would hold its GPUs."""
+    workspace.submit("examined", planOnly=True)
+    workspace.until("examined", lambda status: status.get("phase") == "Planned", "Planned")
+    (preflight,) = workspace.pods("examined", role="preflight")
+    (container,) = preflight["spec"]["containers"]
+    metadata = {"name": "deaf", "namespace": workspace.namespace, "finalizers": ["example.com/look"]}
+    spec = preflight["spec"] | {"containers": [container | {"command": DEAF, "args": []}]}
+    workspace.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    pod = ("pod/deaf", "-n", workspace.namespace)
+    try:
+        workspace.cluster.kubectl("wait", *pod, "--for=condition=Ready", "--timeout=50s")
+        workspace.cluster.kubectl("delete", *pod, "--wait=false")
+        ended = eventually(lambda: workspace.end_of("deaf"), "the Pod ended", 60)
+    finally:
+        workspace.cluster.kubectl("patch", *pod, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+
+    assert ended["exitCode"] == SIGTERM_EXIT
 
 
 def test_a_gpu_that_turns_unhealthy_stays_with_its_job_and_is_given_to_no_other(workspace: Workspace):

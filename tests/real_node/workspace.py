@@ -84,6 +84,12 @@ class Workspace(Jobs):
         (container,) = self.cluster.get("pod", pod, "-n", self.namespace)["spec"]["containers"]
         return str(container["resources"]["limits"][resource])
 
+    def end_of(self, pod: str) -> Raw | None:
+        """Return how the container of a Pod ended; None while it runs."""
+        (container,) = self.cluster.get("pod", pod, "-n", self.namespace)["status"]["containerStatuses"]
+        ended: Raw | None = container["state"].get("terminated")
+        return ended
+
     def execute(self, pod: str, *command: str, check: bool = True) -> str:
         """Run a command in a Pod's container and return what it printed."""
         return self.cluster.kubectl("exec", pod, "-n", self.namespace, "--", *command, check=check).stdout
