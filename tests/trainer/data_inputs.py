@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from finetune_trainer.chat import Encoder, ready_tokenizer
 from finetune_trainer.chat.encoding import IGNORED
 from finetune_trainer.contract import Chat, Dataset, Evaluation, Location, Model, PreflightConfig
 from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.tokenised import read_rows
+from finetune_trainer.errors import UserError
+from finetune_trainer.preflight.examine import examine
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -117,6 +120,27 @@ def texts(file: Path, words: Any) -> list[tuple[str, str]]:
         (words.decode(ids.tolist()), words.decode([label for label in labels.tolist() if label != IGNORED]))
         for ids, labels in read_rows(file)
     ]
+
+
+def rows_of(folder: Path, *files: Path, words: Any = None, **changes: Any) -> list[tuple[str, str]]:
+    """(whole text, trained text) of each row of these files, prepared below `folder`."""
+    words = words or tokenizer()
+    prepared = prepared_rows(a_request(*files, **changes), words, folder / "work")
+    return texts(prepared.folder / "train.arrow", words)
+
+
+def refusal_of(folder: Path, *files: Path, **changes: Any) -> tuple[str, str]:
+    """(reason, message) with which these files are refused; the message without `folder`."""
+    with pytest.raises(UserError) as refusal:
+        rows_of(folder, *files, **changes)
+    return refusal.value.reason, refusal.value.message.replace(str(folder), "")
+
+
+def preflight_refusal(config: PreflightConfig, workspace: Path) -> tuple[str, str]:
+    """(reason, message) with which preflight refuses a job."""
+    with pytest.raises(UserError) as refusal:
+        examine(config, workspace)
+    return refusal.value.reason, refusal.value.message
 
 
 def trained_text(words: Any, row: Any, chat: Chat | None = None) -> str:

@@ -60,6 +60,8 @@ LEARNED = [
     ("llama3_1", "the assistant begins", GREETING, "welcome<|eot_id|>fine<|eot_id|>"),
     ("phi3", "the assistant begins", GREETING, "welcome<|end|>fine<|end|>"),
     ("deepseek_r1_distill", "asked for with <think>, written without", KIND, f"fine{DEEPSEEK_END}"),
+    ("deepseek_r1_distill", "every answer of several turns", Conversation(messages=[*KIND.messages, *said("hello", "thanks")]),
+     f"fine{DEEPSEEK_END}thanks{DEEPSEEK_END}"),
     ("deepseekv3", "arguments as text, content null", Conversation(messages=[*said("hello"), calling(ONE).messages[1]]),
      "<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>look\n```json\n{\"days\": 3}\n```<｜tool▁call▁end｜>"  # noqa: RUF001
      f"<｜tool▁calls▁end｜>{DEEPSEEK_END}"),  # noqa: RUF001

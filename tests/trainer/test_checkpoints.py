@@ -61,6 +61,20 @@ def test_the_newest_complete_checkpoint_wins(run: RunConfig, tmp_path: Path) -> 
     assert _folders(run) == ["attempt-0-step-5", "attempt-0-step-9", "attempt-1-step-7"]
 
 
+def test_a_resume_lists_the_destination_once(run: RunConfig, tmp_path: Path) -> None:
+    """A bucket with many checkpoints takes its time for each list; the first attempt asks for the turns besides."""
+    for step in (5, 9):
+        _publish(run, tmp_path, step)
+    resumed = _checkpoints(changed(run, attempt=1), tmp_path)
+    listed, files = [], resumed.store.files
+    resumed.store.files = lambda under="": listed.append(under) or files(under)  # type: ignore[method-assign,func-returns-value]
+
+    found = resumed.resume()
+
+    assert found is not None
+    assert (found[0].step, listed) == (9, [""])
+
+
 def test_only_the_newest_are_kept(run: RunConfig, tmp_path: Path) -> None:
     """`keep` counts over attempts; the best slot in use is outside it."""
     for step in (3, 6, 9):

@@ -149,6 +149,17 @@ def test_checkpoints_of_an_earlier_run_do_not_stop_this_one(run: RunConfig, tmp_
     assert mine.read_baseline() == {"loss": 1.0}
 
 
+def test_without_the_holders_file_a_run_counts_on_from_all_checkpoints(run: RunConfig, tmp_path: Path) -> None:
+    """Somebody removed it, another run came and went: what this run saves next is newer than what it had saved."""
+    for attempt in range(3):
+        save(holding(changed(run, attempt=attempt), tmp_path), 50)
+    Path(run.checkpoint.location.uri.removeprefix("file://"), "holder.json").unlink()
+    holding(changed(run, uid="u-2", run_digest="sha256:other"), tmp_path)
+    save(holding(changed(run, attempt=3), tmp_path), 40)
+
+    assert steps(holding(changed(run, attempt=4), tmp_path))[-1] == (3, 40)
+
+
 def test_two_runs_at_one_destination_are_told(run: RunConfig, tmp_path: Path) -> None:
     """The earlier one ends with what to do, instead of both overwriting each other's checkpoints."""
     mine = holding(run, tmp_path)

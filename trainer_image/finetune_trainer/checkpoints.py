@@ -21,6 +21,7 @@ from finetune_trainer.wire import dumps, loads
 
 CHECKPOINT_NAME = re.compile(r"^attempt-(\d+)-step-(\d+)$")
 BEST_NAME = re.compile(r"^best-attempt-(\d+)-step-(\d+)$")
+EITHER_NAME = re.compile(f"{CHECKPOINT_NAME.pattern}|{BEST_NAME.pattern}")
 STAGING = ".staging-"
 BASELINE_FILE = "baseline.json"
 
@@ -66,16 +67,12 @@ class Checkpoints:
         """Step of the newest complete checkpoint known to this process."""
 
     def complete(self) -> list[Checkpoint]:
-        """Return the complete checkpoints of this run, oldest first; those of another run digest do not count.
+        """Return the complete checkpoints of this run, oldest first; those of another run digest do not count."""
+        return self._of_this_run(self._markers(CHECKPOINT_NAME))
 
-        Nor do those that lack files: a successor may have cleared some away before the marker was written.
-        """
-        found = []
-        for name, size in self._folders(CHECKPOINT_NAME).items():
-            marker = self._marker(name)
-            if marker is not None and marker.run_digest == self.run.run_digest and size >= marker.size_bytes:
-                found.append(Checkpoint(turn=marker.turn, attempt=marker.attempt, step=marker.step))
-        return sorted(found)
+    def _of_this_run(self, markers: dict[str, Marker | None]) -> list[Checkpoint]:
+        mine = (marker for marker in markers.values() if marker and marker.run_digest == self.run.run_digest)
+        return sorted(Checkpoint(turn=marker.turn, attempt=marker.attempt, step=marker.step) for marker in mine)
 
     def resume(self) -> tuple[Checkpoint, Path] | None:
         """Take the destination over and return the newest complete checkpoint and the local folder that holds it.
@@ -93,11 +90,16 @@ class Checkpoints:
         return newest, self._local(newest.name)
 
     def _taken_over(self) -> Checkpoint | None:
-        """Become the holder first: nothing that an earlier attempt does from then on counts. Then clear away and look."""
-        turns = max((checkpoint.turn for checkpoint in self.complete()), default=0)
-        self.holder = take_over(self.store, self.run, turns=turns)
-        self._clean()
-        return next(reversed(self.complete()), None)
+        """Become the holder first: nothing that an earlier attempt does from then on counts. Then look, and clear away."""
+        self.holder = take_over(self.store, self.run, turns=self._turns)
+        markers = self._markers(EITHER_NAME)
+        self._clean([name for name, marker in markers.items() if marker is None])
+        whole = {name: marker for name, marker in markers.items() if CHECKPOINT_NAME.match(name)}
+        return next(reversed(self._of_this_run(whole)), None)
+
+    def _turns(self) -> int:
+        """Return the last turn that a checkpoint here knows of, whichever run's it is."""
+        return max((marker.turn for marker in self._markers(CHECKPOINT_NAME).values() if marker), default=0)
 
     def _refuse_other_sharding(self, checkpoint: Checkpoint) -> None:
         marker, layout = self._marker(checkpoint.name), self.run.layout
@@ -111,12 +113,10 @@ class Checkpoints:
                 "the plan of a run must not change after its first checkpoint",
             )
 
-    def _clean(self) -> None:
+    def _clean(self, unfinished: list[str]) -> None:
         """Remove what earlier attempts left unfinished, also in their staging folders."""
-        for name, size in (self._folders(CHECKPOINT_NAME) | self._folders(BEST_NAME)).items():
-            marker = self._marker(name)
-            if marker is None or size < marker.size_bytes:
-                self.store.delete(name)
+        for name in unfinished:
+            self.store.delete(name)
         local = self.store.local_folder()
         for left in local.glob(f"{STAGING}*") if local is not None else [self.staging()]:
             shutil.rmtree(left, ignore_errors=True)
@@ -210,6 +210,17 @@ class Checkpoints:
         )  # fmt: skip
         self.refuse_if_overtaken()  # the last moment: from then on a successor may have removed some of the files
         self.store.write_text(f"{name}/{COMPLETE_MARKER}", dumps(marker))
+
+    def _markers(self, pattern: re.Pattern[str]) -> dict[str, Marker | None]:
+        """Return the folders with such names and their markers; None where files are missing, too.
+
+        A successor may have cleared some away before the marker was written.
+        """
+        found = {}
+        for name, size in self._folders(pattern).items():
+            marker = self._marker(name)
+            found[name] = marker if marker is not None and size >= marker.size_bytes else None
+        return found
 
     def _marker(self, name: str) -> Marker | None:
         text = self.store.read_text(f"{name}/{COMPLETE_MARKER}")

@@ -5,6 +5,7 @@ believe: complete a checkpoint, publish. So a process that was cut off and still
 attempt that took its place.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetune_trainer.contract import RunConfig
@@ -27,16 +28,17 @@ class Holder:
     """Counts the attempts that ever held this destination: a later turn's checkpoints are newer."""
 
 
-def take_over(store: Store, run: RunConfig, *, turns: int) -> Holder:
-    """Put this attempt's name at the destination, where `turns` are known from checkpoints. Only rank 0 calls it.
+def take_over(store: Store, run: RunConfig, *, turns: Callable[[], int]) -> Holder:
+    """Put this attempt's name at the destination. Only rank 0 calls it.
 
+    `turns` counts those that the checkpoints know; it is asked where the file is gone, which else counts all of them.
     Raises ReportedError where a later attempt of the same job was here, or comes at the same moment.
     """
     text = store.read_text(HOLDER_FILE)
     found = _parsed(text)
     if found is not None and (found.run_digest, found.uid) == (run.run_digest, run.uid) and found.attempt > run.attempt:
         raise _overtaken(found, run)
-    before = max(turns, found.turn if found is not None else 0)
+    before = found.turn if found is not None else turns()
     ours = Holder(run_digest=run.run_digest, uid=run.uid, attempt=run.attempt, turn=before + 1)
     written = dumps(ours)
     done = store.create_text(HOLDER_FILE, written) if text is None else store.replace_text(HOLDER_FILE, text, written)

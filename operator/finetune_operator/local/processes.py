@@ -17,7 +17,7 @@ CLUSTER_MARK = "FINETUNE_LOCAL_CLUSTER"
 """Environment variable of every process of a cluster, Pods included; its value is the state folder."""
 
 _CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Processes that we started and that may outlive us; an object thrown away while its process runs would warn."""
+"""Processes that we started and that may outlive us: kept until they have ended, then reaped."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -68,7 +68,8 @@ def start(
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd, start_new_session=True
         )
-    _CHILDREN[:] = [child, *(other for other in _CHILDREN if other.poll() is None)]
+    _CHILDREN.append(child)
+    _reap()
     if process := identify(child.pid):
         remember(pid_file, process)
     return child
@@ -99,6 +100,7 @@ def wait(process: ProcessId, *, seconds: float) -> bool:
         return not process.alive or bool(poll.poll(seconds * 1000))
     finally:
         os.close(handle)
+        _reap()
 
 
 def stop(process: ProcessId, *, seconds: float) -> bool:
@@ -146,6 +148,11 @@ def age_seconds(process: ProcessId) -> float:
     """Return how long a process has been running."""
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - process.started / os.sysconf("SC_CLK_TCK")
+
+
+def _reap() -> None:
+    """Let go of children that have ended. Whoever waits for one by its pidfd leaves the object to warn that it runs."""
+    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
 
 
 def _ancestors() -> set[int]:

@@ -147,11 +147,16 @@ class Renderer:
         return start, len(through)
 
     def _opened_otherwise(self, text: str, conversation: Conversation, index: int) -> Span:
-        """Some templates ask for an answer with words (such as <think>) that they leave out once it is there."""
+        """Some templates ask for an answer with words (such as <think>) that they leave out once it is there.
+
+        DeepSeek's leave them out of every answer, so each can be learned. Qwen3.5's write them in the last one only: the
+        earlier ones are not what the model is to say.
+        """
         messages, tools = conversation.messages, conversation.tools
         earlier = any(message["role"] == "assistant" for message in messages[index + 1 :])
         before, _ = self._text(messages[:index], tools)
-        if earlier or not text.startswith(before):
+        as_last = self._text(messages[: index + 1], tools)[0] if earlier else text
+        if not (text.startswith(before) and text.startswith(as_last)):
             raise RowRefused(
                 f"the chat template writes what comes before message {index + 1} differently once the answer is there, "
                 f"so the learned part cannot be told: use {'chat.trainOn: last, or ' if earlier else ''}chat.template: chatml"

@@ -84,14 +84,14 @@ class Container:
 
     def state(self) -> ContainerState:
         """Return how the container is, from its files alone."""
+        # In this order: a supervisor that was there and is gone has written its result before we look for that.
+        began, supervisor = self.began, self.supervisor
         if result := read_json(self.folder / "result.json"):
             return terminated(result)
-        started = read_json(self.folder / "started.json")
-        if self.supervisor:
-            return ContainerState(phase="running", started_at=started["startedAt"]) if started else CREATING
-        if self.began:
+        if began and not supervisor:
             return self._lost()
-        return CREATING
+        started = read_json(self.folder / "started.json")
+        return ContainerState(phase="running", started_at=started["startedAt"]) if started else CREATING
 
     async def start(self) -> None:
         """Start the supervisor, unless there was one before; return when the command runs or cannot be started."""

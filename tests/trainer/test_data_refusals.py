@@ -1,0 +1,154 @@
+"""Rows and files that cannot be used, or hardly: what people are told, word for word."""
+
+import json
+
+import pytest
+from finetune_trainer.contract import Chat, Dataset
+
+from tests.trainer.data_inputs import (
+    BODY,
+    a_request,
+    at,
+    jsonl,
+    loaded,
+    model,
+    prepared_rows,
+    refusal_of,
+    said,
+    tokenizer,
+)
+
+pytestmark = pytest.mark.usefixtures("local_files")
+
+REFUSED = [
+    ("missing column", '{"question": "x", "reply": "y"}', "DatasetInvalid",
+     "file:///a.jsonl has the columns question, reply, but messages or prompt and completion or text is needed: name "
+     "them in spec.datasets[].columns, such as columns: {prompt: question, completion: answer}"),
+    ("preference data", '{"prompt": "p", "chosen": "x", "rejected": "y"}', "DatasetInvalid",
+     "file:///a.jsonl looks like preference data (columns prompt, chosen, rejected): sft takes "
+     "messages or prompt and completion"),
+    ("broken line", '{"text": "x"}\n{"text": \n', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 2 is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
+     "remove that line"),
+    ("not an object", '["x"]', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is list, not an object with columns: a file that is one list is named .json"),
+    ("a number", "4", "DatasetInvalid", "file:///a.jsonl: a.jsonl: row 1 is int, not an object with columns"),
+    ("a document over lines", '[\n{"text": "x"}\n]', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is only [: a document over several lines is .json"),
+    ("another encoding", b'{"text": "caf\xe9"}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
+    ("nested for ever", '{"text": ' + 5000 * "[" + 5000 * "]" + "}", "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl: row 1 is nested too deeply to be read: correct or remove that line"),
+    ("half a character", '{"text": "x"}\n{"text": "cut \\ud83d"}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 2: it holds \\ud83d, half of a character: correct or remove it"),
+    ("answers good and bad", '{"prompt": "p", "completion": "x", "label": false}', "DatasetInvalid",
+     "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): sft would learn the bad "
+     "answers too; keep the rows whose label is true, or set format: prompt-completion to learn all of them"),
+    ("empty file", "", "DatasetTooSmall", "file:///a.jsonl has no rows"),
+    ("empty value", '{"prompt": "x", "completion": "y"}\n{"prompt": null, "completion": "y"}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 2: its prompt is empty or missing; the row has prompt, completion"),
+    ("number as text", '{"prompt": "x", "completion": 4}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: its completion is int, not text"),
+    ("unknown role", '{"messages": [{"role": "bot", "content": "x"}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'bot': it must be one of system, developer, "
+     "user, assistant, tool, function"),
+    ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
+     '{"type": "text", "text": ...} are trained'),
+    ("parts without a type", '{"messages": [{"role": "user", "content": ["x"]}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 holds str: only parts such as "
+     '{"type": "text", "text": ...} are trained'),
+    ("a part without text", '{"messages": [{"role": "user", "content": [{"type": "text"}]}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 has a part of type text without text"),
+    ("no messages", '{"messages": []}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: its messages are not a list with at least one message"),
+    ("nothing learned", '{"messages": [{"role": "user", "content": "x"}]}', "DatasetInvalid",
+     "no token of the 1 rows would be trained within 64 tokens: check chat.trainOn, spec.datasets[].columns and "
+     "training.sequenceLength"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "content", "reason", "message"), REFUSED, ids=[kind for kind, *_ in REFUSED])
+def test_rows_that_cannot_be_used_are_named(tmp_path, kind, content, reason, message):
+    """Reason, file, row and remedy, word for word."""
+    (tmp_path / "a.jsonl").write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    assert refusal_of(tmp_path, tmp_path / "a.jsonl") == (reason, message)
+
+
+def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
+    """Classification data would teach the texts and never say its labels; asked for by format, all rows are taken."""
+    labelled = jsonl(tmp_path / "a.jsonl", [{"text": f"red {number}", "label": "good"} for number in range(30)])
+    judged = jsonl(
+        tmp_path / "b.jsonl", [{"prompt": "how", "completion": f"red {n}", "label": n > 9} for n in range(30)]
+    )
+    asked = (Dataset(location=at(judged), format="prompt-completion"),)
+    words = loaded(model(tmp_path / "model"))
+
+    assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
+        f"file://{labelled} has a column label that is not read, only text is learned: to teach the label, set columns: "
+        "{prompt: text, completion: label}",
+    )
+    assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
+    assert prepared_rows(a_request(datasets=asked), words, tmp_path / "three").train.rows == 30
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path):
+    """Nothing there, no rows, a pickle, a missing split, a file that is not what its name says."""
+    for name in ("none", "pickle", "split"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "none" / "notes.md").write_text("x")
+    (tmp_path / "pickle" / "rows.pkl").write_bytes(b"\x80")
+    jsonl(tmp_path / "split" / "train.jsonl", [{"text": "x"}])
+    (tmp_path / "fake.parquet").write_text("not parquet")
+    (tmp_path / "excel.csv").write_text("prompt;completion\nx;y\n")
+    no_split = Dataset(location=at(tmp_path / "split"), split="validation")
+
+    assert refusal_of(tmp_path, tmp_path / "gone.jsonl") == (
+        "DatasetNotFound", "the data set file:///gone.jsonl does not exist: correct the source in spec.datasets"
+    )  # fmt: skip
+    assert refusal_of(tmp_path, tmp_path / "none") == (
+        "DatasetInvalid",
+        "file:///none has no files of rows, only notes.md: rows come from .jsonl, .ndjson, .json, .csv, .parquet, .arrow",
+    )
+    assert refusal_of(tmp_path, tmp_path / "pickle")[0] == "DatasetInvalid"
+    assert refusal_of(tmp_path, datasets=(no_split,)) == (
+        "DatasetNotFound", "file:///split has no split validation: it has train"
+    )  # fmt: skip
+    assert refusal_of(tmp_path, tmp_path / "excel.csv") == (
+        "DatasetInvalid",
+        "file:///excel.csv: excel.csv: its first line has no comma but ';': write the fields with commas between them",
+    )
+    reason, message = refusal_of(tmp_path, tmp_path / "fake.parquet")
+    assert (reason, message[:59]) == (
+        "DatasetInvalid",
+        "file:///fake.parquet: fake.parquet cannot be read as parquet"[:59],
+    )
+
+
+def test_a_row_that_the_template_refuses_is_named(tmp_path):
+    """The place of the first is in the message, and how many there are: nobody wants to find them one by one."""
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said(word, "y")} for word in ("x", "boom", "z")] * 2)
+    file.write_text(file.read_text() + json.dumps({"messages": said("boom", "u")}) + "\n")
+    template = BODY.replace(
+        "{{ m['content'] }}", "{{ m.content if m.content != 'boom' else raise_exception('no boom') }}"
+    )
+
+    reason, message = refusal_of(tmp_path, file, words=tokenizer(template), chat=Chat(train_on="all"))
+
+    assert (reason, message) == (
+        "DatasetInvalid",
+        "a.jsonl row 2, the first of 2 that cannot be written (of 4 rows): the chat template refuses it: no boom; correct "
+        "or remove such rows, or set chat.template: chatml",
+    )
+
+
+def test_cpt_refuses_conversations(tmp_path):
+    """Their turns would be lost."""
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("x", "y")}])
+
+    assert refusal_of(tmp_path, file, objective="cpt") == (
+        "DatasetInvalid",
+        "file:///a.jsonl holds conversations or prompts, but objective cpt learns plain text: give it a column text, or use "
+        "objective sft",
+    )

@@ -1,0 +1,156 @@
+"""Models and adapters that preflight refuses, what it reads of them, and that no pickle is ever loaded."""
+
+import json
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finetune_trainer.contract import Artifact, Model
+from finetune_trainer.preflight.examine import examine
+from finetune_trainer.preflight.model import examine_model, flattened, reduced
+from finetune_trainer.wire import to_wire
+
+from tests.trainer.data_inputs import at, chats, jsonl, model, preflight_refusal
+
+
+def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
+    """Missing, of another kind, with code of their own, quantised already, incomplete."""
+
+    def refused(name: str, **config):
+        model(tmp_path / name, **config)
+        return preflight_refusal(replace(job, model=Model(location=at(tmp_path / name))), workspaces())
+
+    uri = f"file://{tmp_path}"
+    assert preflight_refusal(replace(job, model=Model(location=at(tmp_path / "gone"))), workspaces()) == (
+        "ModelNotFound", f"the model {uri}/gone does not exist: correct spec.model.source or spec.model.revision"
+    )  # fmt: skip
+    assert refused("t5", model_type="t5", architectures=["T5ForConditionalGeneration"]) == (
+        "ModelUnsupported",
+        f"{uri}/t5 is of type 't5' (T5ForConditionalGeneration), no causal language model that transformers can train: choose "
+        "a decoder such as Llama, Qwen, Mistral or Gemma",
+    )
+    assert refused("code", model_type="mine", auto_map={"AutoModelForCausalLM": "mine.Mine"}) == (
+        "ModelUnsupported",
+        f"{uri}/code brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another",
+    )
+    assert refused("fp8", quantization_config={"quant_method": "fp8"}) == (
+        "ModelUnsupported",
+        f"the weights of {uri}/fp8 are quantised already (fp8), which cannot be trained: choose the unquantised model; method "
+        "qlora quantises it while loading",
+    )
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}'
+    )
+    assert preflight_refusal(job, workspaces()) == (
+        "ModelNotFound", f"{uri}/model lacks 1 of 2 weight files, such as model-2.safetensors"
+    )  # fmt: skip
+
+
+def test_code_of_a_model_needs_a_pinned_revision(job, workspaces):
+    """A branch can change after the review."""
+    asked = replace(job.model, trust_remote_code=True, revision="main")
+
+    assert preflight_refusal(replace(job, model=asked), workspaces()) == (
+        "InvalidSpec",
+        "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 digits",
+    )
+
+
+class Canary:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.mark),))
+
+
+@pytest.mark.parametrize("suffix", ["bin", "pt", "pth", "ckpt", "pkl"])
+@pytest.mark.parametrize("kind", ["model", "adapter", "data"])
+def test_a_pickle_is_refused_and_never_run(job, tmp_path, workspaces, suffix, kind):
+    """In a model, an adapter or a data set, whatever its name."""
+    folder = tmp_path / {"model": "model", "adapter": "adapter", "data": "rows"}[kind]
+    folder.mkdir(exist_ok=True)
+    (folder / f"weights.{suffix}").write_bytes(pickle.dumps(Canary(tmp_path / "executed")))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    jsonl(folder / "train.jsonl", chats(30))
+    asked = {
+        "model": job,
+        "adapter": replace(job, initial_adapter=at(folder)),
+        "data": replace(job, datasets=(replace(job.datasets[0], location=at(folder)),)),
+    }[kind]
+
+    reason, message = preflight_refusal(asked, workspaces())
+
+    assert (reason, "pickle" in message) == ("DatasetInvalid" if kind == "data" else "ModelUnsupported", True)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads((folder / f"weights.{suffix}").read_bytes())
+    assert (tmp_path / "executed").is_dir()  # the canary does sing
+
+
+def test_an_adapter_of_another_base_revision_is_refused(job, tmp_path, workspaces):
+    """Its own config or the manifest beside it says what it was trained on."""
+    folder = model(tmp_path / "run" / "adapter")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
+    asked = replace(job, initial_adapter=at(folder))
+    doubtful = examine(replace(asked, output=at(tmp_path / "o"), checkpoint=at(tmp_path / "c")), workspaces())
+    assert doubtful.preflight.warnings[0] == (
+        f"the adapter file://{folder} does not say which revision it was trained on (its base is org/base): check it"
+    )
+
+    artifact = Artifact(kind="adapter", uri="u", digest="d", size_bytes=1, base_revision="sha256:another")
+    (tmp_path / "run" / "finetune-manifest.json").write_text(json.dumps({"artifacts": [to_wire(artifact)]}))
+    reason, message = preflight_refusal(asked, workspaces())
+
+    revision = examine_model(job.model, workspaces()).revision
+    assert (reason, message) == (
+        "ModelUnsupported",
+        f"the adapter file://{folder} was trained on revision sha256:another of its base model, but this job uses {revision}: "
+        "set model.revision to the adapter's, or train a new adapter",
+    )
+
+
+def test_a_folder_of_other_weights_is_another_revision(job, tmp_path, workspaces):
+    """The digest covers the weights, not their time stamps."""
+    first = examine_model(job.model, workspaces()).revision
+    os.utime(tmp_path / "model" / "model.safetensors", (1, 1))
+    same = examine_model(job.model, workspaces()).revision
+    with (tmp_path / "model" / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x01")
+
+    assert (first == same, first == examine_model(job.model, workspaces()).revision) == (True, False)
+
+
+def test_the_model_config_is_flat_and_small():
+    """Nested decoders are lifted, lists become counts, cosmetics go: it must fit a termination message."""
+    config = {
+        "model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {"hidden_size": 1},
+        "eos_token_id": [1, 106], "transformers_version": "5", "mlp_only_layers": [],
+        "text_config": {
+            "model_type": "gemma3_text", "hidden_size": 2560, "rope_scaling": {"factor": 8.0}, "rms_norm_eps": 1e-6,
+            "layer_types": ["sliding_attention"] * 5 + ["full_attention"], "sliding_window": None,
+        },
+        "quantization_config": {"quant_method": "mxfp4"},
+    }  # fmt: skip
+
+    assert reduced(flattened(config)) == {
+        "model_type": "gemma3", "text_model_type": "gemma3_text", "architectures": "Gemma3ForConditionalGeneration",
+        "hidden_size": 2560, "layer_types": "sliding_attention:5,full_attention:1", "mlp_only_layers": 0,
+        "quantization_config": "mxfp4",
+    }  # fmt: skip
+
+
+def test_a_broken_tokenizer_is_said(job, tmp_path, workspaces):
+    """transformers' own words, and what should be there."""
+    for file in (tmp_path / "model").glob("tokenizer*"):
+        file.unlink()
+
+    reason, message = preflight_refusal(job, workspaces())
+
+    assert reason == "ModelUnsupported"
+    assert message.startswith(f"the tokenizer of file://{tmp_path}/model cannot be loaded (")
+    assert message.endswith("): tokenizer.json and tokenizer_config.json must be beside config.json")
