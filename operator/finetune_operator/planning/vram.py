@@ -13,12 +13,14 @@ from typing import Literal
 from finetune_operator.planning.vram_activations import (
     boundary_bytes,
     cast_bytes,
+    final_norm_bytes,
     layer_bytes,
     logits_bytes,
     mask_bytes,
     mlp_bytes,
     square_bytes,
     table,
+    ungraded_bytes,
 )
 from finetune_operator.planning.vram_backward import (
     attention_backward_bytes,
@@ -159,7 +161,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
         saved, layer = fixed, working  # what a layer saves leaves for the host while the next one runs
     else:
         # The last layer's own backward pass comes after the loss, when nothing else has been freed.
-        saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, back
+        saved, layer = layer_bytes(s, constants) * s.shape.num_layers - ungraded_bytes(s) + fixed, back
     # Autocast forgets its copies with the forward pass, before the gradient of the head is there; a layer that is recomputed
     # has its own.
     recomputes = s.activation_checkpointing and s.adapter is None
@@ -174,6 +176,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found: tuple[Moment, ...] = (
         Moment("loss", early, saved - gone - recomputed, logits, states, whole.loss + first),
+        Moment("loss", early, saved - gone - recomputed + final_norm_bytes(s), 0.0, states, whole.loss + first),
         Moment("loss", early, kept + layer + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),
         Moment("loss", early, kept - freed + layer, 0.0, states, whole.layer + buckets),
