@@ -181,9 +181,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
         Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),
         Moment("loss", early, kept - freed + layer, 0.0, states, whole.layer + buckets),
         Moment("loss", early, kept + layer - back + attention_backward_bytes(s), 0.0, states, whole.layer + buckets),
-        Moment(
-            "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
-        ),
+        Moment("step", gradients, 0.0, 0.0, states + step_bytes(s), buckets if s.sharding in KEPT else 0.0),
     )
     if s.sharding == "zero2" and s.adapter is None:
         found += tuple(Moment(m.phase, m.kept, m.rest, 0.0, states, buckets) for m in averaging_moments(s, constants))

@@ -183,9 +183,9 @@ def step_bytes(s: MemoryScenario) -> float:
         return (8.0 if s.float32_weights else 16.0) * s.shape.vocab_size * s.shape.hidden_size / s.state_shards
     if s.sharding == "zero2" and s.adapter is None:
         return max(flat_step_bytes(s, share), gradient_norm_bytes(s.shape, share))
-    if s.deepspeed and s.adapter is None:
-        # A float32 gradient of one sub-group, and foreach's temporary.
-        return (8.0 if s.optimizer == "adamw" else 4.0) * min(share, SUBGROUP)
+    if s.sharding == "zero3" and s.adapter is None:
+        # A sub-group's gradient laid end to end in 16 bit and cast to float32; or that and foreach's temporary.
+        return (8.0 if s.optimizer == "adamw" else 6.0) * largest_subgroup(s.shape, s.state_shards)
     return share * trained_bytes(s).step
 
 
@@ -196,6 +196,27 @@ def flat_step_bytes(s: MemoryScenario, share: float) -> float:
     """
     flat = 0.0 if table_parameters(s.shape) >= share else 2.0
     return (flat + (8.0 if s.optimizer == "adamw" else 4.0)) * share
+
+
+def largest_subgroup(shape: Shape, shards: int) -> float:
+    """Return one GPU's share of the parameters that stage 3 steps at once.
+
+    Matrices are added in the order of the model until there are SUBGROUP (deepspeed/runtime/zero/stage3.py,
+    _create_fp16_sub_groups), so a group is larger by what its last one has too many.
+    """
+    table, layer = table_parameters(shape), shape.num_linear_parameters // shape.num_layers
+    experts, square = shape.num_expert_parameters // shape.num_layers, shape.hidden_size * shape.query_width
+    mlp = layer - experts - 2 * square
+    first = first_experts(shape)
+    matrices = (2 * square, first, experts - first, mlp) if experts else (2 * square, *(mlp // 3,) * 3)
+    largest, filled = 0.0, 0.0
+    for elements in chain(
+        (table,), chain.from_iterable(repeat(matrices, shape.num_layers)), (0 if shape.tied else table,)
+    ):
+        filled += elements / shards
+        largest = max(largest, filled)
+        filled = 0.0 if filled >= SUBGROUP else filled
+    return largest
 
 
 def gradient_norm_bytes(shape: Shape, share: float) -> float:

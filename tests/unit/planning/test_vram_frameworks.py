@@ -26,7 +26,7 @@ from finetune_operator.planning.vram_backward import (
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
 from finetune_operator.planning.vram_dora import norm_matrix_bytes, norm_peak_bytes
 from finetune_operator.planning.vram_scenario import MemoryScenario
-from finetune_operator.planning.vram_states import saved_module_bytes, step_bytes
+from finetune_operator.planning.vram_states import largest_subgroup, saved_module_bytes, step_bytes
 
 LINEAR, TABLE = 6_476_271_616, 32_000 * 4096
 LORA = {
@@ -132,6 +132,19 @@ def test_adafactor_steps_one_parameter_at_a_time():
     assert memory(**FULL, optimizer="adafactor").optimizer_gib == pytest.approx(
         (0.02 * (LINEAR + 2 * TABLE) + 16 * TABLE) / GIB
     )
+
+
+def test_stage_3_steps_a_sub_group_with_nothing_gathered():
+    """Gradients in 16 bit and float32, foreach's temporary instead where that is more; groups end with a whole matrix."""
+    stage3 = FULL | {"sharding": "zero3", "numGpus": 8}
+    fused, foreach = scenario(**stage3, optimizer="adamw-fused"), scenario(**stage3)
+    one = scenario(**stage3 | {"numGpus": 1}).shape
+    share = fused.shape.num_parameters / 8
+
+    assert step_bytes(fused) == pytest.approx(6 * share, rel=1e-4)
+    assert step_bytes(foreach) == pytest.approx(8 * share, rel=1e-4)
+    assert 1e9 <= largest_subgroup(one, 1) <= 1e9 + 4096 * 11008
+    assert memory(**stage3 | {"lossKernel": "tiled"}).gathers_gib == pytest.approx(1e9 / GIB)
 
 
 def test_embeddings_trained_beside_an_adapter_have_masters_under_deepspeed():
