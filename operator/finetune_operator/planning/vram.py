@@ -14,6 +14,7 @@ from finetune_operator.planning.vram_activations import (
     boundary_bytes,
     cast_bytes,
     final_norm_bytes,
+    fused_head_bytes,
     layer_bytes,
     logits_bytes,
     mask_bytes,
@@ -36,6 +37,7 @@ from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_stage2 import averaging_moments
 from finetune_operator.planning.vram_states import (
     gradient_bytes,
+    importance_bytes,
     num_trained,
     optimizer_bytes,
     reference_bytes,
@@ -121,7 +123,7 @@ def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> Memory
     """Return the peak of a run, explained."""
     s = scenario
     weights = 0.0 if s.parameter_offload else weight_bytes(s) / s.weight_shards
-    adapter = num_trained(s) * trained_bytes(s).copy + saved_module_bytes(s)
+    adapter = num_trained(s) * trained_bytes(s).copy + importance_bytes(s) + saved_module_bytes(s)
     found = moments(s, constants)
     peak = max(found, key=lambda moment: moment.total)
     # The moment that needs the most memory from the driver need not be the one that uses the most.
@@ -175,7 +177,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     late = s.adapter is not None and not s.adapter.adapts_down and s.attention != "eager"
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found: tuple[Moment, ...] = (
-        Moment("loss", early, saved - gone - recomputed, logits, states, whole.loss + first),
+        Moment("loss", early + fused_head_bytes(s), saved - gone - recomputed, logits, states, whole.loss + first),
         Moment("loss", early, saved - gone - recomputed + final_norm_bytes(s), 0.0, states, whole.loss + first),
         Moment("loss", early, kept + layer + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),

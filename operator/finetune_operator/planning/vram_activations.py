@@ -204,6 +204,14 @@ def logits_bytes(s: MemoryScenario, constants: Constants) -> float:
     return s.tokens * per_token + head
 
 
+def fused_head_bytes(s: MemoryScenario) -> float:
+    """Return the gradient of a trained head, which Liger's and CCE's losses make with the loss, whole and in the head's type."""
+    if s.adapter is not None or s.loss_kernel not in ("liger", "cce"):
+        return 0.0
+    wide = s.float32_weights and not s.deepspeed and s.sharding != "fsdp"
+    return (4.0 if wide else 2.0) * table(s.shape)
+
+
 def final_norm_bytes(s: MemoryScenario) -> float:
     """Return what the norm before the head needs as it goes backward, when the loss is over: it is before all layers.
 

@@ -79,6 +79,8 @@ class AdapterLoad:
     """Inputs of the adapted matrix whose norm DoRA needs most for: the one with most inputs, then outputs."""
     normed_outputs: int = 0
     """Outputs of the same."""
+    adalora: bool = False
+    """Keeps importance scores of all its parameters."""
     materialized_weights: int = 0
     """Weights of one layer whose update is computed whole: DoRA's norms, and adapters on stacked experts."""
 

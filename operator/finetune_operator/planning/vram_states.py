@@ -94,6 +94,13 @@ def num_trained(s: MemoryScenario) -> int:
     return s.shape.num_parameters if s.adapter is None else s.adapter.num_parameters
 
 
+def importance_bytes(s: MemoryScenario) -> float:
+    """Return AdaLoRA's scores: sensitivity, its mean and its spread, each like the adapter (peft RankAllocator.update_ipt)."""
+    if s.adapter is None or not s.adapter.adalora:
+        return 0.0
+    return 3 * trained_bytes(s).copy * s.adapter.num_parameters
+
+
 def saved_module_bytes(s: MemoryScenario) -> float:
     """Return embeddings and head trained beside an adapter: copy, gradient, moments and step in 16 bit."""
     if s.adapter is None or not s.trains_embeddings:
@@ -118,8 +125,8 @@ def gradient_bytes(s: MemoryScenario) -> float:
     """Return the gradients of one whole backward pass on one GPU."""
     if s.optimizer_in_backward:
         # Freed as they come, but the vocabulary's gradient outlives the pass where embedding and head share it.
-        table = s.shape.vocab_size * s.shape.hidden_size
-        return (2.0 if s.adapter is None else 0.0) * table * (2 if s.shape.tied else 1)
+        width = trained_bytes(s).gradient if s.adapter is None else 0.0
+        return width * table_parameters(s.shape) * (2 if s.shape.tied else 1)
     if s.parameter_offload or (s.optimizer_offload and s.deepspeed):
         # Gradients leave for the host as layers are done: two layers' worth is in flight.
         return 2.0 * trained_bytes(s).gradient * num_trained(s) / s.shape.num_layers / s.state_shards
@@ -166,8 +173,12 @@ def optimizer_bytes(s: MemoryScenario) -> float:
 
 
 def wide_moments_bytes(s: MemoryScenario) -> float:
-    """Return what the embedding's moments take beyond 8 bit: transformers' Trainer keeps them in float32."""
-    if s.optimizer != "adamw-8bit" or s.adapter is not None or s.loss_kernel in OWN_LOOPS or s.deepspeed:
+    """Return what the embedding's moments take beyond 8 bit: transformers' Trainer keeps them in float32.
+
+    Also those of an embedding that is trained beside an adapter.
+    """
+    trained = s.adapter is None or s.trains_embeddings
+    if s.optimizer != "adamw-8bit" or not trained or s.loss_kernel in OWN_LOOPS or s.deepspeed:
         return 0.0  # DeepSpeed's flat shards are no embeddings to it
     return (8.0 - EIGHT_BIT) * s.shape.vocab_size * s.shape.hidden_size
 

@@ -1,12 +1,9 @@
 """Memory of stacks that are not ours, as scenarios describe them: each term against what its library's code allocates."""
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from finetune_operator.planning.scenarios import scenario_of
-from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
+from finetune_operator.planning.vram import estimate, waiting_bytes
 from finetune_operator.planning.vram_activations import (
     boundary_bytes,
     final_norm_bytes,
@@ -25,33 +22,13 @@ from finetune_operator.planning.vram_backward import (
 )
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
 from finetune_operator.planning.vram_dora import norm_matrix_bytes, norm_peak_bytes
-from finetune_operator.planning.vram_scenario import MemoryScenario
-from finetune_operator.planning.vram_states import largest_subgroup, saved_module_bytes, step_bytes
+from finetune_operator.planning.vram_states import (
+    largest_subgroup,
+    saved_module_bytes,
+    step_bytes,
+)
 
-LINEAR, TABLE = 6_476_271_616, 32_000 * 4096
-LORA = {
-    "id": "a", "method": "lora", "quantization": "none", "loraRank": 8, "loraTargets": ["q", "v"],
-    "trainsEmbeddings": False, "adapterDtype": "float32", "weightsDtype": "bfloat16", "sequenceLength": 2048,
-    "microBatchSize": 1, "batching": "fixed", "activationCheckpointing": True, "activationOffload": False,
-    "parameterOffload": False, "residualFloat32": False, "optimizer": "adamw", "optimizerInBackward": False,
-    "sharding": "none", "numGpus": 1, "lossKernel": "stock", "attention": "flash", "torchCompile": False,
-    "model": {
-        "name": "llama-2-7b", "parameters": LINEAR + 2 * TABLE, "hiddenSize": 4096, "layers": 32, "attentionHeads": 32,
-        "keyValueHeads": 32, "headDim": 128, "intermediateSize": 11008, "vocabSize": 32000, "gatedMlp": True,
-        "tiedEmbeddings": False,
-    },
-}  # fmt: skip
-FULL = {"method": "full", "loraRank": None, "loraTargets": None, "adapterDtype": None}
-
-
-def scenario(**changes: Any) -> MemoryScenario:
-    """Return LoRA of Llama-2-7B on one row of 2,048 tokens, changed."""
-    return scenario_of(json.dumps(LORA | changes))[1]
-
-
-def memory(**changes: Any) -> MemoryEstimate:
-    """Return its estimate."""
-    return estimate(scenario(**changes))
+from tests.unit.planning.framework_builders import FULL, LINEAR, LORA, TABLE, memory, scenario
 
 
 def test_eager_attention_keeps_six_bytes_per_pair_of_tokens_and_head():
