@@ -198,7 +198,9 @@ def logits_bytes(s: MemoryScenario, constants: Constants) -> float:
     """Return the loss over the vocabulary at the start of backward."""
     if s.loss_kernel == "tiled":
         return tiled_bytes(s)
-    per_token = constants.logits_bytes[s.loss_kernel] * s.shape.vocab_size + 12.0 * s.shape.hidden_size
+    # Where scores are capped logits are too, by another tanh that keeps its result; Liger's and CCE's kernels cap inside.
+    capped = 2.0 if s.shape.capped_scores and s.loss_kernel not in ("liger", "cce") else 0.0
+    per_token = (constants.logits_bytes[s.loss_kernel] + capped) * s.shape.vocab_size + 12.0 * s.shape.hidden_size
     # A head that was cast to float32 is cast back for its product, which keeps that copy for its backward pass.
     head = 2.0 * table(s.shape) if s.float32_residual else 0.0
     return s.tokens * per_token + head

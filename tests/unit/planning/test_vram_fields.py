@@ -1,8 +1,8 @@
 """Fields of a scenario that few readings have: each does what its library does, and none is ignored."""
 
 import pytest
-from finetune_operator.planning.vram_activations import fused_head_bytes
-from finetune_operator.planning.vram_constants import GIB
+from finetune_operator.planning.vram_activations import fused_head_bytes, logits_bytes
+from finetune_operator.planning.vram_constants import DEFAULT, GIB
 from finetune_operator.planning.vram_states import gradient_bytes, wide_moments_bytes
 
 from tests.unit.planning.framework_builders import FULL, LORA, TABLE, memory, scenario
@@ -69,3 +69,15 @@ def test_a_name_tells_what_widths_do_not(name, extra_norms, capped, head_norms, 
 
     assert (shape.extra_norms, shape.capped_scores) == (extra_norms, capped)
     assert (shape.qk_norm, shape.float32_scales) == (head_norms, float32_scales)
+
+
+def test_capped_logits_keep_what_their_tanh_put_out():
+    """Gemma 2: two bytes more per entry, where the loss's kernel does not cap inside."""
+    entries, gemma = 2048 * 32_000, {"model": dict(LORA["model"], name="gemma-2-7b")}  # type: ignore[call-overload]
+
+    def extra(kernel: str) -> float:
+        capped, plain = scenario(**gemma, lossKernel=kernel), scenario(lossKernel=kernel)
+        return logits_bytes(capped, DEFAULT) - logits_bytes(plain, DEFAULT)
+
+    assert extra("stock") == extra("litgpt") == 2 * entries
+    assert extra("liger") == extra("cce") == extra("tiled") == 0
