@@ -64,6 +64,13 @@ KNOWN = {
 }  # fmt: skip
 
 
+DEEPSPEED = ("zero2", "zero3")
+
+POST_NORMS, CAPPED = re.compile(r"gemma-?[234](?!b)"), re.compile(r"gemma-?2(?!b)")
+HEAD_NORMS = re.compile(r"gemma-?[34](?!b)|qwen-?3(?!b)|olmo-?2")
+"""What widths do not tell: norms after attention and MLP, scores that pass a tanh, norms of queries and keys. gemma-2b is
+the first Gemma, which has none of them."""
+
 MOST = 10**15
 """Of any count: a thousand times the largest model, and far from where arithmetic ends."""
 
@@ -185,7 +192,8 @@ def _scenario(raw: Mapping[str, Any]) -> MemoryScenario:
     adapter = None if method == "full" else adapter_of(raw, shape)
     objective = raw.get("objective", "sft")
     reference = raw.get("reference", "copy" if method == "full" else "disabled-adapter")
-    float32 = raw["weightsDtype"] == "float32"
+    # DeepSpeed's engine casts the model to its one type and keeps masters with the optimizer.
+    float32 = raw["weightsDtype"] == "float32" and raw["sharding"] not in DEEPSPEED
     return MemoryScenario(
         shape=shape, method=method, quantization=raw["quantization"],
         quantized_experts=raw.get("quantizedExperts", not stacked), adapter=adapter,
@@ -208,6 +216,7 @@ def shape_of(model: Mapping[str, Any], *, stacked: bool) -> Shape:
     experts, shared = max(1, model.get("experts", 1)), model.get("sharedExperts", 0)
     chosen = max(1, model.get("expertsPerToken", 1)) if experts > 1 else 1
     matrices = 3 if model["gatedMlp"] else 2
+    name = model.get("name", "").lower().rpartition("/")[2]
     return Shape(
         num_parameters=model["parameters"],
         num_embedding_parameters=min(model["parameters"], v * h * (1 if tied else 2)),
@@ -219,8 +228,8 @@ def shape_of(model: Mapping[str, Any], *, stacked: bool) -> Shape:
         backward_width=(chosen + shared) * i if stacked or experts == 1 else max(shared * i, chosen * i // experts),
         widest_mlp=i, routed_width=chosen * h if stacked and experts > 1 else 0, vocab_size=v,
         gated=model["gatedMlp"], tied=tied,
-        extra_norms=2 if re.match(r"gemma-?[234]", model.get("name", "").lower()) else 0,
-        capped_scores=bool(re.match(r"gemma-?2", model.get("name", "").lower())),
+        extra_norms=2 if POST_NORMS.match(name) else 0, capped_scores=bool(CAPPED.match(name)),
+        qk_norm=bool(HEAD_NORMS.match(name)), float32_scales=name.startswith("gemma"),
     )  # fmt: skip
 
 
@@ -253,6 +262,6 @@ def adapter_of(raw: Mapping[str, Any], shape: Shape) -> AdapterLoad:
         normed_outputs=normed[1],
         adapts_down="down" in targets and experts == 1,
         dtype=raw["adapterDtype"] or "float32", dropout=raw.get("loraDropout", raw["lossKernel"] == "litgpt"),
-        dora=raw.get("loraVariant") == "dora",
+        dora=raw.get("loraVariant") == "dora", adalora=raw.get("loraVariant") == "adalora",
         materialized_weights=weights if raw.get("loraVariant") == "dora" else 0,
     )  # fmt: skip

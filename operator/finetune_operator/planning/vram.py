@@ -13,12 +13,15 @@ from typing import Literal
 from finetune_operator.planning.vram_activations import (
     boundary_bytes,
     cast_bytes,
+    final_norm_bytes,
+    fused_head_bytes,
     layer_bytes,
     logits_bytes,
     mask_bytes,
     mlp_bytes,
     square_bytes,
     table,
+    ungraded_bytes,
 )
 from finetune_operator.planning.vram_backward import (
     attention_backward_bytes,
@@ -34,6 +37,7 @@ from finetune_operator.planning.vram_scenario import MemoryScenario
 from finetune_operator.planning.vram_stage2 import averaging_moments
 from finetune_operator.planning.vram_states import (
     gradient_bytes,
+    importance_bytes,
     num_trained,
     optimizer_bytes,
     reference_bytes,
@@ -119,7 +123,7 @@ def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> Memory
     """Return the peak of a run, explained."""
     s = scenario
     weights = 0.0 if s.parameter_offload else weight_bytes(s) / s.weight_shards
-    adapter = num_trained(s) * trained_bytes(s).copy + saved_module_bytes(s)
+    adapter = num_trained(s) * trained_bytes(s).copy + importance_bytes(s) + saved_module_bytes(s)
     found = moments(s, constants)
     peak = max(found, key=lambda moment: moment.total)
     # The moment that needs the most memory from the driver need not be the one that uses the most.
@@ -159,7 +163,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
         saved, layer = fixed, working  # what a layer saves leaves for the host while the next one runs
     else:
         # The last layer's own backward pass comes after the loss, when nothing else has been freed.
-        saved, layer = layer_bytes(s, constants) * s.shape.num_layers + fixed, back
+        saved, layer = layer_bytes(s, constants) * s.shape.num_layers - ungraded_bytes(s) + fixed, back
     # Autocast forgets its copies with the forward pass, before the gradient of the head is there; a layer that is recomputed
     # has its own.
     recomputes = s.activation_checkpointing and s.adapter is None
@@ -173,14 +177,13 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     late = s.adapter is not None and not s.adapter.adapts_down and s.attention != "eager"
     later, freed = (first, saved / s.shape.num_layers) if late else (buckets, 0.0)
     found: tuple[Moment, ...] = (
-        Moment("loss", early, saved - gone - recomputed, logits, states, whole.loss + first),
+        Moment("loss", early + fused_head_bytes(s), saved - gone - recomputed, logits, states, whole.loss + first),
+        Moment("loss", early, saved - gone - recomputed + final_norm_bytes(s), 0.0, states, whole.loss + first),
         Moment("loss", early, kept + layer + waiting_bytes(s), 0.0, states, whole.layer + later),
         Moment("loss", early, saved + dora_bytes(s), 0.0, states, whole.layer + first),
         Moment("loss", early, kept - freed + layer, 0.0, states, whole.layer + buckets),
         Moment("loss", early, kept + layer - back + attention_backward_bytes(s), 0.0, states, whole.layer + buckets),
-        Moment(
-            "step", gradients, 0.0, 0.0, states + step_bytes(s), whole.step + buckets if s.sharding in KEPT else 0.0
-        ),
+        Moment("step", gradients, 0.0, 0.0, states + step_bytes(s), buckets if s.sharding in KEPT else 0.0),
     )
     if s.sharding == "zero2" and s.adapter is None:
         found += tuple(Moment(m.phase, m.kept, m.rest, 0.0, states, buckets) for m in averaging_moments(s, constants))

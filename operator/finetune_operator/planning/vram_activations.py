@@ -60,18 +60,21 @@ def mask_bytes(s: MemoryScenario, layers: int | None = None) -> float:
 
     Each layer's kernel keeps a 16-bit bias made from its mask until its backward pass; `layers` have one still: all unless
     said, or with recomputation the one that is there. The masks, one byte per pair of tokens, are needed again only where
-    layers are recomputed: one of all tokens, one of a window.
+    layers are recomputed: one of all tokens, one of a window. Eager attention adds masks of the residual stream's type to its
+    scores, and keeps nothing of that.
     """
+    shape, alone, pairs = s.shape, s.masked_windows, s.tokens * span(s)
+    kinds = 2 if 0 < shape.sliding_layers < shape.num_layers and not alone else 1
+    masks = kinds if s.activation_checkpointing else 0
+    if s.attention == "eager":
+        return masks * residual_width(s) * pairs
     if s.attention != "sdpa-mask":
         return 0.0
-    shape, alone = s.shape, s.masked_windows
     left = shape.num_layers if layers is None else layers
     left = min(1, left) if s.activation_checkpointing else left
     if alone and not s.activation_checkpointing:
         left = left * shape.sliding_layers // shape.num_layers
-    kinds = 2 if 0 < shape.sliding_layers < shape.num_layers and not alone else 1
-    masks = kinds if s.activation_checkpointing else 0
-    return (masks + 2.0 * left) * s.tokens * span(s)
+    return (masks + 2.0 * left) * pairs
 
 
 def mlp_bytes(s: MemoryScenario) -> float:
@@ -132,6 +135,18 @@ def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
     return saved * (constants.compiled_activations if s.compiled else 1.0) + unpacked_bytes(s)
 
 
+def ungraded_bytes(s: MemoryScenario) -> float:
+    """Return what the first layer does not save of that, as nothing before it is trained, so its input has no gradient.
+
+    That input's norm, and the masks of dropout before the adapters that read the norm. Checkpointing asks for the gradient.
+    """
+    shape, adapter = s.shape, s.adapter
+    if adapter is None or s.trains_embeddings or s.activation_checkpointing:
+        return 0.0
+    masks = min(adapter.input_width, 3 * shape.hidden_size) if adapter.dropout else 0
+    return s.tokens * ((4.0 if shape.gated else 2.0) * shape.hidden_size + masks)
+
+
 def unpacked_bytes(s: MemoryScenario) -> float:
     """Return one layer's experts turned back into 16 bit: their product keeps them for its backward pass."""
     if s.quantization == "none" or not s.quantized_experts:
@@ -167,20 +182,44 @@ def boundary_bytes(s: MemoryScenario) -> float:
     """Return the inputs of all layers, which checkpointing keeps (Korthikanti et al. 2022: 2 s b h L)."""
     if s.activation_offload:
         return 0.0
-    # A float32 embedding makes the residual stream float32 too, whatever matrices are computed in.
+    return residual_width(s) * s.tokens * s.shape.hidden_size * s.shape.num_layers
+
+
+def residual_width(s: MemoryScenario) -> float:
+    """Return the bytes of one element of the residual stream.
+
+    A float32 embedding makes it float32, whatever matrices are computed in.
+    """
     wide = s.float32_residual or (s.autocast and s.float32_weights and s.sharding != "fsdp")
-    width = 4.0 if wide else 2.0
-    return width * s.tokens * s.shape.hidden_size * s.shape.num_layers
+    return 4.0 if wide else 2.0
 
 
 def logits_bytes(s: MemoryScenario, constants: Constants) -> float:
     """Return the loss over the vocabulary at the start of backward."""
     if s.loss_kernel == "tiled":
         return tiled_bytes(s)
-    per_token = constants.logits_bytes[s.loss_kernel] * s.shape.vocab_size + 12.0 * s.shape.hidden_size
+    # Where scores are capped logits are too, by another tanh that keeps its result; Liger's and CCE's kernels cap inside.
+    capped = 2.0 if s.shape.capped_scores and s.loss_kernel not in ("liger", "cce") else 0.0
+    per_token = (constants.logits_bytes[s.loss_kernel] + capped) * s.shape.vocab_size + 12.0 * s.shape.hidden_size
     # A head that was cast to float32 is cast back for its product, which keeps that copy for its backward pass.
     head = 2.0 * table(s.shape) if s.float32_residual else 0.0
     return s.tokens * per_token + head
+
+
+def fused_head_bytes(s: MemoryScenario) -> float:
+    """Return the gradient of a trained head, which Liger's and CCE's losses make with the loss, whole and in the head's type."""
+    if s.adapter is not None or s.loss_kernel not in ("liger", "cce"):
+        return 0.0
+    wide = s.float32_weights and not s.deepspeed and s.sharding != "fsdp"
+    return (4.0 if wide else 2.0) * table(s.shape)
+
+
+def final_norm_bytes(s: MemoryScenario) -> float:
+    """Return what the norm before the head needs as it goes backward, when the loss is over: it is before all layers.
+
+    Its float32 input, and five float32 gradients: of what it scaled, of the product's two factors, of the square and its mean.
+    """
+    return s.tokens * (24.0 if s.shape.gated else 6.0) * s.shape.hidden_size
 
 
 def tiled_bytes(s: MemoryScenario) -> float:

@@ -4,6 +4,7 @@ Called by planning.vram. Stacked experts have moments of their own: a gradient o
 """
 
 from finetune_operator.planning.vram_activations import (
+    input_bytes,
     keeps_frozen_inputs,
     layer_bytes,
     mlp_bytes,
@@ -41,7 +42,7 @@ def backward_bytes(s: MemoryScenario, constants: Constants) -> float:
     product = s.tokens * fused * (product_width_bytes(s) + 4.0 * s.shape.hidden_size) - used
     matrix = s.tokens * fused * 2.6 * s.shape.backward_width + dequantized_bytes(s)
     widest = max(product, matrix) - late_gradient_bytes(s)
-    widest = max(widest, last_expert_bytes(s), scattered_bytes(s), gathered_back_bytes(s))
+    widest = max(widest, last_expert_bytes(s), scattered_bytes(s), gathered_back_bytes(s), last_norm_bytes(s))
     if s.attention == "eager":
         widest = max(widest, scores_backward_bytes(s))
     if s.adapter is not None and s.adapter.dora:
@@ -138,12 +139,48 @@ def attention_backward_bytes(s: MemoryScenario) -> float:
 
 
 def scores_backward_bytes(s: MemoryScenario) -> float:
-    """Return what softmax's backward pass needs in eager attention, less the layer's MLP, which went backward before.
+    """Return what softmax's backward pass needs in eager attention, less all of the layer that went backward before.
 
     The gradient in float32 and that of the scores, less the 16-bit copy of the softmax that has been used: 6 bytes a pair.
+    Gradients of the residual and of the output are there, output and values are not, nor are the kernel's row sums ever.
     """
-    pairs = 6.0 * s.tokens * span(s) * s.shape.num_heads
-    return pairs - s.tokens * (mlp_bytes(s) + norm_bytes(s) / 2)
+    h, q = s.shape.hidden_size, s.shape.query_width
+    gone = mlp_bytes(s) + later_norm_bytes(s) + later_input_bytes(s) + later_output_bytes(s)
+    gone += 2.0 * q + 4.0 * s.shape.num_heads - 2.0 * h
+    return 6.0 * s.tokens * span(s) * s.shape.num_heads - s.tokens * gone
+
+
+def later_norm_bytes(s: MemoryScenario) -> float:
+    """Return what a layer's norms save after its attention, per token: all but the first of the residual stream's."""
+    norms = 2 + s.shape.extra_norms
+    return norm_bytes(s) * (norms - 1) / norms
+
+
+def later_input_bytes(s: MemoryScenario) -> float:
+    """Return the inputs that a layer saves after its attention's scores, per token: all that do not come from its first norm.
+
+    Queries, keys and values with an adapter each read that norm's output.
+    """
+    shape, adapter = s.shape, s.adapter
+    if adapter is None:
+        return input_bytes(s) * (shape.hidden_size + shape.mlp_width) / (2 * shape.hidden_size + shape.mlp_width)
+    return input_bytes(s) * max(0, adapter.input_width - 3 * shape.hidden_size) / max(1, adapter.input_width)
+
+
+def later_output_bytes(s: MemoryScenario) -> float:
+    """Return what DoRA keeps of the results of a layer's matrices after its attention's scores, per token."""
+    if s.adapter is None or not s.adapter.dora:
+        return 0.0
+    return DORA_BYTES * max(0, s.adapter.output_width - s.shape.query_width - 2 * s.shape.key_value_width)
+
+
+def last_norm_bytes(s: MemoryScenario) -> float:
+    """Return what a norm at the end of a layer (Gemma) needs to go backward, when all that the layer saved is there still.
+
+    Five float32 gradients: of what it scaled, of the product's two factors, and of the square and its mean; and the gradient
+    that arrived, in 16 bit.
+    """
+    return 22.0 * s.tokens * s.shape.hidden_size if s.shape.extra_norms else 0.0
 
 
 def product_width_bytes(s: MemoryScenario) -> float:

@@ -27,25 +27,24 @@ class Gathered:
     fetch: float
     """While a layer's stacked experts arrive, and none of its activations is there; 0: no such moment."""
     last: float
-    """While the first layer, the last to go backward, does."""
-    step: float
+    """While the first layer, the last to go backward, does. Everything is given back before the optimizer's step."""
 
 
 def gathered(s: MemoryScenario) -> Gathered:
     """Return the gathered weights of a run."""
     if s.sharding != "zero3":
         units = _fsdp_bytes(s)
-        return Gathered(units, units, 0.0, units, 0.0)
+        return Gathered(units, units, 0.0, units)
     shape = s.shape
+    if s.loss_kernel == "tiled":
+        return _with_open_head(s)
     # Views of gathered experts, saved for backward, keep them: all layers' without checkpointing.
     experts = shape.num_expert_parameters // (shape.num_layers if s.activation_checkpointing else 1)
-    step = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape))
-    if s.loss_kernel != "tiled":
-        return Gathered(step, step, 0.0, step, step)
-    return _with_open_head(s, step)
+    live = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape))
+    return Gathered(live, live, 0.0, live)
 
 
-def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
+def _with_open_head(s: MemoryScenario) -> Gathered:
     """Return what our trainer keeps gathered.
 
     TRL's tiled loss reads the head's weight outside the head's own module, so DeepSpeed counts it as a parameter of the
@@ -77,7 +76,7 @@ def _with_open_head(s: MemoryScenario, step: float) -> Gathered:
         # Layers are released after their last use, so the first layer is alone with the tables at last; but the embedding
         # is fetched as soon as all layers that are left are there.
         last = max(at_layer if shape.tied else 0, head + held + embedding + copied, head + whole * layer + embedding)
-    return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last, step)
+    return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last)
 
 
 def _widest_matrix(s: MemoryScenario) -> int:

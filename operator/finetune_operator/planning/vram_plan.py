@@ -211,6 +211,7 @@ def _load(config: str, held: _Held, adapter: Adapter, float32: bool, dropout: bo
         dtype="float32" if float32 else "bfloat16",
         dropout=dropout,
         dora=adapter.dora,
+        adalora=adapter.adalora,
         materialized_weights=sum(part.inputs * part.outputs * part.count for part in whole) // a.num_layers,
     )
 

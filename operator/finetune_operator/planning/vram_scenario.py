@@ -46,7 +46,7 @@ class Shape:
     float32_scales: bool = False
     """Norms multiply by their scale in float32, before they cast back (Gemma)."""
     capped_scores: bool = False
-    """Attention scores pass a tanh (Gemma 2): eager attention keeps its result."""
+    """Attention scores and logits pass a tanh (Gemma 2): eager attention keeps its result, and so does the head."""
     sliding_layers: int = 0
     """Layers that see a window of tokens alone."""
     routed_width: int = 0
@@ -79,6 +79,8 @@ class AdapterLoad:
     """Inputs of the adapted matrix whose norm DoRA needs most for: the one with most inputs, then outputs."""
     normed_outputs: int = 0
     """Outputs of the same."""
+    adalora: bool = False
+    """Keeps importance scores of all its parameters."""
     materialized_weights: int = 0
     """Weights of one layer whose update is computed whole: DoRA's norms, and adapters on stacked experts."""
 

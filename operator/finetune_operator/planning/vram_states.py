@@ -94,6 +94,13 @@ def num_trained(s: MemoryScenario) -> int:
     return s.shape.num_parameters if s.adapter is None else s.adapter.num_parameters
 
 
+def importance_bytes(s: MemoryScenario) -> float:
+    """Return AdaLoRA's scores: sensitivity, its mean and its spread, each like the adapter (peft RankAllocator.update_ipt)."""
+    if s.adapter is None or not s.adapter.adalora:
+        return 0.0
+    return 3 * trained_bytes(s).copy * s.adapter.num_parameters
+
+
 def saved_module_bytes(s: MemoryScenario) -> float:
     """Return embeddings and head trained beside an adapter: copy, gradient, moments and step in 16 bit."""
     if s.adapter is None or not s.trains_embeddings:
@@ -118,8 +125,8 @@ def gradient_bytes(s: MemoryScenario) -> float:
     """Return the gradients of one whole backward pass on one GPU."""
     if s.optimizer_in_backward:
         # Freed as they come, but the vocabulary's gradient outlives the pass where embedding and head share it.
-        table = s.shape.vocab_size * s.shape.hidden_size
-        return (2.0 if s.adapter is None else 0.0) * table * (2 if s.shape.tied else 1)
+        width = trained_bytes(s).gradient if s.adapter is None else 0.0
+        return width * table_parameters(s.shape) * (2 if s.shape.tied else 1)
     if s.parameter_offload or (s.optimizer_offload and s.deepspeed):
         # Gradients leave for the host as layers are done: two layers' worth is in flight.
         return 2.0 * trained_bytes(s).gradient * num_trained(s) / s.shape.num_layers / s.state_shards
@@ -166,8 +173,12 @@ def optimizer_bytes(s: MemoryScenario) -> float:
 
 
 def wide_moments_bytes(s: MemoryScenario) -> float:
-    """Return what the embedding's moments take beyond 8 bit: transformers' Trainer keeps them in float32."""
-    if s.optimizer != "adamw-8bit" or s.adapter is not None or s.loss_kernel in OWN_LOOPS or s.deepspeed:
+    """Return what the embedding's moments take beyond 8 bit: transformers' Trainer keeps them in float32.
+
+    Also those of an embedding that is trained beside an adapter.
+    """
+    trained = s.adapter is None or s.trains_embeddings
+    if s.optimizer != "adamw-8bit" or not trained or s.loss_kernel in OWN_LOOPS or s.deepspeed:
         return 0.0  # DeepSpeed's flat shards are no embeddings to it
     return (8.0 - EIGHT_BIT) * s.shape.vocab_size * s.shape.hidden_size
 
@@ -183,9 +194,9 @@ def step_bytes(s: MemoryScenario) -> float:
         return (8.0 if s.float32_weights else 16.0) * s.shape.vocab_size * s.shape.hidden_size / s.state_shards
     if s.sharding == "zero2" and s.adapter is None:
         return max(flat_step_bytes(s, share), gradient_norm_bytes(s.shape, share))
-    if s.deepspeed and s.adapter is None:
-        # A float32 gradient of one sub-group, and foreach's temporary.
-        return (8.0 if s.optimizer == "adamw" else 4.0) * min(share, SUBGROUP)
+    if s.sharding == "zero3" and s.adapter is None:
+        # A sub-group's gradient laid end to end in 16 bit and cast to float32; or that and foreach's temporary.
+        return (8.0 if s.optimizer == "adamw" else 6.0) * largest_subgroup(s.shape, s.state_shards)
     return share * trained_bytes(s).step
 
 
@@ -196,6 +207,27 @@ def flat_step_bytes(s: MemoryScenario, share: float) -> float:
     """
     flat = 0.0 if table_parameters(s.shape) >= share else 2.0
     return (flat + (8.0 if s.optimizer == "adamw" else 4.0)) * share
+
+
+def largest_subgroup(shape: Shape, shards: int) -> float:
+    """Return one GPU's share of the parameters that stage 3 steps at once.
+
+    Matrices are added in the order of the model until there are SUBGROUP (deepspeed/runtime/zero/stage3.py,
+    _create_fp16_sub_groups), so a group is larger by what its last one has too many.
+    """
+    table, layer = table_parameters(shape), shape.num_linear_parameters // shape.num_layers
+    experts, square = shape.num_expert_parameters // shape.num_layers, shape.hidden_size * shape.query_width
+    mlp = layer - experts - 2 * square
+    first = first_experts(shape)
+    matrices = (2 * square, first, experts - first, mlp) if experts else (2 * square, *(mlp // 3,) * 3)
+    largest, filled = 0.0, 0.0
+    for elements in chain(
+        (table,), chain.from_iterable(repeat(matrices, shape.num_layers)), (0 if shape.tied else table,)
+    ):
+        filled += elements / shards
+        largest = max(largest, filled)
+        filled = 0.0 if filled >= SUBGROUP else filled
+    return largest
 
 
 def gradient_norm_bytes(shape: Shape, share: float) -> float:

@@ -1,13 +1,18 @@
 """Memory of stacks that are not ours, as scenarios describe them: each term against what its library's code allocates."""
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from finetune_operator.planning.scenarios import scenario_of
-from finetune_operator.planning.vram import MemoryEstimate, estimate, waiting_bytes
-from finetune_operator.planning.vram_activations import boundary_bytes, input_bytes, layer_bytes, logits_bytes
+from finetune_operator.planning.vram import estimate, waiting_bytes
+from finetune_operator.planning.vram_activations import (
+    boundary_bytes,
+    final_norm_bytes,
+    input_bytes,
+    layer_bytes,
+    logits_bytes,
+    mask_bytes,
+    ungraded_bytes,
+)
 from finetune_operator.planning.vram_backward import (
     backward_bytes,
     dora_bytes,
@@ -17,33 +22,13 @@ from finetune_operator.planning.vram_backward import (
 )
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
 from finetune_operator.planning.vram_dora import norm_matrix_bytes, norm_peak_bytes
-from finetune_operator.planning.vram_scenario import MemoryScenario
-from finetune_operator.planning.vram_states import saved_module_bytes, step_bytes
+from finetune_operator.planning.vram_states import (
+    largest_subgroup,
+    saved_module_bytes,
+    step_bytes,
+)
 
-LINEAR, TABLE = 6_476_271_616, 32_000 * 4096
-LORA = {
-    "id": "a", "method": "lora", "quantization": "none", "loraRank": 8, "loraTargets": ["q", "v"],
-    "trainsEmbeddings": False, "adapterDtype": "float32", "weightsDtype": "bfloat16", "sequenceLength": 2048,
-    "microBatchSize": 1, "batching": "fixed", "activationCheckpointing": True, "activationOffload": False,
-    "parameterOffload": False, "residualFloat32": False, "optimizer": "adamw", "optimizerInBackward": False,
-    "sharding": "none", "numGpus": 1, "lossKernel": "stock", "attention": "flash", "torchCompile": False,
-    "model": {
-        "name": "llama-2-7b", "parameters": LINEAR + 2 * TABLE, "hiddenSize": 4096, "layers": 32, "attentionHeads": 32,
-        "keyValueHeads": 32, "headDim": 128, "intermediateSize": 11008, "vocabSize": 32000, "gatedMlp": True,
-        "tiedEmbeddings": False,
-    },
-}  # fmt: skip
-FULL = {"method": "full", "loraRank": None, "loraTargets": None, "adapterDtype": None}
-
-
-def scenario(**changes: Any) -> MemoryScenario:
-    """Return LoRA of Llama-2-7B on one row of 2,048 tokens, changed."""
-    return scenario_of(json.dumps(LORA | changes))[1]
-
-
-def memory(**changes: Any) -> MemoryEstimate:
-    """Return its estimate."""
-    return estimate(scenario(**changes))
+from tests.unit.planning.framework_builders import FULL, LINEAR, LORA, TABLE, memory, scenario
 
 
 def test_eager_attention_keeps_six_bytes_per_pair_of_tokens_and_head():
@@ -60,10 +45,53 @@ def test_eager_attention_keeps_six_bytes_per_pair_of_tokens_and_head():
 
 
 def test_softmax_goes_backward_after_the_mlp_is_gone():
-    """Six bytes a pair, less what the layer's MLP and its norm had saved."""
-    mlp, norm = 2048 * 6 * 11008, 2048 * 4 * 4096
+    """Six bytes a pair, less what MLP, second norm, output and values had saved, and row sums; the residual's gradient is there."""
+    gone = 6 * 11008 + 4 * 4096 + 2 * 4096 + 4 * 32 - 2 * 4096
+    adapted = 2 * (4096 + 2 * 4096 + 11008)  # inputs of the matrices after the scores
 
-    assert backward_bytes(scenario(attention="eager"), DEFAULT) == 6 * 2048 * 2048 * 32 - mlp - norm
+    assert backward_bytes(scenario(attention="eager"), DEFAULT) == 2048 * (6 * 2048 * 32 - gone)
+    assert backward_bytes(
+        scenario(attention="eager", loraTargets=["q", "k", "v", "o", "gate", "up", "down"]), DEFAULT
+    ) == 2048 * (6 * 2048 * 32 - gone - adapted)
+
+
+def test_eager_attention_adds_a_mask_that_recomputed_layers_need_again():
+    """As wide as the residual stream; one more for layers that see a window (transformers' eager_mask)."""
+    pairs, eager = 2048 * 2048, scenario(attention="eager")
+    windows = replace(eager, shape=replace(eager.shape, sliding_layers=16))
+
+    assert mask_bytes(eager) == 2 * pairs
+    assert mask_bytes(windows) == 2 * 2 * pairs
+    assert mask_bytes(replace(windows, float32_residual=True)) == 2 * 4 * pairs
+    assert mask_bytes(scenario(attention="eager", activationCheckpointing=False)) == 0
+
+
+def test_a_norm_at_the_end_of_a_layer_goes_backward_in_float32():
+    """Gemma: five such gradients, and the one that arrived, beside all that the layer saved."""
+    plain = scenario(microBatchSize=8, attention="eager", sequenceLength=64, activationCheckpointing=True)
+    wide = replace(plain, shape=replace(plain.shape, mlp_width=4096, backward_width=4096, widest_mlp=4096))
+    gemma = replace(wide, shape=replace(wide.shape, extra_norms=2))
+
+    assert backward_bytes(wide, DEFAULT) < backward_bytes(gemma, DEFAULT) == 22 * 8 * 64 * 4096
+
+
+def test_the_first_layer_saves_less_as_its_input_has_no_gradient():
+    """Adapters: neither the first norm nor masks of dropout before queries and values; checkpointing asks for that gradient."""
+    stored = {"activationCheckpointing": False}
+
+    assert ungraded_bytes(scenario(**stored)) == 4 * 4096 * 2048
+    assert ungraded_bytes(scenario(**stored, loraDropout=True)) == (4 + 2) * 4096 * 2048
+    assert ungraded_bytes(scenario()) == ungraded_bytes(scenario(**stored | FULL)) == 0
+    assert ungraded_bytes(scenario(**stored, trainsEmbeddings=True)) == 0
+
+
+def test_the_norm_before_the_head_goes_backward_before_any_layer():
+    """Its float32 input and five float32 gradients beside all that was saved, where no logits were more than that."""
+    tiled = scenario(activationCheckpointing=False, lossKernel="tiled", sequenceLength=8192)
+    saved = layer_bytes(tiled, DEFAULT) * 32 - ungraded_bytes(tiled)
+
+    assert final_norm_bytes(tiled) == 24 * 4096 * 8192 > logits_bytes(tiled, DEFAULT)
+    assert estimate(tiled).activations_gib == pytest.approx((saved + final_norm_bytes(tiled)) / GIB)
 
 
 def test_an_8_bit_base_is_one_byte_a_parameter():
@@ -81,6 +109,19 @@ def test_adafactor_steps_one_parameter_at_a_time():
     assert memory(**FULL, optimizer="adafactor").optimizer_gib == pytest.approx(
         (0.02 * (LINEAR + 2 * TABLE) + 16 * TABLE) / GIB
     )
+
+
+def test_stage_3_steps_a_sub_group_with_nothing_gathered():
+    """Gradients in 16 bit and float32, foreach's temporary instead where that is more; groups end with a whole matrix."""
+    stage3 = FULL | {"sharding": "zero3", "numGpus": 8}
+    fused, foreach = scenario(**stage3, optimizer="adamw-fused"), scenario(**stage3)
+    one = scenario(**stage3 | {"numGpus": 1}).shape
+    share = fused.shape.num_parameters / 8
+
+    assert step_bytes(fused) == pytest.approx(6 * share, rel=1e-4)
+    assert step_bytes(foreach) == pytest.approx(8 * share, rel=1e-4)
+    assert 1e9 <= largest_subgroup(one, 1) <= 1e9 + 4096 * 11008
+    assert memory(**stage3 | {"lossKernel": "tiled"}).gathers_gib == pytest.approx(1e9 / GIB)
 
 
 def test_embeddings_trained_beside_an_adapter_have_masters_under_deepspeed():
