@@ -13,6 +13,9 @@ from finetune_operator.planning.vram_states import weight_bytes
 LIVE_PARAMETERS = 1_000_000_000
 """stage3_max_live_parameters: nothing is fetched ahead beyond it. stage3_max_reuse_distance is the same number."""
 
+PREFETCH = 50_000_000
+"""stage3_prefetch_bucket_size: so many are fetched together, and the one that passes it."""
+
 PERSISTENT = 100_000
 """stage3_param_persistence_threshold: smaller parameters are never divided."""
 
@@ -117,13 +120,14 @@ def _copied_embedding(s: MemoryScenario, embedding: int, whole: int) -> int:
 
     Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the last of
     them is used, and that is the embedding. A parameter that comes alone needs no copy. The layer's last matrix comes last,
-    and where it has no adapter it is large enough to come alone, as then the embedding does; else with that adapter.
+    and where it is large enough and has no adapter it comes alone, as then the embedding does; else with that.
     """
     adapter = s.adapter
     if adapter is None or not embedding:
         return 0
     rank = adapter.num_parameters / s.shape.num_layers / (adapter.input_width + adapter.output_width)
-    if adapter.adapts_down and rank * s.shape.hidden_size > PERSISTENT:
+    small = s.shape.hidden_size * s.shape.widest_mlp < PREFETCH
+    if small or (adapter.adapts_down and rank * s.shape.hidden_size > PERSISTENT):
         return embedding
     # DoRA reads each matrix again right after its product, so none is given back then.
     returns = not adapter.dora and _first_matrix_returns(s.shape, whole)

@@ -1,5 +1,7 @@
 """Fields of a scenario that few readings have: each does what its library does, and none is ignored."""
 
+from dataclasses import replace
+
 import pytest
 from finetune_operator.planning.vram_activations import fused_head_bytes, keeps_frozen_inputs, logits_bytes
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
@@ -84,6 +86,12 @@ def test_capped_logits_keep_what_their_tanh_put_out():
     assert extra("liger") == extra("cce") == extra("tiled") == 0
 
 
+WIDE = replace(
+    scenario().shape,
+    vocab_size=128_256,
+    num_parameters=LINEAR + 2 * 128_256 * 4096,
+    num_embedding_parameters=2 * 128_256 * 4096,
+)
 SHARDED = {"method": "qlora", "quantization": "nf4", "adapterDtype": "bfloat16", "sharding": "zero3", "numGpus": 8}
 
 
@@ -105,6 +113,10 @@ def test_stage_3_gathers_4_bit_weights_as_they_are_stored():
     stored = gathered(scenario(**SHARDED, lossKernel="tiled", activationCheckpointing=False))
 
     assert checkpointed.embedding == 2 * 2 * TABLE
+    # At last the first layer, the head, and the embedding twice: it came in one buffer with the layer's last matrix.
+    assert gathered(replace(scenario(**SHARDED, lossKernel="tiled"), shape=WIDE)).last == pytest.approx(
+        2 * (3 * 128_256 * 4096 + LINEAR / 4 / 32), rel=1e-4
+    )
     assert 2 * TABLE < checkpointed.loss <= 2 * 1e9
     assert stored.loss == 2 * TABLE + 0.5 * LINEAR
 
