@@ -66,6 +66,21 @@ def test_the_command_prints_categories_and_what_is_emulated(tmp_path, capsys):
     assert all(item in page for item in record["emulated"])
 
 
+def test_4_bit_weights_at_zero_3_are_divided_as_they_are_stored(tmp_path, capsys):
+    """Packed in 16-bit elements, of which every process has its share; the adapter's states are a few per cent of that."""
+    peaks = []
+    for gpus in (2, 8):
+        case = Case(model="llama-3.2-1b", layers=1, method="qlora", zero_stage=3, gpus=gpus, sequence_length=128)
+        (tmp_path / "run.json").write_text(dumps(run_of(case)))
+        (tmp_path / "config.json").write_text(json.dumps(case.config()))
+        arguments = [str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json"), "--json"]
+        assert simulate.main(arguments) == 0
+        peaks.append(json.loads(capsys.readouterr().out)["peakBytes"])
+
+    weights = 2 * 128256 * 2048 + 0.5 * (2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192)
+    assert peaks[0] - peaks[1] == pytest.approx(weights * (1 / 2 - 1 / 8), rel=0.05)
+
+
 def test_adapters_on_experts_at_zero_3_are_refused(tmp_path, capsys):
     """A run that the trainer refuses has no memory to tell."""
     case = Case(model="mixtral-8x7b", layers=1, method="lora", experts=True, zero_stage=3, gpus=2)

@@ -61,10 +61,6 @@ def simulated(run: RunConfig, config: Any) -> Peak:
     """Return the peak of one training step of a run, on rank 0. Raises ValueError for what is not simulated."""
     if run.layout.offload != "none":
         raise ValueError("offload is not simulated: memory of the host and of the GPU cannot be told apart here")
-    if run.layout.zero_stage == 3 and run.method == "qlora":
-        raise ValueError(
-            "qlora at ZeRO stage 3 is not simulated: DeepSpeed shards packed weights only while it loads them"
-        )
     if run.layout.zero_stage == 3 and run.lora is not None and run.lora.experts:
         raise ValueError("adapters on experts at ZeRO stage 3 are not trained: PEFT needs the experts whole")
     from finetune_trainer.simulate_step import step_peak  # noqa: PLC0415 - ten seconds of imports

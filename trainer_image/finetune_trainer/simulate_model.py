@@ -1,5 +1,6 @@
 """The base model as model.base_model loads it, from its config alone and on fake tensors. Used by simulate_step."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import bitsandbytes
@@ -9,7 +10,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from transformers.initialization import no_init_weights
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, set_quantized_state
 from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
@@ -25,13 +26,13 @@ FLASH = "simulated_varlen"
 
 def fake_base_model(config: Any, run: RunConfig, computation: Computation) -> PreTrainedModel:
     """Build the model of a config, its weights without values. Call it under FakeTensorMode."""
-    dtype = getattr(torch, computation.weights)
-    with no_init_weights():
+    dtype, packing = getattr(torch, computation.weights), quantization(run, computation)
+    # What is quantised is loaded whole, and divided by DeepSpeed's engine: transformers' get_init_context.
+    with no_init_weights(), set_quantized_state() if packing is not None else nullcontext():
         built = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention_of(run))
     built.tie_weights()
     for parameter in targets.vision_parameters(built):
         parameter.requires_grad_(False)
-    packing = quantization(run, computation)
     if packing is not None:
         pack_linears(built, packing)
         quantise_experts(built)

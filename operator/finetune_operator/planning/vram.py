@@ -41,11 +41,11 @@ from finetune_operator.planning.vram_states import (
     num_trained,
     optimizer_bytes,
     reference_bytes,
+    resident_weight_bytes,
     saved_module_bytes,
     step_bytes,
     subgroup_slack_bytes,
     trained_bytes,
-    weight_bytes,
 )
 
 Confidence = Literal["high", "medium", "low"]
@@ -122,7 +122,7 @@ class Moment:
 def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> MemoryEstimate:
     """Return the peak of a run, explained."""
     s = scenario
-    weights = 0.0 if s.parameter_offload else weight_bytes(s) / s.weight_shards
+    weights = 0.0 if s.parameter_offload else resident_weight_bytes(s)
     adapter = num_trained(s) * trained_bytes(s).copy + importance_bytes(s) + saved_module_bytes(s)
     found = moments(s, constants)
     peak = max(found, key=lambda moment: moment.total)
@@ -190,6 +190,7 @@ def moments(s: MemoryScenario, constants: Constants) -> tuple[Moment, ...]:
     else:
         last = max(last_layer_bytes(s, working), flattened_bytes(s))
         found += (Moment("backward", gradients, last, 0.0, states, whole.last + buckets),)
+        found += (Moment("backward", gradients, 0.0, 0.0, states, whole.embedding + buckets),)
     before = saved if s.activation_checkpointing else saved_with_experts(s, saved)
     return (*found, Moment("loss", early, before, 0.0, states, whole.fetch + later)) if whole.fetch else found
 

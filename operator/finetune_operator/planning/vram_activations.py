@@ -113,10 +113,11 @@ def input_bytes(s: MemoryScenario) -> float:
 def keeps_frozen_inputs(s: MemoryScenario) -> bool:
     """Whether frozen matrices save their inputs too.
 
-    Stage 3 replaces torch's linear function (deepspeed.runtime.zero.linear); bitsandbytes' 8-bit product keeps its input
-    though nothing needs it (MatMul8bitLt, ctx.tensors).
+    Stage 3 replaces torch's linear function (deepspeed.runtime.zero.linear), which 4-bit matrices do not use; bitsandbytes'
+    8-bit product keeps its input though nothing needs it (MatMul8bitLt, ctx.tensors).
     """
-    return (s.sharding == "zero3" and not s.shape.num_expert_parameters) or s.quantization == "int8"
+    replaced = s.sharding == "zero3" and not s.shape.num_expert_parameters and s.quantization == "none"
+    return replaced or s.quantization == "int8"
 
 
 def layer_bytes(s: MemoryScenario, constants: Constants) -> float:

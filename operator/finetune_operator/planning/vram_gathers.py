@@ -4,7 +4,7 @@ Called by planning.vram. The rules are those of deepspeed/runtime/zero (0.19): p
 prefetches and releases, partition_parameters gathers. Numbers of parameters, then 2 bytes for each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_operator.planning.vram_activations import table
 from finetune_operator.planning.vram_scenario import MemoryScenario, Shape
@@ -12,6 +12,9 @@ from finetune_operator.planning.vram_states import weight_bytes
 
 LIVE_PARAMETERS = 1_000_000_000
 """stage3_max_live_parameters: nothing is fetched ahead beyond it. stage3_max_reuse_distance is the same number."""
+
+PREFETCH = 50_000_000
+"""stage3_prefetch_bucket_size: so many are fetched together, and the one that passes it."""
 
 PERSISTENT = 100_000
 """stage3_param_persistence_threshold: smaller parameters are never divided."""
@@ -28,6 +31,8 @@ class Gathered:
     """While a layer's stacked experts arrive, and none of its activations is there; 0: no such moment."""
     last: float
     """While the first layer, the last to go backward, does. Everything is given back before the optimizer's step."""
+    embedding: float = 0.0
+    """When the embedding's turn comes after that layer, at last."""
 
 
 def gathered(s: MemoryScenario) -> Gathered:
@@ -35,16 +40,32 @@ def gathered(s: MemoryScenario) -> Gathered:
     if s.sharding != "zero3":
         units = _fsdp_bytes(s)
         return Gathered(units, units, 0.0, units)
+    packed = s.quantization in ("nf4", "nf4-double")
+    if packed:
+        s = replace(s, shape=_packed(s.shape))
     shape = s.shape
+    # bitsandbytes' 4-bit product saves its gathered matrix for backward, which so is there until then.
+    saved = shape.num_linear_parameters if packed and not s.activation_checkpointing else 0
     if s.loss_kernel == "tiled":
-        return _with_open_head(s)
+        return _with_open_head(s, saved)
     # Views of gathered experts, saved for backward, keep them: all layers' without checkpointing.
     experts = shape.num_expert_parameters // (shape.num_layers if s.activation_checkpointing else 1)
-    live = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape))
+    live = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape) + saved)
     return Gathered(live, live, 0.0, live)
 
 
-def _with_open_head(s: MemoryScenario) -> Gathered:
+def _packed(shape: Shape) -> Shape:
+    """Return a model whose 4-bit matrices are counted as what they are stored in: 16-bit elements of four weights each."""
+    return replace(
+        shape,
+        num_parameters=shape.num_embedding_parameters + shape.num_linear_parameters // 4,
+        num_expert_parameters=shape.num_expert_parameters // 4,
+        query_width=shape.query_width // 4,
+        widest_mlp=shape.widest_mlp // 4,
+    )
+
+
+def _with_open_head(s: MemoryScenario, saved: int) -> Gathered:
     """Return what our trainer keeps gathered.
 
     TRL's tiled loss reads the head's weight outside the head's own module, so DeepSpeed counts it as a parameter of the
@@ -57,7 +78,8 @@ def _with_open_head(s: MemoryScenario) -> Gathered:
     # The embedding's own turn comes last, but it is fetched as soon as nothing else is missing and there is room. A frozen
     # one has a turn only where checkpointing wants gradients of the first layer's input.
     returns = s.adapter is None or s.activation_checkpointing
-    embedding = head if room and returns and not shape.tied else 0
+    tables = 2 * head if returns and not shape.tied else head
+    embedding = tables - head if room else 0
     if shape.num_expert_parameters:
         # A layer's experts come at once, whether there is room or not.
         kept = whole * layer if s.activation_checkpointing else shape.num_expert_parameters
@@ -66,17 +88,20 @@ def _with_open_head(s: MemoryScenario) -> Gathered:
         loss = head + shape.num_linear_parameters + embedding
     else:
         loss = max(head, LIVE_PARAMETERS)  # matrix by matrix, up to the limit
+    loss = max(loss, head + saved)
     held = layer if s.activation_checkpointing or head < LIVE_PARAMETERS else _widest_matrix(s)
     at_layer = max(loss, head + held)
     last = at_layer
     if s.adapter is not None and not shape.num_expert_parameters:
-        copied = _copied_embedding(s, embedding, whole)
+        # Where DeepSpeed sees the next use of all weights from anywhere, none is given back, and the embedding comes alone.
+        near = head + 3 * shape.num_linear_parameters < LIVE_PARAMETERS
+        copied = 0 if near else _copied_embedding(s, embedding, whole)
         if whole == shape.num_layers and copied == embedding:
             at_layer += copied  # nothing is missing already while the forward pass runs
         # Layers are released after their last use, so the first layer is alone with the tables at last; but the embedding
         # is fetched as soon as all layers that are left are there.
         last = max(at_layer if shape.tied else 0, head + held + embedding + copied, head + whole * layer + embedding)
-    return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last)
+    return Gathered(2.0 * loss, 2.0 * at_layer, 2.0 * _fetched_experts(s, layer), 2.0 * last, 2.0 * tables)
 
 
 def _widest_matrix(s: MemoryScenario) -> int:
@@ -95,13 +120,14 @@ def _copied_embedding(s: MemoryScenario, embedding: int, whole: int) -> int:
 
     Parameters that are fetched together arrive in one buffer and are copied out of it; the buffer is freed when the last of
     them is used, and that is the embedding. A parameter that comes alone needs no copy. The layer's last matrix comes last,
-    and where it has no adapter it is large enough to come alone, as then the embedding does; else with that adapter.
+    and where it is large enough and has no adapter it comes alone, as then the embedding does; else with that.
     """
     adapter = s.adapter
     if adapter is None or not embedding:
         return 0
     rank = adapter.num_parameters / s.shape.num_layers / (adapter.input_width + adapter.output_width)
-    if adapter.adapts_down and rank * s.shape.hidden_size > PERSISTENT:
+    small = s.shape.hidden_size * s.shape.widest_mlp < PREFETCH
+    if small or (adapter.adapts_down and rank * s.shape.hidden_size > PERSISTENT):
         return embedding
     # DoRA reads each matrix again right after its product, so none is given back then.
     returns = not adapter.dora and _first_matrix_returns(s.shape, whole)

@@ -69,6 +69,19 @@ def weight_bytes(s: MemoryScenario) -> float:
     return linear + 2.0 * experts + embeddings * shape.num_embedding_parameters
 
 
+def resident_weight_bytes(s: MemoryScenario) -> float:
+    """Return the base weights of one GPU.
+
+    bitsandbytes' scales are no parameters, so that neither stage 3 nor FSDP divides them: every GPU has all.
+    """
+    if s.quantization not in ("nf4", "nf4-double"):
+        return weight_bytes(s) / s.weight_shards
+    experts = 0 if s.quantized_experts else s.shape.num_expert_parameters
+    packed = s.shape.num_linear_parameters - experts
+    scales = packed * (BYTES_PER_LINEAR[s.quantization] - 0.5)
+    return (weight_bytes(s) - scales) / s.weight_shards + scales
+
+
 def _wide(s: MemoryScenario) -> bool:
     """Whether resident weights are float32. DeepSpeed keeps its masters apart, with the optimizer."""
     return s.float32_weights and not s.deepspeed

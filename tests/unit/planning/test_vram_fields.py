@@ -1,11 +1,14 @@
 """Fields of a scenario that few readings have: each does what its library does, and none is ignored."""
 
+from dataclasses import replace
+
 import pytest
-from finetune_operator.planning.vram_activations import fused_head_bytes, logits_bytes
+from finetune_operator.planning.vram_activations import fused_head_bytes, keeps_frozen_inputs, logits_bytes
 from finetune_operator.planning.vram_constants import DEFAULT, GIB
+from finetune_operator.planning.vram_gathers import gathered
 from finetune_operator.planning.vram_states import gradient_bytes, wide_moments_bytes
 
-from tests.unit.planning.framework_builders import FULL, LORA, TABLE, memory, scenario
+from tests.unit.planning.framework_builders import FULL, LINEAR, LORA, TABLE, memory, scenario
 
 
 def test_adalora_keeps_scores_of_its_parameters():
@@ -81,3 +84,46 @@ def test_capped_logits_keep_what_their_tanh_put_out():
 
     assert extra("stock") == extra("litgpt") == 2 * entries
     assert extra("liger") == extra("cce") == extra("tiled") == 0
+
+
+WIDE = replace(
+    scenario().shape,
+    vocab_size=128_256,
+    num_parameters=LINEAR + 2 * 128_256 * 4096,
+    num_embedding_parameters=2 * 128_256 * 4096,
+)
+SHARDED = {"method": "qlora", "quantization": "nf4", "adapterDtype": "bfloat16", "sharding": "zero3", "numGpus": 8}
+
+
+@pytest.mark.parametrize("sharding", ["zero3", "fsdp"])
+def test_scales_of_4_bit_weights_are_on_every_gpu(sharding):
+    """They are attributes of bitsandbytes' layers, not parameters: one float32 per 64 weights, or an eighth of that and a bit."""
+    tables, single, double = 2 * 2 * TABLE / 8, 1 / 16, 1 / 64 + 1 / 4096
+    found = [
+        memory(**SHARDED | {"quantization": quantization, "sharding": sharding}).weights_gib
+        for quantization in ("nf4", "nf4-double")
+    ]
+
+    assert found == [pytest.approx((LINEAR * (0.5 / 8 + scales) + tables) / GIB) for scales in (single, double)]
+
+
+def test_stage_3_gathers_4_bit_weights_as_they_are_stored():
+    """Two bits of a 16-bit element each; without checkpointing bitsandbytes' product keeps all until backward."""
+    checkpointed = gathered(scenario(**SHARDED, lossKernel="tiled"))
+    stored = gathered(scenario(**SHARDED, lossKernel="tiled", activationCheckpointing=False))
+
+    assert checkpointed.embedding == 2 * 2 * TABLE
+    # At last the first layer, the head, and the embedding twice: it came in one buffer with the layer's last matrix.
+    assert gathered(replace(scenario(**SHARDED, lossKernel="tiled"), shape=WIDE)).last == pytest.approx(
+        2 * (3 * 128_256 * 4096 + LINEAR / 4 / 32), rel=1e-4
+    )
+    assert 2 * TABLE < checkpointed.loss <= 2 * 1e9
+    assert stored.loss == 2 * TABLE + 0.5 * LINEAR
+
+
+def test_4_bit_matrices_do_not_keep_their_inputs_at_stage_3():
+    """DeepSpeed replaces torch's linear function, which bitsandbytes' layers do not call."""
+    sixteen = {"sharding": "zero3", "numGpus": 8, "adapterDtype": "bfloat16"}
+
+    assert keeps_frozen_inputs(scenario(**sixteen))
+    assert not keeps_frozen_inputs(scenario(**SHARDED))
