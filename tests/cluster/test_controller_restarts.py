@@ -4,7 +4,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.cluster.client import Client, Raw, eventually
+from tests.cluster.client import GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import Call, FaultProxy
 from tests.cluster.standin import Play, StandIn, a_job, preempted, training_fails
@@ -143,7 +143,7 @@ def test_deleting_a_job_while_the_operator_is_down_leaves_nothing(
     operator.kill()
     api.delete(f"{jobs(namespace)}/doomed")
 
-    eventually(lambda: api.items(pods(namespace)) == [], "all Pods are gone", 60)
+    eventually(lambda: api.items(pods(namespace)) == [], "all Pods are gone", GARBAGE_SECONDS)
 
     assert api.find(f"{jobs(namespace)}/doomed") is None
 
@@ -210,7 +210,8 @@ def test_a_job_deleted_in_a_gap_is_forgotten(
     gone = {"kind": "Status", "code": 410, "message": "too old resource version"}
     proxy.drop_event = lambda event: event["type"] == "DELETED"
     api.delete(f"{jobs(namespace)}/gap")
-    eventually(lambda: api.items(pods(namespace), labelSelector="finetune.dev/job-name=gap") == [], "the Pods are gone")
+    selector = "finetune.dev/job-name=gap"
+    eventually(lambda: api.items(pods(namespace), labelSelector=selector) == [], "its Pods are gone", GARBAGE_SECONDS)
     proxy.drop_event = lambda _: False
     proxy.send_error(gone)
 

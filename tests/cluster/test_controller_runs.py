@@ -3,7 +3,7 @@
 import pytest
 from finetune_trainer.contract import Outcome
 
-from tests.cluster.client import FINETUNE, Client, Raw, eventually
+from tests.cluster.client import FINETUNE, GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.standin import (
     POOL,
@@ -39,7 +39,7 @@ def reaches(api: Client, namespace: str, name: str, wanted: str) -> Raw:
         return job if job.get("status", {}).get("phase") == wanted else None
 
     try:
-        return eventually(look, f"{name} is {wanted}", 45)
+        return eventually(look, f"{name} is {wanted}", GARBAGE_SECONDS + 30)
     except AssertionError as error:
         raise AssertionError(f"{error}; status is {api.get(f'{jobs(namespace)}/{name}').get('status')}") from None
 

@@ -3,7 +3,7 @@
 import pytest
 from finetune_operator.local.processes import identify
 
-from tests.cluster.client import eventually
+from tests.cluster.client import GARBAGE_SECONDS, eventually
 from tests.e2e.product import Product
 
 pytestmark = pytest.mark.e2e
@@ -99,7 +99,9 @@ def test_deleting_a_running_job_deletes_everything(product: Product, operator_ru
     if not operator_runs:
         product.operator.kill()
     product.delete(name)
-    eventually(lambda: not product.pods(name) and not product.pods(name, "preflight"), "its Pods are gone", 60)
+    eventually(
+        lambda: not product.pods(name) and not product.pods(name, "preflight"), "its Pods are gone", GARBAGE_SECONDS
+    )
 
     assert product.cluster.kubectl("get", "ftj", name, "-n", product.namespace, check=False).returncode == 1
     eventually(lambda: identify(pid) is None, "the trainer's process is gone")
