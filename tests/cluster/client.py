@@ -17,6 +17,10 @@ STRATEGIC = "application/strategic-merge-patch+json"
 FINETUNE = "/apis/finetune.dev/v1alpha1"
 
 
+GARBAGE_SECONDS = 60
+"""So long the children of a deleted job may stay: the garbage collector learns of a new kind only every half minute."""
+
+
 class ApiError(Exception):
     """The API server refused; `status` says how."""
 

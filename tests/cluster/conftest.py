@@ -1,10 +1,10 @@
 """What tests of the controller share: the API as a user sees it, stand-in nodes, and operators as subprocesses."""
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from finetune_operator.local import ports
 
 from tests.cluster.client import FINETUNE, ApiError, Client, eventually
 from tests.cluster.faults import FaultProxy
@@ -57,9 +57,8 @@ def proxy(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port of the loopback that nobody listens on, and that no outgoing connection is given meanwhile."""
+    return ports.free_port(set())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 import pytest
 from ruamel.yaml import YAML
 
-from tests.cluster.client import FINETUNE, Client, Raw, eventually
+from tests.cluster.client import FINETUNE, GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.standin import POOL, Play, StandIn, a_job
 from tests.cluster.test_controller_runs import jobs, pods, reaches
@@ -86,7 +86,7 @@ def test_the_rules_for_all_namespaces_are_enough(
     reaches(api, namespace, "gang", "Succeeded")
     eventually(usage, "the pool counts 1 node, 20000 GPUs, and those in use")
     eventually(lambda: api.find(f"{jobs(namespace)}/brief") is None, "brief deletes itself", 45)
-    eventually(lambda: "brief-0-0" not in names(api, namespace), "its Pods are gone", 45)
+    eventually(lambda: "brief-0-0" not in names(api, namespace), "its Pods are gone", GARBAGE_SECONDS)
 
     assert refused(free_port) == []
 

@@ -4,10 +4,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.cluster.client import Client, Raw, eventually
+from tests.cluster.client import GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import Call, FaultProxy
-from tests.cluster.standin import Play, StandIn, a_job, training_fails
+from tests.cluster.standin import Play, StandIn, a_job, preempted, training_fails
 from tests.cluster.test_controller_runs import attempts, jobs, made, phase, pods, reaches
 
 pytestmark = pytest.mark.cluster
@@ -143,7 +143,7 @@ def test_deleting_a_job_while_the_operator_is_down_leaves_nothing(
     operator.kill()
     api.delete(f"{jobs(namespace)}/doomed")
 
-    eventually(lambda: api.items(pods(namespace)) == [], "all Pods are gone", 60)
+    eventually(lambda: api.items(pods(namespace)) == [], "all Pods are gone", GARBAGE_SECONDS)
 
     assert api.find(f"{jobs(namespace)}/doomed") is None
 
@@ -152,7 +152,7 @@ def test_a_change_that_the_watch_lost_is_not_overwritten(
     api: Client, standin: StandIn, namespace: str, proxy: FaultProxy, start_operator: StartOperator
 ):
     """The status is fenced by resourceVersion: a write that rests on an old job is refused, then decided anew."""
-    standin.scripts["blind"] = {"0": Play(run_seconds=2)}
+    standin.scripts["blind"] = {"0": Play(hold=True), "sigterm": preempted(7)}
     blind = {"now": False}
     proxy.drop_event = lambda event: blind["now"] and event["object"].get("kind") == "FineTuneJob"
     operator = start_operator(kubeconfig=proxy.operator_kubeconfig)
@@ -161,6 +161,7 @@ def test_a_change_that_the_watch_lost_is_not_overwritten(
     reaches(api, namespace, "blind", "Training")
     blind["now"] = True
     api.patch(f"{jobs(namespace)}/blind", {"spec": {"suspend": True}})
+    api.delete(f"{pods(namespace)}/blind-0-0")
 
     job = reaches(api, namespace, "blind", "Suspended")
 
@@ -209,7 +210,8 @@ def test_a_job_deleted_in_a_gap_is_forgotten(
     gone = {"kind": "Status", "code": 410, "message": "too old resource version"}
     proxy.drop_event = lambda event: event["type"] == "DELETED"
     api.delete(f"{jobs(namespace)}/gap")
-    eventually(lambda: api.items(pods(namespace), labelSelector="finetune.dev/job-name=gap") == [], "the Pods are gone")
+    selector = "finetune.dev/job-name=gap"
+    eventually(lambda: api.items(pods(namespace), labelSelector=selector) == [], "its Pods are gone", GARBAGE_SECONDS)
     proxy.drop_event = lambda _: False
     proxy.send_error(gone)
 

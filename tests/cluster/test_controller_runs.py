@@ -3,7 +3,7 @@
 import pytest
 from finetune_trainer.contract import Outcome
 
-from tests.cluster.client import FINETUNE, Client, Raw, eventually
+from tests.cluster.client import FINETUNE, GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.standin import (
     POOL,
@@ -39,7 +39,7 @@ def reaches(api: Client, namespace: str, name: str, wanted: str) -> Raw:
         return job if job.get("status", {}).get("phase") == wanted else None
 
     try:
-        return eventually(look, f"{name} is {wanted}", 45)
+        return eventually(look, f"{name} is {wanted}", GARBAGE_SECONDS + 30)
     except AssertionError as error:
         raise AssertionError(f"{error}; status is {api.get(f'{jobs(namespace)}/{name}').get('status')}") from None
 
@@ -161,6 +161,27 @@ def test_a_mistake_found_by_preflight_is_mended_in_place(
     api.patch(f"{jobs(namespace)}/typo", {"spec": {"datasets": [{"source": "s3://bucket/mended.jsonl"}]}})
     reaches(api, namespace, "typo", "Succeeded")
     assert made(standin, namespace) == {"typo-preflight-1": 1, "typo-preflight-2": 1, "typo-0-0": 1}
+
+
+def test_a_job_among_the_checkpoints_of_another_is_refused(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """While the other one trains; once that has ended, the same destination is free, also for a job of another name."""
+    shared = {"destination": f"s3://bucket/{namespace}"}
+    standin.scripts["theirs"] = {"0": Play(hold=True)}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("theirs", checkpoint=shared))
+    reaches(api, namespace, "theirs", "Training")
+    api.create(jobs(namespace), a_job("mine", checkpoint=shared))
+
+    job = reaches(api, namespace, "mine", "Failed")
+    assert condition(job, "Succeeded") == ("False", "OutputOccupied")
+    assert made(standin, namespace) == {"theirs-preflight-1": 1, "theirs-0-0": 1}
+
+    api.delete(f"{pods(namespace)}/theirs-0-0")
+    reaches(api, namespace, "theirs", "Succeeded")
+    api.create(jobs(namespace), a_job("next", checkpoint=shared))
+    reaches(api, namespace, "next", "Succeeded")
 
 
 def test_a_quota_is_named_and_waited_for(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):

@@ -128,9 +128,9 @@ def test_the_next_start_cleans_up_after_a_crash(shell: Shell):
     left = marked(CLUSTER_MARK, str(shell.state("default").root))
     said = shell.local("up", "--no-node")
 
-    assert len(left) == 2
+    assert len(left) >= 2  # etcd and the API server at least: `up` went on until it was killed
     assert all(wait(process, seconds=0) for process in left)
-    assert said.stdout.startswith("ended 2 processes")
+    assert said.stdout.startswith(f"ended {len(left)} processes")
     assert said.returncode == 0
     shell.local("down")
 

@@ -1,10 +1,9 @@
 """Kills, suspension and deletion in the middle of a run: nothing is lost, and the result is the one of a quiet run."""
 
-from pathlib import Path
-
 import pytest
+from finetune_operator.local.processes import identify
 
-from tests.cluster.client import eventually
+from tests.cluster.client import GARBAGE_SECONDS, eventually
 from tests.e2e.product import Product
 
 pytestmark = pytest.mark.e2e
@@ -100,14 +99,9 @@ def test_deleting_a_running_job_deletes_everything(product: Product, operator_ru
     if not operator_runs:
         product.operator.kill()
     product.delete(name)
-    eventually(lambda: not product.pods(name) and not product.pods(name, "preflight"), "its Pods are gone", 60)
+    eventually(
+        lambda: not product.pods(name) and not product.pods(name, "preflight"), "its Pods are gone", GARBAGE_SECONDS
+    )
 
     assert product.cluster.kubectl("get", "ftj", name, "-n", product.namespace, check=False).returncode == 1
-    eventually(lambda: not alive(pid), "the trainer's process is gone")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    eventually(lambda: identify(pid) is None, "the trainer's process is gone")

@@ -12,7 +12,7 @@ from demo.checks import folder_digest
 from demo.chitchat import chitchat
 from demo.inputs import cache_folder
 from demo.smollm2 import smollm2
-from tests.cluster.client import eventually
+from tests.cluster.client import GARBAGE_SECONDS, eventually
 from tests.e2e.product import Product
 from tests.servers.versitygw import S3Server
 
@@ -59,7 +59,7 @@ def test_applying_a_finished_run_again_uses_no_gpu(product: Product):
     product.submit("again")
     first = product.finish("again")
     product.delete("again")
-    eventually(lambda: not product.pods("again"), "its Pods are gone")
+    eventually(lambda: not product.pods("again"), "its Pods are gone", GARBAGE_SECONDS)
     product.submit("again")
     second = product.finish("again")
 

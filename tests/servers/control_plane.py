@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from finetune_operator.local.binaries import KUBECTL, provide
 from finetune_operator.local.control_plane import start_node
@@ -58,14 +58,11 @@ class ControlPlane:
         """Delete a Pod, wait until it is gone, and return how it was last seen."""
         with self.kubectl_started("get", "pod", pod, "-n", namespace, "--watch", "--output=json") as watch:
             assert watch.stdout is not None
+            states = _documents(watch.stdout)
+            next(states)  # the watch has begun: else the Pod may be gone before it
             self.kubectl("delete", "pod", pod, "-n", namespace, "--timeout=40s")
-            text, seen = "", []
-            while "deletionGracePeriodSeconds" not in (seen[-1]["metadata"] if seen else {}) or not _terminal(seen[-1]):
-                text += watch.stdout.readline()
-                with contextlib.suppress(json.JSONDecodeError):
-                    seen.append(json.loads(text))
-                    text = ""
-            return seen[-1]
+            leaving = (state for state in states if "deletionGracePeriodSeconds" in state["metadata"])
+            return next(state for state in leaving if _terminal(state))
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         program = provide([KUBECTL], say=print)["kubectl"]
@@ -139,6 +136,16 @@ class ProcessNode:
     def claim_folder(self, namespace: str, claim: str) -> Path:
         """Return the folder behind a PersistentVolumeClaim."""
         return self.cluster.state.claims / namespace / claim
+
+
+def _documents(stream: TextIO) -> Iterator[Any]:
+    """Read JSON objects that follow each other, until the stream ends."""
+    text = ""
+    for line in stream:
+        text += line
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(text)
+            text = ""
 
 
 def _terminal(pod: Any) -> bool:

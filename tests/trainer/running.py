@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_operator.local import ports
 from finetune_trainer.contract import Outcome, Progress, RunConfig, parse_outcome, parse_progress
 from finetune_trainer.heartbeat import Heartbeat
 from finetune_trainer.interrupt import Interrupt
@@ -22,6 +22,9 @@ from finetune_trainer.wire import dumps
 from transformers import TrainerCallback, TrainerState
 
 DEADLINE_SECONDS = 180
+
+PACED = {"PYTHONPATH": str(Path(__file__).parent / "paced")}
+"""Environment of a container that is to be interrupted: its steps take so long that it is not over before."""
 
 IN_PROCESS = [
     pytest.mark.trainer,
@@ -101,10 +104,8 @@ def losses(folder: Path) -> list[float]:
 
 
 def free_port() -> str:
-    """Return a port that nobody listens on now, for a rendezvous."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
+    """Return a port for a rendezvous that is used seconds later: no outgoing connection is given it meanwhile."""
+    return str(ports.free_port(set()))
 
 
 class Container:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from finetune_trainer.contract import Outcome, RunConfig
 
-from tests.trainer.running import IN_PROCESS, Container, container, free_port, losses, trained
+from tests.trainer.running import IN_PROCESS, PACED, Container, container, free_port, losses, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = IN_PROCESS
@@ -58,7 +58,7 @@ def test_sigterm_to_one_replica_saves_both_and_the_resumed_run_is_the_same(
     in_two_replicas(whole, tmp_path / "whole")
     run = a_run(tmp_path / "cut", model=model, data=data, **long)
     with ExitStack() as stack:
-        first, second = two_replicas(stack, (run, run), tmp_path / "cut")
+        first, second = two_replicas(stack, (run, run), tmp_path / "cut", **PACED)
         first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         second.process.send_signal(signal.SIGTERM)
         (code, outcome), (other_code, _other) = first.wait(), second.wait()
@@ -72,9 +72,9 @@ def test_sigterm_to_one_replica_saves_both_and_the_resumed_run_is_the_same(
 
 def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path, data: Path) -> None:
     """SIGKILL of one replica: the other says that it lost it, and does not wait for ever."""
-    run = a_run(tmp_path, model=model, data=data, max_steps=2000, prompts=(), baseline=False, **TWO)
+    run = a_run(tmp_path, model=model, data=data, max_steps=200, prompts=(), baseline=False, **TWO)
     with ExitStack() as stack:
-        first, second = two_replicas(stack, (run, run), tmp_path)
+        first, second = two_replicas(stack, (run, run), tmp_path, **PACED)
         first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         second.process.kill()
         code, outcome = first.wait()
@@ -82,12 +82,14 @@ def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path
     assert (code, outcome.outcome, outcome.reason) == (1, "Failed", "CommunicationTimeout")
 
 
-def two_replicas(stack: ExitStack, runs: tuple[RunConfig, RunConfig], folder: Path) -> tuple[Container, Container]:
+def two_replicas(
+    stack: ExitStack, runs: tuple[RunConfig, RunConfig], folder: Path, **environment: str
+) -> tuple[Container, Container]:
     """Start both trainer Pods of a gang, each with what it was told."""
     port = free_port()
     rendezvous = {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "PET_NNODES": "2", "PET_NPROC_PER_NODE": "1",
-        "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port,
+        "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port, **environment,
     }  # fmt: skip
     first, second = (
         stack.enter_context(container(run, folder / f"replica-{rank}", RANK=rank, PET_NODE_RANK=rank, **rendezvous))

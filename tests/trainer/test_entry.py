@@ -5,16 +5,18 @@ import signal
 from pathlib import Path
 
 import pytest
+from finetune_operator.local.processes import identify
 from finetune_trainer import entry
 from finetune_trainer.contract import Layout, Outcome, parse_outcome, parse_progress
 
-from tests.trainer.running import container, losses, until
+from tests.cluster.client import eventually
+from tests.trainer.running import PACED, container, losses, until
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = pytest.mark.trainer
 
 LONG = {"max_steps": 200, "fraction": 0.1, "prompts": (), "baseline": False}
-"""Long enough to be interrupted: some seconds."""
+"""Long enough to be interrupted, where it is paced: forty seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_sigterm_saves_and_the_resumed_run_is_the_same_run(
 ) -> None:
     """SIGTERM ends with 85 and a checkpoint; the next attempt repeats no loss and publishes the very same weights."""
     run = a_run(tmp_path, model=model, data=data, dropout=0.1, **LONG)
-    with container(run, tmp_path / "first") as first:
+    with container(run, tmp_path / "first", **PACED) as first:
         first.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         first.process.send_signal(signal.SIGTERM)
         code, outcome = first.wait()
@@ -77,7 +79,7 @@ def test_sigkill_loses_nothing_but_the_steps_since_the_checkpoint(
 ) -> None:
     """A worker killed in the middle: exit code 137, reason Killed; the resumed run equals the uninterrupted one."""
     run = a_run(tmp_path, model=model, data=data, dropout=0.1, interval_seconds=1, **LONG)
-    with container(run, tmp_path / "first") as first:
+    with container(run, tmp_path / "first", **PACED) as first:
         first.wait_for(lambda report: bool(report.checkpoint_step))
         (worker,) = first.workers()
         os.kill(worker, signal.SIGKILL)
@@ -96,20 +98,13 @@ def test_sigkill_loses_nothing_but_the_steps_since_the_checkpoint(
 
 def test_killing_the_entry_process_leaves_no_worker(tmp_path: Path, model: Path, data: Path) -> None:
     """The kernel ends the worker with its parent: nobody goes on holding the GPU."""
-    with container(a_run(tmp_path, model=model, data=data, **LONG), tmp_path / "c") as killed:
+    with container(a_run(tmp_path, model=model, data=data, **LONG), tmp_path / "c", **PACED) as killed:
         killed.wait_for(lambda report: report.phase == "training")
         (worker,) = killed.workers()
         killed.process.kill()
         killed.process.wait()
 
-        deadline = 100
-        while Path(f"/proc/{worker}/stat").is_file() and deadline:
-            state = Path(f"/proc/{worker}/stat").read_text().split()[2]
-            if state == "Z":
-                break
-            deadline -= 1
-            signal.sigtimedwait([], 0.05)
-        assert deadline, "the worker is still running"
+        eventually(lambda: identify(worker) is None, "the worker is gone")
 
 
 def test_before_the_first_step_there_is_nothing_to_save(tmp_path: Path, model: Path, data: Path) -> None:
@@ -127,7 +122,7 @@ def test_before_the_first_step_there_is_nothing_to_save(tmp_path: Path, model: P
 def test_a_stalled_worker_is_ended_with_its_stacks_in_the_log(tmp_path: Path, model: Path, data: Path) -> None:
     """No step for stall_seconds: the stacks are dumped, the worker is killed, the outcome is Stalled."""
     run = a_run(tmp_path, model=model, data=data, **LONG)
-    with container(changed(run, stall_seconds=40), tmp_path / "c") as stalled:
+    with container(changed(run, stall_seconds=40), tmp_path / "c", **PACED) as stalled:
         stalled.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         (worker,) = stalled.workers()
         os.kill(worker, signal.SIGSTOP)

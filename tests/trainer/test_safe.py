@@ -13,7 +13,7 @@ from finetune_trainer import verdict
 from finetune_trainer.contract import Location
 from finetune_trainer.errors import UserError
 
-from tests.trainer.running import IN_PROCESS, container, free_port, trained
+from tests.trainer.running import IN_PROCESS, PACED, container, free_port, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = IN_PROCESS
@@ -40,8 +40,8 @@ def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> No
     secrets = tmp_path / "secret"
     secrets.mkdir()
     (secrets / "HF_TOKEN").write_text(MOUNTED)
-    run = a_run(tmp_path, model=llama, data=data, prompts=(), max_steps=60, gpus_per_replica=2, micro_batch_size=2)
-    environment = {"AWS_SECRET_ACCESS_KEY": CANARY, "HF_TOKEN": CANARY, "FINETUNE_SECRETS": f"hub={secrets}"}
+    run = a_run(tmp_path, model=llama, data=data, prompts=(), max_steps=20, gpus_per_replica=2, micro_batch_size=2)
+    environment = PACED | {"AWS_SECRET_ACCESS_KEY": CANARY, "HF_TOKEN": CANARY, "FINETUNE_SECRETS": f"hub={secrets}"}
     with container(run, tmp_path / "pod", **environment, MASTER_PORT=free_port()) as pod:
         pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
         processes = _tree(pod.process.pid)

@@ -13,6 +13,7 @@ from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller.api import STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.neighbours import at_same_checkpoints
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.seen import seen_pod, unrecorded
 from finetune_operator.controller.store import Kind, Store, collection, controller_uid
@@ -89,6 +90,7 @@ class Cluster:
             progress_at=reading.at if reading else None,
             pools=self.pools(),
             refusal=refusal if generation == job.metadata.generation else None,
+            checkpoints_of=self._neighbour(job),
             settings=self.settings,
         )
 
@@ -96,6 +98,13 @@ class Cluster:
         present = [seen_pod(stored.raw) for stored in self.store.members(job.key, "Pod")]
         departed = [seen_pod(stored.raw) for stored in self.store.departed(job.key)]
         return (*present, *unrecorded(job, present, departed))
+
+    def _neighbour(self, job: FineTuneJob) -> str:
+        stored = self.store.get(job.metadata.uid)
+        if stored is None or job.status.attempts:
+            return ""
+        others = (other.raw for other in self.store.of_kind("FineTuneJob") if other.uid != stored.uid)
+        return at_same_checkpoints(stored.raw, others)
 
     def pools(self) -> tuple[GPUPool, ...]:
         """Return the readable GPUPools, by name."""

@@ -130,6 +130,7 @@ class World:
     progress: Progress | None = None
     progress_at: datetime | None = None
     refusal: Refusal | None = None
+    checkpoints_of: str = ""
     settings: Settings = field(default_factory=Settings)
     quota: int = 1000
     """Pods that the namespace may have."""
@@ -147,7 +148,7 @@ class World:
         return Observation(
             pods=tuple(self.pods[name] for name in sorted(self.pods)), services=tuple(sorted(self.services)),
             progress=self.progress, progress_at=self.progress_at, pools=self.pools, refusal=self.refusal,
-            settings=self.settings,
+            checkpoints_of=self.checkpoints_of, settings=self.settings,
         )  # fmt: skip
 
     def one_pass(self) -> Decision:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from finetune_operator.lifecycle.policies.attempts import failed, incomplete, running
-from finetune_operator.lifecycle.policies.examination import rejected, unexamined, unplanned
+from finetune_operator.lifecycle.policies.examination import crowded, rejected, unexamined, unplanned
 from finetune_operator.lifecycle.policies.stops import overspent, suspended
 from finetune_operator.lifecycle.policies.terminal import finished, succeeded
 from finetune_operator.lifecycle.step import Step
@@ -18,6 +18,7 @@ POLICIES: Final[tuple[Policy, ...]] = (
     suspended,  # asked to pause: checkpoint, delete Pods, keep status
     overspent,  # budget or deadline reached: checkpoint, free the GPUs, wait for a raise
     rejected,  # before the first attempt only: invalid; say why, wait for an edit
+    crowded,  # before the first attempt only: another job keeps its checkpoints there
     unexamined,  # no preflight for this spec: run it
     unplanned,  # no plan yet: pin one, or DoesNotFit
     failed,  # some replica failed: next attempt, or give up

@@ -34,6 +34,17 @@ def rejected(view: View) -> Step | None:
     return fail(view, TerminalReason.INVALID_SPEC, "; ".join(map(str, broken[:MOST_VIOLATIONS])) + more)
 
 
+def crowded(view: View) -> Step | None:
+    """Refuse a job whose checkpoints would lie among another's, which would end the other one after hours of training."""
+    if view.status.attempts or view.spec.plan_only or not view.seen.checkpoints_of:
+        return None
+    message = (
+        f"{view.spec.checkpoint.destination} is where the job {view.seen.checkpoints_of}, which has not ended, keeps its "
+        "checkpoints: give this job a checkpoint.destination of its own, or apply it anew when that one has ended"
+    )
+    return fail(view, TerminalReason.OUTPUT_OCCUPIED, message)
+
+
 def unexamined(view: View) -> Step | None:
     """Run preflight for the current spec; what it examined for an older one is void."""
     if view.status.preflight is not None:

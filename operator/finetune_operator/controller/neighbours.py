@@ -1,0 +1,53 @@
+"""Another job whose checkpoints lie where this one's are to be. Pure. Called by cluster.observe."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from finetune_operator.api.reasons import Phase
+
+Raw = dict[str, Any]
+
+ENDED = (Phase.SUCCEEDED, Phase.FAILED)
+
+
+def at_same_checkpoints(job: Raw, others: Iterable[Raw]) -> str:
+    """Return `namespace/name` of the job that keeps its checkpoints where this job wants to; empty where none does.
+
+    Of two, the one that has begun has the place, else the older one. Asked of a named destination only: the one beside
+    the output belongs to whom the output belongs to, which preflight sees to.
+    """
+    if not (job["spec"].get("checkpoint") or {}).get("destination"):
+        return ""
+    place, turn = checkpoint_place(job), its_turn(job)
+    for other in others:
+        if uses_its_place(other) and its_turn(other) < turn and checkpoint_place(other) == place:
+            return f"{other['metadata']['namespace']}/{other['metadata']['name']}"
+    return ""
+
+
+def checkpoint_place(job: Raw) -> tuple[str, str, str]:
+    """Return URI, Secret and namespace that make out a place; the namespace only where the others mean nothing without.
+
+    Two Secrets may lead to one bucket: that is not seen here, but by the trainer.
+    """
+    spec, namespace = job["spec"], job["metadata"]["namespace"]
+    output, checkpoint = spec["output"], spec.get("checkpoint") or {}
+    uri = (checkpoint.get("destination") or f"{output['destination'].rstrip('/')}/.checkpoints").rstrip("/")
+    secret = (checkpoint.get("credentials") or output.get("credentials") or {}).get("secretName", "")
+    return uri, secret, namespace if secret or uri.startswith("pvc://") else ""
+
+
+def uses_its_place(job: Raw) -> bool:
+    """Tell whether a job may still write checkpoints without being asked to."""
+    ended = (job.get("status") or {}).get("phase") in ENDED or "deletionTimestamp" in job["metadata"]
+    return not ended and (begun(job) or not job["spec"].get("planOnly"))
+
+
+def its_turn(job: Raw) -> tuple[bool, str, str]:
+    """Return what jobs are ordered by: those that have begun, then by age; the uid only makes it an order."""
+    return not begun(job), job["metadata"]["creationTimestamp"], job["metadata"]["uid"]
+
+
+def begun(job: Raw) -> bool:
+    """Tell whether a job has had an attempt."""
+    return bool((job.get("status") or {}).get("attempts"))
