@@ -11,30 +11,28 @@ ENDED = (Phase.SUCCEEDED, Phase.FAILED)
 
 
 def at_same_checkpoints(job: Raw, others: Iterable[Raw]) -> str:
-    """Return `namespace/name` of the job that keeps its checkpoints where this job wants to; empty where none does.
+    """Return the name of the job that keeps its checkpoints where this job wants to; empty where none does.
 
     Of two, the one that has begun has the place, else the older one. Asked of a named destination only: the one beside
-    the output belongs to whom the output belongs to, which preflight sees to.
+    the output belongs to whom the output belongs to, which preflight sees to. Other namespaces do not count: nobody may
+    hold up another team's jobs by naming their bucket, or learn from a refusal what they run.
     """
     if not (job["spec"].get("checkpoint") or {}).get("destination"):
         return ""
     place, turn = checkpoint_place(job), its_turn(job)
     for other in others:
         if uses_its_place(other) and its_turn(other) < turn and checkpoint_place(other) == place:
-            return f"{other['metadata']['namespace']}/{other['metadata']['name']}"
+            return str(other["metadata"]["name"])
     return ""
 
 
 def checkpoint_place(job: Raw) -> tuple[str, str, str]:
-    """Return URI, Secret and namespace that make out a place; the namespace only where the others mean nothing without.
-
-    Two Secrets may lead to one bucket: that is not seen here, but by the trainer.
-    """
-    spec, namespace = job["spec"], job["metadata"]["namespace"]
+    """Return namespace, URI and Secret. Two Secrets may lead to one bucket: that is not seen here, but by the trainer."""
+    spec = job["spec"]
     output, checkpoint = spec["output"], spec.get("checkpoint") or {}
     uri = (checkpoint.get("destination") or f"{output['destination'].rstrip('/')}/.checkpoints").rstrip("/")
     secret = (checkpoint.get("credentials") or output.get("credentials") or {}).get("secretName", "")
-    return uri, secret, namespace if secret or uri.startswith("pvc://") else ""
+    return job["metadata"]["namespace"], uri, secret
 
 
 def uses_its_place(job: Raw) -> bool:

@@ -85,7 +85,7 @@ class Observation:
     pools: tuple[GPUPool, ...] = ()
     refusal: Refusal | None = None
     checkpoints_of: str = ""
-    """`namespace/name` of another job that keeps its checkpoints where this one wants to."""
+    """Name of another job that keeps its checkpoints where this one wants to."""
     settings: "Settings" = field(default_factory=lambda: Settings())  # noqa: PLW0108 - defined below
 
 

@@ -24,21 +24,21 @@ def test_of_two_jobs_the_later_one_is_told():
     """Whichever of the two is asked about."""
     older, later = a_job("older", hour=8), a_job("later", hour=9)
 
-    assert (at_same_checkpoints(later, [older]), at_same_checkpoints(older, [later])) == ("team-a/older", "")
+    assert (at_same_checkpoints(later, [older]), at_same_checkpoints(older, [later])) == ("older", "")
 
 
 def test_of_two_jobs_of_one_second_one_is_told():
     """And not both."""
     one, two = a_job("one"), a_job("two")
 
-    assert (at_same_checkpoints(two, [one]), at_same_checkpoints(one, [two])) == ("team-a/one", "")
+    assert (at_same_checkpoints(two, [one]), at_same_checkpoints(one, [two])) == ("one", "")
 
 
 def test_a_job_that_has_begun_has_the_place():
     """Its checkpoints are there, however old the other one is."""
     older, begun = a_job("older", hour=8), a_job("begun", hour=9, status=BEGUN)
 
-    assert at_same_checkpoints(older, [begun]) == "team-a/begun"
+    assert at_same_checkpoints(older, [begun]) == "begun"
 
 
 ALONE = [
@@ -64,16 +64,16 @@ def test_a_job_that_is_being_deleted_makes_room():
     assert at_same_checkpoints(a_job("mine", hour=9), [leaving]) == ""
 
 
-def test_a_claim_is_another_one_in_another_namespace():
-    """And so is a Secret of the same name; a bucket without Secret is the same for all."""
+def test_a_job_of_another_namespace_does_not_count():
+    """Whether a claim, a bucket with a Secret or one without: the trainer finds out who is there."""
     claim = {"checkpoint": {"destination": "pvc://data/checkpoints"}}
     secret = {"checkpoint": {"destination": SHARED, "credentials": {"secretName": "s3"}}}
 
     def neighbour(namespace: str, **spec: Any) -> str:
         return at_same_checkpoints(a_job("mine", hour=9, **spec), [a_job("other", namespace=namespace, **spec)])
 
-    assert [neighbour("team-a", **spec) for spec in (claim, secret, {})] == ["team-a/other"] * 3
-    assert [neighbour("team-b", **spec) for spec in (claim, secret, {})] == ["", "", "team-b/other"]
+    assert [neighbour("team-a", **spec) for spec in (claim, secret, {})] == ["other"] * 3
+    assert [neighbour("team-b", **spec) for spec in (claim, secret, {})] == [""] * 3
 
 
 def test_the_place_beside_an_output_counts_too():
@@ -81,4 +81,4 @@ def test_the_place_beside_an_output_counts_too():
     beside = a_job("beside", checkpoint={})
     named = a_job("named", hour=9, checkpoint={"destination": "s3://team-a/beside/.checkpoints/"})
 
-    assert (at_same_checkpoints(named, [beside]), at_same_checkpoints(beside, [named])) == ("team-a/beside", "")
+    assert (at_same_checkpoints(named, [beside]), at_same_checkpoints(beside, [named])) == ("beside", "")

@@ -8,14 +8,14 @@ SHARED = {"destination": "s3://team-a/checkpoints"}
 def test_a_job_among_the_checkpoints_of_another_is_refused_before_anything_is_created():
     """It would end the other one, after hours of training. A destination of its own is enough."""
     world = a_world(checkpoint=SHARED)
-    world.checkpoints_of = "team-a/other"
+    world.checkpoints_of = "other"
     world.settle()
 
     assert (world.status.phase, world.created) == ("Failed", [])
     assert world.condition("Succeeded") == (
         "False",
         "OutputOccupied",
-        "s3://team-a/checkpoints is where the job team-a/other, which has not ended, keeps its checkpoints: give this job a "
+        "s3://team-a/checkpoints is where the job other, which has not ended, keeps its checkpoints: give this job a "
         "checkpoint.destination of its own, or apply it anew when that one has ended",
     )
 
@@ -27,8 +27,8 @@ def test_a_job_among_the_checkpoints_of_another_is_refused_before_anything_is_cr
 def test_a_job_that_has_begun_is_not_disturbed_by_another():
     """Its checkpoints were there first; a plan alone disturbs nobody either."""
     world = a_training_world(checkpoint=SHARED)
-    world.checkpoints_of = "team-a/other"
+    world.checkpoints_of = "other"
     planned = a_planned_world(planOnly=True, checkpoint=SHARED)
-    planned.checkpoints_of = "team-a/other"
+    planned.checkpoints_of = "other"
 
     assert (world.settle().status.phase, planned.settle().status.phase) == ("Training", "Planned")
