@@ -1,17 +1,14 @@
-"""Inputs for the tests of decisions: a job, reports of its Pods, and a small world that carries decisions out."""
+"""Inputs for the tests of decisions: a job, a pool, a plan, reports of Pods. Called by the tests and by world."""
 
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from finetune_operator.api.defaults import resolve
 from finetune_operator.api.plan import ModelArchitecture, Plan, PoolSnapshot
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
-from finetune_operator.lifecycle.decide import decide
-from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.results import preflight_status
-from finetune_operator.manifests import names
 from finetune_trainer.contract import Artifact, EvaluationResult, Outcome, PreflightReport, Progress
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -118,166 +115,6 @@ def a_progress(step: int, **parts: Any) -> Progress:
     return Progress(**{**values, **parts})
 
 
-@dataclass
-class World:
-    """A cluster in miniature: it carries decisions out and lets the test play kubelet, scheduler and clock."""
-
-    job: FineTuneJob
-    pools: tuple[GPUPool, ...] = ()
-    now: datetime = NOW
-    pods: dict[str, SeenPod] = field(default_factory=dict)
-    services: set[str] = field(default_factory=set)
-    progress: Progress | None = None
-    progress_at: datetime | None = None
-    refusal: Refusal | None = None
-    checkpoints_of: str = ""
-    settings: Settings = field(default_factory=Settings)
-    quota: int = 1000
-    """Pods that the namespace may have."""
-    grace_seconds: int = 30
-    created: list[str] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
-    job_deleted: bool = False
-    decision: Decision | None = None
-
-    @property
-    def status(self) -> FineTuneJobStatus:
-        return self.job.status
-
-    def observe(self) -> Observation:
-        return Observation(
-            pods=tuple(self.pods[name] for name in sorted(self.pods)), services=tuple(sorted(self.services)),
-            progress=self.progress, progress_at=self.progress_at, pools=self.pools, refusal=self.refusal,
-            checkpoints_of=self.checkpoints_of, settings=self.settings,
-        )  # fmt: skip
-
-    def one_pass(self) -> Decision:
-        """Decide and carry out, as controller.reconcile does."""
-        decision = decide(self.job, self.observe(), self.now)
-        self.decision = decision
-        self.job = self.job.model_copy(update={"status": decision.status})
-        for manifest in decision.create:
-            if not self._create(manifest):
-                break
-        for name in decision.ungate:
-            self.pods[name] = replace(self.pods[name], gated=False)
-        for child in decision.delete:
-            self._delete(child)
-        self.job_deleted = self.job_deleted or decision.delete_job
-        return decision
-
-    def settle(self, most: int = 10) -> "World":
-        """Make passes until nothing changes any more."""
-        for _ in range(most):
-            before = (self.job, dict(self.pods), set(self.services))
-            self.one_pass()
-            if (self.job, self.pods, self.services) == before:
-                return self
-        raise AssertionError(f"no fixed point within {most} passes: {self.decision}")
-
-    def _create(self, manifest: dict[str, Any]) -> bool:
-        meta, labels = manifest["metadata"], manifest["metadata"]["labels"]
-        if manifest["kind"] == "Service":
-            self.services.add(meta["name"])
-            return True
-        if meta["name"] in self.pods:
-            return True
-        if sum(1 for pod in self.pods.values() if not pod.finished) >= self.quota:
-            self.refusal = Refusal(reason="QuotaExceeded", message="exceeded quota: gpu", at=self.now)
-            return False
-        self.refusal = None
-        self.created.append(meta["name"])
-        self.pods[meta["name"]] = SeenPod(
-            name=meta["name"], uid=f"{meta['name']}#{len(self.created)}", role=labels[names.ROLE_LABEL],
-            owner_uid=meta["ownerReferences"][0]["uid"], generation=int(labels.get(names.GENERATION_LABEL, 0)),
-            attempt=int(labels.get(names.ATTEMPT_LABEL, 0)), replica=int(labels.get(names.REPLICA_LABEL, 0)),
-            gated=bool(manifest["spec"].get("schedulingGates")), created_at=self.now,
-        )  # fmt: skip
-        return True
-
-    def _delete(self, child: Child) -> None:
-        if child.kind == "Service":
-            self.services.discard(child.name)
-            return
-        pod = self.pods.get(child.name)
-        if pod is None or pod.uid != child.uid:
-            return
-        self.deleted.append(child.name)
-        self.remove(child.name)
-
-    def remove(self, name: str) -> None:
-        """Delete a Pod as the API server does: one that has a node and still runs gets its grace."""
-        pod = self.pods[name]
-        if pod.deleting and not pod.finished:
-            return
-        if pod.node_name and not pod.finished:
-            by = self.now + timedelta(seconds=self.grace_seconds)
-            self.pods[name] = replace(pod, deleting=True, delete_by=by)
-        else:
-            del self.pods[name]
-
-    def later(self, seconds: float) -> "World":
-        self.now += timedelta(seconds=seconds)
-        return self
-
-    def change(self, name: str, **parts: Any) -> "World":
-        self.pods[name] = replace(self.pods[name], **parts)
-        return self
-
-    def schedule(self, name: str, node: str = "node-1") -> "World":
-        return self.change(name, scheduled_at=self.now, node_name=node)
-
-    def run(self, name: str, node: str = "node-1") -> "World":
-        return self.schedule(name, node).change(name, phase="Running")
-
-    def end(self, name: str, exit_code: int, outcome: Outcome | None = None, **parts: Any) -> "World":
-        """Let a container end; a Pod that is being deleted stays until the next call of `reap`."""
-        phase = "Succeeded" if exit_code == 0 else "Failed"
-        return self.change(name, phase=phase, exit_code=exit_code, outcome=outcome, finished_at=self.now, **parts)
-
-    def reap(self) -> "World":
-        """Remove the Pods that were being deleted and have ended."""
-        self.pods = {name: pod for name, pod in self.pods.items() if not (pod.deleting and pod.finished)}
-        return self
-
-    def vanish(self, name: str) -> "World":
-        del self.pods[name]
-        return self
-
-    def report(self, progress: Progress) -> "World":
-        self.progress, self.progress_at = progress, self.now
-        return self
-
-    def edit(self, **spec: Any) -> "World":
-        """Change the spec as a user does."""
-        data = self.job.spec.model_dump(by_alias=True) | spec
-        meta = self.job.metadata.model_copy(update={"generation": self.job.metadata.generation + 1})
-        self.job = FineTuneJob(metadata=meta, spec=data, status=self.job.status)
-        return self
-
-    @property
-    def attempts(self) -> list[AttemptStatus]:
-        return self.status.attempts or []
-
-    def condition(self, kind: str) -> tuple[str, str, str]:
-        found = next(item for item in self.status.conditions if item.type == kind)
-        return (found.status, found.reason, found.message)
-
-
-def a_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
-    """Return a cluster in which the job has just been created."""
-    return World(job=a_job(**spec), pools=(pool or a_pool(),))
-
-
-def a_planned_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
-    """Return a cluster in which preflight is done, a plan of our own is pinned and the Pods of attempt 0 exist."""
-    world = a_world(pool=pool, **spec).settle()
-    world.run("bot-preflight-1").end("bot-preflight-1", 0, examined())
-    pinned = pinned_status(world.job, world.pools[0])
-    world.job = world.job.model_copy(update={"status": pinned})
-    return world.settle()
-
-
 def pinned_status(job: FineTuneJob, pool: GPUPool, **plan: Any) -> FineTuneJobStatus:
     """Return the status of a job right after planning; the plan is fixed here, so that no planner changes a test."""
     preflight = preflight_status(a_report(), SMOLLM2)
@@ -313,11 +150,3 @@ def a_plan(pool: GPUPool, *, replicas: int = 1, **parts: Any) -> Plan:
         "image": "finetune-trainer:dev",
     }  # fmt: skip
     return Plan.model_validate(values | parts)
-
-
-def a_training_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
-    """Return a cluster in which attempt 0 runs, on one node per replica."""
-    world = a_planned_world(pool=pool, **spec)
-    for number, name in enumerate(sorted(name for name in world.pods if name.startswith("bot-0-"))):
-        world.run(name, f"node-{number + 1}")
-    return world.settle()

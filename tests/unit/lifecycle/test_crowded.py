@@ -1,6 +1,6 @@
 """Another job keeps its checkpoints where this one wants to."""
 
-from tests.unit.lifecycle.lifecycle_builders import a_planned_world, a_training_world, a_world
+from tests.unit.lifecycle.world import a_planned_world, a_training_world, a_world
 
 SHARED = {"destination": "s3://team-a/checkpoints"}
 

@@ -16,17 +16,14 @@ from hypothesis import strategies as st
 
 from tests.unit.lifecycle.lifecycle_builders import (
     JOB_UID,
-    World,
     a_failure,
-    a_planned_world,
     a_pod,
     a_preemption,
     a_progress,
-    a_training_world,
-    a_world,
     examined,
     published,
 )
+from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
 MOST_PASSES = 10
 EXAMPLES = int(os.environ.get("FINETUNE_EXAMPLES", "60"))

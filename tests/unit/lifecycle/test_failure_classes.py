@@ -5,21 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from finetune_operator.api.status import CheckpointStatus
 from finetune_operator.lifecycle.endings import DISRUPTIONS, ending, explanation, lost, vanished
 from finetune_trainer.contract import Outcome
 
-from tests.unit.lifecycle.lifecycle_builders import (
-    NOW,
-    a_failure,
-    a_planned_world,
-    a_pod,
-    a_pool,
-    a_preemption,
-    a_progress,
-    a_training_world,
-    published,
-)
+from tests.unit.lifecycle.lifecycle_builders import NOW, a_failure, a_pod, a_preemption, published
+from tests.unit.lifecycle.world import a_training_world
 
 
 def ended(exit_code: int | None, outcome: Outcome | None = None, **parts: Any) -> dict[str, Any]:
@@ -230,107 +220,6 @@ def test_a_leaner_layout_keeps_the_global_batch_and_ends_where_nothing_is_left()
     )
 
 
-OOM_KILLED = {"exit_code": 137, "outcome": a_failure("Killed", "the workers ended"), "terminated_reason": "OOMKilled"}
-EVICTED = {
-    "exit_code": 85,
-    "outcome": a_preemption(80),
-    "pod_reason": "Evicted",
-    "pod_message": 'Usage of EmptyDir volume "workspace" exceeds the limit "20Gi". ',
-}
-
-
-@pytest.mark.parametrize(
-    ("end", "field", "had", "given", "message"),
-    [
-        (
-            OOM_KILLED,
-            "memory_gib",
-            16,
-            24,
-            "Pod bot-0-0 reached its memory limit; it had 16 GiB of memory, the next attempt may use 24 GiB",
-        ),
-        (
-            EVICTED,
-            "ephemeral_gib",
-            20,
-            30,
-            'Pod bot-0-0 was evicted: Usage of EmptyDir volume "workspace" exceeds the limit "20Gi"; '
-            "it had 20 GiB of local disk, the next attempt may use 30 GiB",
-        ),
-    ],
-)
-def test_too_little_room_on_the_host_is_half_as_much_again_the_next_time(
-    end: dict[str, Any], field: str, had: int, given: int, message: str
-):
-    """The limit follows from an estimate; where that was too low, the same attempt again would end the same way."""
-    world = a_training_world()
-    world.change("bot-0-0", phase="Failed", finished_at=world.now, **end).settle().later(600).settle()
-    plan = world.status.plan
-
-    assert plan is not None
-    assert world.attempts[0].message == message
-    assert getattr(plan.host, field) == given
-    assert plan.warnings[-1].startswith(f"an attempt ended as {world.attempts[0].outcome} with {had} GiB of ")
-    assert world.created[-1] == "bot-1-0"
-
-
-def test_a_node_that_has_no_more_room_ends_the_growth_in_words():
-    """The pool's nodes have 16 GiB: the plan stays, and the message says what would help."""
-    world = a_training_world(pool=a_pool(node={"cpus": 32, "memoryGiB": 16, "ephemeralGiB": 1000}))
-    world.change("bot-0-0", phase="Failed", finished_at=world.now, **OOM_KILLED).settle().later(600).settle()
-    plan = world.status.plan
-
-    assert plan is not None
-    assert (plan.host.memory_gib, plan.warnings) == (16, [])
-    assert world.attempts[0].message == (
-        "Pod bot-0-0 reached its memory limit; it had 16 GiB of memory, and a node of pool h100 has no more to give: "
-        "apply the job under a new name with a pool of larger nodes"
-    )
-
-
-def test_a_node_that_failed_two_attempts_is_avoided():
-    """From the third attempt on the Pod prefers other nodes."""
-    world = a_training_world(runPolicy={"maxRetries": 10})
-    affinities = []
-    for number in range(3):
-        world.run(f"bot-{number}-0", "node-1").settle().end(f"bot-{number}-0", 1, a_failure()).settle()
-        world.later(600)
-        decision = world.one_pass()
-        affinities.append(decision.create[0]["spec"].get("affinity"))
-        world.settle()
-
-    term = {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}]}
-    preference = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-    assert affinities == [None, {"nodeAffinity": preference}, {"nodeAffinity": preference}]
-
-
-def test_the_wasted_part_is_what_must_be_done_again():
-    """100 seconds for 80 steps of which 60 are safe: a quarter is lost."""
-    world = a_training_world().later(100).end("bot-0-0", 1, a_failure(step=80, checkpoint_step=60)).settle()
-
-    assert world.status.wasted_gpu_seconds == 25
-    assert world.status.cost
-    assert (world.status.cost.cost_usd, world.status.cost.wasted_usd) == ("0.10", "0.025")
-
-
-def test_ten_attempts_are_listed_and_the_money_of_older_ones_is_kept():
-    """Thirteen preempted attempts of 60 seconds each; Pods of unlisted attempts go."""
-    world = a_training_world(resources={"gpus": 2})
-    for number in range(13):
-        for replica in range(2):
-            world.run(f"bot-{number}-{replica}", f"node-{replica}")
-        world.settle().later(60)
-        for replica in range(2):
-            world.end(f"bot-{number}-{replica}", 85, a_preemption(10 * number + 10))
-        world.settle()
-
-    assert [entry.number for entry in world.attempts] == list(range(4, 14))
-    assert world.status.cost
-    assert (world.status.archived_gpu_seconds, world.status.cost.cost_usd) == (480, "1.56")
-    assert world.services == {f"bot-{number}" for number in range(4, 14)}
-    assert sorted({pod.attempt for pod in world.pods.values() if pod.role == "trainer"}) == list(range(4, 14))
-
-
 def test_what_explains_an_attempt():
     """Of several ends the one that caused the others: the user's turn, a cause, or whatever came first."""
     later = NOW + timedelta(seconds=5)
@@ -348,71 +237,3 @@ def test_what_explains_an_attempt():
     assert explanation((peers, silent)) == silent
     assert explanation((gone, peers)) == peers
     assert explanation((done, gone)) == gone
-
-
-def test_a_pod_on_a_dead_node_ends_its_attempt_when_its_grace_is_over():
-    """Deleted by the taint manager, never ended by its kubelet: half a minute past the grace it is given up."""
-    world = a_training_world().later(60)
-    world.change("bot-0-0", deleting=True, delete_by=world.now + timedelta(seconds=30)).settle()
-    waits = world.decision and world.decision.requeue_after
-    world.later(60).settle()
-    world.later(10).settle()
-
-    assert waits == 60
-    assert [(entry.outcome, entry.failed_node, entry.message) for entry in world.attempts] == [
-        ("NodeLost", "node-1", "node node-1 does not answer: Pod bot-0-0 should be gone and is not"),
-        (None, "", None),
-    ]
-    assert "bot-1-0" in world.pods
-
-
-def test_a_pod_deleted_by_a_stranger_ends_its_attempt_as_killed():
-    """Nobody saw it end: the next attempt starts from what the store holds."""
-    world = a_training_world().later(60).vanish("bot-0-0").settle()
-
-    entry = world.attempts[0]
-    assert (entry.outcome, entry.gpu_seconds, entry.message) == (
-        "Killed",
-        60,
-        "Pod bot-0-0 was deleted and left no outcome; the next attempt starts from what the store holds",
-    )
-
-
-def test_a_checkpoint_that_nobody_reported_is_found_by_the_next_attempt():
-    """Two Pods vanished, the second after saving step 40: the third starts there, and the count starts again."""
-    world = a_training_world().later(60).vanish("bot-0-0").settle().later(10).settle()
-    world.run("bot-1-0").settle().later(60).vanish("bot-1-0").settle().later(20).settle()
-    assert world.status.attempts_without_progress == 2
-    world.run("bot-2-0").report(a_progress(40, first_step=40, checkpoint_step=40)).settle()
-
-    entry = world.attempts[2]
-    assert (entry.first_step, entry.last_step, entry.checkpoint_step) == (40, 40, 40)
-    assert world.status.checkpoint == CheckpointStatus(step=40, time="2026-01-31T12:02:30Z")
-    assert world.status.attempts_without_progress == 0
-
-
-def test_where_an_attempt_began_is_known_from_any_line_of_its_log():
-    """Lines are read seconds apart: the first one that the operator sees may be from the middle of training."""
-    world = a_training_world().later(60).vanish("bot-0-0").settle().later(10).settle()
-    world.run("bot-1-0").report(a_progress(52, first_step=40, checkpoint_step=50)).settle()
-
-    entry = world.attempts[1]
-    assert (entry.first_step, entry.last_step, entry.checkpoint_step) == (40, 52, 50)
-
-
-def test_an_attempt_that_starts_from_an_older_checkpoint_says_so():
-    """The newest one was damaged: progress is measured from where it really starts."""
-    world = a_training_world().later(60).end("bot-0-0", 85, a_preemption(80)).settle().run("bot-1-0")
-    world.report(a_progress(40, first_step=40, checkpoint_step=40)).settle()
-    world.later(60).report(a_progress(70, checkpoint_step=60)).end("bot-1-0", 1, a_failure(step=70, checkpoint_step=60))
-    world.settle()
-
-    assert [(entry.first_step, entry.checkpoint_step) for entry in world.attempts[:2]] == [(0, 80), (40, 60)]
-    assert (world.status.attempts_without_progress, world.status.wasted_gpu_seconds) == (0, 20)
-
-
-def test_a_pod_that_had_no_node_yet_is_simply_created_again():
-    """Nothing was computed, so nothing ended."""
-    waiting = a_planned_world().vanish("bot-0-0").settle()
-
-    assert (len(waiting.attempts), waiting.created[-2:]) == (1, ["bot-0-0", "bot-0-0"])

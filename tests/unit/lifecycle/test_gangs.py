@@ -2,18 +2,8 @@
 
 from finetune_trainer.contract import Outcome
 
-from tests.unit.lifecycle.lifecycle_builders import (
-    World,
-    a_failure,
-    a_planned_world,
-    a_pool,
-    a_preemption,
-    a_progress,
-    a_training_world,
-    a_world,
-    examined,
-    published,
-)
+from tests.unit.lifecycle.lifecycle_builders import a_failure, a_pool, a_preemption, a_progress, examined, published
+from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
 REPLICAS = ["bot-0-0", "bot-0-1", "bot-0-2"]
 

@@ -8,15 +8,8 @@ from collections.abc import Callable
 import pytest
 from finetune_operator.api.status import FineTuneJob
 
-from tests.unit.lifecycle.lifecycle_builders import (
-    World,
-    a_failure,
-    a_planned_world,
-    a_preemption,
-    a_training_world,
-    a_world,
-    published,
-)
+from tests.unit.lifecycle.lifecycle_builders import a_failure, a_preemption, published
+from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
 
 def kstatus(job: FineTuneJob) -> str:

@@ -2,17 +2,8 @@
 
 from finetune_operator.api.status import AttemptStatus
 
-from tests.unit.lifecycle.lifecycle_builders import (
-    World,
-    a_failure,
-    a_planned_world,
-    a_preemption,
-    a_progress,
-    a_training_world,
-    a_world,
-    examined,
-    published,
-)
+from tests.unit.lifecycle.lifecycle_builders import a_failure, a_preemption, a_progress, examined, published
+from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
 
 def drained(world: World, name: str = "bot-0-0", step: int = 80) -> World:

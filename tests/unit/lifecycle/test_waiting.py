@@ -3,7 +3,8 @@
 import pytest
 from finetune_operator.lifecycle.observation import Refusal
 
-from tests.unit.lifecycle.lifecycle_builders import NOW, World, a_planned_world, a_progress, a_training_world, a_world
+from tests.unit.lifecycle.lifecycle_builders import NOW, a_progress
+from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
 PULL = {"waiting_reason": "ImagePullBackOff", "waiting_message": "Back-off pulling image", "node_name": "node-1"}
 CONFIG = {"waiting_reason": "CreateContainerConfigError", "waiting_message": 'secret "s" not found'}

@@ -15,7 +15,8 @@ from finetune_operator.manifests.run_config import run_config
 from finetune_trainer import contract, wire
 
 from tests.golden.manifests import GOLDEN, golden_text, rendered
-from tests.unit.lifecycle.lifecycle_builders import JOB_UID, a_job, a_planned_world, a_pool, pinned_status
+from tests.unit.lifecycle.lifecycle_builders import JOB_UID, a_job, a_pool, pinned_status
+from tests.unit.lifecycle.world import a_planned_world
 from tests.unit.manifests.manifest_builders import RICH, a_pinned_job
 
 RENDERED = rendered()
