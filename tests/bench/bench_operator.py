@@ -1,6 +1,6 @@
 """How many jobs an operator carries: a burst of one-Pod jobs with a stand-in kubelet, all on this machine.
 
-Prints jobs per second, latency from create to Training and to Succeeded, writes per job, and the operator's CPU time.
+Prints jobs per second, latency from create to Planned and to Succeeded, writes per job, and the operator's CPU time.
 Run: `python tests/bench/bench_operator.py [--jobs 200] [--kubeconfig FILE]`; without a kubeconfig a cluster is started.
 One run is one sample: on a shared machine read it as plus or minus a quarter.
 """
@@ -86,7 +86,7 @@ class Stopwatch:
 
     def __init__(self, client: Client, path: str) -> None:
         self.created: dict[str, float] = {}
-        self.reached: dict[str, dict[str, float]] = {"Training": {}, "Succeeded": {}, "Failed": {}}
+        self.reached: dict[str, dict[str, float]] = {"Planned": {}, "Succeeded": {}, "Failed": {}}
         self._done = threading.Event()
         version = client.get(path)["metadata"]["resourceVersion"]
         self._thread = threading.Thread(target=self._watch, args=(client, path, version), daemon=True)
@@ -160,7 +160,7 @@ def burst(client: Client, operator: "subprocess.Popen[bytes]", jobs: int) -> Non
         f"jobs {jobs}, failed {len(watch.reached['Failed'])}, created in {created:.1f} s, ended after {seconds:.1f} s"
     )
     print(f"jobs per second: {jobs / seconds:.1f}")
-    for phase in ("Training", "Succeeded"):
+    for phase in ("Planned", "Succeeded"):
         waits = watch.latencies(phase)
         middle = statistics.median(waits) if waits else float("nan")
         print(f"create -> {phase}: p50 {middle:.2f} s, p99 {percentile(waits, 0.99):.2f} s ({len(waits)} seen)")
