@@ -27,7 +27,7 @@ from finetune_operator.local.control_plane import down, up  # noqa: E402
 from finetune_operator.local.state import ClusterState  # noqa: E402
 
 from tests.cluster.client import FINETUNE, Client, eventually  # noqa: E402
-from tests.cluster.standin import a_job, a_pool  # noqa: E402
+from tests.cluster.plays import a_job, a_pool  # noqa: E402
 
 NAMESPACE = "bench"
 PORT = 23999

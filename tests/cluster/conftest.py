@@ -9,7 +9,8 @@ from finetune_operator.local import ports
 from tests.cluster.client import FINETUNE, ApiError, Client, eventually
 from tests.cluster.faults import FaultProxy
 from tests.cluster.operator_process import OperatorProcess
-from tests.cluster.standin import POOL, StandIn, a_pool
+from tests.cluster.plays import POOL, a_pool
+from tests.cluster.standin import StandIn
 from tests.servers.control_plane import ControlPlane
 
 CRDS = Path(__file__).parents[2] / "crds"

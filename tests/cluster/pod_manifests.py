@@ -1,4 +1,4 @@
-"""Pods for tests of the process node."""
+"""Pods for tests of the process node, and how they ended."""
 
 from typing import Any
 
@@ -25,3 +25,9 @@ def a_pod(namespace: str, name: str, command: list[str], **container: Any) -> Ra
 def a_script(namespace: str, name: str, script: str, **container: Any) -> Raw:
     """Return a Pod that runs a shell script."""
     return a_pod(namespace, name, ["sh", "-c", script], **container)
+
+
+def terminated(pod: Raw, which: str = "containerStatuses") -> tuple[int, str, str]:
+    """Return exit code, reason and message of a Pod's first container."""
+    state = pod["status"][which][0]["state"]["terminated"]
+    return state["exitCode"], state["reason"], state.get("message", "")

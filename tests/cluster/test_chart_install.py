@@ -8,7 +8,7 @@ from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, up
 from finetune_operator.local.state import ClusterState
 
-from tests.cluster.standin import a_job
+from tests.cluster.plays import a_job
 from tests.golden.chart import KUSTOMIZE
 from tests.servers.control_plane import ControlPlane
 from tests.servers.helm import CHART, RELEASE, SYSTEM, Helm

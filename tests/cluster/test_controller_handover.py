@@ -11,7 +11,8 @@ from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import FaultProxy
 from tests.cluster.operator_process import OperatorProcess
-from tests.cluster.standin import Play, StandIn, a_job, preempted
+from tests.cluster.plays import Play, a_job, preempted
+from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import attempts, jobs, pods, reaches
 
 pytestmark = pytest.mark.cluster

@@ -5,7 +5,8 @@ import pytest
 from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import FaultProxy
-from tests.cluster.standin import Play, StandIn, a_job
+from tests.cluster.plays import Play, a_job
+from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import attempts, jobs, reaches
 
 pytestmark = pytest.mark.cluster

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from tests.cluster.client import FINETUNE, GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
-from tests.cluster.standin import POOL, Play, StandIn, a_job
+from tests.cluster.plays import POOL, Play, a_job
+from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import jobs, pods, reaches
 from tests.servers.control_plane import ControlPlane
 from tests.servers.helm import CHART, Helm, objects

@@ -7,7 +7,8 @@ import pytest
 from tests.cluster.client import GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import Call, FaultProxy
-from tests.cluster.standin import Play, StandIn, a_job, preempted, training_fails
+from tests.cluster.plays import Play, a_job, preempted, training_fails
+from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import attempts, jobs, made, phase, pods, reaches
 
 pytestmark = pytest.mark.cluster

@@ -5,16 +5,8 @@ from finetune_trainer.contract import Outcome
 
 from tests.cluster.client import FINETUNE, GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
-from tests.cluster.standin import (
-    POOL,
-    Play,
-    StandIn,
-    a_job,
-    a_pool,
-    preempted,
-    preflight_fails,
-    training_fails,
-)
+from tests.cluster.plays import POOL, Play, a_job, a_pool, preempted, preflight_fails, training_fails
+from tests.cluster.standin import StandIn
 
 pytestmark = pytest.mark.cluster
 
