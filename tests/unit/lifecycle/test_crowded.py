@@ -16,7 +16,7 @@ def test_a_job_among_the_checkpoints_of_another_is_refused_before_anything_is_cr
         "False",
         "OutputOccupied",
         "s3://team-a/checkpoints is where the job other, which has not ended, keeps its checkpoints: give this job a "
-        "checkpoint.destination of its own, or apply it anew when that one has ended",
+        "checkpoint.destination of its own, or delete it and apply it again when that one has ended",
     )
 
     world.checkpoints_of = ""

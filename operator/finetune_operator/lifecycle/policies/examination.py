@@ -40,7 +40,7 @@ def crowded(view: View) -> Step | None:
         return None
     message = (
         f"{view.spec.checkpoint.destination} is where the job {view.seen.checkpoints_of}, which has not ended, keeps its "
-        "checkpoints: give this job a checkpoint.destination of its own, or apply it anew when that one has ended"
+        "checkpoints: give this job a checkpoint.destination of its own, or delete it and apply it again when that one has ended"
     )
     return fail(view, TerminalReason.OUTPUT_OCCUPIED, message)
 
