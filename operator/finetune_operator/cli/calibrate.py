@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-from finetune_operator.cli.manifest_file import manifests, text_of
+from finetune_operator.cli.manifest_file import must_exist, read_manifests
 from finetune_operator.errors import FinetuneError
 
 OFF = 1.15
@@ -37,15 +37,22 @@ class Comparison:
 def command(
     file: Annotated[
         list[Path] | None,
-        typer.Option("-f", "--file", help="`kubectl get ftj -o yaml` output; repeatable.", exists=True, dir_okay=False),
+        typer.Option(
+            "-f",
+            "--file",
+            help="`kubectl get ftj -o yaml` output, - for standard input; repeatable.",
+            callback=must_exist,
+        ),
     ] = None,
     kubeconfig: Annotated[str, typer.Option(help="Read the jobs from this cluster.")] = "",
     context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only this namespace; default: all.")] = "",
 ) -> None:
     """Compare predictions with what finished jobs measured."""
+    if file and (kubeconfig or context or namespace):
+        raise typer.BadParameter("--file reads no cluster: give files, or --kubeconfig, --context and --namespace")
     objects = (
-        [one for path in file for one in objects_of(text_of(path))]
+        [one for path in file for one in objects_of(path)]
         if file
         else asyncio.run(_jobs_of_cluster(kubeconfig, context, namespace))
     )
@@ -58,9 +65,9 @@ def command(
         print(line)
 
 
-def objects_of(text: str) -> list[dict[str, Any]]:
-    """Return the FineTuneJobs of a YAML text: documents, or the items of a List. Raises FinetuneError."""
-    return [item for item in manifests(text) if item.get("kind") == JOB_KIND]
+def objects_of(path: Path) -> list[dict[str, Any]]:
+    """Return the FineTuneJobs of a YAML file: documents, or the items of a List. Raises FinetuneError."""
+    return [item for item in read_manifests(path) if item.get("kind") == JOB_KIND]
 
 
 async def _jobs_of_cluster(kubeconfig: str, context: str, namespace: str) -> list[dict[str, Any]]:

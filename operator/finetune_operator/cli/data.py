@@ -14,7 +14,7 @@ from finetune_trainer.wire import dumps
 
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.manifest_file import parse_job, text_of
+from finetune_operator.cli.manifest_file import must_exist, read_job
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import preflight_config
 
@@ -31,7 +31,12 @@ def frame() -> None:
 
 @app.command("preview", short_help="Print rows as the model will see them, lengths, duplicates.")
 def preview(
-    file: Annotated[Path, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True)],
+    file: Annotated[
+        Path,
+        typer.Option(
+            "-f", "--file", help="YAML file with the FineTuneJob; - reads standard input.", callback=must_exist
+        ),
+    ],
     claim: Annotated[
         list[str] | None, typer.Option(help="NAME=FOLDER: the local folder that stands for a PersistentVolumeClaim.")
     ] = None,
@@ -45,7 +50,7 @@ def preview(
     Everything happens on this machine, by the code that preflight runs: it downloads tokenizer and data, no weights.
     """
     check_installed()
-    job = parse_job(text_of(file))
+    job = read_job(file)
     metadata = Metadata(name=job.name, namespace=job.namespace, uid="preview", generation=1)
     config = dumps(preflight_config(FineTuneJob(metadata=metadata, spec=job.spec), 1))
     coloured = sys.stdout.isatty() if colour is None else colour

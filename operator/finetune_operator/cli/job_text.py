@@ -5,7 +5,7 @@ from datetime import datetime
 
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.reasons import ConditionType, Phase
-from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, MemoryStatus
+from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, MemoryStatus
 
 COLUMNS = ("NAME", "PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
 
@@ -100,6 +100,14 @@ def condition_lines(conditions: Sequence[Condition]) -> list[str]:
     ]
 
 
+def attempt_line(attempt: AttemptStatus) -> str:
+    """Return how an attempt ended, or whether it has its GPUs yet, with what it did and cost."""
+    how = attempt.outcome or ("running" if attempt.running_time else "waiting")
+    steps = f"steps {attempt.first_step}-{attempt.last_step}"
+    held = f"{attempt.gpu_seconds} GPU-seconds  ${attempt.cost_usd}"
+    return f"  {attempt.number:<4} {how:<20} {steps}  {held}  {attempt.message or ''}".rstrip()
+
+
 def memory_text(memory: MemoryStatus) -> str:
     """Return what the plan said about the fullest GPU and what the trainer saw."""
     planned = float(memory.predicted_gib)
@@ -121,11 +129,7 @@ def details(job: FineTuneJob, now: datetime) -> str:
     lines += condition_lines(status.conditions)
     if status.attempts:
         lines += ["", "Attempts"]
-        lines += [
-            f"  {each.number:<4} {each.outcome or 'running':<20} steps {each.first_step}-{each.last_step}"
-            f"  {each.gpu_seconds} GPU-seconds  ${each.cost_usd}  {each.message or ''}"
-            for each in status.attempts
-        ]
+        lines += map(attempt_line, status.attempts)
     if status.plan and status.plan.warnings:
         lines += ["", "Warnings", *(f"  {warning}" for warning in status.plan.warnings)]
     return "\n".join(lines)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from finetune_operator.errors import LocalClusterError
 from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, require_up, run_node, running, up
 from finetune_operator.local.foreground import hold, interruptible
@@ -131,9 +130,6 @@ def _process_line(name: str, process: ProcessId) -> str:
 
 def _pools_json(path: Path) -> str:
     """Return the GPUPools of a YAML file as the process node reads them."""
-    from finetune_operator.cli.manifest_file import parse_pools  # noqa: PLC0415  # the models take half a second
+    from finetune_operator.cli.manifest_file import read_pools  # noqa: PLC0415  # the models take half a second
 
-    pools = parse_pools(path.read_text())
-    if not pools:
-        raise LocalClusterError(f"{path} holds no GPUPool")
-    return json.dumps([pool.model_dump(mode="json", by_alias=True) for pool in pools])
+    return json.dumps([pool.model_dump(mode="json", by_alias=True) for pool in read_pools(path)])

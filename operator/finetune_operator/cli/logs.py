@@ -29,9 +29,9 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     name: Name,
     *,
     preflight: Annotated[bool, typer.Option("--preflight", help="Of the preflight Pod instead.")] = False,
-    replica: Annotated[int, typer.Option(help="Replica of the trainer.")] = 0,
+    replica: Annotated[int, typer.Option(min=0, help="Replica of the trainer.")] = 0,
     progress: Annotated[bool, typer.Option("--progress", help="Show the progress lines too.")] = False,
-    tail: Annotated[int, typer.Option(help="Only so many lines from the end; 0: all.")] = 0,
+    tail: Annotated[int, typer.Option(min=0, help="Only so many lines from the end; 0: all.")] = 0,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
@@ -43,8 +43,8 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
         pod = chosen(tuple(map(seen_pod, items)), preflight=preflight, replica=replica)
         if pod is None:
-            kind = "preflight" if preflight else "trainer"
-            raise JobNotFound(f"{name} has no {kind} Pod now (phase {job.status.phase})")
+            wanted = "preflight Pod" if preflight else f"trainer Pod of replica {replica}"
+            raise JobNotFound(f"{name} has no {wanted} now (phase {job.status.phase})")
         query = {"tailLines": str(tail)} if tail else {}
         answer = await jobs.api.get(f"{collection('Pod', jobs.namespace)}/{pod.name}/log", query)
         answer.expect(200)

@@ -4,11 +4,14 @@ kubectl reads an unquoted 2e-4 as a number, so this does (YAML 1.2 numbers), and
 """
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML, ScalarNode
@@ -28,6 +31,10 @@ Spec = TypeVar("Spec", bound=Model)
 
 NAME_LENGTH = 253
 POOL_NAME = Violation("metadata.name", NAME.message)
+
+STANDARD_INPUT = Path("-")
+WHOLE_FILE = "file"
+"""Path of a violation that is no field's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +74,60 @@ NumberKeepingConstructor.add_constructor("tag:yaml.org,2002:float", NumberKeepin
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a file. Raises FinetuneError saying why it cannot be read."""
+    """Return the text of a file, of standard input for `-`. Raises FinetuneError saying why it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return (sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()).decode()
     except UnicodeDecodeError as error:
-        raise FinetuneError(f"{path} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+        raise FinetuneError(f"{title_of(path)} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
-        raise FinetuneError(f"{path} cannot be read: {error.strerror}") from error
+        raise FinetuneError(f"{title_of(path)} cannot be read: {error.strerror}") from error
+
+
+def must_exist(given: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Return the file, or files, of an option. Raises typer.BadParameter for one that is not there; pipes are files."""
+    for path in given if isinstance(given, list) else [given] if given else ():
+        if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
+            raise typer.BadParameter(f"{path} is no file")
+    return given
+
+
+def title_of(path: Path) -> str:
+    """Return what a message calls a file."""
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
+def read_job(path: Path) -> JobManifest:
+    """Return the one FineTuneJob of a file. Raises FinetuneError."""
+    with _naming(path):
+        return parse_job(text_of(path))
+
+
+def read_pools(path: Path) -> tuple[GPUPool, ...]:
+    """Return the GPUPools of a file. Raises FinetuneError, the file in each of its lines: a folder holds several."""
+    with _naming(path, fields=True):
+        return parse_pools(text_of(path))
+
+
+def read_manifests(path: Path) -> list[dict[str, Any]]:
+    """Return all objects of a file. Raises FinetuneError."""
+    with _naming(path):
+        return manifests(text_of(path))
+
+
+@contextmanager
+def _naming(path: Path, *, fields: bool = False) -> Iterator[None]:
+    """Name the file in what is wrong with the whole of it, and, if asked to, with its fields."""
+    try:
+        yield
+    except ManifestInvalid as error:
+        title = title_of(path)
+        found = (
+            Violation(title, each.message) if each.path == WHOLE_FILE
+            else Violation(f"{title}: {each.path}", each.message) if fields
+            else each
+            for each in error.violations
+        )  # fmt: skip
+        raise ManifestInvalid(*found) from error
 
 
 def parse_job(text: str) -> JobManifest:
@@ -83,7 +137,7 @@ def parse_job(text: str) -> JobManifest:
     """
     jobs = _documents(text, JOB_KIND)
     if len(jobs) != 1:
-        raise ManifestInvalid(Violation("file", _count_words(text, len(jobs))))
+        raise ManifestInvalid(Violation(WHOLE_FILE, _count_words(text, len(jobs))))
     metadata = _metadata(jobs[0])
     spec = _spec(FineTuneJobSpec, jobs[0], name_violations(metadata.name))
     return JobManifest(name=metadata.name, namespace=metadata.namespace or "default", spec=spec)
@@ -96,7 +150,9 @@ def parse_pools(text: str) -> tuple[GPUPool, ...]:
     """
     found = _documents(text, POOL_KIND)
     if not found:
-        raise ManifestInvalid(Violation("file", "holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's"))
+        raise ManifestInvalid(
+            Violation(WHOLE_FILE, "holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's")
+        )
     return tuple(_pool(document) for document in found)
 
 
@@ -120,9 +176,9 @@ def manifests(text: str) -> list[dict[str, Any]]:
     try:
         read = [document for document in yaml.load_all(text) if isinstance(document, dict)]
     except YAMLError as error:
-        raise ManifestInvalid(Violation("file", f"is not YAML: {yaml_words(error)}")) from error
+        raise ManifestInvalid(Violation(WHOLE_FILE, f"is not YAML: {yaml_words(error)}")) from error
     except RecursionError as error:
-        raise ManifestInvalid(Violation("file", "is nested too deeply for a manifest")) from error
+        raise ManifestInvalid(Violation(WHOLE_FILE, "is nested too deeply for a manifest")) from error
     lists = (document.get("items") for document in read)  # kubectl prints Lists
     flat = [
         item
@@ -141,8 +197,10 @@ def yaml_words(error: YAMLError) -> str:
 
 
 def _documents(text: str, kind: str) -> list[dict[str, Any]]:
-    ours = [item for item in manifests(text) if item.get("kind") == kind]
+    ours = [item for item in manifests(text) if str(item.get("kind")).lower() == kind.lower()]
     for item in ours:
+        if item["kind"] != kind:
+            raise ManifestInvalid(Violation("kind", f"is {item['kind']}: write {kind}"))
         if item.get("apiVersion") != API_VERSION:
             raise ManifestInvalid(Violation("apiVersion", f"is {item.get('apiVersion')}: write {API_VERSION}"))
     return ours

@@ -16,7 +16,7 @@ from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
-from finetune_operator.cli.manifest_file import JobManifest, parse_job, parse_pools, text_of
+from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_pools, text_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
@@ -56,7 +56,13 @@ class Assumptions:
 
 def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="YAML file with the FineTuneJob.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(
+            "-f",
+            "--file",
+            help="YAML file with the FineTuneJob; - reads standard input.",
+            callback=must_exist,
+        ),
     ] = None,
     pools: Annotated[
         Path | None, typer.Option(help="YAML file with GPUPools, or a folder of them; default: a built-in list.")
@@ -106,7 +112,7 @@ def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
     if file is not None:
         if method is not None:
             raise typer.BadParameter(f"--method is for a plan without a file: set spec.method in {file}")
-        return parse_job(text_of(file))
+        return read_job(file)
     if not model:
         raise typer.BadParameter("nothing to plan: give a job with -f, or a model of `finetune models` with --model")
     spec = {"model": {"source": _source_of(model)}, "method": method or "auto", **PLACEHOLDERS}
@@ -126,7 +132,7 @@ def pools_of(path: Path) -> tuple[GPUPool, ...]:
     files = sorted((*path.glob("*.yaml"), *path.glob("*.yml"))) if path.is_dir() else [path]
     if not files:
         raise FinetuneError(f"{path} holds no YAML file: --pools wants GPUPools")
-    found = tuple(pool for file in files for pool in parse_pools(text_of(file)))
+    found = tuple(pool for file in files for pool in read_pools(file))
     names = [pool.metadata.name for pool in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise FinetuneError(

@@ -10,7 +10,7 @@ import typer
 from kubernetes.utils.quantity import parse_quantity
 
 from finetune_operator.cli.jobs import Context, Kubeconfig
-from finetune_operator.cli.manifest_file import manifests, text_of
+from finetune_operator.cli.manifest_file import read_manifests, title_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, ROWS
 from finetune_operator.cli.pools_text import pools_text
 from finetune_operator.controller.api import Api
@@ -37,7 +37,10 @@ def frame() -> None:
 def command(
     nodes: Annotated[
         Path | None,
-        typer.Option("--nodes", help="`kubectl get nodes -o yaml` (or json) in a file, instead of a cluster."),
+        typer.Option(
+            "--nodes",
+            help="`kubectl get nodes -o yaml` (or json) in a file, - for standard input, instead of a cluster.",
+        ),
     ] = None,
     price: Annotated[
         list[str] | None, typer.Option("--price", help="NAME=USD: a pool's or a GPU type's price per hour; repeatable.")
@@ -82,11 +85,13 @@ def _price(text: str) -> tuple[str, str]:
 
 def _from_file(path: Path) -> list[Raw]:
     """Return the Nodes of a file."""
-    found = [item for item in manifests(text_of(path)) if item.get("kind") == "Node"]
+    found = [item for item in read_manifests(path) if item.get("kind") == "Node"]
     if not found:
-        raise FinetuneError(f"{path} holds no Node: `kubectl get nodes -o yaml` prints them")
+        raise FinetuneError(f"{title_of(path)} holds no Node: `kubectl get nodes -o yaml` prints them")
     if not all((node.get("metadata") or {}).get("name") for node in found):
-        raise FinetuneError(f"{path} holds a Node without metadata.name: `kubectl get nodes -o yaml` prints whole ones")
+        raise FinetuneError(
+            f"{title_of(path)} holds a Node without metadata.name: `kubectl get nodes -o yaml` prints whole ones"
+        )
     return found
 
 

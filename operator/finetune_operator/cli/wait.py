@@ -43,7 +43,7 @@ async def wait_for_end(jobs: Jobs, name: str, seconds: float) -> tuple[WaitExit,
 def command(
     name: Name,
     *,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait; 0: for ever.")] = 0,  # an option
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait; 0: for ever.")] = 0,  # an option
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",

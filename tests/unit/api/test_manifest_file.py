@@ -1,9 +1,10 @@
 """Files as users write them: YAML's traps are named."""
 
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
-from finetune_operator.cli.manifest_file import ManifestInvalid, parse_job, parse_pools, text_of
+from finetune_operator.cli.manifest_file import ManifestInvalid, parse_job, parse_pools, read_job, read_pools, text_of
 from finetune_operator.errors import FinetuneError
 
 JOB = """
@@ -107,6 +108,41 @@ def test_a_file_holds_one_job():
     assert refusal(JOB + "---" + JOB) == "file: holds 2 FineTuneJobs: it must hold exactly one"
     assert refusal(POOL) == "file: holds 0 FineTuneJobs but GPUPool: it must hold exactly one"
     assert refusal("") == "file: holds 0 FineTuneJobs: it must hold exactly one"
+
+
+def test_a_kind_in_other_letters_is_pointed_out():
+    """FinetuneJob and FineTuneJob look alike at two in the morning."""
+    assert refusal(JOB.replace("FineTuneJob", "FinetuneJob")) == "kind: is FinetuneJob: write FineTuneJob"
+
+
+def test_the_file_is_named(tmp_path: Path):
+    """In a folder of pools nobody could tell which one is wrong; a job is in the one file that was given."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(POOL.replace("gpuType", "gpuTpye"))
+    with pytest.raises(ManifestInvalid) as pools:
+        read_pools(bad)
+    with pytest.raises(ManifestInvalid) as no_job:
+        read_job(bad)
+    bad.write_text(JOB.replace("spec:", "spec:\n  method: QLora"))
+    with pytest.raises(ManifestInvalid) as job:
+        read_job(bad)
+
+    assert [line.partition(" is ")[0] for line in str(pools.value).splitlines()] == [
+        f"{bad}: spec.gpuType:",
+        f"{bad}: spec.gpuTpye:",
+    ]
+    assert str(no_job.value) == f"{bad}: holds 0 FineTuneJobs but GPUPool: it must hold exactly one"
+    assert str(job.value).startswith("spec.method: ")
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch):
+    """`helm template ... | finetune plan -f -`, as kubectl takes it."""
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(JOB.encode())))
+    assert read_job(Path("-")).name == "tiny"
+
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"a: [")))
+    with pytest.raises(ManifestInvalid, match=r"^standard input: is not YAML"):
+        read_job(Path("-"))
 
 
 def test_other_documents_are_skipped():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from finetune_operator.cli.calibrate import command
 from finetune_operator.errors import FinetuneError
 
@@ -100,4 +101,18 @@ def test_a_file_without_jobs_is_refused(text: str, tmp_path: Path):
     file = tmp_path / "jobs.yaml"
     file.write_text(text)
     with pytest.raises(FinetuneError, match=r"^there is no FineTuneJob to compare: "):
+        command(file=[file])
+
+
+def test_files_and_a_cluster_are_not_read_together(tmp_path: Path):
+    """The options of a cluster would be ignored."""
+    with pytest.raises(typer.BadParameter, match="--file reads no cluster"):
+        command(file=[tmp_path / "jobs.yaml"], namespace="team-a")
+
+
+def test_the_file_that_is_no_yaml_is_named(tmp_path: Path):
+    """--file may be given many times."""
+    file = tmp_path / "jobs.yaml"
+    file.write_text("a: [")
+    with pytest.raises(FinetuneError, match=rf"^{file}: is not YAML"):
         command(file=[file])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get import table
 from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
 from finetune_operator.cli.logs import chosen, shown
@@ -157,3 +158,22 @@ def test_a_message_stands_once_among_the_conditions():
         "  Succeeded    False    DatasetInvalid       row 7 is not JSON",
         "  Stalled      True     DatasetInvalid",
     ]
+
+
+def test_an_attempt_without_its_gpus_is_waiting():
+    """`running` of Pods that a quota refuses, or that no node takes, would send somebody to the wrong logs."""
+    attempts = [
+        {"number": 0, "startTime": BORN, "outcome": "NodeLost", "runningTime": BORN},
+        {"number": 1, "startTime": BORN},
+    ]
+    shown = details(a_job(attempts=attempts), NOW)
+    running = details(a_job(attempts=[attempts[1] | {"runningTime": BORN}]), NOW)
+
+    assert [line.split()[:2] for line in shown.splitlines()[-2:]] == [["0", "NodeLost"], ["1", "waiting"]]
+    assert running.splitlines()[-1].split()[:2] == ["1", "running"]
+
+
+def test_a_job_is_not_looked_up_in_all_namespaces():
+    """As with kubectl: --all-namespaces beside a name would be ignored."""
+    with pytest.raises(typer.BadParameter, match="give --namespace with tiny, or no name"):
+        get("tiny", all_namespaces=True)
