@@ -19,6 +19,7 @@ from finetune_operator.controller.seen import seen_pod, unrecorded
 from finetune_operator.controller.store import Kind, Store, collection, controller_uid
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
 from finetune_operator.lifecycle.observation import Child, Event, Manifest, Observation, Refusal, SeenPod, Settings
+from finetune_operator.lifecycle.waiting import refusal_words
 from finetune_operator.manifests.names import GANG_GATE
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def refusal_of(error: Forbidden | NameConflict, at: datetime) -> Refusal:
         return Refusal(reason="NameConflict", message=message, at=at)
     over_quota = "exceeded quota" in message or "failed quota" in message
     reason = WaitingReason.QUOTA_EXCEEDED if over_quota else WaitingReason.POD_REFUSED
-    return Refusal(reason=reason, message=message, at=at)
+    return Refusal(reason=reason, message=refusal_words(message), at=at)
 
 
 def replica_zero(pods: tuple[SeenPod, ...], owner_uid: str) -> SeenPod | None:

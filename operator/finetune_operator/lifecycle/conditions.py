@@ -113,8 +113,7 @@ def claims(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob) -> Ite
         yield promoted(status, job.spec.evaluation.gate.min_relative_loss_improvement)
     reason, message, phase = outlook.reason, outlook.message, outlook.phase
     yield Claim(ConditionType.RECONCILING, "False" if outlook.settled else "True", reason, message)
-    failed = phase == Phase.FAILED
-    yield Claim(ConditionType.STALLED, "True" if failed else "False", reason, message if failed else "")
+    yield stalled(status, outlook)
     ends: dict[Phase, Truth] = {Phase.SUCCEEDED: "True", Phase.FAILED: "False"}
     yield Claim(ConditionType.SUCCEEDED, ends.get(phase, "Unknown"), reason, message)
 
@@ -154,6 +153,21 @@ def suspended(outlook: Outlook) -> Claim:
     if outlook.reason == ProgressReason.SUSPENDING:
         return Claim(kind, "False", outlook.reason, outlook.message)
     return Claim(kind, "False", ProgressReason.NOT_SUSPENDED)
+
+
+def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
+    """Say whether the job has failed, and how it is tried again: nothing happens by itself when a Secret is mended."""
+    if outlook.phase != Phase.FAILED:
+        return Claim(ConditionType.STALLED, "False", outlook.reason)
+    if status.attempts:
+        again = (
+            "to try again, delete the job and apply it again: the same run goes on from its checkpoint, if there is one"
+        )
+    elif outlook.reason == TerminalReason.DOES_NOT_FIT:
+        again = "it is planned again when its spec or a GPUPool is changed"
+    else:
+        again = "to try again, change its spec, or delete the job and apply it again"
+    return Claim(ConditionType.STALLED, "True", outlook.reason, f"{outlook.message}; {again}")
 
 
 def promoted(status: FineTuneJobStatus, least: str) -> Claim:

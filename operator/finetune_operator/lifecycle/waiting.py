@@ -1,5 +1,6 @@
 """Why Pods that exist do not run yet, and why Pods that should exist do not. Called by policies."""
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,15 @@ IMAGE_REASONS = {
     "InvalidImageName",
     "RegistryUnavailable",
 }
+
+NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
+"""The scheduler's words, about every node at once: no node would help."""
+
+MISSING = {
+    re.compile(r'serviceaccount "[^"]+" not found'): "spec.serviceAccountName",
+    re.compile(r"no PriorityClass with name \S+ was found"): "spec.priorityClassName",
+}
+"""Words of the API server about what a Pod names and does not exist -> the field that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,22 @@ def standing_refusal(view: View) -> Refusal | None:
     return refusal if refusal is not None and view.now < refused_until(view, refusal) else None
 
 
+def refusal_words(message: str) -> str:
+    """Return what the API server says about a refused Pod, and what to do where a field names what does not exist."""
+    fields = (field for pattern, field in MISSING.items() if pattern.search(message))
+    return next((f"{message}: create it, or apply the job anew with another {field}" for field in fields), message)
+
+
+def missing_claim(unschedulable: str) -> str:
+    """Return what to do about a claim that does not exist; empty where the scheduler speaks of something else."""
+    found = NO_CLAIM.search(unschedulable)
+    return (
+        f"the PersistentVolumeClaim {found[1]} does not exist in this namespace: create it, or delete the job and apply it "
+        "with another pvc:// place"
+        if found else ""
+    )  # fmt: skip
+
+
 def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
     """Return why not all of the wanted Pods run."""
     for pod in pods:
@@ -59,7 +85,7 @@ def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
         why = f": {unschedulable}" if unschedulable else ""
         return Waiting(WaitingReason.WAITING_FOR_GANG, f"{scheduled} of {wanted} Pods have a node{why}")
     if unschedulable:
-        return Waiting(WaitingReason.UNSCHEDULABLE, unschedulable)
+        return Waiting(WaitingReason.UNSCHEDULABLE, missing_claim(unschedulable) or unschedulable)
     return Waiting(ProgressReason.STARTING, f"waiting for {wanted} Pod{'s' if wanted > 1 else ''} to start")
 
 

@@ -25,7 +25,12 @@ def test_an_edit_before_the_first_attempt_starts_preflight_again():
     world.run("bot-preflight-1").end("bot-preflight-1", 87, missing).settle()
     assert (world.status.phase, world.condition("Stalled")) == (
         "Failed",
-        ("True", "DatasetNotFound", "s3://team-a/trian.jsonl does not exist: correct datasets[0].source"),
+        (
+            "True",
+            "DatasetNotFound",
+            "s3://team-a/trian.jsonl does not exist: correct datasets[0].source; "
+            "to try again, change its spec, or delete the job and apply it again",
+        ),
     )
 
     world.edit(datasets=[{"source": "s3://team-a/other.jsonl"}]).settle()
@@ -60,6 +65,7 @@ def test_what_does_not_fit_is_said_before_a_gpu_is_asked_for():
     assert (status, reason, world.created) == ("False", "DoesNotFit", ["bot-preflight-1"])
     assert message
     assert world.condition("Planned") == ("False", "DoesNotFit", message)
+    assert world.condition("Stalled")[2] == f"{message}; it is planned again when its spec or a GPUPool is changed"
 
 
 def a_world_that_does_not_fit() -> World:

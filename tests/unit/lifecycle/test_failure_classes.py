@@ -164,6 +164,9 @@ def test_the_pause_doubles_and_the_third_attempt_without_a_newer_checkpoint_is_t
         "TrainerError: CUDA error: device-side assert; see `kubectl logs` of its Pods, then apply the job under a new "
         "name",
     )
+    assert world.condition("Stalled")[2].endswith(
+        "; to try again, delete the job and apply it again: the same run goes on from its checkpoint, if there is one"
+    )
     assert (world.status.cost and world.status.cost.wasted_usd) == "0.18"
 
 

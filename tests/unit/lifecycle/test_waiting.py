@@ -40,6 +40,20 @@ def test_preflight_says_what_it_waits_for():
     )
 
 
+def test_a_claim_that_does_not_exist_is_no_matter_of_nodes():
+    """The scheduler says it of all nodes, but neither a new nor a free one would help; the same for preflight and trainer."""
+    words = {"unschedulable": '0/5 nodes are available: persistentvolumeclaim "nix" not found. not found'}
+    remedy = (
+        "the PersistentVolumeClaim nix does not exist in this namespace: create it, or delete the job and apply it with "
+        "another pvc:// place"
+    )
+    examined = a_world().settle().change("bot-preflight-1", **words).settle()
+    planned = a_planned_world().change("bot-0-0", **words).settle()
+
+    assert examined.condition("Reconciling") == ("True", "Unschedulable", f"preflight: {remedy}")
+    assert planned.condition("PodsReady") == ("False", "Unschedulable", f"attempt 0: {remedy}")
+
+
 def test_a_quota_is_waited_for_and_tried_again():
     """Preflight first: 30 to 40 seconds between tries, the API server's own words."""
     world = a_world()

@@ -17,7 +17,7 @@ from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.lifecycle.waiting import missing_claim, refused_until, standing_refusal, waiting
 from finetune_operator.manifests.preflight import needs, preflight_pod
 
 MOST_VIOLATIONS = 5
@@ -95,7 +95,7 @@ def examining(view: View, pod: SeenPod) -> Step:
     if pod.phase == "Running":
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
     found = waiting((pod,), 1)
-    if found.reason == WaitingReason.UNSCHEDULABLE:
+    if found.reason == WaitingReason.UNSCHEDULABLE and not missing_claim(pod.unschedulable):
         message = f"preflight: {found.message} It needs {needs()}: add such a node, or free one"
         return say(view, Phase.PREFLIGHT, found.reason, message)
     if found.reason != ProgressReason.STARTING:
