@@ -105,7 +105,6 @@ class Operator:
         self.resync.heard(kind)
         uid = raw["metadata"]["uid"]
         if event == "DELETED":
-            self._watched.discard(uid)
             self.store.put(kind, raw)  # its last state, which may be news
             self.gone(uid)
             return
@@ -129,6 +128,7 @@ class Operator:
 
     def gone(self, uid: str) -> None:
         """Forget a deleted object and ask for the pass that its owner needs."""
+        self._watched.discard(uid)
         stored = self.store.get(uid)
         self.store.drop(uid)
         if stored is None:

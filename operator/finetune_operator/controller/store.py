@@ -99,6 +99,8 @@ class Store:
         if new.uid in self._deleted or (old is not None and old.version >= new.version):
             return False
         self.objects[new.uid] = new
+        if old is not None and old.family != new.family:
+            self._leave(old)
         if new.family:
             self._families[new.family].add(new.uid)
         return True
@@ -111,13 +113,18 @@ class Store:
         old = self.objects.pop(uid, None)
         if old is None:
             return False
-        if members := self._families.get(old.family):
-            members.discard(uid)
-            if not members:
-                del self._families[old.family]
+        if old.family:
+            self._leave(old)
             if old.kind == "Pod":
                 self._departed.append((old.family, old))
         return True
+
+    def _leave(self, stored: Stored) -> None:
+        """Take an object out of its family: it was deleted, or somebody changed its label."""
+        members = self._families.get(stored.family, set())
+        members.discard(stored.uid)
+        if not members:
+            self._families.pop(stored.family, None)
 
     def get(self, uid: str) -> Stored | None:
         """Return an object, None when it is not known."""

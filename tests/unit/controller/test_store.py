@@ -57,6 +57,17 @@ def test_a_family_is_found_by_the_name_of_its_job():
     assert store.objects["a"].owner_uid == "uid-name-j"
 
 
+def test_a_child_whose_label_was_changed_leaves_its_family():
+    """Once deleted it would be looked for in vain, in every pass over its former job."""
+    store = Store()
+    store.put("Pod", an_object("p", 1, job="name-j"))
+    store.put("Pod", an_object("p", 2, job="another"))
+
+    assert (store.members("team/name-j", "Pod"), len(store.members("team/another", "Pod"))) == ((), 1)
+    store.drop("p")
+    assert (store.members("team/name-j", "Pod"), store.members("team/another", "Pod")) == ((), ())
+
+
 def test_dropping_the_unknown_is_no_news():
     """A DELETED event may arrive for what was never seen."""
     store = Store()
