@@ -58,12 +58,6 @@ def is_suspending(status: FineTuneJobStatus) -> bool:
     return condition is not None and condition.reason == ProgressReason.SUSPENDING
 
 
-def is_suspended(status: FineTuneJobStatus) -> bool:
-    """Tell whether the job has given back its GPUs and waits for its user."""
-    condition = find(status, ConditionType.SUSPENDED)
-    return condition is not None and condition.status == "True"
-
-
 def set_condition(status: FineTuneJobStatus, claim: Claim, *, generation: int, now: datetime) -> FineTuneJobStatus:
     """Return the status with a condition set. Its transition time changes only with its status."""
     old = find(status, claim.type)
