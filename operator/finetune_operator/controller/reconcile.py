@@ -27,13 +27,15 @@ class Tally:
 
     wrote: int = 0
     created: int = 0
+    refused: int = 0
+    """Not created; the next pass has something new to see."""
     ungated: int = 0
     deleted: int = 0
 
     @property
     def acted(self) -> bool:
-        """It changed something beside the status."""
-        return bool(self.created or self.ungated or self.deleted)
+        """It changed something beside the status, or tried to."""
+        return bool(self.created or self.refused or self.ungated or self.deleted)
 
 
 async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float | None:
@@ -57,7 +59,7 @@ async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: T
             tally.created += await cluster.create(job, manifest)
     except (Forbidden, NameConflict) as error:
         cluster.remember_refusal(job, error)
-        tally.created += 1  # not created, but the next pass has something new to see
+        tally.refused += 1
     for pod in decision.ungate:
         await cluster.ungate(job, pod)
         tally.ungated += 1
@@ -95,6 +97,7 @@ def count(job: FineTuneJob, status: FineTuneJobStatus, tally: Tally, seconds: fl
             "phase": status.phase.value,
             "wrote": tally.wrote,
             "made": tally.created,
+            "refused": tally.refused,
             "ungated": tally.ungated,
             "deleted": tally.deleted,
             "ms": round(seconds * 1000),

@@ -61,12 +61,16 @@ def restarted(progress: ProgressStatus | None) -> ProgressStatus | None:
 
 
 def done(progress: ProgressStatus | None, outcome: Outcome, at: datetime) -> ProgressStatus:
-    """Return the last report of a run that is published; one that stopped early is done too."""
+    """Return the last report of a run that is published, with what was measured of the result; one that stopped early is done too."""
     known = progress or ProgressStatus(
         step=outcome.step, total_steps=outcome.step, percent=100, last_report_time=timestamp(at)
     )
-    loss = decimal(outcome.final_loss, 4) or known.loss
-    changes = {"phase": "done", "step": outcome.step, "percent": 100, "loss": loss, "seconds_remaining": None}
+    measured = outcome.evaluation
+    changes = {
+        "phase": "done", "step": outcome.step, "percent": 100, "seconds_remaining": None,
+        "loss": decimal(outcome.final_loss, 4) or known.loss,
+        "eval_loss": (decimal(measured.tuned_loss, 4) if measured else None) or known.eval_loss,
+    }  # fmt: skip
     return known.model_copy(update=changes)
 
 

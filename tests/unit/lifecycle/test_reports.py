@@ -52,6 +52,17 @@ def test_samples_and_text_are_cut_to_what_the_schema_allows():
     assert (len(evaluation.samples), len(evaluation.samples[0].base) <= 4096) == (8, True)
 
 
+def test_the_column_eval_ends_with_the_loss_of_what_was_published():
+    """The last evaluation of the run may be many steps old, and there is none where the cadence is longer than the run."""
+    evals = []
+    for reported in (1.75, None):
+        world = a_training_world().report(a_progress(60, eval_loss=reported)).settle()
+        world.end("bot-0-0", 0, published()).settle()
+        evals.append(world.status.progress and world.status.progress.eval_loss)
+
+    assert evals == ["1.5000", "1.5000"]
+
+
 def test_figures_that_are_not_numbers_are_left_out():
     """A loss of NaN is no decimal of the API."""
     world = a_training_world().report(a_progress(3, loss=float("nan"), tokens_per_second=float("inf"))).settle()

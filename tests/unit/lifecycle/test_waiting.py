@@ -102,6 +102,27 @@ def test_a_waiting_job_is_not_written_at_all():
     assert writes(a_world(suspend=True).settle(), 100) == 0
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_a_refusal_that_is_tried_again_is_not_written_again(started: bool):
+    """A full namespace: hundreds of jobs that try every half minute, and a phase that would flicker for whoever looks."""
+    world = a_planned_world() if started else a_world()
+    if started:
+        world.vanish("bot-0-0")
+    world.quota = 0
+    world.settle()
+    tries = []
+
+    def refused_again(seconds: int) -> int:
+        changes = writes(world, seconds)
+        tries.append(world.refusal and world.refusal.at)
+        return changes
+
+    assert [refused_again(50) for _ in range(4)] == [0, 0, 0, 0]
+    assert len(set(tries)) > 2
+    world.quota = 1
+    assert world.later(50).settle().condition("Reconciling")[1] == ("Starting" if started else "Examining")
+
+
 def test_a_report_that_says_nothing_new_changes_nothing():
     """The log is read again and ends with the same line."""
     world = a_training_world().report(a_progress(10)).settle()

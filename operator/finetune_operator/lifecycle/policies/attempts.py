@@ -123,6 +123,8 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
         return replace(step, delete=give_up, requeue_after=view.seconds_until(refused_until(view, standing)))
     if any(pod.deleting for pod in view.replicas(attempt.number)):
         return gang.start_over(view, attempt)
+    if refusal is not None:  # tried again: what was said holds until they are created
+        return replace(say(view, Phase.PLANNED, refusal.reason, refusal.message), create=missing)
     message = f"creating {view.plan.replicas} Pod{'s' if view.plan.replicas > 1 else ''} of attempt {attempt.number}"
     return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), create=missing)
 

@@ -80,6 +80,10 @@ def start(view: View) -> Step:
         return replace(step, requeue_after=view.seconds_until(moment(again)))
     view = view.writing(retry_time=None)
     manifest = preflight_pod(view.job, view.status.preflight_generation, image=view.seen.settings.preflight_image)
+    if (
+        refusal is not None
+    ):  # tried again: what was said holds until it is created, else the status flickers with every try
+        return replace(say(view, Phase.PENDING, refusal.reason, refusal.message), create=(manifest,))
     step = say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
     return replace(step, create=(manifest,))
 
