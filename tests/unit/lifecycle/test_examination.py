@@ -130,20 +130,24 @@ def test_a_model_that_cannot_be_sized_is_refused():
 
 
 def test_preflight_that_breaks_is_tried_again_and_then_given_up():
-    """Three failures of the machinery; the pause doubles and is pinned before the Pod goes."""
+    """Three failures of the machinery; the pause doubles. During it the Pod stays with its log, and why is said."""
     world = a_world().settle()
-    pauses = []
+    pauses, said = [], []
     for _ in range(2):
         world.run("bot-preflight-1").end("bot-preflight-1", 1, a_failure("StorageUnavailable", "S3 does not answer"))
         world.settle()
         assert world.decision is not None
         pauses.append(world.decision.requeue_after)
-        assert (world.pods, world.condition("Reconciling")[1]) == ({}, "BackOff")
+        said.append(world.later(1).settle().condition("Reconciling"))
+        assert list(world.pods) == ["bot-preflight-1"]
         world.later(pauses[-1] or 0).settle()
     world.run("bot-preflight-1").end("bot-preflight-1", 1, a_failure("StorageUnavailable", "S3 does not answer"))
     world.settle()
 
     assert pauses == [10, 20]
+    why = "preflight ended as StorageUnavailable (S3 does not answer) and starts again at"
+    assert said[0] == ("True", "BackOff", f"{why} 2026-01-31T12:00:10Z")
+    assert world.created == ["bot-preflight-1"] * 3
     assert world.condition("Succeeded") == (
         "False",
         "RetriesExhausted",

@@ -80,9 +80,8 @@ def start(view: View) -> Step:
         return replace(step, requeue_after=view.seconds_until(moment(again)))
     view = view.writing(retry_time=None)
     manifest = preflight_pod(view.job, view.status.preflight_generation, image=view.seen.settings.preflight_image)
-    if (
-        refusal is not None
-    ):  # tried again: what was said holds until it is created, else the status flickers with every try
+    if refusal is not None:
+        # tried again: what was said holds until it is created, else the status would flicker with every try
         return replace(say(view, Phase.PENDING, refusal.reason, refusal.message), create=(manifest,))
     step = say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
     return replace(step, create=(manifest,))
@@ -130,7 +129,7 @@ def unsupported(outcome: Outcome) -> JobError | None:
 
 
 def again(view: View, pod: SeenPod, why: Ending) -> Step:
-    """Try preflight again after a pause, at most maxRetries times. The pause is pinned before the Pod goes."""
+    """Try preflight again after a pause, at most maxRetries times. Until then the Pod stays: why is said, and in its log."""
     status = view.status
     if status.retry_time is None:
         failures, most = status.attempts_without_progress + 1, view.spec.run_policy.max_retries
@@ -141,8 +140,13 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
         pause = back_off_seconds(failures, view.seen.settings.retry_back_off_seconds)
         start_at = timestamp(view.now + timedelta(seconds=pause))
         view = view.writing(attempts_without_progress=failures, retry_time=start_at)
-    message = f"preflight ended as {why.outcome} ({why.message}) and starts again at {view.status.retry_time}"
-    return replace(say(view, Phase.PENDING, WaitingReason.BACK_OFF, message), delete=deletions((pod,)))
+    due = view.status.retry_time
+    assert due is not None
+    message = f"preflight ended as {why.outcome} ({why.message}) and starts again at {due}"
+    step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, message)
+    if view.now < moment(due):
+        return replace(step, requeue_after=view.seconds_until(moment(due)))
+    return replace(step, delete=deletions((pod,)))
 
 
 def unplanned(view: View) -> Step | None:
