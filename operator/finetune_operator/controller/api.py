@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from kubernetes.aio.config import ConfigException
 
 from finetune_operator.controller import metrics
 from finetune_operator.controller.connection import Connection
@@ -86,12 +87,16 @@ class Api:
         """Send one request. Raises ClusterUnavailable when no answer comes; every answer is returned."""
         headers = {"Content-Type": content_type, "Accept": "application/json, */*"}
         client = self.connection.client
-        await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self.connection.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         try:
+            await client.update_params_for_auth(
+                headers, [], ["BearerToken"], path, method, body
+            )  # may read a new token
             response = await client.call_api(method, url, headers, body, _request_timeout=limit)
             content = await response.read()
+        except ConfigException as error:
+            raise ClusterUnavailable(f"the credentials cannot be read: {error}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             metrics.REQUESTS.labels(method, resource_of(path), "none").inc()
             raise ClusterUnavailable(unreached(self.connection.configuration.host, error, seconds)) from error

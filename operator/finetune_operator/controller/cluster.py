@@ -125,7 +125,10 @@ class Cluster:
         return self.progress.follow(job, zero)
 
     async def write_status(self, job: FineTuneJob, status: FineTuneJobStatus) -> bool:
-        """Write the whole status if it differs; tell whether it did. Raises Conflict when somebody wrote first."""
+        """Write the whole status if it differs; tell whether that changed the job. Raises Conflict when somebody wrote first.
+
+        It changes nothing where the CRDs are older than this operator: the API server drops the fields that it does not know.
+        """
         if status == job.status:
             return False
         stored = self.store.get(job.metadata.uid)
@@ -138,21 +141,24 @@ class Cluster:
         answer = await self.api.write("PUT", path, body)
         if answer.status == 409:
             await self._look_again(job)
-        self.store.put("FineTuneJob", answer.expect(200))
-        return True
+        written = answer.expect(200)
+        self.store.put("FineTuneJob", written)
+        return bool(written["metadata"]["resourceVersion"] != job.metadata.resource_version)
 
     async def _look_again(self, job: FineTuneJob) -> None:
         """Read a job that somebody changed: the watch may be late, or may have lost the change.
 
-        A list of one: the watch needs the right to list anyway, so the operator asks for no other.
+        A list of one: the watch needs the right to list anyway, so the operator asks for no other. A job that has taken the
+        name is left to the watch: taken in here, it would be no news there, and never get a pass.
         """
         query = {"fieldSelector": f"metadata.name={job.metadata.name}"}
         answer = await self.api.get(collection(JOB_KIND, job.metadata.namespace), query)
         for found in answer.body.get("items", []):
-            self.store.put("FineTuneJob", found)
+            if found["metadata"]["uid"] == job.metadata.uid:
+                self.store.put("FineTuneJob", found)
 
     async def create(self, job: FineTuneJob, manifest: Manifest) -> bool:
-        """Create a child; tell whether it is new. One of ours with that name is adopted as it is.
+        """Create a child; tell whether it is news to us. One of ours with that name is adopted as it is.
 
         Raises Conflict while a former owner's object is still going away, NameConflict for a stranger's,
         Forbidden when quota or admission refuses.
@@ -161,20 +167,18 @@ class Cluster:
         path = collection(kind, manifest["metadata"]["namespace"])
         answer = await self.api.write("POST", path, manifest)
         if answer.status == 409:
-            await self._adopt(job, kind, f"{path}/{manifest['metadata']['name']}")
-            return False
+            return await self._adopt(job, kind, f"{path}/{manifest['metadata']['name']}")
         if answer.status == 404:
             raise Forbidden(answer.message)  # the namespace is gone
         self.store.put(kind, answer.expect(201))
         self.refusals.pop(job.metadata.uid, None)
         return True
 
-    async def _adopt(self, job: FineTuneJob, kind: Kind, path: str) -> None:
+    async def _adopt(self, job: FineTuneJob, kind: Kind, path: str) -> bool:
         answer = await self.api.get(path)
         raw = answer.expect(200)
         if controller_uid(raw) == job.metadata.uid:
-            self.store.put(kind, raw)
-            return
+            return self.store.put(kind, raw)
         name = f"{kind} {raw['metadata']['name']}"
         if leaves_soon(raw, job.metadata.name):
             raise Conflict(f"{name} of a former job of this name is still being deleted")

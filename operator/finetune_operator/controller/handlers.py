@@ -97,11 +97,12 @@ class Watches:
     async def _login(self, **_: object) -> kopf.ConnectionInfo:
         """Return fresh credentials that the API server takes; never the same value twice, which kopf would refuse."""
         deadline = asyncio.get_running_loop().time() + self.settings.refused_seconds
+        await self._reload()
         while not await self._accepted():
             if asyncio.get_running_loop().time() > deadline:
                 self.refused()
             await asyncio.sleep(1)
-            await self.connection.reload()
+            await self._reload()
         configuration = self.connection.configuration
         return kopf.ConnectionInfo(
             server=configuration.host,
@@ -113,6 +114,13 @@ class Watches:
             token=self.connection.token or None,
             expiration=datetime.now(UTC) + timedelta(seconds=CREDENTIALS_SECONDS),
         )
+
+    async def _reload(self) -> None:
+        """Read the credentials anew, before they run out; those that cannot be read now may be on their way."""
+        try:
+            await self.connection.reload()
+        except ClusterUnavailable as error:
+            log.warning("credentials not read", extra={"why": str(error)})
 
     async def _accepted(self) -> bool:
         """Tell whether the API server knows us. One that does not answer is not asked twice: kopf waits for it."""

@@ -13,7 +13,7 @@ from aiohttp import web as http
 
 from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POOL_PLURAL
 from finetune_operator.controller import metrics, web
-from finetune_operator.controller.api import Api
+from finetune_operator.controller.api import Answer, Api
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection, connect
 from finetune_operator.controller.events import Recorder
@@ -131,13 +131,12 @@ class Operator:
         self._watched.discard(uid)
         stored = self.store.get(uid)
         self.store.drop(uid)
+        self._generations.pop(uid, None)
+        self.queue.forget(uid)
+        self.cluster.forget(uid)  # also of a job that our own delete has taken out of the store before
         if stored is None:
             return
-        self._generations.pop(uid, None)
-        if stored.kind == "FineTuneJob":
-            self.queue.forget(uid)
-            self.cluster.forget(uid)
-        else:
+        if stored.kind != "FineTuneJob":
             self._ask_for_family(stored)
         self.pools.changed()
 
@@ -212,13 +211,14 @@ class Operator:
         """Wait for the lease with warm watches, compare once, then work for ever."""
         if self.lease is not None:
             await self.lease.acquire()
-            self._spawn("lease", self.lease.keep(lost=self._lost))
-        await self._first_resync()
-        for job in self.store.of_kind("FineTuneJob"):
-            self.queue.put(job.uid)
-        self.synced = True
-        log.info("ready", extra={"jobs": len(list(self.store.of_kind("FineTuneJob")))})
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # none of them may fail alone
+            if self.lease is not None:
+                group.create_task(self.lease.keep(lost=self._lost), name="lease")
+            await self._first_resync()
+            for job in self.store.of_kind("FineTuneJob"):
+                self.queue.put(job.uid)
+            self.synced = True
+            log.info("ready", extra={"jobs": len(list(self.store.of_kind("FineTuneJob")))})
             group.create_task(self.queue.run(Reconciler(self.cluster).work, self.settings.workers), name="queue")
             group.create_task(self.resync.run(), name="resync")
             if not self.settings.namespaces:
@@ -255,12 +255,19 @@ class Operator:
 
     async def _require_crds(self) -> None:
         """Fail now if the CRDs are missing: kopf would never serve them, silently."""
-        answer = await self._answered(lambda: self.api.get(f"/apis/{API_VERSION}"))
+        answer = await self._answered(self._discover)
         served = {each["name"] for each in answer.body.get("resources", ())}
         if answer.status == 401:
             raise ClusterUnavailable("the API server refuses our credentials (401)")
         if not {JOB_PLURAL, POOL_PLURAL} <= served:
             raise FinetuneError(f"the API server does not serve {API_VERSION}: apply crds/ first")
+
+    async def _discover(self) -> Answer:
+        """Ask what is served. Raises ClusterUnavailable for an API server that is overloaded or starting (429, 5xx)."""
+        answer = await self.api.get(f"/apis/{API_VERSION}")
+        if answer.status not in (401, 404):
+            answer.expect(200)
+        return answer
 
     async def _serve(self) -> http.AppRunner | None:
         if not self.settings.http_port:

@@ -24,6 +24,9 @@ TAIL_LINES = 400
 TAIL_BYTES = 262_144
 """The end of a log. A trainer that prints more than this between two reports shows an older one until it calms down."""
 
+WAITING_SECONDS = 1.0
+"""A reading that hangs, or waits for its turn, is looked at so often."""
+
 LONGEST_SECONDS = 120.0
 STEPS_PER_RUN = 100
 """About so many readings per run: a bar that moves by one percent is as good as any."""
@@ -98,7 +101,9 @@ class ProgressReader:
         if followed is None or followed.pod_uid != pod.uid:
             self.forget(uid)
             followed = self._followed[uid] = Followed(pod.uid, due=now)
-        if now >= followed.due and (followed.task is None or followed.task.done()):
+        if now >= followed.due:
+            if followed.task is not None and not followed.task.done():
+                return max(WAITING_SECONDS, self.shortest_seconds)  # a new report asks for a pass by itself
             remaining = job.status.progress.seconds_remaining if job.status.progress else None
             wait = reading_interval(remaining, self.shortest_seconds)
             followed.due = now + wait * random.uniform(0.9, 1.1)  # noqa: S311  # spreads requests; nothing secret

@@ -30,6 +30,7 @@ class WorkQueue:
     * An immediate put overtakes a delayed one. A pass makes delayed puts from before it void: it returns its own.
     * A failing key is retried after 0.2 s, 0.4 s ... 5 min, jittered, whatever the others do; success forgets.
     * Closing ends the passes in progress and starts no more.
+    * Passes that wait for nothing let everybody else have a turn in between: the lease, the probes, the watches.
     """
 
     _ready: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
@@ -103,6 +104,7 @@ class WorkQueue:
                 self.put(key)
             elif delay is not None:
                 self.put(key, delay)
+            await asyncio.sleep(0)  # a queue that is not empty never waits
 
     async def _pass(self, work: Work, key: str) -> float | None:
         try:

@@ -44,10 +44,14 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     seen = await cluster.observe(job)
     decision = decide(job, seen, now)
     tally.wrote += await cluster.write_status(job, decision.status)  # intent first, fenced by resourceVersion
-    await enact(job, decision, cluster, tally)
-    await cluster.publish(job, decision.events, now)
+    if tally.wrote:
+        count_growth(job, decision.status)
+    try:
+        await enact(job, decision, cluster, tally)
+    finally:  # what the status says by now is told now: to the next pass it is no news
+        await cluster.publish(job, decision.events, now)
     count(job, decision.status, tally, time.perf_counter() - started)
-    if tally.acted or says_more(job.status, decision.status):
+    if tally.acted or (tally.wrote and says_more(job.status, decision.status)):
         return 0.0  # look again: the decision may have been one step of several
     return soonest(decision.requeue_after, cluster.next_reading(job, seen))
 
@@ -87,8 +91,6 @@ def count(job: FineTuneJob, status: FineTuneJobStatus, tally: Tally, seconds: fl
     acted = bool(tally.wrote or tally.acted)
     metrics.RECONCILES.labels("changed" if acted else "unchanged").inc()
     metrics.RECONCILE_SECONDS.observe(seconds)
-    if tally.wrote:
-        count_growth(job, status)
     log.log(
         logging.INFO if acted else logging.DEBUG,
         "pass",

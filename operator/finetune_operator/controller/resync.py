@@ -23,6 +23,10 @@ GAP_SECONDS = 1.0
 """How long after a gap we compare: the re-list of one watch brings a burst of hints."""
 
 
+RETRY_SECONDS = 15.0
+"""A comparison that failed is tried again after so long: a gap leaves deletions unseen until one succeeds."""
+
+
 def selector(kind: Kind) -> str:
     """Return the label selector for a kind: our children only."""
     return OUR_CHILDREN if kind in ("Pod", "Service") else ""
@@ -66,12 +70,20 @@ class Resync:
             except TimeoutError:
                 pass
             self._hint.clear()
-            try:
-                await self.once()
-            except FinetuneError as error:
-                log.warning("resync failed", extra={"error": str(error)})
-            except Exception:  # the next comparison may fare better; /healthz fails when none does
-                log.exception("resync failed")
+            if not await self._tried():
+                await asyncio.sleep(min(RETRY_SECONDS, wait))
+                self._hint.set()  # what was asked for is still to be done
+
+    async def _tried(self) -> bool:
+        try:
+            await self.once()
+        except FinetuneError as error:
+            log.warning("resync failed", extra={"error": str(error)})
+        except Exception:  # the next comparison may fare better; /healthz fails when none does
+            log.exception("resync failed")
+        else:
+            return True
+        return False
 
     async def once(self) -> None:
         """Compare all kinds once. Children come after the jobs: no job is seen without what it already had."""

@@ -168,3 +168,16 @@ async def test_no_more_than_twenty_logs_are_read_at_once(kubelet: tuple[Kubelet,
     assert server.most_in_flight == 20
     for number in range(50):
         reader.forget(str(number))
+
+
+async def test_a_reading_that_hangs_is_not_looked_at_all_the_time(kubelet: tuple[Kubelet, Api]):
+    """A sick cluster must not be asked for ten passes a second and job."""
+    server, api = kubelet
+    server.release.clear()
+    reader = ProgressReader(api, 0.0, lambda _: None)
+    reader.follow(a_job(), a_pod())
+    await until(lambda: server.in_flight == 1)
+
+    assert (reader.follow(a_job(), a_pod()), len(server.requests)) == (1.0, 1)
+    server.release.set()
+    await until(reader._followed["job"].task.done)

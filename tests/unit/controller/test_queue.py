@@ -201,3 +201,25 @@ async def test_closing_gives_up_on_a_pass_that_hangs():
 async def test_closing_an_idle_queue_takes_no_time():
     """Nothing in progress: nothing to wait for."""
     assert await WorkQueue().close(60) is True
+
+
+async def test_passes_that_wait_for_nothing_let_others_have_a_turn():
+    """A backlog of a thousand jobs must not hold up the renewal of the lease."""
+    queue, passes, turns = WorkQueue(), [], 0
+
+    async def work(key: str) -> None:
+        passes.append(key)
+
+    async def renewal() -> None:
+        nonlocal turns
+        while True:
+            turns += len(passes) < 1000
+            await asyncio.sleep(0)
+
+    for number in range(1000):
+        queue.put(str(number))
+    other = asyncio.create_task(renewal())
+    await worked(queue, work, lambda: len(passes) == 1000, workers=16)
+    other.cancel()
+
+    assert turns > 1000 / 16 / 2

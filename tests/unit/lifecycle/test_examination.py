@@ -160,3 +160,16 @@ def test_a_preflight_pod_that_a_stranger_deletes_is_created_again():
     world = a_world().settle().vanish("bot-preflight-1").settle()
 
     assert world.created == ["bot-preflight-1", "bot-preflight-1"]
+
+
+def test_a_preflight_pod_on_a_dead_node_is_given_up():
+    """Nobody confirms its end; its name is needed for the next one."""
+    world = a_world().settle().run("bot-preflight-1")
+    world.remove("bot-preflight-1")
+    world.settle()
+    assert world.condition("Reconciling")[2] == "waiting for Pod bot-preflight-1 to be gone"
+    assert world.decision is not None
+    waits = world.decision.requeue_after
+
+    world.later(waits or 0).settle()
+    assert (waits, world.created, world.deleted) == (60, ["bot-preflight-1"] * 2, ["bot-preflight-1"])

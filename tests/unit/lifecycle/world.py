@@ -99,6 +99,9 @@ class World:
         if pod is None or pod.uid != child.uid:
             return
         self.deleted.append(child.name)
+        if child.grace_seconds == 0:  # the API server does not wait for the kubelet
+            del self.pods[child.name]
+            return
         self.remove(child.name)
 
     def remove(self, name: str) -> None:

@@ -9,7 +9,7 @@ from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason,
 from finetune_operator.api.validation import violations
 from finetune_operator.errors import JobError
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending, ending
-from finetune_operator.lifecycle.observation import Refusal, SeenPod
+from finetune_operator.lifecycle.observation import Child, Refusal, SeenPod
 from finetune_operator.lifecycle.policies.attempts import launch
 from finetune_operator.lifecycle.record import examined, preflight_pod_of
 from finetune_operator.lifecycle.retry import back_off_seconds
@@ -60,6 +60,14 @@ def examination(view: View) -> Step:
     pod = preflight_pod_of(view)
     if pod is None:
         return start(view)
+    if view.is_lost(pod):
+        step = say(
+            view,
+            Phase.PREFLIGHT,
+            ProgressReason.EXAMINING,
+            f"giving up Pod {pod.name}: {pod.node_name} does not answer",
+        )
+        return replace(step, delete=(Child(kind="Pod", name=pod.name, uid=pod.uid, grace_seconds=0),))
     if pod.deleting:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, f"waiting for Pod {pod.name} to be gone")
     if not pod.finished:

@@ -1,0 +1,127 @@
+"""One pass against an API server that answers late, twice, or not as it was asked to."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from finetune_operator.api.reasons import Phase
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.controller.api import Api
+from finetune_operator.controller.cluster import Cluster
+from finetune_operator.controller.connection import Connection
+from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.progress import ProgressReader
+from finetune_operator.controller.reconcile import reconcile
+from finetune_operator.controller.store import Store
+from finetune_operator.errors import ClusterUnavailable, Conflict
+from finetune_operator.lifecycle.observation import Settings
+
+from tests.unit.controller.scripted import scripted
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+JOBS = "/apis/finetune.dev/v1alpha1/namespaces/team/finetunejobs"
+PODS = "/api/v1/namespaces/team/pods"
+EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
+
+
+def raw_job(uid: str = "one", version: str = "7") -> dict[str, Any]:
+    """Return a job as the API server sends it."""
+    return {
+        "apiVersion": "finetune.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {
+            "name": "bot", "namespace": "team", "uid": uid, "resourceVersion": version, "generation": 1,
+            "creationTimestamp": "2026-01-31T11:00:00Z",
+        },
+        "spec": {
+            "model": {"source": "hf://org/model"},
+            "datasets": [{"source": "s3://team/rows.jsonl"}],
+            "output": {"destination": "s3://team/out"},
+        },
+    }  # fmt: skip
+
+
+def raw_pod(owner: str = "one") -> dict[str, Any]:
+    """Return a Pod of a job."""
+    references = [{"kind": "FineTuneJob", "name": "bot", "uid": owner, "controller": True}]
+    labels = {"finetune.dev/job-name": "bot"}
+    metadata = {"name": "bot-0-1", "namespace": "team", "uid": "pod", "resourceVersion": "8", "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata | {"ownerReferences": references}}
+
+
+def a_cluster(connection: Connection) -> tuple[Cluster, FineTuneJob]:
+    """Return the shell around a store that knows one job."""
+    api = Api(connection=connection)
+    store, recorder = Store(), Recorder(api, "tests")
+    store.put("FineTuneJob", raw_job())
+    cluster = Cluster(api, store, recorder, ProgressReader(api, 10.0, lambda _: None), Settings())
+    job = cluster.job("one")
+    assert job is not None
+    return cluster, job
+
+
+async def test_a_child_that_was_created_without_an_answer_is_news():
+    """The retry meets it before the watch tells of it: the next pass must look at it, since the watch will say nothing new."""
+    async with scripted() as (server, connection):
+        server.replies = {f"POST {PODS}": (409, {}), f"GET {PODS}/bot-0-1": (200, raw_pod())}
+        cluster, job = a_cluster(connection)
+
+        assert [await cluster.create(job, raw_pod()) for _ in range(2)] == [True, False]
+        assert cluster.store.put("Pod", raw_pod()) is False
+
+
+async def test_a_job_that_took_the_name_is_left_to_the_watch():
+    """Taken in by a pass over the former one, it would never get a pass of its own."""
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PUT {JOBS}/bot/status": (409, {"message": "older"}),
+            f"GET {JOBS}": (200, {"items": [raw_job("two")]}),
+        }
+        cluster, job = a_cluster(connection)
+        with pytest.raises(Conflict, match="older"):
+            await cluster.write_status(job, job.status.model_copy(update={"phase": Phase.PREFLIGHT}))
+
+        assert cluster.store.get("two") is None
+
+
+async def test_a_job_that_somebody_changed_is_read_again():
+    """The watch may be late."""
+    async with scripted() as (server, connection):
+        newer = raw_job(version="9")
+        server.replies = {f"PUT {JOBS}/bot/status": (409, {}), f"GET {JOBS}": (200, {"items": [newer]})}
+        cluster, job = a_cluster(connection)
+        with pytest.raises(Conflict):
+            await cluster.write_status(job, job.status.model_copy(update={"phase": Phase.PREFLIGHT}))
+
+        assert [stored.version for stored in cluster.store.of_kind("FineTuneJob")] == [9]
+
+
+@pytest.mark.parametrize(("version", "at_once"), [("7", False), ("8", True)])
+async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(version: str, at_once: bool):
+    """CRDs older than the operator: what is dropped changes nothing, so there is nothing to look at again."""
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PUT {JOBS}/bot/status": (200, raw_job(version=version)),
+            f"POST {PODS}": (403, {"message": "exceeded quota"}),
+        }
+        cluster, job = a_cluster(connection)
+        refused = await reconcile(job, cluster, NOW)  # it has a Pod to create, and is told why it cannot
+        standing = await reconcile(job, cluster, NOW)
+
+    assert (refused == 0.0, standing == 0.0) == (True, at_once)
+
+
+async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out():
+    """The status is written by then: to the next pass it is no news."""
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PUT {JOBS}/bot/status": (200, raw_job(version="8")),
+            f"POST {PODS}": (503, {"message": "overloaded"}),
+            f"POST {EVENTS}": lambda body: (201, body),
+        }
+        cluster, job = a_cluster(connection)
+        with pytest.raises(ClusterUnavailable, match="overloaded"):
+            await reconcile(job, cluster, NOW)
+        told = [event["reason"] for event in server.bodies(f"POST {EVENTS}")]
+
+    assert told == ["Examining"]

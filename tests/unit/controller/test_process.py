@@ -1,0 +1,117 @@
+"""The parts of the process that nothing may end in silence: the lease, the first questions, what is remembered."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetune_operator.controller import leader, resync
+from finetune_operator.controller.connection import Connection, connect
+from finetune_operator.controller.handlers import Watches
+from finetune_operator.controller.process import Operator
+from finetune_operator.controller.settings import OperatorSettings
+from finetune_operator.errors import ClusterUnavailable
+from finetune_operator.lifecycle.observation import Refusal
+
+from tests.unit.controller.scripted import scripted
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+GROUP = "/apis/finetune.dev/v1alpha1"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/system/leases"
+COLLECTIONS = (f"{GROUP}/finetunejobs", f"{GROUP}/gpupools", "/api/v1/pods", "/api/v1/services")
+EMPTY = {"metadata": {"resourceVersion": "1"}, "items": []}
+
+
+def an_operator(connection: Connection, **settings: Any) -> Operator:
+    """Return an operator that is not started."""
+    return Operator(settings=OperatorSettings(**settings), connection=connection)
+
+
+async def test_a_lease_keeper_that_fails_ends_the_operator(monkeypatch: pytest.MonkeyPatch):
+    """Without it every write would be refused after ten seconds, for ever, by a process that looks well."""
+    monkeypatch.setattr(leader, "RETRY_SECONDS", 0.01)
+    async with scripted() as (server, connection):
+        server.replies = {f"POST {LEASE}": (201, {"kind": "Lease"})} | {
+            f"GET {path}": (200, EMPTY) for path in COLLECTIONS
+        }
+        operator = an_operator(connection, leader_election=True, lease_namespace="system")
+        leading = asyncio.create_task(operator._lead())
+        async with asyncio.timeout(10):
+            while not operator.synced:  # noqa: ASYNC110  # polls with a deadline
+                await asyncio.sleep(0.001)
+            server.replies[f"GET {LEASE}/finetune-operator"] = (200, {"spec": {"holderIdentity": "other"}})
+            with pytest.raises(ExceptionGroup) as ended:
+                await leading
+
+    assert ended.group_contains(KeyError)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_an_api_server_that_is_starting_is_not_one_without_our_definitions(status: int):
+    """It is waited for; only its own word that it does not know the group ends the process."""
+    async with scripted() as (server, connection):
+        operator = an_operator(connection)
+        server.replies = {f"GET {GROUP}": (status, {"message": "not now"})}
+        with pytest.raises(ClusterUnavailable, match="not now"):
+            await operator._discover()
+        server.replies = {}
+
+        assert (await operator._discover()).status == 404
+
+
+async def test_nothing_stays_remembered_of_a_job_that_deleted_itself():
+    """Our own delete has taken it out of the store before the watch says so."""
+    async with scripted() as (_, connection):
+        operator = an_operator(connection)
+        operator.cluster.refusals["one"] = (1, Refusal(reason="NameConflict", message="taken", at=NOW))
+        operator.gone("one")
+
+    assert operator.cluster.refusals == {}
+
+
+async def test_a_comparison_that_failed_is_tried_again_soon(monkeypatch: pytest.MonkeyPatch):
+    """After a gap of a watch it is what finds the deletions: the API server is busiest just then."""
+    monkeypatch.setattr(resync, "GAP_SECONDS", 0.0)
+    monkeypatch.setattr(resync, "RETRY_SECONDS", 0.01)
+    async with scripted() as (server, connection):
+        operator = an_operator(connection, resync_seconds=3600)
+        running = asyncio.create_task(operator.resync.run())
+        operator.resync.soon()
+        async with asyncio.timeout(10):
+            while len(server.asked) < 2:  # noqa: ASYNC110  # polls with a deadline
+                await asyncio.sleep(0.001)
+            server.replies = {f"GET {path}": (200, EMPTY) for path in COLLECTIONS}
+            while operator.resync.last_success is None:  # noqa: ASYNC110  # polls with a deadline
+                await asyncio.sleep(0.001)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+async def test_credentials_are_read_again_before_they_are_refused(tmp_path: Path):
+    """A token of an exec plugin lasts a quarter of an hour; the old one is taken until then."""
+    async with scripted() as (server, connection):
+        server.replies = {f"GET {GROUP}": (200, {})}
+        path = tmp_path / "config"
+        write_kubeconfig(path, connection.configuration.host, "old")
+        ours = await connect(str(path))
+        watches = Watches(OperatorSettings(), ours, lambda *_: None, lambda: pytest.fail("refused"))
+        first = await watches._login()
+        write_kubeconfig(path, connection.configuration.host, "new")
+        second = await watches._login()
+        await ours.client.close()
+
+    assert (first.token, second.token, ours.token) == ("old", "new", "new")
+
+
+def write_kubeconfig(path: Path, server: str, token: str) -> None:
+    """Write a kubeconfig of one user."""
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    }  # fmt: skip
+    path.write_text(json.dumps(config))
