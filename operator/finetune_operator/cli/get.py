@@ -25,6 +25,8 @@ def command(
     context: Context = "",
 ) -> None:
     """List the jobs, or show one of them."""
+    if name and all_namespaces:
+        raise typer.BadParameter("a job is in one namespace: name that with -n, or leave out the name")
 
     async def show(jobs: Jobs) -> str:
         now = datetime.now(UTC)

@@ -35,7 +35,9 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
         bool, typer.Option("--foreground", help="Run until Ctrl-C, then leave nothing behind.")
     ] = False,
     crds: Annotated[bool, typer.Option("--crds", help="Apply the CRDs of FineTuneJob and GPUPool.")] = False,
-    pools: Annotated[Path | None, typer.Option(exists=True, help="YAML file with GPUPools; see docs.")] = None,
+    pools: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML file with GPUPools; see docs.")
+    ] = None,
     node: Annotated[bool, typer.Option("--node/--no-node", help="Run the process node, too.")] = True,
     download: Annotated[bool, typer.Option("--download", help="Fetch official binaries, do not build them.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Write every API request to log/audit.log.")] = False,
@@ -131,9 +133,9 @@ def _process_line(name: str, process: ProcessId) -> str:
 
 def _pools_json(path: Path) -> str:
     """Return the GPUPools of a YAML file as the process node reads them."""
-    from finetune_operator.cli.manifest_file import parse_pools  # noqa: PLC0415  # the models take half a second
+    from finetune_operator.cli.manifest_file import parse_pools, text_of  # noqa: PLC0415  # the models take half a second
 
-    pools = parse_pools(path.read_text())
+    pools = parse_pools(text_of(path))
     if not pools:
         raise LocalClusterError(f"{path} holds no GPUPool")
     return json.dumps([pool.model_dump(mode="json", by_alias=True) for pool in pools])
