@@ -11,6 +11,7 @@ import torch
 from finetune_trainer import artifacts, verdict
 from finetune_trainer.contract import EvaluationResult, Lora, Outcome, Sample, outcome_text
 from finetune_trainer.errors import StorageUnavailable, UserError
+from finetune_trainer.held_out import refuse_divergence
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -117,9 +118,10 @@ def test_the_first_failure_of_a_replica_is_its_verdict(tmp_path: Path) -> None:
     assert verdict.read(tmp_path) == first
 
 
-def test_a_diverging_loss_ends_the_run_with_a_remedy(tmp_path: Path, llama: Path, data: Path) -> None:
-    """A loss that is no number is never trained on, nor saved."""
-    run = a_run(tmp_path, model=llama, data=data, method="full", learning_rate=1e30, prompts=())
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_diverging_loss_ends_the_run_with_a_remedy(tmp_path: Path, llama: Path, data: Path, every: int) -> None:
+    """A loss that is no number is never trained on, nor saved; also where it is an evaluation that sees it first."""
+    run = a_run(tmp_path, model=llama, data=data, method="full", learning_rate=1e30, prompts=(), every_steps=every)
 
     with pytest.raises(UserError) as refusal:
         trained(run, tmp_path)
@@ -176,3 +178,17 @@ def test_the_outcome_of_a_real_run_fits_a_termination_message(tmp_path: Path, ll
     run = changed(a_run(tmp_path, model=llama, data=data, prompts=("red cat", "one two", "north")))
 
     assert len(outcome_text(trained(run, tmp_path)).encode()) <= 4096
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_run_that_diverges_where_it_is_evaluated_says_so(loss: float) -> None:
+    """Not that a number is out of range: trying again would diverge again."""
+    refuse_divergence(7, 1.5)
+    with pytest.raises(UserError) as refusal:
+        refuse_divergence(8, loss)
+
+    assert (refusal.value.reason, refusal.value.message) == (
+        "LossDiverged",
+        f"the evaluation loss became {loss} at step 8: lower spec.training.learningRate, raise warmupFraction or look for "
+        "broken rows with `finetune data preview`",
+    )

@@ -165,6 +165,7 @@ def test_several_processes_are_started_by_torchrun() -> None:
     assert entry.environment(layout, given) == given | {
         "PET_NNODES": "2", "PET_NPROC_PER_NODE": "4", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "pod-0",
         "PET_MAX_RESTARTS": "0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "86400",
     }  # fmt: skip
 
 

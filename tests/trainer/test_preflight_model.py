@@ -113,6 +113,25 @@ def test_an_adapter_of_another_base_revision_is_refused(job, tmp_path, workspace
     )
 
 
+def test_an_adapter_that_is_larger_than_planned_is_warned_of(job, tmp_path, workspaces):
+    """The plan counts with the default shape; one that needs less is no matter."""
+    folder, warnings = model(tmp_path / "adapter"), []
+    plain = {"peft_type": "LORA", "r": 16, "base_model_name_or_path": job.model.location.uri}
+    for number, more in enumerate(({}, {"r": 64, "use_dora": True, "modules_to_save": ["lm_head"]})):
+        (folder / "adapter_config.json").write_text(json.dumps(plain | more))
+        place = {"output": at(tmp_path / f"o{number}"), "checkpoint": at(tmp_path / f"c{number}")}
+        found = examine(replace(job, initial_adapter=at(folder), **place), workspaces()).preflight
+        warnings.append([warning for warning in found.warnings if "the adapter" in warning])
+
+    assert warnings == [
+        [],
+        [
+            f"the adapter file://{folder} has rank 64 and DoRA's magnitudes and lm_head trained in full, but memory is planned "
+            "for plain LoRA of rank 16: choose a pool whose GPUs have room to spare (resources.pools)"
+        ],
+    ]
+
+
 def test_a_folder_of_other_weights_is_another_revision(job, tmp_path, workspaces):
     """The digest covers the weights, not their time stamps."""
     first = examine_model(job.model, workspaces()).revision

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from finetune_trainer import verdict
-from finetune_trainer.contract import Location
+from finetune_trainer.contract import Artifact, Location, Outcome
 from finetune_trainer.errors import UserError
+from finetune_trainer.preflight.__main__ import without_secrets
 
 from tests.trainer.running import IN_PROCESS, PACED, container, free_port, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
@@ -151,3 +152,14 @@ def test_an_exception_with_a_key_in_its_text_is_redacted(monkeypatch: pytest.Mon
     said = verdict.failure(ValueError(f"401 for Bearer {CANARY}, then very-secret"))
 
     assert said.message == "ValueError: 401 for Bearer <HF_TOKEN>, then <AWS_SECRET_ACCESS_KEY>"
+
+
+def test_a_key_that_is_a_word_in_an_address_is_blotted_out_of_sentences_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small S3 servers let people choose their key ids; the operator reads the addresses and passes them on."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "finetune")
+    artifact = Artifact(kind="adapter", uri="s3://finetune/out/adapter", digest="sha256:" + "0" * 64, size_bytes=1)
+    outcome = Outcome(outcome="Succeeded", reason="AlreadyPublished", message="key finetune", artifacts=(artifact,))
+
+    cleaned = without_secrets(outcome)
+
+    assert (cleaned.message, cleaned.artifacts) == ("key <AWS_ACCESS_KEY_ID>", (artifact,))

@@ -1,5 +1,8 @@
 """Buckets and hubs as storage, on a real S3 server and on a hub that speaks the HTTP API."""
 
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import pytest
 from finetune_trainer.contract import Location, Model
 from finetune_trainer.errors import StorageUnavailable, UserError
@@ -227,3 +230,45 @@ def test_a_revision_that_is_not_there_is_said(hub):
 
     with pytest.raises(UserError, match="the revision v9 of the model hf://org/base does not exist"):
         open_location(Location(uri="hf://org/base"), Role.MODEL, revision="v9").files()
+
+
+class Keeper(BaseHTTPRequestHandler):
+    """An S3 server whose keys may list and write, but not delete; it says so with status 200, as S3 does."""
+
+    def do_GET(self) -> None:
+        """List nothing."""
+        self._say("<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>")
+
+    def do_POST(self) -> None:
+        """Refuse to delete."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._say(
+            "<DeleteResult><Error><Key>run/a</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>"
+        )
+
+    def _say(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+def test_a_bucket_that_refuses_to_delete_is_told(secrets):
+    """Preflight's trial would pass, and no checkpoint would ever be pruned: hundreds of GiB each."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeper) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        secrets("s3", AWS_ACCESS_KEY_ID="somebody", AWS_SECRET_ACCESS_KEY="their-key", AWS_ENDPOINT_URL=endpoint)
+        store = open_location(Location(uri="s3://bucket/run", secret="s3"), Role.CHECKPOINT)
+        with pytest.raises(UserError) as refusal:
+            store.delete("a")
+        server.shutdown()
+
+    assert refusal.value.message == (
+        "the checkpoint destination s3://bucket/run refuses access (AccessDenied): check the keys in its credentials Secret and what "
+        "they are allowed"
+    )

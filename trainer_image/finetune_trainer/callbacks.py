@@ -44,7 +44,8 @@ class Reports(TrainerCallback):
         self.passes_per_step = run.training.global_batch_size / rows
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Report the step that training starts from."""
+        """Report the step that training starts from. What it goes on from is loaded by now."""
+        self.heartbeat.enough()
         self.reporter.update(step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4))
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -173,6 +174,8 @@ class Saver(TrainerCallback):
             self.interrupt.asked = True
             control.should_training_stop = True
         control.should_save = bool(asked or due or last)
+        if control.should_save:
+            self.heartbeat.keep_beating()
 
     def _agree(self) -> list[float]:
         interval = self.run.checkpoint.interval_seconds
@@ -182,9 +185,9 @@ class Saver(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Publish the staged folder and remove what is older than `keep`."""
-        with self.heartbeat.busy():
-            self.checkpoints.publish(staged_folder(args, state), state.global_step)
-            self.checkpoints.prune(best=self.best)
+        self.checkpoints.publish(staged_folder(args, state), state.global_step)
+        self.checkpoints.prune(best=self.best)
+        self.heartbeat.enough()
         self._saved_at = time.monotonic()
         self.clock.skip()
         self.reporter.update(now=True, checkpoint_step=state.global_step)

@@ -33,6 +33,9 @@ WATCH_SECONDS = 1.0
 DUMP_SECONDS = 3.0
 """faulthandler writes the stacks in a signal handler; so long the workers get for it."""
 
+SHUTDOWN_SECONDS = 24 * 3600
+"""Longer than any grace period."""
+
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 """Set in PyTorchJob's sense (Pods, not processes): a single worker must not take them for its own."""
 
@@ -110,7 +113,7 @@ class Entry:
         if said is not None:
             return said
         if self.terminated:
-            message = "asked to stop before the run began; nothing to save"
+            message = "asked to stop; the workers ended without having saved anything since the last checkpoint"
             return Outcome(outcome="Preempted", reason="Preempted", message=message)
         if cgroup.ran_out_of_memory():
             message = "the kernel killed a worker because the Pod reached its memory limit"
@@ -140,6 +143,8 @@ def environment(layout: Layout, given: dict[str, str]) -> dict[str, str]:
         "PET_MASTER_PORT": given.get("MASTER_PORT", "29500"),
         # A dead worker ends the attempt: the operator starts the next one from the checkpoint.
         "PET_MAX_RESTARTS": "0",
+        # After SIGTERM torchrun would kill the workers while they save: the Pod's grace period is what limits them.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SHUTDOWN_SECONDS),
         # With the shared store a restarted group reads addresses of the dead one (torch 2.13, gloo).
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }

@@ -6,7 +6,7 @@ Imports nothing heavy: the entry process reads what the workers write.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 BUSY_SECONDS = 20.0
@@ -20,6 +20,7 @@ class Heartbeat:
         self.path = folder / f"heartbeat-{rank}"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(str(os.getpid()))
+        self._silence = ExitStack()
 
     def beat(self) -> None:
         """Say that something moved."""
@@ -36,6 +37,14 @@ class Heartbeat:
         finally:
             done.set()
             thread.join()
+
+    def keep_beating(self) -> None:
+        """Be busy until `enough`: transformers loads or writes hundreds of GiB between two of our callbacks."""
+        self._silence.enter_context(self.busy())
+
+    def enough(self) -> None:
+        """Steps are the signs of life again."""
+        self._silence.close()
 
     def _beat_until(self, done: threading.Event) -> None:
         while not done.wait(BUSY_SECONDS):

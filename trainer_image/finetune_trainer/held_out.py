@@ -4,6 +4,7 @@ Given to the trainer by train, before callbacks.Saver, which publishes the state
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,12 +18,23 @@ from finetune_trainer.artifacts import drop_pickles
 from finetune_trainer.callbacks import Saver, staged_folder
 from finetune_trainer.checkpoints import Checkpoints
 from finetune_trainer.contract import RunConfig
+from finetune_trainer.errors import UserError
 from finetune_trainer.evaluate import Measurement, Row, Rows
 from finetune_trainer.heartbeat import Heartbeat
 from finetune_trainer.interrupt import Interrupt
 from finetune_trainer.progress import Reporter, StepClock, say
 
 STATE_FILE = "evaluation-state.json"
+
+
+def refuse_divergence(step: int, loss: float) -> None:
+    """Raise UserError(LossDiverged) in every process, before such weights are kept as the best ones."""
+    if not math.isfinite(loss):
+        raise UserError(
+            "LossDiverged",
+            f"the evaluation loss became {loss} at step {step}: lower spec.training.learningRate, raise warmupFraction "
+            "or look for broken rows with `finetune data preview`",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +172,7 @@ class HeldOut(TrainerCallback):
         self._reporter.phase("evaluating")
         measured = self._measure(self.questions.rows)
         if measured is not None:
+            refuse_divergence(state.global_step, measured.loss)
             self._judge(args, state, control, measured.loss)
             self._reporter.update(eval_loss=round(measured.loss, 6))
         self._reporter.phase("training")

@@ -18,8 +18,9 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant_with_warmup", {}),
 }
 
-COLLECTIVE_TIMEOUT_SECONDS = 1800
-"""Evaluation and saving on one rank make the others wait."""
+COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
+"""Ranks that have nothing to upload wait for those that do, an hour for the largest checkpoints. A collective that hangs is
+found by the watchdog of the entry process (contract.run.stall_seconds), long before."""
 
 
 def trainer_settings(run: RunConfig, computation: Computation, *, folder: Path, steps: int, packed: bool) -> SFTConfig:

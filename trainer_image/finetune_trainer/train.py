@@ -70,6 +70,7 @@ def train(run: RunConfig, bench: Bench) -> Outcome:
 def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     """Train, measure, publish. Callbacks measure the base, report, evaluate and save on the way."""
     trainer = session.trainer
+    bench.heartbeat.keep_beating()
     trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
     ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
     session.saver.checkpoints.clear_staging()

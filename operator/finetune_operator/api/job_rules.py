@@ -155,13 +155,39 @@ METHODS = (
 )
 
 
+INPUTS = (
+    "[self.model.source] + self.datasets.map(d, d.source)"
+    " + (has(self.evaluation.source) ? [self.evaluation.source.source] : [])"
+    " + (has(self.lora.initialAdapter) ? [self.lora.initialAdapter] : [])"
+)
+
+
+def inputs(spec: FineTuneJobSpec) -> set[str]:
+    """Return the places that a job reads from, without a slash at the end."""
+    evaluation = [spec.evaluation.source.source] if spec.evaluation.source is not None else []
+    adapter = [spec.lora.initial_adapter] if spec.lora.initial_adapter is not None else []
+    return {
+        place.rstrip("/") for place in (spec.model.source, *(d.source for d in spec.datasets), *evaluation, *adapter)
+    }
+
+
+def apart(field: str) -> str:
+    """Return in CEL: nothing is read from this place. Destinations have no slash at the end, sources may."""
+    return f"!({INPUTS}).exists(place, place == {field} || place == {field} + '/')"
+
+
 PLACES = (
     Rule(
-        cel="self.output.destination != self.model.source"
-        " && !self.datasets.exists(d, d.source == self.output.destination)",
-        message="the output would overwrite the model or data it is made from: choose another folder",
-        holds=lambda spec: spec.output.destination not in {spec.model.source, *(d.source for d in spec.datasets)},
+        cel=apart("self.output.destination"),
+        message="the output would overwrite the model, data or adapter it is made from: choose another folder",
+        holds=lambda spec: spec.output.destination not in inputs(spec),
         field="output.destination",
+    ),
+    Rule(
+        cel=f"!has(self.checkpoint.destination) || {apart('self.checkpoint.destination')}",
+        message="checkpoints would lie among the model, data or adapter that the job reads: choose another folder",
+        holds=lambda spec: spec.checkpoint.destination is None or spec.checkpoint.destination not in inputs(spec),
+        field="checkpoint.destination",
     ),
     Rule(
         cel="!self.output.destination.startsWith('hf://') || has(self.checkpoint.destination)",

@@ -125,6 +125,12 @@ LORA = (
         field="modulesToSave",
     ),
     Rule(
+        cel="!self.experts || self.targets == 'all-linear'",
+        message="experts are adapted with targets all-linear only: set targets to all-linear, or experts to false",
+        holds=lambda lora: not lora.experts or lora.targets == "all-linear",
+        field="experts",
+    ),
+    Rule(
         cel="!self.experts || self.variant in ['standard', 'rslora']",
         message="variants dora and adalora cannot adapt experts: use standard or rslora, or set experts to false",
         holds=lambda lora: not lora.experts or lora.variant in ("standard", "rslora"),
@@ -138,8 +144,9 @@ LORA = (
     ),
     Rule(
         cel=f"!has(self.initialAdapter) || (self.rank == {DEFAULT_RANK} && !has(self.alpha)"
-        " && self.variant == 'standard' && self.targets == 'all-linear' && !has(self.modulesToSave) && !self.experts)",
-        message="initialAdapter brings its own shape: remove rank, alpha, variant, targets, modulesToSave and experts",
+        " && self.variant == 'standard' && self.targets == 'all-linear' && !has(self.modulesToSave) && !self.experts"
+        f" && self.dropout.matches('{ZERO}'))",
+        message="initialAdapter brings its own shape: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
         holds=lambda lora: lora.initial_adapter is None or has_default_shape(lora),
         field="initialAdapter",
     ),
@@ -164,7 +171,7 @@ LORA = (
 def has_default_shape(lora: LoraSpec) -> bool:
     """Say whether nothing of the adapter's shape was chosen (a rank of 16 cannot be told from none)."""
     chosen = (lora.alpha is not None, lora.modules_to_save is not None, lora.experts, lora.rank != DEFAULT_RANK)
-    return not any(chosen) and (lora.variant, lora.targets) == ("standard", "all-linear")
+    return not any(chosen) and is_zero(lora.dropout) and (lora.variant, lora.targets) == ("standard", "all-linear")
 
 
 TRAINING = (

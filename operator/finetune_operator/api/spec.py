@@ -113,7 +113,7 @@ class LoraSpec(Model):
     variant: Literal["standard", "rslora", "dora", "adalora"] = "standard"
     """Variant of LoRA: rank-stabilised, weight-decomposed, or with ranks that adapt."""
     initial_adapter: Source | None = None
-    """Continue from this adapter; rank, alpha and targets come from it."""
+    """Continue from this adapter; rank, alpha and targets come from it. Memory is planned for rank 16; preflight warns of more."""
     initial_adapter_credentials: Credentials | None = None
     """Secret with the token or keys to read the initial adapter."""
 

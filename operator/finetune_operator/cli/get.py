@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """List the jobs, or show one of them."""
     if name and all_namespaces:
-        raise typer.BadParameter(f"one job is in one namespace: give --namespace with {name}, or no name")
+        raise typer.BadParameter("a job is in one namespace: name that with -n, or leave out the name")
 
     async def show(jobs: Jobs) -> str:
         now = datetime.now(UTC)

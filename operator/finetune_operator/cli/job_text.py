@@ -124,7 +124,8 @@ def details(job: FineTuneJob, now: datetime) -> str:
     lines += [f"{'Adapter':<12}{status.adapter_uri}"] if status.adapter_uri else []
     lines += [f"{'Memory':<12}{memory_text(status.memory)}"] if status.memory else []
     if measured := status.evaluation:
-        lines.append(f"{'Evaluation':<12}loss {measured.base_loss} before, {measured.tuned_loss} after")
+        before = f"{measured.base_loss} before, " if measured.base_loss else ""  # not with evaluation.baseline: false
+        lines.append(f"{'Evaluation':<12}loss {before}{measured.tuned_loss} after")
     lines += ["", "Conditions"]
     lines += condition_lines(status.conditions)
     if status.attempts:

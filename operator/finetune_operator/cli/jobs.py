@@ -1,6 +1,7 @@
 """How the commands about jobs reach the cluster: options, one read, and the wording of what is not there."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from finetune_operator.api.group import JOB_KIND
+from finetune_operator.api.job_rules import NAME_PATTERN
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import connect, default_namespace
@@ -40,6 +42,8 @@ class Jobs:
 
     async def get(self, name: str) -> FineTuneJob:
         """Return a job. Raises JobNotFound."""
+        if not re.search(NAME_PATTERN, name):
+            raise JobNotFound(f"{name!r} is not the name of a FineTuneJob")
         answer = await self.api.get(f"{collection(JOB_KIND, self.namespace)}/{name}")
         if answer.status == 404:
             raise JobNotFound(f"there is no FineTuneJob {name} in namespace {self.namespace}")

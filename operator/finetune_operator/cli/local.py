@@ -34,7 +34,9 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
         bool, typer.Option("--foreground", help="Run until Ctrl-C, then leave nothing behind.")
     ] = False,
     crds: Annotated[bool, typer.Option("--crds", help="Apply the CRDs of FineTuneJob and GPUPool.")] = False,
-    pools: Annotated[Path | None, typer.Option(exists=True, help="YAML file with GPUPools; see docs.")] = None,
+    pools: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML file with GPUPools; see docs.")
+    ] = None,
     node: Annotated[bool, typer.Option("--node/--no-node", help="Run the process node, too.")] = True,
     download: Annotated[bool, typer.Option("--download", help="Fetch official binaries, do not build them.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Write every API request to log/audit.log.")] = False,

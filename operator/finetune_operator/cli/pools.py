@@ -66,7 +66,7 @@ def seen_node(raw: Raw) -> SeenNode:
         name=raw["metadata"]["name"],
         labels=raw["metadata"].get("labels") or {},
         taints=tuple(
-            Taint(key=taint["key"], value=taint.get("value") or "", effect=taint["effect"])
+            Taint(key=taint["key"], value=taint.get("value") or "", effect=taint.get("effect") or "")
             for taint in (raw.get("spec") or {}).get("taints") or ()
         ),
         cpus=float(parse_quantity(offered.get("cpu", 0))),

@@ -13,6 +13,9 @@ from finetune_operator.planning.discovery_pools import Proposal
 
 SPEC_INDENT = 2
 
+NO_TEXT_IN_YAML_1_1 = {"y", "yes", "n", "no", "on", "off", "true", "false", "null", "~", ""}
+"""What kubectl reads as a boolean or as nothing, in any case of letters."""
+
 
 def pools_text(proposals: Sequence[Proposal]) -> str:
     """Return the manifests as one YAML text. A field that has to be filled in stands there as a comment."""
@@ -58,7 +61,5 @@ def _flow(value: dict[str, Any]) -> CommentedMap:
 
 def _quoted(value: Any) -> Any:
     """A label's value such as true or 1 is text."""
-    ambiguous = isinstance(value, str) and (
-        value in ("true", "false", "yes", "no", "null") or value.replace(".", "").isdigit()
-    )
+    ambiguous = isinstance(value, str) and (value.lower() in NO_TEXT_IN_YAML_1_1 or value.replace(".", "").isdigit())
     return DoubleQuotedScalarString(value) if ambiguous else value

@@ -13,6 +13,15 @@ from finetune_operator.controller.process import run_operator
 from finetune_operator.controller.settings import OperatorSettings
 
 
+class LogLevel(StrEnum):
+    """Which log lines are printed: these and graver ones."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
 class LogFormat(StrEnum):
     """How a log line looks."""
 
@@ -20,10 +29,10 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def option(name: str, sentence: str) -> typer.models.OptionInfo:
+def option(name: str, sentence: str, *, any_case: bool = False) -> typer.models.OptionInfo:
     """Return an option `--name` that FINETUNE_NAME sets too."""
     variable = "FINETUNE_" + name.split("/", 1)[0].removeprefix("--").replace("-", "_").upper()
-    info: typer.models.OptionInfo = typer.Option(name, envvar=variable, help=sentence)
+    info: typer.models.OptionInfo = typer.Option(name, envvar=variable, help=sentence, case_sensitive=not any_case)
     return info
 
 
@@ -58,10 +67,10 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         float, option("--watch-silence-seconds", "/healthz fails when a watch has been behind and silent for so long.")
     ] = 120,
     log_format: Annotated[LogFormat, option("--log-format", "Shape of the log lines.")] = LogFormat.TEXT,
-    log_level: Annotated[str, option("--log-level", "DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_level: Annotated[LogLevel, option("--log-level", "Least grave lines to print.", any_case=True)] = LogLevel.INFO,
 ) -> None:
     """Run the operator until SIGTERM."""
-    configure(log_level.upper(), log_format.value)
+    configure(log_level.value, log_format.value)
     settings = OperatorSettings(
         kubeconfig=kubeconfig,
         context=context,
@@ -81,6 +90,6 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         refused_seconds=refused_seconds,
         watch_silence_seconds=watch_silence_seconds,
         log_format=log_format.value,
-        log_level=log_level.upper(),
+        log_level=log_level.value,
     )
     sys.exit(asyncio.run(run_operator(settings)))

@@ -10,8 +10,10 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get import table
 from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
+from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.logs import chosen, shown
 from finetune_operator.cli.wait import WaitExit, command
+from finetune_operator.controller.api import Api
 from finetune_operator.lifecycle.observation import SeenPod
 
 BORN, NOW = "2026-11-23T10:00:00Z", datetime(2026, 11, 23, 11, 5, tzinfo=UTC)
@@ -173,7 +175,26 @@ def test_an_attempt_without_its_gpus_is_waiting():
     assert running.splitlines()[-1].split()[:2] == ["1", "running"]
 
 
-def test_a_job_is_not_looked_up_in_all_namespaces():
-    """As with kubectl: --all-namespaces beside a name would be ignored."""
-    with pytest.raises(typer.BadParameter, match="give --namespace with tiny, or no name"):
+@pytest.mark.parametrize(
+    ("base", "said"), [({"baseLoss": "2.5"}, "loss 2.5 before, 1.2 after"), ({}, "loss 1.2 after")]
+)
+def test_an_evaluation_without_a_baseline_has_no_before(base: dict[str, str], said: str):
+    """evaluation.baseline: false."""
+    measured = {"examples": 10, "tunedLoss": "1.2", "tunedPerplexity": "3.3"} | base
+
+    assert f"Evaluation  {said}" in details(a_job("Succeeded", evaluation=measured), NOW).splitlines()
+
+
+@pytest.mark.parametrize("name", ["", "j?x=1", "../pods/a"])
+async def test_what_cannot_be_a_name_is_not_asked_for(name: str):
+    """An unset variable of a script would ask for the list of all jobs."""
+    with pytest.raises(JobNotFound) as refusal:
+        await Jobs(api=Api(connection=None), namespace="team-a").get(name)
+
+    assert str(refusal.value) == f"{name!r} is not the name of a FineTuneJob"
+
+
+def test_one_job_of_all_namespaces_is_refused():
+    """As kubectl does."""
+    with pytest.raises(typer.BadParameter, match="a job is in one namespace: name that with -n, or leave out the name"):
         get("tiny", all_namespaces=True)

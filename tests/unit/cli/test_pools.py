@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from finetune_operator.cli.manifest_file import ManifestInvalid, parse_pools
 from finetune_operator.cli.pools import command
+from finetune_operator.cli.pools_text import pools_text
 from finetune_operator.errors import FinetuneError
+from finetune_operator.planning.discovery_pools import Proposal
 
 from tests.golden.pools import CLUSTERS, GOLDEN, NODES, proposed
 
@@ -80,3 +82,11 @@ def test_a_cluster_without_gpus_is_an_error(tmp_path: Path):
         "none of 1 nodes offers NVIDIA GPUs that a pool could be made of: nodes that an autoscaler has not started are not"
         " seen; docs/gpu-pools.md has manifests for them"
     )
+
+
+@pytest.mark.parametrize("word", ["on", "Off", "y", "N", "YES", "no", "true", "Null", "~", "1.5"])
+def test_a_value_that_kubectl_would_not_read_as_text_is_quoted(word: str):
+    """kubectl reads YAML 1.1, where a taint's value `on` is a boolean."""
+    proposal = Proposal(name="a", spec={"tolerations": [{"key": "gpu", "value": word}]}, notes={})
+
+    assert f'value: "{word}"' in pools_text([proposal])

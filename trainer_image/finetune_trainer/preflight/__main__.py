@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from finetune_trainer.contract import (
@@ -23,12 +24,19 @@ def main() -> int:
     """Examine what the run configuration names and say how it went. Returns the exit code."""
     without_torch()
     outcome, code = examined()
-    text = redacted(outcome_text(outcome))
+    text = outcome_text(without_secrets(outcome))
     log = os.environ.get(ENV_TERMINATION_LOG)
     if log:
         Path(log).write_text(text)
     print(f"{outcome.outcome} {outcome.reason}: {redacted(outcome.message)}", flush=True)
     return int(code)
+
+
+def without_secrets(outcome: Outcome) -> Outcome:
+    """Blot secrets out of the sentences. Addresses and digests stay as they are: a key may be a word in one."""
+    report = outcome.preflight
+    said = replace(report, warnings=tuple(map(redacted, report.warnings))) if report is not None else None
+    return replace(outcome, message=redacted(outcome.message), preflight=said)
 
 
 def without_torch() -> None:

@@ -9,6 +9,9 @@ from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.weights import adapter_files, descriptions
 
+PLANNED_RANK = 16
+"""The planner does not know the adapter's shape, and counts with the default."""
+
 
 def examine_adapter(location: Location, model: Model, revision: str, into: Path) -> tuple[str, ...]:
     """Check that an adapter belongs to the base model; return warnings. Raises UserError or StorageUnavailable."""
@@ -27,7 +30,21 @@ def examine_adapter(location: Location, model: Model, revision: str, into: Path)
             f"the adapter {store.uri} was trained on revision {trained_on} of its base model, but this job uses "
             f"{revision}: set model.revision to the adapter's, or train a new adapter",
         )
-    return _doubts(config, model, store.uri, known=bool(trained_on))
+    return _doubts(config, model, store.uri, known=bool(trained_on)) + _larger_than_planned(config, store.uri)
+
+
+def _larger_than_planned(config: dict[str, Any], uri: str) -> tuple[str, ...]:
+    """Warn of a shape that needs more memory than the plan counts."""
+    rank = max((config.get("r") or 0, *(config.get("rank_pattern") or {}).values()))
+    parts = [f"rank {rank}"] if rank > PLANNED_RANK else []
+    parts += ["DoRA's magnitudes"] if config.get("use_dora") else []
+    parts += [f"{', '.join(saved)} trained in full"] if (saved := config.get("modules_to_save")) else []
+    if not parts:
+        return ()
+    return (
+        f"the adapter {uri} has {' and '.join(parts)}, but memory is planned for plain LoRA of rank {PLANNED_RANK}: "
+        "choose a pool whose GPUs have room to spare (resources.pools)",
+    )
 
 
 def _published_revision(location: Location) -> str:

@@ -28,6 +28,9 @@ REFUSED = (
     "AccessDenied", "403", "401", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
     "AllAccessDisabled",
 )  # fmt: skip
+MOST_KEYS = 1000
+"""In one request that deletes."""
+
 FULL = ("QuotaExceeded", "StorageFull", "XMinioStorageFull", "507")
 LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
@@ -128,9 +131,18 @@ class BucketStore:
             return bool(self._s3.exists(f"{self._bucket}/{self._key(path)}"))
 
     def delete(self, path: str) -> None:
-        """Remove an object or all below a prefix."""
-        with self._wording(), contextlib.suppress(FileNotFoundError):
-            self._s3.rm(f"{self._bucket}/{self._key(path)}", recursive=True)
+        """Remove an object or all below a prefix. Raises UserError where that is not allowed: s3fs would not tell."""
+        key = self._key(path)
+        with self._wording():
+            below = (file.path for file in self._listed(key))
+            keys = [key, *("/".join(part for part in (self._prefix, each) if part) for each in below)]
+            for first in range(0, len(keys), MOST_KEYS):
+                doomed = [{"Key": each} for each in keys[first : first + MOST_KEYS]]
+                answer = self._s3.call_s3(
+                    "delete_objects", Bucket=self._bucket, Delete={"Objects": doomed, "Quiet": True}
+                )
+                for refused in answer.get("Errors", ()):
+                    raise ClientError({"Error": refused}, "DeleteObjects")
 
     def _listed(self, prefix: str) -> tuple[StoredFile, ...]:
         """All objects below a prefix, from the server: s3fs's own listing hides that a bucket does not exist."""
