@@ -12,8 +12,8 @@ import pytest
 from finetune_operator.local.processes import CLUSTER_MARK, identify, marked, wait
 from finetune_operator.local.state import ClusterState
 
+from tests.cluster.client import eventually
 from tests.cluster.pod_manifests import a_script
-from tests.cluster.test_local_pods import eventually
 from tests.servers.control_plane import ControlPlane
 
 pytestmark = pytest.mark.cluster
@@ -112,7 +112,7 @@ def test_a_signal_ends_a_cluster_in_the_foreground(shell: Shell, number: signal.
 def test_an_interrupted_start_leaves_nothing(shell: Shell):
     """Ctrl-C in the middle of `up` ends what was started until then."""
     child = shell.started("up", "--no-node")
-    eventually((shell.state("default").pids / "kube-apiserver").exists)
+    eventually((shell.state("default").pids / "kube-apiserver").exists, "an API server that was started")
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=60)
 
@@ -122,7 +122,7 @@ def test_an_interrupted_start_leaves_nothing(shell: Shell):
 def test_the_next_start_cleans_up_after_a_crash(shell: Shell):
     """A killed `up` leaves processes; the next one ends them and starts anew."""
     child = shell.started("up", "--no-node")
-    eventually((shell.state("default").pids / "kube-apiserver").exists)
+    eventually((shell.state("default").pids / "kube-apiserver").exists, "an API server that was started")
     child.kill()
     child.communicate(timeout=60)
     left = marked(CLUSTER_MARK, str(shell.state("default").root))
@@ -140,7 +140,7 @@ def test_a_cluster_that_lost_a_process_is_started_anew(shell: Shell):
     shell.local("up", "--no-node")
     scheduler = json.loads((shell.state("default").pids / "kube-scheduler").read_text())
     os.kill(scheduler["pid"], signal.SIGKILL)
-    eventually(lambda: identify(scheduler["pid"]) is None)
+    eventually(lambda: identify(scheduler["pid"]) is None, "a scheduler that is gone")
     said = shell.local("up", "--no-node").stdout
 
     assert said.startswith("ended 3 processes")
@@ -191,10 +191,10 @@ def test_pools_of_a_file_have_nodes(shell: Shell, tmp_path: Path):
         return sorted(shell.local("kubectl", "get", "nodes", "-o", "name").stdout.split())
 
     assert shell.local("up", "--pools", str(pool)).returncode == 0
-    eventually(lambda: names() == nodes)
+    eventually(lambda: names() == nodes, "the Nodes of the pool")
     shell.local("down", "--delete")
     assert shell.local("up", "--crds", "--pools", str(pool)).returncode == 0
-    eventually(lambda: names() == nodes)
+    eventually(lambda: names() == nodes, "the Nodes of the pool")
     assert shell.local("kubectl", "get", "gpupools", "-o", "name").stdout == "gpupool.finetune.dev/small\n"
     shell.local("down")
 
@@ -203,7 +203,7 @@ def test_the_process_node_can_run_in_a_terminal(shell: Shell):
     """`finetune local node` serves a cluster that was started without it; a second one is refused."""
     shell.local("up", "--no-node")
     child = shell.started("node")
-    eventually(lambda: "cpu-0" in shell.local("kubectl", "get", "nodes", "-o", "name").stdout)
+    eventually(lambda: "cpu-0" in shell.local("kubectl", "get", "nodes", "-o", "name").stdout, "a Node")
     refused = shell.local("node")
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)

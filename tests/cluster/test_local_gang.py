@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from finetune_operator.api.crd import crds
 
+from tests.cluster.client import eventually
 from tests.cluster.pod_manifests import a_pod
-from tests.cluster.test_local_pods import eventually
 from tests.servers.control_plane import ProcessNode
 
 pytestmark = pytest.mark.cluster
@@ -146,7 +146,9 @@ def test_the_service_lists_the_pods(pool: ProcessNode, node_namespace: str):
         slices = pool.cluster.get("endpointslices", "-n", node_namespace)["items"]
         return {address for each in slices for point in each["endpoints"] or [] for address in point["addresses"]}
 
-    eventually(lambda: endpoints() == {pod["status"]["podIP"] for pod in pods})
+    eventually(
+        lambda: endpoints() == {pod["status"]["podIP"] for pod in pods}, "the address of each Pod in the Service"
+    )
     pool.cluster.kubectl("delete", "pod", "--all", "-n", node_namespace)
 
 
