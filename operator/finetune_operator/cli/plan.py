@@ -36,6 +36,8 @@ PACKING_WASTE = 1.03
 """Best-fit packing leaves about 3 % of the rows empty."""
 
 CONTINUED_LENGTH = 4096
+MOST_NEAR = 5
+"""Names of models in one message."""
 
 TOO_LONG = (
     "training.sequenceLength {:,} is more than the {:,} positions known of this model: preflight refuses the job if its "
@@ -159,9 +161,8 @@ def _catalogue_model(asked: str) -> CatalogueModel:
     name = asked.partition("://")[2] or asked
     found = catalogue_entry(name) or _model_in_folder(name)
     if found is None:
-        near = difflib.get_close_matches(_last(name), {_last(one) for one in _names()}, n=3)
-        near_names = ", ".join(one for one in _names() if _last(one) in near)
-        meant = f"did you mean {near_names}? Else " if near else ""
+        near = ", ".join(_near(name))
+        meant = f"did you mean {near}? Else " if near else ""
         raise FinetuneError(
             f"the catalogue has no model {name}: {meant}name one of `finetune models` with --model, or give its config.json"
         )
@@ -181,6 +182,15 @@ def _model_of_config(path: Path) -> ModelArchitecture:
 def _model_in_folder(path: str) -> CatalogueModel | None:
     """A folder is mostly named as the model is on the hub: pvc://models/llama-3.1-8b."""
     return next((one for one in models() if _last(path) in map(_last, (one.name, *one.aliases))), None)
+
+
+def _near(name: str) -> list[str]:
+    """Return models that were perhaps meant: those with the name in theirs (`gemma-3`), else those spelt much like it."""
+    asked = _last(name)
+    if longer := [one.name for one in models() if asked in _last(one.name)]:
+        return longer[:MOST_NEAR]
+    close = difflib.get_close_matches(asked, {_last(one) for one in _names()}, n=3)
+    return [one for one in _names() if _last(one) in close]
 
 
 def _names() -> Iterator[str]:

@@ -168,6 +168,12 @@ def test_a_model_that_is_nearly_known_is_named():
     assert str(far.value).startswith("the catalogue has no model gpt2: name one of `finetune models`")
 
 
+def test_models_of_a_series_are_named_before_those_spelt_like_it():
+    """gemma-2-9b is spelt more like `gemma-3` than gemma-3-4b-pt is."""
+    with pytest.raises(FinetuneError, match=r"no model gemma-3: did you mean google/gemma-3-1b-pt, .*-27b-pt\? Else"):
+        command(model="gemma-3")
+
+
 def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Whatever its folder is called."""
     file = tmp_path / "my model (v2)" / "config.json"
