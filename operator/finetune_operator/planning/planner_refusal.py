@@ -165,8 +165,9 @@ def _other_batch(question: Question, solve: Solve) -> tuple[str, Candidate] | No
 
 
 def _shorter(question: Question, solve: Solve) -> tuple[str, Candidate] | None:
-    """Halve the sequence length until it fits."""
-    length = (question.spec.training.sequence_length or question.preflight.sequence_length) // 2
+    """Halve the sequence length until it fits; the model has no positions for more than its own."""
+    asked = question.spec.training.sequence_length or question.preflight.sequence_length
+    length = min(asked // 2, question.architecture.max_position_embeddings)
     while length >= SHORTEST_SEQUENCE:
         if found := solve(_at_length(question, length)):
             return f"training.sequenceLength {length}", found

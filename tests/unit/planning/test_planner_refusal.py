@@ -129,6 +129,16 @@ def test_a_row_that_is_too_long():
     assert "; would fit: training.sequenceLength 65536 (lora on " in message("8b", method="lora", training=training)
 
 
+def test_a_shorter_sequence_is_one_that_the_model_has_positions_for():
+    """Offline nobody has refused the length before: half of a million is still more than Llama 3.1 can."""
+    training = {"packing": "never", "sequenceLength": 999_999}
+    said = message("8b", a_pool(memoryGiB="180"), method="lora", training=training)
+    found = re.search(r"training\.sequenceLength (\d+)", said)
+
+    assert found is not None
+    assert int(found[1]) <= 131_072
+
+
 @pytest.mark.parametrize(
     ("model", "spec"),
     [
