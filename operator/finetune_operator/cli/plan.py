@@ -23,6 +23,7 @@ from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.architecture import architecture
 from finetune_operator.planning.catalogue import CatalogueModel, catalogue_entry, models
 from finetune_operator.planning.planner import plan
+from finetune_operator.planning.planner_gpus import gpu_of
 from finetune_operator.planning.planner_refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
@@ -43,6 +44,8 @@ TOO_LONG = (
     "training.sequenceLength {:,} is more than the {:,} positions known of this model: preflight refuses the job if its "
     "config.json says the same"
 )
+
+UNKNOWN_GPU = "pool {} is left out: its gpuType {} is not in the catalogue (`finetune gpus`), so set its spec.memoryGiB"
 
 PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
 """Where data and result are has no part in the arithmetic, but a job must say it."""
@@ -80,9 +83,8 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     shape = model_shape(job.spec, model)
     data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
     found = supposed_preflight(job.spec, shape, data)
-    if found.sequence_length > shape.max_position_embeddings:
-        # not an error: variants that share a shape may have more positions than the catalogue's entry
-        print(f"finetune: {TOO_LONG.format(found.sequence_length, shape.max_position_embeddings)}", file=sys.stderr)
+    for remark in remarks(offered, shape, found):
+        print(f"finetune: {remark}", file=sys.stderr)
     try:
         planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
     except DoesNotFit as refusal:
@@ -135,6 +137,16 @@ def pools_of(path: Path) -> tuple[GPUPool, ...]:
             f"{path} holds several GPUPools of the name {twice[0]}: a plan could not say which it means"
         )
     return found
+
+
+def remarks(pools: tuple[GPUPool, ...], shape: ModelArchitecture, found: PreflightStatus) -> Iterator[str]:
+    """Say what is odd about the input and does not keep it from being planned."""
+    for pool in pools:
+        if gpu_of(pool.spec) is None:
+            yield UNKNOWN_GPU.format(pool.metadata.name, pool.spec.gpu_type)
+    if found.sequence_length > shape.max_position_embeddings:
+        # not an error: variants that share a shape may have more positions than the catalogue's entry
+        yield TOO_LONG.format(found.sequence_length, shape.max_position_embeddings)
 
 
 def in_lines(refusal: str) -> str:

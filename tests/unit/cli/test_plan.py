@@ -168,6 +168,19 @@ def test_a_model_that_is_nearly_known_is_named():
     assert str(far.value).startswith("the catalogue has no model gpt2: name one of `finetune models`")
 
 
+def test_a_pool_that_cannot_be_planned_with_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Else its GPUs would be missing from the page without a word, because another pool fits."""
+    known = (ROOT / "examples/gpupools/h100.yaml").read_text()
+    unknown = known.replace("name: h100", "name: new").replace("NVIDIA-H100-80GB-HBM3", "NVIDIA-H999", 1)
+    (tmp_path / "pools.yaml").write_text(f"{known}\n---\n{unknown}")
+    command(model="Llama-3.1-8B", pools=tmp_path / "pools.yaml")
+
+    assert capsys.readouterr().err == (
+        "finetune: pool new is left out: its gpuType NVIDIA-H999 is not in the catalogue (`finetune gpus`), so set its "
+        "spec.memoryGiB\n"
+    )
+
+
 def test_models_of_a_series_are_named_before_those_spelt_like_it():
     """gemma-2-9b is spelt more like `gemma-3` than gemma-3-4b-pt is."""
     with pytest.raises(FinetuneError, match=r"no model gemma-3: did you mean google/gemma-3-1b-pt, .*-27b-pt\? Else"):
