@@ -151,7 +151,7 @@ def _pool(plan: Plan) -> str:
 
 
 def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
-    size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{checkpoint.save_seconds} s to save"
+    size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{checkpoint.save_seconds:,} s to save"
     loss = f"a reclaim loses {checkpoint.loss_on_reclaim_seconds:,} s"
     if checkpoint.interval_seconds >= run_seconds:
         return f"none within the run: {size}, {save}; {loss}"
@@ -159,7 +159,8 @@ def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
 
 
 def _host(host: HostNeeds) -> str:
-    return f"{host.memory_gib} GiB memory, {host.cpus} CPUs, {host.ephemeral_gib} GiB disk, {host.shm_gib} GiB /dev/shm"
+    memory, disk = f"{host.memory_gib:,} GiB memory", f"{host.ephemeral_gib:,} GiB disk"
+    return f"{memory}, {host.cpus} CPUs, {disk}, {host.shm_gib} GiB /dev/shm"
 
 
 def hours(seconds: int) -> str:

@@ -168,6 +168,15 @@ def test_a_model_that_is_nearly_known_is_named():
     assert str(far.value).startswith("the catalogue has no model gpt2: name one of `finetune models`")
 
 
+def test_large_figures_are_grouped(capsys: pytest.CaptureFixture[str]):
+    """As everywhere else on the page: 2,113 GiB of disk is seen at once not to be 211."""
+    command(model="Llama-3.1-70B", method="full", pools=ROOT / "examples/gpupools")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("checkpoint", "each Pod"))]
+
+    assert len(lines) == 2
+    assert re.findall(r"\b\d{4,}\b", " ".join(lines)) == []
+
+
 def test_a_pool_that_cannot_be_planned_with_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Else its GPUs would be missing from the page without a word, because another pool fits."""
     known = (ROOT / "examples/gpupools/h100.yaml").read_text()
