@@ -23,6 +23,10 @@ from finetune_trainer.heartbeat import Heartbeat
 from finetune_trainer.interrupt import Interrupt
 from finetune_trainer.progress import Reporter, StepClock, peak_memory_gib
 
+DIVERGENCE_REMEDY = (
+    "lower spec.training.learningRate, raise warmupFraction or look for broken rows with `finetune data preview`"
+)
+
 ADALORA_SCORES, ADALORA_RANKS = "adalora.safetensors", "adalora-ranks.json"
 
 
@@ -81,8 +85,7 @@ class Reports(TrainerCallback):
                 raise UserError(
                     "LossDiverged",
                     f"{'the loss' if name == 'loss' else 'the gradient norm'} became {logs[name]} at step {step} "
-                    f"(learning rate {logs['learning_rate']:.1e}): lower spec.training.learningRate, raise warmupFraction "
-                    "or look for broken rows with `finetune data preview`",
+                    f"(learning rate {logs['learning_rate']:.1e}): {DIVERGENCE_REMEDY}",
                 )
 
 

@@ -15,7 +15,7 @@ from trl import SFTTrainer
 
 from finetune_trainer import evaluate, ranks
 from finetune_trainer.artifacts import drop_pickles
-from finetune_trainer.callbacks import Saver, staged_folder
+from finetune_trainer.callbacks import DIVERGENCE_REMEDY, Saver, staged_folder
 from finetune_trainer.checkpoints import Checkpoints
 from finetune_trainer.contract import RunConfig
 from finetune_trainer.errors import UserError
@@ -32,8 +32,7 @@ def refuse_divergence(step: int, loss: float) -> None:
     if not math.isfinite(loss):
         raise UserError(
             "LossDiverged",
-            f"the evaluation loss became {loss} at step {step}: lower spec.training.learningRate, raise warmupFraction "
-            "or look for broken rows with `finetune data preview`",
+            f"the evaluation loss became {loss} at step {step}: {DIVERGENCE_REMEDY}",
         )
 
 

@@ -134,8 +134,7 @@ class BucketStore:
         """Remove an object or all below a prefix. Raises UserError where that is not allowed: s3fs would not tell."""
         key = self._key(path)
         with self._wording():
-            below = (file.path for file in self._listed(key))
-            keys = [key, *("/".join(part for part in (self._prefix, each) if part) for each in below)]
+            keys = [key, *(self._key(file.path) for file in self._listed(key))]
             for first in range(0, len(keys), MOST_KEYS):
                 doomed = [{"Key": each} for each in keys[first : first + MOST_KEYS]]
                 answer = self._s3.call_s3(
