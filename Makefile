@@ -19,7 +19,7 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	@$(BIN)/python -m compileall -q operator trainer_image # else every start compiles them anew where bytecode may not be written
+	@$(BIN)/python -m compileall -q contract operator trainer_image # else every start compiles them anew where bytecode may not be written
 	@touch $@
 
 demo: $(INSTALLED) ## the main job end to end: local cluster, operator, a real fine-tune, an adapter
@@ -32,7 +32,7 @@ demo-clean: $(INSTALLED) ## delete everything that the demo made
 	@$(BIN)/python -m demo --clean
 
 binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
-	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW, provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
+	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW; from finetune_operator.local.provide import provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
 
 # Two processes, each takes a file of tests at a time. helm takes 7 minutes to build, once, beside the first tests; its own come last.
 test: binaries ## all tests but those of offload; on real nodes where `make e2e-node` has built what they need

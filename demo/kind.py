@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from finetune_operator.local.binaries import HELM, KUBECTL, provide
+from finetune_operator.local.binaries import HELM, KUBECTL
+from finetune_operator.local.provide import provide
 
 from demo.checks import check
 from demo.inputs import Inputs, prepare

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import finetune_contract as contract
 from finetune_operator.api.crd import crds
 from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, up
 from finetune_operator.local.state import ClusterState
-from finetune_trainer import contract
 
 from tests.e2e.conftest import POOL
 from tests.e2e.product import Operator, Product

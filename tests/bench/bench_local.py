@@ -13,10 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from finetune_operator.local.binaries import KUBECTL, provide
+from finetune_operator.local.binaries import KUBECTL
 from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, running, up
 from finetune_operator.local.processes import ProcessId, memory_mib
+from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState
 
 POD = """{"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-", "namespace": "default"}, "spec":

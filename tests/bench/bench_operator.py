@@ -68,7 +68,8 @@ def program(*arguments: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 def apply_crds(client: Client, kubeconfig: Path) -> None:
     """Install the CRDs and the pool."""
-    from finetune_operator.local.binaries import KUBECTL, provide  # noqa: PLC0415  # builds, where it is missing
+    from finetune_operator.local.binaries import KUBECTL  # noqa: PLC0415  # builds, where it is missing
+    from finetune_operator.local.provide import provide  # noqa: PLC0415  # builds, where it is missing
 
     kubectl = str(provide([KUBECTL], say=quiet)["kubectl"])
     crds = str(REPOSITORY / "crds")

@@ -13,7 +13,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from finetune_operator.planning.architecture import architecture
+from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.planner import plan
 
 from tests.unit.planning.planning_builders import LLAMA_70B, a_pool, a_preflight, a_spec

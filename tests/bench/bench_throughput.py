@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from finetune_operator.planning.planner_report import COST_RANGE
+from finetune_operator.planning.report import COST_RANGE
 
 from tests.bench.throughput_anchors import ANCHORS
 from tests.bench.throughput_rows import PAIRS, Row, covered, left_out_error, median_error, ratios, rows, runs_like_high

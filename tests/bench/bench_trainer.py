@@ -18,9 +18,9 @@ import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from finetune_trainer.contract import parse_outcome
-from finetune_trainer.order import row_order
-from finetune_trainer.wire import dumps
+from finetune_contract import parse_outcome
+from finetune_contract.wire import dumps
+from finetune_trainer.training.row_order import row_order
 
 from tests.trainer.tiny import a_run, conversations, tiny_model
 
@@ -145,7 +145,7 @@ def contract_import_milliseconds() -> float:
         subprocess.run([sys.executable, "-c", code], check=True)
         return time.perf_counter() - started
 
-    pairs = [(timed("import finetune_trainer.contract"), timed("pass")) for _ in range(11)]
+    pairs = [(timed("import finetune_contract"), timed("pass")) for _ in range(11)]
     return 1000 * statistics.median(with_it - without for with_it, without in pairs)
 
 
@@ -161,7 +161,7 @@ def pair(number: int, on: Given, folder: Path) -> tuple[Figures, Figures]:
 
 def main(pairs: int) -> None:
     """Run the pairs and print the ratios."""
-    print(f"import of finetune_trainer.contract: {contract_import_milliseconds():.0f} ms (target < 50)")
+    print(f"import of finetune_contract: {contract_import_milliseconds():.0f} ms (target < 50)")
     measured = []
     with tempfile.TemporaryDirectory() as scratch:
         on = given(Path(scratch))

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finetune_operator.api.defaults import learning_rate
-from finetune_trainer.contract import Dataset, EvaluationResult, Location, Outcome, RunConfig, parse_outcome
-from finetune_trainer.wire import dumps
+from finetune_contract import Dataset, EvaluationResult, Location, Outcome, RunConfig, parse_outcome
+from finetune_contract.wire import dumps
+from finetune_operator.planning.defaults import learning_rate
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 

@@ -16,7 +16,7 @@ from typing import Any
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", DS_ACCELERATOR="cpu")
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from finetune_trainer.simulate import simulated
+from finetune_trainer.simulate.command import simulated
 from transformers import AutoConfig
 
 from tests.simulated.cases import Case, draw, from_record, run_of, to_record

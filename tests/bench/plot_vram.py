@@ -10,10 +10,10 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from finetune_operator.planning.catalogue import model_named
-from finetune_operator.planning.gpus import gpu
-from finetune_operator.planning.vram import estimate
-from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
+from finetune_operator.planning.memory.estimate import estimate
+from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
+from finetune_operator.planning.models.catalogue import model_named
+from finetune_operator.planning.pools.gpus import gpu
 
 from tests.bench.bench_vram import our_figure, peer_score
 from tests.bench.vram_peers import PEERS

@@ -2,7 +2,7 @@
 
 The allocations are those of transformers' own Llama code on fake tensors, forward and backward, with an adapter and stock
 loss; the allocator's rules are those of torch/csrc (c10/cuda/CUDACachingAllocator.cpp, without expandable segments). The
-slack of planning.vram for rows of equal and of changing length comes from here. Simulated, never measured.
+slack of estimate for rows of equal and of changing length comes from here. Simulated, never measured.
 """
 
 import random
@@ -17,9 +17,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
-from finetune_trainer.simulate_kernels import emulated
-from finetune_trainer.simulate_memory import Category, Ledger
-from finetune_trainer.simulate_model import without_masks
+from finetune_trainer.simulate.kernels import emulated
+from finetune_trainer.simulate.ledger import Category, Ledger
+from finetune_trainer.simulate.model import without_masks
 from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig

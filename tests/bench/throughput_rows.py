@@ -14,11 +14,11 @@ import finetune_operator.planning
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import Interconnect
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.planning.gpus import gpu
 from finetune_operator.planning.layouts import Layout, Rung, Work
-from finetune_operator.planning.planner_gpus import speed_of
-from finetune_operator.planning.throughput import Speed, tokens_per_second
-from finetune_operator.planning.throughput_constants import DEFAULT, Constants
+from finetune_operator.planning.pool_gpu import speed_of
+from finetune_operator.planning.pools.gpus import gpu
+from finetune_operator.planning.speed.constants import DEFAULT, Constants
+from finetune_operator.planning.speed.step import Speed, tokens_per_second
 
 DATA = Path(finetune_operator.planning.__file__).parent / "data"
 

@@ -6,8 +6,8 @@ estimator has no answer (several know full fine-tuning only). docs/vram-model.md
 
 from collections.abc import Callable
 
-from finetune_operator.planning.vram_constants import GIB
-from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.memory.constants import GIB
+from finetune_operator.planning.memory.scenario import MemoryScenario
 
 Peer = Callable[[MemoryScenario], float | None]
 

@@ -11,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from finetune_operator.planning.scenarios import scenario_of
-from finetune_operator.planning.vram import MemoryEstimate, estimate
-from finetune_operator.planning.vram_constants import DEFAULT, Constants
-from finetune_operator.planning.vram_scenario import LossKernel, MemoryScenario
+from finetune_operator.planning.memory.constants import DEFAULT, Constants
+from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
+from finetune_operator.planning.memory.scenario import LossKernel, MemoryScenario
+from finetune_operator.planning.memory.scenario_lines import scenario_of
 
 SOURCES = {"tt": "torchtune", "lg": "litgpt", "qw": "Qwen README", "fms": "IBM fms-acceleration"}
 OTHER_SOURCES = {

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from finetune_operator.planning.adapter import Adapter
-from finetune_operator.planning.catalogue import model_named
-from finetune_operator.planning.vram import estimate
-from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
+from finetune_operator.planning.memory.estimate import estimate
+from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
+from finetune_operator.planning.models.adapter import Adapter
+from finetune_operator.planning.models.catalogue import model_named
 
 LORA = TrainerLayout(method="lora", adapter=Adapter(lora_rank=16), sequence_length=2048, attention="flash_attention_2")
 QLORA = replace(LORA, method="qlora")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from finetune_trainer.contract import Artifact, EvaluationResult, Outcome, PreflightReport
+from finetune_contract import Artifact, EvaluationResult, Outcome, PreflightReport
 
 from tests.cluster.client import Raw
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from finetune_trainer.contract import outcome_text
+from finetune_contract import outcome_text
 
 from tests.cluster.client import STRATEGIC, ApiError, Client, Raw
 from tests.cluster.plays import (

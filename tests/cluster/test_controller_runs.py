@@ -1,7 +1,7 @@
 """One operator, one job at a time: from `kubectl apply` to the end, on the real API server with a stand-in trainer."""
 
 import pytest
-from finetune_trainer.contract import Outcome
+from finetune_contract import Outcome
 
 from tests.cluster.client import FINETUNE, GARBAGE_SECONDS, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator

@@ -4,7 +4,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from finetune_operator.local.binaries import Say, provide
+from finetune_operator.local.binaries import Say
+from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState
 
 from tests.real_node.images import IMAGES, build, packages

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_operator.local.binaries import provide
 from finetune_operator.local.certificates import make_certificates
 from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, up
 from finetune_operator.local.ports import free_port
+from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState, file_lock, read_json
 
 from tests.cluster.client import eventually

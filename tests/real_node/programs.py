@@ -5,16 +5,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from finetune_operator.local.binaries import (
-    CONTROL_PLANE,
-    HELM,
-    KUBERNETES_VERSION,
-    VERSITYGW,
-    Binary,
-    cache_root,
-    find,
-)
+from finetune_operator.local.binaries import CONTROL_PLANE, HELM, KUBERNETES_VERSION, VERSITYGW, Binary, cache_root
 from finetune_operator.local.processes import CLUSTER_MARK, start
+from finetune_operator.local.provide import find
 from finetune_operator.local.state import ClusterState
 
 MODULES = Path(__file__).parent / "modules"

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from finetune_operator.local.binaries import KUBECTL, provide
+from finetune_operator.local.binaries import KUBECTL
 from finetune_operator.local.control_plane import start_node
 from finetune_operator.local.processes import ProcessId, kill_all, recall
+from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState
 
 _NUMBERS = itertools.count()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_operator.local.binaries import HELM, provide
+from finetune_operator.local.binaries import HELM
+from finetune_operator.local.provide import provide
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_operator.local.binaries import VERSITYGW, provide
+from finetune_operator.local.binaries import VERSITYGW
 from finetune_operator.local.ports import HOST, free_port
+from finetune_operator.local.provide import provide
 
 ACCESS_KEY = "finetune"
 SECRET_KEY = "finetune-secret"  # a throw-away server on the loopback

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from typing import Any
 
-from finetune_operator.planning.adapter import Adapter
-from finetune_operator.planning.vram_plan import TrainerLayout
-from finetune_trainer.contract import (
+from finetune_contract import (
     Chat,
     Checkpointing,
     Dataset,
@@ -23,6 +21,8 @@ from finetune_trainer.contract import (
     RunConfig,
     Training,
 )
+from finetune_operator.planning.memory.our_trainer import TrainerLayout
+from finetune_operator.planning.models.adapter import Adapter
 
 from tests.simulated.models import MODELS, Shape
 

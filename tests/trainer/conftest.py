@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from finetune_trainer.contract import PreflightConfig
+from finetune_contract import PreflightConfig
 
 from tests.trainer.data_inputs import a_config, chats, jsonl, model
 

@@ -18,7 +18,7 @@ import deepspeed.ops
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from deepspeed.ops.adam import DeepSpeedCPUAdam
-from finetune_trainer import worker
+from finetune_trainer.process import worker
 from transformers import training_args
 
 ENVIRONMENT = {"ACCELERATE_TORCH_DEVICE": "cpu", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}

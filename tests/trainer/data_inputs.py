@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from finetune_contract import Chat, Dataset, Evaluation, Location, Model, PreflightConfig
 from finetune_trainer.chat import Encoder, ready_tokenizer
 from finetune_trainer.chat.encoding import IGNORED
-from finetune_trainer.contract import Chat, Dataset, Evaluation, Location, Model, PreflightConfig
 from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.tokenised import read_rows

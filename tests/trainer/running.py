@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_contract import Outcome, Progress, RunConfig, parse_outcome, parse_progress
+from finetune_contract.wire import dumps
 from finetune_operator.local import ports
-from finetune_trainer.contract import Outcome, Progress, RunConfig, parse_outcome, parse_progress
-from finetune_trainer.heartbeat import Heartbeat
-from finetune_trainer.interrupt import Interrupt
-from finetune_trainer.progress import Reporter
-from finetune_trainer.train import Bench, Session, carry_out, prepare, train
-from finetune_trainer.wire import dumps
+from finetune_trainer.runtime.heartbeat import Heartbeat
+from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.runtime.progress import Reporter
+from finetune_trainer.training.train import Bench, Session, carry_out, prepare, train
 from transformers import TrainerCallback, TrainerState
 
 DEADLINE_SECONDS = 180

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from finetune_operator.planning.adapter import Adapter, adapted_linears, adapter_parameters
-from finetune_operator.planning.architecture import architecture, attention_kernel, linears
-from finetune_operator.planning.catalogue import catalogue_entry
-from finetune_operator.planning.family_table import FAMILIES
+from finetune_operator.planning.models.adapter import Adapter, adapted_linears, adapter_parameters
+from finetune_operator.planning.models.architecture import architecture, attention_kernel, linears
+from finetune_operator.planning.models.catalogue import catalogue_entry
+from finetune_operator.planning.models.family_table import FAMILIES
 
 pytestmark = [
     pytest.mark.trainer,

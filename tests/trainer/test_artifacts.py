@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_trainer import artifacts, verdict
-from finetune_trainer.contract import EvaluationResult, Lora, Outcome, Sample, outcome_text
+from finetune_contract import EvaluationResult, Lora, Outcome, Sample, outcome_text
 from finetune_trainer.errors import StorageUnavailable, UserError
-from finetune_trainer.held_out import refuse_divergence
+from finetune_trainer.process import verdict
+from finetune_trainer.publishing import artifacts
+from finetune_trainer.training.held_out import refuse_divergence
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM

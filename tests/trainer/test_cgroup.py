@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from finetune_trainer.cgroup import cpu_limit, ran_out_of_memory
+from finetune_trainer.process.cgroup import cpu_limit, ran_out_of_memory
 
 pytestmark = pytest.mark.trainer
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_contract import Chat
 from finetune_trainer.chat import ready_tokenizer
 from finetune_trainer.chat.conversation import Conversation, RowRefused
-from finetune_trainer.contract import Chat
 
 from tests.trainer.data_inputs import said, tokenizer, trained_text
 

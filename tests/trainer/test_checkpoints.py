@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from finetune_trainer.checkpoints import Checkpoints
-from finetune_trainer.contract import Location, RunConfig
+from finetune_contract import Location, RunConfig
+from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.errors import ReportedError
-from finetune_trainer.order import row_order
 from finetune_trainer.storage import Role, open_location
+from finetune_trainer.training.row_order import row_order
 
 from tests.servers.versitygw import S3Server
 from tests.trainer.running import IN_PROCESS, stopped_at, trained

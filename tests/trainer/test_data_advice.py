@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from finetune_trainer.contract import Columns, Dataset, Evaluation
+from finetune_contract import Columns, Dataset, Evaluation
 from finetune_trainer.errors import UserError
 
 from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, said, texts, tokenizer

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from finetune_contract import Chat
 from finetune_trainer.chat import Encoder, ready_tokenizer, stop_token_ids
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.encoding import Plain
-from finetune_trainer.contract import Chat
 from finetune_trainer.errors import UserError
 
 from tests.trainer.data_inputs import BODY, loaded, model, said, tokenizer, trained_text

@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from finetune_trainer.contract import Chat, Columns, Dataset
+from finetune_contract import Chat, Columns, Dataset
 
 from tests.trainer.data_inputs import at, jsonl, loaded, model, rows_of, said, tokenizer
 

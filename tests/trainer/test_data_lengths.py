@@ -1,7 +1,7 @@
 """Lengths: rows that are too long, the length that is chosen, and too few rows to hold out."""
 
 import pytest
-from finetune_trainer.contract import Evaluation
+from finetune_contract import Evaluation
 
 from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
 

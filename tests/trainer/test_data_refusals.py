@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from finetune_trainer.contract import Chat, Dataset
+from finetune_contract import Chat, Dataset
 
 from tests.trainer.data_inputs import (
     BODY,

@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
-from finetune_trainer.contract import Dataset, Evaluation
+from finetune_contract import Dataset, Evaluation
 from finetune_trainer.data.measure import percentile
 from finetune_trainer.data.packing import best_fit, packed_sequences
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from finetune_trainer.contract import Layout, Training
-from finetune_trainer.deepspeed_config import deepspeed_config
+from finetune_contract import Layout, Training
+from finetune_trainer.training.deepspeed_config import deepspeed_config
 
 A_TRAINING = Training(
     epochs=1, max_steps=8, learning_rate=1e-3, scheduler="cosine", warmup_fraction=0.1, weight_decay=0.0,

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from finetune_trainer.contract import Outcome, RunConfig
+from finetune_contract import Outcome, RunConfig
 
 from tests.trainer.running import IN_PROCESS, PACED, Container, container, free_port, losses, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model

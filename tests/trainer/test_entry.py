@@ -5,9 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from finetune_contract import Layout, Outcome, parse_outcome, parse_progress
 from finetune_operator.local.processes import identify
-from finetune_trainer import entry
-from finetune_trainer.contract import Layout, Outcome, parse_outcome, parse_progress
+from finetune_trainer.process import entry
 
 from tests.cluster.client import eventually
 from tests.trainer.running import PACED, container, losses, until

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_trainer import evaluate
-from finetune_trainer.held_out import Patience
-from finetune_trainer.train import prepare
+from finetune_trainer.training import evaluate
+from finetune_trainer.training.held_out import Patience
+from finetune_trainer.training.train import prepare
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 

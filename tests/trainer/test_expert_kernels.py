@@ -4,8 +4,8 @@ import importlib
 import inspect
 
 import pytest
-from finetune_operator.planning.family_table import FAMILIES
-from finetune_operator.planning.throughput_pass import COMPUTES_EVERY_EXPERT
+from finetune_operator.planning.models.family_table import FAMILIES
+from finetune_operator.planning.speed.one_pass import COMPUTES_EVERY_EXPERT
 from transformers import CONFIG_MAPPING
 
 pytestmark = pytest.mark.trainer

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 import pytest
-from finetune_trainer import heartbeat
-from finetune_trainer.heartbeat import Heartbeat, newest_beat
+from finetune_trainer.runtime import heartbeat
+from finetune_trainer.runtime.heartbeat import Heartbeat, newest_beat
 
 
 def test_it_beats_by_itself_from_keep_beating_until_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

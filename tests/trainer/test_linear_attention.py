@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from finetune_operator.api.defaults import LINEAR_ATTENTION
-from finetune_operator.planning.family_table import FAMILIES
+from finetune_operator.planning.defaults import LINEAR_ATTENTION
+from finetune_operator.planning.models.family_table import FAMILIES
 
 pytestmark = pytest.mark.trainer
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from finetune_trainer.data.prepare import Prepared
 from finetune_trainer.preflight.examine import examine
-from finetune_trainer.preview.text import preview_text
+from finetune_trainer.preflight.preview_text import preview_text
 
 from tests.trainer.data_inputs import (
     BODY,

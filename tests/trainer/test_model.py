@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_trainer import model as models
-from finetune_trainer import targets
-from finetune_trainer.contract import Lora, RunConfig
+from finetune_contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
-from finetune_trainer.precision import computation
+from finetune_trainer.model import load as models
+from finetune_trainer.model import targets
+from finetune_trainer.model.precision import computation
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
 from transformers.models.gemma3 import Gemma3TextConfig

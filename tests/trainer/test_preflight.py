@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from finetune_trainer.contract import Location, outcome_text
+from finetune_contract import Location, outcome_text
 from finetune_trainer.preflight.examine import examine, run_digest
 
 from tests.trainer.data_inputs import preflight_refusal, tokenizer

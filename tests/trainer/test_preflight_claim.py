@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-from finetune_trainer.contract import Artifact
+from finetune_contract import Artifact
+from finetune_contract.wire import to_wire
 from finetune_trainer.preflight.claim import Claim
 from finetune_trainer.preflight.examine import examine
-from finetune_trainer.wire import to_wire
 
 from tests.trainer.data_inputs import at, preflight_refusal
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finetune_trainer.contract import Artifact, Model
+from finetune_contract import Artifact, Model
+from finetune_contract.wire import to_wire
 from finetune_trainer.preflight.examine import examine
 from finetune_trainer.preflight.model import examine_model, flattened, reduced
-from finetune_trainer.wire import to_wire
 
 from tests.trainer.data_inputs import at, chats, jsonl, model, preflight_refusal
 

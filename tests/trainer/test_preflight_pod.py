@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from finetune_trainer.contract import Evaluation, Location, Model, Outcome, PreflightConfig, parse_outcome
-from finetune_trainer.wire import dumps
+from finetune_contract import Evaluation, Location, Model, Outcome, PreflightConfig, parse_outcome
+from finetune_contract.wire import dumps
 
 from tests.servers.hub import TOKEN, serving
 from tests.trainer.data_inputs import chats
@@ -114,7 +114,7 @@ def test_an_unforeseen_error_is_reported_without_secrets(job, tmp_path):
     (tmp_path / "hf" / "HF_TOKEN").write_text(TOKEN)
     broken = replace(job, objective=f"boom {TOKEN}", name=TOKEN, evaluation=Evaluation(fraction=float("0.1")))
     script = (
-        "import sys\nfrom finetune_trainer.preflight import __main__ as pod\nimport finetune_trainer.wire as wire\n"
+        "import sys\nfrom finetune_trainer.preflight import __main__ as pod\nimport finetune_contract.wire as wire\n"
         f"def loads(kind, text):\n    raise RuntimeError('token {TOKEN} slipped')\npod.loads = loads\nsys.exit(pod.main())"
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from finetune_operator.cli import data as command
 from finetune_operator.errors import FinetuneError
-from finetune_trainer.preview.text import histogram, marked, preview_text
+from finetune_trainer.preflight.preview_text import histogram, marked, preview_text
 
 from tests.trainer.data_inputs import a_request, chats, jsonl, model, prepared_rows, tokenizer
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from finetune_trainer.contract import Location, RunConfig
+from finetune_contract import Location, RunConfig
 
 from tests.servers.versitygw import S3Server
 from tests.trainer.running import IN_PROCESS, losses, stopped_at, trained

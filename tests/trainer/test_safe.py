@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finetune_trainer import verdict
-from finetune_trainer.contract import Artifact, Location, Outcome
+from finetune_contract import Artifact, Location, Outcome
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.__main__ import without_secrets
+from finetune_trainer.process import verdict
 
 from tests.trainer.running import IN_PROCESS, PACED, container, free_port, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model

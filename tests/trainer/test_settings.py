@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_trainer.precision import computation
-from finetune_trainer.settings import trainer_settings
+from finetune_trainer.model.precision import computation
+from finetune_trainer.training.settings import trainer_settings
 from transformers import Trainer, get_scheduler
 
 from tests.trainer.running import IN_PROCESS

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from finetune_contract import Outcome, RunConfig
+from finetune_contract.wire import dumps
 from finetune_operator.local.binaries import cache_root
-from finetune_trainer import verdict
-from finetune_trainer.contract import Outcome, RunConfig
-from finetune_trainer.wire import dumps
+from finetune_trainer.process import verdict
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from finetune_trainer import simulate
-from finetune_trainer.wire import dumps
+from finetune_contract.wire import dumps
+from finetune_trainer.simulate import command as simulate
 from transformers import AutoConfig
 
 from tests.simulated.cases import Case, from_record, run_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_trainer.contract import Location
+from finetune_contract import Location
 from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.storage import Role, StoredFile, open_location
 from finetune_trainer.storage.folder import listed

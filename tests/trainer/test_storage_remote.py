@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from finetune_trainer.contract import Location, Model
+from finetune_contract import Location, Model
 from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.storage import Role, fetch_model, open_location
 

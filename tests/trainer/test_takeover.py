@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_trainer.checkpoints import Checkpoints
-from finetune_trainer.contract import MANIFEST_FILE, Location, RunConfig
+from finetune_contract import MANIFEST_FILE, Location, RunConfig
+from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, open_location
 from transformers import TrainerCallback, TrainerState

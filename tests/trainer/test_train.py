@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
+from finetune_contract import RunConfig
 from finetune_operator.api.spec import LoraSpec
-from finetune_operator.planning.architecture import architecture
-from finetune_operator.planning.planner_search import trainable_parameters
-from finetune_trainer.contract import RunConfig
-from finetune_trainer.train import Session, carry_out, prepare
+from finetune_operator.planning.models.architecture import architecture
+from finetune_operator.planning.search import trainable_parameters
+from finetune_trainer.training.train import Session, carry_out, prepare
 
 from tests.trainer.running import IN_PROCESS, bench, local_node, losses
 from tests.trainer.tiny import FAMILIES, a_run, conversations, tiny_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finetune_trainer.contract import (
+from finetune_contract import (
     Chat,
     Checkpointing,
     Columns,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec, Toleration
 from finetune_operator.cli.manifest_file import parse_pools
-from finetune_operator.planning.discovery import SeenNode, Taint
-from finetune_operator.planning.discovery_pools import Prices, discover
+from finetune_operator.planning.pools.discovery import Prices, discover
+from finetune_operator.planning.pools.nodes import SeenNode, Taint
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]

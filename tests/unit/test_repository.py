@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "operator" / "finetune_operator"
 CORE = sorted(f for layer in ("api", "planning", "manifests", "lifecycle") for f in (PACKAGE / layer).rglob("*.py"))
-SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "trainer_image" / "finetune_trainer").rglob("*.py")])
+OUTER = ("contract", "operator", "trainer_image")
+SOURCES = sorted(path for folder in OUTER for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize("module", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -29,7 +30,7 @@ def test_the_core_was_found():
     assert len(CORE) > 15
 
 
-@pytest.mark.parametrize("folder", ["operator", "trainer_image"])
+@pytest.mark.parametrize("folder", OUTER)
 def test_outer_folders_stay_plain(folder: str):
     """An __init__.py in operator/ would shadow the standard library's operator module."""
     assert not (ROOT / folder / "__init__.py").exists()

@@ -20,19 +20,19 @@ def main(arguments: list[str]) -> int:
 
             return preflight()
         case ["train"]:
-            from finetune_trainer import entry  # noqa: PLC0415
+            from finetune_trainer.process import entry  # noqa: PLC0415
 
             return entry.main()
         case ["worker"]:
-            from finetune_trainer import worker  # noqa: PLC0415
+            from finetune_trainer.process import worker  # noqa: PLC0415
 
             return worker.main()
         case ["preview"]:
-            from finetune_trainer.preview.__main__ import main as preview  # noqa: PLC0415
+            from finetune_trainer.preflight.preview import main as preview  # noqa: PLC0415
 
             return preview()
         case ["simulate", *rest]:
-            from finetune_trainer import simulate  # noqa: PLC0415
+            from finetune_trainer.simulate import command as simulate  # noqa: PLC0415
 
             return simulate.main(rest)
         case ["--help" | "-h"]:

@@ -8,7 +8,7 @@ ReportedError
 Messages say what, how much and what to do. They never hold a secret: only names of Secrets and of their keys.
 """
 
-from finetune_trainer.contract import ExitCode
+from finetune_contract import ExitCode
 
 
 class ReportedError(Exception):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from finetune_trainer.wire import camel
+from finetune_contract.wire import camel
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError

@@ -1,6 +1,6 @@
 """Rules between the parts of a FineTuneJob: what method, objective and places allow, and what freezes once it runs."""
 
-from finetune_trainer.wire import camel
+from finetune_contract.wire import camel
 
 from finetune_operator.api.cel import Rule, quoted
 from finetune_operator.api.fields import Model

@@ -146,7 +146,7 @@ QUANTITIES = (
     ),
     Quantity(
         name="cost", of=lambda one: one.cost, above="GPUs are held for longer than planned",
-        below="GPUs are held for less time than planned", model="planning/duration.py, where speed is as planned",
+        below="GPUs are held for less time than planned", model="planning/speed/duration.py, where speed is as planned",
     ),
 )  # fmt: skip
 

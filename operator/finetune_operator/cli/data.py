@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from finetune_trainer.contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
-from finetune_trainer.wire import dumps
+from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
+from finetune_contract.wire import dumps
 
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.status import FineTuneJob
@@ -84,7 +84,7 @@ def run_preview(config: str, *, claims: list[str], secrets: list[str], colour: b
             "FINETUNE_COLOUR": "1" if colour else "0",
         }
         return subprocess.run(
-            [sys.executable, "-m", "finetune_trainer.preview"], env=environment, check=False
+            [sys.executable, "-m", "finetune_trainer.preflight.preview"], env=environment, check=False
         ).returncode
 
 

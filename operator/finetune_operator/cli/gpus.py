@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from finetune_operator.cli.console import unbroken
-from finetune_operator.planning.gpus import GPUS, Gpu
+from finetune_operator.planning.pools.gpus import GPUS, Gpu
 
 COLUMNS = (
     ("GPU TYPE", "name"), ("GIB", "memory_gib"), ("NVIDIA-SMI MIB", "nvidia_smi_mib"), ("BF16 TFLOP/S", "tflops"),

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from finetune_trainer.contract import parse_progress
+from finetune_contract import parse_progress
 
 from finetune_operator.cli.jobs import Context, JobNotFound, Jobs, Kubeconfig, Name, Namespace, with_jobs
 from finetune_operator.controller.seen import seen_pod

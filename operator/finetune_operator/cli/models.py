@@ -7,8 +7,8 @@ import typer
 from rich.table import Table
 
 from finetune_operator.cli.console import unbroken
-from finetune_operator.planning.catalogue import CatalogueModel, models
-from finetune_operator.planning.family_table import FAMILIES
+from finetune_operator.planning.models.catalogue import CatalogueModel, models
+from finetune_operator.planning.models.family_table import FAMILIES
 
 
 def command(

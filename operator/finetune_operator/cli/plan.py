@@ -20,11 +20,11 @@ from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_jo
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
-from finetune_operator.planning.architecture import architecture
-from finetune_operator.planning.catalogue import CatalogueModel, catalogue_entry, models
+from finetune_operator.planning.models.architecture import architecture
+from finetune_operator.planning.models.catalogue import CatalogueModel, catalogue_entry, models
 from finetune_operator.planning.planner import plan
-from finetune_operator.planning.planner_gpus import gpu_of
-from finetune_operator.planning.planner_refusal import WOULD_FIT
+from finetune_operator.planning.pool_gpu import gpu_of
+from finetune_operator.planning.refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
 MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000

@@ -15,11 +15,11 @@ import typer
 from finetune_operator.api.plan import Alternative, CheckpointPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.api.status import PreflightStatus
+from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
-from finetune_operator.planning.planner_candidate import Candidate
-from finetune_operator.planning.planner_report import COST_RANGE
-from finetune_operator.planning.throughput import step_time
+from finetune_operator.planning.report import COST_RANGE
+from finetune_operator.planning.speed.step import step_time
 
 BAR_WIDTH, SHORTEST_BAR = 60, 20
 LABEL_WIDTH = 12

@@ -16,8 +16,8 @@ from finetune_operator.cli.pools_text import pools_text
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import connect
 from finetune_operator.errors import FinetuneError
-from finetune_operator.planning.discovery import SeenNode, Taint
-from finetune_operator.planning.discovery_pools import Discovery, Prices, discover
+from finetune_operator.planning.pools.discovery import Discovery, Prices, discover
+from finetune_operator.planning.pools.nodes import SeenNode, Taint
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

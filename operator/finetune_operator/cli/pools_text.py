@@ -9,7 +9,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from finetune_operator.api.group import API_VERSION, POOL_KIND
-from finetune_operator.planning.discovery_pools import Proposal
+from finetune_operator.planning.pools.discovery import Proposal
 
 SPEC_INDENT = 2
 

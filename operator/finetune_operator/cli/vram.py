@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from finetune_operator.errors import FinetuneError
-from finetune_operator.planning.scenarios import ScenarioInvalid, object_of, scenario_of
-from finetune_operator.planning.vram import MemoryEstimate, estimate
+from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
+from finetune_operator.planning.memory.scenario_lines import ScenarioInvalid, object_of, scenario_of
 
 TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "gathers", "slack", "context")
 

@@ -19,7 +19,7 @@ from finetune_operator.controller.api import Api
 from finetune_operator.controller.store import Store, Stored, collection
 from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import ROLE_LABEL
-from finetune_operator.planning.gpus import gpu
+from finetune_operator.planning.pools.gpus import gpu
 
 log = logging.getLogger(__name__)
 

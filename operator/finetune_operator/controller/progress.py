@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from finetune_trainer.contract import Progress, parse_progress
+from finetune_contract import Progress, parse_progress
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
-from finetune_trainer.contract import parse_outcome
+from finetune_contract import parse_outcome
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.store import controller_uid

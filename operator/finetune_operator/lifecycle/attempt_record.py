@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from finetune_trainer.contract import Outcome, Progress
+from finetune_contract import Outcome, Progress
 
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.api.status import AttemptStatus, CheckpointStatus

@@ -7,7 +7,7 @@ The trainer's own words count most, then what Kubernetes says about the Pod, the
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from finetune_trainer.contract import ExitCode, Outcome, shorten
+from finetune_contract import ExitCode, Outcome, shorten
 
 from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 from finetune_operator.lifecycle.observation import SeenPod

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from finetune_trainer.contract import Outcome, Progress
+from finetune_contract import Outcome, Progress
 
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason

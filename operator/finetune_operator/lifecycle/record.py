@@ -3,7 +3,7 @@
 Nothing here chooses anything. Read next: attempt_record (the running attempt), endings, money, results.
 """
 
-from finetune_trainer.contract import Outcome, PreflightReport
+from finetune_contract import Outcome, PreflightReport
 from pydantic import ValidationError
 
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
@@ -18,7 +18,7 @@ from finetune_operator.lifecycle.sizing import fitted_again
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.run_config import examined_digest
-from finetune_operator.planning.architecture import architecture
+from finetune_operator.planning.models.architecture import architecture
 
 
 def record(view: View) -> View:

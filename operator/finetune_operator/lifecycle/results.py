@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from finetune_trainer.contract import Artifact, EvaluationResult, Outcome, PreflightReport, Progress, Sample, shorten
+from finetune_contract import Artifact, EvaluationResult, Outcome, PreflightReport, Progress, Sample, shorten
 from pydantic import ValidationError
 
 from finetune_operator.api.plan import ModelArchitecture, Plan

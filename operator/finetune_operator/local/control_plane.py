@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finetune_operator.errors import LocalClusterError
 from finetune_operator.local import components
-from finetune_operator.local.binaries import CONTROL_PLANE, Say, provide
+from finetune_operator.local.binaries import CONTROL_PLANE, Say
 from finetune_operator.local.certificates import make_certificates, write_kubeconfigs
 from finetune_operator.local.components import AUDIT_POLICY, Component, Options
 from finetune_operator.local.ports import HOST, Settings, settings
@@ -33,6 +33,7 @@ from finetune_operator.local.processes import (
     stop,
     wait,
 )
+from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState, read_json, write_file
 
 NODE = "node"

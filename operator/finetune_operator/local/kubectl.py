@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Sequence
 
 from finetune_operator.errors import LocalClusterError
-from finetune_operator.local.binaries import KUBECTL, Say, provide
+from finetune_operator.local.binaries import KUBECTL, Say
+from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState
 
 

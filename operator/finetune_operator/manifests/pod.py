@@ -1,7 +1,6 @@
 """One trainer Pod: one replica, one node, torchrun inside. Built from pinned values only. Called by children."""
 
-from finetune_trainer import wire
-from finetune_trainer.contract import RunConfig
+from finetune_contract import RunConfig, wire
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pools import Toleration

@@ -1,6 +1,6 @@
 """The preflight Pod: no GPU, no torch, small. It examines model, data and output before a GPU is asked for."""
 
-from finetune_trainer import wire
+from finetune_contract import wire
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.manifests import names, volumes

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from finetune_trainer import contract
+import finetune_contract as contract
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.spec import ColumnsSpec, Credentials, DatasetSpec, EvaluationSpec, FineTuneJobSpec, LoraSpec

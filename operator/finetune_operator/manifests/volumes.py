@@ -6,7 +6,7 @@ Claims and Secrets are told apart by name in the mount path, not in the volume's
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 
-from finetune_trainer import contract
+import finetune_contract as contract
 
 from finetune_operator.manifests import names
 from finetune_operator.manifests.labels import Manifest

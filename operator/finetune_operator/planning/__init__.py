@@ -1,5 +1,5 @@
-"""How much memory, how many GPUs, how long, how dear: pure arithmetic, no Kubernetes words, no torch.
+"""How much memory a run needs, which GPUs it gets, how long it takes and what it costs. Pure arithmetic.
 
-Read: architecture, families (what a model is), vram (what a run needs of a card), layouts (how it can be spread),
-throughput, duration, cost (how long, how dear), host (what a Pod needs beside), methods, planner (what is chosen).
+Rooms: `models/` (what a model is), `memory/` (what a run needs of a GPU), `speed/` (how long it takes), `pools/` (which GPUs
+there are). In the root, in the order of a plan: defaults, layouts, host, candidate, search, methods, report, refusal, planner.
 """

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from finetune_operator.api.defaults import Method
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
-from finetune_operator.planning.adapter import Adapter
+from finetune_operator.planning.defaults import Method
+from finetune_operator.planning.models.adapter import Adapter
 
 ZeroStage = Literal[0, 2, 3]
 Offload = Literal["none", "optimizer", "all"]

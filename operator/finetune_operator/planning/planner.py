@@ -3,7 +3,7 @@
 A ladder, not a search over everything: per method, pool and number of GPUs the first rung that fits is taken, its micro
 batch is solved for, and of the few candidates left `optimizeFor` chooses. The global batch, and with it what is
 learned, does not depend on the choice.
-Read next: planner_search, planner_candidate, methods, planner_report, planner_refusal; then layouts, throughput,
+Read next: search, candidate, methods, report, refusal; then layouts, throughput,
 duration, host.
 """
 
@@ -11,19 +11,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from finetune_operator.api.defaults import Method
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.duration import evaluate_every_steps
+from finetune_operator.planning.candidate import Candidate, best
+from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.layouts import gpu_counts, shareable_batch
 from finetune_operator.planning.methods import DEAREST_ALLOWED, Choice, choose, warnings
-from finetune_operator.planning.planner_candidate import Candidate, best
-from finetune_operator.planning.planner_refusal import refusal
-from finetune_operator.planning.planner_report import alternatives, plan_of
-from finetune_operator.planning.planner_search import Findings, Question, search
+from finetune_operator.planning.refusal import refusal
+from finetune_operator.planning.report import alternatives, plan_of
+from finetune_operator.planning.search import Findings, Question, search
+from finetune_operator.planning.speed.duration import evaluate_every_steps
 
 METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
 

@@ -5,7 +5,7 @@ A run of tiny steps is over within two seconds: a test that is to interrupt it w
 
 import time
 
-from finetune_trainer.heartbeat import Heartbeat
+from finetune_trainer.runtime.heartbeat import Heartbeat
 
 STEP_SECONDS = 0.2
 

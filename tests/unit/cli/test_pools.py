@@ -7,7 +7,7 @@ from finetune_operator.cli.manifest_file import ManifestInvalid, parse_pools
 from finetune_operator.cli.pools import command
 from finetune_operator.cli.pools_text import pools_text
 from finetune_operator.errors import FinetuneError
-from finetune_operator.planning.discovery_pools import Proposal
+from finetune_operator.planning.pools.discovery import Proposal
 
 from tests.golden.pools import CLUSTERS, GOLDEN, NODES, proposed
 

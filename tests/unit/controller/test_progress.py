@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from finetune_contract import Progress, progress_line
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api, resource_of
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.progress import ProgressReader, log_query, newest_progress, reading_interval
 from finetune_operator.lifecycle.observation import SeenPod
-from finetune_trainer.contract import Progress, progress_line
 from kubernetes.aio.client import ApiClient, Configuration
 
 STEP_10 = Progress(phase="training", step=10, total_steps=100, loss=2.5)

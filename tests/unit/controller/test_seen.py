@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from finetune_contract import Outcome, outcome_text
 from finetune_operator.api.status import AttemptStatus, FineTuneJob
 from finetune_operator.controller.seen import seen_pod, unrecorded
 from finetune_operator.lifecycle.observation import SeenPod
-from finetune_trainer.contract import Outcome, outcome_text
 
 AT = "2026-01-02T03:04:05Z"
 THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

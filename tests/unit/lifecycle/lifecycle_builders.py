@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from finetune_operator.api.defaults import resolve
+from finetune_contract import Artifact, EvaluationResult, Outcome, PreflightReport, Progress
 from finetune_operator.api.plan import ModelArchitecture, Plan, PoolSnapshot
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.results import preflight_status
-from finetune_trainer.contract import Artifact, EvaluationResult, Outcome, PreflightReport, Progress
+from finetune_operator.planning.defaults import resolve
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 JOB_UID = "5d0c1f5e-0000-4000-8000-000000000001"

@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from finetune_contract import Outcome
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.decide import decide
 from finetune_operator.lifecycle.observation import Decision, Observation
-from finetune_trainer.contract import Outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from finetune_contract import Outcome
 from finetune_operator.lifecycle.endings import DISRUPTIONS, ending, explanation, lost, vanished
-from finetune_trainer.contract import Outcome
 
 from tests.unit.lifecycle.lifecycle_builders import NOW, a_failure, a_pod, a_preemption, published
 from tests.unit.lifecycle.world import a_training_world

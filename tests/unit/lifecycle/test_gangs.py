@@ -1,6 +1,6 @@
 """Runs on several nodes: all replicas or none, at creation, at scheduling, and at the end."""
 
-from finetune_trainer.contract import Outcome
+from finetune_contract import Outcome
 
 from tests.unit.lifecycle.lifecycle_builders import a_failure, a_pool, a_preemption, a_progress, examined, published
 from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world

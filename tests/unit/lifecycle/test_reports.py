@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from finetune_trainer.contract import Sample
+from finetune_contract import Sample
 
 from tests.unit.lifecycle.lifecycle_builders import a_progress, examined, published
 from tests.unit.lifecycle.world import a_training_world, a_world

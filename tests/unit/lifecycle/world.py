@@ -4,12 +4,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from finetune_contract import Outcome, Progress
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.decide import decide
 from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings
 from finetune_operator.manifests import names
-from finetune_trainer.contract import Outcome, Progress
 
 from tests.unit.lifecycle.lifecycle_builders import NOW, a_job, a_pool, examined, pinned_status
 

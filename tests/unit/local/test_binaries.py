@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from finetune_operator.errors import LocalClusterError
-from finetune_operator.local.binaries import ETCD, HELM, KUBECTL, MODULES, VERSITYGW, find, has_version
+from finetune_operator.local.binaries import ETCD, HELM, KUBECTL, MODULES, VERSITYGW
 from finetune_operator.local.download import Release, checksum, fetch, release
+from finetune_operator.local.provide import find, has_version
 
 SUM = "a" * 64
 

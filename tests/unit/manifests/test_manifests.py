@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import finetune_contract as contract
 import pytest
+from finetune_contract import wire
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import AttemptStatus, FineTuneJob
 from finetune_operator.lifecycle.observation import Settings
@@ -12,7 +14,6 @@ from finetune_operator.manifests.pod import avoided_nodes
 from finetune_operator.manifests.preflight import preflight_pod
 from finetune_operator.manifests.rendezvous import master_port
 from finetune_operator.manifests.run_config import run_config
-from finetune_trainer import contract, wire
 
 from tests.golden.manifests import GOLDEN, golden_text, rendered
 from tests.unit.lifecycle.lifecycle_builders import JOB_UID, a_job, a_pool, pinned_status

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from finetune_operator.planning.scenarios import scenario_of
-from finetune_operator.planning.vram import MemoryEstimate, estimate
-from finetune_operator.planning.vram_scenario import MemoryScenario
+from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
+from finetune_operator.planning.memory.scenario import MemoryScenario
+from finetune_operator.planning.memory.scenario_lines import scenario_of
 
 LINEAR, TABLE = 6_476_271_616, 32_000 * 4096
 LORA = {

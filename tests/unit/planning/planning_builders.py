@@ -6,7 +6,7 @@ from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
-from finetune_operator.planning.architecture import architecture
+from finetune_operator.planning.models.architecture import architecture
 
 
 def a_spec(**parts: Any) -> FineTuneJobSpec:

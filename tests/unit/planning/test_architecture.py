@@ -2,9 +2,9 @@
 
 import pytest
 from finetune_operator.errors import JobError
-from finetune_operator.planning.adapter import Adapter, adapter_parameters
-from finetune_operator.planning.architecture import architecture, linears
-from finetune_operator.planning.catalogue import catalogue_entry, model_named, models
+from finetune_operator.planning.models.adapter import Adapter, adapter_parameters
+from finetune_operator.planning.models.architecture import architecture, linears
+from finetune_operator.planning.models.catalogue import catalogue_entry, model_named, models
 
 PUBLISHED = {
     "meta-llama/Llama-3.1-8B": 8_030_261_248,

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from finetune_operator.api.defaults import default_global_batch_size, resolve
 from finetune_operator.errors import JobError
-from finetune_operator.planning.catalogue import model_named
+from finetune_operator.planning.defaults import default_global_batch_size, resolve
+from finetune_operator.planning.models.catalogue import model_named
 
 from tests.unit.planning.planning_builders import a_llama, a_preflight, a_spec, a_tiny_preflight
 

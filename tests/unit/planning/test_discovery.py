@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finetune_operator.planning.discovery import Offer, Remark, SeenNode, Taint, offers, usable_gib
-from finetune_operator.planning.discovery_pools import Discovery, Prices, discover
-from finetune_operator.planning.gpus import GPUS, gpu
-from finetune_operator.planning.node_labels import A100_BY_MEMORY, COREWEAVE, EKS_FAMILIES, GKE, KARPENTER
+from finetune_operator.planning.pools.discovery import Discovery, Prices, discover
+from finetune_operator.planning.pools.gpus import GPUS, gpu
+from finetune_operator.planning.pools.node_labels import A100_BY_MEMORY, COREWEAVE, EKS_FAMILIES, GKE, KARPENTER
+from finetune_operator.planning.pools.nodes import Offer, Remark, SeenNode, Taint, offers, usable_gib
 from ruamel.yaml import YAML
 
 FACTS = YAML(typ="safe").load((Path(__file__).parents[2] / "data/node-labels.yaml").read_text())

@@ -1,7 +1,7 @@
 """The GPU catalogue: names as nodes carry them, memory as PyTorch sees it."""
 
 import pytest
-from finetune_operator.planning.gpus import BY_KEY, GPUS, gpu
+from finetune_operator.planning.pools.gpus import BY_KEY, GPUS, gpu
 
 
 @pytest.mark.parametrize(

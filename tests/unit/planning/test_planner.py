@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.architecture import architecture
+from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.planner import PlannedRun, plan
-from finetune_operator.planning.planner_search import Question, search
+from finetune_operator.planning.search import Question, search
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 

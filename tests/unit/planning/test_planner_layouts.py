@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from finetune_operator.planning.layouts import Rung, batch_for, gpu_counts, illegal, micro_batch_sizes, split
-from finetune_operator.planning.planner_gpus import ASSUMED, LOCAL_CPU_SPEED, PoolGpu, gpu_of
-from finetune_operator.planning.throughput import Speed
+from finetune_operator.planning.pool_gpu import ASSUMED, LOCAL_CPU_SPEED, PoolGpu, gpu_of
+from finetune_operator.planning.speed.step import Speed
 
 from tests.unit.planning.planning_builders import a_pool, a_spec
 

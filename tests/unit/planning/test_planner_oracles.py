@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.architecture import architecture
-from finetune_operator.planning.planner_search import Question, search
+from finetune_operator.planning.models.architecture import architecture
+from finetune_operator.planning.search import Question, search
 
 from tests.unit.planning.planning_builders import LLAMA_8B, LLAMA_70B, a_pool, a_preflight, a_spec
 from tests.unit.planning.test_planner import planned

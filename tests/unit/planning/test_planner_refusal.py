@@ -7,8 +7,8 @@ import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.planner import solved
-from finetune_operator.planning.planner_refusal import refusal
-from finetune_operator.planning.planner_search import Findings, Question
+from finetune_operator.planning.refusal import refusal
+from finetune_operator.planning.search import Findings, Question
 
 from tests.unit.planning.planning_builders import a_llama, a_pool, a_preflight, a_spec
 from tests.unit.planning.test_planner import planned

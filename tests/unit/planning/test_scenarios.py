@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from finetune_operator.cli.vram import answers
-from finetune_operator.planning import scenarios
-from finetune_operator.planning.scenarios import ScenarioInvalid, scenario_of
+from finetune_operator.planning.memory import scenario_lines as scenarios
+from finetune_operator.planning.memory.scenario_lines import ScenarioInvalid, scenario_of
 
-SCHEMA = json.loads((Path(scenarios.__file__).parent / "data/scenario.schema.json").read_text())
+SCHEMA = json.loads((Path(scenarios.__file__).parents[1] / "data/scenario.schema.json").read_text())
 
 
 def a_model(**overrides: Any) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import Interconnect
-from finetune_operator.planning.gpus import BY_KEY
 from finetune_operator.planning.layouts import Layout, Rung, Work
-from finetune_operator.planning.planner_gpus import speed_of
-from finetune_operator.planning.planner_report import COST_RANGE
-from finetune_operator.planning.throughput import step_seconds, step_time
-from finetune_operator.planning.throughput_constants import DEFAULT
-from finetune_operator.planning.throughput_pass import expert_parameters, pass_cost
+from finetune_operator.planning.pool_gpu import speed_of
+from finetune_operator.planning.pools.gpus import BY_KEY
+from finetune_operator.planning.report import COST_RANGE
+from finetune_operator.planning.speed.constants import DEFAULT
+from finetune_operator.planning.speed.one_pass import expert_parameters, pass_cost
+from finetune_operator.planning.speed.step import step_seconds, step_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,12 +3,12 @@
 from dataclasses import fields, replace
 
 import pytest
-from finetune_operator.planning.adapter import Adapter
-from finetune_operator.planning.catalogue import model_named
-from finetune_operator.planning.vram import MemoryEstimate, estimate
-from finetune_operator.planning.vram_constants import GIB
-from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
-from finetune_operator.planning.vram_states import gradient_bytes
+from finetune_operator.planning.memory.constants import GIB
+from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
+from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
+from finetune_operator.planning.memory.states import gradient_bytes
+from finetune_operator.planning.models.adapter import Adapter
+from finetune_operator.planning.models.catalogue import model_named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

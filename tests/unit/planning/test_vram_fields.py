@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from finetune_operator.planning.vram_activations import fused_head_bytes, keeps_frozen_inputs, logits_bytes
-from finetune_operator.planning.vram_constants import DEFAULT, GIB
-from finetune_operator.planning.vram_gathers import gathered
-from finetune_operator.planning.vram_states import gradient_bytes, wide_moments_bytes
+from finetune_operator.planning.memory.activations import fused_head_bytes, keeps_frozen_inputs, logits_bytes
+from finetune_operator.planning.memory.constants import DEFAULT, GIB
+from finetune_operator.planning.memory.gathers import gathered
+from finetune_operator.planning.memory.states import gradient_bytes, wide_moments_bytes
 
 from tests.unit.planning.framework_builders import FULL, LINEAR, LORA, TABLE, memory, scenario
 

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from finetune_operator.planning.vram import estimate, waiting_bytes
-from finetune_operator.planning.vram_activations import (
+from finetune_operator.planning.memory.activations import (
     boundary_bytes,
     final_norm_bytes,
     input_bytes,
@@ -13,16 +12,17 @@ from finetune_operator.planning.vram_activations import (
     mask_bytes,
     ungraded_bytes,
 )
-from finetune_operator.planning.vram_backward import (
+from finetune_operator.planning.memory.backward import (
     backward_bytes,
     dora_bytes,
     gathered_back_bytes,
     late_gradient_bytes,
     scattered_bytes,
 )
-from finetune_operator.planning.vram_constants import DEFAULT, GIB
-from finetune_operator.planning.vram_dora import norm_matrix_bytes, norm_peak_bytes
-from finetune_operator.planning.vram_states import (
+from finetune_operator.planning.memory.constants import DEFAULT, GIB
+from finetune_operator.planning.memory.dora import norm_matrix_bytes, norm_peak_bytes
+from finetune_operator.planning.memory.estimate import estimate, waiting_bytes
+from finetune_operator.planning.memory.states import (
     largest_subgroup,
     saved_module_bytes,
     step_bytes,

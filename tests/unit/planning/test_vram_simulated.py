@@ -8,9 +8,9 @@ import statistics
 from pathlib import Path
 
 import pytest
-from finetune_operator.planning.architecture import architecture
-from finetune_operator.planning.vram import estimate
-from finetune_operator.planning.vram_plan import scenario_for
+from finetune_operator.planning.memory.estimate import estimate
+from finetune_operator.planning.memory.our_trainer import scenario_for
+from finetune_operator.planning.models.architecture import architecture
 
 from tests.simulated.cases import Case, from_record, layout_of
 from tests.simulated.models import MODELS

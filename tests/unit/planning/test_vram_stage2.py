@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from finetune_operator.planning.architecture import architecture, sliding_layers
-from finetune_operator.planning.vram_activations import mask_bytes, norm_bytes
-from finetune_operator.planning.vram_backward import backward_bytes, passing_experts_bytes
-from finetune_operator.planning.vram_constants import DEFAULT
-from finetune_operator.planning.vram_plan import TrainerLayout, scenario_for
-from finetune_operator.planning.vram_scenario import MemoryScenario
-from finetune_operator.planning.vram_stage2 import flushes, keeps
-from finetune_operator.planning.vram_states import gradient_norm_bytes, step_bytes, touched_parameters
+from finetune_operator.planning.memory.activations import mask_bytes, norm_bytes
+from finetune_operator.planning.memory.backward import backward_bytes, passing_experts_bytes
+from finetune_operator.planning.memory.constants import DEFAULT
+from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
+from finetune_operator.planning.memory.scenario import MemoryScenario
+from finetune_operator.planning.memory.states import gradient_norm_bytes, step_bytes, touched_parameters
+from finetune_operator.planning.memory.zero2 import flushes, keeps
+from finetune_operator.planning.models.architecture import architecture, sliding_layers
 
 from tests.simulated.models import MODELS
 

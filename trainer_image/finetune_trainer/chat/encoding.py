@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from finetune_contract import Chat
 
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.spans import Rendered, Renderer, Span
 from finetune_trainer.chat.turns import Tokenizer, Turns
-from finetune_trainer.contract import Chat
 from finetune_trainer.errors import UserError
 
 IGNORED = -100

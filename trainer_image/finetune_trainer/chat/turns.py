@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_trainer.contract import Chat
+from finetune_contract import Chat
+
 from finetune_trainer.errors import UserError
 
 Tokenizer = Any

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.contract import Dataset
+from finetune_contract import Dataset
+
 from finetune_trainer.data.advice import unread
 from finetune_trainer.data.files import DataFiles, data_files
 from finetune_trainer.data.records import Record, records

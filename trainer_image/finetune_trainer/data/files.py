@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from finetune_contract import Dataset
 
-from finetune_trainer.contract import Dataset
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.store import matching, not_found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from finetune_trainer.contract import Chat, Dataset, Evaluation, PreflightConfig, RunConfig
+from finetune_contract import Chat, Dataset, Evaluation, PreflightConfig, RunConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_contract import Columns
+
 from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
-from finetune_trainer.contract import Columns
 from finetune_trainer.data.advice import LABEL, missing, unpaired
 from finetune_trainer.data.records import Record
 from finetune_trainer.errors import UserError

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from finetune_trainer.contract import Dataset, Evaluation
+from finetune_contract import Dataset, Evaluation
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 Counts = np.ndarray[Any, np.dtype[np.int32]]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from finetune_contract import ENV_WORKSPACE, Location, RunConfig
 
 from finetune_trainer.chat import ready_tokenizer
 from finetune_trainer.chat.turns import Tokenizer
-from finetune_trainer.contract import ENV_WORKSPACE, Location, RunConfig
 from finetune_trainer.data.packing import best_fit
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare
 from finetune_trainer.data.request import run_request

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from finetune_trainer.contract import (
+from finetune_contract import (
     ENV_RUN_CONFIG,
     ENV_TERMINATION_LOG,
     ENV_WORKSPACE,
@@ -15,9 +15,10 @@ from finetune_trainer.contract import (
     PreflightConfig,
     outcome_text,
 )
+from finetune_contract.wire import loads
+
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage.secrecy import redacted
-from finetune_trainer.wire import loads
 
 
 def main() -> int:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from finetune_trainer.contract import MANIFEST_FILE, Location, Model
+from finetune_contract import MANIFEST_FILE, Location, Model
+
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.weights import adapter_files, descriptions

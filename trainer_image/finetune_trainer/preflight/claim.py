@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from finetune_trainer.contract import (
+from finetune_contract import (
     CLAIM_FILE,
     COMPLETE_MARKER,
     MANIFEST_FILE,
@@ -12,9 +12,10 @@ from finetune_trainer.contract import (
     EvaluationResult,
     PreflightConfig,
 )
+from finetune_contract.wire import dumps, from_wire
+
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Store
-from finetune_trainer.wire import dumps, from_wire
 
 PROBE_FILE = ".finetune-probe"
 

@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.contract import Outcome, PreflightConfig, PreflightReport
+from finetune_contract import Outcome, PreflightConfig, PreflightReport
+
 from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import preflight_request
 from finetune_trainer.data.summary import SUMMARY_FILE, summary
@@ -12,7 +13,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.adapter import examine_adapter
 from finetune_trainer.preflight.claim import Published, check_free, check_writable, claim_output
 from finetune_trainer.preflight.model import ExaminedModel, examine_model
-from finetune_trainer.preview.text import preview_text
+from finetune_trainer.preflight.preview_text import preview_text
 from finetune_trainer.storage import Role, Store, open_location
 
 

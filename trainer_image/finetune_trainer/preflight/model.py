@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune_contract import Model, shorten
 from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from finetune_trainer.chat.turns import Tokenizer
-from finetune_trainer.contract import Model, shorten
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.weights import WEIGHTS, descriptions, model_files, refuse_unpinned_code, weight_bytes

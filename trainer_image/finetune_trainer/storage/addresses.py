@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KEYS, Location
+from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KEYS, Location
+
 from finetune_trainer.errors import UserError
 
 SCHEMES = ("hf", "s3", "pvc", "file")

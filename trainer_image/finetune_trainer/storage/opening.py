@@ -1,6 +1,7 @@
 """URI -> place. The only door to storage: every location of a run configuration passes here."""
 
-from finetune_trainer.contract import Location
+from finetune_contract import Location
+
 from finetune_trainer.storage.addresses import credentials, parse
 from finetune_trainer.storage.folder import FolderStore
 from finetune_trainer.storage.store import Role, Store

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from finetune_trainer.contract import ENV_SECRETS, SECRET_KEYS
+from finetune_contract import ENV_SECRETS, SECRET_KEYS
 
 CONFIDENTIAL = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Of SECRET_KEYS, those whose values are secret; endpoints and regions help in messages."""

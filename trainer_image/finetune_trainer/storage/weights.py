@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from finetune_trainer.contract import Location, Model
+from finetune_contract import Location, Model
+
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage.opening import open_location
 from finetune_trainer.storage.store import Role, Store, StoredFile, not_found

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from finetune_trainer.contract import Outcome
+from finetune_contract import Outcome
 
 from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason, WaitingReason
 from finetune_operator.api.validation import violations

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from finetune_trainer.contract import Outcome
+from finetune_contract import Outcome
 
 from finetune_operator.api.reasons import AttemptOutcome, Phase, TerminalReason
 from finetune_operator.lifecycle.attempt_record import has_published

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.contract import ENV_ALLOW_FILE, ENV_DEVICE
+from finetune_contract import ENV_ALLOW_FILE, ENV_DEVICE
 
 from finetune_operator.local.node.fields import field_value
 from finetune_operator.local.node.kube import Raw

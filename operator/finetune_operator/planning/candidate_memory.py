@@ -1,0 +1,51 @@
+"""Memory of a candidate, remembered: many candidates differ in nothing that memory depends on. For search."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from finetune_operator.planning.layouts import Layout, Work, adapter_of
+from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
+from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
+from finetune_operator.planning.models.adapter import Adapter
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """Estimates for one work, each computed once."""
+
+    work: Work
+    seen: dict[tuple[object, ...], MemoryEstimate] = field(default_factory=dict)
+
+    def of(self, layout: Layout) -> MemoryEstimate:
+        """Return the memory of a layout."""
+        # without sharding one GPU more changes nothing: from the second on there are NCCL's buffers, that is all
+        shards = layout.gpus if layout.rung.zero_stage else min(layout.gpus, 2)
+        accumulates = layout.gradient_accumulation_steps > 1
+        key = (shards, layout.rung, layout.activation_checkpointing, layout.micro_batch_size, accumulates)
+        if key not in self.seen:
+            self.seen[key] = estimate(scenario_for(self.work.architecture, self._trainer_layout(layout, shards)))
+        return self.seen[key]
+
+    def _trainer_layout(self, layout: Layout, shards: int) -> TrainerLayout:
+        lora, training = self.work.resolved.lora, self.work.resolved.training
+        return TrainerLayout(
+            method=layout.method,
+            adapter=self._adapter,
+            dropout=float(lora.dropout) > 0,
+            trains_embeddings=bool(lora.modules_to_save) and layout.method != "full",
+            precision="mixed" if training.precision == "mixed" else "bf16",
+            optimizer="adamw" if training.optimizer == "auto" else training.optimizer,
+            gpus=shards,
+            zero_stage=layout.rung.zero_stage,
+            offload=layout.rung.offload,
+            activation_checkpointing=layout.activation_checkpointing,
+            micro_batch_size=layout.micro_batch_size,
+            sequence_length=self.work.sequence_length,
+            accumulates=layout.gradient_accumulation_steps > 1,
+            packed=self.work.packed,
+            attention=self.work.attention,
+        )
+
+    @cached_property
+    def _adapter(self) -> Adapter | None:
+        return None if self.work.method == "full" else adapter_of(self.work.resolved.lora)

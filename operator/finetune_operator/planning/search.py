@@ -1,0 +1,188 @@
+"""Find what fits: per method, pool and number of GPUs the fastest layout that fits. Used by planner."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
+from finetune_operator.api.status import PreflightStatus
+from finetune_operator.planning.candidate import Candidate, Refused
+from finetune_operator.planning.candidate_memory import MemoryModel
+from finetune_operator.planning.defaults import Method, resolve, training_rows
+from finetune_operator.planning.host import host_needs, host_shortage
+from finetune_operator.planning.layouts import (
+    LADDER,
+    PLAIN,
+    Layout,
+    Rung,
+    Work,
+    adapter_of,
+    batch_for,
+    card_name,
+    gpu_counts,
+    illegal,
+    micro_batch_sizes,
+    sharding,
+    split,
+)
+from finetune_operator.planning.models.adapter import adapter_parameters
+from finetune_operator.planning.models.architecture import attention_kernel
+from finetune_operator.planning.pool_gpu import PoolGpu, gpu_of
+from finetune_operator.planning.speed.step import step_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be planned."""
+
+    spec: FineTuneJobSpec
+    architecture: ModelArchitecture
+    preflight: PreflightStatus
+    pools: Sequence[GPUPool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All options of one method."""
+
+    fitting: tuple[Candidate, ...]
+    refused: tuple[Refused, ...]
+
+
+def search(question: Question, method: Method) -> Findings:
+    """Return the best layout, or the reason why there is none, per pool and number of GPUs."""
+    found = list(_options(work_of(question, method), question.pools))
+    return Findings(
+        fitting=tuple(one for one in found if isinstance(one, Candidate)),
+        refused=tuple(one for one in found if isinstance(one, Refused)),
+    )
+
+
+def work_of(question: Question, method: Method) -> Work:
+    """Return what the run computes with a method."""
+    spec, architecture, preflight = question.spec, question.architecture, question.preflight
+    resolved = resolve(spec, method=method, architecture=architecture, preflight=preflight)
+    rows = training_rows(spec, preflight, architecture)
+    return Work(
+        resolved=resolved,
+        architecture=architecture,
+        method=method,
+        rows=rows,
+        mean_tokens=max(1.0, preflight.tokens / rows),
+        long_tokens=max(1, preflight.tokens_p99),
+        evaluation_rows=preflight.evaluation_examples,
+        evaluation_tokens=max(1.0, preflight.tokens / max(1, preflight.examples)),
+        model_bytes=preflight.model_bytes,
+        batch_is_fixed=spec.training.global_batch_size is not None,
+        num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
+        attention=attention_kernel(architecture),
+    )
+
+
+def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: LoraSpec) -> int:
+    """Return the parameters with gradients: all of them, or the adapter and the modules trained in full beside it."""
+    if method == "full":
+        return architecture.num_parameters
+    embedding = architecture.vocab_size * architecture.hidden_size
+    saved = sum(embedding for name in lora.modules_to_save or () if name.endswith(("embed_tokens", "lm_head")))
+    return adapter_parameters(architecture, adapter_of(lora)) + saved
+
+
+def _options(work: Work, pools: Sequence[GPUPool]) -> Iterator[Candidate | Refused]:
+    """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
+    memory = MemoryModel(work)
+    solved: dict[tuple[object, ...], Candidate | Refused] = {}
+    for pool in allowed(pools, work.resolved):
+        spec = pool.spec
+        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.interconnect))
+        for gpus in gpu_counts(spec, work.resolved.resources):
+            if (*nodes, gpus) not in solved:
+                solved[*nodes, gpus] = _option(work, pool, gpus, memory)
+            yield replace(solved[*nodes, gpus], pool=pool)
+
+
+def allowed(pools: Sequence[GPUPool], spec: FineTuneJobSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that spec.resources lets the planner use."""
+    names, capacity = spec.resources.pools, spec.resources.capacity
+    return tuple(
+        pool
+        for pool in pools
+        if (names is None or pool.metadata.name in names) and capacity in ("any", pool.spec.capacity)
+    )
+
+
+def _option(work: Work, pool: GPUPool, gpus: int, memory: MemoryModel) -> Candidate | Refused:
+    batch = batch_for(gpus, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
+    if batch is None:
+        reason = f"globalBatchSize {work.global_batch_size} is not a multiple of {gpus} GPUs"
+        return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
+    gpu = gpu_of(pool.spec)
+    if gpu is None:
+        reason = f"gpuType {pool.spec.gpu_type} is not in the catalogue (`finetune gpus`): set memoryGiB of the pool"
+        return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
+    refused: list[Refused] = []
+    for rung in LADDER[work.method]:
+        tried = _on_rung(work, pool, gpu, start=_start(work, pool, gpus, batch, rung), memory=memory)
+        if isinstance(tried, Candidate):
+            return tried
+        refused.append(tried)
+    return min(refused, key=lambda one: one.excess)
+
+
+def _start(work: Work, pool: GPUPool, gpus: int, batch: int, rung: Rung) -> Layout:
+    replicas, per_replica = split(gpus, pool.spec.gpus_per_node)
+    return Layout(
+        method=work.method, replicas=replicas, gpus_per_replica=per_replica, rung=rung, activation_checkpointing=True,
+        micro_batch_size=1, gradient_accumulation_steps=batch // gpus,
+    )  # fmt: skip
+
+
+def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: MemoryModel) -> Candidate | Refused:
+    """Return the fastest layout of a rung that fits card and node."""
+    if reason := illegal(start.rung, work.method, start.gpus, work.resolved):
+        return Refused(method=work.method, pool=pool, gpus=start.gpus, reason=reason)
+    need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
+    too_large = need.request_gib > gpu.usable_gib
+    if too_large or shortage:
+        card = f"needs {need.request_gib:.1f} GiB per GPU, {card_name(pool)} has {gpu.usable_gib:.1f}"
+        reasons = ([card] if too_large else []) + ([shortage.reason] if shortage else [])
+        return Refused(
+            method=work.method,
+            pool=pool,
+            gpus=start.gpus,
+            sharding=sharding(start.rung, start.gpus) if start.rung != PLAIN else "",
+            reason="; ".join(reasons),
+            excess=max(0.0, need.request_gib / gpu.usable_gib - 1) + (shortage.excess if shortage else 0.0),
+            memory=need if too_large else None,
+            usable_gib=gpu.usable_gib,
+        )
+    return _fastest(work, pool, gpu, start=start, memory=memory)
+
+
+def _fastest(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: MemoryModel) -> Candidate:
+    """Micro batch and activation checkpointing by time, among what fits."""
+    speed, usable, links = gpu.speed, gpu.usable_gib, pool.spec.interconnect
+    layouts = [layout for recompute in (True, False) for layout in _sizes(work, start, recompute, memory, usable)]
+    timed = [(step_seconds(work, layout, speed, links), layout) for layout in layouts]
+    seconds, layout = min(timed, key=lambda pair: pair[0])
+    return Candidate(
+        work=work, pool=pool, layout=layout, memory=memory.of(layout), usable_gib=usable, speed=speed,
+        step_seconds=seconds,
+    )  # fmt: skip
+
+
+def _sizes(work: Work, start: Layout, recompute: bool, memory: MemoryModel, usable: float) -> list[Layout]:
+    """Return the layouts of every micro batch that fits. Memory grows with it, so halving finds the last."""
+    layouts = [
+        start.with_micro_batch(size, activation_checkpointing=recompute)
+        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.sequence_length)
+    ]
+    fits, too_many = 0, len(layouts)
+    while fits < too_many:
+        middle = (fits + too_many) // 2
+        if memory.of(layouts[middle]).request_gib <= usable:
+            fits = middle + 1
+        else:
+            too_many = middle
+    return layouts[:fits]

@@ -1,0 +1,103 @@
+"""From steps to hours: training and everything else that holds the GPUs. Called by planner."""
+
+import math
+from dataclasses import dataclass
+
+from finetune_operator.api.plan import CheckpointPlan
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.planning.host import FAILURE_SECONDS, GIB, is_mounted, saving
+from finetune_operator.planning.layouts import Layout, Work
+from finetune_operator.planning.speed.step import Speed, passes
+
+START_SECONDS = 60.0
+"""Container start, imports, process group, CUDA context; the image is taken to be on the node."""
+
+DOWNLOAD_GIB_PER_SECOND = 0.25
+"""From a hub or bucket to one node (2 Gbit/s)."""
+
+READ_GIB_PER_SECOND = 1.0
+"""From local disk or a volume to the GPUs of one node."""
+
+QUANTISE_PARAMETERS_PER_SECOND = 1.5e9
+"""bitsandbytes on a GPU while it loads: an 8B model takes about five seconds."""
+
+SECONDS_PER_GENERATED_TOKEN = 0.04
+"""One prompt at a time, without a cache warm-up or a batch."""
+
+EVALUATIONS = 20
+EVALUATION_SHARE = 0.25
+"""Evaluations take at most a quarter of the training time, however small the data: then there are fewer than twenty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duration:
+    """Seconds for which the GPUs are held, by what they are held for."""
+
+    starting: float
+    """Start, download, load, quantise."""
+    training: float
+    evaluating: float
+    """Baseline, evaluations while training, samples."""
+    saving: float
+    publishing: float
+    repeating: float
+    """Expected: starting again and lost steps after a node was taken away."""
+
+    @property
+    def total(self) -> float:
+        """From the first Pod's start to the published result."""
+        return sum((self.starting, self.training, self.evaluating, self.saving, self.publishing, self.repeating))
+
+
+def evaluate_every_steps(work: Work, steps: int, batch: int) -> int:
+    """Return the cadence: the user's, else about twenty per run within a quarter of the training time; 0: never."""
+    if not work.evaluation_rows:
+        return 0
+    if work.resolved.evaluation.every_steps:
+        return work.resolved.evaluation.every_steps
+    forward_share = 1 / passes(work.method, activation_checkpointing=True)
+    one = work.evaluation_rows * work.evaluation_tokens * forward_share
+    training = steps * batch * work.mean_tokens
+    affordable = math.floor(EVALUATION_SHARE * training / one)
+    return math.ceil(steps / max(1, min(EVALUATIONS, affordable)))
+
+
+def starting_seconds(work: Work, layout: Layout, speed: Speed) -> float:
+    """Return the seconds before the first forward pass."""
+    model = work.model_bytes / GIB
+    download = 0.0 if is_mounted(work) else model / DOWNLOAD_GIB_PER_SECOND
+    quantise = work.architecture.num_parameters / QUANTISE_PARAMETERS_PER_SECOND if layout.method == "qlora" else 0.0
+    start = START_SECONDS / 4 if speed.shared else START_SECONDS
+    return start + download + model / READ_GIB_PER_SECOND + quantise
+
+
+def evaluating_seconds(work: Work, layout: Layout, *, steps: int, step: float, every: int) -> float:
+    """Return the seconds of all evaluations: a forward pass over the held-out rows, on all GPUs."""
+    samples = work.resolved.evaluation.samples
+    generating = len(samples.prompts) * samples.max_new_tokens * 2 if samples else 0
+    if not work.evaluation_rows:
+        return generating * SECONDS_PER_GENERATED_TOKEN
+    forward = step / passes(layout.method, activation_checkpointing=layout.activation_checkpointing)
+    tokens = work.evaluation_rows * work.evaluation_tokens
+    one = forward * tokens / (layout.global_batch_size * work.mean_tokens)
+    times = (steps // every if every else 0) + 1 + (1 if work.resolved.evaluation.baseline else 0)
+    return times * one + generating * SECONDS_PER_GENERATED_TOKEN
+
+
+def duration(
+    work: Work, layout: Layout, pool: GPUPool, *,
+    speed: Speed, steps: int, step_seconds: float, checkpoint: CheckpointPlan,
+) -> Duration:  # fmt: skip
+    """Return the seconds of the whole run."""
+    training = steps * step_seconds
+    every = evaluate_every_steps(work, steps, layout.global_batch_size)
+    starting = starting_seconds(work, layout, speed)
+    losses = training * layout.replicas / FAILURE_SECONDS[pool.spec.capacity]
+    return Duration(
+        starting=starting,
+        training=training,
+        evaluating=evaluating_seconds(work, layout, steps=steps, step=step_seconds, every=every),
+        saving=checkpoint.save_seconds * (training // checkpoint.interval_seconds),
+        publishing=saving(work, layout).publish_seconds,
+        repeating=losses * (starting + checkpoint.loss_on_reclaim_seconds),
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints: resumable states of training, and who may write them."""

@@ -1,0 +1,247 @@
+"""Resumable state at the checkpoint destination. Called by callbacks (save) and train (resume).
+
+A checkpoint is a folder `attempt-<n>-step-<s>` that holds a file COMPLETE, written last, and all that this file says was there.
+Other folders do not count and are removed. Only the attempt that holds the destination (holder.py) may write one.
+"""
+
+import json
+import re
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune_contract import COMPLETE_MARKER, RunConfig
+from finetune_contract.wire import dumps, loads
+
+from finetune_trainer.checkpoints.holder import Holder, refuse_if_overtaken, take_over
+from finetune_trainer.errors import ReportedError
+from finetune_trainer.runtime import ranks
+from finetune_trainer.storage import Store
+
+CHECKPOINT_NAME = re.compile(r"^attempt-(\d+)-step-(\d+)$")
+BEST_NAME = re.compile(r"^best-attempt-(\d+)-step-(\d+)$")
+EITHER_NAME = re.compile(f"{CHECKPOINT_NAME.pattern}|{BEST_NAME.pattern}")
+STAGING = ".staging-"
+BASELINE_FILE = "baseline.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Checkpoint:
+    """One complete checkpoint; those of later turns count as newer, whatever their step."""
+
+    turn: int
+    attempt: int
+    step: int
+
+    @property
+    def name(self) -> str:
+        """The folder at the destination."""
+        return f"attempt-{self.attempt}-step-{self.step}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """The content of COMPLETE."""
+
+    run_digest: str
+    attempt: int
+    step: int
+    size_bytes: int
+    world_size: int
+    zero_stage: int
+    turn: int = 0
+    """Of the attempt that wrote it, as holder.json had it; 0 before there was such a file."""
+
+
+class Checkpoints:
+    """The checkpoints of one run at one destination."""
+
+    def __init__(self, store: Store, run: RunConfig, *, scratch: Path) -> None:
+        self.store = store
+        self.run = run
+        self.scratch = scratch
+        self.holder: Holder | None = None
+        """As this attempt took the destination over; the other processes know its turn from rank 0."""
+        self.newest_step: int | None = None
+        """Step of the newest complete checkpoint known to this process."""
+
+    def complete(self) -> list[Checkpoint]:
+        """Return the complete checkpoints of this run, oldest first; those of another run digest do not count."""
+        return self._of_this_run(self._markers(CHECKPOINT_NAME))
+
+    def _of_this_run(self, markers: dict[str, Marker | None]) -> list[Checkpoint]:
+        mine = (marker for marker in markers.values() if marker and marker.run_digest == self.run.run_digest)
+        return sorted(Checkpoint(turn=marker.turn, attempt=marker.attempt, step=marker.step) for marker in mine)
+
+    def resume(self) -> tuple[Checkpoint, Path] | None:
+        """Take the destination over and return the newest complete checkpoint and the local folder that holds it.
+
+        None to start from the base model. Every process calls it, when they know each other; all get what rank 0 sees.
+        Raises ReportedError where a later attempt was here, or the optimizer state belongs to another sharding.
+        """
+        found = self._taken_over() if ranks.rank() == 0 else None
+        # Two looks may differ while an attempt that was cut off still saves.
+        self.holder, newest = ranks.from_first((self.holder, found))
+        if newest is None:
+            return None
+        self._refuse_other_sharding(newest)
+        self.newest_step = newest.step
+        return newest, self._local(newest.name)
+
+    def _taken_over(self) -> Checkpoint | None:
+        """Become the holder first: nothing that an earlier attempt does from then on counts. Then look, and clear away."""
+        self.holder = take_over(self.store, self.run, turns=self._turns)
+        markers = self._markers(EITHER_NAME)
+        self._clean([name for name, marker in markers.items() if marker is None])
+        whole = {name: marker for name, marker in markers.items() if CHECKPOINT_NAME.match(name)}
+        return next(reversed(self._of_this_run(whole)), None)
+
+    def _turns(self) -> int:
+        """Return the last turn that a checkpoint here knows of, whichever run's it is."""
+        return max((marker.turn for marker in self._markers(CHECKPOINT_NAME).values() if marker), default=0)
+
+    def _refuse_other_sharding(self, checkpoint: Checkpoint) -> None:
+        marker, layout = self._marker(checkpoint.name), self.run.layout
+        if marker is None or marker.zero_stage == layout.zero_stage == 0:
+            return
+        if (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size):
+            raise ReportedError(
+                "TrainerError",
+                f"checkpoint {checkpoint.name} was written by {marker.world_size} processes at ZeRO stage "
+                f"{marker.zero_stage} and cannot be loaded by {layout.world_size} at stage {layout.zero_stage}; "
+                "the plan of a run must not change after its first checkpoint",
+            )
+
+    def _clean(self, unfinished: list[str]) -> None:
+        """Remove what earlier attempts left unfinished, also in their staging folders."""
+        for name in unfinished:
+            self.store.delete(name)
+        local = self.store.local_folder()
+        for left in local.glob(f"{STAGING}*") if local is not None else [self.staging()]:
+            shutil.rmtree(left, ignore_errors=True)
+
+    def clear_staging(self) -> None:
+        """Remove the folder that the trainer writes into. Harmless where it is gone."""
+        if ranks.rank() == 0:
+            shutil.rmtree(self.staging(), ignore_errors=True)
+
+    def staging(self) -> Path:
+        """Return the local folder that the trainer writes into; beside the checkpoints where that saves a copy."""
+        local = self.store.local_folder()
+        return local / f"{STAGING}{self.run.uid}-{self.run.attempt}" if local is not None else self.scratch / "staging"
+
+    def publish(self, staged: Path, step: int) -> Checkpoint:
+        """Turn a staged folder into a complete checkpoint. Every process calls it; returns when all have written.
+
+        Raises ReportedError where a later attempt has taken over.
+        """
+        turn = self.holder.turn if self.holder is not None else 0
+        checkpoint = Checkpoint(turn=turn, attempt=self.run.attempt, step=step)
+        self.refuse_if_overtaken()
+        self._deliver(staged, checkpoint.name)
+        if ranks.rank() == 0:
+            self._mark(checkpoint.name, step)
+        ranks.wait_for_all()
+        self.newest_step = step
+        return checkpoint
+
+    def prune(self, *, best: str) -> None:
+        """Keep the newest `keep` checkpoints and the best slot in use; rank 0 removes what is older."""
+        if ranks.rank() != 0:
+            return
+        for checkpoint in self.complete()[: -self.run.checkpoint.keep]:
+            # The marker goes first: a half-removed checkpoint must not look whole.
+            self.store.delete(f"{checkpoint.name}/{COMPLETE_MARKER}")
+            self.store.delete(checkpoint.name)
+        for name in self._folders(BEST_NAME):
+            marker = self._marker(name)
+            if name != best and marker is not None and marker.run_digest == self.run.run_digest:
+                self.store.delete(name)
+
+    def publish_best(self, staged: Path, step: int) -> str:
+        """Put the best weights so far into a slot of their own, outside `keep`; return its name. Every process calls it."""
+        name = f"best-attempt-{self.run.attempt}-step-{step}"
+        self._deliver(staged, name)
+        if ranks.rank() == 0:
+            self._mark(name, step)
+        ranks.wait_for_all()
+        return name
+
+    def best(self, name: str) -> Path | None:
+        """Return the local folder of a best slot; None where it is gone."""
+        return self._local(name) if self._marker(name) is not None else None
+
+    def read_baseline(self) -> Any:
+        """Return what an earlier attempt of this run measured of the base model. Every process calls it, all get the same."""
+        text = self.store.read_text(BASELINE_FILE) if ranks.rank() == 0 else None
+        found = json.loads(text) if text is not None else {}
+        return ranks.from_first(found["measured"] if found.get("runDigest") == self.run.run_digest else None)
+
+    def write_baseline(self, measured: Any) -> None:
+        """Keep what was measured of the base model: a resumed run holds other weights."""
+        if ranks.rank() == 0:
+            self.store.write_text(BASELINE_FILE, json.dumps({"runDigest": self.run.run_digest, "measured": measured}))
+
+    def refuse_if_overtaken(self) -> None:
+        """Raise where another attempt, or another run, holds the destination by now."""
+        refuse_if_overtaken(self.store, self.run, self.holder)
+
+    def _deliver(self, staged: Path, name: str) -> None:
+        """Bring the files of every replica together under one name; returns when all are there."""
+        if ranks.rank() == 0:
+            self.store.delete(name)  # left by a job of the same name that was deleted: its marker would count for ours
+        ranks.wait_for_all()
+        local = self.store.local_folder()
+        if local is not None:
+            if ranks.rank() == 0:
+                staged.rename(local / name)
+        elif ranks.local_rank() == 0 and staged.is_dir():  # of weights alone only rank 0's replica has any
+            self.store.upload(staged, name)
+            shutil.rmtree(staged)
+        ranks.wait_for_all()
+
+    def _mark(self, name: str, step: int) -> None:
+        size = sum(file.size_bytes for file in self.store.files(name))
+        layout = self.run.layout
+        marker = Marker(
+            run_digest=self.run.run_digest, attempt=self.run.attempt, step=step, size_bytes=size,
+            world_size=layout.world_size, zero_stage=layout.zero_stage, turn=self.holder.turn if self.holder else 0,
+        )  # fmt: skip
+        self.refuse_if_overtaken()  # the last moment: from then on a successor may have removed some of the files
+        self.store.write_text(f"{name}/{COMPLETE_MARKER}", dumps(marker))
+
+    def _markers(self, pattern: re.Pattern[str]) -> dict[str, Marker | None]:
+        """Return the folders with such names and their markers; None where files are missing, too.
+
+        A successor may have cleared some away before the marker was written.
+        """
+        found = {}
+        for name, size in self._folders(pattern).items():
+            marker = self._marker(name)
+            found[name] = marker if marker is not None and size >= marker.size_bytes else None
+        return found
+
+    def _marker(self, name: str) -> Marker | None:
+        text = self.store.read_text(f"{name}/{COMPLETE_MARKER}")
+        try:
+            return loads(Marker, text) if text is not None else None
+        except (ValueError, json.JSONDecodeError):
+            return None
+
+    def _folders(self, pattern: re.Pattern[str]) -> dict[str, int]:
+        """Return the folders with such names and how many bytes they hold beside the marker."""
+        sizes: dict[str, int] = defaultdict(int)
+        for file in self.store.files():
+            name, _, inner = file.path.partition("/")
+            if inner and pattern.match(name):
+                sizes[name] += 0 if inner == COMPLETE_MARKER else file.size_bytes
+        return dict(sorted(sizes.items()))
+
+    def _local(self, name: str) -> Path:
+        local = self.store.local_folder()
+        if local is not None:
+            return local / name
+        wanted = [file.path for file in self.store.files(name)]
+        return self.store.fetch(self.scratch / "fetched", wanted) / name

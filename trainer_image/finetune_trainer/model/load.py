@@ -1,0 +1,230 @@
+"""The base model with its dtype and quantisation, and the adapter on it. Called by train.
+
+Every dtype is explicit: TRL and transformers have different defaults. Nothing is executed from a model's folder unless
+the run says so (trust_remote_code).
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetune_contract import Lora, RunConfig
+from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel
+from safetensors import safe_open
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from finetune_trainer.errors import UserError
+from finetune_trainer.model import targets
+from finetune_trainer.model.precision import Computation
+from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime.progress import say
+from finetune_trainer.storage import fetch_adapter
+
+ADALORA_START_FACTOR = 1.5
+"""AdaLoRA starts with this many times the LoRA rank and prunes down to it (the AdaLoRA paper's ratio)."""
+
+ADALORA_WARM_UP, ADALORA_FINAL = 0.1, 0.3
+"""Shares of the steps before pruning begins, and after it has ended."""
+
+
+DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
+"""How safetensors writes those that a model is published in; anything else is published in float32."""
+
+
+def load_tokenizer(folder: Path, run: RunConfig) -> PreTrainedTokenizerBase:
+    """Load the base model's tokenizer from a local folder."""
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=run.model.trust_remote_code)
+
+
+def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:
+    """Load the base model onto this process's device; its weights are as stored but for dtype and quantisation."""
+    try:
+        model = _loaded(folder, run, computation)
+    except ValueError as error:
+        raise UserError("ModelUnsupported", f"transformers cannot load this model: {error}") from error
+    for parameter in targets.vision_parameters(model):
+        parameter.requires_grad_(False)
+    if run.method == "qlora":
+        keep_layout(model)
+        quantise_experts(model)
+    return model
+
+
+def keep_layout(model: PreTrainedModel) -> None:
+    """Keep packed weights as they are when the model is measured between steps.
+
+    On a CPU with AVX-512 BF16, bitsandbytes 0.50 lays them out anew at the first answer, for a kernel that has no gradient; steps
+    after that would learn from wrong gradients with no more than a warning.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:
+    trust = run.model.trust_remote_code
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    _refuse_quantised(config)
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=getattr(torch, computation.weights),
+        attn_implementation=attention(config, run.layout.attention),
+        quantization_config=quantization(run, computation),
+        device_map=_device_map(run, computation),
+        trust_remote_code=trust,
+        use_safetensors=True,
+    )
+
+
+def attention(config: Any, planned: str) -> str:
+    """Return the attention to load with: eager where the model has no other.
+
+    Gemma 2 caps its attention scores (soft-capping), which torch's sdpa cannot; transformers refuses to load it so.
+    """
+    mapping = MODEL_FOR_CAUSAL_LM_MAPPING
+    family = mapping[type(config)] if type(config) in mapping else None  # noqa: SIM401 - its get() has no default
+    if planned != "sdpa" or getattr(family, "_supports_sdpa", True):
+        return planned
+    name = type(config).__name__.removesuffix("Config")
+    say(f"{name} cannot use sdpa: its attention runs eager, which keeps the scores of every pair of tokens")
+    return "eager"
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return the dtype that most weights of a model folder are stored in."""
+    found: Counter[torch.dtype] = Counter()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - safe_open is no mapping
+                found[DTYPES.get(weights.get_slice(name).get_dtype(), torch.float32)] += 1
+    return found.most_common(1)[0][0]
+
+
+def _refuse_quantised(config: Any) -> None:
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return
+    kind = found.get("quant_method", "an unknown method") if isinstance(found, dict) else type(found).__name__
+    raise UserError(
+        "ModelUnsupported",
+        f"the model is already quantised ({kind}), which cannot be trained faithfully; "
+        "name its unquantised original in spec.model.source and let method: qlora quantise it",
+    )
+
+
+def quantization(run: RunConfig, computation: Computation) -> BitsAndBytesConfig | None:
+    """Return how the frozen base weights are stored: NF4 with double quantisation for qlora, else not at all."""
+    if run.method != "qlora":
+        return None
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, computation.compute),
+        # Sharded runs move the packed weights as if they were of this type.
+        bnb_4bit_quant_storage=getattr(torch, computation.compute) if run.layout.zero_stage == 3 else torch.uint8,
+    )
+
+
+def _device_map(run: RunConfig, computation: Computation) -> dict[str, Any] | None:
+    if run.layout.zero_stage == 3:
+        return None  # DeepSpeed shards the weights while they load
+    return {"": ranks.local_rank() if computation.device == "cuda" else "cpu"}
+
+
+def quantise_experts(model: PreTrainedModel) -> int:
+    """Store stacked expert weights in NF4 too, which transformers leaves at 16 bit; return how many tensors."""
+    from bitsandbytes.nn.parametrize import replace_parameter_4bit  # noqa: PLC0415 - one second, for qlora only
+
+    stacked = [name for name, parameter in model.named_parameters() if targets.is_stacked_expert(name, parameter)]
+    for name in stacked:
+        owner, _, leaf = name.rpartition(".")
+        replace_parameter_4bit(model.get_submodule(owner), leaf, compress_statistics=True, quant_type="nf4")
+    return len(stacked)
+
+
+def adapter_config(model: PreTrainedModel, lora: Lora, *, steps: int) -> PeftConfig:
+    """Return PEFT's description of a new adapter."""
+    shared: dict[str, Any] = {
+        "task_type": "CAUSAL_LM",
+        "target_modules": targets.target_modules(model, lora),
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "modules_to_save": list(lora.modules_to_save) or None,
+        # A copy of the embeddings must stay the head too, where the base model ties them.
+        "ensure_weight_tying": bool(lora.modules_to_save) and bool(model.config.get_text_config().tie_word_embeddings),
+    }
+    if lora.variant == "adalora":
+        return _adalora(shared, lora, steps)
+    return LoraConfig(
+        r=lora.rank,
+        use_rslora=lora.variant == "rslora",
+        use_dora=lora.variant == "dora",
+        target_parameters=targets.expert_parameters(model, lora) or None,
+        **shared,
+    )
+
+
+def _adalora(shared: dict[str, Any], lora: Lora, steps: int) -> AdaLoraConfig:
+    if steps < 10:
+        raise UserError(
+            "InvalidSpec", f"spec.lora.variant: adalora needs at least 10 steps to prune in, this run has {steps}"
+        )
+    return AdaLoraConfig(
+        init_r=round(lora.rank * ADALORA_START_FACTOR),
+        target_r=lora.rank,
+        tinit=max(1, round(steps * ADALORA_WARM_UP)),
+        tfinal=max(1, round(steps * ADALORA_FINAL)),
+        deltaT=max(1, steps // 100),
+        total_step=steps,
+        **shared,
+    )
+
+
+def with_adapter(model: PreTrainedModel, run: RunConfig, scratch: Path) -> tuple[Any, PeftConfig | None]:
+    """Return what the trainer takes: the model and a new adapter's description, or the model with its initial adapter on."""
+    if run.lora is None:
+        return model, None
+    if run.lora.initial_adapter is None:
+        return model, adapter_config(model, run.lora, steps=run.training.max_steps)
+    return with_initial_adapter(model, fetch_adapter(run.lora.initial_adapter, scratch), run), None
+
+
+def with_initial_adapter(model: PreTrainedModel, folder: Path, run: RunConfig) -> PeftModel:
+    """Continue from an adapter: rank, alpha and targets come from it. One for another base revision is refused."""
+    described = json.loads((folder / "adapter_config.json").read_text())
+    revision = described.get("revision") or ""
+    if revision and run.model.revision and revision != run.model.revision:
+        raise UserError(
+            "InvalidSpec",
+            f"spec.lora.initialAdapter was trained on revision {revision} of its base model, this run uses "
+            f"{run.model.revision}; set spec.model.revision to {revision} or start a new adapter",
+        )
+    continued = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    # The name in the file is the user's; PEFT would look it up on the hub at every save.
+    continued.peft_config["default"].base_model_name_or_path = str(model.name_or_path)
+    return continued
+
+
+def trainable_parameters(model: torch.nn.Module) -> tuple[int, int]:
+    """Return (trainable, all) parameters; those that DeepSpeed shards and bitsandbytes packs are counted whole."""
+    pairs = [(_numel(parameter), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(count for count, trained in pairs if trained), sum(count for count, _ in pairs)
+
+
+def _numel(parameter: torch.nn.Parameter) -> int:
+    if hasattr(parameter, "ds_numel"):
+        return int(parameter.ds_numel)
+    state = getattr(parameter, "quant_state", None)
+    return int(torch.Size(state.shape).numel()) if state is not None else parameter.numel()

@@ -1,0 +1,45 @@
+"""`python -m finetune_trainer preview`: print what the model will see. Takes preflight's configuration."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from finetune_contract import ENV_RUN_CONFIG, ENV_WORKSPACE, PreflightConfig
+from finetune_contract.wire import loads
+
+from finetune_trainer.errors import ReportedError
+from finetune_trainer.preflight.__main__ import without_torch
+from finetune_trainer.storage.secrecy import redacted
+
+ENV_COLOUR = "FINETUNE_COLOUR"
+
+
+def main() -> int:
+    """Print the preview of a job's data. Nothing is written outside the workspace. Returns the exit code."""
+    without_torch()
+    config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    with tempfile.TemporaryDirectory(dir=os.environ.get(ENV_WORKSPACE)) as folder:
+        try:
+            print(preview(config, Path(folder), colour=os.environ.get(ENV_COLOUR) == "1"), end="")
+        except ReportedError as error:
+            print(f"{error.reason}: {redacted(error.message)}", file=sys.stderr)
+            return int(error.exit_code)
+    return 0
+
+
+def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
+    """Prepare the rows as preflight does and return the preview."""
+    # Imported here because torch must be hidden first.
+    from finetune_trainer.data.prepare import prepare  # noqa: PLC0415
+    from finetune_trainer.data.request import preflight_request  # noqa: PLC0415
+    from finetune_trainer.preflight.model import examine_model  # noqa: PLC0415
+    from finetune_trainer.preflight.preview_text import preview_text  # noqa: PLC0415
+
+    model = examine_model(config.model, workspace / "model")
+    prepared = prepare(preflight_request(config, model.length_limit), model.tokenizer, workspace)
+    return preview_text(prepared, model.tokenizer, title=config.name, colour=colour)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""The container's first process: starts the workers, hears signals for them, watches that they move, reports how it ended.
+
+torchrun would swallow exit codes, and nobody but the parent can dump the stacks of a worker that hangs: hence this process,
+which imports no library. `python -m finetune_trainer train` runs it.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from finetune_contract import (
+    ENV_RUN_CONFIG,
+    ENV_TERMINATION_LOG,
+    ExitCode,
+    Layout,
+    Outcome,
+    RunConfig,
+    outcome_text,
+)
+from finetune_contract.wire import loads
+
+from finetune_trainer.process import cgroup, verdict
+from finetune_trainer.process.worker import die_with_parent, run_folder
+from finetune_trainer.runtime import heartbeat
+
+POLL_SECONDS = 0.1
+WATCH_SECONDS = 1.0
+"""So often the workers' signs of life are read: files, which cost more to look at than whether the child still runs."""
+
+DUMP_SECONDS = 3.0
+"""faulthandler writes the stacks in a signal handler; so long the workers get for it."""
+
+SHUTDOWN_SECONDS = 24 * 3600
+"""Longer than any grace period."""
+
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+"""Set in PyTorchJob's sense (Pods, not processes): a single worker must not take them for its own."""
+
+
+class Entry:
+    """The workers of this replica and what happened to them."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self.run = run
+        self.folder = run_folder()
+        self.terminated = False
+        self.stalled = False
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def main(self) -> int:
+        """Run the workers to their end; returns the container's exit code."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        self.child = subprocess.Popen(
+            command(self.run.layout),
+            env=threads(self.run.layout, cgroup.cpu_limit()) | environment(self.run.layout, dict(os.environ)),
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
+        )
+        started = looked = time.time()
+        while self.child.poll() is None:
+            time.sleep(POLL_SECONDS)
+            if self.stalled or time.time() - looked < WATCH_SECONDS:
+                continue
+            looked = time.time()
+            if looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
+                self._end_stalled()
+        return self._report(self.child.returncode)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.child is None:
+            os._exit(ExitCode.PREEMPTED)
+        if self.terminated:
+            self._kill()
+        self.terminated = True
+        self.child.send_signal(number)
+
+    def _end_stalled(self) -> None:
+        self.stalled = True
+        print(f"no step for {self.run.stall_seconds} s; the stacks of all workers follow", file=sys.stderr, flush=True)
+        for pid in heartbeat.pids(self.folder):
+            _send(pid, signal.SIGUSR1)
+        deadline = time.monotonic() + DUMP_SECONDS
+        while self.child is not None and self.child.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        self._kill()
+
+    def _kill(self) -> None:
+        """End everything now. torchrun's workers are in sessions of their own, so each is named."""
+        for pid in heartbeat.pids(self.folder):
+            _send(pid, signal.SIGKILL)
+        if self.child is not None:
+            self.child.kill()
+
+    def _report(self, returncode: int) -> int:
+        outcome = self._outcome(returncode)
+        text = outcome_text(outcome)
+        if path := os.environ.get(ENV_TERMINATION_LOG):
+            Path(path).write_text(text)
+        print(text, flush=True)
+        if outcome.reason in ("Killed", "HostOutOfMemory") and returncode < 0:
+            return 128 - returncode
+        return verdict.exit_code(outcome)
+
+    def _outcome(self, returncode: int) -> Outcome:
+        if self.stalled:
+            message = f"no step for {self.run.stall_seconds} s; the stacks of all workers are in the log"
+            return Outcome(outcome="Failed", reason="Stalled", message=message)
+        said = verdict.read(self.folder)
+        if said is not None:
+            return said
+        if self.terminated:
+            message = "asked to stop; the workers ended without having saved anything since the last checkpoint"
+            return Outcome(outcome="Preempted", reason="Preempted", message=message)
+        if cgroup.ran_out_of_memory():
+            message = "the kernel killed a worker because the Pod reached its memory limit"
+            return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
+        return Outcome(
+            outcome="Failed", reason="Killed", message=f"the workers ended without a verdict, {ending(returncode)}"
+        )
+
+
+def command(layout: Layout) -> list[str]:
+    """Return what to start: the worker itself for one process, torchrun for several."""
+    worker = ["-m", "finetune_trainer", "worker"]
+    if layout.world_size == 1:
+        return [sys.executable, *worker]
+    return [sys.executable, "-m", "torch.distributed.run", *worker]
+
+
+def environment(layout: Layout, given: dict[str, str]) -> dict[str, str]:
+    """Return the workers' environment. What the Pod says about rendezvous wins; the rest follows from the layout."""
+    if layout.world_size == 1:
+        return {name: value for name, value in given.items() if name not in RANK_VARIABLES}
+    missing = {
+        "PET_NNODES": str(layout.replicas),
+        "PET_NPROC_PER_NODE": str(layout.gpus_per_replica),
+        "PET_NODE_RANK": given.get("RANK", "0"),
+        "PET_MASTER_ADDR": given.get("MASTER_ADDR", "127.0.0.1"),
+        "PET_MASTER_PORT": given.get("MASTER_PORT", "29500"),
+        # A dead worker ends the attempt: the operator starts the next one from the checkpoint.
+        "PET_MAX_RESTARTS": "0",
+        # After SIGTERM torchrun would kill the workers while they save: the Pod's grace period is what limits them.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SHUTDOWN_SECONDS),
+        # With the shared store a restarted group reads addresses of the dead one (torch 2.13, gloo).
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
+    return missing | given
+
+
+def threads(layout: Layout, cores: float | None) -> dict[str, str]:
+    """Return how many threads a worker computes with: its share of what the container may use.
+
+    Libraries count the node's cores: with a thread for each, all of them wait most of the time for the quota's next period.
+    """
+    return {} if cores is None else {"OMP_NUM_THREADS": str(max(1, int(cores / layout.gpus_per_replica)))}
+
+
+def ending(returncode: int) -> str:
+    """Say how a process ended."""
+    if returncode < 0:
+        return f"killed by signal {-returncode} ({signal.Signals(-returncode).name})"
+    return f"with exit code {returncode}"
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def main() -> int:
+    """Read the run configuration and see the run through."""
+    return Entry(loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())).main()

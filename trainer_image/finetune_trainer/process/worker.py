@@ -1,0 +1,140 @@
+"""One training process: signals first, then the libraries, then train; its verdict last. Started by entry, perhaps by torchrun."""
+
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune_contract import ENV_DEVICE, ENV_RUN_CONFIG, ENV_WORKSPACE, Outcome, Progress, RunConfig
+from finetune_contract.wire import loads
+
+from finetune_trainer.errors import UserError
+from finetune_trainer.process import verdict
+from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime.heartbeat import Heartbeat
+from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.storage.secrecy import redacted
+
+if TYPE_CHECKING:
+    from finetune_trainer.runtime.progress import Reporter
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): which signal to get when the parent dies."""
+
+
+def run_folder() -> Path:
+    """Return where workers and the entry process leave notes for each other."""
+    return Path(os.environ[ENV_WORKSPACE]) / "run"
+
+
+class Worker:
+    """This process's place in the run: what it would say if it ended now."""
+
+    def __init__(self) -> None:
+        self.rank = ranks.rank()
+        self.heartbeat = Heartbeat(run_folder(), rank=self.rank)
+        self.interrupt = Interrupt(leave=self.leave)
+        self.reporter: Reporter | None = None
+
+    def run(self) -> Outcome:
+        """Train as the run configuration says."""
+        run = loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+        device = os.environ.get(ENV_DEVICE, "cuda")
+        quiet(device)
+        with self.heartbeat.busy():  # from a cold disk the imports take minutes, which is no stall
+            from finetune_trainer.runtime.progress import Reporter  # noqa: PLC0415 - torch and friends: six seconds
+
+            refuse_without_accelerator(device)
+            self.reporter = Reporter(total_steps=run.training.max_steps)
+            self.reporter.phase("loading")
+            from finetune_trainer.training.train import Bench, train  # noqa: PLC0415 - as above
+
+        workspace = Path(os.environ[ENV_WORKSPACE])
+        bench = Bench(
+            workspace=workspace,
+            device=device,
+            reporter=self.reporter,
+            heartbeat=self.heartbeat,
+            interrupt=self.interrupt,
+        )
+        return train(run, bench)
+
+    def leave(self) -> None:
+        """Leave the verdict of a worker that was asked to stop and has nothing to save."""
+        now = self._now()
+        lost = now.step - (now.checkpoint_step or 0)
+        kept = f"checkpoint of step {now.checkpoint_step} is complete" if now.checkpoint_step else "no checkpoint yet"
+        message = f"asked to stop while {now.phase} at step {now.step}; {kept}, {lost} step(s) are lost"
+        outcome = Outcome(
+            outcome="Preempted", reason="Preempted", message=message, step=now.step, checkpoint_step=now.checkpoint_step
+        )
+        verdict.write(outcome, run_folder(), rank=self.rank)
+
+    def failed(self, error: Exception) -> Outcome:
+        """Describe an end by an exception: its reason, and how far the run was."""
+        now = self._now()
+        return replace(
+            verdict.failure(error, during=f" while {now.phase} at step {now.step}"),
+            step=now.step,
+            checkpoint_step=now.checkpoint_step,
+            peak_memory_gib=now.peak_memory_gib,
+            tokens_per_second=now.tokens_per_second,
+        )
+
+    def _now(self) -> Progress:
+        return self.reporter.current if self.reporter is not None else Progress(phase="loading", step=0, total_steps=0)
+
+
+def main() -> int:
+    """Train, and leave a verdict whatever happens. Returns the exit code."""
+    die_with_parent()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    worker = Worker()
+    worker.interrupt.install()
+    try:
+        outcome = worker.run()
+    except Exception as error:  # noqa: BLE001 - the boundary: every end becomes a verdict
+        outcome = worker.failed(error)
+        print(redacted(verdict.trace(error)), file=sys.stderr, flush=True)
+    verdict.write(outcome, run_folder(), rank=worker.rank)
+    return verdict.exit_code(outcome)
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process when its parent is gone: an orphan would go on training and hold the GPU."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def quiet(device: str) -> None:
+    """Keep libraries from calling home and from filling the log."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed need not look for a GPU and warn that there is none
+    # It misses a package with kernels for inference on the CPU.
+    logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+def refuse_without_accelerator(device: str) -> None:
+    """Raise UserError(NoAccelerator) where the Pod has no GPU and the node does not say that the CPU will do."""
+    import torch  # noqa: PLC0415 - see Worker.run
+
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise UserError(
+            "NoAccelerator",
+            "the Pod sees no GPU: check that its pool's nodes have a GPU driver and device plugin, and that "
+            "GPUPool.spec.resourceName is what they offer",
+        )
+    torch.cuda.set_device(ranks.local_rank())

@@ -1,0 +1,169 @@
+"""What the user takes home: the adapter or model, its card, and the manifest of provenance, written last. Called by train."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from finetune_contract import MANIFEST_FILE, Artifact, EvaluationResult, Outcome, RunConfig
+from finetune_contract.wire import from_wire, to_wire
+
+from finetune_trainer.publishing.card import model_card
+from finetune_trainer.storage import Store
+
+PACKAGES = (
+    "accelerate", "bitsandbytes", "datasets", "deepspeed", "finetune-operator", "numpy", "peft", "safetensors",
+    "tokenizers", "torch", "transformers", "trl",
+)  # fmt: skip
+"""Those whose version can change a result."""
+
+VLLM_LARGEST_LORA_RANK = 512
+"""vLLM refuses adapters above it (its --max-lora-rank choices end there)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What is known of a run at its end."""
+
+    evaluation: EvaluationResult | None
+    computation: str
+    steps: int
+    final_loss: float | None
+    training_seconds: float
+
+
+def kind(run: RunConfig) -> str:
+    """Return the name of what is published, which is also its folder: adapter or model."""
+    return "model" if run.method == "full" else "adapter"
+
+
+def drop_pickles(folder: Path) -> None:
+    """Remove transformers' pickled settings: an artifact holds safetensors and text only."""
+    (folder / "training_args.bin").unlink(missing_ok=True)
+
+
+def describe(folder: Path, run: RunConfig) -> None:
+    """Name the base model and its revision in the adapter's own configuration, instead of a folder of this Pod."""
+    path = folder / "adapter_config.json"
+    if path.is_file():
+        described = json.loads(path.read_text())
+        described["base_model_name_or_path"] = base_name(run)
+        described["revision"] = run.model.revision or None
+        path.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+
+
+def publish(folder: Path, store: Store, run: RunConfig, published: Published) -> Artifact:
+    """Upload the folder, then the manifest. Repeating it is harmless. Only rank 0 calls it."""
+    digests = file_digests(folder)
+    artifact = Artifact(
+        kind=kind(run),
+        uri=f"{store.uri.rstrip('/')}/{kind(run)}",
+        digest=folder_digest(digests),
+        size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        base_model=base_name(run),
+        base_revision=run.model.revision,
+        lora_rank=run.lora.rank if run.lora is not None else 0,
+        servable=servable(run),
+    )
+    store.upload(folder, kind(run))
+    store.write_text(MANIFEST_FILE, json.dumps(manifest(run, artifact, digests, published), indent=2) + "\n")
+    return artifact
+
+
+def already_published(store: Store, run: RunConfig) -> Outcome | None:
+    """Return the outcome of an earlier attempt that published this very run and was killed before it could say so."""
+    text = store.read_text(MANIFEST_FILE)
+    found = json.loads(text) if text is not None else {}
+    if found.get("runDigest") != run.run_digest:
+        return None
+    evaluation = found.get("evaluation")
+    return Outcome(
+        outcome="Succeeded",
+        reason="AlreadyPublished",
+        message=f"an earlier attempt published {store.uri}",
+        step=found["steps"],
+        final_loss=found["finalLoss"],
+        evaluation=from_wire(EvaluationResult, evaluation) if evaluation is not None else None,
+        artifacts=tuple(from_wire(Artifact, artifact) for artifact in found["artifacts"]),
+    )
+
+
+def write_card(folder: Path, run: RunConfig, published: Published) -> None:
+    """Write README.md, which is the artifact's page on a model hub."""
+    (folder / "README.md").write_text(model_card(run, published.evaluation, base_name(run), published.computation))
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file, by its path in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(digests: dict[str, str]) -> str:
+    """Return one digest for all files: that of what `sha256sum` prints for the sorted paths, so that anyone can check it."""
+    listed = "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))
+    return "sha256:" + hashlib.sha256(listed.encode()).hexdigest()
+
+
+def manifest(run: RunConfig, artifact: Artifact, digests: dict[str, str], published: Published) -> dict[str, Any]:
+    """Return where the artifact comes from: enough to make it again and to tell two apart."""
+    return {
+        "runDigest": run.run_digest,
+        "namespace": run.namespace,
+        "name": run.name,
+        "uid": run.uid,
+        "attempt": run.attempt,
+        "artifacts": [to_wire(artifact)],
+        "files": digests,
+        "baseModel": {"source": run.model.location.uri, "revision": run.model.revision},
+        "datasetDigest": run.dataset_digest,
+        "run": to_wire(run),
+        "computation": published.computation,
+        "steps": published.steps,
+        "finalLoss": published.final_loss,
+        "trainingSeconds": round(published.training_seconds, 1),
+        "evaluation": to_wire(published.evaluation) if published.evaluation is not None else None,
+        "versions": versions(),
+        "provenance": run.provenance,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of the packages that can change a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def base_name(run: RunConfig) -> str:
+    """Return how others name the base model: its hub id, or the location it was read from."""
+    return run.model.location.uri.removeprefix("hf://")
+
+
+def servable(run: RunConfig) -> str:
+    """Say whether vLLM can serve the artifact as it is, or why not."""
+    lora = run.lora
+    if lora is None:
+        return "vllm"
+    if lora.variant == "dora":
+        return "not by vLLM: it does not read DoRA's magnitudes; merge it into the base first"
+    if lora.variant == "adalora":
+        return "not by vLLM: it does not read AdaLoRA's singular values; merge it into the base first"
+    if lora.modules_to_save:
+        return "not by vLLM: it carries whole modules (modulesToSave); merge it into the base first"
+    if lora.experts:
+        return "not by vLLM: it carries weights for experts; merge it into the base first"
+    if lora.rank > VLLM_LARGEST_LORA_RANK:
+        return f"not by vLLM: LoRA rank {lora.rank} is above its limit of {VLLM_LARGEST_LORA_RANK}"
+    return "vllm"

@@ -1,0 +1,81 @@
+"""The model card: README.md of an artifact, in the hub's format. Pure text. Called by artifacts."""
+
+import json
+
+from finetune_contract import EvaluationResult, RunConfig
+
+
+def model_card(run: RunConfig, evaluation: EvaluationResult | None, base: str, computation: str) -> str:
+    """Return the card: what it is, what it was made from, how it does, how to load it."""
+    parts = [
+        _front_matter(run, base),
+        f"# {run.name}\n",
+        _summary(run, base, computation),
+        _results(evaluation),
+        _use(run, base),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(run: RunConfig, base: str) -> str:
+    library = "peft" if run.lora is not None else "transformers"
+    lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
+    if run.model.location.uri.startswith("hf://"):
+        lines.append(f"base_model: {json.dumps(base)}")
+    return "---\n" + "\n".join(lines) + "\n---\n"
+
+
+def _summary(run: RunConfig, base: str, computation: str) -> str:
+    training, lora = run.training, run.lora
+    rows = [
+        ("base model", f"`{base}`" + (f" at revision `{run.model.revision}`" if run.model.revision else "")),
+        ("data", "".join(f"`{dataset.location.uri}` " for dataset in run.datasets).strip()),
+        ("data digest", f"`{run.dataset_digest}`"),
+        ("objective, method", f"{run.objective}, {run.method}"),
+        (
+            "training",
+            f"{training.max_steps} steps of {training.global_batch_size} rows, at most {training.sequence_length} tokens",
+        ),
+        ("learning rate", f"{training.learning_rate:g}, {training.scheduler}"),
+        ("computation", computation),
+    ]
+    if lora is not None:
+        rows.insert(4, ("adapter", f"LoRA rank {lora.rank}, alpha {lora.alpha}, {lora.targets}, {lora.variant}"))
+    return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def _results(evaluation: EvaluationResult | None) -> str:
+    if evaluation is None:
+        return "No rows were held out, so nothing was measured.\n"
+    result = evaluation
+    lines = [
+        f"## Evaluation\n\nOn {result.examples} held-out rows; losses are nats per trained token.\n",
+        "| | base | tuned |\n|---|---|---|",
+        f"| loss | {_number(result.base_loss)} | {_number(result.tuned_loss)} |",
+        f"| token accuracy | {_number(result.base_token_accuracy)} | {_number(result.tuned_token_accuracy)} |",
+        f"| loss on a general text | {_number(result.base_forgetting_loss)} | {_number(result.tuned_forgetting_loss)} |",
+    ]
+    lines += [
+        f"\n> {_quoted(sample.prompt)}\n\n- base: {_quoted(sample.base)}\n- tuned: {_quoted(sample.tuned)}"
+        for sample in result.samples
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
+
+
+def _quoted(text: str) -> str:
+    return " ".join(text.split()) or "(nothing)"
+
+
+def _use(run: RunConfig, base: str) -> str:
+    if run.lora is None:
+        return (
+            '## Use\n\n```python\nfrom transformers import pipeline\n\npipeline("text-generation", model="PATH")\n```\n'
+        )
+    return (
+        "## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained({json.dumps(base)})\nmodel = PeftModel.from_pretrained(base, "PATH")\n```\n'
+    )

@@ -1,0 +1,108 @@
+"""Progress lines on the stdout of replica 0's rank 0, and the clock behind tokens per second. Called by train and callbacks."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from finetune_contract import Progress, progress_line
+
+from finetune_trainer.runtime import ranks
+
+GIB = 2**30
+LINE_SECONDS = 1.0
+"""At most one line in so many seconds within a phase: the operator reads the log every ten seconds or less often."""
+
+
+class Reporter:
+    """The newest progress report, printed when something a reader would notice has changed."""
+
+    def __init__(self, *, total_steps: int) -> None:
+        self.current = Progress(phase="loading", step=0, total_steps=total_steps)
+        self.peak_gib = 0.0
+        self.peak_reserved_gib: float | None = None
+        self._printed_at = float("-inf")
+
+    def phase(self, name: str) -> None:
+        """Enter a phase; always printed."""
+        self.current = replace(self.current, phase=name)
+        self._print()
+
+    def update(self, *, now: bool = False, **fields: object) -> None:
+        """Take over new values; printed unless a line was printed less than LINE_SECONDS ago."""
+        self.current = replace(self.current, **fields)  # type: ignore[arg-type]  # the callers' keywords are its fields
+        if now or time.monotonic() - self._printed_at >= LINE_SECONDS:
+            self._print()
+
+    def saw_peak(self, allocated_gib: float, reserved_gib: float | None) -> None:
+        """Take over the largest memory of any one process."""
+        self.peak_gib = max(self.peak_gib, allocated_gib)
+        if reserved_gib is not None:
+            self.peak_reserved_gib = max(self.peak_reserved_gib or 0.0, reserved_gib)
+        self.current = replace(self.current, peak_memory_gib=round(self.peak_gib, 3))
+
+    def _print(self) -> None:
+        if ranks.rank() == 0:
+            print(progress_line(self.current), flush=True)
+        self._printed_at = time.monotonic()
+
+
+def peak_memory_gib() -> tuple[float, float | None]:
+    """Return the largest allocated and reserved GPU memory of this process; on the CPU its largest resident set."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, None
+
+
+def say(text: str) -> None:
+    """Print an ordinary log line, from rank 0 only."""
+    if ranks.rank() == 0:
+        print(text, flush=True)
+
+
+class StepClock:
+    """Seconds and tokens of pure training: the first step of an attempt, evaluations and saves are not counted."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.tokens = 0.0
+        self.steps = 0
+        self._mark: float | None = None
+        self._tokens_at_mark = 0.0
+        self._paused = 0.0
+
+    def lap(self, total_tokens: float) -> None:
+        """Count the step that ends now; `total_tokens` is the trainer's running total."""
+        now = time.monotonic()
+        if self._mark is not None:
+            self.seconds += now - self._mark - self._paused
+            self.tokens += total_tokens - self._tokens_at_mark
+            self.steps += 1
+        self._mark, self._tokens_at_mark, self._paused = now, total_tokens, 0.0
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Do not count what happens inside."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._paused += time.monotonic() - started
+
+    def skip(self) -> None:
+        """Do not count what happened since the last lap."""
+        if self._mark is not None:
+            self._mark, self._paused = time.monotonic(), 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all GPUs per second of training, padding not counted; None before the second step."""
+        return self.tokens / self.seconds if self.seconds > 0 else None
+
+    def seconds_for(self, steps: int) -> int | None:
+        """Predict how long so many steps take; None before the second step."""
+        return round(self.seconds / self.steps * steps) if self.steps else None

@@ -1,0 +1,1 @@
+"""A training step on fake tensors: what memory it takes, on a machine without a GPU."""

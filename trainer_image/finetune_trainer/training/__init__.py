@@ -1,0 +1,1 @@
+"""The training run: settings, the loop, evaluation, the order of rows."""

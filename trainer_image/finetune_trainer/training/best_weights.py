@@ -1,0 +1,39 @@
+"""Put the best weights back before they are measured and published, where early stopping chose them. Called by train."""
+
+from pathlib import Path
+from typing import Any
+
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from trl import SFTTrainer
+
+from finetune_trainer.errors import ReportedError
+from finetune_trainer.runtime.progress import say
+from finetune_trainer.training.held_out import HeldOut
+
+
+def put_back(held_out: HeldOut, trainer: SFTTrainer) -> None:
+    """Load the best slot into the trainer's model; nothing happens in a run without early stopping.
+
+    Raises ReportedError where the slot is gone: publishing other weights than were chosen would be a lie.
+    """
+    name = held_out.patience.best_slot
+    if not name:
+        return
+    folder = held_out.checkpoints.best(name)
+    if folder is None:
+        raise ReportedError("TrainerError", f"the best weights ({name}) are gone from the checkpoint destination")
+    say(f"taking the best weights: {name}, loss {held_out.patience.best_loss:.4f}")
+    _load(trainer.accelerator.unwrap_model(trainer.model), folder)
+
+
+def _load(model: Any, folder: Path) -> None:
+    weights = {key: value for path in sorted(folder.glob("*.safetensors")) for key, value in load_file(path).items()}
+    if (folder / "adapter_config.json").is_file():
+        set_peft_model_state_dict(model, weights)
+        return
+    missing = set(model.load_state_dict(weights, strict=False).missing_keys) - set(
+        getattr(model, "all_tied_weights_keys", ())
+    )
+    if missing:
+        raise ReportedError("TrainerError", f"the best weights lack {len(missing)} tensors, first {min(missing)}")

@@ -1,0 +1,196 @@
+"""What happens beside the arithmetic of a step: reports, AdaLoRA's schedule, checkpoints. Given to the trainer by train.
+
+Their order matters: reports first (the clock), then AdaLoRA and evaluation (held_out), then Saver, which publishes what
+the others put into the staged folder.
+"""
+
+import json
+import math
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetune_contract import RunConfig
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.errors import UserError
+from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime.heartbeat import Heartbeat
+from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.runtime.progress import Reporter, StepClock, peak_memory_gib
+
+DIVERGENCE_REMEDY = (
+    "lower spec.training.learningRate, raise warmupFraction or look for broken rows with `finetune data preview`"
+)
+
+ADALORA_SCORES, ADALORA_RANKS = "adalora.safetensors", "adalora-ranks.json"
+
+
+def staged_folder(args: TrainingArguments, state: TrainerState) -> Path:
+    """Return the folder that transformers has just written this step's checkpoint to."""
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+class Reports(TrainerCallback):
+    """Progress lines, signs of life, and the end of a run whose loss is no number any more."""
+
+    def __init__(
+        self, run: RunConfig, reporter: Reporter, clock: StepClock, heartbeat: Heartbeat, *, rows: int
+    ) -> None:
+        self.reporter = reporter
+        self.clock = clock
+        self.heartbeat = heartbeat
+        self.total_steps = run.training.max_steps
+        self.passes_per_step = run.training.global_batch_size / rows
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Report the step that training starts from. What it goes on from is loaded by now."""
+        self.heartbeat.enough()
+        self.reporter.update(step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4))
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A micro step is a sign of life."""
+        self.heartbeat.beat()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A step is a sign of life."""
+        self.heartbeat.beat()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
+    ) -> None:
+        """Report a finished step. Raises UserError(LossDiverged) before such a state is saved."""
+        if "loss" not in logs:
+            return
+        self._refuse_divergence(state.global_step, logs)
+        self.clock.lap(logs["num_tokens"])
+        speed = self.clock.tokens_per_second
+        self.reporter.update(
+            now=state.global_step in (1, self.total_steps),
+            step=state.global_step,
+            epoch=round(state.global_step * self.passes_per_step, 4),
+            loss=round(logs["loss"], 6),
+            learning_rate=logs["learning_rate"],
+            tokens_per_second=round(speed, 1) if speed is not None else None,
+            seconds_remaining=self.clock.seconds_for(self.total_steps - state.global_step),
+        )
+
+    def _refuse_divergence(self, step: int, logs: dict[str, float]) -> None:
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise UserError(
+                    "LossDiverged",
+                    f"{'the loss' if name == 'loss' else 'the gradient norm'} became {logs[name]} at step {step} "
+                    f"(learning rate {logs['learning_rate']:.1e}): {DIVERGENCE_REMEDY}",
+                )
+
+
+class AdaLoraSchedule(TrainerCallback):
+    """Call AdaLoRA's budget schedule, which transformers does not, and carry it over a resume.
+
+    PEFT saves adapters cut to the ranks that are left, which cannot be trained on. A checkpoint gets them whole, with the
+    importance scores and the choice of ranks beside them.
+    """
+
+    def __init__(self, *, resumed: Path | None) -> None:
+        self.resumed = resumed
+        # A layer's rank may be pruned to nothing, which PEFT takes for a sharding accident at every save.
+        warnings.filterwarnings("ignore", message="Adapter 'default'. .* have invalid shape")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: Any
+    ) -> None:
+        """Take scores and ranks of the checkpoint up again."""
+        if self.resumed is None:
+            return
+        for name, value in load_file(self.resumed / ADALORA_SCORES).items():
+            table, _sep, key = name.partition("/")
+            getattr(_tuner(model).rankallocator, table)[key] = value.to(args.device)
+        _settings(model).rank_pattern = json.loads((self.resumed / ADALORA_RANKS).read_text())
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: Any
+    ) -> None:
+        """Prune, while the gradients of the step are still there."""
+        _tuner(model).update_and_allocate(state.global_step + 1)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: Any, **_: Any
+    ) -> None:
+        """Add what a resume needs to the staged checkpoint."""
+        if ranks.rank() != 0:
+            return
+        staged, settings = staged_folder(args, state), _settings(model)
+        scores = {
+            f"{table}/{key}": value.contiguous()
+            for table in ("ipt", "exp_avg_ipt", "exp_avg_unc")
+            for key, value in getattr(_tuner(model).rankallocator, table).items()
+        }
+        save_file(scores, staged / ADALORA_SCORES)
+        pattern, settings.rank_pattern = settings.rank_pattern, None
+        (staged / ADALORA_RANKS).write_text(json.dumps(pattern))
+        getattr(model, "module", model).save_pretrained(staged)
+        settings.rank_pattern = pattern
+
+
+def _tuner(model: Any) -> Any:
+    return getattr(model, "module", model).base_model
+
+
+def _settings(model: Any) -> Any:
+    tuner = _tuner(model)
+    return tuner.peft_config[tuner.trainable_adapter_name]
+
+
+class Saver(TrainerCallback):
+    """Checkpoints by the clock, on SIGTERM and at the end; all ranks decide together at the end of a step."""
+
+    def __init__(
+        self, run: RunConfig, checkpoints: Checkpoints, interrupt: Interrupt, reporter: Reporter, clock: StepClock,
+        heartbeat: Heartbeat,
+    ) -> None:  # fmt: skip
+        self.run = run
+        self.checkpoints = checkpoints
+        self.interrupt = interrupt
+        self.reporter = reporter
+        self.clock = clock
+        self.heartbeat = heartbeat
+        self.best = ""
+        """Name of the best slot in use; held_out sets it."""
+        self._saved_at = time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """From now on SIGTERM means: finish the step, save, leave."""
+        self._saved_at = time.monotonic()
+        self.interrupt.must_save = self.run.checkpoint.save_on_notice
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Agree with the other ranks whether to save and whether to stop."""
+        asked, due, peak, reserved = self._agree()
+        self.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
+        last = state.global_step >= state.max_steps or control.should_training_stop
+        if asked:
+            self.interrupt.asked = True
+            control.should_training_stop = True
+        control.should_save = bool(asked or due or last)
+        if control.should_save:
+            self.heartbeat.keep_beating()
+
+    def _agree(self) -> list[float]:
+        interval = self.run.checkpoint.interval_seconds
+        due = bool(interval) and time.monotonic() - self._saved_at >= interval
+        peak, reserved = peak_memory_gib()
+        return ranks.largest([float(self.interrupt.asked), float(due), peak, reserved or 0.0])
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Publish the staged folder and remove what is older than `keep`."""
+        self.checkpoints.publish(staged_folder(args, state), state.global_step)
+        self.checkpoints.prune(best=self.best)
+        self.heartbeat.enough()
+        self._saved_at = time.monotonic()
+        self.clock.skip()
+        self.reporter.update(now=True, checkpoint_step=state.global_step)

@@ -1,0 +1,291 @@
+"""One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from finetune_contract import Artifact, EvaluationResult, Outcome, RunConfig, Sample
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTTrainer
+
+from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.data import PreparedData, training_rows
+from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.model import load as model
+from finetune_trainer.model.precision import Computation, computation
+from finetune_trainer.publishing import artifacts
+from finetune_trainer.publishing.artifacts import Published
+from finetune_trainer.publishing.sharded_weights import save_whole
+from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime.heartbeat import Heartbeat
+from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.runtime.progress import Reporter, StepClock, say
+from finetune_trainer.storage import Role, fetch_model, open_location
+from finetune_trainer.training.best_weights import put_back
+from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports, Saver
+from finetune_trainer.training.held_out import Answers, HeldOut, questions, read_patience
+from finetune_trainer.training.row_order import row_order
+from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a worker has at hand: where it may write, how it is heard, how it is told to stop."""
+
+    workspace: Path
+    device: str
+    """cuda | cpu"""
+    reporter: Reporter
+    heartbeat: Heartbeat
+    interrupt: Interrupt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A trainer and what belongs to it."""
+
+    trainer: SFTTrainer
+    tokenizer: PreTrainedTokenizerBase
+    rows: PreparedData
+    held_out: HeldOut
+    saver: Saver
+    resumed: Path | None
+    computation: Computation
+    stored: torch.dtype
+    """Of the base model's files, and of a model that is published."""
+    steps: int
+
+
+def train(run: RunConfig, bench: Bench) -> Outcome:
+    """Make the run: from its last complete checkpoint to published artifacts, or to a checkpoint when asked to stop."""
+    bench.reporter.phase("loading")
+    if (done := artifacts.already_published(open_location(run.output, Role.OUTPUT), run)) is not None:
+        return done
+    with bench.heartbeat.busy():
+        session = prepare(run, bench)
+    return carry_out(run, bench, session)
+
+
+def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
+    """Train, measure, publish. Callbacks measure the base, report, evaluate and save on the way."""
+    trainer = session.trainer
+    bench.heartbeat.keep_beating()
+    trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+    ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
+    session.saver.checkpoints.clear_staging()
+    bench.interrupt.must_save = False  # the last step is saved: from here on there is nothing to lose
+    if bench.interrupt.asked:
+        return preempted(session, bench)
+
+    bench.reporter.phase("evaluating")
+    with bench.heartbeat.busy():
+        put_back(session.held_out, trainer)
+    tuned = session.held_out.ask()
+    result = comparison(run, session.held_out.base, tuned, examples=session.rows.evaluation_examples)
+
+    bench.reporter.phase("publishing")
+    return publish(run, bench, session, result)
+
+
+def prepare(run: RunConfig, bench: Bench) -> Session:
+    """Fetch and build everything that training needs; nothing is trained or measured yet."""
+    refuse_senseless(run)
+    base = fetch_model(run.model, bench.workspace / "model")
+    tokenizer = model.load_tokenizer(base, run)
+    rows = training_rows(run, tokenizer)
+    checkpoints = Checkpoints(
+        open_location(run.checkpoint.location, Role.CHECKPOINT), run, scratch=bench.workspace / "checkpoints"
+    )
+    numbers = computation(run.method, run.training.precision, device=bench.device)
+    say(numbers.sentence())
+    say(batch_arithmetic(run, rows=pass_rows(rows)))
+    settings = trainer_settings(
+        run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps, packed=rows.packed
+    )
+    resumed = take_up(checkpoints, bench)  # the settings made the processes known to each other: they agree on one
+    patience = read_patience(resumed)
+    settings.max_steps = steps = patience.evaluated_step if patience.stopped else run.training.max_steps
+    built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
+
+    clock = StepClock()
+    saver = Saver(run, checkpoints, bench.interrupt, bench.reporter, clock, bench.heartbeat)
+    asked = questions(run, rows.evaluation, tokenizer, conversational=rows.conversational)
+    held_out = HeldOut(run, asked, checkpoints, saver, bench.interrupt, patience)
+    reports = Reports(run, bench.reporter, clock, bench.heartbeat, rows=pass_rows(rows))
+    adalora = [AdaLoraSchedule(resumed=resumed)] if run.lora is not None and run.lora.variant == "adalora" else []
+    trainer = SFTTrainer(
+        model=built,
+        args=settings,
+        train_dataset=ordered(run, rows.train, steps=steps),
+        processing_class=tokenizer,
+        peft_config=adapter,
+        callbacks=[reports, *adalora, held_out, saver],
+    )
+    trainer.remove_callback(PrinterCallback)  # progress lines say it all
+    held_out.trainer = trainer
+    refuse_other_sharding(run, trainer)
+    trained, parameters = model.trainable_parameters(trainer.model)
+    say(f"{trained:,} of {parameters:,} parameters are trained")
+    return Session(
+        trainer=trainer, tokenizer=tokenizer, rows=rows, held_out=held_out, saver=saver, resumed=resumed,
+        computation=numbers, stored=model.stored_dtype(base), steps=steps,
+    )  # fmt: skip
+
+
+def refuse_senseless(run: RunConfig) -> None:
+    """Raise UserError for combinations that the libraries would accept and not honour."""
+    adalora, stopping = run.lora is not None and run.lora.variant == "adalora", run.training.early_stopping_patience
+    if adalora and run.layout.zero_stage:
+        raise UserError("InvalidSpec", "spec.lora.variant: adalora reads whole gradients; it cannot be sharded by ZeRO")
+    if adalora and stopping:
+        raise UserError(
+            "InvalidSpec", "spec.training.earlyStopping: adalora's ranks follow a fixed schedule; remove earlyStopping"
+        )
+    if stopping and run.layout.zero_stage == 3:
+        raise UserError(
+            "InvalidSpec", "spec.training.earlyStopping: the best weights cannot be put back at ZeRO stage 3"
+        )
+    if run.layout.loss_kernel != "tiled":
+        raise UserError(
+            "InvalidSpec", f"loss kernel {run.layout.loss_kernel}: supervised fine-tuning always runs tiled"
+        )
+
+
+def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:
+    """Find the checkpoint to go on from, the same for every process."""
+    found = checkpoints.resume()
+    if found is None:
+        return None
+    checkpoint, folder = found
+    say(f"resuming from {checkpoint.name}")
+    bench.reporter.update(step=checkpoint.step, checkpoint_step=checkpoint.step, first_step=checkpoint.step)
+    return folder
+
+
+def ordered(run: RunConfig, rows: Any, *, steps: int) -> Any:
+    """Lay the rows out in the order in which the steps see them. Streamed rows come in the order of their stream."""
+    if not isinstance(rows, Dataset):
+        return rows
+    order = row_order(len(rows), steps=steps, global_batch_size=run.training.global_batch_size, seed=run.training.seed)
+    return rows.select(order)
+
+
+def pass_rows(rows: PreparedData) -> int:
+    """Return how many rows one pass has: packed rows where they are packed."""
+    return len(rows.train) if isinstance(rows.train, Dataset) else rows.examples
+
+
+def refuse_other_sharding(run: RunConfig, trainer: SFTTrainer) -> None:
+    """Hold what accelerate set up against the plan: it falls back to plain replication without a word."""
+    layout, accelerator = run.layout, trainer.accelerator
+    found, plugin = accelerator.distributed_type.value, accelerator.state.deepspeed_plugin
+    stage = plugin.zero_stage if plugin is not None else 0
+    wanted = "DEEPSPEED" if layout.zero_stage else "NO" if layout.world_size == 1 else "MULTI"
+    as_planned = (accelerator.num_processes, stage) == (layout.world_size, layout.zero_stage)
+    if not (as_planned and found.startswith(wanted)):
+        raise ReportedError(
+            "TrainerError",
+            f"the plan says {layout.world_size} process(es) at ZeRO stage {layout.zero_stage}, but accelerate "
+            f"set up {accelerator.num_processes} as {found} at ZeRO stage {stage}",
+        )
+    if plugin is not None:
+        say(f"{layout.world_size} processes, DeepSpeed at ZeRO stage {stage}, offload: {layout.offload}")
+
+
+def preempted(session: Session, bench: Bench) -> Outcome:
+    """Describe a run that was asked to stop and has saved its state."""
+    state, newest = session.trainer.state, session.saver.checkpoints.newest_step
+    return measured(
+        session,
+        bench,
+        Outcome(
+            outcome="Preempted",
+            reason="Preempted",
+            message=f"asked to stop at step {state.global_step} of {session.steps}; checkpoint of step {newest} is complete",
+            step=state.global_step,
+        ),
+    )
+
+
+def comparison(run: RunConfig, base: Answers | None, tuned: Answers, *, examples: int) -> EvaluationResult | None:
+    """Put base and tuned model side by side; None where no rows were held out."""
+    if tuned.held_out is None:
+        return None
+    told = base.samples if base is not None else ()
+    pairs = zip(run.evaluation.prompts, told or [""] * len(tuned.samples), tuned.samples, strict=False)
+    return EvaluationResult(
+        examples=examples,
+        base_loss=base.held_out.loss if base is not None and base.held_out is not None else None,
+        tuned_loss=tuned.held_out.loss,
+        base_token_accuracy=base.held_out.token_accuracy if base is not None and base.held_out is not None else None,
+        tuned_token_accuracy=tuned.held_out.token_accuracy,
+        base_forgetting_loss=base.general.loss if base is not None and base.general is not None else None,
+        tuned_forgetting_loss=tuned.general.loss if tuned.general is not None else None,
+        samples=tuple(Sample(prompt=prompt, base=before, tuned=after) for prompt, before, after in pairs),
+    )
+
+
+def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationResult | None) -> Outcome:
+    """Save the adapter or model, upload it, and write the manifest last."""
+    folder = bench.workspace / "publish" / artifacts.kind(run)
+    published = Published(
+        evaluation=result,
+        computation=session.computation.sentence(),
+        steps=session.trainer.state.global_step,
+        final_loss=last_loss(session.trainer),
+        training_seconds=session.saver.clock.seconds,
+    )
+    made: tuple[Artifact, ...] = ()
+    with bench.heartbeat.busy():
+        save(run, session, folder)  # every process: shards are gathered here
+        if ranks.rank() == 0:
+            artifacts.drop_pickles(folder)
+            session.tokenizer.save_pretrained(folder)
+            artifacts.describe(folder, run)
+            artifacts.write_card(folder, run, published)
+            session.saver.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's
+            made = (artifacts.publish(folder, open_location(run.output, Role.OUTPUT), run, published),)
+        ranks.wait_for_all()
+    done = Outcome(
+        outcome="Succeeded", reason="Published", message=f"published {artifacts.kind(run)} after {published.steps} steps",
+        step=published.steps, final_loss=published.final_loss, evaluation=result, artifacts=made,
+    )  # fmt: skip
+    return measured(session, bench, done)
+
+
+def save(run: RunConfig, session: Session, folder: Path) -> None:
+    """Write the adapter as it was trained, or the model in the dtype of its base: float32 masters stay in the checkpoints."""
+    model = session.trainer.accelerator.unwrap_model(session.trainer.model)
+    if run.method == "full" and run.layout.zero_stage:
+        save_whole(model, folder, session.stored, masters=not session.held_out.patience.best_slot)
+        return
+    if run.method == "full":
+        model.to(session.stored)
+    session.trainer.save_model(str(folder))
+
+
+def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
+    """Add what the operator learns from each attempt: memory, speed, the newest checkpoint."""
+    checkpoints, clock = session.saver.checkpoints, session.saver.clock
+    step, store = checkpoints.newest_step, checkpoints.store
+    name = next((found.name for found in reversed(checkpoints.complete()) if found.step == step), "")
+    speed = clock.tokens_per_second
+    return replace(
+        outcome,
+        checkpoint_step=step,
+        checkpoint_uri=f"{store.uri.rstrip('/')}/{name}" if name else "",
+        peak_memory_gib=round(bench.reporter.peak_gib, 3),
+        peak_reserved_gib=bench.reporter.peak_reserved_gib,
+        tokens_per_second=round(speed, 1) if speed is not None else None,
+        training_seconds=round(clock.seconds, 1),
+        final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.trainer),
+    )
+
+
+def last_loss(trainer: SFTTrainer) -> float | None:
+    """Return the training loss of the last step, also of one that an earlier attempt made."""
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return losses[-1] if losses else None
