@@ -12,11 +12,11 @@ from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
 from finetune_trainer.chat.conversation import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
+from finetune_trainer.data.formats.detect import ChatForm
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
-from finetune_trainer.data.notices import EmptyAnswers
+from finetune_trainer.data.notices import Notice, empty_answers, null_answers, written_turns
 from finetune_trainer.data.request import DataRequest
-from finetune_trainer.data.rows import ChatForm
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined
 from finetune_trainer.errors import UserError
@@ -71,8 +71,10 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     selection = select(hashes, request.datasets, request.evaluation, request.seed, reserved=reserved)
     _check_trained(selection, request)
     lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
+    for corpus in corpora:
+        corpus.invalid.check()
     prepared = _measured(request, turns, selection, folder, lengths)
-    asked = [corpus.warning for corpus in corpora if request.objective == "sft"]
+    asked = [warning for corpus in (*corpora, *([source] if source else [])) for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *asked) if warning)
     prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
     if not is_large(corpora):
@@ -104,9 +106,12 @@ def _sampled_share(corpora: Sequence[Corpus]) -> float:
 
 def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> tuple[list[Corpus], Corpus | None]:
     """Return the data sets and the separate evaluation source, with their files at hand."""
-    form = ChatForm(conversational=bool(turns.template), system_prompt=request.chat.system_prompt)
-    corpora = [Corpus(dataset, form) for dataset in request.datasets]
-    source = Corpus(request.evaluation.source, form) if request.evaluation.source else None
+    form = ChatForm(
+        conversational=bool(turns.template), system_prompt=request.chat.system_prompt, template=turns.template
+    )
+    documents = request.objective == "cpt"
+    corpora = [Corpus(dataset, form, documents=documents) for dataset in request.datasets]
+    source = Corpus(request.evaluation.source, form, documents=documents) if request.evaluation.source else None
     fetched = [] if is_large(corpora) else corpora
     for number, corpus in enumerate([*fetched, source] if source else fetched):
         corpus.fetch(workspace / "data" / str(number))
@@ -120,31 +125,30 @@ class RowEncoder:
     """Encodes the rows of a run, and notices what their reader should know."""
 
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
-        self._noticing = (LiteralTokens(tokenizer), EmptyAnswers())
+        learned_as_turns = [written_turns()] if request.objective == "sft" else []
+        self._noticing: tuple[LiteralTokens | Notice, ...] = (
+            LiteralTokens(tokenizer),
+            empty_answers(),
+            null_answers(),
+            *learned_as_turns,
+        )
         self._encoder = Encoder(tokenizer, turns, request.chat)
 
     def warnings(self) -> tuple[str, ...]:
         """Return what was noticed so far; empty texts where there was nothing."""
         return tuple(noticing.warning() for noticing in self._noticing)
 
-    def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded]:
-        """Encode rows in their order. Raises UserError(DatasetInvalid) for those that the template refuses: how many, and one."""
+    def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded | None]:
+        """Encode rows in their order; None for a row that the template refuses, which is counted as invalid."""
         for noticing in self._noticing:
             rows = noticing.watched(rows)
         places, to_encode = tee(rows)
-        results = zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True)
-        for written, (placed, result) in enumerate(results):
+        for placed, result in zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
             if isinstance(result, RowRefused):
-                others = [isinstance(other, RowRefused) for _, other in results]
-                refused, all_rows = 1 + sum(others), written + 1 + len(others)
-                raise UserError("DatasetInvalid", f"{_first_of(placed, refused, all_rows)}: {result}") from result
-            yield result
-
-
-def _first_of(placed: Placed, refused: int, rows: int) -> str:
-    return (
-        f"{placed.place}, the first of {refused} that cannot be written (of {rows} rows)" if rows > 1 else placed.place
-    )
+                placed.invalid.add(placed.file, placed.number, str(result))
+                yield None
+            else:
+                yield result
 
 
 def _refuse_turns(corpus: Corpus) -> None:
@@ -174,7 +178,9 @@ def _write_source(source: Corpus, encoder: RowEncoder, path: Path, request: Data
     kept = (placed for placed, keep in zip(source.rows(), chosen, strict=True) if keep)
     with RowsWriter(path) as writer:
         for row in encoder.encoded(kept):
-            writer.add(row.input_ids, row.labels)
+            if row is not None:
+                writer.add(row.input_ids, row.labels)
+    source.invalid.check()
     return hashes
 
 
@@ -198,6 +204,8 @@ def _write_selected(
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
         for row, times, out in zip(encoder.encoded(kept), copies[used], flags[used], strict=True):
+            if row is None:
+                continue
             if out:
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):
