@@ -70,6 +70,10 @@ class Chat:
 
     template: str = "auto"
     """auto (the tokenizer's own) | chatml"""
+    template_source: Location | None = None
+    """A file with a template instead."""
+    template_arguments: dict[str, str] = field(default_factory=dict)
+    """Variables of the template."""
     system_prompt: str = ""
     train_on: str = "assistant"
     """assistant | last | all"""

@@ -57,7 +57,7 @@ REFUSED = [
      "names"),
     ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is not known: map it by datasets[].roles, such as "
-     "roles: {A: user} (user, assistant, system or tool)"),
+     'roles: {user: ["A"]}'),
     ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
      '{"type": "text", "text": ...} are trained'),

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from finetune_operator.api.cel import Rule
-from finetune_operator.api.spec import ColumnsSpec, EvaluationSpec, LoraSpec
+from finetune_operator.api.data import ColumnsSpec
+from finetune_operator.api.spec import EvaluationSpec, LoraSpec
 
 ZERO = r"^0([.]0+)?$"
 COMMIT = "^[0-9a-f]{40}$"
@@ -56,7 +57,7 @@ MODEL = (
 COLUMN_SETS = (
     ("messages", ("prompt", "completion", "text"), "messages and system"),
     ("prompt-completion", ("messages", "text"), "prompt, completion and system"),
-    ("text", ("messages", "prompt", "completion", "system"), "text"),
+    ("text", ("messages", "prompt", "completion", "system", "role", "content"), "text"),
 )
 """(format, columns it does not have, columns it has)."""
 
@@ -90,12 +91,57 @@ DATASET = (
         field="columns",
     ),
     Rule(
-        cel="self.split == 'train' || self.source.startsWith('hf://')",
-        message="split is for hf:// only: remove it, and name the files of the split in source",
-        holds=lambda data: data.split == "train" or data.source.startswith("hf://"),
-        field="split",
+        cel="!has(self.revision) || self.source.startsWith('hf://')",
+        message="revision is for hf:// only: remove it, or take the data set from the hub",
+        holds=lambda data: data.revision is None or data.source.startswith("hf://"),
+        field="revision",
+    ),
+    Rule(
+        cel="!has(self.promptTemplate) || self.format in ['auto', 'prompt-completion']",
+        message="promptTemplate makes the prompt of format prompt-completion: set that format, or remove it",
+        holds=lambda data: data.prompt_template is None or data.format in ("auto", "prompt-completion"),
+        field="promptTemplate",
+    ),
+    Rule(
+        cel="!has(self.promptTemplate) || !has(self.columns)"
+        " || !(has(self.columns.messages) || has(self.columns.prompt) || has(self.columns.text))",
+        message="promptTemplate replaces columns.prompt: remove messages, prompt and text from columns, or remove it",
+        holds=lambda data: (
+            data.prompt_template is None
+            or data.columns is None
+            or all(getattr(data.columns, name) is None for name in ("messages", "prompt", "text"))
+        ),
+        field="promptTemplate",
     ),
     only_remote("credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)),
+)
+
+CHAT = (
+    Rule(
+        cel="!has(self.templateSource) || self.template == 'auto'",
+        message="templateSource and template chatml exclude each other: remove one of them",
+        holds=lambda chat: chat.template_source is None or chat.template == "auto",
+        field="templateSource",
+    ),
+    Rule(
+        cel="!has(self.templateCredentials) || has(self.templateSource)",
+        message="templateCredentials belong to templateSource: set it, or remove them",
+        holds=lambda chat: chat.template_credentials is None or chat.template_source is not None,
+        field="templateCredentials",
+    ),
+    Rule(
+        cel="!has(self.templateSource) || !self.templateSource.startsWith('hf://')",
+        message="templateSource is a file at s3://, pvc:// or file://: copy the template there",
+        holds=lambda chat: chat.template_source is None or not chat.template_source.startswith("hf://"),
+        field="templateSource",
+    ),
+    only_remote(
+        "templateCredentials",
+        "templateSource",
+        lambda chat: (
+            chat.template_credentials is None or chat.template_source is None or needs_secret(chat.template_source)
+        ),
+    ),
 )
 
 LORA = (

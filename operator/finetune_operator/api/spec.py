@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator
 
+from finetune_operator.api.data import ChatSpec, Credentials, DatasetSpec
 from finetune_operator.api.fields import Model, Name, between, items, unique
-from finetune_operator.api.locations import DataSource, Destination, Folder, Source
+from finetune_operator.api.locations import Destination, Folder, Source
 from finetune_operator.api.values import (
-    ColumnName,
     Dropout,
     GradNorm,
     HalfFraction,
@@ -19,18 +19,8 @@ from finetune_operator.api.values import (
     Prompt,
     Revision,
     Share,
-    Split,
-    Weight,
     WeightDecay,
 )
-
-
-class Credentials(Model):
-    """A Secret of the same namespace. It is mounted into the Pods, never read by the operator. Keys that are read:
-    HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL."""
-
-    secret_name: Name
-    """Name of the Secret."""
 
 
 class ModelSpec(Model):
@@ -44,53 +34,6 @@ class ModelSpec(Model):
     """Secret with the token or keys to read it."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Needs a revision that is a full commit id."""
-
-
-class ColumnsSpec(Model):
-    """Names of the columns by role, where they differ from the role's own name."""
-
-    messages: ColumnName | None = None
-    """Column with the list of {role, content}."""
-    prompt: ColumnName | None = None
-    """Column with the question: a string or a list of messages."""
-    completion: ColumnName | None = None
-    """Column with the answer: a string or a list of messages."""
-    text: ColumnName | None = None
-    """Column with plain text."""
-    system: ColumnName | None = None
-    """Column with the system prompt of the row."""
-
-
-class DatasetSpec(Model):
-    """Rows to learn from."""
-
-    source: DataSource
-    """A file, glob or folder of jsonl, json, csv, parquet or arrow at s3://BUCKET/KEY, pvc://CLAIM/PATH or
-    file:///PATH (local cluster only), or a data set of the hub: hf://ORG/NAME."""
-    split: Split = "train"
-    """Split of a hub data set."""
-    format: Literal["auto", "messages", "prompt-completion", "text"] = "auto"
-    """How a row is read; auto tells by its columns."""
-    columns: ColumnsSpec | None = None
-    """Names of the columns by role, where they differ from the role's own name."""
-    max_examples: Annotated[int, between(1, 1_000_000_000)] | None = None
-    """Use a random sample of so many rows, drawn with training.seed: the cheap first run."""
-    weight: Weight | None = None
-    """Share of this data set in a mixture, relative to the others: a decimal in quotes such as "2.0". All rows are
-    used as they are when absent."""
-    credentials: Credentials | None = None
-    """Secret with the token or keys to read it."""
-
-
-class ChatSpec(Model):
-    """How conversations become text."""
-
-    template: Literal["auto", "chatml"] = "auto"
-    """Template of a conversation: auto is the tokenizer's own; chatml is for base models that have none."""
-    system_prompt: Annotated[str, StringConstraints(max_length=4096)] = ""
-    """System message for rows that have none."""
-    train_on: Literal["assistant", "last", "all"] = "assistant"
-    """Turns that the loss sees: every assistant turn, only the last one, or everything."""
 
 
 class LoraSpec(Model):

@@ -9,6 +9,7 @@ from typing import Any
 from finetune_contract import Chat
 
 from finetune_trainer.chat.dates import date_warning, pin_date
+from finetune_trainer.chat.own_template import choose_template
 from finetune_trainer.errors import UserError
 
 Tokenizer = Any
@@ -58,6 +59,7 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
     stops = stop_token_ids(tokenizer)
     if chat.template == "chatml":
         tokenizer.chat_template = chatml(tokenizer, stops)
+    choose_template(tokenizer, chat)
     template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
     for text in filter(None, (template, *_by_name(tokenizer).values())):
         pin_date(text)

@@ -71,7 +71,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         except UnknownRole as unknown:
             raise RowInvalid(
                 f"message {number} has the role {unknown.word!r}, which is not known: map it by datasets[].roles, such as "
-                f"roles: {{{_mapping(value, form)}}} (user, assistant, system or tool)"
+                f"roles: {{{_mapping(value, form)}}}"
             ) from unknown
     return found
 
@@ -97,8 +97,10 @@ def _mapping(turns: list[Any], form: TurnForm) -> str:
         elif isinstance(word, str) and word not in words:
             words.append(word)
     free = [role for role in (USER, ASSISTANT) if role not in known] or [USER]
-    named = zip(words, [*free, *[USER] * len(words)], strict=False)
-    return ", ".join(f"{word if word.isalnum() else json.dumps(word)}: {role}" for word, role in named)
+    by_role: dict[str, list[str]] = {}
+    for number, word in enumerate(words):
+        by_role.setdefault(free[number] if number < len(free) else USER, []).append(json.dumps(word))
+    return ", ".join(f"{role}: [{', '.join(said)}]" for role, said in by_role.items())
 
 
 def _inside(value: dict[str, Any], found: Turns) -> Any:

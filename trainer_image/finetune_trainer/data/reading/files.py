@@ -55,6 +55,7 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
     if not rows:
         raise UserError("DatasetInvalid", _no_rows(store.uri, visible, documents=documents))
     if "*" in store.uri or _is_one_file(store.uri, listed):
+        _refuse_choice(dataset, store.uri)
         return DataFiles(store=store, files=rows, warnings=_left(store.uri, visible, rows))
     splits = card_splits(store, rows, dataset.config) or named_splits(rows)
     chosen = _of_split(store.uri, splits, rows, dataset.split)
@@ -75,6 +76,16 @@ def _holds_rows(file: StoredFile, *, documents: bool) -> bool:
 
 def _is_one_file(uri: str, listed: Sequence[StoredFile]) -> bool:
     return len(listed) == 1 and uri.rsplit("/", 1)[-1] == Path(listed[0].path).name
+
+
+def _refuse_choice(dataset: Dataset, uri: str) -> None:
+    """A split or configuration chooses among the files of a folder."""
+    if dataset.split != "train" or dataset.config:
+        chosen = "config" if dataset.config else "split"
+        raise UserError(
+            "DatasetInvalid",
+            f"{uri} names its files itself, so datasets[].{chosen} chooses nothing: remove it, or name the folder as source",
+        )
 
 
 def _no_rows(uri: str, visible: Sequence[StoredFile], *, documents: bool) -> str:
