@@ -103,6 +103,11 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
 
 def lost(number: int, role: str) -> str:
     """Say that a template does not write what somebody says."""
+    if role == "assistant":
+        return (
+            f"the chat template leaves out what message {number} (assistant) says: remove the words beside its tool calls, or "
+            "use chat.trainOn: last where it is an earlier answer"
+        )
     remedy = "use chat.template chatml" if role in ("system", "user") else "use a model whose template knows that role"
     return f"the chat template leaves out what message {number} ({role}) says: {remedy}, or remove the message"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from finetune_trainer.data.formats.names import COMPLETIONS, PROMPTS, bare
+from finetune_trainer.data.formats.names import ASKED, COMPLETIONS, INCIDENTAL, PROMPTS, bare, words_of
 from finetune_trainer.data.reading.record import Record
 
 NEEDED = "a column with messages, or a prompt and a completion, or text"
@@ -50,12 +50,12 @@ def several_answers(record: Record, column: str, uri: str) -> str:
     )
 
 
-def one_message_a_row(uri: str) -> str:
+def one_message_a_row(uri: str, text: str) -> str:
     """Say that conversations are cut into rows, as OASST's are."""
     return (
-        f"{uri} holds one message in each row (columns text and role), so no row has a question with its answer: join the "
+        f"{uri} holds one message in each row (columns such as role and text), so no row has a question with its answer: join the "
         "messages of a conversation into one row with a column messages, following parent_id where there is one, or set "
-        "format: text to learn each message as plain text"
+        f"columns: {{text: {text}}} to learn each message as plain text"
     )
 
 
@@ -68,9 +68,9 @@ def placeholders(unknown: Sequence[str], record: Record, uri: str) -> str:
 def missing(record: Record, uri: str) -> str:
     """Say which columns exist, which are needed, and how to name them."""
     mapping = _mapping(record)
-    remedy = (
-        f"name them in datasets[].columns, such as columns: {mapping}" if mapping else "none of its columns can be one"
-    )
+    remedy = f"name them in datasets[].columns, such as columns: {mapping}"
+    if not mapping:
+        remedy = "none of them holds the answer as text, so write it into a column completion"
     return f"{uri} has the columns {_exist(record)}, but {NEEDED} is needed: {remedy}"
 
 
@@ -81,14 +81,14 @@ def _mapping(record: Record) -> str:
     said = [name for name, value in record.items() if isinstance(value, str) and value.strip()]
     completion = next((name for name in said if bare(name) in COMPLETIONS), "")
     prompt = next((name for name in said if bare(name) in PROMPTS and name != completion), "")
-    others = [name for name in sorted(said, key=lambda name: "id" in bare(name)) if name not in (prompt, completion)]
+    others = [name for name in said if name not in (prompt, completion) and not words_of(name) & (ASKED | INCIDENTAL)]
     if not prompt and others:
         prompt = others.pop(0)
     if not completion and others:
         completion = others.pop(0)
     if prompt and completion:
         return f"{{prompt: {prompt}, completion: {completion}}}"
-    return f"{{text: {prompt or completion}}}" if prompt or completion else ""
+    return f"{{text: {said[0]}}}" if len(said) == 1 else ""
 
 
 def _is_turns(value: Any) -> bool:

@@ -20,6 +20,7 @@ from finetune_trainer.data.formats.messages import TurnForm
 from finetune_trainer.data.formats.names import (
     CALLS,
     COMPLETIONS,
+    CONTENT_KEYS,
     HISTORY,
     JOINED,
     PREFERENCES,
@@ -73,10 +74,22 @@ class Format:
     conversational: bool
     system_prompt: str
 
+    rejected: str = ""
+    """The other side of a preference pair of which one answer is learned."""
+
     @property
     def read(self) -> frozenset[str]:
-        """The columns that are read."""
-        named = (self.messages, self.prompt, self.completion, self.text, self.system, self.tools, self.history)
+        """The columns that are read, or left out because the job chose another one."""
+        named = (
+            self.rejected,
+            self.messages,
+            self.prompt,
+            self.completion,
+            self.text,
+            self.system,
+            self.tools,
+            self.history,
+        )
         return frozenset({*named, *self.joined, *PLACEHOLDER.findall(self.template)} - {""})
 
 
@@ -94,6 +107,7 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
             return Format(
                 kind=try_kind,
                 **found,
+                rejected=_rejected(found, names),
                 turns=TurnForm(
                     role=dataset.columns.role, content=dataset.columns.content, roles=dict(dataset.roles),
                     template=chat.template,
@@ -101,6 +115,7 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
                 conversational=chat.conversational,
                 system_prompt=chat.system_prompt,
             )  # fmt: skip
+    _refuse_lone_messages(dataset, names, uri)
     raise UserError("DatasetInvalid", missing(record, uri))
 
 
@@ -159,6 +174,11 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
     return {"prompt": prompt, "completion": completion, "joined": joined, "history": history, **shared}
 
 
+def _rejected(found: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    chosen = [found.get(role) for role in (MESSAGES, "completion", TEXT)]
+    return next((names[bad] for good, bad in PREFERENCES if bad in names and names.get(good, "") in chosen), "")
+
+
 def _first(candidates: Any, names: Mapping[str, str]) -> str:
     return next((names[name] for name in candidates if name in names), "")
 
@@ -208,5 +228,6 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
 
 
 def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], uri: str) -> None:
-    if not dataset.columns.text and any(key in names for key in ROLE_KEYS) and ("parentid" in names or "role" in names):
-        raise UserError("DatasetInvalid", one_message_a_row(uri))
+    text = _first(CONTENT_KEYS, names)
+    if not dataset.columns.text and any(key in names for key in ROLE_KEYS) and text:
+        raise UserError("DatasetInvalid", one_message_a_row(uri, text))

@@ -1,6 +1,7 @@
 """A list of turns, in whatever form an API or data set keeps it, becomes messages with one spelling of everything."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,9 @@ from finetune_trainer.data.formats.names import (
     truth,
 )
 from finetune_trainer.data.formats.parts import Parts, parts_of
+
+SPEAKER = re.compile(r"""\bm(sg|essage)?(\.name\b|\[['"]name['"]\])""")
+"""How a template writes the name of who speaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +140,8 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
         role = ASSISTANT
     message = _message(role, parts, said, who)
     learned = _switch(said, role, who, found)
+    if "name" in message and role != TOOL and form.template and not SPEAKER.search(form.template):
+        found.unread[f"messages[].name of role {role}"] = message.pop("name")
     read = {role_key, content_key, "function_call", *LOSS_SWITCHES, *MESSAGE_KEYS}
     for key, extra in said.items():
         if key in read or is_empty(extra):

@@ -81,6 +81,11 @@ MEANINGFUL = frozenset(
 )
 """Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
 
+ASKED = frozenset(
+    "input inputs context contexts history document documents passage passages evidence knowledge persona text".split()
+)
+"""Of these words those that speak of the question."""
+
 INCIDENTAL = frozenset(
     "id ids idx index uuid count num number length len tokens token lang language source url hash type date time timestamp version "
     "name split file path model models category title meta metadata".split()
@@ -97,11 +102,16 @@ def bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def words_of(name: str) -> set[str]:
+    """Return the words in a name: `Complex_CoT` holds complex, cot, co and t."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return {word for spelt in (name, parted) for word in re.split(r"[^a-z]+", spelt.lower())}
+
+
 @lru_cache(maxsize=4096)
 def is_meaningful(name: str) -> bool:
     """Tell whether a column or key of this name most likely matters to what is learned."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    words = {word for spelt in (name, parted) for word in re.split(r"[^a-z]+", spelt.lower())}
+    words = words_of(name)
     return bool(words & MEANINGFUL) and not words & INCIDENTAL
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from finetune_trainer.data.formats.detect import PAIR, TEXT, Format
-from finetune_trainer.data.formats.names import LABELS, bare
+from finetune_trainer.data.formats.names import ASKED, LABELS, bare, words_of
 
 NAMED = 6
 """So many names the warning holds: it shares 4,096 bytes with the rest of the report."""
@@ -40,7 +40,8 @@ def _remedy(form: Format, names: list[str]) -> str:
         return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
     if label:
         return "All answers are learned: if it says which of them are good, remove the others"
-    if form.kind == PAIR and form.prompt:
-        joined = "\\n\\n".join(f"{{{name}}}" for name in (form.prompt, names[0]))
+    asked = next((name for name in names if words_of(name) & ASKED), "")
+    if form.kind == PAIR and form.prompt and asked:
+        joined = "\\n\\n".join(f"{{{name}}}" for name in (form.prompt, asked))
         return f'If it is part of the question, set promptTemplate: "{joined}" in place of columns.prompt'
-    return "Rows are trained without it: write it into the messages if it matters"
+    return "Rows are trained without it: write it into the question or the answer if it matters"
