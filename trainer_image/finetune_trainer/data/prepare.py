@@ -1,10 +1,11 @@
 """All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,11 @@ from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, s
 from finetune_trainer.data.tokenised import RowsWriter, combined
 from finetune_trainer.errors import UserError
 
+Say = Callable[[str], None]
+Item = TypeVar("Item")
+
+SAID_EVERY_ROWS = 10_000
+
 TRAIN_FILE = "train.arrow"
 EVALUATION_FILE = "evaluation.arrow"
 
@@ -29,6 +35,17 @@ LARGE_BYTES = 4 << 30
 
 SAMPLED_BYTES = 256 << 20
 """Read of large data, from the beginning of each file: some 200,000 rows, which give the mean length to a percent."""
+
+
+def _silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def _counted(items: Iterable[Item], reached: Callable[[int], None]) -> Iterator[Item]:
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number % SAID_EVERY_ROWS == 0:
+            reached(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +70,12 @@ class Prepared:
         return self.evaluation.rows if self.evaluation else 0
 
 
-def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False) -> Prepared:
+def prepare(
+    request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False, say: Say = _silent
+) -> Prepared:
     """Tokenise, mask and cut the rows of a run into `workspace`/prepared; with `sampling` only a part of large data.
+
+    `say` hears how far it has come, every some thousand rows.
 
     The tokenizer gets the run's template and padding token. Raises UserError (DatasetNotFound, DatasetUnauthorized,
     DatasetInvalid, DatasetTooSmall, ModelUnsupported), StorageUnavailable or StorageFull.
@@ -67,10 +88,10 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     encoder = RowEncoder(tokenizer, turns, request)
     folder = workspace / "prepared"
     reserved = None if source is None else _write_source(source, encoder, folder / f"raw-{EVALUATION_FILE}", request)
-    hashes = [_hashes(corpus) for corpus in corpora]
+    hashes = [_hashes(corpus, say) for corpus in corpora]
     selection = select(hashes, request.datasets, request.evaluation, request.seed, reserved=reserved)
     _check_trained(selection, request)
-    lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
+    lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None, say=say)
     for corpus in corpora:
         corpus.invalid.check()
     prepared = _measured(request, turns, selection, folder, lengths)
@@ -161,9 +182,10 @@ def _refuse_turns(corpus: Corpus) -> None:
             )
 
 
-def _hashes(corpus: Corpus) -> Hashes:
+def _hashes(corpus: Corpus, say: Say) -> Hashes:
     """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
-    found = np.fromiter(corpus.fingerprints(), dtype=np.uint64)
+    counted = _counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
+    found = np.fromiter(counted, dtype=np.uint64)
     if not len(found):
         raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
     return found
@@ -171,7 +193,7 @@ def _hashes(corpus: Corpus) -> Hashes:
 
 def _write_source(source: Corpus, encoder: RowEncoder, path: Path, request: DataRequest) -> Hashes:
     """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
-    hashes = _hashes(source)
+    hashes = _hashes(source, _silent)
     unique = np.zeros(len(hashes), dtype=bool)
     unique[np.unique(hashes, return_index=True)[1]] = True
     chosen = smallest(hashes, unique, request.evaluation.max_examples)
@@ -193,7 +215,7 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 
 def _write_selected(
-    corpora: Sequence[Corpus], selection: Selection, encoder: RowEncoder, folder: Path, *, held_out: bool
+    corpora: Sequence[Corpus], selection: Selection, encoder: RowEncoder, folder: Path, *, held_out: bool, say: Say
 ) -> Counter[int]:
     """Encode the selected rows into raw files; return how many training rows have each length."""
     lengths: Counter[int] = Counter()
@@ -203,7 +225,8 @@ def _write_selected(
     kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
-        for row, times, out in zip(encoder.encoded(kept), copies[used], flags[used], strict=True):
+        encoded = _counted(encoder.encoded(kept), lambda rows: say(f"tokenised {rows:,} of {int(used.sum()):,} rows"))
+        for row, times, out in zip(encoded, copies[used], flags[used], strict=True):
             if row is None:
                 continue
             if out:

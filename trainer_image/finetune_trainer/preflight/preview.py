@@ -37,8 +37,13 @@ def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
     from finetune_trainer.preflight.preview_text import preview_text  # noqa: PLC0415
 
     model = examine_model(config.model, workspace / "model")
-    prepared = prepare(preflight_request(config, model.length_limit), model.tokenizer, workspace)
+    request = preflight_request(config, model.length_limit)
+    prepared = prepare(request, model.tokenizer, workspace, say=_say)
     return preview_text(prepared, model.tokenizer, title=config.name, colour=colour)
+
+
+def _say(how_far: str) -> None:
+    print(how_far, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

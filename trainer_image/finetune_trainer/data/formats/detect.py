@@ -26,6 +26,7 @@ from finetune_trainer.data.formats.names import (
     PREFERENCES,
     PROMPTS,
     ROLE_KEYS,
+    ROLES,
     SYSTEMS,
     TOOLS,
     TURNS,
@@ -103,7 +104,7 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
     for try_kind in [kind] if kind else _kinds(dataset):
         if found := _columns(try_kind, dataset, names, record):
             if try_kind == TEXT and not kind:
-                _refuse_lone_messages(dataset, names, uri)
+                _refuse_lone_messages(dataset, names, record, uri)
             return Format(
                 kind=try_kind,
                 **found,
@@ -115,7 +116,7 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
                 conversational=chat.conversational,
                 system_prompt=chat.system_prompt,
             )  # fmt: skip
-    _refuse_lone_messages(dataset, names, uri)
+    _refuse_lone_messages(dataset, names, record, uri)
     raise UserError("DatasetInvalid", missing(record, uri))
 
 
@@ -227,7 +228,8 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
         raise UserError("DatasetInvalid", several_answers(record, several, uri))
 
 
-def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], uri: str) -> None:
+def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:
     text = _first(CONTENT_KEYS, names)
-    if not dataset.columns.text and any(key in names for key in ROLE_KEYS) and text:
+    role = record.get(_first(ROLE_KEYS, names))
+    if not dataset.columns.text and isinstance(role, str) and role.strip().lower() in ROLES and text:
         raise UserError("DatasetInvalid", one_message_a_row(uri, text))

@@ -31,6 +31,9 @@ from finetune_trainer.data.formats.names import (
 )
 from finetune_trainer.data.formats.parts import Parts, parts_of
 
+OF_MESSAGES = "messages[]."
+"""Before the name of a key that is not read."""
+
 SPEAKER = re.compile(r"""\bm(sg|essage)?(\.name\b|\[['"]name['"]\])""")
 """How a template writes the name of who speaks."""
 
@@ -141,7 +144,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     message = _message(role, parts, said, who)
     learned = _switch(said, role, who, found)
     if "name" in message and role != TOOL and form.template and not SPEAKER.search(form.template):
-        found.unread[f"messages[].name of role {role}"] = message.pop("name")
+        found.unread[f"{OF_MESSAGES}name of role {role}"] = message.pop("name")
     read = {role_key, content_key, "function_call", *LOSS_SWITCHES, *MESSAGE_KEYS}
     for key, extra in said.items():
         if key in read or is_empty(extra):
@@ -149,7 +152,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
         if form.template and key in form.template:
             message[key] = extra
         elif is_meaningful(key):
-            found.unread[f"messages[].{key}"] = extra
+            found.unread[f"{OF_MESSAGES}{key}"] = extra
     _place(message, parts, learned, found, who)
 
 
@@ -252,5 +255,5 @@ def _switch(said: dict[str, Any], role: str, who: str, found: Turns) -> bool | N
             )
         wanted = value if wanted is None else wanted and value
         if value and role != ASSISTANT:
-            found.unread[f"messages[].{key} of role {role}"] = value
+            found.unread[f"{OF_MESSAGES}{key} of role {role}"] = value
     return wanted

@@ -11,7 +11,7 @@ from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import calls_of, tools_of
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, Format
 from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
-from finetune_trainer.data.formats.messages import Turns, turns_of
+from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
 from finetune_trainer.data.formats.names import ASSISTANT, TOOLS, USER, bare, is_empty, is_meaningful
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.reading.record import Record
@@ -89,7 +89,7 @@ def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
     body = turns.unread
     tools = [tools_of(body.pop(key)) for key in list(body) if bare(key) in TOOLS]
     system = body.pop("system", None)
-    for key in [key for key in body if not is_meaningful(key)]:
+    for key in [key for key in body if not key.startswith(OF_MESSAGES) and not is_meaningful(key)]:
         del body[key]
     return _said_by_system(system), next((found for found in tools if found), None)
 
