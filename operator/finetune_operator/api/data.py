@@ -82,8 +82,8 @@ class DatasetSpec(Model):
 
     source: DataSource
     """A file, glob or folder of jsonl, json, csv, tsv, xlsx, parquet or arrow at s3://BUCKET/KEY, pvc://CLAIM/PATH or
-    file:///PATH (local cluster only), or a data set of the hub: hf://ORG/NAME. Text files may be compressed with gzip,
-    bzip2 or zstd; objective cpt reads txt and md too."""
+    file:///PATH (local cluster only), one public file at https://HOST/PATH, or a data set of the hub: hf://ORG/NAME.
+    Text files may be compressed with gzip, bzip2 or zstd; objective cpt reads txt and md too."""
     config: ConfigName | None = None
     """Configuration named by the data card (README.md) of the data set; default the card's own."""
     revision: Revision | None = None

@@ -30,6 +30,12 @@ SHAPES = (
     ),
 )
 
+WEB_SHAPE = matching_after(
+    "https://",
+    "^https://[a-z0-9.-]+/[^*]*[^*/]$",
+    "https:// takes the address of one file, such as https://example.org/qa.jsonl",
+)
+
 CLEAN_PATH = not_matching(
     "://.*//|/[.]{1,2}(/|$)", "must not contain // or the path parts . and ..: write the path out"
 )
@@ -56,6 +62,6 @@ def location(schemes: tuple[str, ...], *extra: Rule, globs: bool = False) -> Che
 ANY = ("hf", "s3", "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]
-DataSource = Annotated[str, Length, location(ANY, globs=True)]
+DataSource = Annotated[str, Length, location(("hf", "s3", "pvc", "https", "file"), WEB_SHAPE, globs=True)]
 Destination = Annotated[str, Length, location(("s3", "pvc", "hf", "file"), NO_TRAILING_SLASH)]
 Folder = Annotated[str, Length, location(("s3", "pvc", "file"), NO_TRAILING_SLASH)]

@@ -1,11 +1,10 @@
 """All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from finetune_trainer.chat.conversation import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
 from finetune_trainer.data.formats.detect import ChatForm
+from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
 from finetune_trainer.data.notices import Notice, empty_answers, null_answers, written_turns
@@ -21,11 +21,6 @@ from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined
 from finetune_trainer.errors import UserError
-
-Say = Callable[[str], None]
-Item = TypeVar("Item")
-
-SAID_EVERY_ROWS = 10_000
 
 TRAIN_FILE = "train.arrow"
 EVALUATION_FILE = "evaluation.arrow"
@@ -35,17 +30,6 @@ LARGE_BYTES = 4 << 30
 
 SAMPLED_BYTES = 256 << 20
 """Read of large data, from the beginning of each file: some 200,000 rows, which give the mean length to a percent."""
-
-
-def _silent(_: str) -> None:
-    """Nobody listens."""
-
-
-def _counted(items: Iterable[Item], reached: Callable[[int], None]) -> Iterator[Item]:
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number % SAID_EVERY_ROWS == 0:
-            reached(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +55,7 @@ class Prepared:
 
 
 def prepare(
-    request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False, say: Say = _silent
+    request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False, say: Say = silent
 ) -> Prepared:
     """Tokenise, mask and cut the rows of a run into `workspace`/prepared; with `sampling` only a part of large data.
 
@@ -184,8 +168,8 @@ def _refuse_turns(corpus: Corpus) -> None:
 
 def _hashes(corpus: Corpus, say: Say) -> Hashes:
     """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
-    counted = _counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
-    found = np.fromiter(counted, dtype=np.uint64)
+    rows = counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
+    found = np.fromiter(rows, dtype=np.uint64)
     if not len(found):
         raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
     return found
@@ -193,7 +177,7 @@ def _hashes(corpus: Corpus, say: Say) -> Hashes:
 
 def _write_source(source: Corpus, encoder: RowEncoder, path: Path, request: DataRequest) -> Hashes:
     """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
-    hashes = _hashes(source, _silent)
+    hashes = _hashes(source, silent)
     unique = np.zeros(len(hashes), dtype=bool)
     unique[np.unique(hashes, return_index=True)[1]] = True
     chosen = smallest(hashes, unique, request.evaluation.max_examples)
@@ -225,7 +209,7 @@ def _write_selected(
     kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
-        encoded = _counted(encoder.encoded(kept), lambda rows: say(f"tokenised {rows:,} of {int(used.sum()):,} rows"))
+        encoded = counted(encoder.encoded(kept), lambda rows: say(f"tokenised {rows:,} of {int(used.sum()):,} rows"))
         for row, times, out in zip(encoded, copies[used], flags[used], strict=True):
             if row is None:
                 continue
