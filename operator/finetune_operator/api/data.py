@@ -128,7 +128,9 @@ class ChatSpec(Model):
     file:///PATH (local cluster only). The published tokenizer gets it too."""
     template_credentials: Credentials | None = None
     """Secret with the keys to read the template file."""
-    template_arguments: Annotated[list[TemplateArgument], items_by("name", most=16), AfterValidator(unique_names)] = []
+    template_arguments: (
+        Annotated[list[TemplateArgument], items_by("name", most=16), AfterValidator(unique_names)] | None
+    ) = None
     """Variables of the chat template, such as enable_thinking. The published tokenizer has them as defaults."""
     system_prompt: Annotated[str, StringConstraints(max_length=4096)] = ""
     """System message for rows that have none."""

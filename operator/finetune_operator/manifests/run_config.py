@@ -187,7 +187,7 @@ def chat(spec: FineTuneJobSpec) -> contract.Chat:
     return contract.Chat(
         template=asked.template,
         template_source=None if source is None else location(source, asked.template_credentials),
-        template_arguments={argument.name: argument.value for argument in asked.template_arguments},
+        template_arguments={argument.name: argument.value for argument in asked.template_arguments or ()},
         system_prompt=asked.system_prompt,
         train_on=asked.train_on,
     )

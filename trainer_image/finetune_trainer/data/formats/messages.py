@@ -31,6 +31,10 @@ from finetune_trainer.data.formats.names import (
 )
 from finetune_trainer.data.formats.parts import Parts, parts_of
 
+PLAIN_KEYS = {"role", "content"}
+PLAIN_ROLES = (SYSTEM, USER, ASSISTANT)
+"""Most messages of most data sets have these keys and roles: there is nothing to normalise."""
+
 OF_MESSAGES = "messages[]."
 """Before the name of a key that is not read."""
 
@@ -127,6 +131,9 @@ def _inside(value: dict[str, Any], found: Turns) -> Any:
 
 
 def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
+    if _is_plain(item) and _is_default(form):
+        found.messages.append({"role": item["role"], "content": item["content"]})
+        return
     who = f"message {number}"
     if not isinstance(item, dict):
         raise RowInvalid(f"{who} is not an object with role and content")
@@ -154,6 +161,16 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
         elif is_meaningful(key):
             found.unread[f"{OF_MESSAGES}{key}"] = extra
     _place(message, parts, learned, found, who)
+
+
+def _is_plain(item: Any) -> bool:
+    if not isinstance(item, dict) or item.keys() != PLAIN_KEYS:
+        return False
+    return item["role"] in PLAIN_ROLES and isinstance(item["content"], str)
+
+
+def _is_default(form: TurnForm) -> bool:
+    return not (form.role or form.content or form.roles)
 
 
 def _place(message: Message, parts: Parts, learned: bool | None, found: Turns, who: str) -> None:
