@@ -45,16 +45,25 @@ async def follow(jobs: Jobs, name: str, show: Callable[[FineTuneJob], None]) -> 
 
 
 def plain_lines() -> Callable[[FineTuneJob], None]:
-    """Return a function that prints a line when it says something new."""
-    said = ""
+    """Return a function that prints a line when the phase, the step or the reason has changed, and each reason once."""
+    shown: tuple[str, int | None, str | None, str] | None = None
 
     def show(job: FineTuneJob) -> None:
-        nonlocal said
-        if (words := line(job)) != said:
-            said = words
-            print(f"{datetime.now(UTC):%H:%M:%S}  {words}", flush=True)
+        nonlocal shown
+        progress, said = job.status.progress, reason_line(job)
+        news = (str(job.status.phase), progress and progress.step, progress and progress.eval_loss, said)
+        if shown == news:
+            return
+        words = line(job, with_reason=shown is None or shown[-1] != said)
+        shown = news
+        print(f"{datetime.now(UTC):%H:%M:%S}  {words}", flush=True)
 
     return show
+
+
+def in_place(live: Live) -> Callable[[FineTuneJob], None]:
+    """Return a function that draws the panel over the last one."""
+    return lambda job: live.update(panel(job, datetime.now(UTC)), refresh=True)
 
 
 def command(name: Name, *, namespace: Namespace = "", kubeconfig: Kubeconfig = "", context: Context = "") -> None:
@@ -64,8 +73,6 @@ def command(name: Name, *, namespace: Namespace = "", kubeconfig: Kubeconfig = "
         show = plain_lines()
         well = with_jobs(options, lambda jobs: follow(jobs, name, show))
     else:
-        with Live(console=Console(), refresh_per_second=4) as live:
-            well = with_jobs(
-                options, lambda jobs: follow(jobs, name, lambda job: live.update(panel(job, datetime.now(UTC))))
-            )
+        with Live(console=Console(), auto_refresh=False) as live:
+            well = with_jobs(options, lambda jobs: follow(jobs, name, in_place(live)))
     raise typer.Exit(0 if well else 1)
