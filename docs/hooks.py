@@ -57,6 +57,8 @@ def decisions() -> str:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001  # mkdocs' signature
     """Turn links of the repository into links of the site."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]
     parts = CODE.split(markdown)
     return "".join(part if CODE.fullmatch(part) else LINK.sub(lambda m: relinked(m, page), part) for part in parts)
 

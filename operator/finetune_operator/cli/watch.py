@@ -46,12 +46,13 @@ async def follow(jobs: Jobs, name: str, show: Callable[[FineTuneJob], None]) -> 
 
 def plain_lines() -> Callable[[FineTuneJob], None]:
     """Return a function that prints a line when the phase, the step or the reason has changed, and each reason once."""
-    shown: tuple[str, int | None, str | None, str] | None = None
+    shown: tuple[str, int, str, str] | None = None
 
     def show(job: FineTuneJob) -> None:
         nonlocal shown
         progress, said = job.status.progress, reason_line(job)
-        news = (str(job.status.phase), progress and progress.step, progress and progress.eval_loss, said)
+        step, loss = (progress.step, progress.eval_loss or "") if progress else (0, "")
+        news = (str(job.status.phase), step, loss, said)
         if shown == news:
             return
         words = line(job, with_reason=shown is None or shown[-1] != said)
