@@ -22,7 +22,7 @@ PAGES = {
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
-    "examples/README.md": "examples/index.md",
+    "examples/README.md": "examples/overview.md",
     "charts/finetune-operator/README.md": "reference/chart.md",
     **{
         path.relative_to(ROOT).as_posix(): f"examples/{path.parent.name}.md"

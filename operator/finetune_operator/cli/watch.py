@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, ProgressStatus
 from finetune_operator.cli.job_text import COLUMNS, duration_text, ended, line, reason_line, row
 from finetune_operator.cli.jobs import Context, Jobs, Kubeconfig, Name, Namespace, with_jobs
 
@@ -26,13 +26,18 @@ def panel(job: FineTuneJob, now: datetime) -> RenderableType:
     for name in SHOWN:
         if values[name]:
             grid.add_row(Text(name.lower(), style="dim"), values[name])
-    parts: list[RenderableType] = [grid]
-    if status.progress is not None:
-        parts.append(ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60))
-        if status.progress.seconds_remaining is not None:
-            parts.append(Text(f"{duration_text(status.progress.seconds_remaining)} left", style="dim"))
-    parts.append(Text(reason_line(job)))
-    return Panel(Group(*parts), title=job.key, width=100)
+        if name == "PROGRESS" and status.progress is not None:
+            grid.add_row("", bar(status.progress))
+    return Panel(Group(grid, Text(reason_line(job))), title=job.key, width=100)
+
+
+def bar(progress: ProgressStatus) -> RenderableType:
+    """Return how far the training is, with the time left. In a grid: a bar by itself does not end its line."""
+    left = "" if progress.seconds_remaining is None else f"{duration_text(progress.seconds_remaining)} left"
+    drawn = ProgressBar(total=max(1, progress.total_steps), completed=progress.step, width=60)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(drawn, Text(left, style="dim"))
+    return grid
 
 
 async def follow(jobs: Jobs, name: str, show: Callable[[FineTuneJob], None]) -> bool:

@@ -1,10 +1,13 @@
-"""What `finetune watch` prints where nobody can be drawn a panel: each news once."""
+"""What `finetune watch` draws on a terminal, and what it prints elsewhere: each news once."""
 
+import io
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.watch import plain_lines
+from finetune_operator.cli.watch import panel, plain_lines
+from rich.console import Console
 
 BORN = "2026-11-23T10:00:00Z"
 
@@ -53,4 +56,20 @@ def test_a_recording_repeats_nothing(capsys: pytest.CaptureFixture[str]):
         "Training  5% (1/20)  loss 1.25  1m35s left  Running: attempt 0 runs",
         "Training  10% (2/20)  loss 1.25  1m30s left",
         "Training  10% (2/20)  loss 1.25  1m30s left  Running: a replica has ended",
+    ]
+
+
+def test_the_panel_has_a_line_for_each_thing():
+    """The bar and the time left are one line, and the sentence below them is whole."""
+    console = Console(file=io.StringIO(), width=100)
+    console.print(panel(training(10, 95), datetime(2026, 11, 23, 10, 5, tzinfo=UTC)))
+    drawn = [line.strip("│ ").rstrip() for line in console.file.getvalue().splitlines()[1:-1]]
+
+    assert drawn == [
+        "phase     Training",
+        "model     hf://org/model",
+        "progress  50% (10/20)",
+        f"{'━' * 30}{' ' * 32}1m35s left",
+        "loss      1.25",
+        "Training: Running: attempt 0 runs",
     ]
