@@ -8,12 +8,16 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series pe
 REGISTRY = CollectorRegistry()
 
 JOBS = Gauge("finetune_jobs", "FineTuneJobs by phase.", ["phase"], registry=REGISTRY)
-RECONCILES = Counter("finetune_job_reconcile", "Passes by result.", ["result"], registry=REGISTRY)
-RECONCILE_ERRORS = Counter("finetune_job_reconcile_errors", "Passes that failed.", ["error"], registry=REGISTRY)
-RECONCILE_SECONDS = Histogram("finetune_job_reconcile_duration_seconds", "Duration of a pass.", registry=REGISTRY)
-QUEUE_DEPTH = Gauge("finetune_workqueue_depth", "Keys that wait for a pass now.", registry=REGISTRY)
-QUEUE_ADDS = Counter("finetune_workqueue_adds", "Keys put into the queue.", registry=REGISTRY)
-QUEUE_RETRIES = Counter("finetune_workqueue_retries", "Passes repeated after a failure.", registry=REGISTRY)
+RECONCILES = Counter("finetune_job_reconcile", "Reconcile passes by result.", ["result"], registry=REGISTRY)
+RECONCILE_ERRORS = Counter(
+    "finetune_job_reconcile_errors", "Reconcile passes that failed, by error.", ["error"], registry=REGISTRY
+)
+RECONCILE_SECONDS = Histogram(
+    "finetune_job_reconcile_duration_seconds", "Duration of a reconcile pass.", registry=REGISTRY
+)
+QUEUE_DEPTH = Gauge("finetune_workqueue_depth", "Jobs that wait for a reconcile pass.", registry=REGISTRY)
+QUEUE_ADDS = Counter("finetune_workqueue_adds", "Jobs put into the queue.", registry=REGISTRY)
+QUEUE_RETRIES = Counter("finetune_workqueue_retries", "Reconcile passes repeated after a failure.", registry=REGISTRY)
 START_LATENCY = Histogram(
     "finetune_job_start_latency_seconds",
     "From the creation of a job to all its Pods running.",
@@ -26,10 +30,18 @@ REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )
 LAST_EVENT = Gauge(
-    "finetune_watch_last_event_timestamp_seconds", "When a watch last brought something.", ["kind"], registry=REGISTRY
+    "finetune_watch_last_event_timestamp_seconds",
+    "Time of the last event of a watch, as a Unix timestamp.",
+    ["kind"],
+    registry=REGISTRY,
 )
-MISSED = Counter("finetune_watch_missed", "Changes that only a comparison found.", ["kind"], registry=REGISTRY)
-LEADER = Gauge("finetune_leader", "1 while this process leads.", registry=REGISTRY)
+MISSED = Counter(
+    "finetune_watch_missed",
+    "Changes that no watch delivered and a comparison with the API server found.",
+    ["kind"],
+    registry=REGISTRY,
+)
+LEADER = Gauge("finetune_leader", "1 while this process is the leader.", registry=REGISTRY)
 BUILD_INFO = Gauge("finetune_build_info", "Version of the operator.", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)
 
