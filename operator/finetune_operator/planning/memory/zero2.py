@@ -1,4 +1,4 @@
-"""The backward pass of a full fine-tune at ZeRO stage 2, bucket by bucket: what is there as each is averaged. Called by vram.
+"""The backward pass of a full fine-tune at ZeRO stage 2, bucket by bucket: what is there as each is averaged. Called by step_moments.
 
 The rules are those of deepspeed/runtime/zero/stage_1_and_2.py (0.19): a gradient that does not fit the bucket any more has
 it averaged first, laid end to end, and that is as the gradient arrives. One larger than a bucket stays where it was made
@@ -9,12 +9,12 @@ made as large as all of them when the first of them has been averaged.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
 
-from finetune_operator.planning.memory.activations import layer_bytes, mask_bytes, mlp_bytes, norm_bytes, table
+from finetune_operator.planning.memory.activations import layer_bytes, mask_bytes, mlp_bytes, norm_bytes
 from finetune_operator.planning.memory.backward import backward_bytes
 from finetune_operator.planning.memory.buckets import DEFAULT_BUCKET
 from finetune_operator.planning.memory.constants import Constants
+from finetune_operator.planning.memory.moment import Moment, Phase
 from finetune_operator.planning.memory.scenario import MemoryScenario, Shape
 from finetune_operator.planning.memory.states import gradient_bytes
 
@@ -51,23 +51,17 @@ class Flush:
         return self.elements if self.elements > DEFAULT_BUCKET else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Bytes at one moment."""
-
-    phase: Literal["loss", "backward"]
-    kept: float
-    """Gradients of this GPU's shard."""
-    rest: float
-    """All else that grows with the batch, or is a gradient on its way."""
-
-
-def averaging_moments(s: MemoryScenario, constants: Constants) -> Iterator[Moment]:
+def averaging_moments(s: MemoryScenario, constants: Constants, *, optimizer: float, buckets: float) -> Iterator[Moment]:
     """Yield what is there whenever a bucket is averaged, and when the buffer of what is kept has just been made.
 
     And as the first layer, the last to go backward, does, and as the embedding's gradient joins a tied head's.
     """
     layer, own = layer_bytes(s, constants), gradient_bytes(s)
+
+    def moment(phase: Phase, kept: float, rest: float) -> Moment:
+        """Gradients of this GPU's shard that are kept; and what grows with the batch, or is a gradient on its way."""
+        return Moment(phase=phase, gradients=kept, activations=rest, optimizer=optimizer, gathers=buckets)
+
     before = own if s.accumulates else 0.0
     found = tuple(flushes(s, layer))
     share = s.shape.num_parameters / s.state_shards
@@ -76,25 +70,25 @@ def averaging_moments(s: MemoryScenario, constants: Constants) -> Iterator[Momen
         left = waiting + saved_bytes(s, flush.arrived.layer, layer) + flush.arrived.left
         arrived = 2.0 * (flush.uncopied + flush.arrived.elements)
         had = own if keeps(s, flush.done - flush.elements) else 0.0
-        yield Moment("loss", before + had, left + arrived + 2.0 * flush.copied(share))
+        yield moment("loss", before + had, left + arrived + 2.0 * flush.copied(share))
         if had or not keeps(s, flush.done):
             continue
-        yield Moment("loss", before + own, left + arrived)
+        yield moment("loss", before + own, left + arrived)
         if flush.arrived.layer + 1 < s.shape.num_layers:
             widest = waiting + saved_bytes(s, flush.arrived.layer + 1, layer) + backward_bytes(s, constants)
-            yield Moment("loss", before + own, widest)
-    first = s.shape.num_parameters - table(s.shape) - s.shape.num_linear_parameters // s.shape.num_layers
+            yield moment("loss", before + own, widest)
+    first = s.shape.num_parameters - s.shape.num_table_parameters - s.shape.num_layer_parameters
     had = own if any(keeps(s, flush.done) and flush.done <= first for flush in found) else 0.0
     saved = saved_bytes(s, s.shape.num_layers - 1, layer)
-    yield Moment("backward", before + had, waiting_head_bytes(s) + saved + backward_bytes(s, constants))
+    yield moment("backward", before + had, waiting_head_bytes(s) + saved + backward_bytes(s, constants))
     if s.shape.tied:
         had = own if any(keeps(s, flush.done) and flush.arrived.layer < s.shape.num_layers for flush in found) else 0.0
-        yield Moment("backward", before + had, 3 * waiting_head_bytes(s))
+        yield moment("backward", before + had, 3 * waiting_head_bytes(s))
 
 
 def waiting_head_bytes(s: MemoryScenario) -> float:
     """Return the gradient of a head that is the embedding too: it waits for the embedding's part."""
-    return 2.0 * table(s.shape) if s.shape.tied else 0.0
+    return 2.0 * s.shape.num_table_parameters if s.shape.tied else 0.0
 
 
 def keeps(s: MemoryScenario, done: int) -> bool:
@@ -104,7 +98,7 @@ def keeps(s: MemoryScenario, done: int) -> bool:
     and a share of them belongs to the first GPU too: its last is the first to come.
     """
     shape = s.shape
-    end, layer = shape.num_parameters - table(shape), shape.num_linear_parameters // shape.num_layers
+    end, layer = shape.num_parameters - shape.num_table_parameters, shape.num_layer_parameters
     per_layer = 2 + shape.extra_norms
     below, after = divmod(ceil((per_layer * shape.num_layers + 1) / s.state_shards) - 1, per_layer)
     # A layer's first norm goes backward when all of the layer has; its others before its attention.
@@ -137,14 +131,14 @@ def gradients(s: MemoryScenario, layer: float) -> Iterator[Gradient]:
     """Yield all gradients of matrices in the order of backward."""
     shape = s.shape
     if not shape.tied:
-        yield Gradient(table(shape), 0, 0.0)
+        yield Gradient(shape.num_table_parameters, 0, 0.0)
     # The last norm's scale comes before the layers: nothing of them has been freed, or recomputed.
     start = -layer if s.activation_checkpointing else 0.0
     yield Gradient(shape.hidden_size, 0, start + 4.0 * s.tokens * shape.hidden_size)
     matrices = tuple(layer_gradients(s, layer))
     for number in range(shape.num_layers):
         yield from (Gradient(elements, number, left) for elements, left in matrices)
-    yield Gradient(table(shape), shape.num_layers, 0.0)
+    yield Gradient(shape.num_table_parameters, shape.num_layers, 0.0)
 
 
 def layer_gradients(s: MemoryScenario, layer: float) -> Iterator[tuple[int, float]]:
@@ -157,7 +151,7 @@ def layer_gradients(s: MemoryScenario, layer: float) -> Iterator[tuple[int, floa
         zip(mlp_elements(shape), (whole, *([without + 2 * width] if splits_gate(shape) else []), without), strict=True)
     )
     yield from mlp
-    rest = shape.num_linear_parameters // shape.num_layers - sum(elements for elements, _ in mlp)
+    rest = shape.num_layer_parameters - sum(elements for elements, _ in mlp)
     norm = s.tokens * norm_bytes(s) / 2
     query, key_value = shape.hidden_size * shape.query_width, shape.hidden_size * shape.key_value_width
     inputs = residual - layer + norm
