@@ -184,7 +184,7 @@ def evaluation(spec: FineTuneJobSpec) -> contract.Evaluation:
         every_steps=asked.every_steps,
         baseline=asked.baseline,
         prompts=tuple(asked.samples.prompts) if asked.samples else (),
-        max_new_tokens=asked.samples.max_new_tokens if asked.samples else 64,
+        max_new_tokens=asked.samples.max_new_tokens if asked.samples else contract.SAMPLE_TOKENS,
         gated=asked.gate is not None,
     )
 
