@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.candidate import Candidate
-from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.layouts import gpu_counts, shareable_batch
 from finetune_operator.planning.methods import warnings
 from finetune_operator.planning.refusal import refusal
@@ -33,7 +33,7 @@ class PlannedRun:
     """The pinned decision: the plan and the spec with every default, the planner's included."""
 
     plan: Plan
-    resolved: FineTuneJobSpec
+    resolved: ResolvedSpec
     chosen: Candidate
     """What the plan was made from: `finetune plan --explain` says more than status has room for."""
 
@@ -105,7 +105,7 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     )
 
 
-def resolved_by(chosen: Candidate) -> FineTuneJobSpec:
+def resolved_by(chosen: Candidate) -> ResolvedSpec:
     """Return the resolved spec with the planner's own values."""
     resolved, work, batch = chosen.work.resolved, chosen.work, chosen.layout.global_batch_size
     training: dict[str, int] = {"global_batch_size": batch}

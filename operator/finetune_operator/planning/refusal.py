@@ -9,10 +9,10 @@ from dataclasses import replace
 from itertools import islice
 
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import violations
 from finetune_operator.planning.candidate import Candidate, Refused
-from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.layouts import (
     batch_for,
     card_name,
@@ -35,7 +35,7 @@ HOPELESS = "; nothing near it fits either: use a smaller model, or a pool that h
 
 def refusal(question: Question, findings: Findings) -> str:
     """Return the message of DoesNotFit."""
-    pools = allowed(question.pools, question.spec)
+    pools = allowed(question.pools, question.spec.resources)
     if not pools:
         return _no_pool(question)
     if not findings.refused:
@@ -150,7 +150,7 @@ def _other_batch(question: Question) -> tuple[str, Candidate] | None:
         wanted, fixed = work.global_batch_size, work.batch_is_fixed
         counts = {
             count
-            for pool in allowed(question.pools, question.spec)
+            for pool in allowed(question.pools, question.spec.resources)
             for count in gpu_counts(pool.spec, question.spec.resources)
             if batch_for(count, wanted=wanted, fixed=fixed) is None
         }

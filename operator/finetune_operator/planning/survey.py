@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from finetune_operator.api.resolved import Method
 from finetune_operator.planning.candidate import Candidate, best
-from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.methods import DEAREST_ALLOWED, Choice, choose
 from finetune_operator.planning.search import Findings, Question, search
 

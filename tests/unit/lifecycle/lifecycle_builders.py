@@ -118,7 +118,7 @@ def a_progress(step: int, **parts: Any) -> Progress:
 def pinned_status(job: FineTuneJob, pool: GPUPool, **plan: Any) -> FineTuneJobStatus:
     """Return the status of a job right after planning; the plan is fixed here, so that no planner changes a test."""
     preflight = preflight_status(a_report(), SMOLLM2)
-    resolved = resolve(job.spec, method="lora", architecture=SMOLLM2, preflight=preflight)
+    resolved = resolve(job.spec, method=plan.get("method", "lora"), architecture=SMOLLM2, preflight=preflight)
     values = {"preflight": preflight, "resolved": resolved, "run_digest": "sha256:" + "a" * 64}
     return job.status.model_copy(update=values | {"plan": a_plan(pool, replicas=job.spec.resources.gpus or 1, **plan)})
 
