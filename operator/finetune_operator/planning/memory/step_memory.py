@@ -1,4 +1,4 @@
-"""What the moments of a training step are made of, each computed once. Built by estimate for step_moments."""
+"""What the moments of a training step are made of, each computed once. Built by estimate for step_moments and zero2."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +60,11 @@ class StepMemory:
         return gathered(self.s)
 
     @cached_property
+    def layer(self) -> float:
+        """All that one layer saves for its backward pass."""
+        return layer_bytes(self.s, self.constants)
+
+    @cached_property
     def backward(self) -> float:
         """Temporaries of one layer's backward pass."""
         return backward_bytes(self.s, self.constants)
@@ -77,7 +82,7 @@ class StepMemory:
             return boundary_bytes(s) + fixed
         if s.activation_offload:
             return fixed  # what a layer saves leaves for the host while the next one runs
-        return layer_bytes(s, self.constants) * s.shape.num_layers - ungraded_bytes(s) + fixed
+        return self.layer * s.shape.num_layers - ungraded_bytes(s) + fixed
 
     @cached_property
     def saved_at_loss(self) -> float:

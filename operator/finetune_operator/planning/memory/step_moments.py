@@ -37,7 +37,7 @@ def moments(step: StepMemory) -> Iterator[Moment]:
     yield at_last_attention(step)
     yield at_optimizer_step(step)
     if s.sharding == "zero2" and s.adapter is None:
-        yield from averaging_moments(s, step.constants, optimizer=step.optimizer, buckets=step.buckets)
+        yield from averaging_moments(step)
     else:
         yield at_first_layer(step)
         yield at_embedding(step)
