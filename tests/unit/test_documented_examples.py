@@ -10,6 +10,7 @@ import pytest
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.cli.app import COMMANDS, load
 from finetune_operator.cli.manifest_file import parse_job
+from finetune_operator.manifests import names
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -86,3 +87,24 @@ def test_a_documented_command_exists(line: str):
     given = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
 
     assert command.name == "kubectl" or [option for option in given if option not in known] == []
+
+
+def test_documented_labels_exist():
+    """Each name of our group that a reader may select by is one that the operator sets."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"finetune\.dev/[a-z][a-z-]*[a-z](?![\w.])", text))
+    ours = {value for value in vars(names).values() if isinstance(value, str)}
+
+    assert "finetune.dev/role" in named
+    assert named - ours == set()
+
+
+def test_documented_metrics_exist():
+    """Each metric in the runbook is on the generated page, which has all that the operator serves."""
+    runbook, reference = (
+        (ROOT / "docs" / page).read_text() for page in ("operating/runbook.md", "reference/metrics.md")
+    )
+    named = set(re.findall(r"\bfinetune_[a-z_]+[a-z]\b", runbook))
+
+    assert len(named) > 4
+    assert [name for name in sorted(named) if f"| `{name}` |" not in reference] == []
