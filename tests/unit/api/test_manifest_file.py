@@ -203,7 +203,7 @@ def test_a_pool_needs_a_name_that_kubernetes_takes():
         parse_pools(POOL.replace("h100", "My H100", 1))
 
     assert str(caught.value) == (
-        "metadata.name: must be the name of a Kubernetes object: lower-case letters, digits, - and ., such as team-a"
+        "metadata.name: must be a valid Kubernetes object name: lower-case letters, digits, - and ., such as team-a"
     )
 
 
