@@ -173,7 +173,7 @@ def test_wait_does_not_call_a_missing_kubeconfig_a_failed_job(tmp_path: Path, ca
 
     assert caught.value.exit_code == WaitExit.UNREACHABLE
     assert capsys.readouterr().err == (
-        f"tiny: there is no kubeconfig {missing}: name one with --kubeconfig or $KUBECONFIG\n"
+        f"tiny: kubeconfig {missing} not found: set --kubeconfig or $KUBECONFIG\n"
     )
 
 

@@ -35,7 +35,7 @@ def test_preflight_says_what_it_waits_for():
     assert world.condition("Reconciling") == (
         "True",
         "Unschedulable",
-        f"preflight: {tainted} It needs 500m of CPU and 1Gi of memory on a node without taints, no GPU: "
+        f"preflight: {tainted} It needs 500m CPU and 1Gi of memory on a node without taints; no GPU: "
         "add such a node, or free one",
     )
 
