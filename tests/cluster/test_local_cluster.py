@@ -86,7 +86,7 @@ def test_down_ends_pods_and_up_finds_them_ended(shell: Shell):
     cluster.phase("p", "default", "Running")
     said = shell.local("down").stdout
 
-    assert said.startswith("ended 5 processes and 1 containers in ")
+    assert said.startswith("stopped 5 processes and 1 containers in ")
     assert shell.processes("default") == 0
     shell.local("up")
     (status,) = cluster.phase("p", "default", "Failed")["status"]["containerStatuses"]
@@ -143,7 +143,7 @@ def test_a_cluster_that_lost_a_process_is_started_anew(shell: Shell):
     eventually(lambda: identify(scheduler["pid"]) is None, "a scheduler that is gone")
     said = shell.local("up", "--no-node").stdout
 
-    assert said.startswith("ended 3 processes")
+    assert said.startswith("stopped 3 processes")
     assert "cluster default is ready after" in said
     assert shell.local("up", "--no-node").stdout.startswith("cluster default is already running\n")
     shell.local("down")
@@ -221,6 +221,6 @@ def test_a_bad_name_is_refused(shell: Shell):
 
     assert answer.returncode == 1
     assert answer.stderr == (
-        "finetune: '../x' cannot name a local cluster: use at most 40 lower-case letters, digits and '-',"
+        "finetune: '../x' is not a valid cluster name: use at most 40 lower-case letters, digits and '-',"
         " such as 'default'\n"
     )
