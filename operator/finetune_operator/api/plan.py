@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from finetune_operator.api.fields import Count, Decimal, Message, Name, ShortText, StatusModel, items
-from finetune_operator.api.pools import NodeSelectorTerm, Toleration
+from finetune_operator.api.pools import PROVISIONING_SECONDS, NodeSelectorTerm, Toleration
 
 
 class ModelArchitecture(StatusModel):
@@ -61,9 +61,9 @@ class PoolSnapshot(StatusModel):
     capacity: Literal["on-demand", "spot"]
     """Capacity type."""
     price_per_gpu_hour_usd: Decimal
-    """Price of one GPU per hour, used for every attempt of this job."""
-    provisioning_seconds: Count = 1200
-    """How long a run on several nodes waits for all of them, in seconds."""
+    """Price used for every attempt of this job."""
+    provisioning_seconds: Count = PROVISIONING_SECONDS
+    """How long several replicas may wait for their nodes."""
 
 
 class VramEstimate(StatusModel):

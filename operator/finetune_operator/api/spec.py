@@ -1,10 +1,10 @@
-"""FineTuneJob.spec: what `kubectl explain ftj.spec` prints. Static defaults live here and nowhere else."""
+"""FineTuneJob.spec: what `kubectl explain ftj.spec` prints. Static defaults live here, three of them in the contract."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from finetune_contract import HELD_OUT_FRACTION, HELD_OUT_ROWS, SAMPLE_TOKENS
 
-from finetune_operator.api.fields import Model, Name, between, items, unique
+from finetune_operator.api.fields import UNIQUE, Model, Name, Text, between, items
 from finetune_operator.api.locations import DataSource, Destination, Folder, Source
 from finetune_operator.api.values import (
     ColumnName,
@@ -86,8 +86,8 @@ class ChatSpec(Model):
     """How conversations are turned into text."""
 
     template: Literal["auto", "chatml"] = "auto"
-    """Chat template: auto uses the tokenizer's own; chatml is for base models that have none."""
-    system_prompt: Annotated[str, StringConstraints(max_length=4096)] = ""
+    """Template of a conversation: auto is the tokenizer's own; chatml is for base models that have none."""
+    system_prompt: Text = ""
     """System message for rows that have none."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Turns that count towards the loss: every assistant turn, only the last one, or all of them."""
@@ -103,13 +103,13 @@ class LoraSpec(Model):
     dropout: Dropout = "0.0"
     """Dropout on the input of the adapter: a decimal in quotes such as "0.05"."""
     targets: Literal["all-linear", "attention", "custom"] = "all-linear"
-    """Linear layers that get an adapter. The router of a mixture-of-experts model never gets one."""
-    target_modules: Annotated[list[ModuleName], items("set", least=1, most=64), AfterValidator(unique)] | None = None
-    """Modules that get an adapter when targets is custom, such as q_proj."""
+    """Linear layers that get an adapter. The router of a mixture of experts never does."""
+    target_modules: Annotated[list[ModuleName], items("set", least=1, most=64), UNIQUE] | None = None
+    """Module names for targets: custom, such as q_proj."""
     experts: bool = False
-    """Also adapt the experts of a mixture-of-experts model."""
-    modules_to_save: Annotated[list[ModuleName], items("set", least=1, most=16), AfterValidator(unique)] | None = None
-    """Modules trained in full alongside the adapter, such as embed_tokens or lm_head."""
+    """Also adapt the experts of a mixture of experts."""
+    modules_to_save: Annotated[list[ModuleName], items("set", least=1, most=16), UNIQUE] | None = None
+    """Modules trained in full beside the adapter, such as embed_tokens or lm_head."""
     variant: Literal["standard", "rslora", "dora", "adalora"] = "standard"
     """LoRA variant: standard, rank-stabilised (rslora), weight-decomposed (dora) or adaptive-rank (adalora)."""
     initial_adapter: Source | None = None
@@ -177,20 +177,20 @@ class SamplesSpec(Model):
     """Prompts that the base and the tuned model answer after training."""
 
     prompts: Annotated[list[Prompt], items("atomic", least=1, most=8)]
-    """Prompts; both models answer each one."""
-    max_new_tokens: Annotated[int, between(1, 1024)] = 64
-    """Maximum length of an answer in tokens."""
+    """Prompts, each answered by both models."""
+    max_new_tokens: Annotated[int, between(1, 1024)] = SAMPLE_TOKENS
+    """Longest answer in tokens."""
 
 
 class EvaluationSpec(Model):
     """How the base and the tuned model are compared on held-out rows."""
 
-    fraction: HalfFraction = "0.05"
-    """Fraction of the rows to hold out, selected by row hash: a decimal in quotes. "0" turns evaluation off."""
+    fraction: HalfFraction = str(HELD_OUT_FRACTION)
+    """Share of the rows that is held out, by row hash: a decimal in quotes; "0" turns evaluation off."""
     source: DatasetSpec | None = None
-    """A separate dataset to evaluate on, instead of a fraction of the training data."""
-    max_examples: Annotated[int, between(1, 100_000)] = 200
-    """Maximum number of held-out rows."""
+    """A data set of its own instead of a fraction."""
+    max_examples: Annotated[int, between(1, 100_000)] = HELD_OUT_ROWS
+    """Most rows held out."""
     every_steps: Annotated[int, between(0, 100_000_000)] = 0
     """Evaluate every N steps. 0 means about 20 times per run."""
     baseline: bool = True
@@ -204,8 +204,8 @@ class EvaluationSpec(Model):
 class ResourcesSpec(Model):
     """Limits on what the planner may choose. All are optional."""
 
-    pools: Annotated[list[Name], items("set", least=1, most=32), AfterValidator(unique)] | None = None
-    """GPUPools that may be used. Default: all."""
+    pools: Annotated[list[Name], items("set", least=1, most=32), UNIQUE] | None = None
+    """GPUPools that may be used; default all."""
     gpus: Annotated[int, between(1, 4096)] | None = None
     """Exact number of GPUs."""
     max_gpus: Annotated[int, between(1, 4096)] | None = None

@@ -22,6 +22,7 @@ from finetune_operator.api.fields import (
 from finetune_operator.api.meta import Conditions, Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.reasons import Phase
+from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 
 URI = Annotated[str, StringConstraints(max_length=1280)]
@@ -246,8 +247,8 @@ class FineTuneJobStatus(StatusModel):
     spec_digest: Digest = ""
     """Digest of the part of the spec that preflight and plan depend on. If an edit changes it, both are redone."""
     preflight: PreflightStatus | None = None
-    """Findings of the preflight Pod."""
-    resolved: FineTuneJobSpec | None = None
+    """What preflight found."""
+    resolved: ResolvedSpec | None = None
     """The spec with every default filled in."""
     plan: Plan | None = None
     """The layout chosen for the run."""
