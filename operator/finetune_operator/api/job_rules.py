@@ -95,13 +95,13 @@ CPT = (
     ),
     Rule(
         cel=f"self.objective != 'cpt' || ({untouched('self.chat', ChatSpec, *ChatSpec.model_fields)})",
-        message="objective cpt has no conversations: remove chat, or use objective sft",
+        message="objective cpt does not use chat settings: remove chat, or use objective sft",
         holds=lambda spec: spec.objective != "cpt" or spec.chat == ChatSpec(),
         field="chat",
     ),
     Rule(
         cel=f"self.objective != 'cpt' || {untouched('self.training', TrainingSpec, 'over_length')}",
-        message="objective cpt splits long documents and loses nothing: remove overLength",
+        message="objective cpt splits long documents without losing text: remove overLength",
         holds=lambda spec: spec.objective != "cpt" or spec.training.over_length == default(TrainingSpec, "over_length"),
         field="training.overLength",
     ),
@@ -198,7 +198,7 @@ PLACES = (
     ),
     Rule(
         cel="!has(self.checkpoint.destination) || self.checkpoint.destination != self.output.destination",
-        message=f"is the output's folder: choose another one, or remove it (then the folder {CHECKPOINT_FOLDER} is used)",
+        message=f"is the same as the output: choose another folder, or remove it to use {CHECKPOINT_FOLDER} in the output folder",
         holds=lambda spec: spec.checkpoint.destination != spec.output.destination,
         field="checkpoint.destination",
     ),

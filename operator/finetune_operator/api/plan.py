@@ -61,9 +61,9 @@ class PoolSnapshot(StatusModel):
     capacity: Literal["on-demand", "spot"]
     """Capacity type."""
     price_per_gpu_hour_usd: Decimal
-    """Price used for every attempt of this job."""
+    """Price of one GPU per hour, used for every attempt of this job."""
     provisioning_seconds: Count = PROVISIONING_SECONDS
-    """How long several replicas may wait for their nodes."""
+    """How long a run on several nodes waits for all of them, in seconds."""
 
 
 class VramEstimate(StatusModel):

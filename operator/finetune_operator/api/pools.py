@@ -79,9 +79,9 @@ class GPUPoolSpec(Model):
     node: NodeShape
     """CPU, memory and disk of one node."""
     resource_name: ResourceName = "nvidia.com/gpu"
-    """Extended resource that Pods ask for, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb (then one GPU per job)."""
+    """Extended resource that the Pods request, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb (one GPU per job)."""
     node_selector: Annotated[list[NodeSelectorTerm], items_by("key", most=16), UNIQUE] = []
-    """Labels of the pool's nodes."""
+    """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
     """Tolerations for the taints of the pool's nodes."""
     interconnect: Interconnect = Interconnect()
@@ -89,9 +89,9 @@ class GPUPoolSpec(Model):
     capacity: Literal["on-demand", "spot"] = "on-demand"
     """Capacity type. spot nodes can be reclaimed at short notice."""
     price_per_gpu_hour_usd: Price
-    """Price of one GPU for one hour in US dollars: a decimal in quotes such as "2.50"."""
+    """Price of one GPU per hour in US dollars: a decimal in quotes such as "2.50"."""
     provisioning_seconds: Annotated[int, between(10, 86_400)] = PROVISIONING_SECONDS
-    """How long a run on several nodes may wait for all of them before it is taken down and tried again."""
+    """How long a run on several nodes waits for all of them, in seconds, before its Pods are deleted and it is retried."""
 
 
 class GPUPoolStatus(StatusModel):

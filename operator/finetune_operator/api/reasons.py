@@ -76,7 +76,7 @@ class AttemptOutcome(StrEnum):
     STALLED = "Stalled"  # no step for too long; the stacks are in the log
     STORAGE_FULL = "StorageFull"  # no space left for checkpoint, cache or output
     STORAGE_UNAVAILABLE = "StorageUnavailable"  # bucket, hub or volume does not answer
-    TRAINER_ERROR = "TrainerError"  # an exception nobody foresaw; the message has its last lines
+    TRAINER_ERROR = "TrainerError"  # an unexpected exception; its stack is in the log
     KILLED = "Killed"  # SIGKILL from outside, or the Pod was deleted by someone else
     SUSPENDED = "Suspended"  # spec.suspend, the budget or the deadline
     NOT_SCHEDULED = "NotScheduled"  # not all replicas found a node within the pool's provisioningSeconds

@@ -89,7 +89,7 @@ DATASET = (
     ),
     Rule(
         cel=f"{untouched('self', DatasetSpec, 'split')} || self.source.startsWith('hf://')",
-        message="split is for hf:// only: remove it, and name the files of the split in source",
+        message="split applies to hf:// only: remove it, and select the files in source instead",
         holds=lambda data: data.split == default(DatasetSpec, "split") or data.source.startswith("hf://"),
         field="split",
     ),
@@ -145,7 +145,7 @@ LORA = (
     ),
     Rule(
         cel=f"!has(self.initialAdapter) || ({untouched('self', LoraSpec, *SHAPE)} && self.dropout.matches('{ZERO}'))",
-        message="initialAdapter brings its own shape: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
+        message="initialAdapter sets the shape of the adapter: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
         holds=lambda lora: lora.initial_adapter is None or has_default_shape(lora),
         field="initialAdapter",
     ),
@@ -192,7 +192,7 @@ def evaluates(evaluation: EvaluationSpec) -> bool:
 EVALUATION = (
     Rule(
         cel=f"!has(self.source) || {untouched('self', EvaluationSpec, 'fraction')}",
-        message="source and fraction exclude each other: keep one of them",
+        message="source and fraction are mutually exclusive: remove one of them",
         holds=lambda evaluation: (
             evaluation.source is None or evaluation.fraction == default(EvaluationSpec, "fraction")
         ),
@@ -224,7 +224,7 @@ EVALUATION = (
     ),
     Rule(
         cel=f"{untouched('self', EvaluationSpec, 'every_steps')} || {EVALUATION_ON}",
-        message='everySteps needs an evaluation: set fraction above "0" or a source, or remove everySteps',
+        message='everySteps requires an evaluation: set fraction above "0" or set source, or remove everySteps',
         holds=lambda evaluation: (
             evaluation.every_steps == default(EvaluationSpec, "every_steps") or evaluates(evaluation)
         ),

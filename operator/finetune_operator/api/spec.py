@@ -86,7 +86,7 @@ class ChatSpec(Model):
     """How conversations are turned into text."""
 
     template: Literal["auto", "chatml"] = "auto"
-    """Template of a conversation: auto is the tokenizer's own; chatml is for base models that have none."""
+    """Chat template: auto uses the tokenizer's own; chatml is for base models that have none."""
     system_prompt: Text = ""
     """System message for rows that have none."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
@@ -103,13 +103,13 @@ class LoraSpec(Model):
     dropout: Dropout = "0.0"
     """Dropout on the input of the adapter: a decimal in quotes such as "0.05"."""
     targets: Literal["all-linear", "attention", "custom"] = "all-linear"
-    """Linear layers that get an adapter. The router of a mixture of experts never does."""
+    """Linear layers that get an adapter. The router of a mixture-of-experts model never gets one."""
     target_modules: Annotated[list[ModuleName], items("set", least=1, most=64), UNIQUE] | None = None
-    """Module names for targets: custom, such as q_proj."""
+    """Modules that get an adapter when targets is custom, such as q_proj."""
     experts: bool = False
-    """Also adapt the experts of a mixture of experts."""
+    """Also adapt the experts of a mixture-of-experts model."""
     modules_to_save: Annotated[list[ModuleName], items("set", least=1, most=16), UNIQUE] | None = None
-    """Modules trained in full beside the adapter, such as embed_tokens or lm_head."""
+    """Modules trained in full alongside the adapter, such as embed_tokens or lm_head."""
     variant: Literal["standard", "rslora", "dora", "adalora"] = "standard"
     """LoRA variant: standard, rank-stabilised (rslora), weight-decomposed (dora) or adaptive-rank (adalora)."""
     initial_adapter: Source | None = None
@@ -177,20 +177,20 @@ class SamplesSpec(Model):
     """Prompts that the base and the tuned model answer after training."""
 
     prompts: Annotated[list[Prompt], items("atomic", least=1, most=8)]
-    """Prompts, each answered by both models."""
+    """Prompts; both models answer each one."""
     max_new_tokens: Annotated[int, between(1, 1024)] = SAMPLE_TOKENS
-    """Longest answer in tokens."""
+    """Maximum length of an answer in tokens."""
 
 
 class EvaluationSpec(Model):
     """How the base and the tuned model are compared on held-out rows."""
 
     fraction: HalfFraction = str(HELD_OUT_FRACTION)
-    """Share of the rows that is held out, by row hash: a decimal in quotes; "0" turns evaluation off."""
+    """Fraction of the rows to hold out, selected by row hash: a decimal in quotes. "0" turns evaluation off."""
     source: DatasetSpec | None = None
-    """A data set of its own instead of a fraction."""
+    """A separate dataset to evaluate on, instead of a fraction of the training data."""
     max_examples: Annotated[int, between(1, 100_000)] = HELD_OUT_ROWS
-    """Most rows held out."""
+    """Maximum number of held-out rows."""
     every_steps: Annotated[int, between(0, 100_000_000)] = 0
     """Evaluate every N steps. 0 means about 20 times per run."""
     baseline: bool = True
@@ -205,7 +205,7 @@ class ResourcesSpec(Model):
     """Limits on what the planner may choose. All are optional."""
 
     pools: Annotated[list[Name], items("set", least=1, most=32), UNIQUE] | None = None
-    """GPUPools that may be used; default all."""
+    """GPUPools that may be used. Default: all."""
     gpus: Annotated[int, between(1, 4096)] | None = None
     """Exact number of GPUs."""
     max_gpus: Annotated[int, between(1, 4096)] | None = None

@@ -247,7 +247,7 @@ class FineTuneJobStatus(StatusModel):
     spec_digest: Digest = ""
     """Digest of the part of the spec that preflight and plan depend on. If an edit changes it, both are redone."""
     preflight: PreflightStatus | None = None
-    """What preflight found."""
+    """Findings of the preflight Pod."""
     resolved: ResolvedSpec | None = None
     """The spec with every default filled in."""
     plan: Plan | None = None

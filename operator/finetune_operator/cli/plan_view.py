@@ -19,6 +19,7 @@ from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
+from finetune_operator.planning.speed.duration import hours
 from finetune_operator.planning.speed.step import step_time
 
 BAR_WIDTH, SHORTEST_BAR = 60, 20
@@ -161,14 +162,6 @@ def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
 def _host(host: HostNeeds) -> str:
     memory, disk = f"{host.memory_gib:,} GiB memory", f"{host.ephemeral_gib:,} GiB disk"
     return f"{memory}, {host.cpus} CPUs, {disk}, {host.shm_gib} GiB /dev/shm"
-
-
-def hours(seconds: int) -> str:
-    """Return a time in hours and minutes, or in seconds where it is less than one minute."""
-    if seconds < 60:
-        return f"{max(1, seconds)} s"
-    whole, minutes = divmod(round(seconds / 60), 60)
-    return f"{whole} h {minutes:02} min" if whole else f"{minutes} min"
 
 
 def memory_bar(plan: Plan) -> str:

@@ -170,9 +170,7 @@ def test_wait_does_not_call_a_missing_kubeconfig_a_failed_job(tmp_path: Path, ca
         command("tiny", kubeconfig=str(missing))
 
     assert caught.value.exit_code == WaitExit.UNREACHABLE
-    assert capsys.readouterr().err == (
-        f"tiny: kubeconfig {missing} not found: set --kubeconfig or $KUBECONFIG\n"
-    )
+    assert capsys.readouterr().err == (f"tiny: kubeconfig {missing} not found: set --kubeconfig or $KUBECONFIG\n")
 
 
 def test_a_message_stands_once_among_the_conditions():

@@ -52,7 +52,7 @@ def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
     command(model="meta-llama/Llama-3.1-70B", method="qlora", as_json=True)
     printed = json.loads(capsys.readouterr().out)
 
-    assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "asked for in spec.method")
+    assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "set in spec.method")
     assert printed["plan"]["steps"] == 177
 
 
@@ -277,7 +277,7 @@ def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[s
 
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if line.endswith(" ")] == []
-    assert "confidence medium: attention without a linear-memory kernel: derived, hardly measured" in printed
+    assert "confidence medium: few measured runs without flash attention" in printed
 
 
 def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
