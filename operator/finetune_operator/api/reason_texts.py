@@ -29,7 +29,7 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
     ),
     ProgressReason.PREPARED: ReasonText("Preflight found nothing wrong.", NOTHING, "Plans the job immediately."),
     ProgressReason.PLANNED: ReasonText(
-        "The layout is chosen and pinned in `status.plan`.", NOTHING, "Starts attempt 0."
+        "The layout is chosen and pinned in `status.plan`.", NOTHING, "Starts attempt 1."
     ),
     ProgressReason.PLAN_ONLY: ReasonText(
         "`spec.planOnly` is true and the plan is ready.",

@@ -36,10 +36,12 @@ class PlainDumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml has no types
 
 
 def command(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 if a file is stale.")] = False,
-    directory: Annotated[Path, typer.Option(help="The repository.")] = Path(),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is out of date.")
+    ] = False,
+    directory: Annotated[Path, typer.Option(help="Root of the repository.")] = Path(),
 ) -> None:
-    """Write crds/, the chart's copies, its schema and README, docs/api.md and docs/reference from their sources."""
+    """Generate crds/, their copies in the chart, the chart's schema and README, docs/api.md and docs/reference."""
     generated = files() | doc_pages() | chart_files(directory)
     wanted = {directory / path: text for path, text in generated.items()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

@@ -73,7 +73,7 @@ def in_place(live: Live) -> Callable[[FineTuneJob], None]:
 
 
 def command(name: Name, *, namespace: Namespace = "", kubeconfig: Kubeconfig = "", context: Context = "") -> None:
-    """Follow a job live until it ends. Ends with 1 when the job fails."""
+    """Follow a job live until it finishes. Exits with 1 if the job fails."""
     options = (kubeconfig, context, namespace)
     if not sys.stdout.isatty():
         show = plain_lines()

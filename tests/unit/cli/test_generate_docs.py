@@ -54,5 +54,5 @@ def test_a_command_shows_its_usage_and_options():
     section = "\n".join(command_section("finetune plan", load("plan")))
 
     assert "```\nfinetune plan [OPTIONS]\n```" in section
-    assert "| `--examples` | `5000` | Rows of the data set. |" in section
+    assert "| `--examples` | `5000` | Number of rows in the data. |" in section
     assert "| `--explain, --no-explain` |  | Also print how the numbers come about. |" in section
