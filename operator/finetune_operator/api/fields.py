@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from finetune_contract.wire import camel
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -50,9 +50,11 @@ def unique(values: list[T]) -> list[T]:
     names = [getattr(value, "key", value) for value in values]
     for name in names:
         if names.count(name) > 1:
-            raise PydanticCustomError("rule", "names {name} twice: keep one", {"name": name})
+            raise PydanticCustomError("rule", "contains {name} twice: remove one of them", {"name": name})
     return values
 
+
+UNIQUE = AfterValidator(unique)
 
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,10})?$"
 NUMBER_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?([eE][+-]?[0-9]{1,2})?$"
@@ -66,7 +68,7 @@ Number = Annotated[str, StringConstraints(pattern=NUMBER_PATTERN, max_length=24)
 SignedDecimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,10})?$", max_length=24)]
 NAME = matching(
     "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-    "must be the name of a Kubernetes object: lower-case letters, digits, - and ., such as team-a",
+    "must be a valid Kubernetes object name: lower-case letters, digits, - and ., such as team-a",
 )
 Name = Annotated[str, StringConstraints(max_length=253), Checked(NAME)]
 """A Kubernetes object name."""

@@ -7,14 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from finetune_operator.api.cel import Rule
-from finetune_operator.api.data import ColumnsSpec
+from finetune_operator.api.cel import Rule, default, untouched
 from finetune_operator.api.spec import EvaluationSpec, LoraSpec
 
 ZERO = r"^0([.]0+)?$"
 COMMIT = "^[0-9a-f]{40}$"
-DEFAULT_FRACTION = "0.05"
-DEFAULT_RANK = 16
 
 
 def is_zero(decimal: str) -> bool:
@@ -31,7 +28,7 @@ def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rul
     """Return the rule that credentials stand only beside a URI that can use them."""
     return Rule(
         cel=f"!has(self.{credentials}) || !has(self.{uri}) || self.{uri}.matches('^(hf|s3)://')",
-        message=f"{credentials} are for hf:// and s3:// only: remove them, a claim or file needs no Secret",
+        message=f"{credentials} apply to hf:// and s3:// only: remove them",
         holds=holds,
         field=credentials,
     )
@@ -40,139 +37,52 @@ def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rul
 MODEL = (
     Rule(
         cel="!has(self.revision) || self.source.startsWith('hf://')",
-        message="revision is for hf:// only: remove it, or take the model from the hub",
+        message="revision applies to hf:// only: remove it, or use a model from the hub",
         holds=lambda model: model.revision is None or model.source.startswith("hf://"),
         field="revision",
     ),
     Rule(
         cel=f"!self.trustRemoteCode || (has(self.revision) && self.revision.matches('{COMMIT}'))",
-        message="trustRemoteCode needs revision to be a full commit id of 40 hexadecimal digits:"
-        " code that may change tomorrow is not run",
+        message="trustRemoteCode requires revision to be a full commit id of 40 hexadecimal digits,"
+        " so that the code cannot change",
         holds=lambda model: not model.trust_remote_code or bool(re.search(COMMIT, model.revision or "")),
         field="trustRemoteCode",
     ),
     only_remote("credentials", "source", lambda m: m.credentials is None or needs_secret(m.source)),
 )
 
-COLUMN_SETS = (
-    ("messages", ("prompt", "completion", "text"), "messages and system"),
-    ("prompt-completion", ("messages", "text"), "prompt, completion and system"),
-    ("text", ("messages", "prompt", "completion", "system", "role", "content"), "text"),
-)
-"""(format, columns it does not have, columns it has)."""
-
-
-def format_columns(name: str, foreign: tuple[str, ...], own: str) -> Rule:
-    """Return the rule that `columns` names nothing that a format does not read."""
-    present = " || ".join(f"has(self.columns.{column})" for column in foreign)
-    return Rule(
-        cel=f"self.format != '{name}' || !has(self.columns) || !({present})",
-        message=f"format {name} reads the columns {own}: remove the others, or set another format",
-        holds=lambda data: (
-            data.format != name or data.columns is None or all(getattr(data.columns, c) is None for c in foreign)
-        ),
-        field="columns",
-    )
-
-
-def families(columns: ColumnsSpec) -> int:
-    """Count the formats whose columns are named."""
-    pair = columns.prompt is not None or columns.completion is not None
-    return (columns.messages is not None) + pair + (columns.text is not None)
-
-
-DATASET = (
-    *(format_columns(*row) for row in COLUMN_SETS),
-    Rule(
-        cel="self.format != 'auto' || !has(self.columns) || [has(self.columns.messages),"
-        " has(self.columns.prompt) || has(self.columns.completion), has(self.columns.text)].filter(x, x).size() <= 1",
-        message="columns names those of several formats: keep messages, or prompt and completion, or text",
-        holds=lambda data: data.format != "auto" or data.columns is None or families(data.columns) <= 1,
-        field="columns",
-    ),
-    Rule(
-        cel="!has(self.revision) || self.source.startsWith('hf://')",
-        message="revision is for hf:// only: remove it, or take the data set from the hub",
-        holds=lambda data: data.revision is None or data.source.startswith("hf://"),
-        field="revision",
-    ),
-    Rule(
-        cel="!has(self.promptTemplate) || self.format in ['auto', 'prompt-completion']",
-        message="promptTemplate makes the prompt of format prompt-completion: set that format, or remove it",
-        holds=lambda data: data.prompt_template is None or data.format in ("auto", "prompt-completion"),
-        field="promptTemplate",
-    ),
-    Rule(
-        cel="!has(self.promptTemplate) || !has(self.columns)"
-        " || !(has(self.columns.messages) || has(self.columns.prompt) || has(self.columns.text))",
-        message="promptTemplate replaces columns.prompt: remove messages, prompt and text from columns, or remove it",
-        holds=lambda data: (
-            data.prompt_template is None
-            or data.columns is None
-            or all(getattr(data.columns, name) is None for name in ("messages", "prompt", "text"))
-        ),
-        field="promptTemplate",
-    ),
-    only_remote("credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)),
-)
-
-CHAT = (
-    Rule(
-        cel="!has(self.templateSource) || self.template == 'auto'",
-        message="templateSource and template chatml exclude each other: remove one of them",
-        holds=lambda chat: chat.template_source is None or chat.template == "auto",
-        field="templateSource",
-    ),
-    Rule(
-        cel="!has(self.templateCredentials) || has(self.templateSource)",
-        message="templateCredentials belong to templateSource: set it, or remove them",
-        holds=lambda chat: chat.template_credentials is None or chat.template_source is not None,
-        field="templateCredentials",
-    ),
-    Rule(
-        cel="!has(self.templateSource) || !self.templateSource.startsWith('hf://')",
-        message="templateSource is a file at s3://, pvc:// or file://: copy the template there",
-        holds=lambda chat: chat.template_source is None or not chat.template_source.startswith("hf://"),
-        field="templateSource",
-    ),
-    only_remote(
-        "templateCredentials",
-        "templateSource",
-        lambda chat: (
-            chat.template_credentials is None or chat.template_source is None or needs_secret(chat.template_source)
-        ),
-    ),
-)
+SHAPE = ("rank", "alpha", "variant", "targets", "modules_to_save", "experts")
+"""What an initial adapter brings with it, beside its dropout."""
 
 LORA = (
     Rule(
         cel="self.targets != 'custom' || has(self.targetModules)",
-        message="targets custom needs targetModules: name the modules, such as q_proj and v_proj",
+        message="targets custom requires targetModules: list the modules, such as q_proj and v_proj",
         holds=lambda lora: lora.targets != "custom" or lora.target_modules is not None,
         field="targetModules",
     ),
     Rule(
         cel="self.targets == 'custom' || !has(self.targetModules)",
-        message="targetModules is read with targets custom only: set targets to custom, or remove targetModules",
+        message="targetModules is used with targets custom only: set targets to custom, or remove targetModules",
         holds=lambda lora: lora.targets == "custom" or lora.target_modules is None,
         field="targetModules",
     ),
     Rule(
         cel="!has(self.targetModules) || !self.targetModules.exists(m, m.matches('(^|[.])(router|gate)$'))",
-        message="the router of a mixture of experts is never adapted: remove router and gate",
+        message="the router of a mixture-of-experts model cannot be adapted: remove router and gate",
         holds=lambda lora: not any(re.search(r"(^|[.])(router|gate)$", m) for m in lora.target_modules or ()),
         field="targetModules",
     ),
     Rule(
         cel="!has(self.targetModules) || !has(self.modulesToSave)"
         " || !self.modulesToSave.exists(m, m in self.targetModules)",
-        message="a module is in targetModules too: it gets an adapter or is trained in full, not both",
+        message="a module is also in targetModules: a module gets an adapter or is trained in full, not both",
         holds=lambda lora: not set(lora.target_modules or ()) & set(lora.modules_to_save or ()),
         field="modulesToSave",
     ),
     Rule(
         cel="!self.experts || self.targets == 'all-linear'",
-        message="experts are adapted with targets all-linear only: set targets to all-linear, or experts to false",
+        message="experts requires targets all-linear: set targets to all-linear, or experts to false",
         holds=lambda lora: not lora.experts or lora.targets == "all-linear",
         field="experts",
     ),
@@ -189,16 +99,14 @@ LORA = (
         field="dropout",
     ),
     Rule(
-        cel=f"!has(self.initialAdapter) || (self.rank == {DEFAULT_RANK} && !has(self.alpha)"
-        " && self.variant == 'standard' && self.targets == 'all-linear' && !has(self.modulesToSave) && !self.experts"
-        f" && self.dropout.matches('{ZERO}'))",
-        message="initialAdapter brings its own shape: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
+        cel=f"!has(self.initialAdapter) || ({untouched('self', LoraSpec, *SHAPE)} && self.dropout.matches('{ZERO}'))",
+        message="initialAdapter sets the shape of the adapter: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
         holds=lambda lora: lora.initial_adapter is None or has_default_shape(lora),
         field="initialAdapter",
     ),
     Rule(
         cel="!has(self.initialAdapterCredentials) || has(self.initialAdapter)",
-        message="initialAdapterCredentials belong to initialAdapter: set it, or remove them",
+        message="initialAdapterCredentials require initialAdapter: set it, or remove the credentials",
         holds=lambda lora: lora.initial_adapter_credentials is None or lora.initial_adapter is not None,
         field="initialAdapterCredentials",
     ),
@@ -216,14 +124,13 @@ LORA = (
 
 def has_default_shape(lora: LoraSpec) -> bool:
     """Say whether nothing of the adapter's shape was chosen (a rank of 16 cannot be told from none)."""
-    chosen = (lora.alpha is not None, lora.modules_to_save is not None, lora.experts, lora.rank != DEFAULT_RANK)
-    return not any(chosen) and is_zero(lora.dropout) and (lora.variant, lora.targets) == ("standard", "all-linear")
+    return is_zero(lora.dropout) and all(getattr(lora, field) == default(LoraSpec, field) for field in SHAPE)
 
 
 TRAINING = (
     Rule(
         cel="!has(self.epochs) || !has(self.maxSteps)",
-        message="epochs and maxSteps exclude each other: keep one of them",
+        message="epochs and maxSteps are mutually exclusive: remove one of them",
         holds=lambda training: training.epochs is None or training.max_steps is None,
         field="maxSteps",
     ),
@@ -239,26 +146,28 @@ def evaluates(evaluation: EvaluationSpec) -> bool:
 
 EVALUATION = (
     Rule(
-        cel=f"!has(self.source) || self.fraction == '{DEFAULT_FRACTION}'",
-        message="source and fraction exclude each other: keep one of them",
-        holds=lambda evaluation: evaluation.source is None or evaluation.fraction == DEFAULT_FRACTION,
+        cel=f"!has(self.source) || {untouched('self', EvaluationSpec, 'fraction')}",
+        message="source and fraction are mutually exclusive: remove one of them",
+        holds=lambda evaluation: (
+            evaluation.source is None or evaluation.fraction == default(EvaluationSpec, "fraction")
+        ),
         field="fraction",
     ),
     Rule(
         cel="!has(self.source) || !has(self.source.weight)",
-        message="weight is for mixtures of training rows: remove it",
+        message="weight applies to training data only: remove it",
         holds=lambda evaluation: evaluation.source is None or evaluation.source.weight is None,
         field="source.weight",
     ),
     Rule(
         cel="!has(self.source) || !has(self.source.maxExamples)",
-        message="held-out rows are limited by evaluation.maxExamples: set that, and remove source.maxExamples",
+        message="the number of held-out rows is set by evaluation.maxExamples: use that, and remove source.maxExamples",
         holds=lambda evaluation: evaluation.source is None or evaluation.source.max_examples is None,
         field="source.maxExamples",
     ),
     Rule(
         cel=f"!has(self.gate) || {EVALUATION_ON}",
-        message='gate needs an evaluation: set fraction above "0" or a source, or remove gate',
+        message='gate requires an evaluation: set fraction above "0" or set source, or remove gate',
         holds=lambda evaluation: evaluation.gate is None or evaluates(evaluation),
         field="gate",
     ),
@@ -269,9 +178,11 @@ EVALUATION = (
         field="gate",
     ),
     Rule(
-        cel=f"self.everySteps == 0 || {EVALUATION_ON}",
-        message='everySteps needs an evaluation: set fraction above "0" or a source, or remove everySteps',
-        holds=lambda evaluation: evaluation.every_steps == 0 or evaluates(evaluation),
+        cel=f"{untouched('self', EvaluationSpec, 'every_steps')} || {EVALUATION_ON}",
+        message='everySteps requires an evaluation: set fraction above "0" or set source, or remove everySteps',
+        holds=lambda evaluation: (
+            evaluation.every_steps == default(EvaluationSpec, "every_steps") or evaluates(evaluation)
+        ),
         field="everySteps",
     ),
 )
@@ -279,7 +190,7 @@ EVALUATION = (
 RESOURCES = (
     Rule(
         cel="!has(self.gpus) || !has(self.maxGpus) || self.gpus <= self.maxGpus",
-        message="gpus is more than maxGpus: lower gpus, or remove one of them",
+        message="gpus exceeds maxGpus: lower gpus, or remove one of them",
         holds=lambda wanted: wanted.gpus is None or wanted.max_gpus is None or wanted.gpus <= wanted.max_gpus,
         field="gpus",
     ),
@@ -290,7 +201,7 @@ OUTPUT = (only_remote("credentials", "destination", lambda o: o.credentials is N
 CHECKPOINT = (
     Rule(
         cel="!has(self.credentials) || has(self.destination)",
-        message="credentials belong to destination: set it, or remove them (the output's are used beside the output)",
+        message="credentials require destination: set it, or remove the credentials (the default folder uses the output's)",
         holds=lambda checkpoint: checkpoint.credentials is None or checkpoint.destination is not None,
         field="credentials",
     ),
@@ -304,13 +215,13 @@ CHECKPOINT = (
 TOLERATION = (
     Rule(
         cel="self.operator == 'Equal' || self.value == ''",
-        message="operator Exists ignores the value: remove value, or use operator Equal",
+        message="operator Exists takes no value: remove value, or use operator Equal",
         holds=lambda toleration: toleration.operator == "Equal" or not toleration.value,
         field="value",
     ),
     Rule(
         cel="self.operator == 'Exists' || self.key != ''",
-        message="operator Equal needs a key: set key, or use operator Exists",
+        message="operator Equal requires a key: set key, or use operator Exists",
         holds=lambda toleration: toleration.operator == "Exists" or bool(toleration.key),
         field="key",
     ),

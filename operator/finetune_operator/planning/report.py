@@ -6,10 +6,11 @@ from typing import Literal
 
 from finetune_operator.api.plan import Alternative, CostEstimate, Plan, PoolSnapshot, VramEstimate
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
 from finetune_operator.planning.candidate import Candidate, Refused, best
-from finetune_operator.planning.defaults import Method
+from finetune_operator.planning.layouts import LOSS_KERNEL
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.search import Findings
 from finetune_operator.planning.speed.duration import evaluate_every_steps
@@ -41,9 +42,9 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         offload=layout.rung.offload,
         activation_checkpointing=layout.activation_checkpointing,
         attention=work.attention,
-        loss_kernel="tiled",
-        precision="mixed" if training.precision == "mixed" else "bf16",
-        optimizer="adamw" if training.optimizer == "auto" else training.optimizer,
+        loss_kernel=LOSS_KERNEL,
+        precision=training.precision,
+        optimizer=training.optimizer,
         packing=work.packed,
         micro_batch_size=layout.micro_batch_size,
         gradient_accumulation_steps=layout.gradient_accumulation_steps,
@@ -128,16 +129,16 @@ def confidence(chosen: Candidate) -> tuple[Confidence, str]:
     """Say how well time and money are covered by measured runs, and why not better."""
     layout, work, speed = chosen.layout, chosen.work, chosen.speed
     table: tuple[tuple[bool, Confidence, str], ...] = (
-        (not speed.known, "low", f"nobody has measured training on {chosen.pool.spec.gpu_type}: its speed is assumed"),
+        (not speed.known, "low", f"no training measurements for {chosen.pool.spec.gpu_type}"),
         (
             work.architecture.num_experts > 0,
             "low",
-            "mixture of experts: only Mixtral and Llama 4 Scout were measured",
+            "only two mixture-of-experts models were measured, Mixtral and Llama 4 Scout",
         ),
-        (layout.rung.offload != "none", "medium", "offload: derived, not measured"),
-        (layout.replicas > 1, "medium", "several nodes: few were measured"),
-        (work.attention == "eager", "medium", "eager attention: its traffic is counted, not measured"),
-        (speed.fast, "medium", "few published runs of this stack on H100 or later"),
+        (layout.rung.offload != "none", "medium", "the speed with offload is calculated, not measured"),
+        (layout.replicas > 1, "medium", "few measured runs on several nodes"),
+        (work.attention == "eager", "medium", "the speed of eager attention is calculated, not measured"),
+        (speed.fast, "medium", "few published runs on H100 or later GPUs"),
     )
     return next(((level, reason) for applies, level, reason in table if applies), ("high", ""))
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.layouts import Rung, batch_for, gpu_counts, illegal, micro_batch_sizes, split
 from finetune_operator.planning.pool_gpu import ASSUMED, LOCAL_CPU_SPEED, PoolGpu, gpu_of
 from finetune_operator.planning.speed.step import Speed
 
-from tests.unit.planning.planning_builders import a_pool, a_spec
+from tests.unit.planning.planning_builders import a_llama, a_pool, a_preflight, a_spec
 
 EIGHT_BIT = {"training": {"optimizer": "adamw-8bit"}}
 
@@ -19,25 +20,27 @@ EIGHT_BIT = {"training": {"optimizer": "adamw-8bit"}}
         (Rung(zero_stage=3), "qlora", 2, {}, ""),
         (Rung(zero_stage=3, offload="all"), "full", 1, {}, ""),
         (Rung(zero_stage=3), "full", 8, EIGHT_BIT, ""),
-        (Rung(zero_stage=0), "full", 2, {}, "full fine-tuning on several GPUs shards its states"),
-        (Rung(zero_stage=3), "lora", 1, {}, "one GPU has nobody to share its states with"),
+        (Rung(zero_stage=0), "full", 2, {}, "full fine-tuning on several GPUs requires ZeRO"),
+        (Rung(zero_stage=3), "lora", 1, {}, "sharding needs at least two GPUs"),
         (Rung(zero_stage=3), "lora", 8, {"lora": {"variant": "adalora"}},
-         "adalora reads gradients that ZeRO-3 shards: one GPU or data parallel only"),
+         "adalora does not work with ZeRO-3, which shards the gradients"),
         (Rung(zero_stage=3), "lora", 8, {"training": {"earlyStopping": {}}},
-         "early stopping keeps whole weights, ZeRO-3 has none"),
+         "early stopping does not work with ZeRO-3, which shards the weights"),
         (Rung(zero_stage=3), "lora", 8, {"lora": {"experts": True}},
-         "adapters on experts need them whole, ZeRO-3 divides them: data parallel only"),
+         "adapters on experts do not work with ZeRO-3, which shards the experts"),
         (Rung(zero_stage=0), "qlora", 1, {"lora": {"experts": True}},
-         "experts packed in 4 bit take no adapter: use method lora"),
+         "qlora cannot adapt experts: use method lora"),
         (Rung(zero_stage=2, offload="optimizer"), "full", 8, EIGHT_BIT,
          "an 8-bit optimizer cannot be offloaded: use optimizer adamw"),
         (Rung(zero_stage=3, offload="all"), "full", 8, {"training": {"precision": "bf16"}},
-         "offload keeps float32 masters"),
+         "offload requires float32 master weights, not bf16"),
     ],
 )  # fmt: skip
 def test_legal_combinations(rung: Rung, method: Any, gpus: int, spec: dict[str, Any], reason: str):
     """Optimizer, sharding, offload and AdaLoRA in one table."""
-    assert illegal(rung, method, gpus, a_spec(**spec)) == reason
+    resolved = resolve(a_spec(**spec), method=method, architecture=a_llama(), preflight=a_preflight())
+
+    assert illegal(rung, gpus, resolved) == reason
 
 
 @pytest.mark.parametrize(

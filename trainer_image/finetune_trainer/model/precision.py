@@ -1,6 +1,6 @@
 """The computation a run really does: dtype of the weights and of the arithmetic, by device. Called by train and model.
 
-docs/decisions/0010-precision.md says why the CPU differs.
+docs/decisions/0004-precision.md says why the CPU differs.
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ LAST_REPLICAS_SECONDS = 60
 """After replica 0 has published, the others have this long to end by themselves."""
 
 
-def finished(view: View) -> Step | None:
+def clean_up_ended(view: View) -> Step | None:
     """Free what an ended job still holds: live Pods at once, finished ones and Services after their retention."""
     if not has_ended(view.status):
         return None
@@ -44,7 +44,7 @@ def everything(view: View) -> tuple[Child, ...]:
     return deletions(view.pods) + services
 
 
-def succeeded(view: View) -> Step | None:
+def record_success(view: View) -> Step | None:
     """End the job once its result is at the destination."""
     published = preflight_outcome(view)
     if not view.status.attempts and published is not None and is_published_already(published):
@@ -68,7 +68,9 @@ def publication(view: View, attempt: int) -> tuple[TerminalReason, str]:
     already = any(outcome is not None and is_published_already(outcome) for outcome in outcomes)
     reason = TerminalReason.ALREADY_PUBLISHED if already else TerminalReason.PUBLISHED
     where = view.status.adapter_uri or (view.status.resolved or view.spec).output.destination
-    unnamed = "" if view.status.artifacts else "; the trainer named no artifact: see its manifest there"
+    unnamed = (
+        "" if view.status.artifacts else "; the trainer did not report the artifact: see finetune-manifest.json there"
+    )
     return reason, f"published at {where}{unnamed}"
 
 
@@ -85,7 +87,7 @@ def last_replicas(view: View) -> Step:
     ended = max((pod.finished_at for pod in pods if pod.finished_at is not None), default=view.now)
     patience = ended + timedelta(seconds=LAST_REPLICAS_SECONDS)
     live = tuple(pod for pod in pods if view.is_live(pod))
-    step = say(view, Phase.PUBLISHING, "Publishing", "published; waiting for the last replicas to end", settled=True)
+    step = say(view, Phase.PUBLISHING, "Publishing", "published; waiting for the other replicas to exit", settled=True)
     if view.now < patience:
         return replace(step, requeue_after=view.seconds_until(patience))
     return replace(step, delete=deletions(live))

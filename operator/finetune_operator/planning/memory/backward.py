@@ -1,6 +1,6 @@
 """What one layer's backward pass needs at once, beyond what the layer has saved: the widest of its moments.
 
-Called by planning.vram. Stacked experts have moments of their own: a gradient of theirs is as large as a small model.
+Called by step_memory and step_moments. Stacked experts have moments of their own: a gradient of theirs is as large as a small model.
 """
 
 from finetune_operator.planning.memory.activations import (

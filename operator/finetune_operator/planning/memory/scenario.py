@@ -57,6 +57,16 @@ class Shape:
         """Everything but embeddings and head."""
         return max(0, self.num_parameters - self.num_embedding_parameters)
 
+    @property
+    def num_table_parameters(self) -> int:
+        """One vocabulary table: the head, or the embedding."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def num_layer_parameters(self) -> int:
+        """One layer, of a decoder whose layers are alike."""
+        return self.num_linear_parameters // self.num_layers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterLoad:
