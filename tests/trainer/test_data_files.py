@@ -100,6 +100,16 @@ def test_types_that_arrow_alone_has_are_read(tmp_path):
         assert [learned for _, learned in rows_of(tmp_path, tmp_path / name)] == ["fine<|im_end|>"]
 
 
+def test_a_column_that_is_there_twice_is_refused_in_parquet_too(tmp_path):
+    """Arrow allows it."""
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, names=["text", "text"]), tmp_path / "a.parquet")
+
+    assert refusal_of(tmp_path, tmp_path / "a.parquet") == (
+        "DatasetInvalid",
+        "file:///a.parquet: a.parquet: it has the column 'text' twice, and only one could be read: rename or remove one",
+    )
+
+
 def test_one_record_over_several_lines_is_one_row(tmp_path):
     """Its messages are not the records."""
     (tmp_path / "a.json").write_text(json.dumps({"messages": said("hello", "fine")}, indent=1))

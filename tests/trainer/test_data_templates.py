@@ -1,24 +1,31 @@
 """Chat templates: the date is pinned, arguments and an own template hold everywhere, a list of templates is used by kind."""
 
+from dataclasses import replace
+
 import pytest
 from finetune_contract import Chat
 from finetune_trainer.chat import ready_tokenizer
 from finetune_trainer.chat.conversation import Conversation
+from finetune_trainer.data.training import training_rows
 from finetune_trainer.errors import UserError
+from finetune_trainer.preflight.examine import examine
 
 from tests.trainer.data_inputs import (
     BODY,
+    a_config,
     a_request,
     at,
     chats,
     jsonl,
     loaded,
+    model,
     prepared_rows,
     rows_of,
     said,
     tokenizer,
     trained_text,
 )
+from tests.trainer.tiny import a_run, changed
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
@@ -118,3 +125,29 @@ def test_of_several_templates_the_one_for_tools_writes_rows_with_tools(tmp_path)
 
     assert (plain[0].startswith("<|im_start|>"), with_tools[0].startswith('[{"type": "function"')) == (True, True)
     assert (plain[1], with_tools[1]) == ("b<|im_end|>", "d<|im_end|>")
+
+
+def test_a_template_that_changed_after_preflight_is_refused(tmp_path, monkeypatch):
+    """The published tokenizer would write conversations otherwise than the rows were written."""
+    own = tmp_path / "own.jinja"
+    own.write_text(BODY)
+    chat = Chat(template_source=at(own))
+    base, data = model(tmp_path / "model"), jsonl(tmp_path / "data.jsonl", chats(60))
+    report = examine(a_config(tmp_path, base=base, data=data, chat=chat), tmp_path / "preflight").preflight
+    monkeypatch.setenv("FINETUNE_WORKSPACE", str(tmp_path / "trainer"))
+    run = replace(
+        a_run(tmp_path, model=base, data=data),
+        chat=chat, dataset_digest=report.dataset_digest, prepared=replace(at(own), uri=report.prepared_uri),
+    )  # fmt: skip
+    run = changed(run, sequence_length=report.sequence_length, seed=1)
+
+    assert training_rows(run, loaded(base)).examples == report.examples
+    own.write_text(BODY.replace("<|im_start|>", "[INST]"))
+    with pytest.raises(UserError) as refusal:
+        training_rows(run, loaded(base))
+
+    assert (refusal.value.reason, refusal.value.message) == (
+        "DatasetChanged",
+        "the chat template is not the one that wrote the rows: chat.templateSource changed after preflight. Restore it, or apply "
+        "the job under a new name",
+    )

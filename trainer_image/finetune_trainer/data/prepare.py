@@ -84,7 +84,7 @@ def prepare(
     prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
     if not is_large(corpora):
         return prepared
-    return replace(prepared, digest=listing_digest(request, corpora), scale=1 / share, sampled=share < 1)
+    return replace(prepared, digest=listing_digest(request, corpora, turns), scale=1 / share, sampled=share < 1)
 
 
 def is_large(corpora: Sequence[Corpus]) -> bool:
@@ -92,15 +92,16 @@ def is_large(corpora: Sequence[Corpus]) -> bool:
     return sum(corpus.files.size_bytes for corpus in corpora) > LARGE_BYTES
 
 
-def listing_digest(request: DataRequest, corpora: Sequence[Corpus]) -> str:
+def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns) -> str:
     """Return the digest of large data: of its files as they are listed, and of what is asked of them."""
     files = [
         f"{corpus.uri} {file.path} {file.size_bytes} {file.fingerprint}"
         for corpus in corpora
         for file in corpus.files.files
     ]
+    own = [turns.template] if request.chat.template_source else []
     return combined(
-        [*files, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
+        [*files, *own, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finetune_trainer.data.reading.record import Place, Record
+from finetune_trainer.data.reading.record import Place, Record, Unreadable
 
 Labels = Mapping[str, list[str]]
 """Names of the classes by column."""
@@ -37,8 +37,16 @@ def arrow(file: BinaryIO) -> Iterator[Place]:
     yield from _rows(batches, class_labels(reader.schema))
 
 
+def _refuse_repeated(schema: pa.Schema) -> None:
+    """Arrow allows a name twice; a record would keep the last column in silence."""
+    twice = next((name for name in schema.names if schema.names.count(name) > 1), "")
+    if twice:
+        raise Unreadable(f"it has the column {twice!r} twice, and only one could be read: rename or remove one")
+
+
 def class_labels(schema: pa.Schema) -> Labels:
     """Return the names of ClassLabel columns, which the library `datasets` keeps in the schema and writes as numbers."""
+    _refuse_repeated(schema)
     try:
         described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {
