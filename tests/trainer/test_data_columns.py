@@ -111,6 +111,7 @@ NAMED = [
     ({"messages": [{**said("a")[0], "images": ["x"]}, *said("", "b")[1:]]}, "messages[].images"),
     ({"messages": [{**said("a")[0], "name": "Bob"}, *said("", "b")[1:]]}, "messages[].name of role user"),
     ({"Question": "a", "Complex_CoT": "red", "Response": "b"}, "Complex_CoT"),
+    ({"prompt": "a", "completion": "b", "split": "test"}, "split"),
     ({"question": "a", "context": "red dog", "answer": "b"}, "context"),
 ]
 
@@ -125,7 +126,7 @@ def test_what_most_likely_matters_and_is_not_read_is_named(tmp_path, record, nam
 
 QUIET = [
     {"prompt": "a", "completion": "b", "input": ""},
-    {"prompt": "a", "completion": "b", "id": 4, "source": "x", "lang": "en"},
+    {"prompt": "a", "completion": "b", "id": 4, "source": "x", "lang": "en", "split": "train"},
     {"prompt": "hello", "prompt_id": "x", "messages": said("hello", "fine")},
     {"messages": said("a", "b"), "tools": None, "system": ""},
 ]

@@ -106,6 +106,12 @@ def test_the_result_of_a_tool_is_the_same_in_every_api(api, turn):
     assert messages_of(turn) == [{"role": "tool", "tool_call_id": "c1", "content": "sunny"}]
 
 
+@pytest.mark.parametrize("returned", [{"degrees": 20}, [1, 2], [{"degrees": 20}]])
+def test_what_a_tool_returned_as_an_object_is_json(returned):
+    """As a server would write it."""
+    assert messages_of({"role": "tool", "content": returned}) == [{"role": "tool", "content": json.dumps(returned)}]
+
+
 def test_words_beside_a_result_are_said_by_the_user():
     """Both are kept."""
     turn = {

@@ -29,7 +29,7 @@ from finetune_trainer.data.formats.names import (
     is_meaningful,
     truth,
 )
-from finetune_trainer.data.formats.parts import Parts, parts_of
+from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
 
 PLAIN_KEYS = {"role", "content"}
 PLAIN_ROLES = (SYSTEM, USER, ASSISTANT)
@@ -212,6 +212,8 @@ def _role(word: Any, who: str, form: TurnForm) -> str:
 
 
 def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
+    if role == TOOL and isinstance(content, dict | list) and not is_parts(content):
+        return Parts(text=json.dumps(content, ensure_ascii=False) if content else "")
     if isinstance(content, dict):
         content = content.get("parts") if isinstance(content.get("parts"), list) else [content]
     match content:
@@ -219,8 +221,6 @@ def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
             return Parts(text=content)
         case list() if not content and role in (ASSISTANT, TOOL):
             return Parts()
-        case list() if role == TOOL and not all(isinstance(part, dict) for part in content):
-            return Parts(text=str(content))
         case list():
             return parts_of(content, who)
         case None if role == TOOL or _has_calls(said):

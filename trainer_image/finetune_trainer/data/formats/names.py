@@ -76,7 +76,7 @@ MEANINGFUL = frozenset(
     "system prompt prompts instruction instructions input inputs context contexts history tools functions function label labels "
     "tag weight weights mask masks masked image images video videos audio audios chosen rejected reasoning cot rationale "
     "explanation thinking thought thoughts think scratchpad document documents passage passages evidence question answer answers "
-    "response responses completion completions output outputs messages conversation conversations score rating reward quality "
+    "response responses completion completions output outputs messages conversation conversations score rating reward quality correct "
     "refusal speech knowledge persona text".split()
 )
 """Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
@@ -91,6 +91,10 @@ INCIDENTAL = frozenset(
     "name split file path model models category title meta metadata".split()
 )
 """Words that make such a name harmless: prompt_id, text_length."""
+
+SPLIT_COLUMNS = ("split", "partition", "subset", "fold")
+NOT_TRAINED = ("test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout")
+"""What such a column says of rows that were not meant for training."""
 
 TRUE = (True, 1, "1", "true", "yes")
 FALSE = (False, 0, "0", "false", "no")

@@ -42,6 +42,12 @@ def parts_of(parts: list[Any], who: str) -> Parts:
     return found
 
 
+def is_parts(value: Any) -> bool:
+    """Tell parts of a message from what a tool returned: any object or list."""
+    items = value.get("parts", [value]) if isinstance(value, dict) else value
+    return bool(items) and all(isinstance(part, dict) and (_kind(part) in KNOWN or "type" in part) for part in items)
+
+
 def _kind(part: Any) -> str:
     if not isinstance(part, dict):
         return type(part).__name__

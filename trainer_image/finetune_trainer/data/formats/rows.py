@@ -12,7 +12,16 @@ from finetune_trainer.data.formats.calls import calls_of, tools_of
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, Format
 from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
-from finetune_trainer.data.formats.names import ASSISTANT, TOOLS, USER, bare, is_empty, is_meaningful
+from finetune_trainer.data.formats.names import (
+    ASSISTANT,
+    NOT_TRAINED,
+    SPLIT_COLUMNS,
+    TOOLS,
+    USER,
+    bare,
+    is_empty,
+    is_meaningful,
+)
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.reading.record import Record
 
@@ -224,9 +233,15 @@ def _unread(record: Record, form: Format, messages: Sequence[Message]) -> list[s
     left = [
         name
         for name, value in record.items()
-        if name not in form.read and not is_empty(value) and is_meaningful(str(name))
+        if name not in form.read
+        and ((is_meaningful(str(name)) and not is_empty(value)) or _is_held_out(str(name), value))
     ]
     return [name for name in left if not _said_already(record[name], messages)]
+
+
+def _is_held_out(name: str, value: Any) -> bool:
+    """Tell whether a column says that its row is for tests."""
+    return bare(name) in SPLIT_COLUMNS and isinstance(value, str) and bare(value) in NOT_TRAINED
 
 
 def _said_already(value: Any, messages: Sequence[Message]) -> bool:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from finetune_trainer.data.formats.detect import PAIR, TEXT, Format
-from finetune_trainer.data.formats.names import ASKED, LABELS, bare, words_of
+from finetune_trainer.data.formats.names import ASKED, LABELS, SPLIT_COLUMNS, bare, words_of
 
 NAMED = 6
 """So many names the warning holds: it shares 4,096 bytes with the rest of the report."""
@@ -38,6 +38,8 @@ def _remedy(form: Format, names: list[str]) -> str:
     label = next((name for name in names if bare(name) in LABELS), "")
     if form.kind == TEXT and label:
         return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
+    if any(bare(name) in SPLIT_COLUMNS for name in names):
+        return "Rows for tests are trained with the others: give them as evaluation.source and remove them here"
     if label:
         return "All answers are learned: if it says which of them are good, remove the others"
     asked = next((name for name in names if words_of(name) & ASKED), "")
