@@ -252,6 +252,18 @@ def test_a_result_that_the_template_would_drop_is_refused(tmp_path, role):
     assert '<|start_header_id|>ipython<|end_header_id|>\n\n"sunny"' in whole
 
 
+def test_reasoning_of_earlier_answers_that_is_left_out_is_told(tmp_path):
+    """Qwen3 writes it for the last answer only, in training as on a server."""
+    turns = said("a", "b", "c", "d")
+    turns[1]["reasoning_content"] = "red"
+    request = a_request(jsonl(tmp_path / "a.jsonl", [{"messages": turns}]), chat=Chat(train_on="last"))
+
+    assert prepared_rows(request, family("qwen3"), tmp_path / "work").warnings == (
+        "1 of 1 rows: the chat template drops the reasoning of earlier answers, or their words beside tool calls, as it does when "
+        "the model is served",
+    )
+
+
 def test_keys_of_messages_are_named_by_the_job(tmp_path):
     """Whoever exported the data chose them."""
     file = jsonl(tmp_path / "a.jsonl", [{"log": [{"who": "human", "words": "hello"}, {"who": "ai", "words": "fine"}]}])

@@ -101,6 +101,23 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
     return ""
 
 
+def is_abridged(conversation: Conversation, text: str, learned: Sequence[int]) -> bool:
+    """Tell whether the template leaves out the reasoning of answers that are context, or their words beside tool calls.
+
+    Servers leave them out of earlier answers in the same way, so it is no fault, but nobody should have to guess it.
+    """
+    context = [
+        message
+        for index, message in enumerate(conversation.messages)
+        if message["role"] == "assistant" and index not in learned
+    ]
+    return not all(
+        _holds(text, part)
+        for message in context
+        for part in (*_thoughts(message), *_tagged(message), (message["content"] or "").rsplit(THOUGHT_ENDS, 1)[-1])
+    )
+
+
 def lost(number: int, role: str) -> str:
     """Say that a template does not write what somebody says."""
     if role == "assistant":

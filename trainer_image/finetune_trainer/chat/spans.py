@@ -17,6 +17,7 @@ from finetune_trainer.chat.conversation import (
     Tools,
     calls_left_out,
     forms,
+    is_abridged,
     left_out,
 )
 from finetune_trainer.chat.roles import Roles
@@ -38,6 +39,8 @@ class Rendered:
 
     text: str
     spans: tuple[Span, ...]
+    abridged: bool = False
+    """Reasoning of earlier answers, or their words beside tool calls, are left out."""
 
 
 class Renderer:
@@ -88,10 +91,11 @@ class Renderer:
             raise RowRefused(
                 "it takes answers out of the loss (weight, train), but chat.trainOn: all learns everything: use assistant"
             )
+        abridged = is_abridged(conversation, text, learned)
         if self._train_on == "all":
-            return Rendered(text=text, spans=(self._turn(text, 0, len(text)),))
+            return Rendered(text=text, spans=(self._turn(text, 0, len(text)),), abridged=abridged)
         if not learned:
-            return Rendered(text=text, spans=())
+            return Rendered(text=text, spans=(), abridged=abridged)
         # Some templates mark more than answers: what is marked cannot be told apart then.
         told = marks and len(marked) == len(answers)
         found = dict(zip(answers, marked, strict=True)) if told else self._found(text, conversation, learned)
@@ -99,7 +103,7 @@ class Renderer:
         for index, (start, end) in spans.items():
             if missing := calls_left_out(conversation.messages[index], text[start:end], index + 1):
                 raise RowRefused(missing)
-        return Rendered(text=text, spans=tuple(spans.values()))
+        return Rendered(text=text, spans=tuple(spans.values()), abridged=abridged)
 
     def _marks(self, tools: Tools) -> bool:
         """Tell whether the template itself says what the assistant generates."""

@@ -139,10 +139,15 @@ class RowEncoder:
             *learned_as_turns,
         )
         self._encoder = Encoder(tokenizer, turns, request.chat)
+        self._encoded = self._abridged = 0
 
     def warnings(self) -> tuple[str, ...]:
         """Return what was noticed so far; empty texts where there was nothing."""
-        return tuple(noticing.warning() for noticing in self._noticing)
+        abridged = (
+            f"{self._abridged} of {self._encoded} rows: the chat template drops the reasoning of earlier answers, or their words "
+            "beside tool calls, as it does when the model is served"
+        )
+        return (*(noticing.warning() for noticing in self._noticing), abridged if self._abridged else "")
 
     def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded | None]:
         """Encode rows in their order; None for a row that the template refuses, which is counted as invalid."""
@@ -154,6 +159,8 @@ class RowEncoder:
                 placed.invalid.add(placed.file, placed.number, str(result))
                 yield None
             else:
+                self._encoded += 1
+                self._abridged += result.abridged
                 yield result
 
 
