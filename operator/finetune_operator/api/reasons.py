@@ -91,7 +91,8 @@ class TerminalReason(StrEnum):
     DOES_NOT_FIT = "DoesNotFit"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_UNAUTHORIZED = "ModelUnauthorized"
-    MODEL_UNSUPPORTED = "ModelUnsupported"
+    MODEL_UNSUPPORTED = "ModelUnsupported"  # a whole model, of a kind that cannot be trained: choose another
+    MODEL_INVALID = "ModelInvalid"  # files that are damaged, incomplete or contradict each other: mend them
     DATASET_NOT_FOUND = "DatasetNotFound"
     DATASET_UNAUTHORIZED = "DatasetUnauthorized"
     DATASET_INVALID = "DatasetInvalid"
