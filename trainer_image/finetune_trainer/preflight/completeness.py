@@ -26,7 +26,7 @@ TEXT = (
 
 NOT_READ = re.compile(
     r"(^|\.)(vision_tower|vision_model|visual|vision_embed_tokens|multi_modal_projector|audio_tower|embed_vision|embed_audio|"
-    r"mtp)\.|rotary_emb\.inv_freq$|(attention|attn)\.(masked_)?bias$|(^|\.)position_ids$"
+    r"mtp)\.|rotary_emb\.inv_freq$|\.(attention|attn)\.(masked_)?bias$|(^|\.)position_ids$"
 )
 """Towers that text never reaches, heads that predict further tokens, and buffers of older files: no part of a text decoder."""
 

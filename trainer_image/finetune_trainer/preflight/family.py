@@ -108,21 +108,17 @@ def _check_quantised(config: dict[str, Any], uri: str) -> None:
 
 
 def _check_head(config: dict[str, Any], uri: str) -> None:
-    """Refuse classes without a language head; a bare `...Model` may have one in its files, which decides (check_kind)."""
-    for name in config.get("architectures") or ():
-        if not LANGUAGE_HEAD.search(str(name)) and not _is_bare(str(name)):
+    """Refuse classes without a language head."""
+    for name in map(str, config.get("architectures") or ()):
+        if not LANGUAGE_HEAD.search(name):
             raise UserError(
                 "ModelUnsupported",
-                f"{uri} is a {name}, which has no language head, such as a classifier, a reward model or an encoder: its head would "
+                f"{uri} is a {name}, which has no language head, such as a classifier, a reward or an embedding model: its head would "
                 "be trained from random numbers. Name the language model that it was made from",
             )
 
 
-def _is_bare(architecture: str) -> bool:
-    return architecture.endswith("Model") and "Reward" not in architecture
-
-
-def check_kind(tensors: dict[str, Tensor], config: dict[str, Any], uri: str) -> None:
+def check_kind(tensors: dict[str, Tensor], uri: str) -> None:
     """Refuse tensors that only a quantised model, a classifier, an adapter or a wrapped model has."""
     for what, names, remedy in KINDS:
         if found := [name for name in tensors if names.search(name)]:
@@ -137,12 +133,6 @@ def check_kind(tensors: dict[str, Tensor], config: dict[str, Any], uri: str) -> 
             "quantised. Name the unquantised model; method qlora quantises it while loading",
         )
     _check_wrapped(tensors, uri)
-    bare = [str(name) for name in config.get("architectures") or () if not LANGUAGE_HEAD.search(str(name))]
-    if bare and not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in tensors):
-        raise UserError(
-            "ModelUnsupported",
-            f"{uri} is a {bare[0]} without a language head, such as an embedding model: name the language model that it was made from",
-        )
 
 
 def _check_wrapped(tensors: dict[str, Tensor], uri: str) -> None:

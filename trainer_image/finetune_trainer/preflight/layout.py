@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 TABLE = Path(__file__).with_name("weight_names.json")
@@ -57,11 +58,15 @@ class Expected:
             missing=(*around.missing, *inside.missing), unexpected=(*around.unexpected, *inside.unexpected)
         )
 
+    def _distance(self, names: set[str], kind: frozenset[str]) -> tuple[int, int]:
+        """Return how far names are from a kind of layer; what is optional decides only between equals."""
+        different = kind ^ names
+        return len(different - self.optional), len(different)
+
     def _inside(self, found: Layered, layers: int, layout: Sequence[frozenset[str]]) -> Differences:
         fits: dict[int, frozenset[str]] = {}
         for number in range(layers):
-            names = found.layers.get(number, set()) - self.optional
-            fits[number] = min(layout, key=lambda kind: len((kind - self.optional) ^ names))
+            fits[number] = min(layout, key=partial(self._distance, found.layers.get(number, set())))
         missing, unexpected = [], []
         for number, kind in fits.items():
             alike = [found.layers.get(other, set()) for other, same in fits.items() if same == kind]

@@ -83,7 +83,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
     raw = object_of(folder / "config.json", store.uri)
     check_family(raw, model, store.uri)
     decoder = text_config(folder, raw, model)
-    tensors = _read_tensors(store, chosen.files, raw, decoder)
+    tensors = _read_tensors(store, chosen.files, decoder)
     config = flattened(raw)
     generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
@@ -115,9 +115,9 @@ def refuse_pointers(folder: Path, paths: Iterable[str], uri: str) -> None:
                 raise pointer_refused(uri, path)
 
 
-def _read_tensors(store: Store, files: Iterable[StoredFile], raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
+def _read_tensors(store: Store, files: Iterable[StoredFile], decoder: Any) -> dict[str, Tensor]:
     headers = read_headers(store, [file for file in files if file.path.endswith(WEIGHTS)])
-    check_kind(headers, raw, store.uri)
+    check_kind(headers, store.uri)
     if decoder.model_type not in families():
         return {}
     tensors = text_tensors(headers, decoder.model_type)
