@@ -5,6 +5,7 @@ the run says so (trust_remote_code).
 """
 
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -236,7 +237,9 @@ def with_initial_adapter(model: PreTrainedModel, folder: Path, run: RunConfig) -
         )
     uri = run.lora.initial_adapter.uri if run.lora and run.lora.initial_adapter else str(folder)
     try:
-        continued = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # they are refused below
+            continued = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except (ValueError, RuntimeError) as error:  # no layer of its names, or one of another size
         if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
             raise

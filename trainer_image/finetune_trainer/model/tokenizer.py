@@ -25,7 +25,7 @@ def load_tokenizer(folder: Path, model: Model) -> Any:
         Exception
     ) as error:  # its files are the user's: each parser raises errors of its own for what it does not know
         raise UserError("ModelUnsupported", _refused(folder, model.location.uri, error)) from error
-    if not tokenizer.chat_template and (template := _processor_template(folder)):
+    if not tokenizer.chat_template and (template := _processor_template(folder, model.location.uri)):
         tokenizer.chat_template = template
     return tokenizer
 
@@ -40,11 +40,11 @@ def _refused(folder: Path, uri: str, error: Exception) -> str:
     return f"the tokenizer of {uri} cannot be loaded ({problem}): tokenizer.json and tokenizer_config.json must be beside config.json"
 
 
-def _processor_template(folder: Path) -> str:
+def _processor_template(folder: Path, uri: str) -> str:
     file = folder / PROCESSOR_TEMPLATE
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError:
-        return ""
+    except ValueError as error:
+        raise UserError("ModelInvalid", f"{file.name} of {uri} is not JSON ({error}): copy it again") from error
     template = found.get("chat_template") if isinstance(found, dict) else None
     return template if isinstance(template, str) else ""

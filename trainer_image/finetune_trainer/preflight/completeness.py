@@ -151,7 +151,7 @@ def _check_layers(found: set[int], layers: int, uri: str) -> None:
     if more := sorted(found - set(range(layers))):
         raise UserError(
             "ModelInvalid",
-            f"{uri} has {len(found)} layers, but config.json says num_hidden_layers {layers}: layers {_runs(more)} would be dropped; "
+            f"{uri} has {len(found)} layers, but config.json says num_hidden_layers {layers}: the others ({_runs(more)}) would be dropped; "
             "use the config.json that was saved with these weights",
         )
 

@@ -23,12 +23,13 @@ NESTED = ("text_config", "llm_config", "language_config")
 LANGUAGE_HEAD = re.compile(r"CausalLM|LMHead|ConditionalGeneration")
 """In the names of classes that write text."""
 
+SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 SEES = ("vision_config", "audio_config", "visual", "vision_tower", "mm_vision_tower")
 ROPES = ("rope_parameters", "rope_scaling")
 ROPE_TYPES = frozenset({"default", *ROPE_INIT_FUNCTIONS})
 
 KINDS = (
-    ("quantised: their tensors are those of GPTQ, AWQ, bitsandbytes or 8-bit floats",
+    ("those of quantised weights, as GPTQ, AWQ, bitsandbytes or 8-bit floats have them",
      re.compile(r"\.(qweight|qzeros|g_idx|scales|weight_scale(_inv)?|weight_packed|weight_shape|weight_zero_point|input_scale|"
                 r"absmax|nested_absmax|quant_map|SCB|weight_format)$|\.quant_state\."),
      "name the unquantised model; method qlora quantises it while loading"),
@@ -113,8 +114,8 @@ def _check_head(config: dict[str, Any], uri: str) -> None:
         if not LANGUAGE_HEAD.search(name):
             raise UserError(
                 "ModelUnsupported",
-                f"{uri} is a {name}, which has no language head, such as a classifier, a reward or an embedding model: its head would "
-                "be trained from random numbers. Name the language model that it was made from",
+                f"{uri} is a {name}, which has no language head, such as an encoder, a classifier, a reward or an embedding "
+                "model: its head would be trained from random numbers. Name the language model that it was made from",
             )
 
 
@@ -161,6 +162,7 @@ def text_config(folder: Path, config: dict[str, Any], model: Model) -> Any:
             f"transformers {version('transformers')} cannot read config.json of {uri}: {problem}. Use the config.json that was saved "
             "with the weights",
         ) from error
+    _check_sizes(text, uri)
     # Where either says so, transformers ties them.
     text.tie_word_embeddings = bool(text.tie_word_embeddings or read.tie_word_embeddings)
     if text.model_type not in families() and not model.trust_remote_code:
@@ -170,6 +172,16 @@ def text_config(folder: Path, config: dict[str, Any], model: Model) -> Any:
             f"{', '.join(sorted(families()))}",
         )
     return text
+
+
+def _check_sizes(text: Any, uri: str) -> None:
+    for key in SIZES:
+        value = getattr(text, key, None)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(
+                "ModelInvalid",
+                f"config.json of {uri} says {key} {value!r}, which is no size: use the config.json that was saved with the weights",
+            )
 
 
 def _check_rope(config: dict[str, Any], uri: str) -> None:

@@ -23,6 +23,12 @@ def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
             f"{uri} has chat templates ({names}), but none is the default: name one of them default in tokenizer_config.json, "
             "or set chat.template to chatml",
         )
+    if not isinstance(template, str | dict):
+        raise UserError(
+            "ModelInvalid",
+            f"the chat template of {uri} is a {type(template).__name__}, not text: correct chat_template in tokenizer_config.json, or "
+            "set chat.template to chatml",
+        )
     try:
         tokenizer.apply_chat_template(ASKED, tokenize=False)
     except TemplateSyntaxError as error:

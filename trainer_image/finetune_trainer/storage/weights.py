@@ -92,9 +92,7 @@ def adapter_files(store: Store) -> tuple[StoredFile, ...]:
         )
     _pickles(store, files)
     if ADAPTER_WEIGHTS not in names:
-        raise UserError(
-            "ModelInvalid", f"{store.uri} has no {ADAPTER_WEIGHTS}: copy the adapter's weights beside its config"
-        )
+        raise UserError("ModelInvalid", _without_adapter_weights(store))
     return tuple(file for file in _used(files, (*DESCRIPTIONS, WEIGHTS)) if _is_read(file.path, (ADAPTER_WEIGHTS,)))
 
 
@@ -134,6 +132,10 @@ def _used(files: Iterable[StoredFile], suffixes: tuple[str, ...]) -> tuple[Store
     return used
 
 
+def _without_adapter_weights(store: Store) -> str:
+    return f"{store.uri} has no {ADAPTER_WEIGHTS}: copy the adapter's weights beside adapter_config.json"
+
+
 def _is_weight(path: str) -> bool:
     return "/" not in path and path.endswith(WEIGHTS)
 
@@ -159,6 +161,8 @@ def _pickles(store: Store, files: tuple[StoredFile, ...]) -> tuple[str, ...]:
             f"{store.uri} has its weights in pickle files only ({some(pickles)}), which run code when loaded: only safetensors are "
             "read. Load it where you trust it and save it with save_pretrained, which writes model.safetensors",
         )
+    if store.role is Role.ADAPTER:
+        raise UserError("ModelInvalid", _without_adapter_weights(store))
     raise UserError(
         "ModelInvalid",
         f"{store.uri} has no .safetensors files: copy the weights beside config.json, or save them with save_pretrained",
