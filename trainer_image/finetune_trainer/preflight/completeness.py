@@ -11,6 +11,8 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.layout import TABLE, Expected, layered, pattern, place
 from finetune_trainer.preflight.sizes import number_of_experts, sizes
@@ -24,9 +26,9 @@ TEXT = (
 )
 """How files of multimodal models name their decoder, and how its own class does."""
 
+TOWERS = r"(^|\.)(vision_tower|vision_model|visual|vision_embed_tokens|multi_modal_projector|audio_tower|embed_vision|embed_audio)\."
 NOT_READ = re.compile(
-    r"(^|\.)(vision_tower|vision_model|visual|vision_embed_tokens|multi_modal_projector|audio_tower|embed_vision|embed_audio|"
-    r"mtp)\.|rotary_emb\.inv_freq$|\.(attention|attn)\.(masked_)?bias$|(^|\.)position_ids$"
+    TOWERS + r"|(^|\.)mtp\.|rotary_emb\.inv_freq$|\.(attention|attn)\.(masked_)?bias$|(^|\.)position_ids$"
 )
 """Towers that text never reaches, heads that predict further tokens, and buffers of older files: no part of a text decoder."""
 
@@ -45,6 +47,19 @@ def text_tensors(tensors: Mapping[str, Tensor], family: str) -> dict[str, Tensor
     if not any(name.startswith(f"{layers}.") for name in kept) or any(name.startswith(f"{root}.") for name in kept):
         return kept
     return {name if name.startswith("lm_head.") else f"{root}.{name}": tensor for name, tensor in kept.items()}
+
+
+def check_towers(tensors: Mapping[str, Tensor], config: Mapping[str, Any], uri: str) -> None:
+    """Raise UserError(ModelInvalid) where the class that trains has towers for images, and the files have none."""
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(str(config.get("model_type")), "")
+    if "ConditionalGeneration" not in kind or not config.get("vision_config"):
+        return
+    if not any(re.search(TOWERS, name) for name in tensors):
+        raise UserError(
+            "ModelInvalid",
+            f"config.json of {uri} describes a part for images (vision_config), but its files hold the text part only: the rest would "
+            "be filled with random numbers. Use the config.json of the text model (its text_config), or all files of the model",
+        )
 
 
 def check_shapes(tensors: Mapping[str, Tensor], config: Any, uri: str) -> None:

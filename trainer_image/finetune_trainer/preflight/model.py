@@ -14,7 +14,7 @@ from finetune_contract import Model
 
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.model.tokenizer import load_tokenizer
-from finetune_trainer.preflight.completeness import check_names, check_shapes, families, text_tensors
+from finetune_trainer.preflight.completeness import check_names, check_shapes, check_towers, families, text_tensors
 from finetune_trainer.preflight.family import (
     NESTED,
     check_family,
@@ -83,7 +83,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
     raw = object_of(folder / "config.json", store.uri)
     check_family(raw, model, store.uri)
     decoder = text_config(folder, raw, model)
-    tensors = _read_tensors(store, chosen.files, decoder)
+    tensors = _read_tensors(store, chosen.files, raw, decoder)
     config = flattened(raw)
     generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
@@ -115,9 +115,10 @@ def refuse_pointers(folder: Path, paths: Iterable[str], uri: str) -> None:
                 raise pointer_refused(uri, path)
 
 
-def _read_tensors(store: Store, files: Iterable[StoredFile], decoder: Any) -> dict[str, Tensor]:
+def _read_tensors(store: Store, files: Iterable[StoredFile], raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
     headers = read_headers(store, [file for file in files if file.path.endswith(WEIGHTS)])
     check_kind(headers, store.uri)
+    check_towers(headers, raw, store.uri)
     if decoder.model_type not in families():
         return {}
     tensors = text_tensors(headers, decoder.model_type)
