@@ -120,7 +120,7 @@ def _without(tensors: Tensors, *names: str) -> Tensors:
         ),
         (
             lambda t: t | {f"{Q}.gamma": zeros(8)},
-            f"MODEL holds 1 tensors that a model of type llama does not have: {Q}.gamma. They would be dropped; use the config.json "
+            f"MODEL holds 1 tensor that a model of type llama does not have: {Q}.gamma. They would be dropped; use the config.json "
             "that was saved with these weights, or remove these tensors",
         ),
         (
@@ -156,12 +156,12 @@ def test_a_decoder_without_head_that_ties_it_is_whole(job, tmp_path, workspaces)
         ),
         (
             {"vocab_size": 600},
-            "2 tensors of MODEL do not have the shape that config.json gives them: lm_head.weight is 400 x 8, config.json says "
+            "MODEL holds 2 tensors of another shape than config.json gives: lm_head.weight is 400 x 8, config.json says "
             "vocab_size 600, hidden_size 8. Use the config.json that was saved with these weights",
         ),
         (
             {"intermediate_size": 32},
-            "3 tensors of MODEL do not have the shape that config.json gives them: model.layers.0.mlp.down_proj.weight is 8 x 16, "
+            "MODEL holds 3 tensors of another shape than config.json gives: model.layers.0.mlp.down_proj.weight is 8 x 16, "
             "config.json says hidden_size 8, intermediate_size 32. Use the config.json that was saved with these weights",
         ),
         (

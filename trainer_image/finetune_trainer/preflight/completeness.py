@@ -17,7 +17,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.layout import TABLE, Expected, layered, pattern, place
 from finetune_trainer.preflight.sizes import number_of_experts, sizes
 from finetune_trainer.storage.headers import Tensor
-from finetune_trainer.storage.naming import some
+from finetune_trainer.storage.naming import counted, some
 
 TEXT = (
     ("model.language_model.", "model."),
@@ -77,7 +77,7 @@ def check_shapes(tensors: Mapping[str, Tensor], config: Any, uri: str) -> None:
     sized = ", ".join(dict.fromkeys(f"{word} {words[word]}" for word in dims if word))
     raise UserError(
         "ModelInvalid",
-        f"{len(wrong)} tensors of {uri} do not have the shape that config.json gives them: {name} is {there}, config.json says "
+        f"{uri} holds {counted(len(wrong), 'tensor')} of another shape than config.json gives: {name} is {there}, config.json says "
         f"{sized}. Use the config.json that was saved with these weights",
     )
 
@@ -106,7 +106,7 @@ def check_names(tensors: Mapping[str, Tensor], config: Any, extra_layers: int, u
     if different.unexpected:
         raise UserError(
             "ModelInvalid",
-            f"{uri} holds {len(different.unexpected)} tensors that a model of type {config.model_type} does not have: "
+            f"{uri} holds {counted(len(different.unexpected), 'tensor')} that a model of type {config.model_type} does not have: "
             f"{some(different.unexpected)}. They would be dropped; use the config.json that was saved with these weights, or "
             "remove these tensors",
         )
