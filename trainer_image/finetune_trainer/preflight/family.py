@@ -25,7 +25,6 @@ LANGUAGE_HEAD = re.compile(r"CausalLM|LMHead|ConditionalGeneration")
 
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 SEES = ("vision_config", "audio_config", "visual", "vision_tower", "mm_vision_tower")
-ROPES = ("rope_parameters", "rope_scaling")
 ROPE_TYPES = frozenset({"default", *ROPE_INIT_FUNCTIONS})
 
 KINDS = (
@@ -60,7 +59,7 @@ WRAPPERS = {
 def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
     """Refuse what is no decoder, needs code that may not run, or is quantised already. Raises UserError(ModelUnsupported)."""
     kind = config.get("model_type")
-    named = ", ".join(map(str, config.get("architectures") or ["no architecture"]))
+    named = ", ".join(_classes(config)) or "no architecture"
     if not isinstance(kind, str) or not kind:
         raise UserError(
             "ModelInvalid",
@@ -108,9 +107,14 @@ def _check_quantised(config: dict[str, Any], uri: str) -> None:
         )
 
 
+def _classes(config: dict[str, Any]) -> list[str]:
+    found = config.get("architectures")
+    return [found] if isinstance(found, str) else [str(name) for name in found or ()]
+
+
 def _check_head(config: dict[str, Any], uri: str) -> None:
     """Refuse classes without a language head."""
-    for name in map(str, config.get("architectures") or ()):
+    for name in _classes(config):
         if not LANGUAGE_HEAD.search(name):
             raise UserError(
                 "ModelUnsupported",
@@ -151,18 +155,24 @@ def _check_wrapped(tensors: dict[str, Tensor], uri: str) -> None:
 def text_config(folder: Path, config: dict[str, Any], model: Model) -> Any:
     """Return the decoder's configuration as transformers reads it. Raises UserError for what it cannot read or we cannot plan."""
     uri = model.location.uri
-    _check_rope(config, uri)
     try:
         read = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
         text = read.get_text_config(decoder=True)
     except Exception as error:  # every class validates in its own way; the file is at fault, whatever it raises
         problem = shorten(" ".join(str(error).split()), 300)
+        scaling = config.get("rope_scaling")
+        old = isinstance(scaling, dict) and scaling.get("type") == "su"
+        remedy = (
+            "Write longrope for su in rope_scaling, its name now"
+            if old
+            else "Use the config.json that was saved with the weights"
+        )
         raise UserError(
             "ModelInvalid",
-            f"transformers {version('transformers')} cannot read config.json of {uri}: {problem}. Use the config.json that was saved "
-            "with the weights",
+            f"transformers {version('transformers')} cannot read config.json of {uri}: {problem}. {remedy}",
         ) from error
     _check_sizes(text, uri)
+    _check_rope(text, uri)
     # Where either says so, transformers ties them.
     text.tie_word_embeddings = bool(text.tie_word_embeddings or read.tie_word_embeddings)
     if text.model_type not in families() and not model.trust_remote_code:
@@ -184,18 +194,18 @@ def _check_sizes(text: Any, uri: str) -> None:
             )
 
 
-def _check_rope(config: dict[str, Any], uri: str) -> None:
-    parts = [config, *(config[key] for key in NESTED if isinstance(config.get(key), dict))]
-    for found in (part[key] for part in parts for key in ROPES if isinstance(part.get(key), dict)):
-        for one in (found, *(inner for inner in found.values() if isinstance(inner, dict))):
-            kind = one.get("rope_type", one.get("type", "default"))
-            if kind not in ROPE_TYPES | {"su", "mrope"}:  # older names of longrope and default
-                raise UserError(
-                    "ModelUnsupported",
-                    f"config.json of {uri} asks for positions of type {kind!r} (rope_type), which transformers "
-                    f"{version('transformers')} of this trainer does not know: it knows {', '.join(sorted(ROPE_TYPES))}. Use a newer "
-                    "trainer image, or another model",
-                )
+def _check_rope(text: Any, uri: str) -> None:
+    """Refuse positions for which transformers has no function: it would look for one when the model is built."""
+    found = getattr(text, "rope_parameters", None) or {}
+    for one in (found, *(inner for inner in found.values() if isinstance(inner, dict))):
+        kind = one.get("rope_type", "default")
+        if kind not in ROPE_TYPES:
+            raise UserError(
+                "ModelUnsupported",
+                f"config.json of {uri} asks for positions of type {kind!r} (rope_type), which transformers "
+                f"{version('transformers')} of this trainer does not know: it knows {', '.join(sorted(ROPE_TYPES))}. Use a newer "
+                "trainer image, or another model",
+            )
 
 
 def generation_config(folder: Path, uri: str) -> dict[str, Any]:
