@@ -505,3 +505,17 @@ def test_an_adapter_that_does_not_fit_the_base_is_refused(
     found, said = preflight_refusal(replace(job, initial_adapter=at(folder)), workspaces())
 
     assert (found, said.replace(f"file://{folder}", "ADAPTER")) == (reason, message)
+
+
+def test_chatml_closes_turns_where_generation_stops(refused, job, workspaces) -> None:
+    """Also where that is not the tokenizer's own end: the remedy that is named works."""
+
+    def elsewhere(folder: Path) -> None:
+        (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+
+    assert refused(files=elsewhere) == (
+        "ModelUnsupported",
+        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would never stop. "
+        "Set chat.template to chatml, use an instruct model, or correct generation_config.json",
+    )
+    assert examine(replace(job, chat=Chat(template="chatml")), workspaces()).reason == "Prepared"
