@@ -178,3 +178,13 @@ def trained_text(words: Any, row: Any, chat: Chat | None = None) -> str:
     if isinstance(result, Exception):
         raise result
     return str(words.decode([label for label in result.labels.tolist() if label != IGNORED]))
+
+
+def zeros(*shape: int) -> Any:
+    """A tensor of zeros."""
+    return np.zeros(shape, dtype=np.float32)
+
+
+def without(tensors: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Tensors but for some."""
+    return {name: tensor for name, tensor in tensors.items() if name not in names}

@@ -2,47 +2,25 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from finetune_contract import Chat, PreflightConfig
 from finetune_trainer.preflight.examine import examine
 from safetensors.numpy import save_file
 
-from tests.trainer.data_inputs import BODY, adapter, at, llama_tensors, model, preflight_refusal, tokenizer
+from tests.trainer.data_inputs import (
+    llama_tensors,
+    model,
+    without,
+    zeros,
+)
 
 Tensors = dict[str, Any]
 Q = "model.layers.0.self_attn.q_proj"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 29400\n"
 RANDOM = "They would be filled with random numbers; copy the model's files again, or save it again with all its weights"
 COPY = "Copy it again from where the model comes from, and compare its size"
-
-
-def zeros(*shape: int) -> Any:
-    """A tensor of zeros."""
-    return np.zeros(shape, dtype=np.float32)
-
-
-@pytest.fixture
-def refused(job: PreflightConfig, tmp_path: Path, workspaces: Callable[[], Path]) -> Callable[..., tuple[str, str]]:
-    """Changes the tensors, the configuration or the files of the small Llama and returns how it is refused; its place is MODEL."""
-
-    def refusal(
-        tensors: Callable[[Tensors], Tensors] = dict,
-        files: Callable[[Path], Any] = str,
-        chat: Chat | None = None,
-        **config: Any,
-    ) -> tuple[str, str]:
-        folder = model(tmp_path / "model", **config)
-        save_file(tensors(llama_tensors()), folder / "model.safetensors")
-        files(folder)
-        reason, message = preflight_refusal(replace(job, chat=chat or job.chat), workspaces())
-        return reason, message.replace(f"file://{folder}", "MODEL")
-
-    return refusal
 
 
 @pytest.mark.parametrize(
@@ -83,10 +61,6 @@ def test_a_damaged_weight_file_is_refused(refused, written: Callable[[bytes], by
     assert refused(files=write) == ("ModelInvalid", message)
 
 
-def _without(tensors: Tensors, *names: str) -> Tensors:
-    return {name: tensor for name, tensor in tensors.items() if name not in names}
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -111,11 +85,11 @@ def _without(tensors: Tensors, *names: str) -> Tensors:
             "again with save_pretrained of its transformers class",
         ),
         (
-            lambda t: _without(t, "model.norm.weight"),
+            lambda t: without(t, "model.norm.weight"),
             f"MODEL lacks 1 of the tensors that its config.json asks for: model.norm.weight. {RANDOM}",
         ),
         (
-            lambda t: {name.removeprefix("model."): tensor for name, tensor in _without(t, "lm_head.weight").items()},
+            lambda t: {name.removeprefix("model."): tensor for name, tensor in without(t, "lm_head.weight").items()},
             f"MODEL lacks 1 of the tensors that its config.json asks for: lm_head.weight. {RANDOM}",
         ),
         (
@@ -178,88 +152,6 @@ def test_a_decoder_without_head_that_ties_it_is_whole(job, tmp_path, workspaces)
 def test_a_config_of_other_weights_is_refused(refused, config: dict[str, Any], message: str) -> None:
     """Sizes and layers, before a GPU is asked for."""
     assert refused(**config) == ("ModelInvalid", message)
-
-
-HEADLESS = (
-    "MODEL is a {}, which has no language head, such as an encoder, a classifier, a reward or an embedding model: its head would be "
-    "trained from random numbers. Name the language model that it was made from"
-)
-ROPES = (
-    "config.json of MODEL asks for positions of type 'weird' (rope_type), which transformers 5.23.0 of this trainer does not know: it "
-    "knows default, dynamic, linear, llama3, longrope, proportional, yarn. Use a newer trainer image, or another model"
-)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"architectures": ["LlamaForSequenceClassification"]}, HEADLESS.format("LlamaForSequenceClassification")),
-        ({"architectures": ["LlamaModel"]}, HEADLESS.format("LlamaModel")),
-        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, HEADLESS.format("BertForMaskedLM")),
-        (
-            {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "vision_config": {}},
-            "MODEL is of type 'llava' (LlavaForConditionalGeneration), a multimodal model whose text part transformers cannot train "
-            "alone: choose a decoder such as Llama, Qwen, Mistral or Gemma",
-        ),
-        (
-            {"model_type": "llama5", "architectures": ["Llama5ForCausalLM"]},
-            "MODEL is of type 'llama5' (Llama5ForCausalLM), which transformers 5.23.0 of this trainer does not know: use a newer "
-            "trainer image, or another model",
-        ),
-        (
-            {"text_config": {"quantization_config": {"quant_method": "compressed-tensors"}}},
-            "the weights of MODEL are quantised already (compressed-tensors, says text_config.quantization_config), which cannot be "
-            "trained: choose the unquantised model; method qlora quantises it while loading",
-        ),
-        ({"rope_parameters": {"rope_type": "weird", "rope_theta": 1e4}}, ROPES),
-        ({"rope_scaling": {"type": "weird", "factor": 2.0}}, ROPES),
-    ],
-)  # fmt: skip
-def test_a_model_of_a_kind_that_is_not_trained_is_named(refused, config: dict[str, Any], message: str) -> None:
-    """What it is, and what to name instead."""
-    assert refused(**config) == ("ModelUnsupported", message)
-
-
-def test_a_family_that_cannot_be_planned_is_refused_with_those_that_can(refused) -> None:
-    """The planner would refuse it after all rows are read."""
-    reason, message = refused(model_type="gpt2", architectures=["GPT2LMHeadModel"])
-
-    assert reason == "ModelUnsupported"
-    assert message.startswith(
-        "MODEL is of type 'gpt2', whose memory cannot be planned: choose a model of one of the types apertus, "
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda t: _without(t, "lm_head.weight") | {"score.weight": zeros(2, 8)},
-            "1 of 12 tensors of MODEL are those of a classifier, reward model or the like (score.weight): name the language model that "
-            "it was made from",
-        ),
-        (
-            lambda t: t | {f"{Q}.lora_A.default.weight": zeros(4, 8)},
-            f"1 of 13 tensors of MODEL are those of an adapter that was not merged ({Q}.lora_A.default.weight): merge it "
-            "(merge_and_unload in PEFT) and save the result, or name its base model and the adapter in spec.lora.initialAdapter",
-        ),
-        (
-            lambda t: t | {f"{Q}.qweight": np.zeros((1, 8), dtype=np.int32)},
-            f"1 of 13 tensors of MODEL are those of quantised weights, as GPTQ, AWQ, bitsandbytes or 8-bit floats have them ({Q}.qweight): "
-            "name the unquantised model; method qlora quantises it while loading",
-        ),
-        (
-            lambda t: t | {f"{Q}.weight": np.zeros((8, 8), dtype=np.int8)},
-            f"1 of 12 tensors of MODEL hold integers or 8-bit floats ({Q}.weight (I8)): the weights are quantised. Name the unquantised "
-            "model; method qlora quantises it while loading",
-        ),
-    ],
-)  # fmt: skip
-def test_tensors_of_another_kind_of_model_are_named(
-    refused, change: Callable[[Tensors], Tensors], message: str
-) -> None:
-    """Its config.json may say otherwise, or nothing."""
-    assert refused(change) == ("ModelUnsupported", message)
 
 
 def _in_parts(folder: Path, *, index: bool, second: bool = True) -> None:
@@ -369,153 +261,3 @@ def _instead(name: str, text: str = "x") -> Callable[[Path], None]:
 def test_files_of_other_formats_are_named(refused, files: Callable[[Path], Any], reason: str, message: str) -> None:
     """What lies there, and what is needed."""
     assert refused(files=files) == (reason, message)
-
-
-def _template(value: Any) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        (folder / "chat_template.jinja").unlink(missing_ok=True)
-        file = folder / "tokenizer_config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": value}))
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
-        (
-            [{"name": "rag", "template": BODY}, {"name": "tool_use", "template": BODY}],
-            "MODEL has chat templates (rag, tool_use), but none is the default: name one of them default in tokenizer_config.json, or "
-            "set chat.template to chatml",
-        ),
-        (
-            "{% for m in messages }}",
-            "the chat template of MODEL is not valid Jinja: unexpected '}' (line 1). Correct it, or set chat.template to chatml",
-        ),
-        (
-            3,
-            "the chat template of MODEL is a int, not text: correct chat_template in tokenizer_config.json, or set chat.template to "
-            "chatml",
-        ),
-    ],
-)  # fmt: skip
-def test_a_template_that_cannot_be_used_is_refused_and_chatml_helps(
-    refused, job, tmp_path, workspaces, template: Any, message: str
-) -> None:
-    """The remedy that is named works."""
-    assert refused(files=_template(template)) == ("ModelInvalid", message)
-    assert examine(replace(job, chat=Chat(template="chatml")), workspaces()).reason == "Prepared"
-
-
-def test_a_template_of_the_processor_is_the_tokenizers(job, tmp_path, workspaces) -> None:
-    """Multimodal models keep it in chat_template.json, which tokenizers do not read."""
-    folder = tmp_path / "model"
-    _template(None)(folder)
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": BODY}))
-
-    report = examine(job, workspaces()).preflight
-
-    assert "<|im_start|>user" in (tmp_path / "out" / ".checkpoints" / report.preview_uri.rpartition("/")[2]).read_text()
-
-
-def test_a_token_without_an_embedding_is_refused(job, tmp_path, workspaces) -> None:
-    """On a GPU it would end in a device-side assert at the first step; one that no row uses is no matter."""
-    words = tokenizer()
-    rows, tensors = len(words), llama_tensors()
-    tensors |= {name: zeros(rows, 8) for name in ("model.embed_tokens.weight", "lm_head.weight")}
-
-    def refusal(made: Any) -> tuple[str, str]:
-        save_file(tensors, model(tmp_path / "model", made=made, vocab_size=rows) / "model.safetensors")
-        return preflight_refusal(job, workspaces())
-
-    added = tokenizer()
-    added.add_tokens(["hello 5"])
-    remedy = (
-        "use the tokenizer that was saved with these weights, or give the model an embedding for each token "
-        "(resize_token_embeddings) and save it again"
-    )
-    uri = f"file://{tmp_path}/model"
-    assert refusal(added) == (
-        "ModelInvalid",
-        f"the tokenizer of {uri} has 297 tokens, the model embeddings for 296, and the rows use token 296 (hello 5): {remedy}",
-    )
-    padded = tokenizer()
-    padded.add_special_tokens({"pad_token": "[PAD]"})
-    assert refusal(padded) == (
-        "ModelInvalid",
-        f"the tokenizer of {uri} has 297 tokens, the model embeddings for 296, and padding uses token 296 ([PAD]): {remedy}",
-    )
-    unused = tokenizer()
-    unused.add_tokens(["never said"])
-    save_file(tensors, model(tmp_path / "model", made=unused, vocab_size=rows) / "model.safetensors")
-    assert examine(job, workspaces()).reason == "Prepared"
-
-
-PEFT = f"base_model.model.{Q}"
-OTHER = (
-    "the adapter ADAPTER does not belong to this base model: {} Set spec.model.source to the model that it was trained on, or train a new "
-    "adapter"
-)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "config", "reason", "message"),
-    [
-        (
-            {f"{PEFT}.lora_A.weight": (4, 16), f"{PEFT}.lora_B.weight": (16, 4)}, {}, "ModelUnsupported",
-            OTHER.format(
-                f"2 of its tensors have another size than the base model's: {Q}.lora_A (16, the base 8), {Q}.lora_B (16, the base 8)."
-            ),
-        ),
-        (
-            {f"base_model.model.h.0.c_attn.lora_{half}.weight": shape for half, shape in (("A", (4, 8)), ("B", (24, 4)))},
-            {"target_modules": ["c_attn"]}, "ModelUnsupported",
-            OTHER.format("1 of its 1 layers are none of the base model's: h.0.c_attn."),
-        ),
-        (
-            {f"{PEFT}.lora_A.weight": (4, 8), f"{PEFT}.lora_B.weight": (8, 4), "base_model.model.model.embed_tokens.weight": (420, 8)},
-            {}, "ModelUnsupported",
-            OTHER.format(
-                "1 of its tensors have another size than the base model's: model.embed_tokens.weight (420 x 8, the base 400 x 8)."
-            ),
-        ),
-        (
-            {f"{PEFT}.lora_A.weight": (2, 8), f"{PEFT}.lora_B.weight": (8, 2)}, {}, "ModelInvalid",
-            f"adapter_config.json of ADAPTER says r 4, but 1 of its layers have another rank: {Q} (2). Use the adapter_config.json that "
-            "was saved with these weights",
-        ),
-        (
-            {f"{PEFT}.lora_A.weight": (4, 8)}, {}, "ModelInvalid",
-            f"ADAPTER lacks 1 of its tensors: {Q}.lora_B. Copy the adapter again",
-        ),
-        (
-            None, {"target_modules": ["q_proj", "v_proj"]}, "ModelInvalid",
-            "ADAPTER has no weights for 1 of the layers that its target_modules name: model.layers.0.self_attn.v_proj. They would start "
-            "anew; copy the adapter again, or use the adapter_config.json that was saved with these weights",
-        ),
-        ({"x": (4, 8)}, {}, "ModelInvalid", "ADAPTER holds no LoRA weights, only x: copy the adapter again"),
-    ],
-)  # fmt: skip
-def test_an_adapter_that_does_not_fit_the_base_is_refused(
-    job, tmp_path, workspaces, shapes: Any, config: dict[str, Any], reason: str, message: str
-) -> None:
-    """Names, sizes and rank, against its own config and the base model's files."""
-    folder = adapter(tmp_path / "adapter", shapes, **config)
-
-    found, said = preflight_refusal(replace(job, initial_adapter=at(folder)), workspaces())
-
-    assert (found, said.replace(f"file://{folder}", "ADAPTER")) == (reason, message)
-
-
-def test_chatml_closes_turns_where_generation_stops(refused, job, workspaces) -> None:
-    """Also where that is not the tokenizer's own end: the remedy that is named works."""
-
-    def elsewhere(folder: Path) -> None:
-        (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
-
-    assert refused(files=elsewhere) == (
-        "ModelUnsupported",
-        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would never stop. "
-        "Set chat.template to chatml, use an instruct model, or correct generation_config.json",
-    )
-    assert examine(replace(job, chat=Chat(template="chatml")), workspaces()).reason == "Prepared"
