@@ -86,7 +86,7 @@ def test_down_ends_pods_and_up_finds_them_ended(shell: Shell):
     cluster.phase("p", "default", "Running")
     said = shell.local("down").stdout
 
-    assert said.startswith("stopped 5 processes and 1 containers in ")
+    assert said.startswith("stopped 5 processes and 1 container in ")
     assert shell.processes("default") == 0
     shell.local("up")
     (status,) = cluster.phase("p", "default", "Failed")["status"]["containerStatuses"]

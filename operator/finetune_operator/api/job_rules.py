@@ -52,8 +52,9 @@ MUTABLE = (
 """What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
 
 FROZEN_MESSAGE = (
-    "cannot be changed once the first attempt has started: apply the changed job under a new name (only suspend,"
-    " runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and ttlSecondsAfterFinished can be changed)"
+    "cannot be changed once the first attempt has started: apply the changed job under a new name with another"
+    " output.destination (only suspend, runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and"
+    " ttlSecondsAfterFinished can be changed)"
 )
 
 UNTOUCHED_LORA = untouched(
