@@ -1,10 +1,12 @@
 """The frame of the command line: which commands exist. A command's module is imported when it is called, not before."""
 
 from importlib import import_module
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from finetune_operator.cli.version import command as print_version
 
 COMMANDS = {
     "run": "Run the operator against a cluster.",
@@ -61,6 +63,18 @@ app = typer.Typer(
 )  # fmt: skip
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and exit where --version is given."""
+    if wanted:
+        print_version()
+        raise typer.Exit
+
+
 @app.callback()
-def frame() -> None:
+def frame(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Fine-tune language models on Kubernetes: one YAML file in, one adapter out."""

@@ -10,6 +10,7 @@ from finetune_operator.api.crd import crds
 from finetune_operator.api.reference import reference
 from finetune_operator.api.structural import Schema
 from finetune_operator.cli.generate_chart import chart_files
+from finetune_operator.cli.generate_docs import doc_pages
 from finetune_operator.errors import FinetuneError
 
 HEADER = "# generated; edit operator/finetune_operator/api/spec.py (or pools.py, status.py) and run `make generate`\n"
@@ -40,8 +41,8 @@ def command(
     ] = False,
     directory: Annotated[Path, typer.Option(help="Root of the repository.")] = Path(),
 ) -> None:
-    """Generate crds/, their copies in the chart, the chart's schema and README, and docs/api.md."""
-    generated = files() | chart_files(directory)
+    """Generate crds/, their copies in the chart, the chart's schema and README, docs/api.md and docs/reference."""
+    generated = files() | doc_pages() | chart_files(directory)
     wanted = {directory / path: text for path, text in generated.items()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if check and stale:

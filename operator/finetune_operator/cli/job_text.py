@@ -74,7 +74,7 @@ def row(job: FineTuneJob, now: datetime) -> tuple[str, ...]:
     )
 
 
-def line(job: FineTuneJob) -> str:
+def line(job: FineTuneJob, *, with_reason: bool = True) -> str:
     """Return one plain line about a job in progress."""
     status, parts = job.status, [str(job.status.phase)]
     if status.progress and status.phase in (Phase.TRAINING, Phase.PUBLISHING):
@@ -87,7 +87,7 @@ def line(job: FineTuneJob) -> str:
         parts.append(status.plan.summary)
     if cost := cost_text(status):
         parts.append(cost)
-    said = reason_line(job).partition(": ")[2]
+    said = reason_line(job).partition(": ")[2] if with_reason else ""
     return "  ".join([*parts, said] if said else parts)
 
 

@@ -30,7 +30,10 @@ REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )
 LAST_EVENT = Gauge(
-    "finetune_watch_last_event_timestamp_seconds", "Time of the last event of each watch.", ["kind"], registry=REGISTRY
+    "finetune_watch_last_event_timestamp_seconds",
+    "Time of the last event of each watch, as a Unix timestamp.",
+    ["kind"],
+    registry=REGISTRY,
 )
 MISSED = Counter(
     "finetune_watch_missed", "Changes that the watch missed and a full comparison found.", ["kind"], registry=REGISTRY
