@@ -130,7 +130,7 @@ def test_the_next_start_cleans_up_after_a_crash(shell: Shell):
 
     assert len(left) >= 2  # etcd and the API server at least: `up` went on until it was killed
     assert all(wait(process, seconds=0) for process in left)
-    assert said.stdout.startswith(f"ended {len(left)} processes")
+    assert said.stdout.startswith(f"stopped {len(left)} processes")
     assert said.returncode == 0
     shell.local("down")
 
