@@ -64,7 +64,7 @@ UNTOUCHED_LORA = untouched(
 
 
 def uses_plain_text(dataset: DatasetSpec) -> bool:
-    """Say whether a data set can be read as plain text."""
+    """Say whether a dataset can be read as plain text."""
     columns = dataset.columns
     return dataset.format in ("auto", "text") and (
         columns is None or (columns.messages, columns.prompt, columns.completion, columns.system) == (None,) * 4
