@@ -54,7 +54,7 @@ def test_a_failed_build_says_why_and_leaves_no_program(module: Path):
         build.build([HELLO], say=print)
 
     assert "undefined: nonsense" in str(refusal.value)
-    assert "or put the programs into a folder and name it in KUBEBUILDER_ASSETS" in str(refusal.value)
+    assert "set KUBEBUILDER_ASSETS to a folder that contains the programs" in str(refusal.value)
     assert not HELLO.cached.exists()
 
 
