@@ -28,7 +28,7 @@ class Credentials(Model):
 
 
 class ColumnsSpec(Model):
-    """Column names, for roles whose column is called something else."""
+    """Column names, for columns that are not named after their role."""
 
     messages: ColumnName | None = None
     """Column with a list of {role, content} messages."""
@@ -93,7 +93,7 @@ class DatasetSpec(Model):
     format: Literal["auto", "messages", "prompt-completion", "text"] = "auto"
     """Format of the rows. auto detects it from the column names."""
     columns: ColumnsSpec | None = None
-    """Column names, for roles whose column is called something else."""
+    """Column names, for columns that are not named after their role."""
     roles: RolesSpec | None = None
     """The words that the data uses for roles, if they are not well known."""
     prompt_template: PromptTemplate | None = None

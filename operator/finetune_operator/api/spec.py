@@ -156,9 +156,9 @@ class ResourcesSpec(Model):
     capacity: Literal["any", "spot", "on-demand"] = "any"
     """Capacity that may be used: spot, on-demand or any."""
     optimize_for: Literal["cost", "balanced", "time"] = "balanced"
-    """Plan to choose among those that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the lowest cost."""
+    """Plan to choose among those that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the cheapest."""
     offload: Literal["auto", "none", "optimizer", "all"] = "auto"
-    """Keep optimizer states (all: also the weights) of method full in host memory. Slower; auto does so only if nothing else fits."""
+    """Training state of method full to keep in host memory, which is slower. auto offloads only if nothing else fits."""
 
 
 class OutputSpec(Model):
