@@ -58,7 +58,7 @@ class PreflightStatus(StatusModel):
     dropped_rows: Count
     """Number of rows dropped because they are too long."""
     masked_rows: Count
-    """Number of rows dropped because none of their tokens is trained."""
+    """Number of rows dropped because none of their tokens are trained on."""
     duplicates: Count
     """Number of exact duplicates that were dropped."""
     sampled: bool
