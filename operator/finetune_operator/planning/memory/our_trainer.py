@@ -1,6 +1,6 @@
 """The memory of our own trainer: from an architecture and a layout to a MemoryScenario. Called by the planner.
 
-The trainer's rules: bfloat16 base and float32 adapters under autocast (lora), 4-bit base and bfloat16 adapters (qlora),
+The trainer's rules: bfloat16 or 4-bit base and float32 adapters under autocast (lora, qlora), bfloat16 ones under DeepSpeed,
 float32 masters unless bf16 is asked for (full), fused AdamW, non-reentrant checkpointing, TRL's tiled loss, DeepSpeed.
 """
 
@@ -187,8 +187,8 @@ def load_of(architecture: ModelArchitecture, layout: TrainerLayout) -> AdapterLo
     """Return what the adapter adds, None for full fine-tuning."""
     if layout.adapter is None:
         return None
-    # TRL keeps adapters in bfloat16 on a quantised base; DeepSpeed's engine casts the whole model to its one type.
-    float32 = layout.method == "lora" and layout.zero_stage == 0
+    # DeepSpeed's engine casts the whole model to its one type.
+    float32 = layout.zero_stage == 0
     return _load(architecture.config, _Held(architecture), layout.adapter, float32, layout.dropout)
 
 
