@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check lint generate chart-goldens verify bench requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check lint generate goldens verify bench requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -74,8 +74,8 @@ lint: $(INSTALLED) ## fix what can be fixed
 generate: $(INSTALLED) ## write crds/, docs/api.md and the generated parts of the chart
 	@$(BIN)/finetune generate
 
-chart-goldens: $(INSTALLED) ## write what helm makes of the chart: tests/golden/chart/ and kustomize/ (builds helm once)
-	@$(BIN)/python -m tests.golden.chart
+goldens: binaries ## write every golden file anew, kustomize/ too (builds helm once); some: python -m tests.golden plans pools
+	@$(BIN)/python -m tests.golden
 
 verify: $(INSTALLED) ## prove that the generated files are up to date
 	@$(BIN)/finetune generate --check

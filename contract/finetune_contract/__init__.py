@@ -34,6 +34,9 @@ from finetune_contract.report import (
     shorten,
 )
 from finetune_contract.run import (
+    HELD_OUT_FRACTION,
+    HELD_OUT_ROWS,
+    SAMPLE_TOKENS,
     Chat,
     Checkpointing,
     Columns,
@@ -58,8 +61,11 @@ __all__ = [
     "ENV_SECRETS",
     "ENV_TERMINATION_LOG",
     "ENV_WORKSPACE",
+    "HELD_OUT_FRACTION",
+    "HELD_OUT_ROWS",
     "MANIFEST_FILE",
     "PROGRESS_MARK",
+    "SAMPLE_TOKENS",
     "SECRET_KEYS",
     "TERMINATION_MESSAGE_BYTES",
     "Artifact",

@@ -1,6 +1,12 @@
 """What goes in: PreflightConfig and RunConfig, written by the operator into an annotation of the Pod. Part of contract."""
 
 from dataclasses import dataclass, field
+from typing import Final
+
+HELD_OUT_FRACTION: Final = 0.05
+HELD_OUT_ROWS: Final = 200
+SAMPLE_TOKENS: Final = 64
+"""Defaults that the spec shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +69,15 @@ class Chat:
 class Evaluation:
     """The held-out measurement."""
 
-    fraction: float = 0.05
-    max_examples: int = 200
+    fraction: float = HELD_OUT_FRACTION
+    max_examples: int = HELD_OUT_ROWS
     source: Dataset | None = None
     """A data set of its own instead of a fraction."""
     every_steps: int = 0
     """0: never while training (the planner fills in its cadence)."""
     baseline: bool = True
     prompts: tuple[str, ...] = ()
-    max_new_tokens: int = 64
+    max_new_tokens: int = SAMPLE_TOKENS
     gated: bool = False
     """A promotion gate rests on this evaluation, so fewer than 20 held-out rows are refused."""
 

@@ -14,11 +14,14 @@ import finetune_operator.planning
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import Interconnect
 from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.layouts import Layout, Rung, Work
 from finetune_operator.planning.pool_gpu import speed_of
 from finetune_operator.planning.pools.gpus import gpu
 from finetune_operator.planning.speed.constants import DEFAULT, Constants
 from finetune_operator.planning.speed.step import Speed, tokens_per_second
+
+from tests.unit.planning.planning_builders import a_preflight
 
 DATA = Path(finetune_operator.planning.__file__).parent / "data"
 
@@ -263,9 +266,10 @@ def _speed(reading: dict[str, str]) -> Speed:
 
 def _work(reading: dict[str, str], architecture: ModelArchitecture, method: Any) -> Work:
     length = int(reading["sequence_length"])
-    training = SPEC.training.model_copy(update={"sequence_length": length})
+    preflight = a_preflight(sequence_length=length)
     return Work(
-        resolved=SPEC.model_copy(update={"training": training}), architecture=architecture, method=method, rows=1,
+        resolved=resolve(SPEC, method=method, architecture=architecture, preflight=preflight),
+        architecture=architecture, rows=1,
         mean_tokens=length, long_tokens=length, evaluation_rows=0, evaluation_tokens=1, model_bytes=0,
         batch_is_fixed=True,
         num_trainable_parameters=architecture.num_parameters if method == "full" else 40_000_000,

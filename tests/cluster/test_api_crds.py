@@ -1,23 +1,14 @@
 """The CRDs on the real API server: established, explained, shown, applied twice, tightened later."""
 
 import json
-from pathlib import Path
 
 import pytest
 from finetune_operator.api.crd import crds, job_crd
 
 from tests.cluster.client import FINETUNE, ApiError, Client, eventually
-from tests.refusals import GOOD_JOB, REPOSITORY, changed
+from tests.golden.explain import EXPLAINED, GOLDEN, explained
+from tests.refusals import GOOD_JOB, changed
 
-GOLDEN = REPOSITORY / "tests/data"
-EXPLAINED = (
-    "ftj",
-    "ftj.spec.training.learningRate",
-    "ftj.spec.datasets.columns",
-    "ftj.spec.method",
-    "ftj.status.plan.vram",
-    "gpupool.spec.capacity",
-)
 STATUS = {
     "observedGeneration": 1,
     "phase": "Training",
@@ -73,22 +64,13 @@ def test_the_names_are_known(api: Client):
 
 @pytest.mark.parametrize("path", EXPLAINED)
 def test_explain_reads_like_documentation(api: Client, control_plane, path: str):
-    """kubectl explain against a golden; delete a file to have it written again, and read the diff."""
-    golden = GOLDEN / "explain" / f"{path}.txt"
-    said = eventually(
-        lambda: control_plane.kubectl("explain", path, check=False).stdout, f"kubectl explain {path} answers"
-    )
-
-    assert read_or_write(golden, said) == said
+    """kubectl explain; `make goldens` writes the files anew."""
+    assert explained(control_plane, path) == (GOLDEN / f"{path}.txt").read_text()
 
 
-def read_or_write(golden: Path, text: str) -> str:
-    """Return a golden file's text; a missing file is written and fails the test by its absence once."""
-    if not golden.exists():
-        golden.parent.mkdir(parents=True, exist_ok=True)
-        golden.write_text(text)
-        raise AssertionError(f"wrote {golden}: read it, commit it")
-    return golden.read_text()
+def test_there_is_no_other_golden_of_explain():
+    """A field that is no longer asked for takes its file along."""
+    assert sorted(file.stem for file in GOLDEN.glob("*.txt")) == sorted(EXPLAINED)
 
 
 def table(api: Client, path: str) -> tuple[list[tuple[str, int]], list[list]]:

@@ -22,7 +22,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 @each_set
 def test_the_rendering_reads_as_before(name: str):
-    """`make chart-goldens` writes the files anew."""
+    """`make goldens` writes the files anew."""
     assert rendered(name) == (GOLDEN / f"{name}.yaml").read_text()
 
 
@@ -272,7 +272,7 @@ def test_the_notes_say_what_to_do_next():
 
 
 def test_the_kustomize_base_is_up_to_date():
-    """`make chart-goldens` writes it anew."""
+    """`make goldens` writes it anew."""
     assert kustomize_base() == (KUSTOMIZE / "operator.yaml").read_text()
 
 

@@ -7,7 +7,7 @@ import pytest
 from finetune_operator.local.processes import identify
 
 from tests.cluster.client import eventually
-from tests.cluster.pod_manifests import a_script, terminated
+from tests.cluster.pod_manifests import Gate, a_script, terminated
 from tests.servers.control_plane import ProcessNode
 
 pytestmark = pytest.mark.cluster
@@ -63,8 +63,8 @@ def test_a_forced_deletion_leaves_no_process(process_node: ProcessNode, node_nam
 
 def test_a_pod_outlives_a_crash_of_the_node(process_node: ProcessNode, node_namespace: str):
     """The next node finds the running process, and the exit code of the one that ended meanwhile."""
-    gate = process_node.cluster.state.root / f"gate-{node_namespace}"
-    script = f"echo begun; while [ ! -e {gate} ]; do sleep 0.05; done; printf over > /dev/termination-log; exit 86"
+    gate = Gate.made(process_node.cluster.state.root / f"gate-{node_namespace}")
+    script = f"echo begun; {gate.wait}; printf over > /dev/termination-log; exit 86"
     process_node.cluster.apply(a_script(node_namespace, "p", script), a_script(node_namespace, "q", script))
     for name in ("p", "q"):
         process_node.cluster.phase(name, node_namespace, "Running")
@@ -77,7 +77,7 @@ def test_a_pod_outlives_a_crash_of_the_node(process_node: ProcessNode, node_name
 
     assert terminated(q) == (137, "Error", "")
     assert process_node.container_pid(node_namespace, "p") == before
-    gate.touch()
+    gate.open()
     assert terminated(process_node.cluster.phase("p", node_namespace, "Failed")) == (86, "Error", "over")
     assert process_node.cluster.kubectl("logs", "p", "-n", node_namespace).stdout == "begun\n"
 

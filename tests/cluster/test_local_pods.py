@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.client import eventually
-from tests.cluster.pod_manifests import a_pod, a_script, terminated
+from tests.cluster.pod_manifests import Gate, a_pod, a_script, terminated
 from tests.servers.control_plane import ProcessNode
 
 pytestmark = pytest.mark.cluster
@@ -230,13 +230,13 @@ def test_logs_can_be_cut(process_node: ProcessNode, node_namespace: str):
 
 def test_logs_can_be_followed(process_node: ProcessNode, node_namespace: str):
     """kubectl logs -f shows lines as they come and ends with the container."""
-    gate = process_node.cluster.state.root / f"gate-{node_namespace}"
-    script = f"echo first; while [ ! -e {gate} ]; do sleep 0.05; done; echo last"
+    gate = Gate.made(process_node.cluster.state.root / f"gate-{node_namespace}")
+    script = f"echo first; {gate.wait}; echo last"
     process_node.cluster.apply(a_script(node_namespace, "p", script))
     process_node.cluster.phase("p", node_namespace, "Running")
     with process_node.cluster.kubectl_started("logs", "-f", "p", "-n", node_namespace) as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline() == "first\n"
-        gate.touch()
+        gate.open()
         assert follower.stdout.read() == "last\n"
         assert follower.wait(timeout=20) == 0

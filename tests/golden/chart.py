@@ -1,9 +1,6 @@
-"""What helm makes of the chart for three sets of values. Run this file to write tests/golden/chart/*.yaml and
-kustomize/operator.yaml anew (`make chart-goldens`; builds helm once):
+"""What helm makes of the chart for three sets of values, and the base for kustomize: what a cluster is sent.
 
-    python -m tests.golden.chart
-
-Then read the difference: it is what a cluster would be sent. The definitions are left out: they are crds/*.yaml.
+The definitions are left out: they are crds/*.yaml. Rendering builds helm once.
 """
 
 import functools
@@ -17,9 +14,7 @@ GOLDEN = Path(__file__).parent / "chart"
 VALUES = ROOT / "tests/data/chart"
 KUSTOMIZE = ROOT / "kustomize"
 SETS = ("defaults", "high-availability", "namespaced")
-HEADER = (
-    "# generated from charts/finetune-operator with its default values; change those and run `make chart-goldens`\n"
-)
+HEADER = "# generated from charts/finetune-operator with its default values; change those and run `make goldens`\n"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
@@ -51,7 +46,6 @@ def kustomize_base() -> str:
     return HEADER + yaml.safe_dump_all([without_helm(each) for each in objects(rendered("defaults"))], sort_keys=False)
 
 
-if __name__ == "__main__":
-    for chosen in SETS:
-        (GOLDEN / f"{chosen}.yaml").write_text(rendered(chosen))
-    (KUSTOMIZE / "operator.yaml").write_text(kustomize_base())
+def files() -> dict[Path, str]:
+    """Return the golden files with their texts."""
+    return {GOLDEN / f"{name}.yaml": rendered(name) for name in SETS} | {KUSTOMIZE / "operator.yaml": kustomize_base()}

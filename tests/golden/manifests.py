@@ -1,9 +1,4 @@
-"""Every kind of child that we create, as JSON. Run this file to write tests/golden/manifests/*.json anew:
-
-    python -m tests.golden.manifests
-
-Then read the difference: it is what the API server will be sent.
-"""
+"""Every kind of child that we create, as JSON: what the API server is sent."""
 
 import json
 from pathlib import Path
@@ -41,6 +36,6 @@ def _unfolded(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest | {"metadata": manifest["metadata"] | {"annotations": shown}}
 
 
-if __name__ == "__main__":
-    for name, manifests in rendered().items():
-        (GOLDEN / f"{name}.json").write_text(golden_text(manifests))
+def files() -> dict[Path, str]:
+    """Return the golden files with their texts."""
+    return {GOLDEN / f"{name}.json": golden_text(manifests) for name, manifests in rendered().items()}

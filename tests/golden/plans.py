@@ -1,9 +1,4 @@
-"""The plan of every example, as `finetune plan` would make it. Run this file to write tests/golden/plans/*.json anew:
-
-    python tests/golden/plans.py
-
-Then read the difference: it is what users of the examples will see change.
-"""
+"""The plan of every example, as `finetune plan` would make it: what users of the examples see."""
 
 import contextlib
 import io
@@ -69,8 +64,7 @@ def page_text(folder: Path) -> str:
     return printed.getvalue()
 
 
-if __name__ == "__main__":
-    GOLDEN_PAGE.write_text(page_text(ROOT / "examples" / PAGE_EXAMPLE))
-    for example in examples():
-        (GOLDEN / f"{example.name}.json").write_text(golden_text(example))
-        print(f"wrote {example.name}.json")
+def files() -> dict[Path, str]:
+    """Return the golden files with their texts."""
+    page = {GOLDEN_PAGE: page_text(ROOT / "examples" / PAGE_EXAMPLE)}
+    return page | {GOLDEN / f"{folder.name}.json": golden_text(folder) for folder in examples()}

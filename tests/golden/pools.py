@@ -1,9 +1,4 @@
-"""What `finetune pools discover` says about each file of tests/data/nodes. Run this file to write tests/golden/pools anew:
-
-    python -m tests.golden.pools
-
-Then read the difference: it is what a platform team would apply.
-"""
+"""What `finetune pools discover` says about each file of tests/data/nodes: what a platform team would apply."""
 
 from pathlib import Path
 
@@ -22,6 +17,6 @@ def proposed(cluster: str, *options: str) -> str:
     return done.stdout + "".join(f"# stderr: {line}\n" for line in done.stderr.splitlines())
 
 
-if __name__ == "__main__":
-    for name in CLUSTERS:
-        (GOLDEN / f"{name}.yaml").write_text(proposed(name))
+def files() -> dict[Path, str]:
+    """Return the golden files with their texts."""
+    return {GOLDEN / f"{name}.yaml": proposed(name) for name in CLUSTERS}

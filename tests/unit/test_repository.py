@@ -90,3 +90,16 @@ def test_make_test_names_every_folder_of_tests():
     folders = {f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in (ROOT / "tests").rglob("test_*.py")}
 
     assert set(line.split()) == folders - {"tests/real_node"}
+
+
+def test_decisions_are_numbered_and_built_alike():
+    """From 0001 on without a gap; each says its status, what led to it, what was decided and what follows."""
+    files = sorted((ROOT / "docs/decisions").glob("*.md"))
+    headings = [re.findall(r"^#+ .*|^Status: .*", file.read_text(), re.MULTILINE) for file in files]
+
+    assert [file.name[:4] for file in files] == [f"{number:04}" for number in range(1, len(files) + 1)]
+    assert [found[0][:8] for found in headings] == [f"# {file.name[:4]}: " for file in files]
+    assert [found[1:] for found in headings] == [
+        ["Status: accepted", "## Context", "## Decision", "## Consequences"] for _ in files
+    ]
+    assert len(files) >= 9

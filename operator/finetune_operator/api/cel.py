@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from finetune_contract.wire import camel
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -118,6 +119,28 @@ def decimal(pattern: str, bounds: Bounds, example: str) -> Rule:
 def quoted(text: str) -> str:
     """Return a CEL string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def default(kind: type[BaseModel], field: str) -> Any:
+    """Return the default of a field: rules that compare with one read it where it is written, in the model."""
+    return kind.model_fields[field].default
+
+
+def untouched(path: str, kind: type[BaseModel], *fields: str) -> str:
+    """Return in CEL: these fields of the struct at a path are as they are by default."""
+    return " && ".join(_is_default(f"{path}.{camel(field)}", default(kind, field)) for field in fields)
+
+
+def _is_default(place: str, value: object) -> str:
+    match value:
+        case None:
+            return f"!has({place})"
+        case bool():
+            return place if value else f"!{place}"
+        case str():
+            return f"{place} == {quoted(value)}"
+        case _:
+            return f"{place} == {value}"
 
 
 def _within(value: float, bounds: Bounds) -> bool:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from finetune_contract.wire import camel
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -53,6 +53,8 @@ def unique(values: list[T]) -> list[T]:
             raise PydanticCustomError("rule", "names {name} twice: keep one", {"name": name})
     return values
 
+
+UNIQUE = AfterValidator(unique)
 
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,10})?$"
 NUMBER_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,10})?([eE][+-]?[0-9]{1,2})?$"

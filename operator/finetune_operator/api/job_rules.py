@@ -2,8 +2,9 @@
 
 from finetune_contract.wire import camel
 
-from finetune_operator.api.cel import Rule, quoted
+from finetune_operator.api.cel import Rule, default, quoted, untouched
 from finetune_operator.api.fields import Model
+from finetune_operator.api.locations import CHECKPOINT_FOLDER
 from finetune_operator.api.pools import Toleration
 from finetune_operator.api.rules import (
     CHECKPOINT,
@@ -55,11 +56,10 @@ FROZEN_MESSAGE = (
     " runPolicy.activeDeadlineSeconds, runPolicy.podRetentionSeconds and runPolicy.ttlSecondsAfterFinished may change)"
 )
 
-UNTOUCHED_LORA = (
-    "self.lora.rank == 16 && !has(self.lora.alpha) && self.lora.dropout == '0.0' && self.lora.targets == 'all-linear'"
-    " && !has(self.lora.targetModules) && !self.lora.experts && !has(self.lora.modulesToSave)"
-    " && self.lora.variant == 'standard' && !has(self.lora.initialAdapter)"
+UNTOUCHED_LORA = untouched(
+    "self.lora", LoraSpec, *(name for name in LoraSpec.model_fields if name != "initial_adapter_credentials")
 )
+"""Credentials belong to an initial adapter, by a rule of their own."""
 
 
 def uses_plain_text(dataset: DatasetSpec) -> bool:
@@ -94,16 +94,15 @@ CPT = (
         field="evaluation.source",
     ),
     Rule(
-        cel="self.objective != 'cpt' || (self.chat.template == 'auto' && self.chat.systemPrompt == ''"
-        " && self.chat.trainOn == 'assistant')",
+        cel=f"self.objective != 'cpt' || ({untouched('self.chat', ChatSpec, *ChatSpec.model_fields)})",
         message="objective cpt has no conversations: remove chat, or use objective sft",
         holds=lambda spec: spec.objective != "cpt" or spec.chat == ChatSpec(),
         field="chat",
     ),
     Rule(
-        cel="self.objective != 'cpt' || self.training.overLength == 'truncate'",
+        cel=f"self.objective != 'cpt' || {untouched('self.training', TrainingSpec, 'over_length')}",
         message="objective cpt splits long documents and loses nothing: remove overLength",
-        holds=lambda spec: spec.objective != "cpt" or spec.training.over_length == "truncate",
+        holds=lambda spec: spec.objective != "cpt" or spec.training.over_length == default(TrainingSpec, "over_length"),
         field="training.overLength",
     ),
 )
@@ -199,7 +198,7 @@ PLACES = (
     ),
     Rule(
         cel="!has(self.checkpoint.destination) || self.checkpoint.destination != self.output.destination",
-        message="is the output's folder: choose another one, or remove it (then the folder .checkpoints is used)",
+        message=f"is the output's folder: choose another one, or remove it (then the folder {CHECKPOINT_FOLDER} is used)",
         holds=lambda spec: spec.checkpoint.destination != spec.output.destination,
         field="checkpoint.destination",
     ),

@@ -53,6 +53,14 @@ def location(schemes: tuple[str, ...], *extra: Rule, globs: bool = False) -> Che
     )
 
 
+CHECKPOINT_FOLDER = ".checkpoints"
+
+
+def checkpoints_beside(output: str) -> str:
+    """Return where checkpoints go when the job names no place for them."""
+    return f"{output.rstrip('/')}/{CHECKPOINT_FOLDER}"
+
+
 ANY = ("hf", "s3", "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]

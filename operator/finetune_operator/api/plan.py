@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from finetune_operator.api.fields import Count, Decimal, Message, Name, ShortText, StatusModel, items
-from finetune_operator.api.pools import NodeSelectorTerm, Toleration
+from finetune_operator.api.pools import PROVISIONING_SECONDS, NodeSelectorTerm, Toleration
 
 
 class ModelArchitecture(StatusModel):
@@ -62,7 +62,7 @@ class PoolSnapshot(StatusModel):
     """Kind of capacity."""
     price_per_gpu_hour_usd: Decimal
     """Price used for every attempt of this job."""
-    provisioning_seconds: Count = 1200
+    provisioning_seconds: Count = PROVISIONING_SECONDS
     """How long several replicas may wait for their nodes."""
 
 

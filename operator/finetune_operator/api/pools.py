@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from finetune_operator.api.fields import Count, Model, StatusModel, between, items, items_by, unique
+from finetune_operator.api.fields import UNIQUE, Count, Model, StatusModel, between, items, items_by
 from finetune_operator.api.meta import Conditions, Metadata
 from finetune_operator.api.values import (
     GpuMemory,
@@ -15,6 +15,8 @@ from finetune_operator.api.values import (
     ResourceName,
     TaintKey,
 )
+
+PROVISIONING_SECONDS = 1200
 
 
 class NodeSelectorTerm(Model):
@@ -78,7 +80,7 @@ class GPUPoolSpec(Model):
     """What one node offers beside its GPUs."""
     resource_name: ResourceName = "nvidia.com/gpu"
     """Extended resource that Pods ask for, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb (then one GPU per job)."""
-    node_selector: Annotated[list[NodeSelectorTerm], items_by("key", most=16), AfterValidator(unique)] = []
+    node_selector: Annotated[list[NodeSelectorTerm], items_by("key", most=16), UNIQUE] = []
     """Labels of the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
     """Taints of the pool's nodes."""
@@ -88,7 +90,7 @@ class GPUPoolSpec(Model):
     """Kind of capacity; nodes of kind spot may be taken away on short notice."""
     price_per_gpu_hour_usd: Price
     """Price of one GPU for one hour in US dollars: a decimal in quotes such as "2.50"."""
-    provisioning_seconds: Annotated[int, between(10, 86_400)] = 1200
+    provisioning_seconds: Annotated[int, between(10, 86_400)] = PROVISIONING_SECONDS
     """How long a run on several nodes may wait for all of them before it is taken down and tried again."""
 
 

@@ -7,13 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from finetune_operator.api.cel import Rule
-from finetune_operator.api.spec import ColumnsSpec, EvaluationSpec, LoraSpec
+from finetune_operator.api.cel import Rule, default, untouched
+from finetune_operator.api.spec import ColumnsSpec, DatasetSpec, EvaluationSpec, LoraSpec
 
 ZERO = r"^0([.]0+)?$"
 COMMIT = "^[0-9a-f]{40}$"
-DEFAULT_FRACTION = "0.05"
-DEFAULT_RANK = 16
 
 
 def is_zero(decimal: str) -> bool:
@@ -90,13 +88,16 @@ DATASET = (
         field="columns",
     ),
     Rule(
-        cel="self.split == 'train' || self.source.startsWith('hf://')",
+        cel=f"{untouched('self', DatasetSpec, 'split')} || self.source.startsWith('hf://')",
         message="split is for hf:// only: remove it, and name the files of the split in source",
-        holds=lambda data: data.split == "train" or data.source.startswith("hf://"),
+        holds=lambda data: data.split == default(DatasetSpec, "split") or data.source.startswith("hf://"),
         field="split",
     ),
     only_remote("credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)),
 )
+
+SHAPE = ("rank", "alpha", "variant", "targets", "modules_to_save", "experts")
+"""What an initial adapter brings with it, beside its dropout."""
 
 LORA = (
     Rule(
@@ -143,9 +144,7 @@ LORA = (
         field="dropout",
     ),
     Rule(
-        cel=f"!has(self.initialAdapter) || (self.rank == {DEFAULT_RANK} && !has(self.alpha)"
-        " && self.variant == 'standard' && self.targets == 'all-linear' && !has(self.modulesToSave) && !self.experts"
-        f" && self.dropout.matches('{ZERO}'))",
+        cel=f"!has(self.initialAdapter) || ({untouched('self', LoraSpec, *SHAPE)} && self.dropout.matches('{ZERO}'))",
         message="initialAdapter brings its own shape: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
         holds=lambda lora: lora.initial_adapter is None or has_default_shape(lora),
         field="initialAdapter",
@@ -170,8 +169,7 @@ LORA = (
 
 def has_default_shape(lora: LoraSpec) -> bool:
     """Say whether nothing of the adapter's shape was chosen (a rank of 16 cannot be told from none)."""
-    chosen = (lora.alpha is not None, lora.modules_to_save is not None, lora.experts, lora.rank != DEFAULT_RANK)
-    return not any(chosen) and is_zero(lora.dropout) and (lora.variant, lora.targets) == ("standard", "all-linear")
+    return is_zero(lora.dropout) and all(getattr(lora, field) == default(LoraSpec, field) for field in SHAPE)
 
 
 TRAINING = (
@@ -193,9 +191,11 @@ def evaluates(evaluation: EvaluationSpec) -> bool:
 
 EVALUATION = (
     Rule(
-        cel=f"!has(self.source) || self.fraction == '{DEFAULT_FRACTION}'",
+        cel=f"!has(self.source) || {untouched('self', EvaluationSpec, 'fraction')}",
         message="source and fraction exclude each other: keep one of them",
-        holds=lambda evaluation: evaluation.source is None or evaluation.fraction == DEFAULT_FRACTION,
+        holds=lambda evaluation: (
+            evaluation.source is None or evaluation.fraction == default(EvaluationSpec, "fraction")
+        ),
         field="fraction",
     ),
     Rule(
@@ -223,9 +223,11 @@ EVALUATION = (
         field="gate",
     ),
     Rule(
-        cel=f"self.everySteps == 0 || {EVALUATION_ON}",
+        cel=f"{untouched('self', EvaluationSpec, 'every_steps')} || {EVALUATION_ON}",
         message='everySteps needs an evaluation: set fraction above "0" or a source, or remove everySteps',
-        holds=lambda evaluation: evaluation.every_steps == 0 or evaluates(evaluation),
+        holds=lambda evaluation: (
+            evaluation.every_steps == default(EvaluationSpec, "every_steps") or evaluates(evaluation)
+        ),
         field="everySteps",
     ),
 )

@@ -1,10 +1,10 @@
-"""FineTuneJob.spec: what `kubectl explain ftj.spec` prints. Static defaults live here and nowhere else."""
+"""FineTuneJob.spec: what `kubectl explain ftj.spec` prints. Static defaults live here, three of them in the contract."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from finetune_contract import HELD_OUT_FRACTION, HELD_OUT_ROWS, SAMPLE_TOKENS
 
-from finetune_operator.api.fields import Model, Name, between, items, unique
+from finetune_operator.api.fields import UNIQUE, Model, Name, Text, between, items
 from finetune_operator.api.locations import DataSource, Destination, Folder, Source
 from finetune_operator.api.values import (
     ColumnName,
@@ -87,7 +87,7 @@ class ChatSpec(Model):
 
     template: Literal["auto", "chatml"] = "auto"
     """Template of a conversation: auto is the tokenizer's own; chatml is for base models that have none."""
-    system_prompt: Annotated[str, StringConstraints(max_length=4096)] = ""
+    system_prompt: Text = ""
     """System message for rows that have none."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """Turns that the loss sees: every assistant turn, only the last one, or everything."""
@@ -104,11 +104,11 @@ class LoraSpec(Model):
     """Dropout before the adapter: a decimal in quotes such as "0.05"."""
     targets: Literal["all-linear", "attention", "custom"] = "all-linear"
     """Linear layers that get an adapter. The router of a mixture of experts never does."""
-    target_modules: Annotated[list[ModuleName], items("set", least=1, most=64), AfterValidator(unique)] | None = None
+    target_modules: Annotated[list[ModuleName], items("set", least=1, most=64), UNIQUE] | None = None
     """Module names for targets: custom, such as q_proj."""
     experts: bool = False
     """Also adapt the experts of a mixture of experts."""
-    modules_to_save: Annotated[list[ModuleName], items("set", least=1, most=16), AfterValidator(unique)] | None = None
+    modules_to_save: Annotated[list[ModuleName], items("set", least=1, most=16), UNIQUE] | None = None
     """Modules trained in full beside the adapter, such as embed_tokens or lm_head."""
     variant: Literal["standard", "rslora", "dora", "adalora"] = "standard"
     """Variant of LoRA: rank-stabilised, weight-decomposed, or with ranks that adapt."""
@@ -178,18 +178,18 @@ class SamplesSpec(Model):
 
     prompts: Annotated[list[Prompt], items("atomic", least=1, most=8)]
     """Prompts, each answered by both models."""
-    max_new_tokens: Annotated[int, between(1, 1024)] = 64
+    max_new_tokens: Annotated[int, between(1, 1024)] = SAMPLE_TOKENS
     """Longest answer in tokens."""
 
 
 class EvaluationSpec(Model):
     """The held-out measurement of base and tuned model on the same rows."""
 
-    fraction: HalfFraction = "0.05"
+    fraction: HalfFraction = str(HELD_OUT_FRACTION)
     """Share of the rows that is held out, by row hash: a decimal in quotes; "0" turns evaluation off."""
     source: DatasetSpec | None = None
     """A data set of its own instead of a fraction."""
-    max_examples: Annotated[int, between(1, 100_000)] = 200
+    max_examples: Annotated[int, between(1, 100_000)] = HELD_OUT_ROWS
     """Most rows held out."""
     every_steps: Annotated[int, between(0, 100_000_000)] = 0
     """Evaluate each so many steps; 0: about twenty times per run."""
@@ -204,7 +204,7 @@ class EvaluationSpec(Model):
 class ResourcesSpec(Model):
     """Limits on what the planner may choose. All optional."""
 
-    pools: Annotated[list[Name], items("set", least=1, most=32), AfterValidator(unique)] | None = None
+    pools: Annotated[list[Name], items("set", least=1, most=32), UNIQUE] | None = None
     """GPUPools that may be used; default all."""
     gpus: Annotated[int, between(1, 4096)] | None = None
     """Exact number of GPUs."""

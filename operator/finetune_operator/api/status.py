@@ -22,6 +22,7 @@ from finetune_operator.api.fields import (
 from finetune_operator.api.meta import Conditions, Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.reasons import Phase
+from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 
 URI = Annotated[str, StringConstraints(max_length=1280)]
@@ -247,7 +248,7 @@ class FineTuneJobStatus(StatusModel):
     """Digest of the part of the spec that preflight and plan rest on: when an edit changes it, both start again."""
     preflight: PreflightStatus | None = None
     """What preflight found."""
-    resolved: FineTuneJobSpec | None = None
+    resolved: ResolvedSpec | None = None
     """The spec with every default filled in."""
     plan: Plan | None = None
     """The layout of the run."""

@@ -83,7 +83,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row{_cut(page)}"),
         ("", "packed: several rows share a sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
-        ("run", _run(plan, training.epochs or 1)),
+        ("run", _run(plan, training.epochs)),
         ("", f"learning rate {training.learning_rate} {training.scheduler}, {_trained(plan)} trainable parameters"),
         (
             "layout",
@@ -101,7 +101,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
 def _cut(page: Page) -> str:
     """Say what becomes of rows longer than the sequence; documents of continued pre-training are split, so nothing does."""
     spec = page.planned.resolved
-    length = spec.training.sequence_length or page.preflight.sequence_length
+    length = spec.training.sequence_length
     if page.preflight.tokens_max <= length or spec.objective == "cpt":
         return ""
     return f"; longer ones are {OVER_LENGTH[spec.training.over_length]}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from finetune_operator.api.locations import checkpoints_beside
 from finetune_operator.api.reasons import Phase
 
 Raw = dict[str, Any]
@@ -30,7 +31,7 @@ def checkpoint_place(job: Raw) -> tuple[str, str, str]:
     """Return namespace, URI and Secret. Two Secrets may lead to one bucket: that is not seen here, but by the trainer."""
     spec = job["spec"]
     output, checkpoint = spec["output"], spec.get("checkpoint") or {}
-    uri = (checkpoint.get("destination") or f"{output['destination'].rstrip('/')}/.checkpoints").rstrip("/")
+    uri = (checkpoint.get("destination") or checkpoints_beside(output["destination"])).rstrip("/")
     secret = (checkpoint.get("credentials") or output.get("credentials") or {}).get("secretName", "")
     return job["metadata"]["namespace"], uri, secret
 

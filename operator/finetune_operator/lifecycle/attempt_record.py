@@ -33,7 +33,6 @@ from finetune_operator.lifecycle.retry import counted, remedy, retry_verdict
 from finetune_operator.lifecycle.times import after, timestamp
 from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.names import trainer_pod_name
-from finetune_operator.manifests.run_config import checkpoint_location
 
 MOST_NODES = 128
 """Listed in status; a larger run's nodes are in its Pods."""
@@ -111,7 +110,7 @@ def record_checkpoint(view: View, *, step: int, uri: str, at: datetime) -> View:
     attempt, resolved = view.attempt, view.status.resolved
     if attempt is None or resolved is None or step <= attempt.checkpoint_step:
         return view
-    folder = f"{checkpoint_location(resolved).uri}/attempt-{attempt.number}-step-{step}"
+    folder = f"{resolved.checkpoint.destination}/attempt-{attempt.number}-step-{step}"
     view = with_attempt(view, attempt.model_copy(update={"checkpoint_step": step}))
     return view.writing(checkpoint=CheckpointStatus(step=step, uri=uri or folder, time=timestamp(at)))
 

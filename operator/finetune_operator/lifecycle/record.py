@@ -61,7 +61,7 @@ def record_preflight(view: View) -> View:
         return view
     try:
         found = examined(outcome.preflight)
-    except JobError:  # the policy `unexamined` says so
+    except JobError:  # the policy `run_preflight` says so
         return view
     return view.writing(
         preflight=found,

@@ -1,4 +1,4 @@
-"""The planner asked about a job as it stands. Called by record (does it fit by now?) and by the policy `unplanned`."""
+"""The planner asked about a job as it stands. Called by record (does it fit by now?) and by the policy `pin_plan`."""
 
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
 from finetune_operator.errors import DoesNotFit

@@ -7,6 +7,7 @@ from finetune_operator.api.pools import Toleration
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.manifests import names, volumes
 from finetune_operator.manifests.labels import Manifest, attempt_labels, metadata
+from finetune_operator.manifests.pinned import pinned
 from finetune_operator.manifests.rendezvous import rendezvous
 from finetune_operator.manifests.security import container_security, isolated
 
@@ -22,9 +23,8 @@ DO_NOT_MOVE = {
 
 def trainer_pod(job: FineTuneJob, status: FineTuneJobStatus, config: RunConfig, replica: int) -> Manifest:
     """Return one replica of an attempt. All of them are told the same."""
-    plan, resolved = status.plan, status.resolved
-    assert plan is not None
-    assert resolved is not None
+    found = pinned(status)
+    plan, resolved = found.plan, found.resolved
     attempt = config.attempt
     needed = volumes.storage(config)
     name = names.trainer_pod_name(job.metadata.name, attempt, replica)

@@ -3,15 +3,26 @@
 import hashlib
 import json
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import finetune_contract as contract
 
 from finetune_operator.api.plan import Plan
-from finetune_operator.api.spec import ColumnsSpec, Credentials, DatasetSpec, EvaluationSpec, FineTuneJobSpec, LoraSpec
+from finetune_operator.api.resolved import ResolvedCheckpoint, ResolvedLora, ResolvedTraining
+from finetune_operator.api.spec import (
+    ChatSpec,
+    ColumnsSpec,
+    Credentials,
+    DatasetSpec,
+    EvaluationSpec,
+    FineTuneJobSpec,
+    LoraSpec,
+    ModelSpec,
+    OutputSpec,
+)
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-
-Value = TypeVar("Value")
+from finetune_operator.manifests.pinned import pinned
+from finetune_operator.planning.defaults import checkpoint_of
 
 CREDENTIALS = {"credentials", "initial_adapter_credentials"}
 """A rotated Secret is the same run."""
@@ -68,26 +79,24 @@ def preflight_config(job: FineTuneJob, generation: int) -> contract.PreflightCon
         uid=job.metadata.uid,
         generation=generation,
         spec_digest=spec_digest(spec),
-        model=model(spec),
+        model=model(spec.model),
         datasets=tuple(dataset(entry) for entry in spec.datasets),
-        chat=chat(spec),
+        chat=chat(spec.chat),
         objective=spec.objective,
         sequence_length=spec.training.sequence_length or 0,
         over_length=spec.training.over_length,
         seed=spec.training.seed,
-        evaluation=evaluation(spec),
-        output=output_location(spec),
-        checkpoint=checkpoint_location(spec),
-        initial_adapter=initial_adapter(spec),
+        evaluation=evaluation(spec.evaluation),
+        output=output_location(spec.output),
+        checkpoint=checkpoint_location(checkpoint_of(spec.checkpoint, spec.output)),
+        initial_adapter=initial_adapter(spec.lora),
     )
 
 
 def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> contract.RunConfig:
     """Return what every Pod of an attempt is told. Reads nothing but identity and what status has pinned."""
-    spec, plan, preflight = status.resolved, status.plan, status.preflight
-    assert spec is not None
-    assert plan is not None
-    assert preflight is not None
+    found = pinned(status)
+    spec, plan, preflight = found.resolved, found.plan, found.preflight
     return contract.RunConfig(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
@@ -95,18 +104,18 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         attempt=attempt,
         run_digest=status.run_digest,
         dataset_digest=preflight.dataset_digest,
-        model=replace(model(spec), revision=preflight.model_revision),
+        model=replace(model(spec.model), revision=preflight.model_revision),
         datasets=tuple(dataset(entry) for entry in spec.datasets),
-        chat=chat(spec),
+        chat=chat(spec.chat),
         objective=spec.objective,
         method=plan.method,
-        lora=None if plan.method == "full" else lora(spec),
-        training=training(spec, plan),
-        evaluation=evaluation(spec),
+        lora=None if spec.lora is None else lora(spec.lora),
+        training=training(spec.training, plan),
+        evaluation=evaluation(spec.evaluation),
         layout=layout(plan),
-        checkpoint=checkpointing(spec, plan),
-        output=output_location(spec),
-        prepared=prepared_location(spec, preflight.prepared_uri),
+        checkpoint=checkpointing(spec.checkpoint, plan),
+        output=output_location(spec.output),
+        prepared=prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
         provenance={"image": plan.image, "plan": plan.summary},
     )
 
@@ -116,37 +125,35 @@ def location(uri: str, credentials: Credentials | None) -> contract.Location:
     return contract.Location(uri=uri, secret=credentials.secret_name if credentials else "")
 
 
-def output_location(spec: FineTuneJobSpec) -> contract.Location:
+def output_location(output: OutputSpec) -> contract.Location:
     """Return where the result goes."""
-    return location(spec.output.destination, spec.output.credentials)
+    return location(output.destination, output.credentials)
 
 
-def checkpoint_location(spec: FineTuneJobSpec) -> contract.Location:
-    """Return where the resumable state is kept: beside the output unless the spec says otherwise."""
-    beside = f"{spec.output.destination}/.checkpoints"
-    return location(spec.checkpoint.destination or beside, spec.checkpoint.credentials or spec.output.credentials)
+def checkpoint_location(checkpoint: ResolvedCheckpoint) -> contract.Location:
+    """Return where the resumable state is kept."""
+    return location(checkpoint.destination, checkpoint.credentials)
 
 
-def prepared_location(spec: FineTuneJobSpec, uri: str) -> contract.Location | None:
+def prepared_location(uri: str, checkpoint: ResolvedCheckpoint, output: OutputSpec) -> contract.Location | None:
     """Return where preflight left the tokenised rows; it puts them beside the checkpoints or the output."""
     if not uri:
         return None
-    beside = checkpoint_location(spec)
-    return contract.Location(uri=uri, secret=(beside if uri.startswith(beside.uri) else output_location(spec)).secret)
+    beside = checkpoint_location(checkpoint)
+    return contract.Location(uri=uri, secret=(beside if uri.startswith(beside.uri) else output_location(output)).secret)
 
 
-def initial_adapter(spec: FineTuneJobSpec) -> contract.Location | None:
+def initial_adapter(lora: LoraSpec) -> contract.Location | None:
     """Return the adapter to continue from."""
-    lora = spec.lora
     return None if lora.initial_adapter is None else location(lora.initial_adapter, lora.initial_adapter_credentials)
 
 
-def model(spec: FineTuneJobSpec) -> contract.Model:
+def model(asked: ModelSpec) -> contract.Model:
     """Return the base model."""
     return contract.Model(
-        location=location(spec.model.source, spec.model.credentials),
-        revision=spec.model.revision or "",
-        trust_remote_code=spec.model.trust_remote_code,
+        location=location(asked.source, asked.credentials),
+        revision=asked.revision or "",
+        trust_remote_code=asked.trust_remote_code,
     )
 
 
@@ -167,16 +174,13 @@ def columns(spec: ColumnsSpec) -> contract.Columns:
     return contract.Columns(**{role: name or "" for role, name in spec.model_dump(by_alias=False).items()})
 
 
-def chat(spec: FineTuneJobSpec) -> contract.Chat:
+def chat(asked: ChatSpec) -> contract.Chat:
     """Return how conversations become text."""
-    return contract.Chat(
-        template=spec.chat.template, system_prompt=spec.chat.system_prompt, train_on=spec.chat.train_on
-    )
+    return contract.Chat(template=asked.template, system_prompt=asked.system_prompt, train_on=asked.train_on)
 
 
-def evaluation(spec: FineTuneJobSpec) -> contract.Evaluation:
+def evaluation(asked: EvaluationSpec) -> contract.Evaluation:
     """Return the held-out measurement."""
-    asked = spec.evaluation
     return contract.Evaluation(
         fraction=float(asked.fraction),
         max_examples=asked.max_examples,
@@ -184,45 +188,44 @@ def evaluation(spec: FineTuneJobSpec) -> contract.Evaluation:
         every_steps=asked.every_steps,
         baseline=asked.baseline,
         prompts=tuple(asked.samples.prompts) if asked.samples else (),
-        max_new_tokens=asked.samples.max_new_tokens if asked.samples else 64,
+        max_new_tokens=asked.samples.max_new_tokens if asked.samples else contract.SAMPLE_TOKENS,
         gated=asked.gate is not None,
     )
 
 
-def lora(spec: FineTuneJobSpec) -> contract.Lora:
+def lora(asked: ResolvedLora) -> contract.Lora:
     """Return the adapter's shape."""
-    asked = spec.lora
     return contract.Lora(
         rank=asked.rank,
-        alpha=_resolved(asked.alpha),
+        alpha=asked.alpha,
         dropout=float(asked.dropout),
         targets=asked.targets,
         target_modules=tuple(asked.target_modules or ()),
         experts=asked.experts,
         modules_to_save=tuple(asked.modules_to_save or ()),
         variant=asked.variant,
-        initial_adapter=initial_adapter(spec),
+        initial_adapter=initial_adapter(asked),
     )
 
 
-def training(spec: FineTuneJobSpec, plan: Plan) -> contract.Training:
+def training(asked: ResolvedTraining, plan: Plan) -> contract.Training:
     """Return what is learned and how fast."""
-    asked, stop = spec.training, spec.training.early_stopping
+    stop = asked.early_stopping
     return contract.Training(
-        epochs=_resolved(asked.epochs),
+        epochs=asked.epochs,
         max_steps=plan.steps,
-        learning_rate=float(_resolved(asked.learning_rate)),
-        scheduler=_resolved(asked.scheduler),
+        learning_rate=float(asked.learning_rate),
+        scheduler=asked.scheduler,
         warmup_fraction=float(asked.warmup_fraction),
-        weight_decay=float(_resolved(asked.weight_decay)),
+        weight_decay=float(asked.weight_decay),
         max_grad_norm=float(asked.max_grad_norm),
         global_batch_size=plan.global_batch_size,
-        sequence_length=_resolved(asked.sequence_length),
+        sequence_length=asked.sequence_length,
         over_length=asked.over_length,
         packing=plan.packing,
         precision=plan.precision,
         optimizer=plan.optimizer,
-        neftune_alpha=float(asked.neftune_alpha or 0),
+        neftune_alpha=float(asked.neftune_alpha),
         seed=asked.seed,
         early_stopping_patience=stop.patience if stop else 0,
         early_stopping_min_delta=float(stop.min_delta) if stop else 0.0,
@@ -244,17 +247,11 @@ def layout(plan: Plan) -> contract.Layout:
     )
 
 
-def checkpointing(spec: FineTuneJobSpec, plan: Plan) -> contract.Checkpointing:
+def checkpointing(checkpoint: ResolvedCheckpoint, plan: Plan) -> contract.Checkpointing:
     """Return where and how often the run is saved."""
     return contract.Checkpointing(
-        location=checkpoint_location(spec),
-        keep=spec.checkpoint.keep,
+        location=checkpoint_location(checkpoint),
+        keep=checkpoint.keep,
         interval_seconds=plan.checkpoint.interval_seconds,
         save_on_notice=plan.checkpoint.loss_on_reclaim_seconds == 0,
     )
-
-
-def _resolved(value: Value | None) -> Value:
-    """Return a value that the planner has filled in."""
-    assert value is not None, "status.resolved holds every default"
-    return value

@@ -7,9 +7,9 @@ from functools import cached_property
 
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
-from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.host import checkpoint_plan, host_needs
 from finetune_operator.planning.layouts import PLAIN, Layout, Work, sharding, summary
 from finetune_operator.planning.memory.estimate import MemoryEstimate
@@ -46,7 +46,7 @@ class Candidate:
     def steps(self) -> int:
         """Optimizer steps of the run: the user's, or enough for every epoch."""
         training = self.work.resolved.training
-        rows = self.work.rows * (training.epochs or 1)
+        rows = self.work.rows * training.epochs
         return training.max_steps or math.ceil(rows / self.layout.global_batch_size)
 
     @cached_property

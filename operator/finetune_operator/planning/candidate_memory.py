@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from finetune_operator.planning.layouts import Layout, Work, adapter_of
+from finetune_operator.planning.layouts import LOSS_KERNEL, Layout, Work, adapter_of
 from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
 from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
 from finetune_operator.planning.models.adapter import Adapter
@@ -31,10 +31,10 @@ class MemoryModel:
         return TrainerLayout(
             method=layout.method,
             adapter=self._adapter,
-            dropout=float(lora.dropout) > 0,
-            trains_embeddings=bool(lora.modules_to_save) and layout.method != "full",
-            precision="mixed" if training.precision == "mixed" else "bf16",
-            optimizer="adamw" if training.optimizer == "auto" else training.optimizer,
+            dropout=lora is not None and float(lora.dropout) > 0,
+            trains_embeddings=lora is not None and bool(lora.modules_to_save),
+            precision=training.precision,
+            optimizer=training.optimizer,
             gpus=shards,
             zero_stage=layout.rung.zero_stage,
             offload=layout.rung.offload,
@@ -44,8 +44,10 @@ class MemoryModel:
             accumulates=layout.gradient_accumulation_steps > 1,
             packed=self.work.packed,
             attention=self.work.attention,
+            loss_kernel=LOSS_KERNEL,
         )
 
     @cached_property
     def _adapter(self) -> Adapter | None:
-        return None if self.work.method == "full" else adapter_of(self.work.resolved.lora)
+        lora = self.work.resolved.lora
+        return None if lora is None else adapter_of(lora)

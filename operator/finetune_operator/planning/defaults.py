@@ -5,14 +5,13 @@ Called by planning.planner once preflight has looked at model and data; the resu
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from finetune_operator.api.locations import checkpoints_beside
 from finetune_operator.api.plan import ModelArchitecture
-from finetune_operator.api.spec import CheckpointSpec, FineTuneJobSpec, LoraSpec, ModelSpec, TrainingSpec
+from finetune_operator.api.resolved import Method, ResolvedCheckpoint, ResolvedLora, ResolvedSpec, ResolvedTraining
+from finetune_operator.api.spec import CheckpointSpec, FineTuneJobSpec, LoraSpec, ModelSpec, OutputSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
-
-Method = Literal["lora", "qlora", "full"]
 
 STEPS_AIMED_AT = 200
 """The default global batch makes a run of about so many steps: enough for the schedule, not more communication."""
@@ -63,7 +62,7 @@ OBJECTIVES = {
 
 def resolve(
     spec: FineTuneJobSpec, *, method: Method, architecture: ModelArchitecture, preflight: PreflightStatus
-) -> FineTuneJobSpec:
+) -> ResolvedSpec:
     """Return the spec with every default filled in; what the user set stays as it is.
 
     The planner replaces three values by its own: globalBatchSize where it was a default and must be rounded,
@@ -76,15 +75,14 @@ def resolve(
             f"spec.training.packing always: the linear attention of {architecture.model_type} cannot keep packed rows apart; "
             "set it to auto or never",
         )
-    return spec.model_copy(
-        update={
-            "model": _model(spec.model, preflight),
-            "method": method,
-            "lora": _lora(spec.lora),
-            "training": _training(spec, method, architecture, preflight),
-            "checkpoint": _checkpoint(spec),
-        }
-    )
+    chosen = {
+        "model": _model(spec.model, preflight),
+        "method": method,
+        "lora": None if method == "full" else _lora(spec.lora),
+        "training": _training(spec, method, architecture, preflight),
+        "checkpoint": checkpoint_of(spec.checkpoint, spec.output),
+    }
+    return ResolvedSpec(**{**dict(spec), **chosen})
 
 
 def packs(spec: FineTuneJobSpec, preflight: PreflightStatus, architecture: ModelArchitecture) -> bool:
@@ -143,15 +141,15 @@ def _model(model: ModelSpec, preflight: PreflightStatus) -> ModelSpec:
     return model.model_copy(update={"revision": preflight.model_revision})
 
 
-def _lora(lora: LoraSpec) -> LoraSpec:
+def _lora(lora: LoraSpec) -> ResolvedLora:
     """Rank-stabilised LoRA divides by the root of the rank, so twice the rank would scale by 8 at rank 16."""
     default = lora.rank if lora.variant == "rslora" else 2 * lora.rank
-    return lora.model_copy(update={"alpha": default if lora.alpha is None else lora.alpha})
+    return ResolvedLora(**{**dict(lora), "alpha": default if lora.alpha is None else lora.alpha})
 
 
 def _training(
     spec: FineTuneJobSpec, method: Method, architecture: ModelArchitecture, preflight: PreflightStatus
-) -> TrainingSpec:
+) -> ResolvedTraining:
     asked, defaults = spec.training, OBJECTIVES[spec.objective]
     rows, epochs = training_rows(spec, preflight, architecture), asked.epochs or defaults.epochs
     batch = asked.global_batch_size or default_global_batch_size(rows, epochs)
@@ -167,7 +165,7 @@ def _training(
         "optimizer": "adamw" if asked.optimizer == "auto" else asked.optimizer,
         "neftune_alpha": asked.neftune_alpha or "0",
     }
-    return asked.model_copy(update=filled)
+    return ResolvedTraining(**{**dict(asked), **filled})
 
 
 def _precision(asked: str, method: Method) -> str:
@@ -177,13 +175,14 @@ def _precision(asked: str, method: Method) -> str:
     return "mixed" if method == "full" else "bf16"
 
 
-def _checkpoint(spec: FineTuneJobSpec) -> CheckpointSpec:
-    asked, output = spec.checkpoint, spec.output
+def checkpoint_of(asked: CheckpointSpec, output: OutputSpec) -> ResolvedCheckpoint:
+    """Return where checkpoints go: beside the output, with its Secret, unless the spec names a place."""
     if asked.destination is None and output.destination.startswith("hf://"):
         raise JobError(
             "InvalidSpec",
             "spec.checkpoint.destination is required because the output goes to a hub, which cannot hold checkpoints: "
             "set it to a folder at s3:// or pvc://",
         )
-    destination = asked.destination or output.destination.rstrip("/") + "/.checkpoints"
-    return asked.model_copy(update={"destination": destination, "credentials": asked.credentials or output.credentials})
+    destination = asked.destination or checkpoints_beside(output.destination)
+    credentials = asked.credentials or output.credentials
+    return ResolvedCheckpoint(**{**dict(asked), "destination": destination, "credentials": credentials})

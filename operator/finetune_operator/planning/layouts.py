@@ -6,8 +6,8 @@ from typing import Literal
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
-from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
-from finetune_operator.planning.defaults import Method
+from finetune_operator.api.resolved import Method, ResolvedSpec
+from finetune_operator.api.spec import LoraSpec, ResourcesSpec
 from finetune_operator.planning.models.adapter import Adapter
 
 ZeroStage = Literal[0, 2, 3]
@@ -15,6 +15,9 @@ Offload = Literal["none", "optimizer", "all"]
 
 MICRO_STEP_TOKENS = 16_384
 """A GPU is busy with so many tokens; a larger micro batch only takes memory (throughput.csv is flat from 8,000 on)."""
+
+LOSS_KERNEL: Literal["tiled", "full"] = "tiled"
+"""What our trainer computes the loss with."""
 
 ROUNDING = 0.125
 """A default global batch may move by an eighth to fit the GPUs: less than its own step between powers of two."""
@@ -24,9 +27,8 @@ ROUNDING = 0.125
 class Work:
     """What one run computes. No layout changes any of it."""
 
-    resolved: FineTuneJobSpec
+    resolved: ResolvedSpec
     architecture: ModelArchitecture
-    method: Method
     rows: int
     """Rows of one epoch, after packing."""
     mean_tokens: float
@@ -43,6 +45,11 @@ class Work:
     attention: Literal["sdpa", "eager"] = "sdpa"
 
     @property
+    def method(self) -> Method:
+        """How weights are trained."""
+        return self.resolved.method
+
+    @property
     def packed(self) -> bool:
         """Several rows share a sequence."""
         return self.resolved.training.packing == "always"
@@ -50,12 +57,12 @@ class Work:
     @property
     def sequence_length(self) -> int:
         """Longest row in tokens."""
-        return self.resolved.training.sequence_length or 1
+        return self.resolved.training.sequence_length
 
     @property
     def global_batch_size(self) -> int:
         """Rows per optimizer step that the defaults or the user ask for."""
-        return self.resolved.training.global_batch_size or 1
+        return self.resolved.training.global_batch_size
 
     def tokens_in(self, micro_batch_size: int) -> float:
         """Return the tokens that a micro batch computes, padding to the longest row included."""
@@ -134,9 +141,11 @@ def adapter_of(lora: LoraSpec) -> Adapter:
     )
 
 
-def illegal(rung: Rung, method: Method, gpus: int, spec: FineTuneJobSpec) -> str:
+def illegal(rung: Rung, gpus: int, spec: ResolvedSpec) -> str:
     """Say why a rung cannot be used, or return an empty text. This is the table of legal combinations."""
-    adalora = method != "full" and spec.lora.variant == "adalora"
+    method, lora = spec.method, spec.lora
+    adalora = lora is not None and lora.variant == "adalora"
+    experts = lora is not None and lora.experts
     eight_bit = spec.training.optimizer in ("adamw-8bit", "paged-adamw-8bit")
     table = (
         (rung.zero_stage == 0 and method == "full" and gpus > 1, "full fine-tuning on several GPUs shards its states"),
@@ -151,10 +160,10 @@ def illegal(rung: Rung, method: Method, gpus: int, spec: FineTuneJobSpec) -> str
             "early stopping keeps whole weights, ZeRO-3 has none",
         ),
         (
-            rung.zero_stage == 3 and method == "lora" and spec.lora.experts,
+            rung.zero_stage == 3 and method == "lora" and experts,
             "adapters on experts need them whole, ZeRO-3 divides them: data parallel only",
         ),
-        (method == "qlora" and spec.lora.experts, "experts packed in 4 bit take no adapter: use method lora"),
+        (method == "qlora" and experts, "experts packed in 4 bit take no adapter: use method lora"),
         (rung.offload != "none" and eight_bit, "an 8-bit optimizer cannot be offloaded: use optimizer adamw"),
         (rung.offload != "none" and spec.training.precision == "bf16", "offload keeps float32 masters"),
     )

@@ -6,10 +6,11 @@ Called by planner with what fits per method. docs/planning.md says where the rul
 from dataclasses import dataclass
 from typing import Protocol
 
-from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.cel import default
+from finetune_operator.api.resolved import Method, ResolvedLora
+from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, within_limits
-from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.layouts import card_name, counted
 
 FEW_EXAMPLES = 500
@@ -168,10 +169,10 @@ def _times(one: Candidate, other: Candidate) -> str:
 
 def warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> tuple[str, ...]:
     """Return what the user should know about this combination of method, data and settings, worst first."""
-    adapter = chosen.layout.method != "full"
+    lora = chosen.work.resolved.lora
     table = (
         *_data_warnings(spec, preflight, chosen),
-        *(_adapter_warnings(spec, preflight, chosen) if adapter else _full_warnings(chosen)),
+        *(_full_warnings(chosen) if lora is None else _adapter_warnings(spec, preflight, chosen, lora)),
     )
     return tuple(text for applies, text in table if applies)
 
@@ -182,7 +183,7 @@ Warnings = tuple[tuple[bool, str], ...]
 
 def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> Warnings:
     examples, training = preflight.examples, chosen.work.resolved.training
-    epochs = training.epochs or 1
+    epochs = training.epochs
     return (
         (
             chosen.layout.method != "full" and examples < VERY_FEW_EXAMPLES,
@@ -207,11 +208,16 @@ def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Ca
     )
 
 
-def _adapter_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> Warnings:
-    lora, experts = chosen.work.resolved.lora, chosen.work.architecture.num_experts
+def _adapter_warnings(
+    spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate, lora: ResolvedLora
+) -> Warnings:
+    experts = chosen.work.architecture.num_experts
     unpinned = bool(preflight.model_revision) and not spec.model.revision and spec.model.source.startswith("hf://")
     return (
-        (lora.rank < 8, f"lora.rank {lora.rank} is too small for most tasks: 16 is a good start"),
+        (
+            lora.rank < 8,
+            f"lora.rank {lora.rank} is too small for most tasks: {default(LoraSpec, 'rank')} is a good start",
+        ),
         (lora.rank > 128, f"lora.rank {lora.rank} is large: above 128 full fine-tuning is usually the better choice"),
         (
             lora.targets == "attention",

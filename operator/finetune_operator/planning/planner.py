@@ -3,27 +3,27 @@
 A ladder, not a search over everything: per method, pool and number of GPUs the first rung that fits is taken, its micro
 batch is solved for, and of the few candidates left `optimizeFor` chooses. The global batch, and with it what is
 learned, does not depend on the choice.
-Read next: search, candidate, methods, report, refusal; then layouts, throughput,
-duration, host.
+Read next: survey, search, candidate, methods, report, refusal; then layouts, speed, host.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.candidate import Candidate, best
-from finetune_operator.planning.defaults import Method
+from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import gpu_counts, shareable_batch
-from finetune_operator.planning.methods import DEAREST_ALLOWED, Choice, choose, warnings
+from finetune_operator.planning.methods import warnings
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
-from finetune_operator.planning.search import Findings, Question, search
+from finetune_operator.planning.search import Question
 from finetune_operator.planning.speed.duration import evaluate_every_steps
+from finetune_operator.planning.survey import Survey
 
 METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
 
@@ -33,7 +33,7 @@ class PlannedRun:
     """The pinned decision: the plan and the spec with every default, the planner's included."""
 
     plan: Plan
-    resolved: FineTuneJobSpec
+    resolved: ResolvedSpec
     chosen: Candidate
     """What the plan was made from: `finetune plan --explain` says more than status has room for."""
 
@@ -52,10 +52,10 @@ def plan(
     """
     question = Question(spec=spec, architecture=architecture, preflight=preflight, pools=pools)
     survey = Survey(question=question)
-    choice = _choice(survey)
+    choice = survey.choice()
     chosen = survey.best(choice) if choice else None
     if choice is None or chosen is None:
-        raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec)), solved))
+        raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
     told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(spec, preflight, chosen))
     others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
     return PlannedRun(
@@ -63,59 +63,6 @@ def plan(
         resolved=resolved_by(chosen),
         chosen=chosen,
     )
-
-
-def solved(question: Question) -> Candidate | None:
-    """Return what would be planned, or None where nothing fits: every remedy of a refusal is verified by it."""
-    survey = Survey(question=question)
-    choice = _choice(survey)
-    return survey.best(choice) if choice else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """The findings per method, each made once."""
-
-    question: Question
-    known: dict[tuple[Method, int], Findings] = field(default_factory=dict)
-
-    def findings(self, method: Method, lora_rank: int = 0) -> Findings:
-        """Return all options of a method; `lora_rank` 0: the spec's."""
-        rank = lora_rank or self.question.spec.lora.rank
-        if (method, rank) not in self.known:
-            self.known[method, rank] = search(with_lora_rank(self.question, rank), method)
-        return self.known[method, rank]
-
-    def cheapest(self, method: Method, lora_rank: int = 0) -> Candidate | None:
-        """Return the cheapest plan with a method, or None where nothing fits."""
-        return min(self.findings(method, lora_rank).fitting, key=lambda one: one.weight, default=None)
-
-    def fewest_gpus(self, method: Method) -> Candidate:
-        """Return the plan on the least number of GPUs that a method fits on, the cheapest of them."""
-        return min(self.findings(method).fitting, key=lambda one: (one.layout.gpus, one.weight))
-
-    def best(self, choice: Choice) -> Candidate | None:
-        """Return what `optimizeFor` asks for; over three times the cheapest only if the user named the method."""
-        fitting = self.findings(choice.method, choice.lora_rank).fitting
-        spec = self.question.spec
-        if spec.method == "auto" and fitting:
-            limit = DEAREST_ALLOWED * min(one.weight for one in fitting)
-            fitting = tuple(one for one in fitting if one.weight <= limit)
-        return best(fitting, spec)
-
-
-def with_lora_rank(question: Question, rank: int) -> Question:
-    """Return the question with another LoRA rank."""
-    lora = question.spec.lora.model_copy(update={"rank": rank})
-    spec = question.spec.model_copy(update={"lora": lora})
-    return Question(spec=spec, architecture=question.architecture, preflight=question.preflight, pools=question.pools)
-
-
-def _choice(survey: Survey) -> Choice | None:
-    spec = survey.question.spec
-    if spec.method == "auto":
-        return choose(spec, survey.question.preflight, survey)
-    return Choice(method=spec.method, reason="asked for in spec.method")
 
 
 def _asked_method(spec: FineTuneJobSpec) -> Method:
@@ -158,7 +105,7 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     )
 
 
-def resolved_by(chosen: Candidate) -> FineTuneJobSpec:
+def resolved_by(chosen: Candidate) -> ResolvedSpec:
     """Return the resolved spec with the planner's own values."""
     resolved, work, batch = chosen.work.resolved, chosen.work, chosen.layout.global_batch_size
     training: dict[str, int] = {"global_batch_size": batch}

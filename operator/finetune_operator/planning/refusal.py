@@ -4,15 +4,15 @@ Every remedy named here was planned before it is named.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import violations
 from finetune_operator.planning.candidate import Candidate, Refused
-from finetune_operator.planning.defaults import Method
 from finetune_operator.planning.layouts import (
     batch_for,
     card_name,
@@ -24,6 +24,7 @@ from finetune_operator.planning.layouts import (
 from finetune_operator.planning.methods import ADAPTERS
 from finetune_operator.planning.report import terms_gib
 from finetune_operator.planning.search import Findings, Question, allowed, search, work_of
+from finetune_operator.planning.survey import solved
 
 SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
@@ -32,19 +33,15 @@ WOULD_FIT = "; would fit: "
 HOPELESS = "; nothing near it fits either: use a smaller model, or a pool that has more of it"
 
 
-Solve = Callable[[Question], Candidate | None]
-"""What would be planned, or None where nothing fits: planner.solved."""
-
-
-def refusal(question: Question, findings: Findings, solve: Solve) -> str:
+def refusal(question: Question, findings: Findings) -> str:
     """Return the message of DoesNotFit."""
-    pools = allowed(question.pools, question.spec)
+    pools = allowed(question.pools, question.spec.resources)
     if not pools:
         return _no_pool(question)
     if not findings.refused:
-        return f"{_too_few_gpus(question, pools)}{_remedies(question, solve)}"
+        return f"{_too_few_gpus(question, pools)}{_remedies(question)}"
     nearest = min(findings.refused, key=lambda one: (one.excess, one.gpus))
-    return f"{_need(nearest)}{_remedies(question, solve, hopeless=HOPELESS if math.isfinite(nearest.excess) else '')}"
+    return f"{_need(nearest)}{_remedies(question, hopeless=HOPELESS if math.isfinite(nearest.excess) else '')}"
 
 
 def _no_pool(question: Question) -> str:
@@ -79,24 +76,24 @@ def _need(nearest: Refused) -> str:
     )
 
 
-def _remedies(question: Question, solve: Solve, hopeless: str = "") -> str:
-    found = islice(_fitting(question, solve), MOST_REMEDIES)  # each one is planned
+def _remedies(question: Question, hopeless: str = "") -> str:
+    found = islice(_fitting(question), MOST_REMEDIES)  # each one is planned
     texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in found]
     if not texts:
         return hopeless
     return WOULD_FIT + "; ".join(texts)
 
 
-def _fitting(question: Question, solve: Solve) -> Iterator[tuple[str, Candidate]]:
+def _fitting(question: Question) -> Iterator[tuple[str, Candidate]]:
     told = set()
     for text, changed in _changes(question):
         # what the API would refuse is no remedy: precision mixed and method qlora
-        found = None if violations(changed.spec) else solve(changed)
+        found = None if violations(changed.spec) else solved(changed)
         if found:
             told.add(text)
             yield text, found
     for remedy in (_other_gpus, _other_batch, _shorter, _more_nodes):
-        verified = remedy(question, solve)
+        verified = remedy(question)
         if verified and verified[0] not in told:
             yield verified
 
@@ -133,43 +130,43 @@ def _with_training(question: Question, **changes: object) -> Question:
     return with_spec(question, training=question.spec.training.model_copy(update=changes))
 
 
-def _other_gpus(question: Question, solve: Solve) -> tuple[str, Candidate] | None:
+def _other_gpus(question: Question) -> tuple[str, Candidate] | None:
     """Let the number of GPUs be another one."""
     limits = question.spec.resources
     if limits.gpus is None and limits.max_gpus is None:
         return None
-    free = solve(with_spec(question, resources=limits.model_copy(update={"gpus": None, "max_gpus": None})))
+    free = solved(with_spec(question, resources=limits.model_copy(update={"gpus": None, "max_gpus": None})))
     if free is None:
         return None
     name, gpus = ("gpus" if limits.gpus else "max_gpus"), free.layout.gpus
-    found = solve(with_spec(question, resources=limits.model_copy(update={name: gpus})))
+    found = solved(with_spec(question, resources=limits.model_copy(update={name: gpus})))
     return (f"resources.{'gpus' if limits.gpus else 'maxGpus'} {gpus}", found) if found else None
 
 
-def _other_batch(question: Question, solve: Solve) -> tuple[str, Candidate] | None:
+def _other_batch(question: Question) -> tuple[str, Candidate] | None:
     """Let GPUs be used that cannot share the batch: 24 of them fit what 16 do not, but 32 rows are no multiple of 24."""
     for method in _methods(question.spec):
         work = work_of(question, method)
         wanted, fixed = work.global_batch_size, work.batch_is_fixed
         counts = {
             count
-            for pool in allowed(question.pools, question.spec)
+            for pool in allowed(question.pools, question.spec.resources)
             for count in gpu_counts(pool.spec, question.spec.resources)
             if batch_for(count, wanted=wanted, fixed=fixed) is None
         }
         for count in sorted(counts):
             batch = nearest_multiple(wanted, count)
-            if found := solve(_with_training(question, global_batch_size=batch)):
+            if found := solved(_with_training(question, global_batch_size=batch)):
                 return f"training.globalBatchSize {batch}", found
     return None
 
 
-def _shorter(question: Question, solve: Solve) -> tuple[str, Candidate] | None:
+def _shorter(question: Question) -> tuple[str, Candidate] | None:
     """Halve the sequence length until it fits; the model has no positions for more than its own."""
     asked = question.spec.training.sequence_length or question.preflight.sequence_length
     length = min(asked // 2, question.architecture.max_position_embeddings)
     while length >= SHORTEST_SEQUENCE:
-        if found := solve(_at_length(question, length)):
+        if found := solved(_at_length(question, length)):
             return f"training.sequenceLength {length}", found
         length //= 2
     return None
@@ -190,7 +187,7 @@ def _at_length(question: Question, length: int) -> Question:
     return replace(_with_training(question, sequence_length=length), preflight=shorter)
 
 
-def _more_nodes(question: Question, solve: Solve) -> tuple[str, Candidate] | None:
+def _more_nodes(question: Question) -> tuple[str, Candidate] | None:
     """Let one pool grow, within the limits of spec.resources: the one that needs least."""
     grown = replace(question, pools=[_grown(pool, MOST_NODES) for pool in question.pools])
     found = [one for method in _methods(question.spec) for one in search(grown, method).fitting]
@@ -199,7 +196,7 @@ def _more_nodes(question: Question, solve: Solve) -> tuple[str, Candidate] | Non
     least = min(found, key=lambda one: (one.layout.gpus, one.weight))
     name, nodes = least.pool.metadata.name, least.layout.replicas
     pools = [_grown(pool, nodes) if pool.metadata.name == name else pool for pool in question.pools]
-    planned = solve(replace(question, pools=pools))
+    planned = solved(replace(question, pools=pools))
     return (f"maxNodes {nodes} in pool {name}", planned) if planned else None
 
 

@@ -6,10 +6,11 @@ from typing import Literal
 
 from finetune_operator.api.plan import Alternative, CostEstimate, Plan, PoolSnapshot, VramEstimate
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
 from finetune_operator.planning.candidate import Candidate, Refused, best
-from finetune_operator.planning.defaults import Method
+from finetune_operator.planning.layouts import LOSS_KERNEL
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.search import Findings
 from finetune_operator.planning.speed.duration import evaluate_every_steps
@@ -41,9 +42,9 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         offload=layout.rung.offload,
         activation_checkpointing=layout.activation_checkpointing,
         attention=work.attention,
-        loss_kernel="tiled",
-        precision="mixed" if training.precision == "mixed" else "bf16",
-        optimizer="adamw" if training.optimizer == "auto" else training.optimizer,
+        loss_kernel=LOSS_KERNEL,
+        precision=training.precision,
+        optimizer=training.optimizer,
         packing=work.packed,
         micro_batch_size=layout.micro_batch_size,
         gradient_accumulation_steps=layout.gradient_accumulation_steps,

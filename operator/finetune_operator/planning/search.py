@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
+from finetune_operator.api.resolved import Method
+from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, Refused
 from finetune_operator.planning.candidate_memory import MemoryModel
-from finetune_operator.planning.defaults import Method, resolve, training_rows
+from finetune_operator.planning.defaults import resolve, training_rows
 from finetune_operator.planning.host import host_needs, host_shortage
 from finetune_operator.planning.layouts import (
     LADDER,
@@ -67,7 +68,6 @@ def work_of(question: Question, method: Method) -> Work:
     return Work(
         resolved=resolved,
         architecture=architecture,
-        method=method,
         rows=rows,
         mean_tokens=max(1.0, preflight.tokens / rows),
         long_tokens=max(1, preflight.tokens_p99),
@@ -80,9 +80,9 @@ def work_of(question: Question, method: Method) -> Work:
     )
 
 
-def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: LoraSpec) -> int:
+def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: LoraSpec | None) -> int:
     """Return the parameters with gradients: all of them, or the adapter and the modules trained in full beside it."""
-    if method == "full":
+    if method == "full" or lora is None:
         return architecture.num_parameters
     embedding = architecture.vocab_size * architecture.hidden_size
     saved = sum(embedding for name in lora.modules_to_save or () if name.endswith(("embed_tokens", "lm_head")))
@@ -93,7 +93,7 @@ def _options(work: Work, pools: Sequence[GPUPool]) -> Iterator[Candidate | Refus
     """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
     memory = MemoryModel(work)
     solved: dict[tuple[object, ...], Candidate | Refused] = {}
-    for pool in allowed(pools, work.resolved):
+    for pool in allowed(pools, work.resolved.resources):
         spec = pool.spec
         nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.interconnect))
         for gpus in gpu_counts(spec, work.resolved.resources):
@@ -102,9 +102,9 @@ def _options(work: Work, pools: Sequence[GPUPool]) -> Iterator[Candidate | Refus
             yield replace(solved[*nodes, gpus], pool=pool)
 
 
-def allowed(pools: Sequence[GPUPool], spec: FineTuneJobSpec) -> tuple[GPUPool, ...]:
+def allowed(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
     """Return the pools that spec.resources lets the planner use."""
-    names, capacity = spec.resources.pools, spec.resources.capacity
+    names, capacity = resources.pools, resources.capacity
     return tuple(
         pool
         for pool in pools
@@ -140,7 +140,7 @@ def _start(work: Work, pool: GPUPool, gpus: int, batch: int, rung: Rung) -> Layo
 
 def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: MemoryModel) -> Candidate | Refused:
     """Return the fastest layout of a rung that fits card and node."""
-    if reason := illegal(start.rung, work.method, start.gpus, work.resolved):
+    if reason := illegal(start.rung, start.gpus, work.resolved):
         return Refused(method=work.method, pool=pool, gpus=start.gpus, reason=reason)
     need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
     too_large = need.request_gib > gpu.usable_gib

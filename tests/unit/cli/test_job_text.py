@@ -16,6 +16,8 @@ from finetune_operator.cli.wait import WaitExit, command
 from finetune_operator.controller.api import Api
 from finetune_operator.lifecycle.observation import SeenPod
 
+from tests.unit.smallest_spec import SMALLEST_SPEC
+
 BORN, NOW = "2026-11-23T10:00:00Z", datetime(2026, 11, 23, 11, 5, tzinfo=UTC)
 
 
@@ -26,11 +28,7 @@ def a_job(phase: str = "Training", *, generation: int = 1, **status: Any) -> Fin
             "metadata": {
                 "name": "tiny", "namespace": "team-a", "uid": "u", "generation": generation, "creationTimestamp": BORN,
             },
-            "spec": {
-                "model": {"source": "hf://org/model"},
-                "datasets": [{"source": "s3://bucket/train.jsonl"}],
-                "output": {"destination": "s3://bucket/out"},
-            },
+            "spec": SMALLEST_SPEC,
             "status": {"phase": phase, **status},
         }
     )  # fmt: skip

@@ -19,7 +19,7 @@ JOB = ROOT / "examples/03-qlora-70b/job.yaml"
 
 
 def test_the_page_reads_as_before():
-    """`python tests/golden/plans.py` writes it anew."""
+    """`make goldens` writes it anew."""
     assert page_text(ROOT / "examples" / PAGE_EXAMPLE) == GOLDEN_PAGE.read_text()
 
 

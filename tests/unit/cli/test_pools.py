@@ -14,7 +14,7 @@ from tests.golden.pools import CLUSTERS, GOLDEN, NODES, proposed
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_proposals_read_as_before(cluster: str):
-    """`python -m tests.golden.pools` writes the files anew."""
+    """`make goldens` writes the files anew."""
     assert proposed(cluster) == (GOLDEN / f"{cluster}.yaml").read_text()
 
 

@@ -1,5 +1,6 @@
 """A real HTTP server that answers as an API server would, from a script, and writes down what it was asked."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,11 +38,25 @@ class Scripted:
         return [body for asked, body in self.asked if asked == call]
 
 
+async def until(question: Callable[[], Any]) -> None:
+    """Let the event loop go on until the answer is yes, for ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not question():  # noqa: ASYNC110  # of many kinds of state, none of which is an Event
+            await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def scripted(**replies: Any) -> AsyncIterator[tuple[Scripted, Connection]]:
-    """Serve on a free port; yield the script and a connection to it."""
+    """Serve a script; yield it and a connection to it."""
     script, app = Scripted(**replies), web.Application()
     app.router.add_route("*", "/{path:.*}", script.answer)
+    async with served(app) as connection:
+        yield script, connection
+
+
+@asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[Connection]:
+    """Serve on a free port; yield a connection to it."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -49,7 +64,7 @@ async def scripted(**replies: Any) -> AsyncIterator[tuple[Scripted, Connection]]
     configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
     client = ApiClient(configuration)
     try:
-        yield script, Connection(configuration=configuration, client=client, kubeconfig="", context="")
+        yield Connection(configuration=configuration, client=client, kubeconfig="", context="")
     finally:
         await client.close()
         await runner.cleanup()

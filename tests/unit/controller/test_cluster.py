@@ -17,6 +17,7 @@ from finetune_operator.errors import ClusterUnavailable, Conflict
 from finetune_operator.lifecycle.observation import Settings
 
 from tests.unit.controller.scripted import scripted
+from tests.unit.smallest_spec import SMALLEST_SPEC
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 JOBS = "/apis/finetune.dev/v1alpha1/namespaces/team/finetunejobs"
@@ -33,11 +34,7 @@ def raw_job(uid: str = "one", version: str = "7") -> dict[str, Any]:
             "name": "bot", "namespace": "team", "uid": uid, "resourceVersion": version, "generation": 1,
             "creationTimestamp": "2026-01-31T11:00:00Z",
         },
-        "spec": {
-            "model": {"source": "hf://org/model"},
-            "datasets": [{"source": "s3://team/rows.jsonl"}],
-            "output": {"destination": "s3://team/out"},
-        },
+        "spec": SMALLEST_SPEC,
     }  # fmt: skip
 
 

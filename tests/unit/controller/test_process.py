@@ -15,7 +15,7 @@ from finetune_operator.controller.settings import OperatorSettings
 from finetune_operator.errors import ClusterUnavailable
 from finetune_operator.lifecycle.observation import Refusal
 
-from tests.unit.controller.scripted import scripted
+from tests.unit.controller.scripted import scripted, until
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 GROUP = "/apis/finetune.dev/v1alpha1"
@@ -38,9 +38,8 @@ async def test_a_lease_keeper_that_fails_ends_the_operator(monkeypatch: pytest.M
         }
         operator = an_operator(connection, leader_election=True, lease_namespace="system")
         leading = asyncio.create_task(operator._lead())
+        await until(lambda: operator.synced)
         async with asyncio.timeout(10):
-            while not operator.synced:  # noqa: ASYNC110  # polls with a deadline
-                await asyncio.sleep(0.001)
             server.replies[f"GET {LEASE}/finetune-operator"] = (200, {"spec": {"holderIdentity": "other"}})
             with pytest.raises(ExceptionGroup) as ended:
                 await leading
@@ -79,12 +78,9 @@ async def test_a_comparison_that_failed_is_tried_again_soon(monkeypatch: pytest.
         operator = an_operator(connection, resync_seconds=3600)
         running = asyncio.create_task(operator.resync.run())
         operator.resync.soon()
-        async with asyncio.timeout(10):
-            while len(server.asked) < 2:  # noqa: ASYNC110  # polls with a deadline
-                await asyncio.sleep(0.001)
-            server.replies = {f"GET {path}": (200, EMPTY) for path in COLLECTIONS}
-            while operator.resync.last_success is None:  # noqa: ASYNC110  # polls with a deadline
-                await asyncio.sleep(0.001)
+        await until(lambda: len(server.asked) >= 2)
+        server.replies = {f"GET {path}": (200, EMPTY) for path in COLLECTIONS}
+        await until(lambda: operator.resync.last_success is not None)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

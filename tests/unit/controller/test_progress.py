@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from aiohttp import web
 from finetune_contract import Progress, progress_line
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api, resource_of
-from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.progress import ProgressReader, log_query, newest_progress, reading_interval
 from finetune_operator.lifecycle.observation import SeenPod
-from kubernetes.aio.client import ApiClient, Configuration
+
+from tests.unit.controller.scripted import served, until
+from tests.unit.smallest_spec import SMALLEST_SPEC
 
 STEP_10 = Progress(phase="training", step=10, total_steps=100, loss=2.5)
 STEP_20 = Progress(phase="training", step=20, total_steps=100, loss=2.0)
@@ -87,27 +87,12 @@ class Kubelet:
 async def kubelet() -> AsyncIterator[tuple[Kubelet, Api]]:
     server, app = Kubelet(), web.Application()
     app.add_routes([web.get("/api/v1/namespaces/{namespace}/pods/{pod}/log", server.log)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    configuration = Configuration()
-    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    client = ApiClient(configuration)
-    yield server, Api(connection=Connection(configuration=configuration, client=client, kubeconfig="", context=""))
-    await client.close()
-    await runner.cleanup()
+    async with served(app) as connection:
+        yield server, Api(connection=connection)
 
 
 def a_job(uid: str = "job") -> FineTuneJob:
-    raw: dict[str, Any] = {
-        "metadata": {"name": "j", "namespace": "team", "uid": uid},
-        "spec": {
-            "model": {"source": "hf://a/b"},
-            "datasets": [{"source": "s3://bucket/b.jsonl"}],
-            "output": {"destination": "s3://bucket/out"},
-        },
-    }
+    raw = {"metadata": {"name": "j", "namespace": "team", "uid": uid}, "spec": SMALLEST_SPEC}
     return FineTuneJob.model_validate(raw)
 
 
@@ -115,12 +100,6 @@ def a_pod(uid: str = "pod") -> SeenPod:
     return SeenPod(
         name="j-0-0", uid=uid, role="trainer", owner_uid="job", phase="Running", created_at=datetime.now(UTC)
     )
-
-
-async def until(question: Any) -> None:
-    async with asyncio.timeout(10):
-        while not question():  # noqa: ASYNC110  # polls with a deadline
-            await asyncio.sleep(0.001)
 
 
 async def test_a_new_report_asks_for_a_pass_and_an_old_one_does_not(kubelet: tuple[Kubelet, Api]):

@@ -7,15 +7,15 @@ import pytest
 from finetune_operator.controller.queue import LONGEST_BACK_OFF_SECONDS, WorkQueue
 from finetune_operator.errors import ClusterUnavailable, Conflict
 
+from tests.unit.controller.scripted import until
+
 Work = Callable[[str], Awaitable[float | None]]
 
 
 async def worked(queue: WorkQueue, work: Work, done: Callable[[], bool], workers: int = 4) -> None:
     """Run the queue until `done`."""
     running = asyncio.create_task(queue.run(work, workers))
-    async with asyncio.timeout(10):
-        while not done():  # noqa: ASYNC110  # polls with a deadline
-            await asyncio.sleep(0.001)
+    await until(done)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -158,18 +158,19 @@ async def test_a_conflict_is_looked_at_again_at_once():
 
 async def test_closing_lets_passes_end_and_starts_no_more():
     """SIGTERM leaves nothing half done and nothing new begun."""
-    queue, log, begun = WorkQueue(), [], asyncio.Event()
+    queue, log, begun, finish = WorkQueue(), [], asyncio.Event(), asyncio.Event()
 
     async def work(key: str) -> None:
         log.append(f"begin {key}")
         begun.set()
-        await asyncio.sleep(0.05)
+        await finish.wait()
         log.append(f"end {key}")
 
     queue.put("a")
     queue.put("b")
     running = asyncio.create_task(queue.run(work, 1))
     await begun.wait()
+    asyncio.get_running_loop().call_soon(finish.set)  # when closing has begun
     finished = await queue.close(5)
     queue.put("c")
     running.cancel()

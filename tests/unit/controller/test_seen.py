@@ -9,6 +9,8 @@ from finetune_operator.api.status import AttemptStatus, FineTuneJob
 from finetune_operator.controller.seen import seen_pod, unrecorded
 from finetune_operator.lifecycle.observation import SeenPod
 
+from tests.unit.smallest_spec import SMALLEST_SPEC
+
 AT = "2026-01-02T03:04:05Z"
 THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -103,11 +105,6 @@ def test_an_evicted_pod():
 def a_running_job(**attempt: Any) -> FineTuneJob:
     """Return the job of the Pods, in attempt 2."""
     last = AttemptStatus(number=2, start_time=AT, **attempt)
-    spec = {
-        "model": {"source": "hf://org/model"},
-        "datasets": [{"source": "s3://team-a/rows.jsonl"}],
-        "output": {"destination": "s3://team-a/out"},
-    }
     metadata = {
         "name": "j",
         "namespace": "team",
@@ -116,7 +113,7 @@ def a_running_job(**attempt: Any) -> FineTuneJob:
         "resourceVersion": "1",
         "creationTimestamp": AT,
     }
-    job = FineTuneJob.model_validate({"metadata": metadata, "spec": spec})
+    job = FineTuneJob.model_validate({"metadata": metadata, "spec": SMALLEST_SPEC})
     return job.model_copy(update={"status": job.status.model_copy(update={"attempts": [last]})})
 
 

@@ -11,6 +11,8 @@ from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.results import preflight_status
 from finetune_operator.planning.defaults import resolve
 
+from tests.unit.smallest_spec import PINNED_SPEC
+
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 JOB_UID = "5d0c1f5e-0000-4000-8000-000000000001"
 
@@ -31,13 +33,8 @@ SMOLLM2 = ModelArchitecture(
 
 def a_job(status: FineTuneJobStatus | None = None, *, generation: int = 1, **spec: Any) -> FineTuneJob:
     """Return the smallest job, with parts of its spec replaced."""
-    smallest = {
-        "model": {"source": "hf://org/model", "revision": "c" * 40},
-        "datasets": [{"source": "s3://team-a/train.jsonl"}],
-        "output": {"destination": "s3://team-a/out"},
-    }
     meta = {"name": "bot", "namespace": "team-a", "uid": JOB_UID, "generation": generation, "resourceVersion": "1"}
-    job = FineTuneJob.model_validate({"metadata": meta, "spec": smallest | spec})
+    job = FineTuneJob.model_validate({"metadata": meta, "spec": PINNED_SPEC | spec})
     return job if status is None else job.model_copy(update={"status": status})
 
 
@@ -118,7 +115,7 @@ def a_progress(step: int, **parts: Any) -> Progress:
 def pinned_status(job: FineTuneJob, pool: GPUPool, **plan: Any) -> FineTuneJobStatus:
     """Return the status of a job right after planning; the plan is fixed here, so that no planner changes a test."""
     preflight = preflight_status(a_report(), SMOLLM2)
-    resolved = resolve(job.spec, method="lora", architecture=SMOLLM2, preflight=preflight)
+    resolved = resolve(job.spec, method=plan.get("method", "lora"), architecture=SMOLLM2, preflight=preflight)
     values = {"preflight": preflight, "resolved": resolved, "run_digest": "sha256:" + "a" * 64}
     return job.status.model_copy(update=values | {"plan": a_plan(pool, replicas=job.spec.resources.gpus or 1, **plan)})
 

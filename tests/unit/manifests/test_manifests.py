@@ -33,7 +33,7 @@ def env_of(pod: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", sorted(RENDERED))
 def test_the_manifests_are_those_of_the_golden_file(name: str):
-    """`python -m tests.golden.manifests` writes the files; their difference is what the API server sees change."""
+    """`make goldens` writes the files; their difference is what the API server sees change."""
     assert golden_text(RENDERED[name]) == (GOLDEN / f"{name}.json").read_text()
 
 

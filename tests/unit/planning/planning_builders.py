@@ -8,17 +8,12 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.models.architecture import architecture
 
+from tests.unit.smallest_spec import PINNED_SPEC
+
 
 def a_spec(**parts: Any) -> FineTuneJobSpec:
     """Return the smallest spec, with parts replaced."""
-    return FineTuneJobSpec.model_validate(
-        {
-            "model": {"source": "hf://org/model", "revision": "c" * 40},
-            "datasets": [{"source": "s3://team-a/train.jsonl"}],
-            "output": {"destination": "s3://team-a/out"},
-            **parts,
-        }
-    )
+    return FineTuneJobSpec.model_validate(PINNED_SPEC | parts)
 
 
 def a_preflight(**found: Any) -> PreflightStatus:

@@ -9,7 +9,7 @@ from tests.golden.plans import GOLDEN, examples, golden_text
 
 @pytest.mark.parametrize("folder", examples(), ids=lambda folder: folder.name)
 def test_example_is_planned_as_before(folder: Path):
-    """`python tests/golden/plans.py` writes the files; the difference is what a reader of the example sees change."""
+    """`make goldens` writes the files; the difference is what a reader of the example sees change."""
     assert golden_text(folder) == (GOLDEN / f"{folder.name}.json").read_text()
 
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.layouts import Rung, batch_for, gpu_counts, illegal, micro_batch_sizes, split
 from finetune_operator.planning.pool_gpu import ASSUMED, LOCAL_CPU_SPEED, PoolGpu, gpu_of
 from finetune_operator.planning.speed.step import Speed
 
-from tests.unit.planning.planning_builders import a_pool, a_spec
+from tests.unit.planning.planning_builders import a_llama, a_pool, a_preflight, a_spec
 
 EIGHT_BIT = {"training": {"optimizer": "adamw-8bit"}}
 
@@ -37,7 +38,9 @@ EIGHT_BIT = {"training": {"optimizer": "adamw-8bit"}}
 )  # fmt: skip
 def test_legal_combinations(rung: Rung, method: Any, gpus: int, spec: dict[str, Any], reason: str):
     """Optimizer, sharding, offload and AdaLoRA in one table."""
-    assert illegal(rung, method, gpus, a_spec(**spec)) == reason
+    resolved = resolve(a_spec(**spec), method=method, architecture=a_llama(), preflight=a_preflight())
+
+    assert illegal(rung, gpus, resolved) == reason
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.planner import solved
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.search import Findings, Question
 
@@ -50,7 +49,7 @@ def test_a_cluster_without_pools():
     """The first thing that is missing is named, and who adds it."""
     question = Question(spec=a_spec(), architecture=a_llama(), preflight=a_preflight(), pools=())
 
-    assert refusal(question, Findings(fitting=(), refused=()), solved) == (
+    assert refusal(question, Findings(fitting=(), refused=())) == (
         "there is no GPUPool: the platform team creates them (`finetune pools discover` proposes some)"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import Interconnect
+from finetune_operator.api.resolved import ResolvedLora
 from finetune_operator.planning.layouts import Layout, Rung, Work
 from finetune_operator.planning.pool_gpu import speed_of
 from finetune_operator.planning.pools.gpus import BY_KEY
@@ -136,7 +137,8 @@ def test_all_experts_are_what_no_token_sees_and_what_each_sees():
 @pytest.mark.parametrize(("tokens", "bound_by"), [(512, "weights"), (16_384, "arithmetic")])
 def test_few_tokens_wait_for_the_weights_of_all_experts(tokens: int, bound_by: str, a_row: Row):
     """512 tokens give an expert 32 rows: its weights take longer to read than to multiply."""
-    work = replace(a_row.work, architecture=a_mixture(), mean_tokens=tokens, long_tokens=tokens, method="lora")
+    adapter = a_row.work.resolved.model_copy(update={"method": "lora"})
+    work = replace(a_row.work, architecture=a_mixture(), mean_tokens=tokens, long_tokens=tokens, resolved=adapter)
     cost = pass_cost(work, 1, DEFAULT)
 
     reading, computing = (
@@ -160,10 +162,10 @@ def test_written_out_attention_costs_traffic_with_the_square_of_the_length(a_row
 
 def test_adapted_experts_cost_a_copy_of_every_expert(a_row: Row):
     """PEFT adds the change to the stacked weights of all experts before it uses them."""
-    spec = a_row.work.resolved
-    plain = replace(a_row.work, architecture=a_mixture(), method="lora")
-    lora = spec.lora.model_copy(update={"experts": True})
-    adapted = replace(plain, resolved=spec.model_copy(update={"lora": lora}))
+    adapter = a_row.work.resolved.model_copy(update={"method": "lora", "lora": ResolvedLora(alpha=32)})
+    plain = replace(a_row.work, architecture=a_mixture(), resolved=adapter)
+    lora = ResolvedLora(alpha=32, experts=True)
+    adapted = replace(plain, resolved=adapter.model_copy(update={"lora": lora}))
 
     more = pass_cost(adapted, 1, DEFAULT).traffic_bytes - pass_cost(plain, 1, DEFAULT).traffic_bytes
     assert more == pytest.approx(20 * expert_parameters(a_mixture()))
@@ -211,7 +213,8 @@ def test_short_rows_wait_for_launches_and_long_ones_do_not(hugging_face: list[Ro
 def test_more_work_takes_longer(method: Any, length: int, size: int, model: ModelArchitecture, attention: Any):
     """Longer rows, larger micro batches, recomputation, sharding: none of them makes a micro step shorter."""
     trainable = model.num_parameters if method == "full" else 40_000_000
-    plain = replace(LONG_WORK, architecture=model, method=method, attention=attention)
+    resolved = LONG_WORK.resolved.model_copy(update={"method": method})
+    plain = replace(LONG_WORK, architecture=model, resolved=resolved, attention=attention)
     work, longer = (
         replace(plain, mean_tokens=float(tokens), long_tokens=tokens, num_trainable_parameters=trainable)
         for tokens in (length, 2 * length)
@@ -224,7 +227,7 @@ def test_more_work_takes_longer(method: Any, length: int, size: int, model: Mode
     def seconds(of: Work, **changes: Any) -> float:
         return step_seconds(of, replace(layout, **changes), H100, NVLINK)
 
-    least = seconds(work)
+    least = seconds(work) * (1 - 1e-12)  # the order of additions may differ in the last bit
     assert least <= seconds(longer)
     assert least <= seconds(work, micro_batch_size=size + 1)
     assert least <= seconds(work, activation_checkpointing=True)

@@ -114,7 +114,7 @@ def test_stage_3_gathers_4_bit_weights_as_they_are_stored():
 
     assert checkpointed.embedding == 2 * 2 * TABLE
     # At last the first layer, the head, and the embedding twice: it came in one buffer with the layer's last matrix.
-    assert gathered(replace(scenario(**SHARDED, lossKernel="tiled"), shape=WIDE)).last == pytest.approx(
+    assert gathered(replace(scenario(**SHARDED, lossKernel="tiled"), shape=WIDE)).first_layer == pytest.approx(
         2 * (3 * 128_256 * 4096 + LINEAR / 4 / 32), rel=1e-4
     )
     assert 2 * TABLE < checkpointed.loss <= 2 * 1e9

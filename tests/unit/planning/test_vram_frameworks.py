@@ -21,12 +21,13 @@ from finetune_operator.planning.memory.backward import (
 )
 from finetune_operator.planning.memory.constants import DEFAULT, GIB
 from finetune_operator.planning.memory.dora import norm_matrix_bytes, norm_peak_bytes
-from finetune_operator.planning.memory.estimate import estimate, waiting_bytes
+from finetune_operator.planning.memory.estimate import estimate
 from finetune_operator.planning.memory.states import (
     largest_subgroup,
     saved_module_bytes,
     step_bytes,
 )
+from finetune_operator.planning.memory.step_moments import waiting_bytes
 
 from tests.unit.planning.framework_builders import FULL, LINEAR, LORA, TABLE, memory, scenario
 

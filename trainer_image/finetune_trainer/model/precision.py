@@ -1,6 +1,6 @@
 """The computation a run does: dtypes of weights and arithmetic, as chosen by device and as found. Called by train and model.
 
-docs/decisions/ say why the CPU differs, and why adapters are float32 on a 4-bit base, too.
+docs/decisions/0004-precision.md says why the CPU differs, and why adapters are float32 on a 4-bit base, too.
 """
 
 from collections import Counter
@@ -45,13 +45,13 @@ def computation(method: str, precision: str, *, device: str) -> Computation:
 
 
 def float32_adapters(model: torch.nn.Module) -> None:
-    """Store what an adapter trains in float32, whatever the library chose. Not for sharded runs: DeepSpeed keeps masters.
+    """Store an adapter's matrices in float32, whatever the library chose. Not for sharded runs: DeepSpeed keeps masters.
 
     TRL stores adapters of a quantised base in bfloat16, as the QLoRA paper did. An optimizer step is smaller than the distance
     between two such numbers for most weights, and a resume would load them as float32.
     """
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.is_floating_point():
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "lora_" in name:  # embeddings beside it (modules_to_save) would cost too much
             parameter.data = parameter.data.float()
 
 

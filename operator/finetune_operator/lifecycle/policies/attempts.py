@@ -23,14 +23,14 @@ MOST_ATTEMPTS = 10
 """Listed in status; older ones are added up."""
 
 
-def failed(view: View) -> Step | None:
+def retry_or_give_up(view: View) -> Step | None:
     """Follow up an attempt of which a replica has ended: take down the others, then try again or give up."""
     last = view.last_attempt
     if last is None or last.outcome == AttemptOutcome.SUCCEEDED:
         return None
     if last.outcome is None and gang.is_overdue(view, last):
         view = gang.let_go(view, last)
-        return failed(view.writing(cost=cost_status(view.status)))
+        return retry_or_give_up(view.writing(cost=cost_status(view.status)))
     if last.outcome is None:
         return take_down(view) if any(is_failure(view, end) for end in endings_of(view)) else None
     verdict = verdict_on(view, last)
@@ -100,7 +100,7 @@ def launch(view: View) -> Step:
     return bring_up(view.writing(cost=cost_status(view.status)), attempt)
 
 
-def incomplete(view: View) -> Step | None:
+def create_missing(view: View) -> Step | None:
     """Launch the first attempt; create what is missing of one that has not started."""
     attempt = view.attempt
     if attempt is None:
@@ -146,7 +146,7 @@ def starting(view: View, attempt: AttemptStatus) -> Step:
     return say(view, Phase.PLANNED, found.reason, f"attempt {attempt.number}: {found.message}")
 
 
-def running(view: View) -> Step:
+def watch(view: View) -> Step:
     """Watch: say how many Pods run, and wake up for the next limit."""
     attempt = view.attempt
     assert attempt is not None

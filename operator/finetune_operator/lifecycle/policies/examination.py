@@ -23,7 +23,7 @@ from finetune_operator.manifests.preflight import needs, preflight_pod
 MOST_VIOLATIONS = 5
 
 
-def rejected(view: View) -> Step | None:
+def refuse_invalid(view: View) -> Step | None:
     """Refuse a spec that breaks rules between its fields. Before the first attempt only: later it is frozen."""
     if view.status.attempts or view.status.preflight is not None:
         return None
@@ -34,7 +34,7 @@ def rejected(view: View) -> Step | None:
     return fail(view, TerminalReason.INVALID_SPEC, "; ".join(map(str, broken[:MOST_VIOLATIONS])) + more)
 
 
-def crowded(view: View) -> Step | None:
+def refuse_shared_checkpoints(view: View) -> Step | None:
     """Refuse a job whose checkpoints would lie among another's, which would end the other one after hours of training."""
     if view.status.attempts or view.spec.plan_only or not view.seen.checkpoints_of:
         return None
@@ -45,7 +45,7 @@ def crowded(view: View) -> Step | None:
     return fail(view, TerminalReason.OUTPUT_OCCUPIED, message)
 
 
-def unexamined(view: View) -> Step | None:
+def run_preflight(view: View) -> Step | None:
     """Run preflight for the current spec; what it examined for an older one is void."""
     if view.status.preflight is not None:
         return None
@@ -157,7 +157,7 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
     return replace(step, delete=deletions((pod,)))
 
 
-def unplanned(view: View) -> Step | None:
+def pin_plan(view: View) -> Step | None:
     """Pin a plan, and with it the first attempt unless only the plan is wanted."""
     status = view.status
     if status.attempts or (status.plan is not None and not view.spec.plan_only):

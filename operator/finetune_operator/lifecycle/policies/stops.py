@@ -23,7 +23,7 @@ class Limit:
     message: str
 
 
-def suspended(view: View) -> Step | None:
+def pause_on_request(view: View) -> Step | None:
     """Pause when asked to; a pause that has begun is finished before anything else happens."""
     if view.spec.suspend:
         message = "spec.suspend is true: set it to false to go on"
@@ -59,7 +59,7 @@ def drain(view: View) -> Step:
     return replace(step, delete=deletions(view.live_pods))
 
 
-def overspent(view: View) -> Step | None:
+def pause_at_limit(view: View) -> Step | None:
     """Pause when the money or the running time is used up. A result that is being published is let through."""
     if not view.status.attempts or is_publishing(view):
         return None

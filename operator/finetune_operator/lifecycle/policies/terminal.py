@@ -19,7 +19,7 @@ LAST_REPLICAS_SECONDS = 60
 """After replica 0 has published, the others have this long to end by themselves."""
 
 
-def finished(view: View) -> Step | None:
+def clean_up_ended(view: View) -> Step | None:
     """Free what an ended job still holds: live Pods at once, finished ones and Services after their retention."""
     if not has_ended(view.status):
         return None
@@ -44,7 +44,7 @@ def everything(view: View) -> tuple[Child, ...]:
     return deletions(view.pods) + services
 
 
-def succeeded(view: View) -> Step | None:
+def record_success(view: View) -> Step | None:
     """End the job once its result is at the destination."""
     published = preflight_outcome(view)
     if not view.status.attempts and published is not None and is_published_already(published):

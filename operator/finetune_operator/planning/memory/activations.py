@@ -1,6 +1,6 @@
 """Memory that grows with the batch: what a layer saves for backward, boundaries, logits.
 
-Called by estimate; backward has one layer's working set. The saved tensors are those of transformers' eager
+Called by step_memory and step_moments; backward has one layer's working set. The saved tensors are those of transformers' eager
 decoder layers, counted one by one (docs/vram-model.md has the list); a frozen matrix does not save its input, an adapted
 one saves it once more.
 """
@@ -105,7 +105,7 @@ def input_bytes(s: MemoryScenario) -> float:
     if adapter.dropout:
         return own + 1.0 * adapter.input_width + kept  # each adapted matrix keeps its own copy, and a mask of one byte
     # Each adapted matrix casts its input to the adapter's float32, and autocast casts that back: a copy each.
-    if adapter.dtype == "float32":
+    if adapter.casts_inputs:
         return own
     return max(kept, 2.0 * adapter.distinct_width if adapter.distinct_width else min(own, shared))
 
@@ -128,7 +128,7 @@ def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
     if s.adapter is not None and s.adapter.dora:
         per_token += DORA_BYTES * (s.adapter.output_width or output_width(s.shape))
     saved = s.tokens * per_token
-    if s.adapter is not None and s.adapter.dora and s.adapter.dropout and s.adapter.dtype == "float32":
+    if s.adapter is not None and s.adapter.dora and s.adapter.dropout and s.adapter.casts_inputs:
         # The product is made anew from the matrix in the adapter's type, which autocast casts back: a copy, saved.
         saved += 2.0 * s.adapter.materialized_weights
     if s.adapter is not None and not s.adapter.dora:
@@ -170,13 +170,10 @@ def cast_bytes(s: MemoryScenario) -> float:
         return 0.0
     linear = 2.0 * s.shape.num_linear_parameters
     if s.adapter is None:
-        return linear if s.loss_kernel == "tiled" else linear + 2.0 * table(s.shape)  # tiles cast their part alone
+        return (
+            linear if s.loss_kernel == "tiled" else linear + 2.0 * s.shape.num_table_parameters
+        )  # tiles cast their part alone
     return linear / s.shape.num_layers if s.activation_checkpointing else linear
-
-
-def table(shape: Shape) -> int:
-    """Return the weights of one vocabulary table: the head, or the embedding."""
-    return shape.vocab_size * shape.hidden_size
 
 
 def boundary_bytes(s: MemoryScenario) -> float:
@@ -203,7 +200,7 @@ def logits_bytes(s: MemoryScenario, constants: Constants) -> float:
     capped = 2.0 if s.shape.capped_scores and s.loss_kernel not in ("liger", "cce") else 0.0
     per_token = (constants.logits_bytes[s.loss_kernel] + capped) * s.shape.vocab_size + 12.0 * s.shape.hidden_size
     # A head that was cast to float32 is cast back for its product, which keeps that copy for its backward pass.
-    head = 2.0 * table(s.shape) if s.float32_residual else 0.0
+    head = 2.0 * s.shape.num_table_parameters if s.float32_residual else 0.0
     return s.tokens * per_token + head
 
 
@@ -212,7 +209,7 @@ def fused_head_bytes(s: MemoryScenario) -> float:
     if s.adapter is not None or s.loss_kernel not in ("liger", "cce"):
         return 0.0
     wide = s.float32_weights and not s.deepspeed and s.sharding != "fsdp"
-    return (4.0 if wide else 2.0) * table(s.shape)
+    return (4.0 if wide else 2.0) * s.shape.num_table_parameters
 
 
 def final_norm_bytes(s: MemoryScenario) -> float:
@@ -234,5 +231,5 @@ def tiled_bytes(s: MemoryScenario) -> float:
     narrowed = 2.0 * TILE_WIDTH * s.shape.hidden_size if wide else 0.0
     head = 0.0
     if s.adapter is None or s.trains_embeddings:
-        head = (4.0 if wide else 6.0) * table(s.shape)
+        head = (4.0 if wide else 6.0) * s.shape.num_table_parameters
     return 12.0 * s.tokens * s.shape.hidden_size + tile + narrowed + head

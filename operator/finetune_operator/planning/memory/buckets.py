@@ -1,4 +1,4 @@
-"""Buckets in which gradients are reduced: DDP's and DeepSpeed's. Called by vram; zero2 walks through stage 2's."""
+"""Buckets in which gradients are reduced: DDP's and DeepSpeed's. Called by step_moments; zero2 walks through stage 2's."""
 
 from finetune_operator.planning.memory.scenario import MemoryScenario
 from finetune_operator.planning.memory.states import gradient_bytes, num_trained

@@ -1,12 +1,11 @@
 """Weights of other GPUs that one GPU holds for a while: FSDP's units, and what DeepSpeed's stage 3 keeps gathered.
 
-Called by planning.vram. The rules are those of deepspeed/runtime/zero (0.19): partitioned_param_coordinator fetches,
+Called by step_memory and step_moments. The rules are those of deepspeed/runtime/zero (0.19): partitioned_param_coordinator fetches,
 prefetches and releases, partition_parameters gathers. Numbers of parameters, then 2 bytes for each.
 """
 
 from dataclasses import dataclass, replace
 
-from finetune_operator.planning.memory.activations import table
 from finetune_operator.planning.memory.scenario import MemoryScenario, Shape
 from finetune_operator.planning.memory.states import weight_bytes
 
@@ -25,11 +24,11 @@ class Gathered:
     """Bytes of gathered weights at the moments of a step."""
 
     loss: float
-    layer: float
+    last_layer: float
     """While the last layer, the first to go backward, does."""
-    fetch: float
+    experts: float
     """While a layer's stacked experts arrive, and none of its activations is there; 0: no such moment."""
-    last: float
+    first_layer: float
     """While the first layer, the last to go backward, does. Everything is given back before the optimizer's step."""
     embedding: float = 0.0
     """When the embedding's turn comes after that layer, at last."""
@@ -50,7 +49,7 @@ def gathered(s: MemoryScenario) -> Gathered:
         return _with_open_head(s, saved)
     # Views of gathered experts, saved for backward, keep them: all layers' without checkpointing.
     experts = shape.num_expert_parameters // (shape.num_layers if s.activation_checkpointing else 1)
-    live = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, table(shape) + saved)
+    live = 2.0 * max(min(shape.num_parameters, LIVE_PARAMETERS), experts, shape.num_table_parameters + saved)
     return Gathered(live, live, 0.0, live)
 
 
@@ -71,8 +70,8 @@ def _with_open_head(s: MemoryScenario, saved: int) -> Gathered:
     TRL's tiled loss reads the head's weight outside the head's own module, so DeepSpeed counts it as a parameter of the
     whole model: it stays from the start of forward to the end of backward.
     """
-    shape, head = s.shape, table(s.shape)
-    layer = shape.num_linear_parameters // shape.num_layers
+    shape, head = s.shape, s.shape.num_table_parameters
+    layer = shape.num_layer_parameters
     whole = max(1, min(shape.num_layers, (LIVE_PARAMETERS - head) // layer))  # layers that there is room for
     room = head + whole * layer < LIVE_PARAMETERS
     # The embedding's own turn comes last, but it is fetched as soon as nothing else is missing and there is room. A frozen
@@ -140,8 +139,8 @@ def _first_matrix_returns(shape: Shape, whole: int) -> bool:
     All layers are there then, so nothing else is missing. It is given back where its next use, as the first layer is
     recomputed, is as far away as DeepSpeed looks: the layers above twice more, and the head.
     """
-    layer = shape.num_linear_parameters // shape.num_layers
-    distance = layer * (3 * shape.num_layers - 2) - _first_matrix(shape) + table(shape)
+    layer = shape.num_layer_parameters
+    distance = layer * (3 * shape.num_layers - 2) - _first_matrix(shape) + shape.num_table_parameters
     return whole == shape.num_layers and distance >= LIVE_PARAMETERS
 
 
@@ -162,9 +161,9 @@ def _fetched_experts(s: MemoryScenario, layer: int) -> float:
     experts = shape.num_expert_parameters / shape.num_layers
     first = experts * (2 / 3 if shape.gated else 1 / 2)  # gate and up are one stacked matrix
     if not s.activation_checkpointing:
-        ahead = first if table(shape) + layer < LIVE_PARAMETERS else 0
-        return table(shape) + shape.num_expert_parameters + (layer - experts) + first + ahead
-    return (1 if shape.tied else 2) * table(shape) + layer + (layer - experts) + first
+        ahead = first if shape.num_table_parameters + layer < LIVE_PARAMETERS else 0
+        return shape.num_table_parameters + shape.num_expert_parameters + (layer - experts) + first + ahead
+    return (1 if shape.tied else 2) * shape.num_table_parameters + layer + (layer - experts) + first
 
 
 def _fsdp_bytes(s: MemoryScenario) -> float:

@@ -189,11 +189,12 @@ def load_of(architecture: ModelArchitecture, layout: TrainerLayout) -> AdapterLo
         return None
     # DeepSpeed's engine casts the whole model to its one type.
     float32 = layout.zero_stage == 0
-    return _load(architecture.config, _Held(architecture), layout.adapter, float32, layout.dropout)
+    casts = float32 and layout.method == "lora"
+    return _load(architecture.config, _Held(architecture), layout.adapter, float32, casts, layout.dropout)
 
 
 @lru_cache(maxsize=256)
-def _load(config: str, held: _Held, adapter: Adapter, float32: bool, dropout: bool) -> AdapterLoad:  # noqa: ARG001  # as above
+def _load(config: str, held: _Held, adapter: Adapter, float32: bool, casts: bool, dropout: bool) -> AdapterLoad:  # noqa: ARG001  # as above
     a = held.architecture
     parts = adapted_linears(a, adapter)
     plain = [part for part in parts if not part.experts]
@@ -209,6 +210,7 @@ def _load(config: str, held: _Held, adapter: Adapter, float32: bool, dropout: bo
         output_width=sum(part.outputs * part.count for part in plain) // a.num_layers,
         adapts_down=any(part.role == "mlp" and part.outputs == a.hidden_size for part in plain),
         dtype="float32" if float32 else "bfloat16",
+        casts_inputs=casts,
         dropout=dropout,
         dora=adapter.dora,
         adalora=adapter.adalora,

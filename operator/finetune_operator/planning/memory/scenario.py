@@ -57,6 +57,16 @@ class Shape:
         """Everything but embeddings and head."""
         return max(0, self.num_parameters - self.num_embedding_parameters)
 
+    @property
+    def num_table_parameters(self) -> int:
+        """One vocabulary table: the head, or the embedding."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def num_layer_parameters(self) -> int:
+        """One layer, of a decoder whose layers are alike."""
+        return self.num_linear_parameters // self.num_layers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterLoad:
@@ -73,6 +83,9 @@ class AdapterLoad:
     adapts_down: bool
     """The MLP's last projection has an adapter."""
     dtype: Literal["float32", "bfloat16"]
+    casts_inputs: bool
+    """Each adapted matrix casts its input to the adapter's float32, as PEFT does beside 16-bit matrices; beside bitsandbytes'
+    4-bit ones it leaves that to autocast (peft/tuners/lora/bnb.py)."""
     dropout: bool = False
     dora: bool = False
     normed_inputs: int = 0

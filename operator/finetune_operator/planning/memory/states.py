@@ -1,6 +1,6 @@
 """Memory that does not depend on the batch: weights, trained copies, gradients, optimizer states, step temporaries.
 
-Called by planning.vram. Everything in bytes on one GPU, before and after sharding as said.
+Called by step_memory and step_moments. Everything in bytes on one GPU, before and after sharding as said.
 """
 
 from dataclasses import dataclass
@@ -139,7 +139,7 @@ def gradient_bytes(s: MemoryScenario) -> float:
     if s.optimizer_in_backward:
         # Freed as they come, but the vocabulary's gradient outlives the pass where embedding and head share it.
         width = trained_bytes(s).gradient if s.adapter is None else 0.0
-        return width * table_parameters(s.shape) * (2 if s.shape.tied else 1)
+        return width * s.shape.num_table_parameters * (2 if s.shape.tied else 1)
     if s.parameter_offload or (s.optimizer_offload and s.deepspeed):
         # Gradients leave for the host as layers are done: two layers' worth is in flight.
         return 2.0 * trained_bytes(s).gradient * num_trained(s) / s.shape.num_layers / s.state_shards
@@ -154,11 +154,11 @@ def touched_parameters(shape: Shape, shards: int) -> int:
     Stage 2 keeps gradients of whole matrices (deepspeed/runtime/zero/stage_1_and_2.py, copy_grads_in_partition).
     """
     share = shape.num_parameters / shards
-    layer = shape.num_linear_parameters // shape.num_layers
+    layer = shape.num_layer_parameters
     experts = shape.num_expert_parameters // shape.num_layers
     first = first_experts(shape)
     steps = (layer - experts, first, experts - first) if experts else (layer,)
-    total = table_parameters(shape)
+    total = shape.num_table_parameters
     for elements in chain.from_iterable(repeat(steps, shape.num_layers)):
         if total >= share:
             break
@@ -171,11 +171,6 @@ def first_experts(shape: Shape) -> int:
     """Return one layer's stacked gate and up, which are one matrix."""
     experts = shape.num_expert_parameters // shape.num_layers
     return experts * 2 // 3 if shape.gated else experts // 2
-
-
-def table_parameters(shape: Shape) -> int:
-    """Return the weights of one vocabulary table."""
-    return shape.vocab_size * shape.hidden_size
 
 
 def optimizer_bytes(s: MemoryScenario) -> float:
@@ -193,7 +188,7 @@ def wide_moments_bytes(s: MemoryScenario) -> float:
     trained = s.adapter is None or s.trains_embeddings
     if s.optimizer != "adamw-8bit" or not trained or s.loss_kernel in OWN_LOOPS or s.deepspeed:
         return 0.0  # DeepSpeed's flat shards are no embeddings to it
-    return (8.0 - EIGHT_BIT) * s.shape.vocab_size * s.shape.hidden_size
+    return (8.0 - EIGHT_BIT) * s.shape.num_table_parameters
 
 
 def step_bytes(s: MemoryScenario) -> float:
@@ -204,7 +199,7 @@ def step_bytes(s: MemoryScenario) -> float:
     if s.optimizer == "adafactor" and s.adapter is None and not s.deepspeed:
         # One parameter at a time, the vocabulary's table the largest: its squared gradient and the factors' product in
         # float32, and 16-bit weights and gradients cast to that (transformers.optimization.Adafactor.step).
-        return (8.0 if s.float32_weights else 16.0) * s.shape.vocab_size * s.shape.hidden_size / s.state_shards
+        return (8.0 if s.float32_weights else 16.0) * s.shape.num_table_parameters / s.state_shards
     if s.sharding == "zero2" and s.adapter is None:
         return max(flat_step_bytes(s, share), gradient_norm_bytes(s.shape, share))
     if s.sharding == "zero3" and s.adapter is None:
@@ -218,7 +213,7 @@ def flat_step_bytes(s: MemoryScenario, share: float) -> float:
 
     A shard that is part of the embedding alone lies end to end already.
     """
-    flat = 0.0 if table_parameters(s.shape) >= share else 2.0
+    flat = 0.0 if s.shape.num_table_parameters >= share else 2.0
     return (flat + (8.0 if s.optimizer == "adamw" else 4.0)) * share
 
 
@@ -228,7 +223,7 @@ def largest_subgroup(shape: Shape, shards: int) -> float:
     Matrices are added in the order of the model until there are SUBGROUP (deepspeed/runtime/zero/stage3.py,
     _create_fp16_sub_groups), so a group is larger by what its last one has too many.
     """
-    table, layer = table_parameters(shape), shape.num_linear_parameters // shape.num_layers
+    table, layer = shape.num_table_parameters, shape.num_layer_parameters
     experts, square = shape.num_expert_parameters // shape.num_layers, shape.hidden_size * shape.query_width
     mlp = layer - experts - 2 * square
     first = first_experts(shape)
@@ -245,7 +240,7 @@ def largest_subgroup(shape: Shape, shards: int) -> float:
 
 def gradient_norm_bytes(shape: Shape, share: float) -> float:
     """Return the largest gradient of a shard in float64, of which stage 2 takes the norm (get_grad_norm_direct)."""
-    table = table_parameters(shape)
+    table = shape.num_table_parameters
     layer, experts = (n // shape.num_layers for n in (shape.num_linear_parameters, shape.num_expert_parameters))
     before = table + layer - experts  # what the shard has before the first layer's stacked gate and up
     return 8.0 * max(min(table, share), min(first_experts(shape), share - before))

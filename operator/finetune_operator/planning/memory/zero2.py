@@ -1,4 +1,4 @@
-"""The backward pass of a full fine-tune at ZeRO stage 2, bucket by bucket: what is there as each is averaged. Called by vram.
+"""The backward pass of a full fine-tune at ZeRO stage 2, bucket by bucket: what is there as each is averaged. Called by step_moments.
 
 The rules are those of deepspeed/runtime/zero/stage_1_and_2.py (0.19): a gradient that does not fit the bucket any more has
 it averaged first, laid end to end, and that is as the gradient arrives. One larger than a bucket stays where it was made
@@ -6,17 +6,15 @@ and is averaged as the next arrives. What the GPU's shard touches is then kept, 
 made as large as all of them when the first of them has been averaged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
 
-from finetune_operator.planning.memory.activations import layer_bytes, mask_bytes, mlp_bytes, norm_bytes, table
-from finetune_operator.planning.memory.backward import backward_bytes
+from finetune_operator.planning.memory.activations import mask_bytes, mlp_bytes, norm_bytes
 from finetune_operator.planning.memory.buckets import DEFAULT_BUCKET
-from finetune_operator.planning.memory.constants import Constants
+from finetune_operator.planning.memory.moment import Moment, Phase
 from finetune_operator.planning.memory.scenario import MemoryScenario, Shape
-from finetune_operator.planning.memory.states import gradient_bytes
+from finetune_operator.planning.memory.step_memory import StepMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,55 +44,96 @@ class Flush:
         return 0 if self.gradients == 1 and self.elements <= share else self.elements
 
     @property
+    def before(self) -> int:
+        """Elements that had been averaged when this began."""
+        return self.done - self.elements
+
+    @property
     def uncopied(self) -> int:
         """Elements of a gradient that is larger than a bucket, so that it is there as it was made."""
         return self.elements if self.elements > DEFAULT_BUCKET else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Bytes at one moment."""
-
-    phase: Literal["loss", "backward"]
-    kept: float
-    """Gradients of this GPU's shard."""
-    rest: float
-    """All else that grows with the batch, or is a gradient on its way."""
-
-
-def averaging_moments(s: MemoryScenario, constants: Constants) -> Iterator[Moment]:
-    """Yield what is there whenever a bucket is averaged, and when the buffer of what is kept has just been made.
-
-    And as the first layer, the last to go backward, does, and as the embedding's gradient joins a tied head's.
-    """
-    layer, own = layer_bytes(s, constants), gradient_bytes(s)
-    before = own if s.accumulates else 0.0
-    found = tuple(flushes(s, layer))
-    share = s.shape.num_parameters / s.state_shards
+def averaging_moments(step: StepMemory) -> Iterator[Moment]:
+    """Yield the moments of the backward pass that can be its peak: whenever a bucket is averaged, and after."""
+    s, found = step.s, tuple(flushes(step.s, step.layer))
     for flush in found:
-        waiting = waiting_head_bytes(s) if flush.arrived.layer < s.shape.num_layers else 0.0
-        left = waiting + saved_bytes(s, flush.arrived.layer, layer) + flush.arrived.left
-        arrived = 2.0 * (flush.uncopied + flush.arrived.elements)
-        had = own if keeps(s, flush.done - flush.elements) else 0.0
-        yield Moment("loss", before + had, left + arrived + 2.0 * flush.copied(share))
-        if had or not keeps(s, flush.done):
-            continue
-        yield Moment("loss", before + own, left + arrived)
-        if flush.arrived.layer + 1 < s.shape.num_layers:
-            widest = waiting + saved_bytes(s, flush.arrived.layer + 1, layer) + backward_bytes(s, constants)
-            yield Moment("loss", before + own, widest)
-    first = s.shape.num_parameters - table(s.shape) - s.shape.num_linear_parameters // s.shape.num_layers
-    had = own if any(keeps(s, flush.done) and flush.done <= first for flush in found) else 0.0
-    saved = saved_bytes(s, s.shape.num_layers - 1, layer)
-    yield Moment("backward", before + had, waiting_head_bytes(s) + saved + backward_bytes(s, constants))
+        yield at_average(step, flush)
+        if keeps(s, flush.done) and not keeps(s, flush.before):
+            yield at_first_kept(step, flush)
+            if flush.arrived.layer + 1 < s.shape.num_layers:
+                yield at_next_layer(step, flush)
+    yield at_first_layer(step, found)
     if s.shape.tied:
-        had = own if any(keeps(s, flush.done) and flush.arrived.layer < s.shape.num_layers for flush in found) else 0.0
-        yield Moment("backward", before + had, 3 * waiting_head_bytes(s))
+        yield at_tied_embedding(step, found)
+
+
+def at_average(step: StepMemory, flush: Flush) -> Moment:
+    """Return a bucket being averaged, laid end to end, as one more gradient arrives."""
+    s = step.s
+    kept = step.gradients if keeps(s, flush.before) else 0.0
+    share = s.shape.num_parameters / s.state_shards
+    return _moment(step, "loss", kept, left_bytes(step, flush) + arrived_bytes(flush) + 2.0 * flush.copied(share))
+
+
+def at_first_kept(step: StepMemory, flush: Flush) -> Moment:
+    """Return the buffer of what is kept, just made, before the gradient that arrived is put into a bucket."""
+    return _moment(step, "loss", step.gradients, left_bytes(step, flush) + arrived_bytes(flush))
+
+
+def at_next_layer(step: StepMemory, flush: Flush) -> Moment:
+    """Return the next layer going backward beside that buffer."""
+    s, layers = step.s, flush.arrived.layer + 1
+    rest = waiting_for(s, flush.arrived) + saved_bytes(s, layers, step.layer) + step.backward
+    return _moment(step, "loss", step.gradients, rest)
+
+
+def at_first_layer(step: StepMemory, found: Sequence[Flush]) -> Moment:
+    """Return the first layer, the last to go backward."""
+    s = step.s
+    averaged = s.shape.num_parameters - s.shape.num_table_parameters - s.shape.num_layer_parameters
+    kept = step.gradients if any(keeps(s, flush.done) and flush.done <= averaged for flush in found) else 0.0
+    saved = saved_bytes(s, s.shape.num_layers - 1, step.layer)
+    return _moment(step, "backward", kept, waiting_head_bytes(s) + saved + step.backward)
+
+
+def at_tied_embedding(step: StepMemory, found: Sequence[Flush]) -> Moment:
+    """Return the embedding's gradient joining that of a head that is the embedding too: both, and their sum."""
+    s, layers = step.s, step.s.shape.num_layers
+    kept = step.gradients if any(keeps(s, flush.done) and flush.arrived.layer < layers for flush in found) else 0.0
+    return _moment(step, "backward", kept, 3 * waiting_head_bytes(s))
+
+
+def _moment(step: StepMemory, phase: Phase, kept: float, rest: float) -> Moment:
+    """Return a moment from gradients of this GPU's shard that are kept, and all that grows with the batch or is on its way."""
+    return Moment(
+        phase=phase,
+        gradients=step.first_gradients + kept,
+        activations=rest,
+        optimizer=step.optimizer,
+        gathers=step.buckets,
+    )
+
+
+def left_bytes(step: StepMemory, flush: Flush) -> float:
+    """Return what is left of the layers as a bucket is averaged."""
+    s, arrived = step.s, flush.arrived
+    return waiting_for(s, arrived) + saved_bytes(s, arrived.layer, step.layer) + arrived.left
+
+
+def arrived_bytes(flush: Flush) -> float:
+    """Return the gradients that are there as they were made: a large one of the bucket, and the one that arrived."""
+    return 2.0 * (flush.uncopied + flush.arrived.elements)
+
+
+def waiting_for(s: MemoryScenario, arrived: Gradient) -> float:
+    """Return the head's gradient where it still waits as another one arrives."""
+    return waiting_head_bytes(s) if arrived.layer < s.shape.num_layers else 0.0
 
 
 def waiting_head_bytes(s: MemoryScenario) -> float:
     """Return the gradient of a head that is the embedding too: it waits for the embedding's part."""
-    return 2.0 * table(s.shape) if s.shape.tied else 0.0
+    return 2.0 * s.shape.num_table_parameters if s.shape.tied else 0.0
 
 
 def keeps(s: MemoryScenario, done: int) -> bool:
@@ -104,7 +143,7 @@ def keeps(s: MemoryScenario, done: int) -> bool:
     and a share of them belongs to the first GPU too: its last is the first to come.
     """
     shape = s.shape
-    end, layer = shape.num_parameters - table(shape), shape.num_linear_parameters // shape.num_layers
+    end, layer = shape.num_parameters - shape.num_table_parameters, shape.num_layer_parameters
     per_layer = 2 + shape.extra_norms
     below, after = divmod(ceil((per_layer * shape.num_layers + 1) / s.state_shards) - 1, per_layer)
     # A layer's first norm goes backward when all of the layer has; its others before its attention.
@@ -137,14 +176,14 @@ def gradients(s: MemoryScenario, layer: float) -> Iterator[Gradient]:
     """Yield all gradients of matrices in the order of backward."""
     shape = s.shape
     if not shape.tied:
-        yield Gradient(table(shape), 0, 0.0)
+        yield Gradient(shape.num_table_parameters, 0, 0.0)
     # The last norm's scale comes before the layers: nothing of them has been freed, or recomputed.
     start = -layer if s.activation_checkpointing else 0.0
     yield Gradient(shape.hidden_size, 0, start + 4.0 * s.tokens * shape.hidden_size)
     matrices = tuple(layer_gradients(s, layer))
     for number in range(shape.num_layers):
         yield from (Gradient(elements, number, left) for elements, left in matrices)
-    yield Gradient(table(shape), shape.num_layers, 0.0)
+    yield Gradient(shape.num_table_parameters, shape.num_layers, 0.0)
 
 
 def layer_gradients(s: MemoryScenario, layer: float) -> Iterator[tuple[int, float]]:
@@ -157,7 +196,7 @@ def layer_gradients(s: MemoryScenario, layer: float) -> Iterator[tuple[int, floa
         zip(mlp_elements(shape), (whole, *([without + 2 * width] if splits_gate(shape) else []), without), strict=True)
     )
     yield from mlp
-    rest = shape.num_linear_parameters // shape.num_layers - sum(elements for elements, _ in mlp)
+    rest = shape.num_layer_parameters - sum(elements for elements, _ in mlp)
     norm = s.tokens * norm_bytes(s) / 2
     query, key_value = shape.hidden_size * shape.query_width, shape.hidden_size * shape.key_value_width
     inputs = residual - layer + norm

@@ -112,6 +112,7 @@ def _weight_traffic(work: Work, constants: Constants) -> float:
     model, moved = work.architecture, 0.0
     if work.method == "qlora":
         moved += constants.dequantise_bytes * (model.num_parameters - model.num_embedding_parameters)
-    if work.method != "full" and work.resolved.lora.experts:
+    lora = work.resolved.lora
+    if lora is not None and lora.experts:
         moved += ADAPTED_EXPERT_BYTES * expert_parameters(model)
     return moved
