@@ -7,28 +7,29 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE =
+export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check lint generate goldens verify bench requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check docs pictures lint generate goldens verify bench requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(INSTALLED): requirements/dev.txt pyproject.toml
-	@echo "==> installing pinned packages into $(VENV) (once; about 3 GB, a few minutes)"
+	@echo "==> installing pinned packages into $(VENV) (once; 6 GB on disk, a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@$(BIN)/python -m compileall -q contract operator trainer_image # else every start compiles them anew where bytecode may not be written
 	@touch $@
 
-demo: $(INSTALLED) ## the main job end to end: local cluster, operator, a real fine-tune, an adapter
+demo: $(INSTALLED) ## the main job end to end: local cluster, operator, a real fine-tune, an adapter; the cluster stays up
 	@$(BIN)/python -m demo
 
 kind-demo: $(INSTALLED) ## the same on kind, with our images and chart (needs Docker and kind)
 	@$(BIN)/python -m demo.kind
 
-demo-clean: $(INSTALLED) ## delete everything that the demo made
+demo-clean: $(INSTALLED) ## stop the demo's cluster and delete everything that it made
 	@$(BIN)/python -m demo --clean
 
 binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modules (once; about 8 minutes)
@@ -61,17 +62,24 @@ e2e-node: binaries ## tests on two real kubelets, after building what is missing
 	@$(BIN)/python -u -m tests.real_node.build
 	@$(BIN)/python -m pytest tests/real_node
 
-check: $(INSTALLED) verify ## verify: lint, format, types, layers, generated files
+check: $(INSTALLED) verify docs ## verify: lint, format, types, layers, generated files, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: $(INSTALLED) ## build the documentation site into .cache/site; a dead link or a page without a place fails
+	@$(BIN)/mkdocs build --quiet
+	@echo "documentation: .cache/site/index.html"
+
+pictures: $(INSTALLED) ## draw the terminals of the README anew: the plan, and the job of the last `make demo`
+	@$(BIN)/python -m demo.pictures
+
 lint: $(INSTALLED) ## fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-generate: $(INSTALLED) ## write crds/, docs/api.md and the generated parts of the chart
+generate: $(INSTALLED) ## write crds/, docs/api.md, docs/reference/ and the generated parts of the chart
 	@$(BIN)/finetune generate
 
 goldens: binaries ## write every golden file anew, kustomize/ too (builds helm once); some: python -m tests.golden plans pools

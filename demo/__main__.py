@@ -1,6 +1,6 @@
 """`python -m demo`: the main job end to end, on real input, with every result checked.
 
-Exits non-zero when anything is not as it should be.
+Exits non-zero when anything is not as it should be. Cluster and operator stay up after a success, for the reader to look around.
 
 Reads downwards: inputs, cluster, operator, the job, what came out of it. Everything lives below .cache/demo.
 """
@@ -13,13 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from finetune_operator.local.processes import CLUSTER_MARK
+
 from demo.checks import check
-from demo.inputs import prepare
+from demo.inputs import cache_folder, prepare
 from demo.narrate import Narrator
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +29,8 @@ HOME = STATE / "clusters" / CLUSTER
 EXAMPLE = ROOT / "examples" / "01-first-fine-tune"
 FINETUNE = (sys.executable, "-m", "finetune_operator")
 JOB = "chitchat"
+RECORD = STATE / "job.json"
+"""The finished job: `make pictures` draws it."""
 
 Raw = dict[str, Any]
 
@@ -36,7 +38,7 @@ Raw = dict[str, Any]
 def main() -> int:
     """Run the demo, or delete what it made."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--clean", action="store_true", help="delete cluster, state and adapter of the demo")
+    parser.add_argument("--clean", action="store_true", help="stop the demo's cluster and delete its state and adapter")
     if parser.parse_args().clean:
         return clean()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends like Ctrl-C: the cluster goes down
@@ -44,53 +46,68 @@ def main() -> int:
     story.console.print(
         "[bold]finetune-operator[/bold]: one YAML file becomes a fine-tuned model, on this machine's CPU"
     )
+    succeeded = False
     try:
-        return tell(story)
+        succeeded = tell(story)
     except (subprocess.CalledProcessError, RuntimeError) as error:
         story.console.print(f"[red]failed:[/red] {error}; logs are in {STATE.relative_to(ROOT)}")
-        return 1
     finally:
-        finetune("local", "down", "--name", CLUSTER)
+        if not succeeded:
+            finetune("local", "down", "--name", CLUSTER)
+    return 0 if succeeded else 1
 
 
-def tell(story: Narrator) -> int:
-    """Tell the story; returns the exit code."""
+def tell(story: Narrator) -> bool:
+    """Tell the story; returns whether everything is as it should be."""
     story.step("A real base model and real conversations")
     claim = HOME / "claims" / "default" / "demo"
     inputs = prepare(story.say)
 
-    story.step("A Kubernetes API server with a pretended GPU node")
-    begun = time.monotonic()
+    story.step("A Kubernetes API server on this machine, and a node that stands in for one with GPUs")
+    finetune("local", "down", "--name", CLUSTER)  # of an earlier demo; the data stays
     story.run(
         *FINETUNE, "local", "up", "--name", CLUSTER, "--crds", shown="finetune local up --crds", env=environment()
     )
-    story.say(f"up in {time.monotonic() - begun:.1f} s")
     kubectl(story, "apply", "-f", str(EXAMPLE / "pool.yaml"))
     inputs.put_into(claim)
     kubectl(story, "apply", "-f", str(EXAMPLE / "claim.yaml"))
 
     story.step("The operator")
-    with operator(story):
-        story.step("One YAML file")
-        story.console.print((EXAMPLE / "job.yaml").read_text(), style="green", markup=False)
-        kubectl(story, "delete", "-f", str(EXAMPLE / "job.yaml"), "--ignore-not-found", quiet=True)
-        shutil.rmtree(claim / "adapters", ignore_errors=True)
-        kubectl(story, "apply", "-f", str(EXAMPLE / "job.yaml"))
-        command = [*FINETUNE, "watch", JOB, "--kubeconfig", str(kubeconfig())]
-        if story.follow(command, shown=f"finetune watch {JOB}", env=environment()):
-            explain(story)
-            return 1
+    start_operator(story)
 
-        story.step("What came out")
-        kubectl(story, "get", "finetunejobs")
-        kubectl(story, "get", "gpupools")
-        job = json.loads(kubectl(story, "get", "ftj", JOB, "-o", "json", quiet=True))
-        problems = check(job["status"], claim, story.say)
+    story.step("One YAML file")
+    story.console.print((EXAMPLE / "job.yaml").read_text(), style="green", markup=False)
+    kubectl(story, "delete", "-f", str(EXAMPLE / "job.yaml"), "--ignore-not-found", quiet=True)
+    shutil.rmtree(claim / "adapters", ignore_errors=True)
+    kubectl(story, "apply", "-f", str(EXAMPLE / "job.yaml"))
+    command = [*FINETUNE, "watch", JOB, "--kubeconfig", str(kubeconfig())]
+    if story.follow(command, shown=f"finetune watch {JOB}", env=environment()):
+        explain(story)
+        return False
+
+    story.step("What came out")
+    kubectl(story, "get", "finetunejobs")
+    raw = kubectl(story, "get", "ftj", JOB, "-o", "json", quiet=True)
+    RECORD.write_text(raw)
+    problems = check(json.loads(raw)["status"], claim, story.say)
     for problem in problems:
         story.console.print(f"   [red]not as it should be:[/red] {problem}", highlight=False)
-    story.step("How to delete it all")
-    story.say("make demo-clean")
-    return 1 if problems else 0
+    if not problems:
+        what_next(story)
+    return not problems
+
+
+def what_next(story: Narrator) -> None:
+    """Name commands that work now: cluster and operator are still up."""
+    program = Path(sys.executable).with_name("finetune")
+    shown = program.relative_to(ROOT) if program.is_relative_to(ROOT) else program
+    story.step("What next? The cluster and the operator are still running")
+    story.command(f"export KUBECONFIG={kubeconfig()}")
+    story.command(f"{shown} get {JOB}", "what the operator recorded")
+    story.command(f"{shown} logs {JOB}", "what the trainer printed")
+    story.command(f"{shown} plan -f examples/02-lora-s3/job.yaml", "what an 8B model would take and cost")
+    story.say("")
+    story.command("make demo-clean", "stop it all and delete it")
 
 
 def environment() -> dict[str, str]:
@@ -118,20 +135,17 @@ def kubectl(story: Narrator, *arguments: str, quiet: bool = False) -> str:
     return story.run(*command, shown=shown, env=environment())
 
 
-@contextmanager
-def operator(story: Narrator) -> Iterator[None]:
-    """Run the operator in the background; its log goes to a file."""
+def start_operator(story: Narrator) -> None:
+    """Start the operator in the background, as one of the cluster's processes: they end together. Its log is a file."""
     log = STATE / "operator.log"
     command = [*FINETUNE, "run", "--kubeconfig", str(kubeconfig()), "--progress-seconds", "2", "--port", "0"]
+    marked = environment() | {CLUSTER_MARK: str(HOME)}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment(), stdout=output, stderr=output, start_new_session=True)
-    story.console.print(f"   [cyan]$ finetune run &[/cyan]   [dim](log: {log.relative_to(ROOT)})[/dim]")
-    try:
-        wait_until_ready(process, log)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process = subprocess.Popen(
+            command, env=marked, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    story.command("finetune run &", f"log: {log.relative_to(ROOT)}")
+    wait_until_ready(process, log)
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -152,7 +166,9 @@ def clean() -> int:
     """Delete the cluster, its state and the adapter."""
     finetune("local", "down", "--name", CLUSTER, "--delete")
     shutil.rmtree(STATE, ignore_errors=True)
-    print(f"deleted {STATE.relative_to(ROOT)}; base model and binaries stay in the user's cache")
+    print(
+        f"stopped the cluster and deleted {STATE.relative_to(ROOT)}; downloads and built programs stay in {cache_folder().parent}"
+    )
     return 0
 
 

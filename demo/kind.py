@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from finetune_operator import __version__
 from finetune_operator.local.binaries import HELM, KUBECTL
 from finetune_operator.local.provide import provide
 
@@ -32,7 +33,7 @@ FINETUNE = (sys.executable, "-m", "finetune_operator")
 SLIM = "docker.io/library/python:3.11-slim-bookworm"
 """Base of all images here: the CUDA runtime would be gigabytes that a CPU does not need."""
 OPERATOR, PREFLIGHT, TRAINER = (
-    f"ghcr.io/finetune-operator/{name}:0.1.0" for name in ("operator", "preflight", "trainer")
+    f"ghcr.io/finetune-operator/{name}:{__version__}" for name in ("operator", "preflight", "trainer")
 )
 """The names that the chart's default values have."""
 GPU_LABELS = ("nvidia.com/gpu.product=local-cpu", "nvidia.com/gpu.memory=16384")

@@ -26,9 +26,13 @@ class Narrator:
         """Print a line of the story."""
         self.console.print("   " + text, markup=False)
 
+    def command(self, shown: str, about: str = "") -> None:
+        """Print a command that the reader can type, with what it does."""
+        self.console.print(f"   [cyan]$ {shown}[/cyan]" + (f"   [dim]# {about}[/dim]" if about else ""))
+
     def run(self, *command: str, shown: str = "", env: Mapping[str, str] | None = None) -> str:
         """Show and run a command; return its output. Raises CalledProcessError when it fails."""
-        self.console.print(f"   [cyan]$ {shown or shlex.join(command)}[/cyan]")
+        self.command(shown or shlex.join(command))
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
         self._print(done.stdout)
         if done.returncode:
@@ -38,7 +42,7 @@ class Narrator:
 
     def follow(self, command: Sequence[str], *, shown: str, env: Mapping[str, str] | None = None) -> int:
         """Show a command and let it write to the terminal itself; return its exit code."""
-        self.console.print(f"   [cyan]$ {shown}[/cyan]")
+        self.command(shown)
         return subprocess.run(command, check=False, env=env).returncode
 
     def _print(self, text: str) -> None:

@@ -153,10 +153,10 @@ def test_a_job_from_before_a_rule_can_still_be_changed(api: Client):
             "PUT", f"{definitions}/{crd['metadata']['name']}", changed(crd, {"metadata.resourceVersion": version})
         )
         newer = changed(old, {"metadata.name": "newer"})
-        eventually(lambda: "exclude each other" in refusal_of_a_creation(api, jobs, newer), "the rule is enforced")
+        eventually(lambda: "mutually exclusive" in refusal_of_a_creation(api, jobs, newer), "the rule is enforced")
 
         assert api.patch(f"{jobs}/good", {"spec": {"suspend": True}})["spec"]["suspend"]
-        with pytest.raises(ApiError, match="epochs and maxSteps exclude each other: keep one of them"):
+        with pytest.raises(ApiError, match="epochs and maxSteps are mutually exclusive: remove one of them"):
             api.patch(f"{jobs}/good", {"spec": {"training": {"maxSteps": 2}}})
     finally:
         api.delete(f"{definitions}/{crd['metadata']['name']}")

@@ -19,8 +19,8 @@ MUTABLE = {
     "runPolicy.ttlSecondsAfterFinished",
 }
 FROZEN = (
-    "is frozen since the first attempt started: apply the changed job under another name (suspend, runPolicy.budget,"
-    " runPolicy.activeDeadlineSeconds, runPolicy.podRetentionSeconds and runPolicy.ttlSecondsAfterFinished may change)"
+    "cannot be changed once the first attempt has started: apply the changed job under a new name (only suspend,"
+    " runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and ttlSecondsAfterFinished can be changed)"
 )
 FULL = changed(
     GOOD_JOB,

@@ -59,8 +59,8 @@ def test_several_mistakes_are_told_together(api: Client):
     manifest = changed(GOOD_JOB, {"spec.training": {"epochs": 1, "maxSteps": 1}, "spec.lora.targets": "custom"})
     said = refusal(api, manifest)
 
-    assert "targets custom needs targetModules: name the modules, such as q_proj and v_proj" in said
-    assert "epochs and maxSteps exclude each other: keep one of them" in said
+    assert "targets custom requires targetModules: list the modules, such as q_proj and v_proj" in said
+    assert "epochs and maxSteps are mutually exclusive: remove one of them" in said
 
 
 def test_kubectl_prints_the_line_as_it_is(api: Client, control_plane):
@@ -70,8 +70,8 @@ def test_kubectl_prints_the_line_as_it_is(api: Client, control_plane):
 
     assert (answer.returncode, answer.stderr) == (
         1,
-        'The FineTuneJob "good" is invalid: spec.training.maxSteps: Invalid value: epochs and maxSteps exclude each'
-        " other: keep one of them\n",
+        'The FineTuneJob "good" is invalid: spec.training.maxSteps: Invalid value: epochs and maxSteps are'
+        " mutually exclusive: remove one of them\n",
     )
 
 

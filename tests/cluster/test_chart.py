@@ -257,17 +257,17 @@ def test_the_notes_say_what_to_do_next():
     )
 
     assert notes.partition("NOTES:\n")[2] == (
-        "finetune-operator 0.1.0 runs in namespace default and serves a, b.\n\n"
-        "1. Say which GPUs exist:\n"
-        "     finetune pools discover > pools.yaml      (read it, put in your prices; docs/gpu-pools.md)\n"
+        "finetune-operator 0.1.0 is running in namespace default and watches a, b.\n\n"
+        "1. Create GPUPools:\n"
+        "     finetune pools discover > pools.yaml      (review it and enter your prices; see docs/gpu-pools.md)\n"
         "     kubectl apply -f pools.yaml\n"
-        "2. Fine-tune:\n"
+        "2. Start a fine-tuning job:\n"
         "     kubectl apply -n NAMESPACE -f finetunejob.yaml\n"
-        "3. Look:\n"
+        "3. Check its status:\n"
         "     kubectl get finetunejobs -A\n"
-        "   The progress columns stay empty: rbac.podLogs is false.\n\n"
-        "Uninstalling keeps the definitions, all FineTuneJobs and their Pods: running jobs train on, and wait for an operator"
-        " at their end.\n"
+        "   The progress columns stay empty because rbac.podLogs is false.\n\n"
+        "Uninstalling keeps the custom resource definitions, all FineTuneJobs and their Pods. Running jobs continue to train,"
+        " but their\nstatus is not updated until an operator runs again.\n"
     )
 
 

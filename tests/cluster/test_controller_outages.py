@@ -47,7 +47,7 @@ def test_it_survives_an_api_server_that_fails(
     api.create(jobs(namespace), a_job("slow"))
 
     assert attempts(reaches(api, namespace, "slow", "Succeeded")) == [(0, "Succeeded")]
-    assert "pass failed" in operator.text
+    assert "reconciliation failed; retrying" in operator.text
 
 
 def test_refused_credentials_end_it(api: Client, namespace: str, proxy: FaultProxy, start_operator: StartOperator):
@@ -59,7 +59,7 @@ def test_refused_credentials_end_it(api: Client, namespace: str, proxy: FaultPro
     proxy.send_error({"kind": "Status", "code": 410, "message": "too old resource version"})
 
     assert operator.wait(30) == 1
-    assert "refuses our credentials (401)" in operator.text
+    assert "rejects the operator's credentials (401)" in operator.text
 
 
 def test_credentials_that_are_accepted_again_are_enough(
@@ -108,7 +108,7 @@ def test_a_leader_that_cannot_renew_ends_in_time(
     proxy.refuse()
 
     assert operator.wait(15) == 1
-    assert "lease lost" in operator.text
+    assert "leadership lost" in operator.text
 
 
 def test_missing_crds_are_named(api: Client, namespace: str, proxy: FaultProxy, start_operator: StartOperator):
@@ -118,4 +118,6 @@ def test_missing_crds_are_named(api: Client, namespace: str, proxy: FaultProxy, 
     operator.start(wait=False)
 
     assert operator.wait(20) == 1
-    assert "finetune: the API server does not serve finetune.dev/v1alpha1: apply crds/ first" in operator.text
+    assert (
+        "finetune: the API server does not serve finetune.dev/v1alpha1: run `kubectl apply -f crds/`" in operator.text
+    )

@@ -72,7 +72,7 @@ def test_two_clusters_stand_side_by_side(shell: Shell):
     assert shell.local("down", "--name", "one").returncode == 0
     assert (shell.processes("one"), shell.processes("two")) == (0, 5)
     assert shell.local("status", "--name", "one").stderr == (
-        "finetune: cluster one is not up: start it with `finetune local up --name one`\n"
+        "finetune: cluster one is not running: start it with `finetune local up --name one`\n"
     )
     assert "kube-apiserver" in shell.local("status", "--name", "two").stdout
     shell.local("down", "--name", "two")
@@ -86,12 +86,12 @@ def test_down_ends_pods_and_up_finds_them_ended(shell: Shell):
     cluster.phase("p", "default", "Running")
     said = shell.local("down").stdout
 
-    assert said.startswith("ended 5 processes and 1 containers in ")
+    assert said.startswith("stopped 5 processes and 1 containers in ")
     assert shell.processes("default") == 0
     shell.local("up")
     (status,) = cluster.phase("p", "default", "Failed")["status"]["containerStatuses"]
     assert status["state"]["terminated"]["exitCode"] == 137
-    assert shell.local("down", "--delete").stdout.endswith("cluster default is down, its data deleted\n")
+    assert shell.local("down", "--delete").stdout.endswith("cluster default is stopped and its data is deleted\n")
     assert not shell.state("default").root.exists()
 
 
@@ -100,12 +100,12 @@ def test_a_signal_ends_a_cluster_in_the_foreground(shell: Shell, number: signal.
     """Ctrl-C, kill and a closed terminal leave no process behind."""
     child = shell.started("up", "--foreground", "--no-node")
     assert child.stdout is not None
-    lines = iter(child.stdout.readline, "running until Ctrl-C\n")
-    assert any(line.startswith("cluster default is up after") for line in lines)
+    lines = iter(child.stdout.readline, "running; press Ctrl-C to stop\n")
+    assert any(line.startswith("cluster default is ready after") for line in lines)
     child.send_signal(number)
     rest = child.communicate(timeout=60)[0]
 
-    assert rest.endswith("cluster default is down\n")
+    assert rest.endswith("cluster default is stopped\n")
     assert shell.processes("default") == 0
 
 
@@ -143,9 +143,9 @@ def test_a_cluster_that_lost_a_process_is_started_anew(shell: Shell):
     eventually(lambda: identify(scheduler["pid"]) is None, "a scheduler that is gone")
     said = shell.local("up", "--no-node").stdout
 
-    assert said.startswith("ended 3 processes")
-    assert "cluster default is up after" in said
-    assert shell.local("up", "--no-node").stdout.startswith("cluster default is up already\n")
+    assert said.startswith("stopped 3 processes")
+    assert "cluster default is ready after" in said
+    assert shell.local("up", "--no-node").stdout.startswith("cluster default is already running\n")
     shell.local("down")
 
 
@@ -173,7 +173,9 @@ def test_the_api_server_keeps_an_audit_log_and_takes_flags(shell: Shell):
     api_server = json.loads((state.pids / "kube-apiserver").read_text())["pid"]
     assert "--max-requests-inflight=123" in Path(f"/proc/{api_server}/cmdline").read_text().split("\0")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("finetune: cluster default runs with other options (")
+    assert refused.stderr.startswith(
+        "finetune: cluster default is already running with other options: stop it first with `finetune local down"
+    )
     shell.local("down")
 
 
@@ -208,7 +210,7 @@ def test_the_process_node_can_run_in_a_terminal(shell: Shell):
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)
 
-    assert refused.stderr == "finetune: cluster default has a process node already: `finetune local status` shows it\n"
+    assert refused.stderr == "finetune: cluster default already has a process node: see `finetune local status`\n"
     assert child.returncode == 0
     shell.local("down")
 
@@ -219,6 +221,6 @@ def test_a_bad_name_is_refused(shell: Shell):
 
     assert answer.returncode == 1
     assert answer.stderr == (
-        "finetune: '../x' cannot name a local cluster: use at most 40 lower-case letters, digits and '-',"
+        "finetune: '../x' is not a valid cluster name: use at most 40 lower-case letters, digits and '-',"
         " such as 'default'\n"
     )

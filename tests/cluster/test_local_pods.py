@@ -69,7 +69,7 @@ def test_a_pod_that_needs_more_than_a_process_node_is_refused(process_node: Proc
 
     assert (status["reason"], status["message"]) == (
         "UnsupportedPod",
-        "container main has no command: the process node reads no images, so it must be set",
+        "container main has no command: set it, because the process node does not use images",
     )
 
 

@@ -77,7 +77,7 @@ def test_a_container_that_reaches_its_memory_limit_says_so(workspace: Workspace)
 
     assert (first["outcome"], first["message"]) == (
         "HostOutOfMemory",
-        "Pod hungry-0-0 reached its memory limit; it had 7 GiB of memory, the next attempt may use 11 GiB",
+        "Pod hungry-0-0 was killed because it reached its memory limit; it had 7 GiB of host memory; the next attempt gets 11 GiB",
     )
     assert first["checkpointStep"] >= step
     assert workspace.limit("hungry-1-0", "memory") == "11Gi"
@@ -95,7 +95,7 @@ def test_a_full_workspace_is_evicted_and_the_next_attempt_goes_on(workspace: Wor
     assert (first["outcome"], first["message"]) == (
         "StorageFull",
         'Pod full-0-0 was evicted: Usage of EmptyDir volume "workspace" exceeds the limit "11Gi"; '
-        "it had 11 GiB of local disk, the next attempt may use 17 GiB",
+        "it had 11 GiB of local disk; the next attempt gets 17 GiB",
     )
     assert first["checkpointStep"] >= step
     assert workspace.limit("full-1-0", "ephemeral-storage") == "17Gi"
@@ -142,5 +142,5 @@ def test_a_gpu_that_turns_unhealthy_stays_with_its_job_and_is_given_to_no_other(
     message = workspace.condition(waits, "PodsReady")[2]
 
     assert [attempt["outcome"] for attempt in old["attempts"]] == ["Succeeded"]
-    assert message.startswith("attempt 0: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu."), message
+    assert message.startswith("attempt 1: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu."), message
     assert [attempt["outcome"] for attempt in workspace.finish("new")["attempts"]] == ["Succeeded"]

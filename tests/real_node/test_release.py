@@ -35,7 +35,7 @@ def test_a_running_job_outlives_its_operator_and_is_finished_by_the_next_one(wor
     assert before["metadata"]["uid"] == after["metadata"]["uid"]
     assert [attempt["outcome"] for attempt in status["attempts"]] == ["Succeeded"]
     assert status["progress"]["step"] == 240
-    assert said == {"spec.suspend is true: set it to false to go on": 2}
+    assert said == {"spec.suspend is true: set it to false to resume": 2}
 
 
 def counted(workspace: Workspace, job: str) -> dict[str, int]:

@@ -47,26 +47,21 @@ def tracked_files() -> list[str]:
     return listed.stdout.splitlines()
 
 
-def test_the_readme_maps_every_source_file():
-    """The file map of the README has one line for each folder of source files, and names nothing that is gone."""
-    readme = (ROOT / "README.md").read_text()
-    mapped = set(re.findall(r"^(\S+/)\s{2,}\S", readme, re.MULTILINE))
-    folders = {
-        f"{path.relative_to(ROOT)}/"
-        for path in [PACKAGE, *PACKAGE.iterdir()]
-        if path.is_dir() and path.name != "__pycache__"
-    }
-    folders |= {
-        "trainer_image/finetune_trainer/",
-        "tests/unit/",
-        "tests/cluster/",
-        "tests/trainer/",
-        "tests/e2e/",
-        "tests/bench/",
-    }
+ROOMS = ("contract/finetune_contract/", "operator/finetune_operator/", "trainer_image/finetune_trainer/")
 
-    assert folders <= mapped
-    assert [name for name in sorted(mapped) if not (ROOT / name).exists()] == []
+
+def test_contributing_maps_every_room():
+    """The file map has one line for each folder of source files and each tier of tests, and names nothing that is gone."""
+    mapped = set(re.findall(r"^(\S+/)\s+\S", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    top = {f"{path.split('/')[0]}/" for path in tracked_files() if "/" in path and not path.startswith(".")}
+    packages = {f"{Path(path).parent}/" for path in tracked_files() if path.startswith(ROOMS)}
+    modules = "operator/finetune_operator/local/modules/"
+    tiers = {f"tests/{path.split('/')[1]}/" for path in tracked_files() if re.fullmatch(r"tests/.*/test_\w+\.py", path)}
+    rooms = {room for room in packages if room == modules or not room.startswith(modules)} | tiers
+    covered = top - {"contract/", "operator/", "trainer_image/", "tests/", "charts/"}
+
+    assert (rooms | covered) - mapped == set()
+    assert [name for name in sorted(mapped) if not (ROOT / name).is_dir()] == []
 
 
 def test_no_lock_file_names_a_download_address():

@@ -2,7 +2,7 @@
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* Two releases of one name in two namespaces must not share what is cluster-scoped. */ -}}
+{{- /* Releases with the same name in different namespaces must not share cluster-scoped objects. */ -}}
 {{- define "finetune.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "finetune.name" .) | trunc 120 | trimSuffix "-" -}}
 {{- end -}}

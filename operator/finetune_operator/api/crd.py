@@ -16,12 +16,13 @@ from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.api.structural import Schema, to_structural
 
 JOB_DESCRIPTION = (
-    "One fine-tuning run: a base model, data and a destination go in; an adapter or a tuned model comes out."
-    " After the first attempt has started only suspend, runPolicy.budget, runPolicy.activeDeadlineSeconds and the"
+    "One fine-tuning run: takes a base model, data and a destination, and publishes an adapter or a tuned model."
+    " Once the first attempt has started, only suspend, runPolicy.budget, runPolicy.activeDeadlineSeconds and the"
     " retention fields can be changed."
 )
 POOL_DESCRIPTION = (
-    "GPUs of one kind that exist or can be had, and what they cost. Written by the platform team; planning rests on it."
+    "GPUs of one kind that the cluster has or can provision, and what they cost. The platform team writes it; the"
+    " planner chooses among the pools."
 )
 
 JOB_COLUMNS = (
@@ -48,7 +49,7 @@ POOL_COLUMNS = (
 )
 
 TYPE_META = {
-    "apiVersion": {"type": "string", "description": "Version of this representation of the object."},
+    "apiVersion": {"type": "string", "description": "API version of the object."},
     "kind": {"type": "string", "description": "Kind of the object."},
     "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # the name rule points at it
 }

@@ -50,7 +50,7 @@ def unique(values: list[T]) -> list[T]:
     names = [getattr(value, "key", value) for value in values]
     for name in names:
         if names.count(name) > 1:
-            raise PydanticCustomError("rule", "names {name} twice: keep one", {"name": name})
+            raise PydanticCustomError("rule", "contains {name} twice: remove one of them", {"name": name})
     return values
 
 
@@ -68,7 +68,7 @@ Number = Annotated[str, StringConstraints(pattern=NUMBER_PATTERN, max_length=24)
 SignedDecimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,10})?$", max_length=24)]
 NAME = matching(
     "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-    "must be the name of a Kubernetes object: lower-case letters, digits, - and ., such as team-a",
+    "must be a valid Kubernetes object name: lower-case letters, digits, - and ., such as team-a",
 )
 Name = Annotated[str, StringConstraints(max_length=253), Checked(NAME)]
 """A Kubernetes object name."""

@@ -38,8 +38,8 @@ NAME_LENGTH = 52
 
 NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_MESSAGE = (
-    "must be at most 52 characters long: lower-case letters, digits and -, a letter first and no - last;"
-    " names of Pods and Services derive from it"
+    "must be at most 52 lower-case letters, digits and -, starting with a letter and not ending with -,"
+    " because names of Pods and Services are built from it"
 )
 
 MUTABLE = (
@@ -52,8 +52,8 @@ MUTABLE = (
 """What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
 
 FROZEN_MESSAGE = (
-    "is frozen since the first attempt started: apply the changed job under another name (suspend, runPolicy.budget,"
-    " runPolicy.activeDeadlineSeconds, runPolicy.podRetentionSeconds and runPolicy.ttlSecondsAfterFinished may change)"
+    "cannot be changed once the first attempt has started: apply the changed job under a new name (only suspend,"
+    " runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and ttlSecondsAfterFinished can be changed)"
 )
 
 UNTOUCHED_LORA = untouched(
@@ -76,7 +76,7 @@ def plain_text_cel(dataset: str) -> str:
     return f"{dataset}.format in ['auto', 'text'] && (!has({dataset}.columns) || !({named}))"
 
 
-CPT_TEXT = "objective cpt reads plain text: set format to text and name no column but text"
+CPT_TEXT = "objective cpt trains on plain text: set format to text, and remove all columns but text"
 
 CPT = (
     Rule(
@@ -95,13 +95,13 @@ CPT = (
     ),
     Rule(
         cel=f"self.objective != 'cpt' || ({untouched('self.chat', ChatSpec, *ChatSpec.model_fields)})",
-        message="objective cpt has no conversations: remove chat, or use objective sft",
+        message="objective cpt does not use chat settings: remove chat, or use objective sft",
         holds=lambda spec: spec.objective != "cpt" or spec.chat == ChatSpec(),
         field="chat",
     ),
     Rule(
         cel=f"self.objective != 'cpt' || {untouched('self.training', TrainingSpec, 'over_length')}",
-        message="objective cpt splits long documents and loses nothing: remove overLength",
+        message="objective cpt splits long documents without losing text: remove overLength",
         holds=lambda spec: spec.objective != "cpt" or spec.training.over_length == default(TrainingSpec, "over_length"),
         field="training.overLength",
     ),
@@ -110,44 +110,44 @@ CPT = (
 METHODS = (
     Rule(
         cel=f"self.method != 'full' || ({UNTOUCHED_LORA})",
-        message="method full trains all weights and has no adapter: remove lora, or use method lora or qlora",
+        message="method full trains all weights without an adapter: remove lora, or use method lora or qlora",
         holds=lambda spec: spec.method != "full" or spec.lora == LoraSpec(),
         field="lora",
     ),
     Rule(
         cel="self.method == 'full' || self.resources.offload in ['auto', 'none']",
-        message="only method full has states that are worth offloading: set resources.offload to auto or none",
+        message="offload applies to method full only: set resources.offload to auto or none",
         holds=lambda spec: spec.method == "full" or spec.resources.offload in ("auto", "none"),
         field="resources.offload",
     ),
     Rule(
         cel="self.method != 'qlora' || self.training.precision != 'mixed'",
-        message="method qlora has a 4-bit base and no float32 masters: set precision to auto or bf16",
+        message="method qlora does not support precision mixed: set precision to auto or bf16",
         holds=lambda spec: spec.method != "qlora" or spec.training.precision != "mixed",
         field="training.precision",
     ),
     Rule(
         cel="self.method != 'qlora' || !self.lora.experts",
-        message="experts packed in 4 bit take no adapter: use method lora, or set experts to false",
+        message="method qlora cannot adapt experts: use method lora, or set experts to false",
         holds=lambda spec: spec.method != "qlora" or not spec.lora.experts,
         field="lora.experts",
     ),
     Rule(
         cel=f"!has(self.training.earlyStopping) || {EVALUATION_ON.replace('self.', 'self.evaluation.')}",
-        message='earlyStopping needs an evaluation: set evaluation.fraction above "0" or evaluation.source,'
+        message='earlyStopping requires an evaluation: set evaluation.fraction above "0" or set evaluation.source,'
         " or remove earlyStopping",
         holds=lambda spec: spec.training.early_stopping is None or evaluates(spec.evaluation),
         field="training.earlyStopping",
     ),
     Rule(
         cel="!has(self.training.earlyStopping) || self.lora.variant != 'adalora'",
-        message="lora.variant adalora follows a schedule over all steps: remove earlyStopping, or use another variant",
+        message="variant adalora follows a schedule over all steps: remove earlyStopping, or use another lora.variant",
         holds=lambda spec: spec.training.early_stopping is None or spec.lora.variant != "adalora",
         field="training.earlyStopping",
     ),
     Rule(
         cel="self.datasets.all(d, has(d.weight)) || !self.datasets.exists(d, has(d.weight))",
-        message="some data sets have a weight and some have none: give a weight to all of them, or to none",
+        message="some datasets have a weight and some do not: set a weight on all of them, or on none",
         holds=lambda spec: len({data.weight is None for data in spec.datasets}) == 1,
         field="datasets",
     ),
@@ -178,19 +178,19 @@ def apart(field: str) -> str:
 PLACES = (
     Rule(
         cel=apart("self.output.destination"),
-        message="the output would overwrite the model, data or adapter it is made from: choose another folder",
+        message="the output would overwrite the model, data or adapter that the job reads: choose another folder",
         holds=lambda spec: spec.output.destination not in inputs(spec),
         field="output.destination",
     ),
     Rule(
         cel=f"!has(self.checkpoint.destination) || {apart('self.checkpoint.destination')}",
-        message="checkpoints would lie among the model, data or adapter that the job reads: choose another folder",
+        message="checkpoints would be written into the model, data or adapter that the job reads: choose another folder",
         holds=lambda spec: spec.checkpoint.destination is None or spec.checkpoint.destination not in inputs(spec),
         field="checkpoint.destination",
     ),
     Rule(
         cel="!self.output.destination.startsWith('hf://') || has(self.checkpoint.destination)",
-        message="is needed where the output is hf://: checkpoints are not kept on the hub, name a folder at s3:// or pvc://",
+        message="is required if the output is hf://, because checkpoints are not stored on the hub: set a folder at s3:// or pvc://",
         holds=lambda spec: (
             not spec.output.destination.startswith("hf://") or spec.checkpoint.destination is not None
         ),
@@ -198,7 +198,7 @@ PLACES = (
     ),
     Rule(
         cel="!has(self.checkpoint.destination) || self.checkpoint.destination != self.output.destination",
-        message=f"is the output's folder: choose another one, or remove it (then the folder {CHECKPOINT_FOLDER} is used)",
+        message=f"is the same as the output: choose another folder, or remove it to use {CHECKPOINT_FOLDER} in the output folder",
         holds=lambda spec: spec.checkpoint.destination != spec.output.destination,
         field="checkpoint.destination",
     ),

@@ -11,41 +11,41 @@ URI_LENGTH = 1024
 
 SHAPES = (
     matching_after(
-        "hf://", "^hf://[^/]+/[^/]+$", "hf:// takes ORG/NAME, such as hf://HuggingFaceTB/SmolLM2-135M-Instruct"
+        "hf://",
+        "^hf://[^/]+/[^/]+$",
+        "hf:// must be followed by ORG/NAME, such as hf://HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     matching_after(
         "s3://",
         "^s3://[^/A-Z]{3,63}/.",
-        "s3:// takes BUCKET/PREFIX, such as s3://team-a/support-bot; an endpoint goes into the Secret",
+        "s3:// must be followed by BUCKET/PREFIX, such as s3://team-a/support-bot; set an endpoint in the Secret",
     ),
     matching_after(
         "pvc://",
         "^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/.",
-        "pvc:// takes CLAIM/PATH, such as pvc://models/llama: a claim of this namespace, a path in it",
+        "pvc:// must be followed by a PersistentVolumeClaim of this namespace and a path in it, such as pvc://models/llama",
     ),
     matching_after(
         "file://",
         "^file:///[^/]",
-        "file:// takes an absolute path with three slashes, such as file:///home/me/data.jsonl",
+        "file:// must be followed by an absolute path, such as file:///home/me/data.jsonl",
     ),
 )
 
-CLEAN_PATH = not_matching(
-    "://.*//|/[.]{1,2}(/|$)", "must not contain // or the path parts . and ..: write the path out"
-)
-NO_TRAILING_SLASH = not_matching("[^/]/$", "must not end with /: remove the last character")
+CLEAN_PATH = not_matching("://.*//|/[.]{1,2}(/|$)", "must not contain //, . or .. in the path: write the full path")
+NO_TRAILING_SLASH = not_matching("[^/]/$", "must not end with /: remove it")
 
 
 def location(schemes: tuple[str, ...], *extra: Rule, globs: bool = False) -> Checked:
     """Return the rules of a URI with one of the schemes; `globs` allows * in it."""
     *others, last = [f"{scheme}://" for scheme in schemes]
-    local = " (file:// works on the local cluster only)" if "file" in schemes else ""
+    local = " (file:// is for the local cluster only)" if "file" in schemes else ""
     return Checked(
         matching(f"^({'|'.join(schemes)})://", f"must start with {', '.join(others)} or {last}{local}"),
         matching(
             f"^[a-z0-9]*(://)?[A-Za-z0-9._=+,~/{'*' if globs else ''}-]*$",
             f"may contain only ASCII letters, digits and . _ = + , ~ / -{' and *' if globs else ''}:"
-            " credentials belong into the Secret, a revision into its own field",
+            " put credentials in a Secret and a revision in its own field",
         ),
         CLEAN_PATH,
         *(shape for shape in SHAPES if shape.cel.startswith(tuple(f"!self.startsWith('{s}://')" for s in schemes))),

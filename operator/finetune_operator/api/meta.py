@@ -8,20 +8,20 @@ from finetune_operator.api.fields import Count, Message, ShortText, StatusModel,
 
 
 class Condition(StatusModel):
-    """One observation about an object."""
+    """One aspect of the object's state."""
 
     type: Annotated[str, StringConstraints(max_length=64)]
-    """CamelCase name of the condition."""
+    """Type of the condition, in CamelCase."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """Status of the condition."""
     observed_generation: Count = 0
-    """Generation of the spec that it judges."""
+    """Generation of the spec that the condition describes."""
     last_transition_time: Time
-    """When status changed last."""
+    """Time when status last changed."""
     reason: Annotated[str, StringConstraints(max_length=64)]
-    """CamelCase reason, part of the API."""
+    """Reason for the status, in CamelCase. Reasons are part of the API."""
     message: Message = ""
-    """A sentence that says what, how much and what to do."""
+    """Details for people: what happened, the figures and what to do."""
 
 
 Conditions = Annotated[

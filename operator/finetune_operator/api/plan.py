@@ -9,143 +9,143 @@ from finetune_operator.api.pools import PROVISIONING_SECONDS, NodeSelectorTerm, 
 
 
 class ModelArchitecture(StatusModel):
-    """The shape of a decoder, as sizing needs it. Counts are exact numbers of parameters."""
+    """The model's dimensions, as far as memory planning needs them. Parameter counts are exact."""
 
     model_type: ShortText
-    """The model_type of config.json."""
+    """Model type, as in config.json."""
     num_parameters: Count
-    """All parameters of the text decoder."""
+    """Parameters of the text decoder."""
     num_embedding_parameters: Count
-    """Input embeddings and output head (once where they are tied)."""
+    """Parameters of the input embeddings and the output head, counted once if they are tied."""
     num_active_parameters: Count
-    """Parameters that one token passes through (equal to num_parameters without experts)."""
+    """Parameters that are active for one token; equal to numParameters in a dense model."""
     hidden_size: Count
-    """Width of the residual stream."""
+    """Width of the hidden states."""
     intermediate_size: Count
-    """Width of the MLP (of one expert, in a mixture of experts)."""
+    """Width of the MLP, or of one expert in a mixture-of-experts model."""
     num_layers: Count
-    """Decoder layers."""
+    """Number of decoder layers."""
     num_attention_heads: Count
-    """Query heads."""
+    """Number of query heads."""
     num_key_value_heads: Count
-    """Key and value heads."""
+    """Number of key and value heads."""
     head_dim: Count
-    """Width of one head."""
+    """Width of one attention head."""
     vocab_size: Count
-    """Rows of the embedding."""
+    """Vocabulary size."""
     max_position_embeddings: Count
-    """Longest sequence that the model was made for."""
+    """Maximum sequence length that the model supports."""
     tied_embeddings: bool
-    """Head and embedding share their weights."""
+    """Whether the output head shares its weights with the embeddings."""
     num_experts: Count = 0
-    """Experts of a layer; 0 without."""
+    """Experts per layer; 0 in a dense model."""
     experts_per_token: Count = 0
-    """Experts that one token passes through."""
+    """Experts that are active for one token."""
     config: Annotated[str, StringConstraints(max_length=4096)]
-    """The keys of config.json that these numbers were derived from, as JSON."""
+    """The parts of config.json that these numbers were derived from, as JSON."""
 
 
 class PoolSnapshot(StatusModel):
-    """The pool as it was when the plan was made: later edits of the GPUPool do not reshape a running job."""
+    """The pool as it was at planning time. Later changes to the GPUPool do not affect the job."""
 
     name: Name
-    """GPUPool."""
+    """Name of the GPUPool."""
     gpu_type: ShortText
     """Catalogue name of the GPU."""
     resource_name: ShortText
-    """Extended resource that the Pods ask for."""
+    """Extended resource that the Pods request."""
     node_selector: Annotated[list[NodeSelectorTerm], items("atomic", most=16)] = []
-    """Labels of the pool's nodes."""
+    """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
-    """Taints of the pool's nodes."""
+    """Tolerations for the taints of the pool's nodes."""
     capacity: Literal["on-demand", "spot"]
-    """Kind of capacity."""
+    """Capacity type."""
     price_per_gpu_hour_usd: Decimal
-    """Price used for every attempt of this job."""
+    """Price of one GPU per hour, used for every attempt of this job."""
     provisioning_seconds: Count = PROVISIONING_SECONDS
-    """How long several replicas may wait for their nodes."""
+    """How long a run on several nodes waits for all of them, in seconds."""
 
 
 class VramEstimate(StatusModel):
-    """Memory of the fullest GPU at its peak, by term, in GiB. The terms add up to totalGiB."""
+    """Estimated peak memory of the fullest GPU in GiB, by component. The components add up to totalGiB."""
 
     weights_gib: Decimal
-    """Base weights, quantised where the method says so."""
+    """Base model weights, quantised for method qlora."""
     adapter_gib: Decimal
     """Adapter weights; 0 for method full."""
     gradients_gib: Decimal
-    """Gradients alive at the peak."""
+    """Gradients that exist at the peak."""
     optimizer_gib: Decimal
-    """Optimizer states and float32 masters."""
+    """Optimizer states and float32 master weights."""
     activations_gib: Decimal
-    """Saved activations and the working set of one layer."""
+    """Saved activations and the working memory of one layer."""
     logits_gib: Decimal
-    """The loss over the vocabulary."""
+    """Logits and loss over the vocabulary."""
     overhead_gib: Decimal
-    """CUDA context, communication buffers, allocator slack."""
+    """CUDA context, communication buffers and allocator fragmentation."""
     total_gib: Decimal
-    """What the card will show."""
+    """Total, as nvidia-smi would report it."""
     request_gib: Decimal
-    """Total with the safety margin: what must fit."""
+    """Total plus the safety margin. This must fit."""
     usable_gib: Decimal
-    """What the card has, as PyTorch reports it."""
+    """Memory of the GPU, as PyTorch reports it."""
     confidence: Literal["high", "medium", "low"]
-    """How well this case is covered by measurements."""
+    """How well measurements cover this case."""
     confidence_reason: ShortText = ""
-    """Why it is not high."""
+    """Why confidence is not high."""
 
 
 class HostNeeds(StatusModel):
-    """What one Pod needs beside its GPUs."""
+    """What one Pod needs besides its GPUs."""
 
     memory_gib: Count
-    """Host memory."""
+    """Host memory in GiB."""
     cpus: Count
     """CPU cores."""
     ephemeral_gib: Count
-    """Local disk for model, data and checkpoints."""
+    """Local disk for model, data and checkpoints, in GiB."""
     shm_gib: Count
-    """Shared memory, at /dev/shm."""
+    """Shared memory at /dev/shm, in GiB."""
 
 
 class CheckpointPlan(StatusModel):
-    """How the run is made safe against losing its node."""
+    """How often checkpoints are saved, and what losing a node costs."""
 
     size_gib: Decimal
-    """One checkpoint."""
+    """Size of one checkpoint in GiB."""
     save_seconds: Count
-    """Time to write it."""
+    """Time to write one checkpoint."""
     interval_seconds: Count
     """Time between checkpoints."""
     grace_seconds: Count
-    """Value of terminationGracePeriodSeconds of the Pods."""
+    """Termination grace period of the Pods in seconds."""
     loss_on_reclaim_seconds: Count
-    """Work lost when a node is reclaimed on its usual notice."""
+    """Work lost if a node is reclaimed with the usual notice, in seconds."""
 
 
 class CostEstimate(StatusModel):
-    """tokens x epochs / tokens per second = time; time x GPUs = GPU-hours; GPU-hours x price = cost."""
+    """Estimated time and cost: tokens x epochs / tokensPerSecond is the time; time x GPUs x price is the cost."""
 
     tokens_per_second: Decimal
-    """Over all GPUs, padding not counted."""
+    """Throughput of all GPUs together, not counting padding."""
     seconds: Count
-    """From start to published result."""
+    """Time from start to published result."""
     gpu_hours: Decimal
-    """Hours for which GPUs are held."""
+    """GPU-hours, including start-up and publishing."""
     cost_usd: Decimal
-    """Cost: gpuHours times the pool's price."""
+    """Estimated cost: gpuHours times the price of the pool."""
     low_usd: Decimal
-    """Lower end of the range."""
+    """Lower end of the likely cost range."""
     high_usd: Decimal
-    """Upper end of the range."""
+    """Upper end of the likely cost range."""
     confidence: Literal["high", "medium", "low"] = "medium"
-    """How well time and cost of this case are covered by measurements: it sets the range."""
+    """How well measurements cover time and cost of this case. It determines the range."""
     confidence_reason: ShortText = ""
-    """Why it is not high."""
+    """Why confidence is not high."""
 
 
 class Alternative(StatusModel):
-    """Another layout: what it would cost, or why it was refused."""
+    """Another layout, with its cost or the reason it was rejected."""
 
     summary: ShortText
     """Method and GPUs."""
@@ -154,68 +154,68 @@ class Alternative(StatusModel):
     cost_usd: Decimal | None = None
     """Estimated cost."""
     rejected: Message | None = None
-    """Why it was refused."""
+    """Why it was rejected."""
 
 
 class Plan(StatusModel):
-    """The layout chosen for the run. Written before anything is created. Two things change it afterwards, each with a
-    warning: an attempt that ran out of GPU memory leaves a leaner layout of the same global batch, and one that ran out
-    of host memory or local disk leaves half as much again of it, at most what a node of the pool has.
+    """The layout chosen for the run, written before anything is created. Only two things change it later, each with a
+    warning: after an attempt runs out of GPU memory, the next one uses a smaller micro batch with the same global batch;
+    after one runs out of host memory or local disk, the next one gets 50 % more of it, up to what a node of the pool has.
     """
 
     summary: ShortText
-    """Method and GPUs in one line."""
+    """Method and GPUs, in one line."""
     method: Literal["lora", "qlora", "full"]
-    """Chosen method."""
+    """Training method."""
     method_reason: Message = ""
-    """Why this method."""
+    """Why this method was chosen."""
     pool: PoolSnapshot
-    """Where the Pods run and what a GPU costs."""
+    """Where the Pods run, and what a GPU costs."""
     replicas: Count
-    """Pods, one per node."""
+    """Number of trainer Pods, one per node."""
     gpus_per_replica: Count
-    """GPUs of one Pod."""
+    """GPUs per trainer Pod."""
     zero_stage: Literal[0, 2, 3]
     """DeepSpeed ZeRO stage; 0 is plain data parallelism."""
     offload: Literal["none", "optimizer", "all"]
-    """What is kept in host memory."""
+    """States that are kept in host memory."""
     activation_checkpointing: bool
-    """Activations are computed again instead of kept."""
+    """Whether activations are recomputed instead of stored."""
     attention: Literal["sdpa", "eager", "flash_attention_2"]
     """Attention kernel."""
     loss_kernel: Literal["tiled", "full"]
-    """Whether the logits are built in tiles."""
+    """Whether the logits are computed in tiles."""
     precision: Literal["mixed", "bf16"]
-    """Precision of weights and compute."""
+    """Precision of the weights."""
     optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"]
     """Optimizer."""
     packing: bool
-    """Several rows share a sequence."""
+    """Whether several rows are packed into one sequence."""
     micro_batch_size: Count
-    """Rows per GPU and forward pass."""
+    """Rows per GPU in one forward pass."""
     gradient_accumulation_steps: Count
     """Micro batches per optimizer step."""
     global_batch_size: Count
-    """Rows per optimizer step: micro batch x accumulation x GPUs."""
+    """Rows per optimizer step: microBatchSize x gradientAccumulationSteps x GPUs."""
     steps: Count
-    """Optimizer steps of the whole run."""
+    """Optimizer steps in the whole run."""
     tokens_per_step: Count
-    """Mean tokens per optimizer step."""
+    """Average tokens per optimizer step."""
     evaluate_every_steps: Count
-    """Evaluation cadence; 0: only at the end."""
+    """Steps between evaluations. 0 means only at the end."""
     num_trainable_parameters: Count
-    """Parameters with gradients."""
+    """Number of trainable parameters."""
     vram: VramEstimate
-    """Memory of the fullest GPU."""
+    """Estimated memory of the fullest GPU."""
     host: HostNeeds
-    """What one Pod needs beside its GPUs."""
+    """What one Pod needs besides its GPUs."""
     checkpoint: CheckpointPlan
-    """How the run is made safe."""
+    """Checkpoint schedule."""
     estimate: CostEstimate
-    """Time and money."""
+    """Estimated time and cost."""
     image: ShortText = ""
-    """Trainer image of every attempt."""
+    """Trainer image, used by every attempt."""
     alternatives: Annotated[list[Alternative], items("atomic", most=5)] = []
     """Other layouts that were considered."""
     warnings: Annotated[list[Message], items("atomic", most=16)] = []
-    """What the user should know."""
+    """Things to know before the run starts."""

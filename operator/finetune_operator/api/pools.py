@@ -20,10 +20,10 @@ PROVISIONING_SECONDS = 1200
 
 
 class NodeSelectorTerm(Model):
-    """A node label."""
+    """A label of a node."""
 
     key: LabelKey
-    """Label name."""
+    """Label key."""
     value: LabelValue
     """Label value."""
 
@@ -32,81 +32,81 @@ class Toleration(Model):
     """A taint that the Pods tolerate."""
 
     key: TaintKey = ""
-    """Taint name."""
+    """Taint key. Empty matches every taint."""
     operator: Literal["Exists", "Equal"] = "Exists"
-    """Exists ignores the value."""
+    """Exists matches any value; Equal compares it."""
     value: LabelValue = ""
-    """Taint value for operator Equal."""
+    """Taint value, for operator Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Taint effect; absent: all."""
+    """Taint effect. Default: all effects."""
 
 
 class NodeShape(Model):
-    """What one node offers beside its GPUs."""
+    """CPU, memory and disk of one node."""
 
     cpus: Annotated[int, between(1, 4096)]
-    """CPU cores."""
+    """CPU cores per node."""
     memory_gib: Annotated[int, between(1, 1_048_576)]
-    """Host memory in GiB."""
+    """Host memory per node in GiB."""
     ephemeral_gib: Annotated[int, between(1, 1_048_576)]
-    """Local disk for Pods in GiB."""
+    """Local disk available to Pods, in GiB."""
 
 
 class Interconnect(Model):
-    """How the GPUs talk to each other."""
+    """How the GPUs are connected."""
 
     within_node: Literal["nvlink", "pcie"] = "pcie"
-    """Between the GPUs of a node."""
+    """Link between the GPUs of one node."""
     between_nodes: Literal["infiniband", "efa", "ethernet", "none"] = "ethernet"
-    """Between nodes; none forbids runs on more than one node."""
+    """Network between nodes. none limits every run to one node."""
     between_nodes_gbps: Annotated[int, between(1, 100_000)] = 25
-    """Bandwidth of a node's network in Gbit/s."""
+    """Network bandwidth of one node in Gbit/s."""
 
 
 class GPUPoolSpec(Model):
-    """Nodes of one kind."""
+    """GPU nodes of one kind."""
 
     gpu_type: GpuTypeName
-    """Name of the GPU in the catalogue, such as NVIDIA-H100-80GB-HBM3; it gives memory and speed. `finetune gpus` lists
-    them."""
+    """Catalogue name of the GPU, such as NVIDIA-H100-80GB-HBM3. It determines memory and speed. `finetune gpus` lists the
+    names."""
     memory_gib: GpuMemory | None = None
-    """Memory of one GPU in GiB as PyTorch sees it, where the catalogue does not know it (MIG slices): a decimal in
+    """Memory of one GPU in GiB as PyTorch reports it, for GPUs that are not in the catalogue and MIG slices: a decimal in
     quotes."""
     gpus_per_node: Annotated[int, between(1, 64)]
-    """GPUs of one node."""
+    """GPUs per node."""
     max_nodes: Annotated[int, between(0, 10_000)]
-    """Most nodes the pool can have, those included that an autoscaler would add."""
+    """Maximum number of nodes, including those that an autoscaler can add."""
     node: NodeShape
-    """What one node offers beside its GPUs."""
+    """CPU, memory and disk of one node."""
     resource_name: ResourceName = "nvidia.com/gpu"
-    """Extended resource that Pods ask for, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb (then one GPU per job)."""
+    """Extended resource that the Pods request, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb (one GPU per job)."""
     node_selector: Annotated[list[NodeSelectorTerm], items_by("key", most=16), UNIQUE] = []
-    """Labels of the pool's nodes."""
+    """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
-    """Taints of the pool's nodes."""
+    """Tolerations for the taints of the pool's nodes."""
     interconnect: Interconnect = Interconnect()
-    """How the GPUs talk to each other."""
+    """How the GPUs are connected."""
     capacity: Literal["on-demand", "spot"] = "on-demand"
-    """Kind of capacity; nodes of kind spot may be taken away on short notice."""
+    """Capacity type. spot nodes can be reclaimed at short notice."""
     price_per_gpu_hour_usd: Price
-    """Price of one GPU for one hour in US dollars: a decimal in quotes such as "2.50"."""
+    """Price of one GPU per hour in US dollars: a decimal in quotes such as "2.50"."""
     provisioning_seconds: Annotated[int, between(10, 86_400)] = PROVISIONING_SECONDS
-    """How long a run on several nodes may wait for all of them before it is taken down and tried again."""
+    """How long a run on several nodes waits for all of them, in seconds, before its Pods are deleted and it is retried."""
 
 
 class GPUPoolStatus(StatusModel):
-    """What the operator sees of the pool."""
+    """What the operator observed."""
 
     observed_generation: Count = 0
-    """Generation that this status describes."""
+    """Generation of the spec that this status describes."""
     nodes: Count = 0
-    """Nodes that match the selector."""
+    """Number of nodes that match the selector."""
     gpus: Count = 0
-    """GPUs allocatable on them."""
+    """Number of allocatable GPUs on those nodes."""
     gpus_in_use_by_jobs: Count = 0
-    """GPUs held by FineTuneJobs."""
+    """Number of GPUs that FineTuneJobs hold."""
     conditions: Conditions = []
-    """Accepted says whether the catalogue or memoryGiB tells how much memory a GPU has."""
+    """Accepted is True if the memory of a GPU is known, from the catalogue or from memoryGiB."""
 
 
 class GPUPool(StatusModel):

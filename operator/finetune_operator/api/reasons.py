@@ -1,4 +1,7 @@
-"""Condition types and reasons. They are API: users script against them. Three enums of reasons, never mixed."""
+"""Condition types and reasons. They are API: users script against them. Four enums of reasons, never mixed.
+
+reason_texts.py says what each of them means, what a user does about it, and what the operator does by itself.
+"""
 
 from enum import StrEnum
 
@@ -32,61 +35,61 @@ class Phase(StrEnum):
 class WaitingReason(StrEnum):
     """Why it is not running yet; may pass by itself."""
 
-    QUOTA_EXCEEDED = "QuotaExceeded"  # the namespace's ResourceQuota refused a Pod
-    POD_REFUSED = "PodRefused"  # admission, Pod security or RBAC refused a Pod; the message says which rule
-    UNSCHEDULABLE = "Unschedulable"  # no node can take a Pod now
-    IMAGE_PULL_FAILED = "ImagePullFailed"  # the kubelet cannot get the image
-    WAITING_FOR_GANG = "WaitingForGang"  # some replicas are not scheduled yet
-    BACK_OFF = "BackOff"  # the last attempt failed; the next one starts soon
-    BUDGET_EXCEEDED = "BudgetExceeded"  # the money is spent; raise runPolicy.budget to go on
-    DEADLINE_EXCEEDED = "DeadlineExceeded"  # the running time is used up; raise activeDeadlineSeconds to go on
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_REFUSED = "PodRefused"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    WAITING_FOR_GANG = "WaitingForGang"
+    BACK_OFF = "BackOff"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
 class ProgressReason(StrEnum):
     """What goes on while nothing is wrong: reasons of conditions that are neither waiting nor at their end."""
 
-    ACCEPTED = "Accepted"  # every rule of the API holds
-    EXAMINING = "Examining"  # the preflight Pod looks at model, data and output
-    PREPARED = "Prepared"  # preflight found nothing wrong; its outcome, not a condition: planning follows at once
-    PLANNED = "Planned"  # the layout is chosen and pinned
-    PLAN_ONLY = "PlanOnly"  # spec.planOnly: nothing more happens until it is set to false
-    STARTING = "Starting"  # Pods are being created, scheduled or started
-    RUNNING = "Running"  # all Pods of the attempt run
-    PUBLISHING = "Publishing"  # the result is being written
-    SUSPENDING = "Suspending"  # the trainer saves a checkpoint and gives back its GPUs
-    SUSPENDED = "Suspended"  # spec.suspend: set it to false to go on
+    ACCEPTED = "Accepted"
+    EXAMINING = "Examining"
+    PREPARED = "Prepared"
+    PLANNED = "Planned"
+    PLAN_ONLY = "PlanOnly"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    PUBLISHING = "Publishing"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
     NOT_SUSPENDED = "NotSuspended"
-    FINISHED = "Finished"  # no Pod of this job runs any more
-    GATE_PASSED = "GatePassed"  # the tuned model is as much better as evaluation.gate asks
-    GATE_FAILED = "GateFailed"  # it is not
-    NOT_EVALUATED = "NotEvaluated"  # nothing was measured yet, or the base model never was
+    FINISHED = "Finished"
+    GATE_PASSED = "GatePassed"
+    GATE_FAILED = "GateFailed"
+    NOT_EVALUATED = "NotEvaluated"
 
 
 class AttemptOutcome(StrEnum):
     """How one attempt ended."""
 
     SUCCEEDED = "Succeeded"
-    PREEMPTED = "Preempted"  # SIGTERM came, the checkpoint was saved
-    SPOT_RECLAIMED = "SpotReclaimed"  # as Preempted, in a pool of capacity spot
-    EVICTED = "Evicted"  # the eviction API, a drain, node pressure
-    NODE_LOST = "NodeLost"  # the node stopped answering, or the Pod vanished with it
-    OUT_OF_MEMORY = "OutOfMemory"  # GPU memory
-    HOST_OUT_OF_MEMORY = "HostOutOfMemory"  # the kubelet's OOMKilled
-    COMMUNICATION_TIMEOUT = "CommunicationTimeout"  # the replicas lost each other
-    STALLED = "Stalled"  # no step for too long; the stacks are in the log
-    STORAGE_FULL = "StorageFull"  # no space left for checkpoint, cache or output
-    STORAGE_UNAVAILABLE = "StorageUnavailable"  # bucket, hub or volume does not answer
-    TRAINER_ERROR = "TrainerError"  # an exception nobody foresaw; the message has its last lines
-    KILLED = "Killed"  # SIGKILL from outside, or the Pod was deleted by someone else
-    SUSPENDED = "Suspended"  # spec.suspend, the budget or the deadline
-    NOT_SCHEDULED = "NotScheduled"  # not all replicas found a node within the pool's provisioningSeconds
+    PREEMPTED = "Preempted"
+    SPOT_RECLAIMED = "SpotReclaimed"
+    EVICTED = "Evicted"
+    NODE_LOST = "NodeLost"
+    OUT_OF_MEMORY = "OutOfMemory"
+    HOST_OUT_OF_MEMORY = "HostOutOfMemory"
+    COMMUNICATION_TIMEOUT = "CommunicationTimeout"
+    STALLED = "Stalled"
+    STORAGE_FULL = "StorageFull"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    TRAINER_ERROR = "TrainerError"
+    KILLED = "Killed"
+    SUSPENDED = "Suspended"
+    NOT_SCHEDULED = "NotScheduled"
 
 
 class TerminalReason(StrEnum):
     """How the job ended."""
 
     PUBLISHED = "Published"
-    ALREADY_PUBLISHED = "AlreadyPublished"  # the same run is complete at the destination: no GPU was used
+    ALREADY_PUBLISHED = "AlreadyPublished"
     INVALID_SPEC = "InvalidSpec"
     DOES_NOT_FIT = "DoesNotFit"
     MODEL_NOT_FOUND = "ModelNotFound"

@@ -11,17 +11,17 @@ from finetune_operator.api.validation import SPEC_BYTES
 
 INTRODUCTION = f"""# API reference
 
-Kinds of `{API_VERSION}`. Only `model`, `datasets` and `output` of a {JOB_KIND} are needed.
-`kubectl explain ftj.spec` prints the same text.
+The kinds of `{API_VERSION}`. A {JOB_KIND} requires only `model`, `datasets` and `output`.
+`kubectl explain ftj.spec` prints the same descriptions.
 
 - Decimals (money, fractions, learning rates) are strings: write `learningRate: "2e-4"`, with the quotes. Without
-  them kubectl says `must be of type string: "number"`; `finetune plan -f job.yaml` says which quotes are missing.
-- Once an attempt has started, only these change: {", ".join(f"`spec.{path}`" for path in MUTABLE)}.
-  Everything else is refused: one job is one run.
-- Every value is bounded; a whole spec may have {SPEC_BYTES} bytes as JSON (the operator refuses a
-  larger one as InvalidSpec).
-- A location is `hf://ORG/NAME`, `s3://BUCKET/PREFIX`, `pvc://CLAIM/PATH` (a claim of the job's namespace) or
-  `file:///PATH` (local cluster only). No `..`, `//`, credentials, query or spaces in it.
+  them, kubectl reports `must be of type string: "number"`; `finetune plan -f job.yaml` says which quotes are missing.
+- Once an attempt has started, only these fields can be changed:
+  {", ".join(f"`spec.{path}`" for path in MUTABLE)}.
+- Every value has bounds. The whole spec may be at most {SPEC_BYTES} bytes of JSON; the operator refuses a larger one
+  with reason InvalidSpec.
+- A location is `hf://ORG/NAME`, `s3://BUCKET/PREFIX`, `pvc://CLAIM/PATH` (a PersistentVolumeClaim in the job's
+  namespace) or `file:///PATH` (local cluster only). It cannot contain `..`, `//`, credentials, a query or spaces.
 """
 
 
@@ -34,7 +34,7 @@ def _kind(crd: Schema) -> Iterator[str]:
     names, version = crd["spec"]["names"], crd["spec"]["versions"][0]
     root = version["schema"]["openAPIV3Schema"]
     short = ", ".join(f"`{name}`" for name in (names["plural"], names["singular"], *names.get("shortNames", ())))
-    yield f"## {names['kind']}\n\n{root['description']}\n\n{crd['spec']['scope']}; kubectl knows it as {short}.\n"
+    yield f"## {names['kind']}\n\n{root['description']}\n\n{crd['spec']['scope']}. kubectl accepts {short}.\n"
     columns = [
         f"{c['name'].upper()}{' (wide)' if c.get('priority') else ''}" for c in version["additionalPrinterColumns"]
     ]
@@ -55,7 +55,7 @@ def _struct(schema: Schema, path: str) -> Iterator[str]:
     for name, field in schema["properties"].items():
         yield f"| `{name}` | {_type(field)}{', **required**' if name in required else ''} | {_cell(field)} |"
     refused = "".join(f"\n- {_sentence(rule)}" for rule in schema.get(VALIDATIONS, ()))
-    yield f"\nRefused in these words:\n{refused}\n" if refused else ""
+    yield f"\nError messages:\n{refused}\n" if refused else ""
     for name, field in schema["properties"].items():
         child = field.get("items", field)
         if "properties" in child and name != "resolved":

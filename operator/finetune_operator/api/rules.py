@@ -28,7 +28,7 @@ def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rul
     """Return the rule that credentials stand only beside a URI that can use them."""
     return Rule(
         cel=f"!has(self.{credentials}) || !has(self.{uri}) || self.{uri}.matches('^(hf|s3)://')",
-        message=f"{credentials} are for hf:// and s3:// only: remove them, a claim or file needs no Secret",
+        message=f"{credentials} apply to hf:// and s3:// only: remove them",
         holds=holds,
         field=credentials,
     )
@@ -37,14 +37,14 @@ def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rul
 MODEL = (
     Rule(
         cel="!has(self.revision) || self.source.startsWith('hf://')",
-        message="revision is for hf:// only: remove it, or take the model from the hub",
+        message="revision applies to hf:// only: remove it, or use a model from the hub",
         holds=lambda model: model.revision is None or model.source.startswith("hf://"),
         field="revision",
     ),
     Rule(
         cel=f"!self.trustRemoteCode || (has(self.revision) && self.revision.matches('{COMMIT}'))",
-        message="trustRemoteCode needs revision to be a full commit id of 40 hexadecimal digits:"
-        " code that may change tomorrow is not run",
+        message="trustRemoteCode requires revision to be a full commit id of 40 hexadecimal digits,"
+        " so that the code cannot change",
         holds=lambda model: not model.trust_remote_code or bool(re.search(COMMIT, model.revision or "")),
         field="trustRemoteCode",
     ),
@@ -64,7 +64,7 @@ def format_columns(name: str, foreign: tuple[str, ...], own: str) -> Rule:
     present = " || ".join(f"has(self.columns.{column})" for column in foreign)
     return Rule(
         cel=f"self.format != '{name}' || !has(self.columns) || !({present})",
-        message=f"format {name} reads the columns {own}: remove the others, or set another format",
+        message=f"format {name} uses the columns {own} only: remove the others, or set another format",
         holds=lambda data: (
             data.format != name or data.columns is None or all(getattr(data.columns, c) is None for c in foreign)
         ),
@@ -83,13 +83,13 @@ DATASET = (
     Rule(
         cel="self.format != 'auto' || !has(self.columns) || [has(self.columns.messages),"
         " has(self.columns.prompt) || has(self.columns.completion), has(self.columns.text)].filter(x, x).size() <= 1",
-        message="columns names those of several formats: keep messages, or prompt and completion, or text",
+        message="columns mixes several formats: keep only messages, only prompt and completion, or only text",
         holds=lambda data: data.format != "auto" or data.columns is None or families(data.columns) <= 1,
         field="columns",
     ),
     Rule(
         cel=f"{untouched('self', DatasetSpec, 'split')} || self.source.startsWith('hf://')",
-        message="split is for hf:// only: remove it, and name the files of the split in source",
+        message="split applies to hf:// only: remove it, and select the files in source instead",
         holds=lambda data: data.split == default(DatasetSpec, "split") or data.source.startswith("hf://"),
         field="split",
     ),
@@ -102,32 +102,32 @@ SHAPE = ("rank", "alpha", "variant", "targets", "modules_to_save", "experts")
 LORA = (
     Rule(
         cel="self.targets != 'custom' || has(self.targetModules)",
-        message="targets custom needs targetModules: name the modules, such as q_proj and v_proj",
+        message="targets custom requires targetModules: list the modules, such as q_proj and v_proj",
         holds=lambda lora: lora.targets != "custom" or lora.target_modules is not None,
         field="targetModules",
     ),
     Rule(
         cel="self.targets == 'custom' || !has(self.targetModules)",
-        message="targetModules is read with targets custom only: set targets to custom, or remove targetModules",
+        message="targetModules is used with targets custom only: set targets to custom, or remove targetModules",
         holds=lambda lora: lora.targets == "custom" or lora.target_modules is None,
         field="targetModules",
     ),
     Rule(
         cel="!has(self.targetModules) || !self.targetModules.exists(m, m.matches('(^|[.])(router|gate)$'))",
-        message="the router of a mixture of experts is never adapted: remove router and gate",
+        message="the router of a mixture-of-experts model cannot be adapted: remove router and gate",
         holds=lambda lora: not any(re.search(r"(^|[.])(router|gate)$", m) for m in lora.target_modules or ()),
         field="targetModules",
     ),
     Rule(
         cel="!has(self.targetModules) || !has(self.modulesToSave)"
         " || !self.modulesToSave.exists(m, m in self.targetModules)",
-        message="a module is in targetModules too: it gets an adapter or is trained in full, not both",
+        message="a module is also in targetModules: a module gets an adapter or is trained in full, not both",
         holds=lambda lora: not set(lora.target_modules or ()) & set(lora.modules_to_save or ()),
         field="modulesToSave",
     ),
     Rule(
         cel="!self.experts || self.targets == 'all-linear'",
-        message="experts are adapted with targets all-linear only: set targets to all-linear, or experts to false",
+        message="experts requires targets all-linear: set targets to all-linear, or experts to false",
         holds=lambda lora: not lora.experts or lora.targets == "all-linear",
         field="experts",
     ),
@@ -145,13 +145,13 @@ LORA = (
     ),
     Rule(
         cel=f"!has(self.initialAdapter) || ({untouched('self', LoraSpec, *SHAPE)} && self.dropout.matches('{ZERO}'))",
-        message="initialAdapter brings its own shape: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
+        message="initialAdapter sets the shape of the adapter: remove rank, alpha, dropout, variant, targets, modulesToSave and experts",
         holds=lambda lora: lora.initial_adapter is None or has_default_shape(lora),
         field="initialAdapter",
     ),
     Rule(
         cel="!has(self.initialAdapterCredentials) || has(self.initialAdapter)",
-        message="initialAdapterCredentials belong to initialAdapter: set it, or remove them",
+        message="initialAdapterCredentials require initialAdapter: set it, or remove the credentials",
         holds=lambda lora: lora.initial_adapter_credentials is None or lora.initial_adapter is not None,
         field="initialAdapterCredentials",
     ),
@@ -175,7 +175,7 @@ def has_default_shape(lora: LoraSpec) -> bool:
 TRAINING = (
     Rule(
         cel="!has(self.epochs) || !has(self.maxSteps)",
-        message="epochs and maxSteps exclude each other: keep one of them",
+        message="epochs and maxSteps are mutually exclusive: remove one of them",
         holds=lambda training: training.epochs is None or training.max_steps is None,
         field="maxSteps",
     ),
@@ -192,7 +192,7 @@ def evaluates(evaluation: EvaluationSpec) -> bool:
 EVALUATION = (
     Rule(
         cel=f"!has(self.source) || {untouched('self', EvaluationSpec, 'fraction')}",
-        message="source and fraction exclude each other: keep one of them",
+        message="source and fraction are mutually exclusive: remove one of them",
         holds=lambda evaluation: (
             evaluation.source is None or evaluation.fraction == default(EvaluationSpec, "fraction")
         ),
@@ -200,19 +200,19 @@ EVALUATION = (
     ),
     Rule(
         cel="!has(self.source) || !has(self.source.weight)",
-        message="weight is for mixtures of training rows: remove it",
+        message="weight applies to training data only: remove it",
         holds=lambda evaluation: evaluation.source is None or evaluation.source.weight is None,
         field="source.weight",
     ),
     Rule(
         cel="!has(self.source) || !has(self.source.maxExamples)",
-        message="held-out rows are limited by evaluation.maxExamples: set that, and remove source.maxExamples",
+        message="the number of held-out rows is set by evaluation.maxExamples: use that, and remove source.maxExamples",
         holds=lambda evaluation: evaluation.source is None or evaluation.source.max_examples is None,
         field="source.maxExamples",
     ),
     Rule(
         cel=f"!has(self.gate) || {EVALUATION_ON}",
-        message='gate needs an evaluation: set fraction above "0" or a source, or remove gate',
+        message='gate requires an evaluation: set fraction above "0" or set source, or remove gate',
         holds=lambda evaluation: evaluation.gate is None or evaluates(evaluation),
         field="gate",
     ),
@@ -224,7 +224,7 @@ EVALUATION = (
     ),
     Rule(
         cel=f"{untouched('self', EvaluationSpec, 'every_steps')} || {EVALUATION_ON}",
-        message='everySteps needs an evaluation: set fraction above "0" or a source, or remove everySteps',
+        message='everySteps requires an evaluation: set fraction above "0" or set source, or remove everySteps',
         holds=lambda evaluation: (
             evaluation.every_steps == default(EvaluationSpec, "every_steps") or evaluates(evaluation)
         ),
@@ -235,7 +235,7 @@ EVALUATION = (
 RESOURCES = (
     Rule(
         cel="!has(self.gpus) || !has(self.maxGpus) || self.gpus <= self.maxGpus",
-        message="gpus is more than maxGpus: lower gpus, or remove one of them",
+        message="gpus exceeds maxGpus: lower gpus, or remove one of them",
         holds=lambda wanted: wanted.gpus is None or wanted.max_gpus is None or wanted.gpus <= wanted.max_gpus,
         field="gpus",
     ),
@@ -246,7 +246,7 @@ OUTPUT = (only_remote("credentials", "destination", lambda o: o.credentials is N
 CHECKPOINT = (
     Rule(
         cel="!has(self.credentials) || has(self.destination)",
-        message="credentials belong to destination: set it, or remove them (the output's are used beside the output)",
+        message="credentials require destination: set it, or remove the credentials (the default folder uses the output's)",
         holds=lambda checkpoint: checkpoint.credentials is None or checkpoint.destination is not None,
         field="credentials",
     ),
@@ -260,13 +260,13 @@ CHECKPOINT = (
 TOLERATION = (
     Rule(
         cel="self.operator == 'Equal' || self.value == ''",
-        message="operator Exists ignores the value: remove value, or use operator Equal",
+        message="operator Exists takes no value: remove value, or use operator Equal",
         holds=lambda toleration: toleration.operator == "Equal" or not toleration.value,
         field="value",
     ),
     Rule(
         cel="self.operator == 'Exists' || self.key != ''",
-        message="operator Equal needs a key: set key, or use operator Exists",
+        message="operator Equal requires a key: set key, or use operator Exists",
         holds=lambda toleration: toleration.operator == "Exists" or bool(toleration.key),
         field="key",
     ),

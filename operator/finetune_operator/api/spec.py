@@ -26,7 +26,7 @@ from finetune_operator.api.values import (
 
 
 class Credentials(Model):
-    """A Secret of the same namespace. It is mounted into the Pods, never read by the operator. Keys that are read:
+    """A Secret in the job's namespace. It is mounted into the Pods; the operator never reads it. Recognised keys:
     HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL."""
 
     secret_name: Name
@@ -39,262 +39,262 @@ class ModelSpec(Model):
     source: Source
     """Where the model is: hf://ORG/NAME, s3://BUCKET/PREFIX, pvc://CLAIM/PATH, or file:///PATH (local cluster only)."""
     revision: Revision | None = None
-    """Commit, tag or branch of a hub model. The commit found is recorded in status.preflight.modelRevision."""
+    """Commit, tag or branch of a hub model. status.preflight.modelRevision records the commit it resolves to."""
     credentials: Credentials | None = None
-    """Secret with the token or keys to read it."""
+    """Secret with the credentials for reading source."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Needs a revision that is a full commit id."""
+    """Run the Python code that comes with the model. Requires revision to be a full commit id."""
 
 
 class ColumnsSpec(Model):
-    """Names of the columns by role, where they differ from the role's own name."""
+    """Column names, for roles whose column is called something else."""
 
     messages: ColumnName | None = None
-    """Column with the list of {role, content}."""
+    """Column with a list of {role, content} messages."""
     prompt: ColumnName | None = None
-    """Column with the question: a string or a list of messages."""
+    """Column with the prompt: a string or a list of messages."""
     completion: ColumnName | None = None
-    """Column with the answer: a string or a list of messages."""
+    """Column with the completion: a string or a list of messages."""
     text: ColumnName | None = None
     """Column with plain text."""
     system: ColumnName | None = None
-    """Column with the system prompt of the row."""
+    """Column with the system prompt of each row."""
 
 
 class DatasetSpec(Model):
-    """Rows to learn from."""
+    """One source of training rows."""
 
     source: DataSource
-    """A file, glob or folder of jsonl, json, csv, parquet or arrow at s3://BUCKET/KEY, pvc://CLAIM/PATH or
-    file:///PATH (local cluster only), or a data set of the hub: hf://ORG/NAME."""
+    """A file, glob or folder of jsonl, json, csv, parquet or arrow files at s3://BUCKET/KEY, pvc://CLAIM/PATH or
+    file:///PATH (local cluster only), or a dataset on the hub: hf://ORG/NAME."""
     split: Split = "train"
-    """Split of a hub data set."""
+    """Split of a hub dataset."""
     format: Literal["auto", "messages", "prompt-completion", "text"] = "auto"
-    """How a row is read; auto tells by its columns."""
+    """Format of the rows. auto detects it from the column names."""
     columns: ColumnsSpec | None = None
-    """Names of the columns by role, where they differ from the role's own name."""
+    """Column names, for roles whose column is called something else."""
     max_examples: Annotated[int, between(1, 1_000_000_000)] | None = None
-    """Use a random sample of so many rows, drawn with training.seed: the cheap first run."""
+    """Train on a random sample of at most this many rows, drawn with training.seed: useful for a cheap first run."""
     weight: Weight | None = None
-    """Share of this data set in a mixture, relative to the others: a decimal in quotes such as "2.0". All rows are
-    used as they are when absent."""
+    """Weight of this dataset in a mixture, relative to the others: a decimal in quotes such as "2.0". Without weights,
+    every row is used once per epoch."""
     credentials: Credentials | None = None
-    """Secret with the token or keys to read it."""
+    """Secret with the credentials for reading source."""
 
 
 class ChatSpec(Model):
-    """How conversations become text."""
+    """How conversations are turned into text."""
 
     template: Literal["auto", "chatml"] = "auto"
-    """Template of a conversation: auto is the tokenizer's own; chatml is for base models that have none."""
+    """Chat template: auto uses the tokenizer's own; chatml is for base models that have none."""
     system_prompt: Text = ""
     """System message for rows that have none."""
     train_on: Literal["assistant", "last", "all"] = "assistant"
-    """Turns that the loss sees: every assistant turn, only the last one, or everything."""
+    """Turns that count towards the loss: every assistant turn, only the last one, or all of them."""
 
 
 class LoraSpec(Model):
-    """The adapter of methods lora and qlora."""
+    """Adapter settings for methods lora and qlora."""
 
     rank: Annotated[int, between(1, 1024)] = 16
-    """Rank of the adapter: 16 to 32 for most tasks, 64 to 128 for deep changes."""
+    """LoRA rank: 16 to 32 suits most tasks, 64 to 128 larger changes in behaviour."""
     alpha: Annotated[int, between(1, 4096)] | None = None
-    """Scale of the adapter; default twice the rank, for variant rslora the rank."""
+    """LoRA alpha. Default: twice the rank, or the rank itself for variant rslora."""
     dropout: Dropout = "0.0"
-    """Dropout before the adapter: a decimal in quotes such as "0.05"."""
+    """Dropout on the input of the adapter: a decimal in quotes such as "0.05"."""
     targets: Literal["all-linear", "attention", "custom"] = "all-linear"
-    """Linear layers that get an adapter. The router of a mixture of experts never does."""
+    """Linear layers that get an adapter. The router of a mixture-of-experts model never gets one."""
     target_modules: Annotated[list[ModuleName], items("set", least=1, most=64), UNIQUE] | None = None
-    """Module names for targets: custom, such as q_proj."""
+    """Modules that get an adapter when targets is custom, such as q_proj."""
     experts: bool = False
-    """Also adapt the experts of a mixture of experts."""
+    """Also adapt the experts of a mixture-of-experts model."""
     modules_to_save: Annotated[list[ModuleName], items("set", least=1, most=16), UNIQUE] | None = None
-    """Modules trained in full beside the adapter, such as embed_tokens or lm_head."""
+    """Modules trained in full alongside the adapter, such as embed_tokens or lm_head."""
     variant: Literal["standard", "rslora", "dora", "adalora"] = "standard"
-    """Variant of LoRA: rank-stabilised, weight-decomposed, or with ranks that adapt."""
+    """LoRA variant: standard, rank-stabilised (rslora), weight-decomposed (dora) or adaptive-rank (adalora)."""
     initial_adapter: Source | None = None
-    """Continue from this adapter; rank, alpha and targets come from it. Memory is planned for rank 16; preflight warns of more."""
+    """Continue training this adapter; rank, alpha and targets come from it. Memory is planned for rank 16; preflight
+    warns if the rank is higher."""
     initial_adapter_credentials: Credentials | None = None
-    """Secret with the token or keys to read the initial adapter."""
+    """Secret with the credentials for reading initialAdapter."""
 
 
 class EarlyStoppingSpec(Model):
-    """Stop when the held-out loss no longer falls."""
+    """Stop when the held-out loss stops improving."""
 
     patience: Annotated[int, between(1, 1000)] = 3
-    """Evaluations without improvement before stopping."""
+    """Consecutive evaluations without improvement before training stops."""
     min_delta: LossDelta = "0.0"
-    """Smallest fall of the loss that counts: a decimal in quotes such as "0.01"."""
+    """Smallest decrease in loss that counts as an improvement: a decimal in quotes such as "0.01"."""
 
 
 class TrainingSpec(Model):
-    """What is learned and how fast. Defaults depend on objective, method and model size; status.resolved shows them."""
+    """Training hyperparameters. Defaults depend on objective, method and model size; status.resolved shows them."""
 
     epochs: Annotated[int, between(1, 1000)] | None = None
-    """Passes over the training rows; default 3 (cpt: 1)."""
+    """Passes over the training rows. Default: 3, or 1 for cpt."""
     max_steps: Annotated[int, between(1, 100_000_000)] | None = None
-    """Optimizer steps, instead of epochs."""
+    """Number of optimizer steps, instead of epochs."""
     learning_rate: LearningRate | None = None
     """Peak learning rate: a decimal in quotes such as "2e-4"."""
     scheduler: Literal["cosine", "linear", "constant"] | None = None
-    """Shape of the learning rate after warm-up; default cosine."""
+    """Learning rate schedule after warm-up. Default: cosine."""
     warmup_fraction: HalfFraction = "0.03"
-    """Share of the steps in which the learning rate rises: a decimal in quotes such as "0.03"."""
+    """Fraction of the steps used for warm-up: a decimal in quotes such as "0.03"."""
     weight_decay: WeightDecay | None = None
-    """AdamW weight decay: a decimal in quotes; default "0.0" (cpt: "0.1")."""
+    """AdamW weight decay: a decimal in quotes. Default: "0.0", or "0.1" for cpt."""
     max_grad_norm: GradNorm = "1.0"
-    """Gradients are clipped to this norm: a decimal in quotes; "0" turns clipping off."""
+    """Maximum gradient norm; larger gradients are clipped: a decimal in quotes. "0" turns clipping off."""
     global_batch_size: Annotated[int, between(1, 65536)] | None = None
-    """Rows per optimizer step, over all GPUs. Default: the power of two nearest to rows x epochs / 200, 8 to 64."""
+    """Rows per optimizer step across all GPUs. Default: the power of two nearest to rows x epochs / 200, from 8 to 64."""
     sequence_length: Annotated[int, between(16, 1_048_576)] | None = None
-    """Longest row in tokens. Default: covers 99 % of the rows, rounded up to 64, capped by the model (cpt: 4096)."""
+    """Maximum row length in tokens. Default: fits 99 % of the rows, as a multiple of 64, within the model's limit (cpt: 4096)."""
     over_length: Literal["truncate", "drop", "error"] = "truncate"
-    """What happens to longer rows; cpt always splits them."""
+    """What to do with longer rows: truncate them, drop them, or fail the job. cpt always splits them."""
     packing: Literal["auto", "always", "never"] = "auto"
-    """Put several rows into one sequence without leaking between them; auto does where it pays and the attention
-    kernel allows."""
+    """Pack several rows, isolated from each other, into one sequence. auto packs if it pays off and the kernel supports it."""
     precision: Literal["auto", "mixed", "bf16"] = "auto"
-    """Precision of the weights: mixed keeps float32 masters (default of full); bf16 keeps bfloat16 only (default base
-    of adapters)."""
+    """Precision of the weights: mixed keeps float32 master weights (default for method full); bf16 keeps bfloat16 only
+    (default for the base model under an adapter)."""
     optimizer: Literal["auto", "adamw", "adamw-8bit", "paged-adamw-8bit"] = "auto"
-    """Optimizer; auto is fused AdamW."""
+    """Optimizer. auto is fused AdamW."""
     neftune_alpha: NeftuneAlpha | None = None
-    """Noise on the embeddings while training (NEFTune): a decimal in quotes such as "5"; default off."""
+    """NEFTune noise added to the embeddings during training: a decimal in quotes such as "5". Default: off."""
     seed: Annotated[int, between(0, 2_147_483_647)] = 42
-    """Seed of sampling, order and initialisation."""
+    """Seed for sampling, row order and initialisation."""
     early_stopping: EarlyStoppingSpec | None = None
-    """Stop when the held-out loss no longer falls; default never."""
+    """Stop when the held-out loss stops improving. Default: train to the end."""
 
 
 class GateSpec(Model):
-    """What the tuned model must reach to be called promoted."""
+    """The improvement that the tuned model needs to be promoted."""
 
     min_relative_loss_improvement: Share
-    """Least (base loss - tuned loss) / base loss: a decimal in quotes such as "0.02"."""
+    """Minimum relative improvement of the held-out loss, (base - tuned) / base: a decimal in quotes such as "0.02"."""
 
 
 class SamplesSpec(Model):
-    """Prompts answered by base and tuned model after training."""
+    """Prompts that the base and the tuned model answer after training."""
 
     prompts: Annotated[list[Prompt], items("atomic", least=1, most=8)]
-    """Prompts, each answered by both models."""
+    """Prompts; both models answer each one."""
     max_new_tokens: Annotated[int, between(1, 1024)] = SAMPLE_TOKENS
-    """Longest answer in tokens."""
+    """Maximum length of an answer in tokens."""
 
 
 class EvaluationSpec(Model):
-    """The held-out measurement of base and tuned model on the same rows."""
+    """How the base and the tuned model are compared on held-out rows."""
 
     fraction: HalfFraction = str(HELD_OUT_FRACTION)
-    """Share of the rows that is held out, by row hash: a decimal in quotes; "0" turns evaluation off."""
+    """Fraction of the rows to hold out, selected by row hash: a decimal in quotes. "0" turns evaluation off."""
     source: DatasetSpec | None = None
-    """A data set of its own instead of a fraction."""
+    """A separate dataset to evaluate on, instead of a fraction of the training data."""
     max_examples: Annotated[int, between(1, 100_000)] = HELD_OUT_ROWS
-    """Most rows held out."""
+    """Maximum number of held-out rows."""
     every_steps: Annotated[int, between(0, 100_000_000)] = 0
-    """Evaluate each so many steps; 0: about twenty times per run."""
+    """Evaluate every N steps. 0 means about 20 times per run."""
     baseline: bool = True
-    """Measure the untouched base model too."""
+    """Also evaluate the base model before training."""
     gate: GateSpec | None = None
-    """What the tuned model must reach; sets the condition Promoted."""
+    """The improvement that the tuned model needs; sets the condition Promoted."""
     samples: SamplesSpec | None = None
-    """Prompts answered by base and tuned model after training."""
+    """Prompts that the base and the tuned model answer after training."""
 
 
 class ResourcesSpec(Model):
-    """Limits on what the planner may choose. All optional."""
+    """Limits on what the planner may choose. All are optional."""
 
     pools: Annotated[list[Name], items("set", least=1, most=32), UNIQUE] | None = None
-    """GPUPools that may be used; default all."""
+    """GPUPools that may be used. Default: all."""
     gpus: Annotated[int, between(1, 4096)] | None = None
     """Exact number of GPUs."""
     max_gpus: Annotated[int, between(1, 4096)] | None = None
-    """Largest number of GPUs."""
+    """Maximum number of GPUs."""
     capacity: Literal["any", "spot", "on-demand"] = "any"
-    """Kind of capacity that may be used."""
+    """Capacity that may be used: spot, on-demand or any."""
     optimize_for: Literal["cost", "balanced", "time"] = "balanced"
-    """Of the plans that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the cheapest."""
+    """Plan to choose among those that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the lowest cost."""
     offload: Literal["auto", "none", "optimizer", "all"] = "auto"
-    """Host memory for the states of method full (all: the weights too): slower; auto uses it where nothing else fits."""
+    """Keep optimizer states (all: also the weights) of method full in host memory. Slower; auto does so only if nothing else fits."""
 
 
 class OutputSpec(Model):
-    """Where the adapter or model goes."""
+    """Where the adapter or model is published."""
 
     destination: Destination
     """A folder: s3://BUCKET/PREFIX, pvc://CLAIM/PATH, hf://ORG/NAME, or file:///PATH (local cluster only)."""
     credentials: Credentials | None = None
-    """Secret with the token or keys to write it."""
+    """Secret with the credentials for writing to destination."""
 
 
 class CheckpointSpec(Model):
-    """The resumable state of the run."""
+    """Where and how often checkpoints are saved."""
 
     destination: Folder | None = None
-    """A folder at s3://, pvc:// or file://. Default: .checkpoints in the output's; required where the output is hf://."""
+    """A folder at s3://, pvc:// or file://. Default: .checkpoints in the output folder. Required if the output is hf://."""
     credentials: Credentials | None = None
-    """Secret with the keys to read and write it; default: the output's."""
+    """Secret with the credentials for reading and writing destination. Default: the output's."""
     interval_seconds: Annotated[int, between(0, 86_400)] = 0
-    """Time between checkpoints; 0: from the plan, by checkpoint size and speed."""
+    """Seconds between checkpoints. 0 lets the planner choose, by checkpoint size and speed."""
     keep: Annotated[int, between(1, 100)] = 2
-    """Number of complete checkpoints that are kept."""
+    """Number of complete checkpoints to keep."""
 
 
 class BudgetSpec(Model):
-    """The money this job may spend."""
+    """The most that this job may cost."""
 
     max_cost_usd: Money
-    """Suspend the job when its cost reaches this: a decimal in quotes such as "200.00". A raise lets it go on."""
+    """Maximum cost: a decimal in quotes such as "200.00". The job is suspended when it is reached; raise the value to continue."""
 
 
 class RunPolicySpec(Model):
-    """Limits on trying, time, money and what is kept."""
+    """Limits on retries, running time and cost, and how long finished objects are kept."""
 
     max_retries: Annotated[int, between(0, 100)] = 3
-    """Attempts in a row without a newer checkpoint before the job fails."""
+    """Consecutive attempts without a newer checkpoint before the job fails."""
     active_deadline_seconds: Annotated[int, between(1, 31_536_000)] | None = None
-    """Suspend the job after so many seconds of running time. A raise lets it go on."""
+    """Maximum running time in seconds. The job is suspended when it is reached; raise the value to continue."""
     budget: BudgetSpec | None = None
-    """The money this job may spend; default no limit."""
+    """The most that this job may cost. Default: no limit."""
     pod_retention_seconds: Annotated[int, between(0, 31_536_000)] = 86_400
-    """Keep the Pods, and with them the logs, so long after the end."""
+    """How long to keep finished Pods and their logs, in seconds."""
     ttl_seconds_after_finished: Annotated[int, between(0, 315_360_000)] | None = None
-    """Delete the FineTuneJob so long after its end; default never. A GitOps tool would create it again."""
+    """Delete the FineTuneJob this many seconds after it finishes. Default: never. A GitOps tool would create it again."""
 
 
 class FineTuneJobSpec(Model):
-    """One fine-tuning run: a base model, data and a destination; everything else has a default."""
+    """One fine-tuning run. It needs a base model, data and a destination; everything else has a default."""
 
     model: ModelSpec
     """The base model."""
     datasets: Annotated[list[DatasetSpec], items("atomic", least=1, most=16)]
-    """Rows to learn from; several are mixed by weight."""
+    """Training data. Several datasets are mixed by weight."""
     chat: ChatSpec = ChatSpec()
-    """How conversations become text."""
+    """How conversations are turned into text."""
     objective: Literal["sft", "cpt"] = "sft"
-    """What is learned: sft learns answers; cpt continues pre-training on plain text."""
+    """Training objective: sft learns to answer prompts; cpt continues pre-training on plain text."""
     method: Literal["auto", "lora", "qlora", "full"] = "auto"
-    """Method: lora trains an adapter, qlora an adapter on a 4-bit base, full all weights; auto lets the planner
-    decide and say why."""
+    """Training method: lora trains an adapter, qlora an adapter on a 4-bit base model, full all weights. auto lets the
+    planner choose; status.plan.methodReason says why."""
     lora: LoraSpec = LoraSpec()
-    """The adapter of methods lora and qlora."""
+    """Adapter settings for methods lora and qlora."""
     training: TrainingSpec = TrainingSpec()
-    """What is learned and how fast."""
+    """Training hyperparameters."""
     evaluation: EvaluationSpec = EvaluationSpec()
-    """The held-out measurement."""
+    """How the base and the tuned model are compared on held-out rows."""
     resources: ResourcesSpec = ResourcesSpec()
     """Limits on what the planner may choose."""
     output: OutputSpec
-    """Where the result goes."""
+    """Where the adapter or model is published."""
     checkpoint: CheckpointSpec = CheckpointSpec()
-    """The resumable state of the run."""
+    """Where and how often checkpoints are saved."""
     service_account_name: Name | None = None
-    """ServiceAccount of the Pods, for workload identity. Its token is not mounted for API use."""
+    """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""
     priority_class_name: Name | None = None
     """PriorityClass of the trainer Pods."""
     run_policy: RunPolicySpec = RunPolicySpec()
-    """Limits on trying, time, money and what is kept."""
+    """Limits on retries, running time and cost, and how long finished objects are kept."""
     plan_only: bool = False
-    """Stop after the plan: no GPU is touched. Set it to false to go on."""
+    """Stop after planning, before any GPU is used. Set it to false to continue."""
     suspend: bool = False
-    """Checkpoint, give the GPUs back and wait."""
+    """Save a checkpoint, release the GPUs and wait. Set it to false to resume."""

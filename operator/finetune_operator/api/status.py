@@ -29,140 +29,140 @@ URI = Annotated[str, StringConstraints(max_length=1280)]
 
 
 class PreflightStatus(StatusModel):
-    """What the preflight Pod found."""
+    """Findings of the preflight Pod."""
 
     model_revision: ShortText
-    """Commit of a hub model, else a digest of the files."""
+    """Commit of a hub model; otherwise a digest of the files."""
     model_bytes: Count
-    """Size of the weights."""
+    """Size of the weights in bytes."""
     dataset_digest: Digest
-    """Digest (sha256) over the rows as they are trained."""
+    """SHA-256 digest of the rows as they are trained."""
     examples: Count
-    """Training rows."""
+    """Number of training rows."""
     evaluation_examples: Count
-    """Held-out rows."""
+    """Number of held-out rows."""
     tokens: Count
-    """Tokens of the training rows, one epoch."""
+    """Tokens in the training rows, for one epoch."""
     trained_tokens: Count
-    """Tokens that the loss sees."""
+    """Tokens that count towards the loss."""
     tokens_p50: Count
     """Median row length in tokens."""
     tokens_p99: Count
-    """Length in tokens that 99 % of the rows do not exceed."""
+    """The 99th percentile of the row length in tokens."""
     tokens_max: Count
-    """Longest row."""
+    """Length of the longest row in tokens."""
     truncated_rows: Count
-    """Rows that are cut."""
+    """Number of rows that are truncated."""
     truncated_percent: Decimal
-    """Their share in percent."""
+    """Truncated rows in percent of all rows."""
     dropped_rows: Count
-    """Rows left out because they are too long."""
+    """Number of rows dropped because they are too long."""
     masked_rows: Count
-    """Rows left out because nothing in them is trained."""
+    """Number of rows dropped because none of their tokens is trained."""
     duplicates: Count
-    """Exact duplicates left out."""
+    """Number of exact duplicates that were dropped."""
     sampled: bool
-    """Counted on a sample because the data is large."""
+    """Whether the counts are estimates from a sample, because the data is large."""
     sequence_length: Count
-    """Longest row in tokens that the run uses."""
+    """Maximum row length in tokens that the run uses."""
     packed_rows: Count
-    """Rows after packing."""
+    """Number of rows after packing."""
     prepared_uri: URI = ""
-    """Where the tokenised rows wait for the trainer."""
+    """Location of the tokenised rows that the trainer reads."""
     preview_uri: URI = ""
-    """A few rendered rows with the trained tokens marked."""
+    """Location of a few rendered rows with the trained tokens marked."""
     warnings: Annotated[list[Message], items("atomic", most=16)] = []
-    """What the user should know about the data."""
+    """Things to know about the data before the run starts."""
     architecture: ModelArchitecture | None = None
-    """Shape of the base model."""
+    """Dimensions of the base model."""
 
 
 class ProgressStatus(StatusModel):
-    """The last report of the trainer."""
+    """Last progress report of the trainer."""
 
     phase: ShortText = ""
-    """What the trainer does: loading, baseline, training, evaluating, publishing or done."""
+    """What the trainer is doing: loading, baseline, training, evaluating, publishing or done."""
     step: Count
-    """Finished optimizer steps."""
+    """Number of finished optimizer steps."""
     total_steps: Count
-    """Steps of the whole run."""
+    """Number of optimizer steps in the whole run."""
     percent: Annotated[int, between(0, 100)]
-    """Share of totalSteps in percent."""
+    """Finished steps in percent of totalSteps."""
     epoch: Decimal = "0"
-    """Passes over the data."""
+    """Passes over the data so far."""
     loss: SignedDecimal | None = None
     """Training loss."""
     eval_loss: SignedDecimal | None = None
-    """Newest held-out loss."""
+    """Latest held-out loss."""
     learning_rate: Number | None = None
     """Current learning rate."""
     tokens_per_second: Decimal | None = None
-    """Over all GPUs."""
+    """Throughput of all GPUs together."""
     peak_memory_gib: Decimal | None = None
-    """Largest allocated memory of any one GPU (host memory on the local cluster's CPU)."""
+    """Peak allocated memory of any GPU in GiB (of the host when training on CPU on the local cluster)."""
     seconds_remaining: Count | None = None
-    """Estimated time to the end of training."""
+    """Estimated seconds until training is finished."""
     last_report_time: Time
-    """When the trainer said so."""
+    """Time of this report."""
 
 
 class AttemptStatus(StatusModel):
-    """One launch of the run."""
+    """One attempt to run the job."""
 
     number: Count
-    """Counted from 0; part of the Pod names."""
+    """Number of the attempt, counted from 0 and part of its Pod names. Messages count from 1."""
     start_time: Time
-    """When its first Pod was created."""
+    """Time when the first Pod was created."""
     running_time: Time | None = None
-    """When its last Pod was scheduled: GPUs are held from here on."""
+    """Time when the last Pod was scheduled. GPUs are held from then on."""
     end_time: Time | None = None
-    """When its last Pod ended."""
+    """Time when the last Pod finished."""
     outcome: ShortText | None = None
-    """How it ended: an attempt outcome."""
+    """Outcome of the attempt."""
     message: Message | None = None
-    """What happened."""
+    """Description of what happened."""
     node_names: Annotated[list[ShortText], items("atomic", most=128)] = []
-    """Nodes it ran on."""
+    """Nodes that the attempt ran on."""
     failed_node: ShortText = ""
-    """Node to blame for the end, where one is: after two attempts it is avoided."""
+    """Node that caused the failure, if one did. A node that fails two attempts is avoided."""
     first_step: Count = 0
-    """Step of the checkpoint it started from."""
+    """Step of the checkpoint that the attempt started from."""
     last_step: Count = 0
     """Last finished step."""
     checkpoint_step: Count = 0
-    """Step of its newest complete checkpoint."""
+    """Step of the latest complete checkpoint."""
     gpu_seconds: Count = 0
-    """GPUs times the seconds they were held."""
+    """Number of GPUs times the seconds for which they were held."""
     cost_usd: Decimal = "0.00"
-    """Cost: gpuSeconds times the pinned price."""
+    """Cost of the attempt: gpuSeconds times the price in status.plan.pool."""
 
 
 class CheckpointStatus(StatusModel):
-    """The newest complete checkpoint."""
+    """Latest complete checkpoint."""
 
     step: Count
-    """Optimizer step."""
+    """Optimizer step at which it was saved."""
     uri: URI = ""
-    """Folder."""
+    """URI of the folder."""
     time: Time
-    """When it was reported."""
+    """Time when the trainer reported it."""
 
 
 class CostStatus(StatusModel):
-    """Money spent so far."""
+    """Cost so far."""
 
     gpu_hours: Decimal = "0.00"
-    """Of all attempts."""
+    """GPU-hours of all attempts."""
     cost_usd: Decimal = "0.00"
-    """Of all attempts."""
+    """Cost of all attempts in US dollars."""
     wasted_usd: Decimal = "0.00"
-    """The part spent on steps that had to be done again, and on waiting."""
+    """Part of the cost that went into repeated steps and into waiting."""
     currency: Literal["USD"] = "USD"
     """Currency."""
 
 
 class SampleStatus(StatusModel):
-    """One prompt, two answers."""
+    """One prompt with the answers of both models."""
 
     prompt: Text
     """The prompt."""
@@ -173,113 +173,113 @@ class SampleStatus(StatusModel):
 
 
 class EvaluationStatus(StatusModel):
-    """Base and tuned model on the same held-out rows."""
+    """Comparison of the base and the tuned model on the same held-out rows."""
 
     examples: Count
-    """Held-out rows."""
+    """Number of held-out rows."""
     base_loss: SignedDecimal | None = None
-    """Mean loss per trained token of the base model."""
+    """Mean loss of the base model per trained token."""
     tuned_loss: SignedDecimal
-    """Mean loss per trained token of the tuned model."""
+    """Mean loss of the tuned model per trained token."""
     base_perplexity: Decimal | None = None
-    """Exponential of baseLoss."""
+    """Perplexity of the base model: exp(baseLoss)."""
     tuned_perplexity: Decimal
-    """Exponential of tunedLoss."""
+    """Perplexity of the tuned model: exp(tunedLoss)."""
     base_token_accuracy: Decimal | None = None
-    """Share of the trained tokens that the base model predicts."""
+    """Fraction of the trained tokens that the base model predicts correctly."""
     tuned_token_accuracy: Decimal | None = None
-    """Share of the trained tokens that the tuned model predicts."""
+    """Fraction of the trained tokens that the tuned model predicts correctly."""
     base_forgetting_loss: SignedDecimal | None = None
     """Loss of the base model on general text."""
     tuned_forgetting_loss: SignedDecimal | None = None
-    """Loss of the tuned model on general text: much higher than the base model's means that it forgot."""
+    """Loss of the tuned model on general text. If it is much higher than the base model's, the model has forgotten."""
     relative_improvement: SignedDecimal | None = None
-    """Improvement over the base model: (baseLoss - tunedLoss) / baseLoss."""
+    """Relative improvement over the base model: (baseLoss - tunedLoss) / baseLoss."""
     samples: Annotated[list[SampleStatus], items("atomic", most=8)] = []
-    """Prompts answered by both models."""
+    """Prompts with the answers of both models."""
 
 
 class ArtifactStatus(StatusModel):
-    """Something published."""
+    """A published adapter or model."""
 
     kind: Literal["adapter", "model"]
-    """What it is: an adapter or a whole model."""
+    """Kind of artifact: an adapter or a full model."""
     uri: URI
-    """Folder."""
+    """URI of the folder."""
     digest: Digest
-    """Digest (sha256) over its files."""
+    """SHA-256 digest of its files."""
     size_bytes: Count
-    """Size of its files."""
+    """Total size of its files in bytes."""
     base_model: URI = ""
     """Source of the base model."""
     base_revision: ShortText = ""
-    """Revision of the base model: an adapter fits no other."""
+    """Revision of the base model. The adapter works with this revision only."""
     lora_rank: Count = 0
-    """Rank of an adapter."""
+    """LoRA rank of an adapter."""
     servable: ShortText = ""
-    """Server that can load it (vllm), or why none can."""
+    """Server that can load it (vllm), or the reason why none can."""
 
 
 class MemoryStatus(StatusModel):
-    """Prediction against measurement, in GiB of the fullest GPU."""
+    """Predicted and measured memory of the fullest GPU in GiB."""
 
     predicted_gib: Decimal
-    """Allocated memory that the plan predicted."""
+    """Peak allocated memory that the plan predicted."""
     measured_gib: Decimal
-    """Largest allocated memory that the trainer saw."""
+    """Peak allocated memory that the trainer measured."""
     reserved_gib: Decimal | None = None
-    """Largest reserved memory that the trainer saw."""
+    """Peak reserved memory that the trainer measured."""
 
 
 class FineTuneJobStatus(StatusModel):
-    """What the operator knows about the run."""
+    """What the operator observed."""
 
     observed_generation: Count = 0
-    """Generation that this status describes."""
+    """Generation of the spec that this status describes."""
     phase: Phase = Phase.PENDING
-    """One word for people; scripts read the conditions."""
+    """One-word summary for people. Scripts should read the conditions."""
     conditions: Conditions = []
-    """Accepted, Planned, PodsReady, Suspended, Promoted, Reconciling, Stalled, Succeeded."""
+    """Conditions: Accepted, Planned, PodsReady, Suspended, Promoted, Reconciling, Stalled and Succeeded."""
     run_digest: Digest = ""
-    """Two jobs with the same digest are the same run."""
+    """Digest that identifies the run. Two jobs with the same digest are the same run."""
     preflight_generation: Count = 0
-    """Generation whose model and data preflight examines or has examined."""
+    """Generation of the spec that the last preflight was started for."""
     spec_digest: Digest = ""
-    """Digest of the part of the spec that preflight and plan rest on: when an edit changes it, both start again."""
+    """Digest of the part of the spec that preflight and plan depend on. If an edit changes it, both are redone."""
     preflight: PreflightStatus | None = None
-    """What preflight found."""
+    """Findings of the preflight Pod."""
     resolved: ResolvedSpec | None = None
     """The spec with every default filled in."""
     plan: Plan | None = None
-    """The layout of the run."""
+    """The layout chosen for the run."""
     progress: ProgressStatus | None = None
-    """The last report of the trainer."""
+    """Last progress report of the trainer."""
     attempts: Annotated[list[AttemptStatus], items_by("number", most=10)] | None = None
-    """The last ten launches. From the first one on the spec is frozen."""
+    """The last ten attempts. The spec is frozen once there is one."""
     attempts_without_progress: Count = 0
-    """Failed attempts in a row that did not move the checkpoint forward."""
+    """Consecutive failed attempts without a newer checkpoint."""
     archived_gpu_seconds: Count = 0
     """GPU-seconds of attempts that are no longer listed."""
     wasted_gpu_seconds: Count = 0
-    """GPU-seconds spent on steps that had to be done again."""
+    """GPU-seconds spent on steps that had to be repeated."""
     retry_time: Time | None = None
-    """The next attempt starts then."""
+    """Time when the next attempt starts."""
     checkpoint: CheckpointStatus | None = None
-    """The newest complete checkpoint."""
+    """Latest complete checkpoint."""
     cost: CostStatus | None = None
-    """Money spent so far."""
+    """Cost so far."""
     evaluation: EvaluationStatus | None = None
-    """Base and tuned model on the same held-out rows."""
+    """Comparison of the base and the tuned model on the same held-out rows."""
     memory: MemoryStatus | None = None
     """Predicted and measured memory."""
     artifacts: Annotated[list[ArtifactStatus], items("atomic", most=8)] = []
-    """What was published."""
+    """Published adapters and models."""
     adapter_uri: URI | None = None
-    """The published adapter (or model, for method full): the one line to script against."""
+    """Location of the published adapter (or model, for method full), for scripts."""
     start_time: Time | None = None
-    """When the operator saw the job first."""
+    """Time when the operator first saw the job."""
     completion_time: Time | None = None
-    """When it ended."""
+    """Time when the job finished."""
 
 
 class FineTuneJob(StatusModel):

@@ -41,7 +41,9 @@ def name_violations(name: str) -> tuple[Violation, ...]:
 def _oversized(spec: Model) -> Iterator[Violation]:
     size = len(spec.model_dump_json(exclude_none=True).encode())
     if size > SPEC_BYTES:
-        yield Violation("spec", f"is {size} bytes of JSON, more than {SPEC_BYTES}: shorten prompts, or merge data sets")
+        yield Violation(
+            "spec", f"is {size:,} bytes of JSON, the limit is {SPEC_BYTES:,}: shorten the prompts or use fewer datasets"
+        )
 
 
 def _broken(value: Model, path: str) -> Iterator[Violation]:

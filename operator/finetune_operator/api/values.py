@@ -19,9 +19,9 @@ NeftuneAlpha = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Boun
 LossDelta = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=100), "0.01"))]
 Money = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(above=0, most=100_000_000), "200.00"))]
 
-COLUMN = matching("^[^ ].*[^ ]$|^[^ ]$", "must be a column name without spaces at its ends")
-MODULE = matching("^[A-Za-z_][A-Za-z0-9_.]*$", "must be a module name as the model spells it, such as q_proj")
-REVISION = matching("^[A-Za-z0-9][A-Za-z0-9._/-]*$", "must be a commit, tag or branch of the hub, such as main")
+COLUMN = matching("^[^ ].*[^ ]$|^[^ ]$", "must be a column name without leading or trailing spaces")
+MODULE = matching("^[A-Za-z_][A-Za-z0-9_.]*$", "must be a module name of the model, such as q_proj")
+REVISION = matching("^[A-Za-z0-9][A-Za-z0-9._/-]*$", "must be a commit, tag or branch on the hub, such as main")
 SPLIT = matching("^[A-Za-z0-9_.-]+$", "must be the name of a split, such as train")
 
 Revision = Annotated[str, StringConstraints(max_length=128), Checked(REVISION)]
@@ -32,23 +32,23 @@ Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 LABEL_KEY = matching(
     "^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
-    "must be the name of a label, such as nvidia.com/gpu.product",
+    "must be a valid label key, such as nvidia.com/gpu.product",
 )
 TAINT_KEY = matching(
     "^$|^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
-    "must be the name of a taint, such as nvidia.com/gpu, or empty for all taints",
+    "must be a valid taint key, such as nvidia.com/gpu, or empty to match every taint",
 )
 LABEL_VALUE = matching(
     "^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$",
-    "must be the value of a label: letters, digits, - _ and ., a letter or digit first and last",
+    "must be a valid label value: letters, digits, -, _ and ., starting and ending with a letter or digit",
 )
 RESOURCE = matching(
     "^[a-z0-9.-]+/[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
-    "must be the name of an extended resource with its domain, such as nvidia.com/gpu",
+    "must be an extended resource name with a domain, such as nvidia.com/gpu",
 )
 GPU_TYPE = matching(
     "^[A-Za-z0-9][A-Za-z0-9._-]*$",
-    "must be the name of a GPU, such as NVIDIA-H100-80GB-HBM3; `finetune gpus` lists those that are known",
+    "must be the name of a GPU, such as NVIDIA-H100-80GB-HBM3; `finetune gpus` lists the known ones",
 )
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317), Checked(LABEL_KEY)]
 LabelValue = Annotated[str, StringConstraints(max_length=63), Checked(LABEL_VALUE)]

@@ -1,26 +1,28 @@
 """The frame of the command line: which commands exist. A command's module is imported when it is called, not before."""
 
 from importlib import import_module
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from finetune_operator.cli.version import command as print_version
+
 COMMANDS = {
     "run": "Run the operator against a cluster.",
     "local": "Run a Kubernetes control plane on this machine.",
-    "plan": "Show what a job would need, take and cost, before it exists.",
-    "vram": "Estimate the memory of a run, term by term.",
-    "models": "List the model families that can be tuned.",
-    "gpus": "List the GPU types that are known.",
-    "pools": "Propose GPUPools for the nodes of a cluster.",
-    "data": "Examine a data set as preflight would.",
-    "get": "List the jobs, or show one of them.",
-    "watch": "Follow a job live until it ends.",
-    "wait": "Wait for the end of a job; the exit code says how it ended.",
-    "logs": "Print the log of a job's trainer.",
-    "calibrate": "Compare predictions with what jobs measured.",
-    "generate": "Write the CRDs, the API reference and parts of the chart.",
+    "plan": "Show the memory, time and cost of a job before running it.",
+    "vram": "Estimate the GPU memory of training runs.",
+    "models": "List the models and model families that can be tuned.",
+    "gpus": "List the known GPU types.",
+    "pools": "Generate GPUPools from the nodes of a cluster.",
+    "data": "Preview the data of a job as the model will see it.",
+    "get": "List jobs, or show one job.",
+    "watch": "Follow a job live until it finishes.",
+    "wait": "Wait until a job finishes; the exit code is its result.",
+    "logs": "Print the trainer log of a job.",
+    "calibrate": "Compare predictions with measurements of finished jobs.",
+    "generate": "Generate the CRDs, the API reference and parts of the chart.",
     "version": "Print the version.",
 }
 """Name -> sentence. Module finetune_operator.cli.NAME has `app` (a typer.Typer) or `command` (a function)."""
@@ -53,7 +55,7 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-EXITS = "Exit status: 0 done, 1 not possible (one line on stderr says why), 2 wrong usage; `wait` has more of them."
+EXITS = "Exit codes: 0 success, 1 failure (with an error message on stderr), 2 usage error. `wait` has others; see its help."
 
 app = typer.Typer(
     cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -61,6 +63,18 @@ app = typer.Typer(
 )  # fmt: skip
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and exit where --version is given."""
+    if wanted:
+        print_version()
+        raise typer.Exit
+
+
 @app.callback()
-def frame() -> None:
+def frame(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Fine-tune language models on Kubernetes: one YAML file in, one adapter out."""

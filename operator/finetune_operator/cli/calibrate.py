@@ -40,27 +40,32 @@ def command(
         typer.Option(
             "-f",
             "--file",
-            help="`kubectl get ftj -o yaml` output, - for standard input; repeatable.",
+            metavar="FILE",
+            help="File with the output of `kubectl get ftj -o yaml`; - for standard input; repeatable.",
             callback=must_exist,
         ),
     ] = None,
-    kubeconfig: Annotated[str, typer.Option(help="Read the jobs from this cluster.")] = "",
-    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only this namespace; default: all.")] = "",
+    kubeconfig: Annotated[
+        str, typer.Option(help="Kubeconfig of the cluster to read from. Default: $KUBECONFIG or ~/.kube/config.")
+    ] = "",
+    context: Annotated[str, typer.Option(help="Context in the kubeconfig. Default: the current one.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace. Default: all.")] = "",
 ) -> None:
-    """Compare predictions with what finished jobs measured."""
+    """Compare predicted memory, speed and cost with the measurements of finished jobs."""
     if file and (kubeconfig or context or namespace):
-        raise typer.BadParameter("--file reads no cluster: give files, or --kubeconfig, --context and --namespace")
+        raise typer.BadParameter(
+            "--file cannot be combined with --kubeconfig, --context or --namespace: read from files or from a cluster"
+        )
     objects = (
         [one for path in file for one in objects_of(path)]
         if file
         else asyncio.run(_jobs_of_cluster(kubeconfig, context, namespace))
     )
     if not objects:
-        raise FinetuneError("there is no FineTuneJob to compare: `kubectl get ftj -o yaml` prints a cluster's")
+        raise FinetuneError("no FineTuneJobs found: `kubectl get ftj -A -o yaml` prints those of a cluster")
     found = [comparison(job) for job in finished(objects)]
     if not found:
-        raise FinetuneError(f"none of {len(objects)} jobs has a plan and a finished attempt: nothing to compare")
+        raise FinetuneError(f"nothing to compare: none of the {len(objects)} jobs found has a plan and has finished")
     for line in report(found):
         print(line)
 
@@ -91,8 +96,7 @@ def finished(objects: Iterable[dict[str, Any]]) -> list[FineTuneJob]:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise FinetuneError(
-            f"not a FineTuneJob of {API_VERSION} as a cluster prints it: {where}: {first['msg']}; "
-            "`kubectl get ftj -o yaml` prints them"
+            f"not a FineTuneJob of {API_VERSION}: {where}: {first['msg']}; use the output of `kubectl get ftj -o yaml`"
         ) from error
     return [job for job in jobs if job.status.plan and job.status.completion_time and job.status.attempts]
 
@@ -137,16 +141,16 @@ class Quantity:
 
 QUANTITIES = (
     Quantity(
-        name="memory", of=lambda one: one.memory, above="cards are fuller than planned",
-        below="cards are emptier than planned", model="planning/vram*.py",
+        name="memory", of=lambda one: one.memory, above="runs use more memory than planned",
+        below="runs use less memory than planned", model="planning/memory/",
     ),
     Quantity(
         name="speed", of=lambda one: one.speed, above="runs are faster than planned",
-        below="runs are slower than planned", model="planning/throughput*.py",
+        below="runs are slower than planned", model="planning/speed/",
     ),
     Quantity(
         name="cost", of=lambda one: one.cost, above="GPUs are held for longer than planned",
-        below="GPUs are held for less time than planned", model="planning/speed/duration.py, where speed is as planned",
+        below="GPUs are held for a shorter time than planned", model="planning/speed/duration.py, if speed is as planned",
     ),
 )  # fmt: skip
 
@@ -171,9 +175,9 @@ def _verdict(quantity: Quantity, found: Sequence[Comparison]) -> list[str]:
     """Say whether a quantity is as planned; where it is not, how, per layout, and where the model of it is."""
     known = [value for one in found if (value := quantity.of(one)) is not None]
     if not known:
-        return [f"{quantity.name}: nothing measured"]
+        return [f"{quantity.name}: no measurements"]
     median = statistics.median(known)
-    text = f"{quantity.name}: median {median:.2f} of {_jobs(known)}, {min(known):.2f} to {max(known):.2f}; "
+    text = f"{quantity.name}: median {median:.2f} over {_jobs(known)}, from {min(known):.2f} to {max(known):.2f}; "
     if 1 / OFF <= median <= OFF:
         return [f"{text}as planned"]
     words = quantity.above if median > 1 else quantity.below

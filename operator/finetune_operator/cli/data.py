@@ -26,28 +26,28 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def frame() -> None:
-    """Examine the data of a job."""
+    """Preview the data of a job."""
 
 
-@app.command("preview", short_help="Print rows as the model will see them, lengths, duplicates.")
+@app.command("preview", short_help="Print sample rows as the model will see them, row lengths and duplicates.")
 def preview(
     file: Annotated[
         Path,
-        typer.Option(
-            "-f", "--file", help="YAML file with the FineTuneJob; - reads standard input.", callback=must_exist
-        ),
+        typer.Option("-f", "--file", help="YAML file with the FineTuneJob; - for standard input.", callback=must_exist),
     ],
     claim: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER: the local folder that stands for a PersistentVolumeClaim.")
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Use a local folder as the PersistentVolumeClaim NAME; repeatable."),
     ] = None,
     secret: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER: a folder with one file for each key of a Secret.")
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Use a folder with one file per key as the Secret NAME; repeatable."),
     ] = None,
-    colour: Annotated[bool | None, typer.Option(help="Colour trained tokens; default: on a terminal.")] = None,
+    colour: Annotated[bool | None, typer.Option(help="Colour the trained tokens. Default: only on a terminal.")] = None,
 ) -> None:
-    """Print rendered rows with the trained tokens marked, the lengths, what is cut and the duplicates.
+    """Print sample rows with the trained tokens marked, row lengths, truncation and duplicates.
 
-    Everything happens on this machine, by the code that preflight runs: it downloads tokenizer and data, no weights.
+    This runs the preflight code on this machine. It downloads the tokenizer and the data, but no weights.
     """
     check_installed()
     job = read_job(file)
@@ -57,7 +57,8 @@ def preview(
     code = run_preview(config, claims=claim or [], secrets=secret or [], colour=coloured)
     if code:
         typer.echo(
-            "Outside a cluster, --claim NAME=FOLDER and --secret NAME=FOLDER stand for what Pods mount.", err=True
+            "If the job uses a PersistentVolumeClaim or a Secret, provide it with --claim NAME=FOLDER or --secret NAME=FOLDER.",
+            err=True,
         )
     raise typer.Exit(1 if code else 0)  # the trainer's own codes are for the operator: docs/cli.md
 
@@ -65,9 +66,7 @@ def preview(
 def check_installed() -> None:
     """Raise FinetuneError with the command to type when the trainer's libraries are not there."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise FinetuneError(
-            f"this needs the trainer's libraries, but {', '.join(missing)} is not installed: pip install '{EXTRA}'"
-        )
+        raise FinetuneError(f"data preview needs {', '.join(missing)}, not installed here: pip install '{EXTRA}'")
 
 
 def run_preview(config: str, *, claims: list[str], secrets: list[str], colour: bool) -> int:
@@ -93,5 +92,5 @@ def joined(pairs: list[str], option: str) -> str:
     for pair in pairs:
         name, _, folder = pair.partition("=")
         if not (name and folder and Path(folder).is_dir()):
-            raise FinetuneError(f"{option} {pair!r}: give NAME=FOLDER, and the folder must exist")
+            raise FinetuneError(f"{option} {pair!r} is not NAME=FOLDER with an existing folder")
     return ":".join(f"{name}={Path(folder).resolve()}" for name, _, folder in (pair.partition("=") for pair in pairs))

@@ -10,6 +10,7 @@ from finetune_operator.api.crd import crds
 from finetune_operator.api.reference import reference
 from finetune_operator.api.structural import Schema
 from finetune_operator.cli.generate_chart import chart_files
+from finetune_operator.cli.generate_docs import doc_pages
 from finetune_operator.errors import FinetuneError
 
 HEADER = "# generated; edit operator/finetune_operator/api/spec.py (or pools.py, status.py) and run `make generate`\n"
@@ -35,11 +36,13 @@ class PlainDumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml has no types
 
 
 def command(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 if a file is stale.")] = False,
-    directory: Annotated[Path, typer.Option(help="The repository.")] = Path(),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is out of date.")
+    ] = False,
+    directory: Annotated[Path, typer.Option(help="Root of the repository.")] = Path(),
 ) -> None:
-    """Write crds/, the chart's copies, its schema and README, and docs/api.md from the models and values.yaml."""
-    generated = files() | chart_files(directory)
+    """Generate crds/, their copies in the chart, the chart's schema and README, docs/api.md and docs/reference."""
+    generated = files() | doc_pages() | chart_files(directory)
     wanted = {directory / path: text for path, text in generated.items()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if check and stale:

@@ -63,7 +63,7 @@ def with_values(text: str, values: list[Value]) -> str:
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"{CHART / 'README.md'} has lost the line {BEGIN.strip()} or {END.strip()}")
+        raise ValueError(f"{CHART / 'README.md'} is missing the line {BEGIN.strip()} or {END.strip()}")
     rows = "".join(f"| `{value.path}` | `{json.dumps(value.default)}` | {value.description} |\n" for value in values)
     return f"{before}{BEGIN}\n| value | default | what it does |\n|---|---|---|\n{rows}\n{END}{after}"
 

@@ -17,16 +17,20 @@ def table(rows: list[tuple[str, ...]]) -> str:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Name of a FineTuneJob; without one all are listed.")] = "",
+    name: Annotated[str, typer.Argument(help="Name of a FineTuneJob. Default: list all jobs.")] = "",
     *,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="List all namespaces.")] = False,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="List the jobs of all namespaces.")
+    ] = False,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """List the jobs, or show one of them."""
     if name and all_namespaces:
-        raise typer.BadParameter("a job is in one namespace: name that with -n, or leave out the name")
+        raise typer.BadParameter(
+            "a job name and --all-namespaces cannot be combined: use -n NAMESPACE, or leave out the name"
+        )
 
     async def show(jobs: Jobs) -> str:
         now = datetime.now(UTC)
@@ -34,7 +38,7 @@ def command(
             return details(await jobs.get(name), now)
         found = await jobs.list(everywhere=all_namespaces)
         if not found:
-            return "no FineTuneJobs" + ("" if all_namespaces else f" in namespace {jobs.namespace}")
+            return "no FineTuneJobs found" + ("" if all_namespaces else f" in namespace {jobs.namespace}")
         if not all_namespaces:
             return table([COLUMNS, *(row(job, now) for job in found)])
         return table([("NAMESPACE", *COLUMNS), *((job.metadata.namespace, *row(job, now)) for job in found)])

@@ -19,17 +19,17 @@ COLUMNS = (
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the GPU types that a GPUPool may name in spec.gpuType: memory as PyTorch sees it, arithmetic, bandwidth."""
+    """List the GPU types that spec.gpuType of a GPUPool accepts, with memory (as PyTorch reports it), speed and bandwidth."""
     if as_json:
         print(json.dumps([asdict(entry) for entry in GPUS], indent=1))
         return
     console = unbroken()
     console.print(table(GPUS))
     console.print(
-        "GIB is what PyTorch reports, the lowest seen. * recalled from a data sheet, not re-read: check before use."
+        "GIB is the lowest value that PyTorch was seen to report. * from memory of a data sheet: verify before use."
     )
     console.print(
-        "float16 instead of bfloat16: T4, V100. A MIG slice or another GPU: set spec.memoryGiB of its GPUPool."
+        "T4 and V100 train in float16 instead of bfloat16. For a MIG slice or a GPU not listed, set spec.memoryGiB of its GPUPool."
     )
     console.print(f"Source: {GPUS[0].source}.")
 

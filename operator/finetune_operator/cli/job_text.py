@@ -74,7 +74,7 @@ def row(job: FineTuneJob, now: datetime) -> tuple[str, ...]:
     )
 
 
-def line(job: FineTuneJob) -> str:
+def line(job: FineTuneJob, *, with_reason: bool = True) -> str:
     """Return one plain line about a job in progress."""
     status, parts = job.status, [str(job.status.phase)]
     if status.progress and status.phase in (Phase.TRAINING, Phase.PUBLISHING):
@@ -87,7 +87,7 @@ def line(job: FineTuneJob) -> str:
         parts.append(status.plan.summary)
     if cost := cost_text(status):
         parts.append(cost)
-    said = reason_line(job).partition(": ")[2]
+    said = reason_line(job).partition(": ")[2] if with_reason else ""
     return "  ".join([*parts, said] if said else parts)
 
 
@@ -105,15 +105,15 @@ def attempt_line(attempt: AttemptStatus) -> str:
     how = attempt.outcome or ("running" if attempt.running_time else "waiting")
     steps = f"steps {attempt.first_step}-{attempt.last_step}"
     held = f"{attempt.gpu_seconds} GPU-seconds  ${attempt.cost_usd}"
-    return f"  {attempt.number:<4} {how:<20} {steps}  {held}  {attempt.message or ''}".rstrip()
+    return f"  {attempt.number + 1:<4} {how:<20} {steps}  {held}  {attempt.message or ''}".rstrip()
 
 
 def memory_text(memory: MemoryStatus) -> str:
     """Return what the plan said about the fullest GPU and what the trainer saw."""
     planned = float(memory.predicted_gib)
-    share = f" ({float(memory.measured_gib) / planned:.2f} of it)" if planned else ""
-    reserved = f", {memory.reserved_gib} reserved" if memory.reserved_gib else ""
-    return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} measured{share}{reserved}"
+    share = f" ({100 * float(memory.measured_gib) / planned:.0f} % of the plan)" if planned else ""
+    reserved = f", {memory.reserved_gib} GiB reserved" if memory.reserved_gib else ""
+    return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} GiB measured{share}{reserved}"
 
 
 def details(job: FineTuneJob, now: datetime) -> str:

@@ -20,9 +20,9 @@ from finetune_operator.errors import ClusterUnavailable, FinetuneError
 T = TypeVar("T")
 
 Name = Annotated[str, typer.Argument(help="Name of the FineTuneJob.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace; default: the kubeconfig's.")]
-Kubeconfig = Annotated[str, typer.Option(help="Kubeconfig file; default: $KUBECONFIG or ~/.kube/config.")]
-Context = Annotated[str, typer.Option(help="Context of the kubeconfig; default: its current one.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace. Default: the one in the kubeconfig.")]
+Kubeconfig = Annotated[str, typer.Option(help="Kubeconfig file. Default: $KUBECONFIG or ~/.kube/config.")]
+Context = Annotated[str, typer.Option(help="Context in the kubeconfig. Default: the current one.")]
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 30.0
 
 
 class JobNotFound(FinetuneError):
-    """There is no such job."""
+    """The job does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +43,10 @@ class Jobs:
     async def get(self, name: str) -> FineTuneJob:
         """Return a job. Raises JobNotFound."""
         if not re.search(NAME_PATTERN, name):
-            raise JobNotFound(f"{name!r} is not the name of a FineTuneJob")
+            raise JobNotFound(f"{name!r} is not a valid FineTuneJob name")
         answer = await self.api.get(f"{collection(JOB_KIND, self.namespace)}/{name}")
         if answer.status == 404:
-            raise JobNotFound(f"there is no FineTuneJob {name} in namespace {self.namespace}")
+            raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
         return FineTuneJob.model_validate(answer.expect(200))
 
     async def list(self, *, everywhere: bool = False) -> tuple[FineTuneJob, ...]:

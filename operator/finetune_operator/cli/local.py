@@ -17,32 +17,37 @@ from finetune_operator.local.state import cluster_state, write_file
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 DEFAULT_NAME = "default"
-Name = Annotated[str, typer.Option("--name", envvar="FINETUNE_CLUSTER", help="Which cluster; several can run at once.")]
+Name = Annotated[
+    str,
+    typer.Option("--name", envvar="FINETUNE_CLUSTER", help="Name of the cluster. Several can run at the same time."),
+]
 KUBECTL_SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
 @app.callback()
 def frame() -> None:
-    """Run a Kubernetes control plane and a process node on this machine, without containers."""
+    """Run a Kubernetes control plane on this machine, with a node that runs Pods as processes. No containers needed."""
 
 
 @app.command("up")
 def start_cluster(  # noqa: PLR0913  # one parameter per option
     name: Name = DEFAULT_NAME,
     *,
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="Run until Ctrl-C, then leave nothing behind.")
-    ] = False,
-    crds: Annotated[bool, typer.Option("--crds", help="Apply the CRDs of FineTuneJob and GPUPool.")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Run until Ctrl-C, then stop the cluster.")] = False,
+    crds: Annotated[bool, typer.Option("--crds", help="Apply the CRDs FineTuneJob and GPUPool.")] = False,
     pools: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML file with GPUPools; see docs.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML file with GPUPools for the node.")
     ] = None,
-    node: Annotated[bool, typer.Option("--node/--no-node", help="Run the process node, too.")] = True,
-    download: Annotated[bool, typer.Option("--download", help="Fetch official binaries, do not build them.")] = False,
-    audit: Annotated[bool, typer.Option("--audit", help="Write every API request to log/audit.log.")] = False,
-    apiserver_flag: Annotated[list[str] | None, typer.Option(help="A flag for kube-apiserver (repeatable).")] = None,
+    node: Annotated[bool, typer.Option("--node/--no-node", help="Also run the process node.")] = True,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download official binaries instead of building them.")
+    ] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Log every API request to log/audit.log.")] = False,
+    apiserver_flag: Annotated[
+        list[str] | None, typer.Option(metavar="FLAG", help="Extra flag for kube-apiserver; repeatable.")
+    ] = None,
 ) -> None:
-    """Start a cluster and return when a Pod can be scheduled. The first time, its programs are built."""
+    """Start a cluster and wait until it can schedule Pods. The first start builds its programs."""
     state = cluster_state(name)
     options = Options(audit=audit, apiserver_flags=tuple(apiserver_flag or ()), node=node)
     with interruptible():
@@ -67,15 +72,17 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
 def stop_cluster(
     name: Name = DEFAULT_NAME,
     *,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete its data, too, claims included.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Also delete its data, including PersistentVolumeClaims.")
+    ] = False,
 ) -> None:
-    """End every process of a cluster, its Pods included. Its data stays for the next `up`."""
+    """Stop every process of a cluster, including its Pods. Its data is kept for the next `up`."""
     down(cluster_state(name), say=say, delete=delete)
 
 
 @app.command("status", short_help="Show the processes of a cluster and its Nodes.")
 def show_status(name: Name = DEFAULT_NAME) -> None:
-    """Show the processes of a cluster and its Nodes; exit code 1 when it is not up."""
+    """Show the processes of a cluster and its Nodes. Exits with 1 if it is not running."""
     state = cluster_state(name)
     require_up(state)
     say(f"{'PROCESS':<26}{'PID':>8}{'MEMORY':>10}{'AGE':>9}")
@@ -87,7 +94,7 @@ def show_status(name: Name = DEFAULT_NAME) -> None:
 
 @app.command("kubeconfig", short_help="Print the path of the administrator's kubeconfig.")
 def show_kubeconfig(name: Name = DEFAULT_NAME) -> None:
-    """Print the path of the administrator's kubeconfig: export KUBECONFIG=$(finetune local kubeconfig)."""
+    """Print the path of the administrator's kubeconfig, as in: export KUBECONFIG=$(finetune local kubeconfig)."""
     state = cluster_state(name)
     require_up(state)
     say(str(state.kubeconfig))
@@ -97,7 +104,7 @@ def show_kubeconfig(name: Name = DEFAULT_NAME) -> None:
     "kubectl", short_help="Run kubectl against a cluster.", context_settings=KUBECTL_SETTINGS, add_help_option=False
 )
 def run_kubectl(context: typer.Context) -> None:
-    """Run kubectl against a cluster: finetune local kubectl [--name NAME] get pods."""
+    """Run kubectl against a cluster, as in: finetune local kubectl [--name NAME] get pods."""
     name, arguments = _cluster_and_arguments(context.args)
     state = cluster_state(name)
     require_up(state)
@@ -106,7 +113,7 @@ def run_kubectl(context: typer.Context) -> None:
 
 @app.command("node", short_help="Run the process node in this terminal.")
 def run_process_node(name: Name = DEFAULT_NAME) -> None:
-    """Run the process node in this terminal, for a cluster that was started with --no-node."""
+    """Run the process node in this terminal, for a cluster started with --no-node."""
     state = cluster_state(name)
     require_up(state)
     run_node(state)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from finetune_contract import parse_progress
 
+from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.jobs import Context, JobNotFound, Jobs, Kubeconfig, Name, Namespace, with_jobs
 from finetune_operator.controller.seen import seen_pod
 from finetune_operator.controller.store import collection
@@ -20,6 +21,21 @@ def chosen(pods: tuple[SeenPod, ...], *, preflight: bool, replica: int) -> SeenP
     return max(trainers, key=lambda pod: pod.attempt, default=None)
 
 
+def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], *, preflight: bool, replica: int) -> str:
+    """Say why there is no such log, and where to look instead."""
+    where = f"{job.metadata.name} (phase {job.status.phase})"
+    examined = not preflight and any(pod.role == "preflight" for pod in pods)
+    instead = f": see `finetune logs {job.metadata.name} --preflight`" if examined else ""
+    if preflight:
+        return f"{where} has no preflight Pod"
+    if not job.status.attempts:
+        return f"{where} has not started a trainer{instead}"
+    most = job.status.plan.replicas if job.status.plan else 1
+    if replica >= most:
+        return f"{where} has {most} replica{'s' if most > 1 else ''}, counted from 0, and no replica {replica}"
+    return f"{where} has no Pod of replica {replica}: finished Pods are deleted after runPolicy.podRetentionSeconds"
+
+
 def shown(text: str, *, progress: bool) -> str:
     """Return the log, without progress lines unless they are wanted."""
     return "\n".join(each for each in text.splitlines() if progress or parse_progress(each) is None)
@@ -28,23 +44,23 @@ def shown(text: str, *, progress: bool) -> str:
 def command(  # noqa: PLR0913  # one parameter per option is how typer works
     name: Name,
     *,
-    preflight: Annotated[bool, typer.Option("--preflight", help="Of the preflight Pod instead.")] = False,
-    replica: Annotated[int, typer.Option(min=0, help="Replica of the trainer.")] = 0,
-    progress: Annotated[bool, typer.Option("--progress", help="Show the progress lines too.")] = False,
-    tail: Annotated[int, typer.Option(min=0, help="Only so many lines from the end; 0: all.")] = 0,
+    preflight: Annotated[bool, typer.Option("--preflight", help="Print the log of the preflight Pod instead.")] = False,
+    replica: Annotated[int, typer.Option(min=0, help="Replica whose log is printed.")] = 0,
+    progress: Annotated[bool, typer.Option("--progress", help="Also print the progress reports.")] = False,
+    tail: Annotated[int, typer.Option(min=0, help="Print only the last N lines. 0 means all.")] = 0,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
-    """Print the log of a job's trainer."""
+    """Print the trainer log of a job's latest attempt."""
 
     async def read(jobs: Jobs) -> str:
         job = await jobs.get(name)
         items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
-        pod = chosen(tuple(map(seen_pod, items)), preflight=preflight, replica=replica)
+        pods = tuple(map(seen_pod, items))
+        pod = chosen(pods, preflight=preflight, replica=replica)
         if pod is None:
-            wanted = "preflight Pod" if preflight else f"trainer Pod of replica {replica}"
-            raise JobNotFound(f"{name} has no {wanted} now (phase {job.status.phase})")
+            raise JobNotFound(nothing_to_show(job, pods, preflight=preflight, replica=replica))
         query = {"tailLines": str(tail)} if tail else {}
         answer = await jobs.api.get(f"{collection('Pod', jobs.namespace)}/{pod.name}/log", query)
         answer.expect(200)

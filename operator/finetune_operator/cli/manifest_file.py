@@ -78,7 +78,7 @@ def text_of(path: Path) -> str:
     try:
         return (sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()).decode()
     except UnicodeDecodeError as error:
-        raise FinetuneError(f"{title_of(path)} is no text in UTF-8 (byte {error.start}): save it as UTF-8") from error
+        raise FinetuneError(f"{title_of(path)} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise FinetuneError(f"{title_of(path)} cannot be read: {error.strerror}") from error
 
@@ -87,7 +87,7 @@ def must_exist(given: Path | list[Path] | None) -> Path | list[Path] | None:
     """Return the file, or files, of an option. Raises typer.BadParameter for one that is not there; pipes are files."""
     for path in given if isinstance(given, list) else [given] if given else ():
         if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
-            raise typer.BadParameter(f"{path} is no file")
+            raise typer.BadParameter(f"{path} is not a file")
     return given
 
 
@@ -151,7 +151,7 @@ def parse_pools(text: str) -> tuple[GPUPool, ...]:
     found = _documents(text, POOL_KIND)
     if not found:
         raise ManifestInvalid(
-            Violation(WHOLE_FILE, "holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's")
+            Violation(WHOLE_FILE, "contains no GPUPool: `kubectl get gpupools -o yaml` prints those of a cluster")
         )
     return tuple(_pool(document) for document in found)
 
@@ -164,8 +164,8 @@ def _pool(document: Mapping[str, Any]) -> GPUPool:
 
 def _count_words(text: str, count: int) -> str:
     kinds = sorted({str(document.get("kind", "no kind")) for document in manifests(text)})
-    instead = f" but {', '.join(kinds)}" if kinds and not count else ""
-    return f"holds {count} FineTuneJobs{instead}: it must hold exactly one"
+    instead = f" (only {', '.join(kinds)})" if kinds and not count else ""
+    return f"contains {count} FineTuneJobs{instead}, not exactly one"
 
 
 def manifests(text: str) -> list[dict[str, Any]]:
@@ -178,7 +178,7 @@ def manifests(text: str) -> list[dict[str, Any]]:
     except YAMLError as error:
         raise ManifestInvalid(Violation(WHOLE_FILE, f"is not YAML: {yaml_words(error)}")) from error
     except RecursionError as error:
-        raise ManifestInvalid(Violation(WHOLE_FILE, "is nested too deeply for a manifest")) from error
+        raise ManifestInvalid(Violation(WHOLE_FILE, "is nested too deeply to be a manifest")) from error
     lists = (document.get("items") for document in read)  # kubectl prints Lists
     flat = [
         item
@@ -200,27 +200,27 @@ def _documents(text: str, kind: str) -> list[dict[str, Any]]:
     ours = [item for item in manifests(text) if str(item.get("kind")).lower() == kind.lower()]
     for item in ours:
         if item["kind"] != kind:
-            raise ManifestInvalid(Violation("kind", f"is {item['kind']}: write {kind}"))
+            raise ManifestInvalid(Violation("kind", f"must be {kind}, not {item['kind']}"))
         if item.get("apiVersion") != API_VERSION:
-            raise ManifestInvalid(Violation("apiVersion", f"is {item.get('apiVersion')}: write {API_VERSION}"))
+            raise ManifestInvalid(Violation("apiVersion", f"must be {API_VERSION}, not {item.get('apiVersion')}"))
     return ours
 
 
 def _metadata(document: Mapping[str, Any]) -> Metadata:
     metadata = document.get("metadata") or {}
     if not isinstance(metadata, dict):
-        raise ManifestInvalid(Violation("metadata", f"must hold fields such as name, not {metadata!r}"))
+        raise ManifestInvalid(Violation("metadata", f"must be an object with a name, not {metadata!r}"))
     if isinstance(number := metadata.get("name"), int | float):
         text = getattr(number, "text", number)
-        raise ManifestInvalid(Violation("metadata.name", f'is no text: write it in quotes, "{text}"'))
+        raise ManifestInvalid(Violation("metadata.name", f'must be a string: write it in quotes, "{text}"'))
     if not isinstance(metadata.get("name"), str):
-        raise ManifestInvalid(Violation("metadata.name", "is missing: give the object a name"))
+        raise ManifestInvalid(Violation("metadata.name", "is missing"))
     return Metadata(name=metadata["name"], namespace=metadata.get("namespace") or "", uid=metadata.get("uid") or "")
 
 
 def _spec(kind: type[Spec], document: Mapping[str, Any], found: tuple[Violation, ...] = ()) -> Spec:
     if document.get("spec") is None:
-        raise ManifestInvalid(*found, Violation("spec", "is missing: docs/api.md lists its fields"))
+        raise ManifestInvalid(*found, Violation("spec", "is missing: see docs/api.md for its fields"))
     try:
         spec = kind.model_validate(without_nulls(document.get("spec")), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -242,7 +242,9 @@ def _violation(kind: type[Model], problem: ErrorDetails) -> Violation:
     path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = meant(kind, re.sub(r"\[\d+\]", "[]", path))
-        return Violation(path, f"is no known field: {f'did you mean {known}?' if known else 'docs/api.md lists them'}")
+        return Violation(
+            path, f"unknown field: {f'did you mean {known}?' if known else 'see docs/api.md for the fields'}"
+        )
     return Violation(path, _words(problem))
 
 

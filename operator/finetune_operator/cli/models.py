@@ -14,14 +14,14 @@ from finetune_operator.planning.models.family_table import FAMILIES
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the models that `finetune plan --model` knows by name; others of these families need their config.json."""
+    """List the models that `finetune plan --model` knows by name. Other models of these families need their config.json."""
     if as_json:
         print(json.dumps([described(model) for model in models()], indent=1))
         return
     console = unbroken()
     console.print(table(models()))
     console.print(
-        f"Counts are exact. Any model of these families works from its config.json: {', '.join(sorted(FAMILIES))}."
+        f"Parameter counts are exact. Any model of these families works, given its config.json: {', '.join(sorted(FAMILIES))}."
     )
 
 

@@ -41,11 +41,11 @@ MOST_NEAR = 5
 """Names of models in one message."""
 
 TOO_LONG = (
-    "training.sequenceLength {:,} is more than the {:,} positions known of this model: preflight refuses the job if its "
-    "config.json says the same"
+    "training.sequenceLength {:,} exceeds the {:,} positions of this model in the catalogue: preflight refuses the job if "
+    "config.json has the same limit"
 )
 
-UNKNOWN_GPU = "pool {} is left out: its gpuType {} is not in the catalogue (`finetune gpus`), so set its spec.memoryGiB"
+UNKNOWN_GPU = "pool {} is ignored: its gpuType {} is not in the catalogue (`finetune gpus`); set its spec.memoryGiB"
 
 PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
 """Where data and result are has no part in the arithmetic, but a job must say it."""
@@ -65,25 +65,28 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
         typer.Option(
             "-f",
             "--file",
-            help="YAML file with the FineTuneJob; - reads standard input.",
+            help="YAML file with the FineTuneJob; - for standard input.",
             callback=must_exist,
         ),
     ] = None,
     pools: Annotated[
-        Path | None, typer.Option(help="YAML file with GPUPools, or a folder of them; default: a built-in list.")
+        Path | None, typer.Option(help="YAML file with GPUPools, or a folder of such files. Default: built-in pools.")
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, max=MOST_EXAMPLES, help="Rows of the data set.")] = EXAMPLES,
+    examples: Annotated[int, typer.Option(min=1, max=MOST_EXAMPLES, help="Number of rows in the data.")] = EXAMPLES,
     tokens_per_example: Annotated[
-        int, typer.Option(min=1, max=MOST_TOKENS, help="Mean tokens of a row.")
+        int, typer.Option(min=1, max=MOST_TOKENS, help="Average tokens per row.")
     ] = TOKENS_PER_EXAMPLE,
-    model: Annotated[str, typer.Option(help="Catalogue name, or path of a config.json; default: spec.model.")] = "",
+    model: Annotated[
+        str, typer.Option(help="Model name from the catalogue, or path of a config.json. Default: spec.model.")
+    ] = "",
     method: Annotated[
-        Literal["auto", "lora", "qlora", "full"] | None, typer.Option(help="For a plan without a file; default: auto.")
+        Literal["auto", "lora", "qlora", "full"] | None,
+        typer.Option(help="Training method, for a plan without --file. Default: auto."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print status.plan and status.resolved as JSON.")] = False,
-    explain: Annotated[bool, typer.Option(help="Also print how the numbers come about.")] = False,
+    explain: Annotated[bool, typer.Option(help="Also print how the figures are calculated.")] = False,
 ) -> None:
-    """Show what a job would need, take and cost, before it exists: one in a file, or a plain one of a model."""
+    """Show the memory, time and cost of a job before running it. The job comes from a file or is a default one for a model."""
     job = job_of(file, model, method)
     offered = pools_of(pools) if pools else built_in_pools()
     shape = model_shape(job.spec, model)
@@ -115,10 +118,12 @@ def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
     """Return the job of a file, or one that says only which model, and perhaps how, it tunes. Raises typer.BadParameter."""
     if file is not None:
         if method is not None:
-            raise typer.BadParameter(f"--method is for a plan without a file: set spec.method in {file}")
+            raise typer.BadParameter(f"--method cannot be combined with --file: set spec.method in {file}")
         return read_job(file)
     if not model:
-        raise typer.BadParameter("nothing to plan: give a job with -f, or a model of `finetune models` with --model")
+        raise typer.BadParameter(
+            "nothing to plan: pass a job with --file, or a model with --model (`finetune models` lists them)"
+        )
     spec = {"model": {"source": _source_of(model)}, "method": method or "auto", **PLACEHOLDERS}
     return JobManifest(name=model, namespace="default", spec=FineTuneJobSpec.model_validate(spec))
 
@@ -135,13 +140,11 @@ def pools_of(path: Path) -> tuple[GPUPool, ...]:
     """Return the pools of a file, or of all YAML files of a folder as `kubectl apply -f` takes them."""
     files = sorted((*path.glob("*.yaml"), *path.glob("*.yml"))) if path.is_dir() else [path]
     if not files:
-        raise FinetuneError(f"{path} holds no YAML file: --pools wants GPUPools")
+        raise FinetuneError(f"{path} contains no YAML files: --pools needs at least one with GPUPools")
     found = tuple(pool for file in files for pool in read_pools(file))
     names = [pool.metadata.name for pool in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise FinetuneError(
-            f"{path} holds several GPUPools of the name {twice[0]}: a plan could not say which it means"
-        )
+        raise FinetuneError(f"{path} contains several GPUPools named {twice[0]}: names must be unique")
     return found
 
 
@@ -158,7 +161,7 @@ def remarks(pools: tuple[GPUPool, ...], shape: ModelArchitecture, found: Preflig
 def in_lines(refusal: str) -> str:
     """Return a refusal with one remedy a line: a condition has room for one sentence only, a terminal for more."""
     need, _, remedies = refusal.partition(WOULD_FIT)
-    return "\n  ".join((f"{need}\nwould fit:", *remedies.split("; "))) if remedies else need
+    return "\n  ".join((f"{need}\nthis would fit:", *remedies.split("; "))) if remedies else need
 
 
 def _examples(spec: FineTuneJobSpec, examples: int) -> int:
@@ -180,9 +183,9 @@ def _catalogue_model(asked: str) -> CatalogueModel:
     found = catalogue_entry(name) or _model_in_folder(name)
     if found is None:
         near = ", ".join(_near(name))
-        meant = f"did you mean {near}? Else " if near else ""
+        meant = f" Did you mean {near}?" if near else ""
         raise FinetuneError(
-            f"the catalogue has no model {name}: {meant}name one of `finetune models` with --model, or give its config.json"
+            f"model {name} is not in the catalogue.{meant} Pass a name from `finetune models` or the path of a config.json as --model"
         )
     return found
 
@@ -191,9 +194,9 @@ def _model_of_config(path: Path) -> ModelArchitecture:
     try:
         config = json.loads(text_of(path))
     except ValueError as error:
-        raise FinetuneError(f"{path} is not JSON: {error}; --model wants a model's config.json") from error
+        raise FinetuneError(f"{path} is not JSON ({error}): --model needs the config.json of a model") from error
     if not isinstance(config, dict):
-        raise FinetuneError(f"{path} holds no JSON object; --model wants a model's config.json")
+        raise FinetuneError(f"{path} is not a JSON object: --model needs the config.json of a model")
     return architecture(config)
 
 

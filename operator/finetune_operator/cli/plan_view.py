@@ -19,6 +19,7 @@ from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
+from finetune_operator.planning.speed.duration import hours
 from finetune_operator.planning.speed.step import step_time
 
 BAR_WIDTH, SHORTEST_BAR = 60, 20
@@ -36,7 +37,7 @@ TERMS = (
 """Name, field of status.plan.vram, colour, letter: the bar can be read without colours too."""
 
 
-OVER_LENGTH = {"truncate": "cut", "drop": "dropped", "error": "refused"}
+OVER_LENGTH = {"truncate": "truncated", "drop": "dropped", "error": "refused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,11 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     plan, training, found = page.planned.plan, page.planned.resolved.training, page.preflight
     gpus = plan.replicas * plan.gpus_per_replica
     rung = Rung(zero_stage=plan.zero_stage, offload=plan.offload)
-    rows = f"{counted(found.examples, 'row')} to train on, {found.evaluation_examples:,} held out"
+    rows = f"{counted(found.examples, 'training row')}, {found.evaluation_examples:,} held out"
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
         ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row{_cut(page)}"),
-        ("", "packed: several rows share a sequence" if plan.packing else "not packed"),
+        ("", "packed: several rows per sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs)),
         ("", f"learning rate {training.learning_rate} {training.scheduler}, {_trained(plan)} trainable parameters"),
@@ -104,7 +105,7 @@ def _cut(page: Page) -> str:
     length = spec.training.sequence_length
     if page.preflight.tokens_max <= length or spec.objective == "cpt":
         return ""
-    return f"; longer ones are {OVER_LENGTH[spec.training.over_length]}"
+    return f"; longer rows are {OVER_LENGTH[spec.training.over_length]}"
 
 
 def _batch(plan: Plan, gpus: int) -> str:
@@ -128,7 +129,7 @@ def _training(plan: Plan) -> str:
     """The rest is start, download, evaluation, saves: tokens over time would not give the speed."""
     speed = float(plan.estimate.tokens_per_second)
     training = round(plan.steps * plan.tokens_per_step / speed)
-    return f"{hours(training)} of it training at {rate(speed)}"
+    return f"of which {hours(training)} training at {rate(speed)}"
 
 
 def rate(tokens_per_second: float) -> str:
@@ -152,23 +153,15 @@ def _pool(plan: Plan) -> str:
 
 def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
     size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{checkpoint.save_seconds:,} s to save"
-    loss = f"a reclaim loses {checkpoint.loss_on_reclaim_seconds:,} s"
+    loss = f"losing the node costs {checkpoint.loss_on_reclaim_seconds:,} s of work"
     if checkpoint.interval_seconds >= run_seconds:
-        return f"none within the run: {size}, {save}; {loss}"
-    return f"{size} every {checkpoint.interval_seconds:,} s, {save}; {loss}"
+        return f"none during the run ({size}, {save}); {loss}"
+    return f"{size} every {checkpoint.interval_seconds:,} s ({save}); {loss}"
 
 
 def _host(host: HostNeeds) -> str:
     memory, disk = f"{host.memory_gib:,} GiB memory", f"{host.ephemeral_gib:,} GiB disk"
     return f"{memory}, {host.cpus} CPUs, {disk}, {host.shm_gib} GiB /dev/shm"
-
-
-def hours(seconds: int) -> str:
-    """Return a time in hours and minutes, or in seconds where it is less than one minute."""
-    if seconds < 60:
-        return f"{max(1, seconds)} s"
-    whole, minutes = divmod(round(seconds / 60), 60)
-    return f"{whole} h {minutes:02} min" if whole else f"{minutes} min"
 
 
 def memory_bar(plan: Plan) -> str:
@@ -199,7 +192,7 @@ def legend(plan: Plan) -> tuple[str, ...]:
         for term, name, colour, letter in TERMS
         if float(getattr(vram, name)) >= 0.005
     ]
-    sums = f"= {vram.total_gib} GiB, {vram.request_gib} with margin, of {vram.usable_gib} per GPU"
+    sums = f"= {vram.total_gib} GiB, {vram.request_gib} with margin, of {vram.usable_gib} GiB per GPU"
     return "  ".join(terms), f"{sums}; {confidence(vram.confidence, vram.confidence_reason)}"
 
 
@@ -234,7 +227,7 @@ def _past(one: Alternative, limits: RunPolicySpec) -> str:
     budget = float(limits.budget.max_cost_usd) if limits.budget else math.inf
     deadline = limits.active_deadline_seconds or math.inf
     past = [
-        *(["over the budget"] if float(one.cost_usd or 0) > budget else []),
+        *(["over budget"] if float(one.cost_usd or 0) > budget else []),
         *(["past the deadline"] if (one.seconds or 0) > deadline else []),
     ]
     return f", {' and '.join(past)}" if past else ""
@@ -273,7 +266,7 @@ def explanation(page: Page) -> tuple[str, ...]:
         f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
         f"step          {_step(page.planned.chosen)}",
         f"training      {tokens:,} / ({rate(speed)}) = {tokens / speed:,.0f} s",
-        f"all           {plan.estimate.seconds:,} s = {_held_for(page.planned.chosen)}",
+        f"total         {plan.estimate.seconds:,} s = {_held_for(page.planned.chosen)}",
         f"GPU-hours     {counted(gpus, 'GPU')} x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",
         f"cost          {plan.estimate.gpu_hours} x ${plan.pool.price_per_gpu_hour_usd} = ${plan.estimate.cost_usd}",
         f"model         {model.num_parameters:,} parameters, {model.num_active_parameters:,} active per token",

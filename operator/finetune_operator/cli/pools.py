@@ -30,7 +30,7 @@ Raw = dict[str, Any]
 
 @app.callback()
 def frame() -> None:
-    """Propose GPUPools."""
+    """Generate GPUPools from the nodes of a cluster."""
 
 
 @app.command("discover", short_help="Print a GPUPool for each kind of GPU node.")
@@ -39,16 +39,17 @@ def command(
         Path | None,
         typer.Option(
             "--nodes",
-            help="`kubectl get nodes -o yaml` (or json) in a file, - for standard input, instead of a cluster.",
+            help="File with the output of `kubectl get nodes -o yaml` (or json), instead of a cluster; - for standard input.",
         ),
     ] = None,
     price: Annotated[
-        list[str] | None, typer.Option("--price", help="NAME=USD: a pool's or a GPU type's price per hour; repeatable.")
+        list[str] | None,
+        typer.Option("--price", metavar="NAME=USD", help="Price per GPU-hour of a pool or GPU type; repeatable."),
     ] = None,
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
-    """Print a GPUPool for each kind of GPU node: read it, complete it, apply it. Remarks go to stderr."""
+    """Print a GPUPool for each kind of GPU node, to review, complete and apply. Warnings go to stderr."""
     prices = Prices(given=dict(_price(each) for each in price or ()), listed=LISTED, source=PRICE_SOURCE)
     raw = _from_file(nodes) if nodes else asyncio.run(_from_cluster(kubeconfig, context))
     found = discover([seen_node(node) for node in raw], prices)
@@ -79,7 +80,7 @@ def seen_node(raw: Raw) -> SeenNode:
 def _price(text: str) -> tuple[str, str]:
     match = PRICE.match(text)
     if match is None:
-        raise FinetuneError(f"--price {text}: write NAME=USD, such as NVIDIA-L4=0.70")
+        raise FinetuneError(f"--price {text} is not NAME=USD, such as NVIDIA-L4=0.70")
     return match["name"], match["usd"]
 
 
@@ -87,10 +88,10 @@ def _from_file(path: Path) -> list[Raw]:
     """Return the Nodes of a file."""
     found = [item for item in read_manifests(path) if item.get("kind") == "Node"]
     if not found:
-        raise FinetuneError(f"{title_of(path)} holds no Node: `kubectl get nodes -o yaml` prints them")
+        raise FinetuneError(f"{title_of(path)} contains no Nodes: use the output of `kubectl get nodes -o yaml`")
     if not all((node.get("metadata") or {}).get("name") for node in found):
         raise FinetuneError(
-            f"{title_of(path)} holds a Node without metadata.name: `kubectl get nodes -o yaml` prints whole ones"
+            f"{title_of(path)} contains a Node without metadata.name: use the output of `kubectl get nodes -o yaml`"
         )
     return found
 
@@ -108,6 +109,6 @@ async def _from_cluster(kubeconfig: str, context: str) -> list[Raw]:
 def _require_pools(found: Discovery, nodes: int) -> None:
     if not found.proposals:
         raise FinetuneError(
-            f"none of {nodes} nodes offers NVIDIA GPUs that a pool could be made of: nodes that an autoscaler has not"
-            " started are not seen; docs/gpu-pools.md has manifests for them"
+            f"none of the {nodes} nodes has NVIDIA GPUs for a pool. Nodes that an autoscaler has not started yet are not"
+            " visible: docs/gpu-pools.md has example manifests for them"
         )

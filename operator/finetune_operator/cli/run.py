@@ -38,38 +38,55 @@ def option(name: str, sentence: str, *, any_case: bool = False) -> typer.models.
 
 def command(  # noqa: PLR0913  # one parameter per option is how typer works
     *,
-    kubeconfig: Annotated[str, typer.Option(help="Kubeconfig file; in a Pod its ServiceAccount is used.")] = "",
-    context: Annotated[str, typer.Option(help="Context of the kubeconfig.")] = "",
+    kubeconfig: Annotated[str, typer.Option(help="Kubeconfig file. Default: in a Pod, its ServiceAccount.")] = "",
+    context: Annotated[str, typer.Option(help="Context in the kubeconfig.")] = "",
     namespace: Annotated[
         list[str] | None,
-        typer.Option("--namespace", "-n", envvar="FINETUNE_NAMESPACE", help="Serve only this one; may be repeated."),
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAMESPACE",
+            envvar="FINETUNE_NAMESPACE",
+            help="Watch only this namespace; repeatable. Default: all.",
+        ),
     ] = None,
     trainer_image: Annotated[str, option("--trainer-image", "Image of the trainer Pods.")] = "finetune-trainer:dev",
     preflight_image: Annotated[
         str, option("--preflight-image", "Image of the preflight Pods.")
     ] = "finetune-preflight:dev",
-    retry_back_off_seconds: Annotated[int, option("--retry-back-off-seconds", "First pause between attempts.")] = 10,
-    workers: Annotated[int, option("--workers", "Passes at the same time.")] = 16,
-    resync_seconds: Annotated[float, option("--resync-seconds", "Time between comparisons with the API server.")] = 300,
-    progress_seconds: Annotated[float, option("--progress-seconds", "Shortest time between readings of a log.")] = 10,
-    pod_logs: Annotated[bool, option("--pod-logs/--no-pod-logs", "Read progress from the trainers' logs.")] = True,
+    retry_back_off_seconds: Annotated[
+        int, option("--retry-back-off-seconds", "Pause before the first retry; it doubles with each further one.")
+    ] = 10,
+    workers: Annotated[int, option("--workers", "Number of jobs reconciled in parallel.")] = 16,
+    resync_seconds: Annotated[
+        float, option("--resync-seconds", "Time between full comparisons with the API server.")
+    ] = 300,
+    progress_seconds: Annotated[
+        float, option("--progress-seconds", "Minimum time between two reads of a trainer log.")
+    ] = 10,
+    pod_logs: Annotated[bool, option("--pod-logs/--no-pod-logs", "Read progress from the trainer logs.")] = True,
     leader_elect: Annotated[
-        bool | None, option("--leader-elect/--no-leader-elect", "Lead by a Lease; default: only in a Pod.")
+        bool | None, option("--leader-elect/--no-leader-elect", "Use leader election. Default: only in a Pod.")
     ] = None,
-    lease_namespace: Annotated[str, option("--lease-namespace", "Namespace of the Lease.")] = "default",
-    lease_name: Annotated[str, option("--lease-name", "Name of the Lease.")] = "finetune-operator",
+    lease_namespace: Annotated[str, option("--lease-namespace", "Namespace of the leader election Lease.")] = "default",
+    lease_name: Annotated[str, option("--lease-name", "Name of the leader election Lease.")] = "finetune-operator",
     host: Annotated[
-        str, option("--host", "Address of /healthz, /readyz and /metrics; default: loopback, in a Pod all.")
+        str,
+        option("--host", "Address for /healthz, /readyz and /metrics. Default: 0.0.0.0 in a Pod, otherwise 127.0.0.1."),
     ] = "",
-    port: Annotated[int, option("--port", "Their port; 0: none.")] = 0,
-    refused_seconds: Annotated[float, option("--refused-seconds", "End when credentials are refused so long.")] = 30,
+    port: Annotated[int, option("--port", "Port for /healthz, /readyz and /metrics. 0 turns them off.")] = 0,
+    refused_seconds: Annotated[
+        float, option("--refused-seconds", "Exit after the API server has refused the credentials for this long.")
+    ] = 30,
     watch_silence_seconds: Annotated[
-        float, option("--watch-silence-seconds", "/healthz fails when a watch has been behind and silent for so long.")
+        float, option("--watch-silence-seconds", "/healthz fails if a watch has missed changes for this long.")
     ] = 120,
-    log_format: Annotated[LogFormat, option("--log-format", "Shape of the log lines.")] = LogFormat.TEXT,
-    log_level: Annotated[LogLevel, option("--log-level", "Least grave lines to print.", any_case=True)] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, option("--log-format", "Format of the log lines.")] = LogFormat.TEXT,
+    log_level: Annotated[
+        LogLevel, option("--log-level", "Minimum level of the log lines.", any_case=True)
+    ] = LogLevel.INFO,
 ) -> None:
-    """Run the operator until SIGTERM."""
+    """Run the operator until it receives SIGTERM."""
     configure(log_level.value, log_format.value)
     settings = OperatorSettings(
         kubeconfig=kubeconfig,

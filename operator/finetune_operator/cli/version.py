@@ -1,4 +1,4 @@
-"""`finetune version`."""
+"""`finetune version` and `finetune --version`."""
 
 from finetune_operator import __version__
 

@@ -18,21 +18,21 @@ TERMS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits"
 
 def command(
     scenarios: Annotated[
-        str, typer.Option("--scenarios", help="File with one scenario a line (JSON); - reads standard input.")
+        str, typer.Option("--scenarios", help="File with one JSON scenario per line; - for standard input.")
     ],
     explain: Annotated[
-        bool, typer.Option("--explain", help="Add the terms, the moment of the peak and the confidence.")
+        bool, typer.Option("--explain", help="Also print the components, the moment of the peak and the confidence.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with 1 when a line has an error. All lines are answered all the same.")
+        bool, typer.Option("--strict", help="Exit with 1 if a line has an error. The other lines are still answered.")
     ] = False,
 ) -> None:
-    """Print allocated, reserved and card memory of each scenario in GiB, and what to ask for (card times margin).
+    """Print the allocated, reserved and card memory of each scenario in GiB, and the request (card memory with margin).
 
-    The format is planning/data/scenario.schema.json; measuredGiB and reading are allowed and not used.
+    planning/data/scenario.schema.json describes the format. The fields measuredGiB and reading are ignored.
     """
     if scenarios != "-" and (Path(scenarios).is_dir() or not Path(scenarios).exists()):
-        raise typer.BadParameter(f"{scenarios} is no file", param_hint="--scenarios")
+        raise typer.BadParameter(f"{scenarios} is not a file", param_hint="--scenarios")
     failed = False
     with opened(scenarios) as lines:
         for each in answers(lines, explain=explain):

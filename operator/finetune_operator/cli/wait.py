@@ -24,7 +24,7 @@ class WaitExit(IntEnum):
 
 async def wait_for_end(jobs: Jobs, name: str, seconds: float) -> tuple[WaitExit, str]:
     """Wait until the job has ended or the time is up; say how it stands."""
-    last = "nothing is known about it yet"
+    last = "its status is not known yet"
     try:
         async with asyncio.timeout(seconds or None):
             async for job in jobs.follow(name):
@@ -32,7 +32,7 @@ async def wait_for_end(jobs: Jobs, name: str, seconds: float) -> tuple[WaitExit,
                 if (well := ended(job)) is not None:
                     return (WaitExit.SUCCEEDED if well else WaitExit.FAILED), last
     except TimeoutError:
-        return WaitExit.TIMEOUT, f"not ended after {seconds:g} s; {last}"
+        return WaitExit.TIMEOUT, f"not finished after {seconds:g} s; {last}"
     except JobNotFound as error:
         return WaitExit.NOT_FOUND, str(error)
     except ClusterUnavailable as error:
@@ -43,12 +43,12 @@ async def wait_for_end(jobs: Jobs, name: str, seconds: float) -> tuple[WaitExit,
 def command(
     name: Name,
     *,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait; 0: for ever.")] = 0,  # an option
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait. 0 means no limit.")] = 0,  # an option
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
-    """Wait for the end of a job. Ends with 0: succeeded, 1: failed, 2: timeout, 3: no such job, 4: no API server."""
+    """Wait until a job finishes. Exit codes: 0 succeeded, 1 failed, 2 timed out, 3 job not found, 4 API server unreachable."""
 
     async def wait(jobs: Jobs) -> tuple[WaitExit, str]:
         return await wait_for_end(jobs, name, timeout)

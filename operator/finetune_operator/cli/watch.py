@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, ProgressStatus
 from finetune_operator.cli.job_text import COLUMNS, duration_text, ended, line, reason_line, row
 from finetune_operator.cli.jobs import Context, Jobs, Kubeconfig, Name, Namespace, with_jobs
 
@@ -26,13 +26,18 @@ def panel(job: FineTuneJob, now: datetime) -> RenderableType:
     for name in SHOWN:
         if values[name]:
             grid.add_row(Text(name.lower(), style="dim"), values[name])
-    parts: list[RenderableType] = [grid]
-    if status.progress is not None:
-        parts.append(ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60))
-        if status.progress.seconds_remaining is not None:
-            parts.append(Text(f"{duration_text(status.progress.seconds_remaining)} left", style="dim"))
-    parts.append(Text(reason_line(job)))
-    return Panel(Group(*parts), title=job.key, width=100)
+        if name == "PROGRESS" and status.progress is not None:
+            grid.add_row("", bar(status.progress))
+    return Panel(Group(grid, Text(reason_line(job))), title=job.key, width=100)
+
+
+def bar(progress: ProgressStatus) -> RenderableType:
+    """Return how far the training is, with the time left. In a grid: a bar by itself does not end its line."""
+    left = "" if progress.seconds_remaining is None else f"{duration_text(progress.seconds_remaining)} left"
+    drawn = ProgressBar(total=max(1, progress.total_steps), completed=progress.step, width=60)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(drawn, Text(left, style="dim"))
+    return grid
 
 
 async def follow(jobs: Jobs, name: str, show: Callable[[FineTuneJob], None]) -> bool:
@@ -45,27 +50,35 @@ async def follow(jobs: Jobs, name: str, show: Callable[[FineTuneJob], None]) -> 
 
 
 def plain_lines() -> Callable[[FineTuneJob], None]:
-    """Return a function that prints a line when it says something new."""
-    said = ""
+    """Return a function that prints a line when the phase, the step or the reason has changed, and each reason once."""
+    shown: tuple[str, int, str, str] | None = None
 
     def show(job: FineTuneJob) -> None:
-        nonlocal said
-        if (words := line(job)) != said:
-            said = words
-            print(f"{datetime.now(UTC):%H:%M:%S}  {words}", flush=True)
+        nonlocal shown
+        progress, said = job.status.progress, reason_line(job)
+        step, loss = (progress.step, progress.eval_loss or "") if progress else (0, "")
+        news = (str(job.status.phase), step, loss, said)
+        if shown == news:
+            return
+        words = line(job, with_reason=shown is None or shown[-1] != said)
+        shown = news
+        print(f"{datetime.now(UTC):%H:%M:%S}  {words}", flush=True)
 
     return show
 
 
+def in_place(live: Live) -> Callable[[FineTuneJob], None]:
+    """Return a function that draws the panel over the last one."""
+    return lambda job: live.update(panel(job, datetime.now(UTC)), refresh=True)
+
+
 def command(name: Name, *, namespace: Namespace = "", kubeconfig: Kubeconfig = "", context: Context = "") -> None:
-    """Follow a job live until it ends. Ends with 1 when the job fails."""
+    """Follow a job live until it finishes. Exits with 1 if the job fails."""
     options = (kubeconfig, context, namespace)
     if not sys.stdout.isatty():
         show = plain_lines()
         well = with_jobs(options, lambda jobs: follow(jobs, name, show))
     else:
-        with Live(console=Console(), refresh_per_second=4) as live:
-            well = with_jobs(
-                options, lambda jobs: follow(jobs, name, lambda job: live.update(panel(job, datetime.now(UTC))))
-            )
+        with Live(console=Console(), auto_refresh=False) as live:
+            well = with_jobs(options, lambda jobs: follow(jobs, name, in_place(live)))
     raise typer.Exit(0 if well else 1)

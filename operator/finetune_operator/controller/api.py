@@ -71,7 +71,7 @@ class Api:
     async def write(self, method: str, path: str, body: Any, content_type: str = "application/json") -> Answer:
         """Change something. Raises ClusterUnavailable, with nothing sent, while another operator leads."""
         if not self.may_write():
-            raise ClusterUnavailable("this operator does not hold the lease")
+            raise ClusterUnavailable("this operator is not the leader")
         return await self.request(method, path, body=body, content_type=content_type)
 
     async def request(
@@ -96,7 +96,7 @@ class Api:
             response = await client.call_api(method, url, headers, body, _request_timeout=limit)
             content = await response.read()
         except ConfigException as error:
-            raise ClusterUnavailable(f"the credentials cannot be read: {error}") from error
+            raise ClusterUnavailable(f"the credentials could not be read: {error}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             metrics.REQUESTS.labels(method, resource_of(path), "none").inc()
             raise ClusterUnavailable(unreached(self.connection.configuration.host, error, seconds)) from error

@@ -114,7 +114,7 @@ class Cluster:
             try:
                 found.append(GPUPool.model_validate(stored.raw))
             except ValidationError as error:  # a field of a newer CRD: this pool cannot be planned with
-                log.warning("pool not readable", extra={"pool": stored.name, "error": str(error)})
+                log.warning("GPUPool cannot be read and is ignored", extra={"pool": stored.name, "error": str(error)})
         return tuple(sorted(found, key=lambda pool: pool.metadata.name))
 
     def next_reading(self, job: FineTuneJob, seen: Observation) -> float | None:
@@ -181,8 +181,10 @@ class Cluster:
             return self.store.put(kind, raw)
         name = f"{kind} {raw['metadata']['name']}"
         if leaves_soon(raw, job.metadata.name):
-            raise Conflict(f"{name} of a former job of this name is still being deleted")
-        raise NameConflict(f"{name} exists and does not belong to this job: delete it, or give the job another name")
+            raise Conflict(f"{name} of a deleted job with the same name is still being removed")
+        raise NameConflict(
+            f"{name} already exists and does not belong to this job: delete it, or apply the job under a new name"
+        )
 
     def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:
         """Let the next pass see why a child could not be created."""

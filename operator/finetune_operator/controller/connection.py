@@ -60,7 +60,7 @@ def _exists(kubeconfig: str) -> bool:
 async def load_into(configuration: Configuration, kubeconfig: str, context: str) -> None:
     """Fill in address and credentials."""
     if kubeconfig and not _exists(kubeconfig):
-        raise ClusterUnavailable(f"there is no kubeconfig {kubeconfig}: name one with --kubeconfig or $KUBECONFIG")
+        raise ClusterUnavailable(f"kubeconfig {kubeconfig} not found: set --kubeconfig or $KUBECONFIG")
     try:
         if kubeconfig:
             await config.load_kube_config(kubeconfig, context or None, configuration, persist_config=False)
@@ -68,7 +68,7 @@ async def load_into(configuration: Configuration, kubeconfig: str, context: str)
             config.load_incluster_config(configuration)
     except (config.ConfigException, OSError, ValueError, KeyError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "the Pod's ServiceAccount"
-        raise ClusterUnavailable(f"{where} cannot be used: {error}; name another with --kubeconfig") from error
+        raise ClusterUnavailable(f"{where} cannot be used: {error}; set another one with --kubeconfig") from error
 
 
 def default_namespace(kubeconfig: str, context: str) -> str:

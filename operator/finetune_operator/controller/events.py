@@ -83,7 +83,9 @@ class Recorder:
         try:
             await self._publish(job, event, now)
         except FinetuneError as error:
-            log.debug("event lost", extra={"job": job.name, "reason": event.reason, "error": str(error)})
+            log.debug(
+                "Event could not be written", extra={"job": job.name, "reason": event.reason, "error": str(error)}
+            )
 
     async def _publish(self, job: Metadata, event: Event, now: datetime) -> None:
         name = event_name(job, event)

@@ -120,7 +120,7 @@ class Watches:
         try:
             await self.connection.reload()
         except ClusterUnavailable as error:
-            log.warning("credentials not read", extra={"why": str(error)})
+            log.warning("credentials could not be read; retrying", extra={"why": str(error)})
 
     async def _accepted(self) -> bool:
         """Tell whether the API server knows us. One that does not answer is not asked twice: kopf waits for it."""

@@ -55,7 +55,7 @@ class Lease:
                 break
             await asyncio.sleep(RETRY_SECONDS)
         metrics.LEADER.set(1)
-        log.info("leading", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
+        log.info("became the leader", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def keep(self, lost: Callable[[], None]) -> None:
         """Renew until the lease is lost; then call `lost`, which must end the process."""
@@ -79,7 +79,7 @@ class Lease:
                 self._renewed = None
                 await self._put(raw, {"holderIdentity": "", "leaseDurationSeconds": 1})
         except FinetuneError as error:
-            log.warning("lease not released", extra={"error": str(error)})
+            log.warning("leader election Lease could not be released", extra={"error": str(error)})
         metrics.LEADER.set(0)
 
     async def _try(self) -> bool:
@@ -92,7 +92,7 @@ class Lease:
             else:
                 won = await self._take_or_renew(answer.expect(200))
         except FinetuneError as error:
-            log.warning("lease not reached", extra={"error": str(error)})
+            log.warning("leader election Lease could not be read or renewed", extra={"error": str(error)})
             return False
         if won:
             self._renewed = sent

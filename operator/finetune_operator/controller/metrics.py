@@ -8,28 +8,34 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series pe
 REGISTRY = CollectorRegistry()
 
 JOBS = Gauge("finetune_jobs", "FineTuneJobs by phase.", ["phase"], registry=REGISTRY)
-RECONCILES = Counter("finetune_job_reconcile", "Passes by result.", ["result"], registry=REGISTRY)
-RECONCILE_ERRORS = Counter("finetune_job_reconcile_errors", "Passes that failed.", ["error"], registry=REGISTRY)
-RECONCILE_SECONDS = Histogram("finetune_job_reconcile_duration_seconds", "Duration of a pass.", registry=REGISTRY)
-QUEUE_DEPTH = Gauge("finetune_workqueue_depth", "Keys that wait for a pass now.", registry=REGISTRY)
-QUEUE_ADDS = Counter("finetune_workqueue_adds", "Keys put into the queue.", registry=REGISTRY)
-QUEUE_RETRIES = Counter("finetune_workqueue_retries", "Passes repeated after a failure.", registry=REGISTRY)
+RECONCILES = Counter("finetune_job_reconcile", "Reconciliations by result.", ["result"], registry=REGISTRY)
+RECONCILE_ERRORS = Counter(
+    "finetune_job_reconcile_errors", "Failed reconciliations by error.", ["error"], registry=REGISTRY
+)
+RECONCILE_SECONDS = Histogram(
+    "finetune_job_reconcile_duration_seconds", "Duration of a reconciliation.", registry=REGISTRY
+)
+QUEUE_DEPTH = Gauge("finetune_workqueue_depth", "Jobs waiting to be reconciled.", registry=REGISTRY)
+QUEUE_ADDS = Counter("finetune_workqueue_adds", "Jobs added to the work queue.", registry=REGISTRY)
+QUEUE_RETRIES = Counter("finetune_workqueue_retries", "Reconciliations retried after a failure.", registry=REGISTRY)
 START_LATENCY = Histogram(
     "finetune_job_start_latency_seconds",
-    "From the creation of a job to all its Pods running.",
+    "Time from the creation of a job until all its Pods run.",
     buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400),
     registry=REGISTRY,
 )
 GPU_SECONDS = Counter("finetune_gpu_seconds", "GPU-seconds held by jobs.", ["namespace", "gpu"], registry=REGISTRY)
-COST_USD = Counter("finetune_cost_usd", "Money spent by jobs, in US dollars.", ["namespace"], registry=REGISTRY)
+COST_USD = Counter("finetune_cost_usd", "Cost of jobs in US dollars.", ["namespace"], registry=REGISTRY)
 REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )
 LAST_EVENT = Gauge(
-    "finetune_watch_last_event_timestamp_seconds", "When a watch last brought something.", ["kind"], registry=REGISTRY
+    "finetune_watch_last_event_timestamp_seconds", "Time of the last event of each watch.", ["kind"], registry=REGISTRY
 )
-MISSED = Counter("finetune_watch_missed", "Changes that only a comparison found.", ["kind"], registry=REGISTRY)
-LEADER = Gauge("finetune_leader", "1 while this process leads.", registry=REGISTRY)
+MISSED = Counter(
+    "finetune_watch_missed", "Changes that the watch missed and a full comparison found.", ["kind"], registry=REGISTRY
+)
+LEADER = Gauge("finetune_leader", "1 if this process is the leader.", registry=REGISTRY)
 BUILD_INFO = Gauge("finetune_build_info", "Version of the operator.", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)
 

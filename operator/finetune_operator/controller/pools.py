@@ -110,9 +110,9 @@ class Pools:
             try:
                 await self.once()
             except FinetuneError as error:
-                log.warning("pools not updated", extra={"error": str(error)})
+                log.warning("GPUPool status could not be updated", extra={"error": str(error)})
             except Exception:  # a report that fails must not end the jobs
-                log.exception("pools not updated")
+                log.exception("GPUPool status could not be updated")
             await asyncio.sleep(USAGE_SECONDS)
             try:
                 async with asyncio.timeout(NODES_SECONDS):
@@ -143,7 +143,7 @@ class Pools:
             found, _ = await self.api.list("/api/v1/nodes")
             self._nodes = tuple(found)
         except Forbidden as error:
-            log.debug("nodes not readable", extra={"error": str(error)})
+            log.debug("Nodes could not be read", extra={"error": str(error)})
 
     def _in_use(self, pool: GPUPool) -> int:
         trainers = (

@@ -204,7 +204,10 @@ class Operator:
         for task in self._tasks:
             if task.done():
                 error = None if task.cancelled() else task.exception()
-                log.error("a part of the operator ended", extra={"part": task.get_name(), "error": repr(error)})
+                log.error(
+                    "a component of the operator stopped",
+                    extra={"part": task.get_name(), "error": repr(error)},
+                )
         return True
 
     async def _lead(self) -> None:
@@ -227,12 +230,12 @@ class Operator:
 
     def _lost(self) -> NoReturn:
         """End at once: another operator may be writing in five seconds."""
-        log.error("lease lost: the API server could not be reached in time; ending")
+        log.error("leadership lost: the API server could not be reached in time; exiting")
         os._exit(1)
 
     def _refused(self) -> NoReturn:
         """End at once: the credentials that we were given are refused, and the next process may get better ones."""
-        log.error("the API server refuses our credentials (401); ending")
+        log.error("the API server rejects the operator's credentials (401); exiting")
         os._exit(1)
 
     async def _first_resync(self) -> None:
@@ -258,9 +261,9 @@ class Operator:
         answer = await self._answered(self._discover)
         served = {each["name"] for each in answer.body.get("resources", ())}
         if answer.status == 401:
-            raise ClusterUnavailable("the API server refuses our credentials (401)")
+            raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
         if not {JOB_PLURAL, POOL_PLURAL} <= served:
-            raise FinetuneError(f"the API server does not serve {API_VERSION}: apply crds/ first")
+            raise FinetuneError(f"the API server does not serve {API_VERSION}: run `kubectl apply -f crds/`")
 
     async def _discover(self) -> Answer:
         """Ask what is served. Raises ClusterUnavailable for an API server that is overloaded or starting (429, 5xx)."""
@@ -278,11 +281,11 @@ class Operator:
 
     def _alive(self) -> str:
         if silent := self.resync.silent(self.settings.watch_silence_seconds):
-            return f"the watch of {', '.join(silent)} has missed changes and is silent"
-        return "no comparison with the API server has succeeded for long" if self.resync.stale() else ""
+            return f"the watch of {', '.join(silent)} missed changes and is silent"
+        return "full comparisons with the API server keep failing" if self.resync.stale() else ""
 
     def _ready(self) -> str:
-        return "" if self.synced or self.lease is not None else "the first comparison is not done"
+        return "" if self.synced or self.lease is not None else "the first comparison is not finished"
 
     async def _count_jobs(self) -> None:
         while True:

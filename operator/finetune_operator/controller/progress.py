@@ -119,7 +119,7 @@ class ProgressReader:
                 answer = await self.api.request("GET", path, query=log_query(since), seconds=READ_SECONDS)
             answer.expect(200)
         except FinetuneError as error:  # an unreadable log is not a stall: the Pod's status will tell
-            log.debug("log not readable", extra={"job": job.key, "pod": pod.name, "error": str(error)})
+            log.debug("trainer log could not be read", extra={"job": job.key, "pod": pod.name, "error": str(error)})
             return
         followed.read_at = now
         self._take(job.metadata.uid, pod.uid, newest_progress(answer.text.splitlines()))

@@ -110,13 +110,15 @@ class WorkQueue:
         try:
             delay = await work(key)
         except Conflict as error:
-            log.debug("look again", extra={"key": key, "why": str(error)})
+            log.debug("job has changed; reconciling it again", extra={"key": key, "why": str(error)})
             return self._back_off(key, CONFLICT_SECONDS)
         except Exception as error:  # whatever fails for one job must not stop the others
             metrics.QUEUE_RETRIES.inc()
             delay = self._back_off(key, FIRST_BACK_OFF_SECONDS)
-            log.warning("pass failed", extra={"key": key, "error": repr(error), "retry": round(delay, 1)})
-            log.debug("trace", exc_info=error)
+            log.warning(
+                "reconciliation failed; retrying", extra={"key": key, "error": repr(error), "retry": round(delay, 1)}
+            )
+            log.debug("stack of the failed reconciliation", exc_info=error)
             return delay
         self._failures.pop(key, None)
         return delay

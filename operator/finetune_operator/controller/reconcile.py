@@ -167,8 +167,8 @@ class Reconciler:
         """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        message = f"{where}: {first['msg']}; CRDs and operator are of different versions: install this operator's CRDs"
+        message = f"{where}: {first['msg']}. The CRDs and the operator have different versions: install the CRDs of this operator"
         meta = Metadata.model_validate(raw["metadata"])
-        log.error("job not readable", extra={"job": f"{meta.namespace}/{meta.name}", "error": message})
+        log.error("job cannot be read", extra={"job": f"{meta.namespace}/{meta.name}", "error": message})
         event = Event(type="Warning", reason=TerminalReason.INVALID_SPEC, message=message)
         await self.cluster.recorder.publish(meta, event, now)

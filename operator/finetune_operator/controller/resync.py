@@ -78,9 +78,9 @@ class Resync:
         try:
             await self.once()
         except FinetuneError as error:
-            log.warning("resync failed", extra={"error": str(error)})
+            log.warning("full comparison with the API server failed; retrying", extra={"error": str(error)})
         except Exception:  # the next comparison may fare better; /healthz fails when none does
-            log.exception("resync failed")
+            log.exception("full comparison with the API server failed; retrying")
         else:
             return True
         return False
@@ -115,7 +115,9 @@ class Resync:
             self.gone(uid)
         if self.last_success is not None and missed + len(ghosts):
             metrics.MISSED.labels(kind).inc(missed + len(ghosts))
-            log.info("resync", extra={"kind": kind, "missed": missed, "ghosts": len(ghosts)})
+            log.info(
+                "full comparison found missed changes", extra={"kind": kind, "missed": missed, "ghosts": len(ghosts)}
+            )
         if self.last_success is not None and missed:
             self.behind_since.setdefault(kind, time.monotonic())
 

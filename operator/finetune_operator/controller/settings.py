@@ -6,6 +6,8 @@ from typing import Literal
 from finetune_operator import __version__
 from finetune_operator.lifecycle.observation import Settings
 
+LIFECYCLE = Settings()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSettings:
@@ -17,9 +19,9 @@ class OperatorSettings:
     """Context of the kubeconfig; empty: its current one."""
     namespaces: tuple[str, ...] = ()
     """Namespaces to serve; empty: all."""
-    trainer_image: str = "finetune-trainer:dev"
-    preflight_image: str = "finetune-preflight:dev"
-    retry_back_off_seconds: int = 10
+    trainer_image: str = LIFECYCLE.trainer_image
+    preflight_image: str = LIFECYCLE.preflight_image
+    retry_back_off_seconds: int = LIFECYCLE.retry_back_off_seconds
     """First back-off between attempts of a job."""
     workers: int = 16
     """Passes that may be in progress at the same time."""

@@ -8,26 +8,26 @@ import aiohttp
 
 def unreached(server: str, error: Exception, seconds: float) -> str:
     """Return what, where and what to do, for a request that got no answer."""
-    return f"the API server {server} cannot be reached: {_why(error, seconds)}"
+    return f"cannot reach the API server at {server}: {_why(error, seconds)}"
 
 
 def _why(error: Exception, seconds: float) -> str:
     cause = getattr(error, "os_error", None) or error
     match cause:
         case socket.gaierror():
-            return "its name is not known; check the address in the kubeconfig, and the network"
+            return "the host name does not resolve. Check the address in the kubeconfig and your network"
         case ConnectionRefusedError():
-            return "nothing listens there; start the cluster, or name another with --kubeconfig or --context"
+            return "connection refused. Start the cluster, or choose another one with --kubeconfig or --context"
         case ssl.SSLCertVerificationError():
             return (
-                f"its certificate is not trusted ({cause.verify_message}); "
-                "the kubeconfig's certificate-authority-data is of another cluster"
+                f"its certificate is not trusted ({cause.verify_message}). "
+                "Check certificate-authority-data in the kubeconfig: it may belong to another cluster"
             )
         case ssl.SSLError():
-            return f"it does not speak TLS ({cause.reason}); check address and port in the kubeconfig"
+            return f"it does not use TLS ({cause.reason}). Check the address and port in the kubeconfig"
         case aiohttp.ServerDisconnectedError():
-            return "it closed the connection without an answer; it may be starting or overloaded"
+            return "it closed the connection without a response. It may be starting or overloaded"
         case TimeoutError():
-            return f"no answer within {seconds:g} s; check network, firewall and NetworkPolicies, or whether it is overloaded"
+            return f"no response within {seconds:g} s. Check the network, firewalls, NetworkPolicies and the load of the API server"
         case _:
             return str(error) or type(error).__name__

@@ -123,7 +123,7 @@ def planned(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     """Say whether there is a plan, and which."""
     if status.plan is not None:
         estimate = status.plan.estimate
-        cost = f"estimated {estimate.gpu_hours} GPU-hours, {estimate.cost_usd} USD"
+        cost = f"estimated {estimate.gpu_hours} GPU-hours, ${estimate.cost_usd}"
         return Claim(ConditionType.PLANNED, "True", ProgressReason.PLANNED, f"{status.plan.summary}; {cost}")
     if outlook.phase in (Phase.FAILED, Phase.SUCCEEDED):
         return Claim(ConditionType.PLANNED, "False", outlook.reason, outlook.message)
@@ -154,23 +154,35 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     if outlook.phase != Phase.FAILED:
         return Claim(ConditionType.STALLED, "False", outlook.reason)
     if status.attempts:
-        again = (
-            "to try again, delete the job and apply it again: the same run goes on from its checkpoint, if there is one"
-        )
+        again = "to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:
-        again = "it is planned again when its spec or a GPUPool is changed"
+        again = "the job is planned again when its spec or a GPUPool changes"
     else:
-        again = "to try again, change its spec, or delete the job and apply it again"
+        again = "to retry, change the spec, or delete the job and apply it again"
     return Claim(ConditionType.STALLED, "True", outlook.reason, f"{outlook.message}; {again}")
+
+
+def change(improvement: str) -> str:
+    """Return an improvement in words: 82.1 % better."""
+    return f"{percent(improvement.removeprefix('-'))} {'worse' if improvement.startswith('-') else 'better'}"
+
+
+def percent(share: str) -> str:
+    """Return a fraction in percent, with four digits at most: figures that differ at the gate must look different."""
+    return f"{100 * float(share):.4g} %"
 
 
 def promoted(status: FineTuneJobStatus, least: str) -> Claim:
     """Say whether the tuned model passed its gate."""
     kind, result = ConditionType.PROMOTED, status.evaluation
     if result is None or result.relative_improvement is None:
-        return Claim(kind, "Unknown", ProgressReason.NOT_EVALUATED, "base and tuned loss are not measured yet")
+        return Claim(
+            kind, "Unknown", ProgressReason.NOT_EVALUATED, "the base and the tuned loss have not been measured yet"
+        )
     passed = float(result.relative_improvement) >= float(least)
-    numbers = f"held-out loss went from {result.base_loss} to {result.tuned_loss}"
-    message = f"{numbers}, an improvement of {result.relative_improvement}; the gate asks for {least}"
+    message = (
+        f"held-out loss went from {result.base_loss} to {result.tuned_loss}: {change(result.relative_improvement)}; "
+        f"the gate requires {percent(least)}"
+    )
     reason = ProgressReason.GATE_PASSED if passed else ProgressReason.GATE_FAILED
     return Claim(kind, "True" if passed else "False", reason, message)

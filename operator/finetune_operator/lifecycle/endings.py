@@ -4,6 +4,7 @@ disruptions. Called by record.
 The trainer's own words count most, then what Kubernetes says about the Pod, then the exit code.
 """
 
+import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +14,8 @@ from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 from finetune_operator.lifecycle.observation import SeenPod
 
 MESSAGE_CHARACTERS = 1000
+SIGNALLED = 128
+"""A process that a signal ended has this exit code plus the signal's number."""
 
 ATTEMPT_OUTCOMES = {str(outcome): outcome for outcome in AttemptOutcome}
 TERMINAL_REASONS = {str(reason): reason for reason in TerminalReason}
@@ -125,13 +128,15 @@ def ending(pod: SeenPod, *, spot: bool) -> Ending:
 def lost(pod: SeenPod, *, spot: bool) -> Ending:
     """Return how a Pod ended whose node does not answer."""
     outcome = AttemptOutcome.SPOT_RECLAIMED if spot else AttemptOutcome.NODE_LOST
-    message = f"node {pod.node_name} does not answer: Pod {pod.name} should be gone and is not"
+    message = f"node {pod.node_name} is not responding, so Pod {pod.name} could not be stopped"
     return Ending(replica=pod.replica, outcome=outcome, message=message, node_name=pod.node_name)
 
 
 def vanished(name: str, replica: int) -> Ending:
     """Return how a Pod ended that nobody saw end."""
-    message = f"Pod {name} was deleted and left no outcome; the next attempt starts from what the store holds"
+    message = (
+        f"Pod {name} was deleted before it reported a result; the next attempt starts from the latest stored checkpoint"
+    )
     return Ending(replica=replica, outcome=AttemptOutcome.KILLED, message=message)
 
 
@@ -167,17 +172,31 @@ def own_words(outcome: Outcome, exit_code: int | None) -> AttemptOutcome | Termi
 def says(pod: SeenPod) -> str:
     """Return the best sentence there is about a Pod's end."""
     if verdict(pod) == AttemptOutcome.HOST_OUT_OF_MEMORY:
-        return f"Pod {pod.name} reached its memory limit"
+        return f"Pod {pod.name} was killed because it reached its memory limit"
     if pod.pod_reason == "Evicted":
         return shorten(f"Pod {pod.name} was evicted: {pod.pod_message.strip().rstrip('.')}", MESSAGE_CHARACTERS)
     if pod.outcome is not None:
         return shorten(pod.outcome.message, MESSAGE_CHARACTERS)
-    code = f"Pod {pod.name} ended with exit code {pod.exit_code}" if pod.exit_code is not None else ""
     reason = "" if pod.terminated_reason in ("", "Error", "Completed") else pod.terminated_reason
     why = pod.pod_message or pod.pod_reason or pod.disruption or reason
-    last_words = pod.termination_message.strip()
-    parts = [part for part in (code or f"Pod {pod.name} ended", why, last_words) if part]
+    if not why and not is_signal(pod.exit_code):
+        why = "see its log"
+    parts = [part for part in (f"Pod {pod.name} {exit_words(pod.exit_code)}", why) if part]
     return shorten(": ".join(parts), MESSAGE_CHARACTERS)
+
+
+def exit_words(code: int | None) -> str:
+    """Return how a container exited; what it printed last is in its log, not here."""
+    if code is None:
+        return "stopped without an exit code"
+    if is_signal(code):
+        return f"was killed (exit code {code}, {signal.Signals(code - SIGNALLED).name})"
+    return f"exited with code {code}"
+
+
+def is_signal(code: int | None) -> bool:
+    """Tell whether an exit code says that a signal ended the process."""
+    return code is not None and code - SIGNALLED in set(signal.Signals)
 
 
 def explanation(endings: tuple[Ending, ...]) -> Ending:

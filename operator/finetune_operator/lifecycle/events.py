@@ -40,6 +40,6 @@ def ended(old: FineTuneJobStatus, new: FineTuneJobStatus) -> Iterable[Event]:
 def sentence(attempt: AttemptStatus) -> str:
     """Return how an attempt ended."""
     return (
-        f"attempt {attempt.number} ended at step {attempt.last_step} (checkpoint {attempt.checkpoint_step}): "
+        f"attempt {attempt.number + 1} stopped at step {attempt.last_step} (latest checkpoint: step {attempt.checkpoint_step}): "
         f"{attempt.message}"
     )

@@ -79,8 +79,8 @@ def examined(report: PreflightReport) -> PreflightStatus:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        remedy = "preflight image and operator must be of the same version"
-        message = f"the report of preflight cannot be read ({where}: {first['msg']}): {remedy}"
+        remedy = "use a preflight image of the same version as the operator"
+        message = f"the preflight report cannot be read ({where}: {first['msg']}): {remedy}"
         raise JobError(TerminalReason.MODEL_UNSUPPORTED, message) from error
 
 

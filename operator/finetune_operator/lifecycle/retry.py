@@ -20,7 +20,7 @@ GROWTH = 1.5
 """What was too little is given half as much again: two such steps more than double it."""
 
 ROOM = {
-    AttemptOutcome.HOST_OUT_OF_MEMORY: ("memory_gib", "memory"),
+    AttemptOutcome.HOST_OUT_OF_MEMORY: ("memory_gib", "host memory"),
     AttemptOutcome.STORAGE_FULL: ("ephemeral_gib", "local disk"),
 }
 """What an end says there was too little of: its field in the plan's host needs and in a pool's node, and its name."""
@@ -69,7 +69,7 @@ def retry_verdict(
     if (terminal := TERMINAL_REASONS.get(outcome)) is not None:
         return RetryVerdict(again=False, reason=terminal, message=message)
     if outcome == AttemptOutcome.OUT_OF_MEMORY and leaner(plan) is None:
-        return RetryVerdict(again=False, reason=TerminalReason.DOES_NOT_FIT, message=too_small(plan, message))
+        return RetryVerdict(again=False, reason=TerminalReason.DOES_NOT_FIT, message=too_small(plan))
     if outcome not in UNCOUNTED and not moved(attempt) and without_progress >= max_retries:
         return RetryVerdict(
             again=False,
@@ -88,18 +88,19 @@ def retry_verdict(
 def exhausted(attempt: AttemptStatus, *, without_progress: int, max_retries: int) -> str:
     """Say why there is no further attempt."""
     return (
-        f"{without_progress} attempts in a row ended without a newer checkpoint (maxRetries is {max_retries}), "
-        f"the last one, attempt {attempt.number}, as {attempt.outcome}: {attempt.message}; "
-        "see `kubectl logs` of its Pods, then apply the job under a new name"
+        f"{without_progress} attempt{'s in a row' if without_progress > 1 else ''} made no progress (runPolicy.maxRetries is "
+        f"{max_retries}). Attempt {attempt.number + 1} failed with {attempt.outcome}: {attempt.message}. "
+        "See `finetune logs`, fix the cause and apply the job under a new name"
     )
 
 
-def too_small(plan: Plan, message: str) -> str:
+def too_small(plan: Plan) -> str:
     """Say that no leaner layout is left."""
+    smaller = "" if plan.method == "qlora" else "use method qlora, "
     return (
-        f"the GPU ran out of memory although the micro batch is 1 and activation checkpointing is on ({message}); "
-        f"the plan reckoned with {plan.vram.total_gib} GiB of {plan.vram.usable_gib} GiB: "
-        "lower training.sequenceLength, choose method qlora or a pool with more memory, and apply under a new name"
+        "the GPU ran out of memory even with micro batch 1 and activation checkpointing; "
+        f"the plan estimated {plan.vram.total_gib} of {plan.vram.usable_gib} GiB: "
+        f"lower training.sequenceLength, {smaller}or use a pool with more GPU memory, and apply the job under a new name"
     )
 
 
@@ -113,8 +114,8 @@ def leaner(plan: Plan) -> Plan | None:
     rows = plan.micro_batch_size * plan.gradient_accumulation_steps
     size = next(size for size in range(max(1, plan.micro_batch_size // 2), 0, -1) if rows % size == 0)
     warning = (
-        f"an attempt ran out of GPU memory at micro batch {plan.micro_batch_size}: "
-        f"the next one has micro batch {size} with activation checkpointing; the estimate above is of the first layout"
+        f"an attempt ran out of GPU memory with micro batch {plan.micro_batch_size}: the next one uses micro batch {size} "
+        "and activation checkpointing. The memory estimate is still that of the original layout"
     )
     return plan.model_copy(
         update={
@@ -139,7 +140,7 @@ def roomier(plan: Plan, outcome: str, pools: Sequence[GPUPool]) -> Plan:
     given = min(getattr(node, field), math.ceil(GROWTH * had))
     if given <= had:
         return plan
-    warning = f"an attempt ended as {outcome} with {had} GiB of {what}: the next one may use {given} GiB"
+    warning = f"an attempt failed with {outcome} at {had} GiB of {what}: the next one gets {given} GiB"
     host = plan.host.model_copy(update={field: given})
     return plan.model_copy(update={"host": host, "warnings": [*plan.warnings, warning][-16:]})
 
@@ -151,8 +152,8 @@ def remedy(plan: Plan, outcome: str, pools: Sequence[GPUPool]) -> str:
     field, what = ROOM[AttemptOutcome(outcome)]
     had, given = getattr(plan.host, field), getattr(roomier(plan, outcome, pools).host, field)
     if given > had:
-        return f"it had {had} GiB of {what}, the next attempt may use {given} GiB"
+        return f"it had {had} GiB of {what}; the next attempt gets {given} GiB"
     return (
-        f"it had {had} GiB of {what}, and a node of pool {plan.pool.name} has no more to give: "
+        f"it had {had} GiB of {what}, all that a node of pool {plan.pool.name} has: "
         "apply the job under a new name with a pool of larger nodes"
     )

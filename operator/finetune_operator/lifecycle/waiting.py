@@ -61,15 +61,17 @@ def standing_refusal(view: View) -> Refusal | None:
 def refusal_words(message: str) -> str:
     """Return what the API server says about a refused Pod, and what to do where a field names what does not exist."""
     fields = (field for pattern, field in MISSING.items() if pattern.search(message))
-    return next((f"{message}: create it, or apply the job anew with another {field}" for field in fields), message)
+    return next(
+        (f"{message}: create it, or delete the job and apply it with another {field}" for field in fields), message
+    )
 
 
 def missing_claim(unschedulable: str) -> str:
     """Return what to do about a claim that does not exist; empty where the scheduler speaks of something else."""
     found = NO_CLAIM.search(unschedulable)
     return (
-        f"the PersistentVolumeClaim {found[1]} does not exist in this namespace: create it, or delete the job and apply it "
-        "with another pvc:// place"
+        f"PersistentVolumeClaim {found[1]} does not exist in this namespace: create it, or delete the job and apply it "
+        "with another pvc:// location"
         if found else ""
     )  # fmt: skip
 
@@ -83,7 +85,7 @@ def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
     unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
     if wanted > 1 and 0 < scheduled < wanted:
         why = f": {unschedulable}" if unschedulable else ""
-        return Waiting(WaitingReason.WAITING_FOR_GANG, f"{scheduled} of {wanted} Pods have a node{why}")
+        return Waiting(WaitingReason.WAITING_FOR_GANG, f"{scheduled} of {wanted} Pods are scheduled{why}")
     if unschedulable:
         return Waiting(WaitingReason.UNSCHEDULABLE, missing_claim(unschedulable) or unschedulable)
     return Waiting(ProgressReason.STARTING, f"waiting for {wanted} Pod{'s' if wanted > 1 else ''} to start")

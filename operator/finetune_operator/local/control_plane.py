@@ -50,7 +50,7 @@ def up(state: ClusterState, options: Options, *, say: Say, download: bool = Fals
     programs = provide(CONTROL_PLANE, say=say, download=download)
     with state.locked():
         if _is_up(state, options):
-            say(f"cluster {state.root.name} is up already")
+            say(f"cluster {state.root.name} is already running")
             return
         _stop_all(state, say)
         try:
@@ -70,7 +70,7 @@ def down(state: ClusterState, *, say: Say, delete: bool = False) -> None:
         _stop_all(state, say)
     if delete:
         shutil.rmtree(state.root)
-    say(f"cluster {state.root.name} is down" + (", its data deleted" if delete else ""))
+    say(f"cluster {state.root.name} is stopped" + (" and its data is deleted" if delete else ""))
 
 
 def running(state: ClusterState) -> dict[str, ProcessId]:
@@ -98,9 +98,7 @@ def run_node(state: ClusterState) -> None:
 
     me = identify(os.getpid())
     if me is None or recall(state.pids / NODE):
-        raise LocalClusterError(
-            f"cluster {state.root.name} has a process node already: `finetune local status` shows it"
-        )
+        raise LocalClusterError(f"cluster {state.root.name} already has a process node: see `finetune local status`")
     os.environ[CLUSTER_MARK] = str(state.root)
     remember(state.pids / NODE, me)
     try:
@@ -113,7 +111,7 @@ def require_up(state: ClusterState) -> None:
     """Refuse to go on with a cluster that is not up."""
     if "kube-apiserver" not in running(state):
         name = state.root.name
-        raise LocalClusterError(f"cluster {name} is not up: start it with `finetune local up --name {name}`")
+        raise LocalClusterError(f"cluster {name} is not running: start it with `finetune local up --name {name}`")
 
 
 def _is_up(state: ClusterState, options: Options) -> bool:
@@ -123,7 +121,7 @@ def _is_up(state: ClusterState, options: Options) -> bool:
         return False
     if read_json(state.options) != _options_json(options):
         raise LocalClusterError(
-            f"cluster {state.root.name} runs with other options ({json.dumps(read_json(state.options))}):"
+            f"cluster {state.root.name} is already running with other options:"
             f" stop it first with `finetune local down --name {state.root.name}`"
         )
     return True
@@ -147,7 +145,7 @@ def _start_all(state: ClusterState, options: Options, programs: Mapping[str, Pat
     for child, component in zip(children, last, strict=True):
         _await(child, component, state, trust)
     _await_schedulable(state, ports, trust, node=options.node)
-    say(f"cluster {state.root.name} is up after {time.monotonic() - began:.1f} s")
+    say(f"cluster {state.root.name} is ready after {time.monotonic() - began:.1f} s")
 
 
 def _prepare(state: ClusterState, options: Options) -> Settings:
@@ -198,7 +196,7 @@ def _await(child: subprocess.Popen[bytes], component: Component, state: ClusterS
 def _death(child: subprocess.Popen[bytes], component: Component, state: ClusterState) -> str:
     log = state.logs / f"{component.name}.log"
     lines = log.read_text(errors="replace").splitlines()[-3:]
-    return f"{component.name} ended with code {child.returncode}; the last lines of {log} are:\n  " + "\n  ".join(lines)
+    return f"{component.name} exited with code {child.returncode}. Last lines of {log}:\n  " + "\n  ".join(lines)
 
 
 def _await_schedulable(state: ClusterState, ports: Settings, trust: ssl.SSLContext, *, node: bool) -> None:
@@ -208,7 +206,7 @@ def _await_schedulable(state: ClusterState, ports: Settings, trust: ssl.SSLConte
     deadline = time.monotonic() + READY_SECONDS
     while not all(_answers(f"https://{HOST}:{ports.apiserver}{path}", trust) for path in wanted):
         if node and recall(state.pids / NODE) is None:
-            raise LocalClusterError(f"the process node ended: see {state.logs / 'node.log'}")
+            raise LocalClusterError(f"the process node exited: see {state.logs / 'node.log'}")
         if time.monotonic() > deadline:
             raise LocalClusterError(f"{', '.join(wanted)} did not appear within {READY_SECONDS} s: see {state.logs}")
         time.sleep(POLL_SECONDS)
@@ -228,7 +226,7 @@ def _stop_all(state: ClusterState, say: Say) -> None:
     names = list(reversed(running(state).items()))
     for name, process in names:
         if not stop(process, seconds=STOP_SECONDS):
-            say(f"{name} did not end within {STOP_SECONDS} s and was killed")
+            say(f"{name} did not stop within {STOP_SECONDS} s and was killed")
     for path in state.pids.glob("*"):
         path.unlink()
     supervisors = [found for path in state.pods.glob("*/containers/*/supervisor.json") if (found := recall(path))]
@@ -239,4 +237,4 @@ def _stop_all(state: ClusterState, say: Say) -> None:
         wait(supervisor, seconds=5)
     kill_all(marked(CLUSTER_MARK, str(state.root)))
     if names or supervisors:
-        say(f"ended {len(names)} processes and {len(supervisors)} containers in {time.monotonic() - began:.1f} s")
+        say(f"stopped {len(names)} processes and {len(supervisors)} containers in {time.monotonic() - began:.1f} s")

@@ -38,7 +38,7 @@ def release(binary: Binary) -> Release:
     """Return where a program is published."""
     platform = f"{system()}-{architecture()}"
     if binary == VERSITYGW:
-        raise LocalClusterError("versitygw is built from source, not downloaded: run without --download")
+        raise LocalClusterError("versitygw cannot be downloaded, only built from source: run without --download")
     if binary == ETCD:
         base = f"https://github.com/etcd-io/etcd/releases/download/{binary.version}"
         folder = f"etcd-{binary.version}-{platform}"
@@ -68,7 +68,7 @@ def fetch(source: Release, target: Path) -> None:
     if found != wanted:
         archive.unlink()
         raise LocalClusterError(
-            f"{source.url} has sha256 {found}, its publisher says {wanted}: the download is damaged, nothing was kept"
+            f"{source.url} has SHA-256 {found}, but {wanted} is published: the download is corrupt and was deleted"
         )
     partial = _unpack(archive, source.member) if source.member else archive
     partial.chmod(0o755)
@@ -81,7 +81,7 @@ def checksum(text: str, name: str) -> str:
     lines = [line.split() for line in text.splitlines() if line.strip()]
     sums = [line[0] for line in lines if len(line) == 1 or line[-1].lstrip("*") == name]
     if len(sums) != 1 or len(sums[0]) != 64:
-        raise LocalClusterError(f"no sha256 is published for {name}: it cannot be verified, so it is not used")
+        raise LocalClusterError(f"no SHA-256 is published for {name}: it cannot be verified, so it is not used")
     return sums[0].lower()
 
 
@@ -90,7 +90,7 @@ def _unpack(archive: Path, member: str) -> Path:
     with tarfile.open(archive) as files:
         source = files.extractfile(member)
         if source is None:
-            raise LocalClusterError(f"{member} is not in the archive {archive.name}")
+            raise LocalClusterError(f"archive {archive.name} does not contain {member}")
         with partial.open("wb") as target:
             shutil.copyfileobj(source, target)
     return partial
@@ -117,6 +117,6 @@ def _open(url: str) -> http.client.HTTPResponse:
     except (urllib.error.URLError, OSError) as error:
         raise LocalClusterError(
             f"{url} cannot be reached ({error}): run without --download to build from source,"
-            " or put the programs into a folder and name it in KUBEBUILDER_ASSETS"
+            " or set KUBEBUILDER_ASSETS to a folder that contains the programs"
         ) from error
     return answer

@@ -30,14 +30,14 @@ def interruptible() -> Iterator[None]:
 
 def hold(state: ClusterState, *, say: Say) -> None:
     """Wait for Ctrl-C or SIGTERM. Raises LocalClusterError when a process of the cluster ends by itself."""
-    say("running until Ctrl-C")
+    say("running; press Ctrl-C to stop")
     expected = set(running(state))
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         while signal.sigtimedwait(numbers, LOOK_SECONDS) is None:
             if ended := expected - set(running(state)):
-                raise LocalClusterError(f"{', '.join(sorted(ended))} ended by itself: see {state.logs}")
+                raise LocalClusterError(f"{', '.join(sorted(ended))} exited unexpectedly: see {state.logs}")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

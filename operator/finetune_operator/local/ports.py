@@ -63,7 +63,7 @@ def free_port(reserved: set[int]) -> int:
         if port not in reserved and is_free(port):
             return port
     raise LocalClusterError(
-        f"no free port found between {PORT_RANGE.start} and {PORT_RANGE.stop} on {HOST}: end what uses them"
+        f"no free port found between {PORT_RANGE.start} and {PORT_RANGE.stop} on {HOST}: stop other programs that use them"
     )
 
 

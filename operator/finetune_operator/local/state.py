@@ -92,7 +92,7 @@ def cluster_state(name: str = "default") -> ClusterState:
     """Return the state folder of a cluster; it need not exist yet."""
     if not NAME_PATTERN.fullmatch(name):
         raise LocalClusterError(
-            f"'{name}' cannot name a local cluster: use at most 40 lower-case letters, digits and '-',"
+            f"'{name}' is not a valid cluster name: use at most 40 lower-case letters, digits and '-',"
             " such as 'default'"
         )
     return ClusterState(state_root() / "clusters" / name)

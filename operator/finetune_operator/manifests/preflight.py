@@ -68,4 +68,4 @@ def rather_off_gpu_nodes() -> Manifest:
 
 def needs() -> str:
     """Say which node would take the Pod."""
-    return f"{REQUESTS['cpu']} of CPU and {REQUESTS['memory']} of memory on a node without taints, no GPU"
+    return f"{REQUESTS['cpu']} CPU and {REQUESTS['memory']} of memory on a node without taints; no GPU"

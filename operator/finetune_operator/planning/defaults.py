@@ -72,7 +72,7 @@ def resolve(
     if spec.training.packing == "always" and not can_pack(architecture):
         raise JobError(
             "InvalidSpec",
-            f"spec.training.packing always: the linear attention of {architecture.model_type} cannot keep packed rows apart; "
+            f"spec.training.packing always does not work with {architecture.model_type}, whose linear attention cannot separate rows: "
             "set it to auto or never",
         )
     chosen = {
@@ -180,7 +180,7 @@ def checkpoint_of(asked: CheckpointSpec, output: OutputSpec) -> ResolvedCheckpoi
     if asked.destination is None and output.destination.startswith("hf://"):
         raise JobError(
             "InvalidSpec",
-            "spec.checkpoint.destination is required because the output goes to a hub, which cannot hold checkpoints: "
+            "spec.checkpoint.destination is required because the output is on a hub, which cannot store checkpoints: "
             "set it to a folder at s3:// or pvc://",
         )
     destination = asked.destination or checkpoints_beside(output.destination)

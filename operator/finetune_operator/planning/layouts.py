@@ -148,24 +148,27 @@ def illegal(rung: Rung, gpus: int, spec: ResolvedSpec) -> str:
     experts = lora is not None and lora.experts
     eight_bit = spec.training.optimizer in ("adamw-8bit", "paged-adamw-8bit")
     table = (
-        (rung.zero_stage == 0 and method == "full" and gpus > 1, "full fine-tuning on several GPUs shards its states"),
-        (rung.zero_stage > 0 and rung.offload == "none" and gpus == 1, "one GPU has nobody to share its states with"),
+        (rung.zero_stage == 0 and method == "full" and gpus > 1, "full fine-tuning on several GPUs requires ZeRO"),
+        (rung.zero_stage > 0 and rung.offload == "none" and gpus == 1, "sharding needs at least two GPUs"),
         (
             spec.resources.offload not in ("auto", rung.offload),
-            f"resources.offload {spec.resources.offload} is asked for",
+            f"resources.offload is {spec.resources.offload}",
         ),
-        (rung.zero_stage == 3 and adalora, "adalora reads gradients that ZeRO-3 shards: one GPU or data parallel only"),
+        (rung.zero_stage == 3 and adalora, "adalora does not work with ZeRO-3, which shards the gradients"),
         (
             rung.zero_stage == 3 and bool(spec.training.early_stopping),
-            "early stopping keeps whole weights, ZeRO-3 has none",
+            "early stopping does not work with ZeRO-3, which shards the weights",
         ),
         (
             rung.zero_stage == 3 and method == "lora" and experts,
-            "adapters on experts need them whole, ZeRO-3 divides them: data parallel only",
+            "adapters on experts do not work with ZeRO-3, which shards the experts",
         ),
-        (method == "qlora" and experts, "experts packed in 4 bit take no adapter: use method lora"),
+        (method == "qlora" and experts, "qlora cannot adapt experts: use method lora"),
         (rung.offload != "none" and eight_bit, "an 8-bit optimizer cannot be offloaded: use optimizer adamw"),
-        (rung.offload != "none" and spec.training.precision == "bf16", "offload keeps float32 masters"),
+        (
+            rung.offload != "none" and spec.training.precision == "bf16",
+            "offload requires float32 master weights, not bf16",
+        ),
     )
     return next((reason for applies, reason in table if applies), "")
 

@@ -12,6 +12,7 @@ from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, within_limits
 from finetune_operator.planning.layouts import card_name, counted
+from finetune_operator.planning.speed.duration import hours
 
 FEW_EXAMPLES = 500
 """4-bit noise is not averaged out by fewer rows."""
@@ -69,7 +70,7 @@ def _by_rules(spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers)
         return _continued_pretraining(offers)
     if preflight.examples < FEW_EXAMPLES:
         return _few_examples(preflight.examples, spec.lora.rank, offers)
-    return _adapter(preflight.examples, offers)
+    return _adapter(offers)
 
 
 def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightStatus, offers: Offers) -> Choice:
@@ -77,11 +78,11 @@ def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightSt
     planned = offers.best(choice)
     if planned is None or within_limits(planned, spec):
         return choice
-    why = f"{choice.method} would take {planned.seconds:,} s and ${planned.usd:.2f}, more than spec.runPolicy allows"
+    why = f"{choice.method} would take {hours(planned.seconds)} and cost ${planned.usd:.2f}, more than spec.runPolicy allows"
     lora, qlora = (
         Choice(
             method=method,
-            reason=f"{why}; {method} stays within it",
+            reason=f"{why}; {method} stays within the limits",
             warnings=_learns_less(method) if choice.method == "full" else (),
         )
         for method in ADAPTERS
@@ -97,20 +98,22 @@ def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightSt
 
 def _learns_less(method: Method) -> tuple[str, ...]:
     """Warn that an adapter stands in for full."""
-    return (f"{method} learns less new knowledge than full fine-tuning; method: full insists on it",)
+    return (f"{method} learns less new knowledge than full fine-tuning; set method to full to require that",)
 
 
 def _continued_pretraining(offers: Offers) -> Choice | None:
     full, adapter = offers.cheapest("full"), offers.cheapest("lora") or offers.cheapest("qlora")
     if full is not None and not _too_dear(full, adapter):
-        return Choice(method="full", reason="continued pre-training should change all weights, and full fits")
+        return Choice(
+            method="full", reason="continued pre-training works best on all weights, and full fine-tuning fits"
+        )
     if adapter is None:
         return None
     why = "does not fit" if full is None else f"would cost at least {_times(full, adapter)}"
     method = adapter.layout.method
     return Choice(
         method=method,
-        reason=f"full {why}; {method} is the next best for continued pre-training",
+        reason=f"full {why}; {method} is the next best choice for continued pre-training",
         warnings=_learns_less(method),
     )
 
@@ -119,7 +122,7 @@ def _few_examples(examples: int, asked_rank: int, offers: Offers) -> Choice | No
     lora_rank = _lora_rank_for_few(asked_rank, offers)
     lora, qlora = offers.cheapest("lora"), offers.cheapest("qlora", lora_rank)
     if lora is not None and not _too_dear(lora, qlora):
-        return Choice(method="lora", reason=f"fits in 16 bit; too few examples ({examples}) to average out 4-bit noise")
+        return Choice(method="lora", reason=f"fits in 16 bits; {examples} examples are too few for 4-bit training")
     if qlora is None:
         return None
     why = "lora does not fit" if lora is None else f"lora would cost at least {_times(lora, qlora)}"
@@ -133,29 +136,29 @@ def _lora_rank_for_few(asked: int, offers: Offers) -> int:
 
 
 def _few_for_qlora(examples: int, lora_rank: int, why: str) -> Choice:
-    rank = f"LoRA rank {lora_rank} because qlora does badly with few examples ({examples})"
+    rank = (
+        f"LoRA rank {lora_rank}, because qlora performs poorly at a lower rank with only {counted(examples, 'example')}"
+    )
     if lora_rank < SMALL_DATA_RANK:
-        rank = f"LoRA rank {SMALL_DATA_RANK}, better for qlora with few examples ({examples}), does not fit"
+        rank = f"LoRA rank {SMALL_DATA_RANK}, better for qlora with only {counted(examples, 'example')}, does not fit"
     return Choice(
         method="qlora",
         reason=f"{why}; {rank}",
         lora_rank=lora_rank,
-        warnings=(f"qlora with {counted(examples, 'example')}: more rows would help more than the larger rank",),
+        warnings=(f"qlora with {counted(examples, 'example')}: adding rows would help more than the larger rank",),
     )
 
 
-def _adapter(examples: int, offers: Offers) -> Choice | None:
+def _adapter(offers: Offers) -> Choice | None:
     lora, qlora = offers.cheapest("lora"), offers.cheapest("qlora")
     if lora is None:
-        return None if qlora is None else Choice(method="qlora", reason="lora does not fit; with a 4-bit base it does")
+        return None if qlora is None else Choice(method="qlora", reason="lora does not fit, but qlora does")
     least = offers.fewest_gpus("lora")
-    fits = f"fits in 16 bit on as little as {least.layout.gpus} x {card_name(least.pool)}; {examples:,} examples"
+    fits = f"fits in 16 bits on {least.layout.gpus} x {card_name(least.pool)}"
     if qlora is None or (least.layout.gpus <= qlora.layout.gpus and not _too_dear(lora, qlora)):
         return Choice(method="lora", reason=fits)
     if lora.weight <= DEARER_ALLOWED * qlora.weight:
-        return Choice(
-            method="lora", reason=f"{fits}; costs at least {_times(lora, qlora)}, worth it for 16-bit weights"
-        )
+        return Choice(method="lora", reason=f"{fits}; costs at least {_times(lora, qlora)}, but avoids 4-bit noise")
     return Choice(method="qlora", reason=f"lora would cost at least {_times(lora, qlora)}")
 
 
@@ -187,23 +190,23 @@ def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Ca
     return (
         (
             chosen.layout.method != "full" and examples < VERY_FEW_EXAMPLES,
-            f"{counted(examples, 'example')}: an adapter learns so few by heart; 200 to 500 are the least for a visible effect",
+            f"{counted(examples, 'example')} are too few to generalise from: use at least 200 to 500",
         ),
         (
             spec.method == "qlora" and VERY_FEW_EXAMPLES <= examples < FEW_EXAMPLES,
-            f"qlora with {examples} examples: lora, or lora.rank {SMALL_DATA_RANK}, stands 4-bit noise better",
+            f"qlora performs poorly with {examples} examples: use lora, or set lora.rank to {SMALL_DATA_RANK}",
         ),
         (
             epochs > 5 and examples < SMALL_DATA and training.early_stopping is None,
-            f"{epochs} epochs over {counted(examples, 'example')}: more than 5 usually overfit; set training.earlyStopping",
+            f"{epochs} epochs over {counted(examples, 'example')} are likely to overfit: use at most 5, or set training.earlyStopping",
         ),
         (
             chosen.steps < FEW_STEPS,
-            f"only {counted(chosen.steps, 'optimizer step')}: more rows, more epochs or a smaller globalBatchSize give more",
+            f"only {counted(chosen.steps, 'optimizer step')}: use more rows, more epochs or a smaller globalBatchSize",
         ),
         (
             chosen.work.evaluation_rows == 0,
-            "no rows are held out: training loss alone cannot show whether the model got better",
+            "no rows are held out, so nothing will show whether the model improved: set evaluation",
         ),
     )
 
@@ -216,22 +219,33 @@ def _adapter_warnings(
     return (
         (
             lora.rank < 8,
-            f"lora.rank {lora.rank} is too small for most tasks: {default(LoraSpec, 'rank')} is a good start",
+            f"lora.rank {lora.rank} is too low for most tasks: {default(LoraSpec, 'rank')} is a good starting point",
         ),
-        (lora.rank > 128, f"lora.rank {lora.rank} is large: above 128 full fine-tuning is usually the better choice"),
+        (lora.rank > 128, f"lora.rank {lora.rank} is high: above 128, method full is usually the better choice"),
         (
             lora.targets == "attention",
-            "lora.targets attention changes style more than knowledge; all-linear learns more",
+            "lora.targets attention mostly changes style: all-linear learns more",
         ),
-        (lora.variant == "dora", "vLLM cannot load DoRA adapters: merge the adapter into the base model to serve it"),
+        (
+            lora.variant == "dora",
+            "vLLM cannot load DoRA adapters: merge the adapter into the base model before serving",
+        ),
         (
             experts > 0 and not lora.experts,
-            f"the {experts} experts of each layer stay frozen; lora.experts adapts them too",
+            f"the {experts} experts of each layer stay frozen: set lora.experts to adapt them",
         ),
-        (unpinned, f"the adapter fits only base revision {preflight.model_revision}: serve it with that one"),
+        (
+            unpinned,
+            f"the adapter works only with base model revision {preflight.model_revision}: serve it with that revision",
+        ),
     )
 
 
 def _full_warnings(chosen: Candidate) -> Warnings:
     bf16 = chosen.work.resolved.training.precision == "bf16"
-    return ((bf16, "precision bf16 keeps no float32 masters: small updates are rounded away and learning stalls"),)
+    return (
+        (
+            bf16,
+            "precision bf16 keeps no float32 master weights: small updates are lost to rounding and learning stalls",
+        ),
+    )

@@ -17,12 +17,12 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.candidate import Candidate
-from finetune_operator.planning.layouts import gpu_counts, shareable_batch
+from finetune_operator.planning.layouts import counted, gpu_counts, shareable_batch
 from finetune_operator.planning.methods import warnings
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
 from finetune_operator.planning.search import Question
-from finetune_operator.planning.speed.duration import evaluate_every_steps
+from finetune_operator.planning.speed.duration import evaluate_every_steps, hours
 from finetune_operator.planning.survey import Survey
 
 METHODS: tuple[Method, ...] = ("lora", "qlora", "full")
@@ -76,13 +76,13 @@ def _limit_warnings(spec: FineTuneJobSpec, chosen: Candidate) -> tuple[str, ...]
     told = []
     if budget is not None and chosen.usd > float(budget.max_cost_usd):
         told.append(
-            f"estimated ${chosen.usd:.2f}, more than the budget of ${budget.max_cost_usd}: the job will be suspended "
-            "when the budget is spent; raise runPolicy.budget.maxCostUSD"
+            f"the estimated cost of ${chosen.usd:.2f} exceeds the budget of ${budget.max_cost_usd}: the job will be suspended "
+            "when the budget is spent, unless you raise runPolicy.budget.maxCostUSD"
         )
     if deadline is not None and chosen.seconds > deadline:
         told.append(
-            f"estimated {chosen.seconds} s, more than runPolicy.activeDeadlineSeconds {deadline}: the job will be "
-            "suspended then; raise it"
+            f"the estimated time of {hours(chosen.seconds)} exceeds the limit of {hours(deadline)}: the job will be suspended "
+            "then, unless you raise runPolicy.activeDeadlineSeconds"
         )
     return (*told, *_batch_warnings(chosen))
 
@@ -91,7 +91,9 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     """Say that a default batch was rounded, or that one of the user's own keeps GPUs from being used."""
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
-        return (f"globalBatchSize rounded from {asked} to {batch}, a multiple of {chosen.layout.gpus} GPUs",)
+        return (
+            f"globalBatchSize was rounded from {asked} to {batch}, a multiple of {counted(chosen.layout.gpus, 'GPU')}",
+        )
     if not chosen.work.batch_is_fixed:
         return ()
     counts = gpu_counts(chosen.pool.spec, chosen.work.resolved.resources)
@@ -100,8 +102,8 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
         return ()
     which = " or ".join(map(str, shared))
     return (
-        f"globalBatchSize {batch} is kept exactly, so only {which} of {max(counts)} GPUs can share it; "
-        f"{shareable_batch(batch)} would leave more of a choice",
+        f"globalBatchSize {batch} splits evenly over {which} of {max(counts)} GPUs only: "
+        f"{shareable_batch(batch)} would allow more layouts",
     )
 
 

@@ -30,7 +30,7 @@ SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
 MOST_REMEDIES = 4
 WOULD_FIT = "; would fit: "
-HOPELESS = "; nothing near it fits either: use a smaller model, or a pool that has more of it"
+HOPELESS = "; no smaller change makes it fit: use a smaller model or a pool with more memory"
 
 
 def refusal(question: Question, findings: Findings) -> str:
@@ -46,21 +46,19 @@ def refusal(question: Question, findings: Findings) -> str:
 
 def _no_pool(question: Question) -> str:
     if not question.pools:
-        return "there is no GPUPool: the platform team creates them (`finetune pools discover` proposes some)"
+        return "there are no GPUPools: create them, starting from the output of `finetune pools discover`"
     resources = question.spec.resources
     asked = [f"pools {', '.join(resources.pools)}"] if resources.pools else []
     asked += [f"capacity {resources.capacity}"] if resources.capacity != "any" else []
     names = ", ".join(f"{pool.metadata.name} ({pool.spec.capacity})" for pool in question.pools)
-    return (
-        f"no GPUPool matches spec.resources ({'; '.join(asked)}); there are: {names}; name one of these or ask for less"
-    )
+    return f"no GPUPool matches spec.resources ({'; '.join(asked)}). Available pools: {names}"
 
 
 def _too_few_gpus(question: Question, pools: tuple[GPUPool, ...]) -> str:
     most = max(pool.spec.gpus_per_node * pool.spec.max_nodes for pool in pools)
     asked = question.spec.resources.gpus
-    wanted = f"spec.resources.gpus asks for {counted(asked, 'GPU')}" if asked else "the job needs a GPU"
-    return f"{wanted}, the largest pool has {most}"
+    wanted = f"spec.resources.gpus is {asked}" if asked else "the job needs at least one GPU"
+    return f"{wanted}, but the largest pool has {counted(most, 'GPU')}"
 
 
 def _need(nearest: Refused) -> str:
@@ -71,8 +69,8 @@ def _need(nearest: Refused) -> str:
     parts = ", ".join(f"{term} {gib:.1f}" for term, gib in terms if gib >= 0.05)
     host = nearest.reason.partition("; ")[2]
     return (
-        f"{layout} needs {nearest.memory.request_gib:.1f} GiB per GPU with its margin, "
-        f"{card_name(nearest.pool)} has {nearest.usable_gib:.1f} (GiB: {parts})" + (f"; it {host}" if host else "")
+        f"{layout} needs {nearest.memory.request_gib:.1f} GiB per GPU including the margin, but "
+        f"{card_name(nearest.pool)} has {nearest.usable_gib:.1f} GiB ({parts})" + (f"; it also {host}" if host else "")
     )
 
 
@@ -117,7 +115,7 @@ def _changes(question: Question) -> Iterator[tuple[str, Question]]:
         standard = spec.lora.model_copy(update={"variant": "standard"})
         yield "lora.variant standard, which can be sharded", with_spec(question, lora=standard)
     if training.early_stopping is not None:
-        yield "no training.earlyStopping, which cannot be sharded", _with_training(question, early_stopping=None)
+        yield "removing training.earlyStopping, which cannot be sharded", _with_training(question, early_stopping=None)
     limits = spec.resources
     if limits.offload not in ("auto", "all"):
         yield "resources.offload auto", with_spec(question, resources=limits.model_copy(update={"offload": "auto"}))

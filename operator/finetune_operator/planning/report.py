@@ -129,16 +129,16 @@ def confidence(chosen: Candidate) -> tuple[Confidence, str]:
     """Say how well time and money are covered by measured runs, and why not better."""
     layout, work, speed = chosen.layout, chosen.work, chosen.speed
     table: tuple[tuple[bool, Confidence, str], ...] = (
-        (not speed.known, "low", f"nobody has measured training on {chosen.pool.spec.gpu_type}: its speed is assumed"),
+        (not speed.known, "low", f"no training measurements for {chosen.pool.spec.gpu_type}"),
         (
             work.architecture.num_experts > 0,
             "low",
-            "mixture of experts: only Mixtral and Llama 4 Scout were measured",
+            "only two mixture-of-experts models were measured, Mixtral and Llama 4 Scout",
         ),
-        (layout.rung.offload != "none", "medium", "offload: derived, not measured"),
-        (layout.replicas > 1, "medium", "several nodes: few were measured"),
-        (work.attention == "eager", "medium", "eager attention: its traffic is counted, not measured"),
-        (speed.fast, "medium", "few published runs of this stack on H100 or later"),
+        (layout.rung.offload != "none", "medium", "the speed with offload is calculated, not measured"),
+        (layout.replicas > 1, "medium", "few measured runs on several nodes"),
+        (work.attention == "eager", "medium", "the speed of eager attention is calculated, not measured"),
+        (speed.fast, "medium", "few published runs on H100 or later GPUs"),
     )
     return next(((level, reason) for applies, level, reason in table if applies), ("high", ""))
 

@@ -119,7 +119,7 @@ def _option(work: Work, pool: GPUPool, gpus: int, memory: MemoryModel) -> Candid
         return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
     gpu = gpu_of(pool.spec)
     if gpu is None:
-        reason = f"gpuType {pool.spec.gpu_type} is not in the catalogue (`finetune gpus`): set memoryGiB of the pool"
+        reason = f"gpuType {pool.spec.gpu_type} is not in the catalogue (`finetune gpus`): set memoryGiB in the pool"
         return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
     refused: list[Refused] = []
     for rung in LADDER[work.method]:
@@ -145,7 +145,7 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
-        card = f"needs {need.request_gib:.1f} GiB per GPU, {card_name(pool)} has {gpu.usable_gib:.1f}"
+        card = f"needs {need.request_gib:.1f} GiB per GPU, but {card_name(pool)} has {gpu.usable_gib:.1f} GiB"
         reasons = ([card] if too_large else []) + ([shortage.reason] if shortage else [])
         return Refused(
             method=work.method,

@@ -27,7 +27,7 @@ class Survey:
         spec = self.question.spec
         if spec.method == "auto":
             return choose(spec, self.question.preflight, self)
-        return Choice(method=spec.method, reason="asked for in spec.method")
+        return Choice(method=spec.method, reason="set in spec.method")
 
     def cheapest(self, method: Method, lora_rank: int = 0) -> Candidate | None:
         """Return the cheapest plan with a method, or None where nothing fits."""

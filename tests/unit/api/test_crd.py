@@ -10,6 +10,7 @@ from finetune_operator.api.job_rules import MUTABLE, frozen_paths
 from finetune_operator.api.structural import to_structural
 from finetune_operator.cli.generate import HEADER, OutOfDate, chart_template, command, files
 from finetune_operator.cli.generate_chart import BEGIN, CHART, END
+from finetune_operator.cli.generate_docs import doc_pages
 
 from tests.refusals import REPOSITORY
 
@@ -119,7 +120,9 @@ def test_a_cel_literal_is_escaped():
 
 def test_the_generated_files_are_up_to_date():
     """`make generate` was run after the last change of a model."""
-    assert [str(path) for path, text in files().items() if (REPOSITORY / path).read_text() != text] == []
+    assert [
+        str(path) for path, text in (files() | doc_pages()).items() if (REPOSITORY / path).read_text() != text
+    ] == []
 
 
 @pytest.fixture
@@ -140,17 +143,26 @@ def test_generating_twice_changes_nothing(repository, capsys):
     command(directory=repository)
     command(check=True, directory=repository)
 
-    assert (len(first.splitlines()), capsys.readouterr().out) == (8, "")
+    assert (len(first.splitlines()), capsys.readouterr().out) == (11, "")
 
 
 @pytest.mark.parametrize(
-    "stale", ["docs/api.md", "kustomize/gpupools.yaml", f"{CHART}/values.schema.json", f"{CHART}/README.md"]
+    "stale",
+    [
+        "docs/api.md",
+        "docs/reference/reasons.md",
+        "kustomize/gpupools.yaml",
+        f"{CHART}/values.schema.json",
+        f"{CHART}/README.md",
+    ],
 )
 def test_a_check_names_what_is_out_of_date(repository, stale):
     """CI says which file, and the command that repairs it."""
     command(directory=repository)
     text = (repository / stale).read_text()
-    (repository / stale).write_text(text.replace("maxNodes", "mostNodes").replace("Operator image", "Image"))
+    (repository / stale).write_text(
+        text.replace("maxNodes", "mostNodes").replace("Operator image", "Image").replace("# Reasons", "# Causes")
+    )
 
     with pytest.raises(OutOfDate) as refusal:
         command(check=True, directory=repository)

@@ -67,14 +67,14 @@ def test_a_key_without_value_is_an_absent_key():
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('  learningRate: "2e-4"\n', "spec.learningRate: is no known field: did you mean spec.training.learningRate?"),
-        ("  lora: {rnak: 8}\n", "spec.lora.rnak: is no known field: did you mean spec.lora.rank?"),
+        ('  learningRate: "2e-4"\n', "spec.learningRate: unknown field: did you mean spec.training.learningRate?"),
+        ("  lora: {rnak: 8}\n", "spec.lora.rnak: unknown field: did you mean spec.lora.rank?"),
         (
             "  lora: {target_modules: [q]}\n",
-            "spec.lora.target_modules: is no known field: did you mean spec.lora.targetModules?",
+            "spec.lora.target_modules: unknown field: did you mean spec.lora.targetModules?",
         ),
-        ("  batchSize: 8\n", "spec.batchSize: is no known field: did you mean spec.training.globalBatchSize?"),
-        ("  wandb: x\n", "spec.wandb: is no known field: docs/api.md lists them"),
+        ("  batchSize: 8\n", "spec.batchSize: unknown field: did you mean spec.training.globalBatchSize?"),
+        ("  wandb: x\n", "spec.wandb: unknown field: see docs/api.md for the fields"),
     ],
 )
 def test_an_unknown_field_is_named_with_the_one_that_was_meant(written: str, said: str):
@@ -85,7 +85,7 @@ def test_an_unknown_field_is_named_with_the_one_that_was_meant(written: str, sai
 def test_a_misspelt_field_of_a_list_item_is_recognised():
     """The item's number is the user's, not the schema's."""
     misspelt = JOB.replace("- source: ", "- sorce: ")
-    assert "spec.datasets[0].sorce: is no known field: did you mean spec.datasets[].source?" in refusal(misspelt)
+    assert "spec.datasets[0].sorce: unknown field: did you mean spec.datasets[].source?" in refusal(misspelt)
 
 
 def test_a_key_written_twice_is_refused():
@@ -100,19 +100,19 @@ def test_text_that_is_no_yaml_is_refused():
     assert refusal("a: [") == (
         "file: is not YAML: while parsing a flow node, expected the node content, but found '<stream end>' (line 1, column 5)"
     )
-    assert refusal("[" * 5000) == "file: is nested too deeply for a manifest"
+    assert refusal("[" * 5000) == "file: is nested too deeply to be a manifest"
 
 
 def test_a_file_holds_one_job():
     """Which of two would be planned?"""
-    assert refusal(JOB + "---" + JOB) == "file: holds 2 FineTuneJobs: it must hold exactly one"
-    assert refusal(POOL) == "file: holds 0 FineTuneJobs but GPUPool: it must hold exactly one"
-    assert refusal("") == "file: holds 0 FineTuneJobs: it must hold exactly one"
+    assert refusal(JOB + "---" + JOB) == "file: contains 2 FineTuneJobs, not exactly one"
+    assert refusal(POOL) == "file: contains 0 FineTuneJobs (only GPUPool), not exactly one"
+    assert refusal("") == "file: contains 0 FineTuneJobs, not exactly one"
 
 
 def test_a_kind_in_other_letters_is_pointed_out():
     """FinetuneJob and FineTuneJob look alike at two in the morning."""
-    assert refusal(JOB.replace("FineTuneJob", "FinetuneJob")) == "kind: is FinetuneJob: write FineTuneJob"
+    assert refusal(JOB.replace("FineTuneJob", "FinetuneJob")) == "kind: must be FineTuneJob, not FinetuneJob"
 
 
 def test_the_file_is_named(tmp_path: Path):
@@ -127,11 +127,11 @@ def test_the_file_is_named(tmp_path: Path):
     with pytest.raises(ManifestInvalid) as job:
         read_job(bad)
 
-    assert [line.partition(" is ")[0] for line in str(pools.value).splitlines()] == [
-        f"{bad}: spec.gpuType:",
-        f"{bad}: spec.gpuTpye:",
+    assert str(pools.value).splitlines() == [
+        f"{bad}: spec.gpuType: is missing",
+        f"{bad}: spec.gpuTpye: unknown field: did you mean spec.gpuType?",
     ]
-    assert str(no_job.value) == f"{bad}: holds 0 FineTuneJobs but GPUPool: it must hold exactly one"
+    assert str(no_job.value) == f"{bad}: contains 0 FineTuneJobs (only GPUPool), not exactly one"
     assert str(job.value).startswith("spec.method: ")
 
 
@@ -154,22 +154,25 @@ def test_another_version_is_refused():
     """An old file says what to write."""
     text = JOB.replace("finetune.dev/v1alpha1", "finetune.dev/v1")
 
-    assert refusal(text) == "apiVersion: is finetune.dev/v1: write finetune.dev/v1alpha1"
+    assert refusal(text) == "apiVersion: must be finetune.dev/v1alpha1, not finetune.dev/v1"
 
 
 def test_a_job_needs_a_name():
     """generateName makes a name on the server only."""
-    assert refusal(JOB.replace("name: tiny", "generateName: t-")) == "metadata.name: is missing: give the object a name"
+    assert refusal(JOB.replace("name: tiny", "generateName: t-")) == "metadata.name: is missing"
 
 
 def test_a_name_that_is_a_number_asks_for_quotes():
     """`name: 2024` is a number for YAML and for the API server."""
-    assert refusal(JOB.replace("name: tiny", "name: 2024")) == 'metadata.name: is no text: write it in quotes, "2024"'
+    assert (
+        refusal(JOB.replace("name: tiny", "name: 2024"))
+        == 'metadata.name: must be a string: write it in quotes, "2024"'
+    )
 
 
 def test_a_job_without_spec_says_so():
     """Not pydantic's words about None."""
-    assert refusal(JOB.partition("spec:")[0]) == "spec: is missing: docs/api.md lists its fields"
+    assert refusal(JOB.partition("spec:")[0]) == "spec: is missing: see docs/api.md for its fields"
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
@@ -184,7 +187,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
     assert said == [
         "DIR cannot be read: Is a directory",
         "DIR/none.yaml cannot be read: No such file or directory",
-        "DIR/bytes.yaml is no text in UTF-8 (byte 1): save it as UTF-8",
+        "DIR/bytes.yaml is not UTF-8 text (byte 1): save it as UTF-8",
     ]
 
 
@@ -203,7 +206,7 @@ def test_a_pool_needs_a_name_that_kubernetes_takes():
         parse_pools(POOL.replace("h100", "My H100", 1))
 
     assert str(caught.value) == (
-        "metadata.name: must be the name of a Kubernetes object: lower-case letters, digits, - and ., such as team-a"
+        "metadata.name: must be a valid Kubernetes object name: lower-case letters, digits, - and ., such as team-a"
     )
 
 
@@ -212,4 +215,4 @@ def test_a_file_without_pools_says_where_to_get_them():
     with pytest.raises(ManifestInvalid) as caught:
         parse_pools(JOB)
 
-    assert str(caught.value) == "file: holds no GPUPool: `kubectl get gpupools -o yaml` prints a cluster's"
+    assert str(caught.value) == "file: contains no GPUPool: `kubectl get gpupools -o yaml` prints those of a cluster"

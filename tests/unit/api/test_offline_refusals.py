@@ -86,4 +86,7 @@ def test_a_spec_has_a_largest_size():
     with pytest.raises(ManifestInvalid) as caught:
         parse_job(json.dumps(manifest))
 
-    assert str(caught.value) == "spec: is 36994 bytes of JSON, more than 32768: shorten prompts, or merge data sets"
+    assert (
+        str(caught.value)
+        == "spec: is 36,994 bytes of JSON, the limit is 32,768: shorten the prompts or use fewer datasets"
+    )

@@ -59,10 +59,10 @@ def test_measured_over_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "team-a/one              1.02    0.50    2.00  lora on 1 x H100-80GB-HBM3",
         "team-a/two              0.98    0.60    1.67  lora on 1 x H100-80GB-HBM3",
         "",
-        "memory: median 1.00 of 2 jobs, 0.98 to 1.02; as planned",
-        "speed: median 0.55 of 2 jobs, 0.50 to 0.60; off: runs are slower than planned (planning/throughput*.py)",
-        "cost: median 1.83 of 2 jobs, 1.67 to 2.00; off: GPUs are held for longer than planned (planning/speed/duration.py, where "
-        "speed is as planned)",
+        "memory: median 1.00 over 2 jobs, from 0.98 to 1.02; as planned",
+        "speed: median 0.55 over 2 jobs, from 0.50 to 0.60; off: runs are slower than planned (planning/speed/)",
+        "cost: median 1.83 over 2 jobs, from 1.67 to 2.00; off: GPUs are held for longer than planned (planning/speed/duration.py, "
+        "if speed is as planned)",
     ]
 
 
@@ -73,7 +73,7 @@ def test_what_is_off_is_told_per_layout(tmp_path: Path, capsys: pytest.CaptureFi
     lines = calibrate(tmp_path, capsys, sharded, a_finished_job("plain", speed=1, memory=1.0))
 
     assert lines[4:7] == [
-        "memory: median 1.20 of 2 jobs, 1.00 to 1.40; off: cards are fuller than planned (planning/vram*.py)",
+        "memory: median 1.20 over 2 jobs, from 1.00 to 1.40; off: runs use more memory than planned (planning/memory/)",
         "  1.00 of 1 job: lora on 1 x H100-80GB-HBM3",
         "  1.40 of 1 job: lora on 1 x H100-80GB-HBM3, ZeRO-3",
     ]
@@ -84,14 +84,14 @@ def test_a_run_that_was_interrupted_says_nothing_about_cost(tmp_path: Path, caps
     lines = calibrate(tmp_path, capsys, a_finished_job("one", speed=1, memory=1, attempts=2))
 
     assert lines[1] == "team-a/one              1.00    1.00       -  lora on 1 x H100-80GB-HBM3"
-    assert lines[-1] == "cost: nothing measured"
+    assert lines[-1] == "cost: no measurements"
 
 
 def test_nothing_to_compare_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A job that has not run yet is no measurement."""
     job = a_finished_job("one", speed=1, memory=1)
     job["status"] = {}
-    with pytest.raises(FinetuneError, match="none of 1 jobs has a plan and a finished attempt: nothing to compare"):
+    with pytest.raises(FinetuneError, match="nothing to compare: none of the 1 jobs found has a plan and has finished"):
         calibrate(tmp_path, capsys, job)
 
 
@@ -100,13 +100,15 @@ def test_a_file_without_jobs_is_refused(text: str, tmp_path: Path):
     """An empty list of kubectl's, or any other YAML."""
     file = tmp_path / "jobs.yaml"
     file.write_text(text)
-    with pytest.raises(FinetuneError, match=r"^there is no FineTuneJob to compare: "):
+    with pytest.raises(FinetuneError, match=r"^no FineTuneJobs found: "):
         command(file=[file])
 
 
 def test_files_and_a_cluster_are_not_read_together(tmp_path: Path):
     """The options of a cluster would be ignored."""
-    with pytest.raises(typer.BadParameter, match="--file reads no cluster"):
+    with pytest.raises(
+        typer.BadParameter, match="--file cannot be combined with --kubeconfig, --context or --namespace"
+    ):
         command(file=[tmp_path / "jobs.yaml"], namespace="team-a")
 
 

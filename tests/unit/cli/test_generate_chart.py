@@ -47,7 +47,7 @@ def test_the_table_stands_between_its_marks():
 
 def test_lost_marks_are_said():
     """Without them there is no place for the table."""
-    with pytest.raises(ValueError, match=r"README\.md has lost the line <!-- values: generated"):
+    with pytest.raises(ValueError, match=r"README\.md is missing the line <!-- values: generated"):
         with_values("before\n", [])
 
 

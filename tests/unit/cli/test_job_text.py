@@ -11,7 +11,7 @@ from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get import table
 from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
 from finetune_operator.cli.jobs import JobNotFound, Jobs
-from finetune_operator.cli.logs import chosen, shown
+from finetune_operator.cli.logs import chosen, nothing_to_show, shown
 from finetune_operator.cli.wait import WaitExit, command
 from finetune_operator.controller.api import Api
 from finetune_operator.lifecycle.observation import SeenPod
@@ -107,7 +107,10 @@ def test_details_compare_the_memory_with_the_plan():
     """Whoever was promised 20 GiB wants to know what it was."""
     job = a_job(memory={"predictedGiB": "20.00", "measuredGiB": "21.00", "reservedGiB": "23.50"})
 
-    assert "Memory      20.00 GiB per GPU planned, 21.00 measured (1.05 of it), 23.50 reserved" in details(job, NOW)
+    assert (
+        "Memory      20.00 GiB per GPU planned, 21.00 GiB measured (105 % of the plan), 23.50 GiB reserved"
+        in details(job, NOW)
+    )
 
 
 def a_pod(name: str, role: str, **numbers: int) -> SeenPod:
@@ -132,6 +135,29 @@ def test_logs_are_of_the_newest_attempt():
     assert [pod and pod.name for pod in picked] == ["p-2", "t-1-0", "t-1-1", None]
 
 
+@pytest.mark.parametrize(
+    ("phase", "status", "pods", "asked", "said"),
+    [
+        ("Failed", {}, ["preflight"], {"replica": 0},
+         "tiny (phase Failed) has not started a trainer: see `finetune logs tiny --preflight`"),
+        ("Failed", {}, [], {"replica": 0}, "tiny (phase Failed) has not started a trainer"),
+        ("Failed", {}, [], {"preflight": True}, "tiny (phase Failed) has no preflight Pod"),
+        ("Training", {"attempts": [{"number": 0, "startTime": BORN}]}, ["preflight"], {"replica": 2},
+         "tiny (phase Training) has 1 replica, counted from 0, and no replica 2"),
+        ("Failed", {"attempts": [{"number": 0, "startTime": BORN}]}, [], {"replica": 0},
+         "tiny (phase Failed) has no Pod of replica 0: finished Pods are deleted after runPolicy.podRetentionSeconds"),
+    ],
+)  # fmt: skip
+def test_logs_say_why_there_are_none(
+    phase: str, status: dict[str, Any], pods: list[str], asked: dict[str, Any], said: str
+):
+    """The command that is named is one that works: the preflight log is pointed to only where its Pod is there."""
+    found = tuple(a_pod(f"p-{role}", role) for role in pods)
+    question = {"preflight": False, "replica": 0, **asked}
+
+    assert nothing_to_show(a_job(phase, **status), found, **question) == said
+
+
 def test_an_ordinary_log_line_is_shown():
     """Only lines that are progress reports are left out."""
     assert shown("loading\n{}\ndone\n", progress=False) == "loading\n{}\ndone"
@@ -144,9 +170,7 @@ def test_wait_does_not_call_a_missing_kubeconfig_a_failed_job(tmp_path: Path, ca
         command("tiny", kubeconfig=str(missing))
 
     assert caught.value.exit_code == WaitExit.UNREACHABLE
-    assert capsys.readouterr().err == (
-        f"tiny: there is no kubeconfig {missing}: name one with --kubeconfig or $KUBECONFIG\n"
-    )
+    assert capsys.readouterr().err == (f"tiny: kubeconfig {missing} not found: set --kubeconfig or $KUBECONFIG\n")
 
 
 def test_a_message_stands_once_among_the_conditions():
@@ -169,8 +193,8 @@ def test_an_attempt_without_its_gpus_is_waiting():
     shown = details(a_job(attempts=attempts), NOW)
     running = details(a_job(attempts=[attempts[1] | {"runningTime": BORN}]), NOW)
 
-    assert [line.split()[:2] for line in shown.splitlines()[-2:]] == [["0", "NodeLost"], ["1", "waiting"]]
-    assert running.splitlines()[-1].split()[:2] == ["1", "running"]
+    assert [line.split()[:2] for line in shown.splitlines()[-2:]] == [["1", "NodeLost"], ["2", "waiting"]]
+    assert running.splitlines()[-1].split()[:2] == ["2", "running"]
 
 
 @pytest.mark.parametrize(
@@ -189,10 +213,13 @@ async def test_what_cannot_be_a_name_is_not_asked_for(name: str):
     with pytest.raises(JobNotFound) as refusal:
         await Jobs(api=Api(connection=None), namespace="team-a").get(name)
 
-    assert str(refusal.value) == f"{name!r} is not the name of a FineTuneJob"
+    assert str(refusal.value) == f"{name!r} is not a valid FineTuneJob name"
 
 
 def test_one_job_of_all_namespaces_is_refused():
     """As kubectl does."""
-    with pytest.raises(typer.BadParameter, match="a job is in one namespace: name that with -n, or leave out the name"):
+    with pytest.raises(
+        typer.BadParameter,
+        match="a job name and --all-namespaces cannot be combined: use -n NAMESPACE, or leave out the name",
+    ):
         get("tiny", all_namespaces=True)

@@ -43,7 +43,7 @@ def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest
 def test_what_does_not_fit_is_refused_with_remedies():
     """The same message that the condition Planned would show."""
     pools = ROOT / "examples/01-first-fine-tune/pool.yaml"
-    with pytest.raises(DoesNotFit, match=r"\nwould fit:\n  method "):
+    with pytest.raises(DoesNotFit, match=r"\nthis would fit:\n  method "):
         command(file=ROOT / "examples/04-full-fine-tune/job.yaml", pools=pools)
 
 
@@ -52,7 +52,7 @@ def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
     command(model="meta-llama/Llama-3.1-70B", method="qlora", as_json=True)
     printed = json.loads(capsys.readouterr().out)
 
-    assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "asked for in spec.method")
+    assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "set in spec.method")
     assert printed["plan"]["steps"] == 177
 
 
@@ -61,13 +61,13 @@ def test_rows_that_the_model_has_no_positions_for_are_pointed_out(capsys: pytest
     command(file=JOB, model="microsoft/phi-2")
 
     assert capsys.readouterr().err == (
-        "finetune: training.sequenceLength 4,096 is more than the 2,048 positions known of this model: preflight refuses "
-        "the job if its config.json says the same\n"
+        "finetune: training.sequenceLength 4,096 exceeds the 2,048 positions of this model in the catalogue: preflight "
+        "refuses the job if config.json has the same limit\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("tokens", "said"), [(1000, "up to 4,096 per row"), (2000, "up to 4,096 per row; longer ones are cut")]
+    ("tokens", "said"), [(1000, "up to 4,096 per row"), (2000, "up to 4,096 per row; longer rows are truncated")]
 )
 def test_rows_that_are_cut_are_told(tokens: int, said: str, capsys: pytest.CaptureFixture[str]):
     """A plan for fewer tokens than the data has must say so."""
@@ -89,7 +89,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
         "4 h 12 min, past the deadline",
         "28 min",
         "49 min",
-        "44 min, over the budget",
+        "44 min, over budget",
     ]
 
 
@@ -110,7 +110,7 @@ def test_a_folder_of_pools_is_taken_whole(tmp_path: Path, capsys: pytest.Capture
     printed = json.loads(capsys.readouterr().out)["plan"]
 
     assert "qlora on 1 x A100-SXM4-80GB (pool a100-spot)" in [other["summary"] for other in printed["alternatives"]]
-    with pytest.raises(FinetuneError, match="holds no YAML file"):
+    with pytest.raises(FinetuneError, match="contains no YAML files"):
         command(file=JOB, pools=tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_pools_of_one_name_are_refused(tmp_path: Path):
     (tmp_path / "one.yaml").write_text(pool)
     (tmp_path / "two.yaml").write_text(pool.replace("2.50", "1.50"))
 
-    with pytest.raises(FinetuneError, match="holds several GPUPools of the name h100"):
+    with pytest.raises(FinetuneError, match="contains several GPUPools named h100: names must be unique"):
         command(file=JOB, pools=tmp_path)
 
 
@@ -132,9 +132,9 @@ def test_without_a_file_or_a_model_there_is_nothing_to_plan():
         command(file=JOB, method="lora")
 
     assert nothing.value.message == (
-        "nothing to plan: give a job with -f, or a model of `finetune models` with --model"
+        "nothing to plan: pass a job with --file, or a model with --model (`finetune models` lists them)"
     )
-    assert twice.value.message == f"--method is for a plan without a file: set spec.method in {JOB}"
+    assert twice.value.message == f"--method cannot be combined with --file: set spec.method in {JOB}"
 
 
 def test_an_unknown_model_is_refused():
@@ -143,7 +143,7 @@ def test_an_unknown_model_is_refused():
         model_shape(a_spec(model={"source": "hf://acme/secret-7b"}), "")
 
     assert str(refused.value) == (
-        "the catalogue has no model acme/secret-7b: name one of `finetune models` with --model, or give its config.json"
+        "model acme/secret-7b is not in the catalogue. Pass a name from `finetune models` or the path of a config.json as --model"
     )
 
 
@@ -163,9 +163,9 @@ def test_a_model_that_is_nearly_known_is_named():
         command(model="gpt2")
 
     assert str(near.value).startswith(
-        "the catalogue has no model meta-llama/Llama-3.1-7B: did you mean meta-llama/Llama-3.1-8B, "
+        "model meta-llama/Llama-3.1-7B is not in the catalogue. Did you mean meta-llama/Llama-3.1-8B, "
     )
-    assert str(far.value).startswith("the catalogue has no model gpt2: name one of `finetune models`")
+    assert str(far.value).startswith("model gpt2 is not in the catalogue. Pass a name from `finetune models`")
 
 
 def test_large_figures_are_grouped(capsys: pytest.CaptureFixture[str]):
@@ -185,14 +185,17 @@ def test_a_pool_that_cannot_be_planned_with_is_named(tmp_path: Path, capsys: pyt
     command(model="Llama-3.1-8B", pools=tmp_path / "pools.yaml")
 
     assert capsys.readouterr().err == (
-        "finetune: pool new is left out: its gpuType NVIDIA-H999 is not in the catalogue (`finetune gpus`), so set its "
+        "finetune: pool new is ignored: its gpuType NVIDIA-H999 is not in the catalogue (`finetune gpus`); set its "
         "spec.memoryGiB\n"
     )
 
 
 def test_models_of_a_series_are_named_before_those_spelt_like_it():
     """gemma-2-9b is spelt more like `gemma-3` than gemma-3-4b-pt is."""
-    with pytest.raises(FinetuneError, match=r"no model gemma-3: did you mean google/gemma-3-1b-pt, .*-27b-pt\? Else"):
+    with pytest.raises(
+        FinetuneError,
+        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt\? Pass",
+    ):
         command(model="gemma-3")
 
 
@@ -274,7 +277,7 @@ def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[s
 
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if line.endswith(" ")] == []
-    assert "confidence medium: attention without a linear-memory kernel: derived, hardly measured" in printed
+    assert "confidence medium: few measured runs without flash attention" in printed
 
 
 def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
@@ -295,7 +298,7 @@ def test_a_refusal_has_one_remedy_a_line():
 
     assert in_lines(said).splitlines() == [
         "full on 1 x L4 needs 24 GiB, L4 has 22",
-        "would fit:",
+        "this would fit:",
         "  method lora (lora on 1 x L4, $3.08)",
         "  maxNodes 6 in pool l4 (...)",
     ]

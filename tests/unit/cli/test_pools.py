@@ -50,7 +50,7 @@ def test_a_price_has_a_name_and_a_decimal(price: str):
     with pytest.raises(FinetuneError) as refusal:
         command(nodes=NODES / "eks.yaml", price=[price])
 
-    assert str(refusal.value) == f"--price {price}: write NAME=USD, such as NVIDIA-L4=0.70"
+    assert str(refusal.value) == f"--price {price} is not NAME=USD, such as NVIDIA-L4=0.70"
 
 
 def test_a_file_without_nodes_is_refused(tmp_path: Path):
@@ -60,14 +60,14 @@ def test_a_file_without_nodes_is_refused(tmp_path: Path):
     with pytest.raises(FinetuneError) as refusal:
         command(nodes=path)
 
-    assert str(refusal.value) == f"{path} holds no Node: `kubectl get nodes -o yaml` prints them"
+    assert str(refusal.value) == f"{path} contains no Nodes: use the output of `kubectl get nodes -o yaml`"
 
 
 def test_a_node_without_a_name_is_refused(tmp_path: Path):
     """A part of a Node that was written by hand."""
     path = tmp_path / "nodes.yaml"
     path.write_text("kind: Node\nmetadata:\n")
-    with pytest.raises(FinetuneError, match=r"holds a Node without metadata\.name"):
+    with pytest.raises(FinetuneError, match=r"contains a Node without metadata\.name"):
         command(nodes=path)
 
 
@@ -79,8 +79,8 @@ def test_a_cluster_without_gpus_is_an_error(tmp_path: Path):
         command(nodes=path)
 
     assert str(refusal.value) == (
-        "none of 1 nodes offers NVIDIA GPUs that a pool could be made of: nodes that an autoscaler has not started are not"
-        " seen; docs/gpu-pools.md has manifests for them"
+        "none of the 1 nodes has NVIDIA GPUs for a pool. Nodes that an autoscaler has not started yet are not visible:"
+        " docs/gpu-pools.md has example manifests for them"
     )
 
 

@@ -41,7 +41,8 @@ def test_a_refused_create_is_told_apart_by_who_must_act(error: Forbidden | NameC
 def test_what_a_refused_pod_names_in_vain_is_traced_to_its_field(words: str, field: str):
     """The API server knows Pods only: it cannot say where the user wrote the name."""
     assert (
-        refusal_of(Forbidden(words), NOW).message == f"{words}: create it, or apply the job anew with another {field}"
+        refusal_of(Forbidden(words), NOW).message
+        == f"{words}: create it, or delete the job and apply it with another {field}"
     )
 
 

@@ -33,7 +33,7 @@ async def said(folder: Path, server: str) -> str:
             await Api(connection=connection).request("GET", "/version", seconds=0.5)
     finally:
         await connection.client.close()
-    prefix = f"the API server {server} cannot be reached: "
+    prefix = f"cannot reach the API server at {server}: "
     assert str(error.value).startswith(prefix)
     return str(error.value).removeprefix(prefix)
 
@@ -75,14 +75,14 @@ async def test_nothing_listens(tmp_path: Path):
         pass
 
     assert await said(tmp_path, f"https://{address}") == (
-        "nothing listens there; start the cluster, or name another with --kubeconfig or --context"
+        "connection refused. Start the cluster, or choose another one with --kubeconfig or --context"
     )
 
 
 async def test_a_name_that_nobody_knows(tmp_path: Path):
     """.invalid is reserved: no resolver has it."""
     assert await said(tmp_path, "https://api.invalid:6443") == (
-        "its name is not known; check the address in the kubeconfig, and the network"
+        "the host name does not resolve. Check the address in the kubeconfig and your network"
     )
 
 
@@ -90,7 +90,7 @@ async def test_no_answer_in_time(tmp_path: Path):
     """A firewall that drops packets, or a server that is overloaded."""
     async with a_server(says_nothing) as address:
         assert await said(tmp_path, f"http://{address}") == (
-            "no answer within 0.5 s; check network, firewall and NetworkPolicies, or whether it is overloaded"
+            "no response within 0.5 s. Check the network, firewalls, NetworkPolicies and the load of the API server"
         )
 
 
@@ -98,7 +98,7 @@ async def test_a_connection_that_is_closed(tmp_path: Path):
     """A load balancer without a server behind it."""
     async with a_server(closes) as address:
         assert await said(tmp_path, f"http://{address}") == (
-            "it closed the connection without an answer; it may be starting or overloaded"
+            "it closed the connection without a response. It may be starting or overloaded"
         )
 
 
@@ -107,5 +107,5 @@ async def test_a_port_without_tls(tmp_path: Path):
     async with a_server(speaks_plain_http) as address:
         words = await said(tmp_path, f"https://{address}")
 
-    assert words.startswith("it does not speak TLS (")
-    assert words.endswith("); check address and port in the kubeconfig")
+    assert words.startswith("it does not use TLS (")
+    assert words.endswith("). Check the address and port in the kubeconfig")

@@ -61,7 +61,7 @@ def test_a_pod_on_a_dead_node_ends_its_attempt_when_its_grace_is_over():
 
     assert waits == 60
     assert [(entry.outcome, entry.failed_node, entry.message) for entry in world.attempts] == [
-        ("NodeLost", "node-1", "node node-1 does not answer: Pod bot-0-0 should be gone and is not"),
+        ("NodeLost", "node-1", "node node-1 is not responding, so Pod bot-0-0 could not be stopped"),
         (None, "", None),
     ]
     assert "bot-1-0" in world.pods
@@ -75,7 +75,7 @@ def test_a_pod_deleted_by_a_stranger_ends_its_attempt_as_killed():
     assert (entry.outcome, entry.gpu_seconds, entry.message) == (
         "Killed",
         60,
-        "Pod bot-0-0 was deleted and left no outcome; the next attempt starts from what the store holds",
+        "Pod bot-0-0 was deleted before it reported a result; the next attempt starts from the latest stored checkpoint",
     )
 
 

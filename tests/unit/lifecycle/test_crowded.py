@@ -15,8 +15,8 @@ def test_a_job_among_the_checkpoints_of_another_is_refused_before_anything_is_cr
     assert world.condition("Succeeded") == (
         "False",
         "OutputOccupied",
-        "s3://team-a/checkpoints is where the job other, which has not ended, keeps its checkpoints: give this job a "
-        "checkpoint.destination of its own, or delete it and apply it again when that one has ended",
+        "job other, which has not finished, keeps its checkpoints in s3://team-a/checkpoints: "
+        "set another checkpoint.destination, or delete this job and apply it again once that one has finished",
     )
 
     world.checkpoints_of = ""

@@ -9,7 +9,7 @@ def test_plan_only_stops_after_the_plan_and_goes_on_without_a_second_preflight()
     world = a_planned_world(planOnly=True)
     assert (world.status.phase, world.created) == ("Planned", ["bot-preflight-1"])
     assert world.condition("Reconciling") == (
-        "False", "PlanOnly", "lora on 1 x H100-80GB-HBM3: set spec.planOnly to false to run it",
+        "False", "PlanOnly", "lora on 1 x H100-80GB-HBM3: set spec.planOnly to false to start training",
     )  # fmt: skip
 
     world.edit(planOnly=False).settle()
@@ -29,7 +29,7 @@ def test_an_edit_before_the_first_attempt_starts_preflight_again():
             "True",
             "DatasetNotFound",
             "s3://team-a/trian.jsonl does not exist: correct datasets[0].source; "
-            "to try again, change its spec, or delete the job and apply it again",
+            "to retry, change the spec, or delete the job and apply it again",
         ),
     )
 
@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_said_before_a_gpu_is_asked_for():
     assert (status, reason, world.created) == ("False", "DoesNotFit", ["bot-preflight-1"])
     assert message
     assert world.condition("Planned") == ("False", "DoesNotFit", message)
-    assert world.condition("Stalled")[2] == f"{message}; it is planned again when its spec or a GPUPool is changed"
+    assert world.condition("Stalled")[2] == f"{message}; the job is planned again when its spec or a GPUPool changes"
 
 
 def a_world_that_does_not_fit() -> World:
@@ -145,13 +145,13 @@ def test_preflight_that_breaks_is_tried_again_and_then_given_up():
     world.settle()
 
     assert pauses == [10, 20]
-    why = "preflight ended as StorageUnavailable (S3 does not answer) and starts again at"
+    why = "preflight failed (StorageUnavailable: S3 does not answer) and is retried at"
     assert said[0] == ("True", "BackOff", f"{why} 2026-01-31T12:00:10Z")
     assert world.created == ["bot-preflight-1"] * 3
     assert world.condition("Succeeded") == (
         "False",
         "RetriesExhausted",
-        "preflight failed 3 times (runPolicy.maxRetries is 3), the last time as StorageUnavailable: S3 does not answer",
+        "preflight failed 3 times (runPolicy.maxRetries is 3), most recently with StorageUnavailable: S3 does not answer",
     )
 
 
@@ -167,7 +167,7 @@ def test_a_preflight_pod_on_a_dead_node_is_given_up():
     world = a_world().settle().run("bot-preflight-1")
     world.remove("bot-preflight-1")
     world.settle()
-    assert world.condition("Reconciling")[2] == "waiting for Pod bot-preflight-1 to be gone"
+    assert world.condition("Reconciling")[2] == "waiting for Pod bot-preflight-1 to terminate"
     assert world.decision is not None
     waits = world.decision.requeue_after
 

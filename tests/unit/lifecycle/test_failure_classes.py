@@ -160,12 +160,11 @@ def test_the_pause_doubles_and_the_third_attempt_without_a_newer_checkpoint_is_t
     assert world.condition("Succeeded") == (
         "False",
         "RetriesExhausted",
-        "3 attempts in a row ended without a newer checkpoint (maxRetries is 3), the last one, attempt 2, as "
-        "TrainerError: CUDA error: device-side assert; see `kubectl logs` of its Pods, then apply the job under a new "
-        "name",
+        "3 attempts in a row made no progress (runPolicy.maxRetries is 3). Attempt 3 failed with TrainerError: CUDA error: "
+        "device-side assert. See `finetune logs`, fix the cause and apply the job under a new name",
     )
     assert world.condition("Stalled")[2].endswith(
-        "; to try again, delete the job and apply it again: the same run goes on from its checkpoint, if there is one"
+        "; to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     )
     assert (world.status.cost and world.status.cost.wasted_usd) == "0.18"
 
@@ -212,14 +211,14 @@ def test_a_leaner_layout_keeps_the_global_batch_and_ends_where_nothing_is_left()
     assert world.condition("Succeeded") == (
         "False",
         "DoesNotFit",
-        "the GPU ran out of memory although the micro batch is 1 and activation checkpointing is on (tried 2 GiB); the "
-        "plan reckoned with 12.92 GiB of 79.10 GiB: lower training.sequenceLength, choose method qlora or a pool with "
-        "more memory, and apply under a new name",
+        "the GPU ran out of memory even with micro batch 1 and activation checkpointing; the plan estimated 12.92 of 79.10 "
+        "GiB: lower training.sequenceLength, use method qlora, or use a pool with more GPU memory, and apply the job under a "
+        "new name",
     )
     warnings = world.status.plan.warnings if world.status.plan else []
     assert warnings[-1] == (
-        "an attempt ran out of GPU memory at micro batch 2: the next one has micro batch 1 with activation "
-        "checkpointing; the estimate above is of the first layout"
+        "an attempt ran out of GPU memory with micro batch 2: the next one uses micro batch 1 and activation "
+        "checkpointing. The memory estimate is still that of the original layout"
     )
 
 

@@ -56,7 +56,7 @@ def test_a_job_waits_for_the_gang_and_says_how_far_it_is():
 
     assert (world.status.phase, world.condition("PodsReady")) == (
         "Planned",
-        ("False", "WaitingForGang", "attempt 0: 2 of 3 Pods have a node: 0/3 nodes: no GPU"),
+        ("False", "WaitingForGang", "attempt 1: 2 of 3 Pods are scheduled: 0/3 nodes: no GPU"),
     )
     assert world.condition("Reconciling")[0] == "True"
 
@@ -76,7 +76,7 @@ def test_a_gang_that_does_not_get_all_its_nodes_is_taken_down_and_tried_again():
     world.later(80).settle()
 
     assert world.attempts[0].outcome == "NotScheduled"
-    assert (world.attempts[0].message or "").startswith("not all Pods had a node after 100 seconds: 2 of 3 Pods have")
+    assert (world.attempts[0].message or "").startswith("not all Pods were scheduled within 100 s: 2 of 3 Pods are")
     assert world.status.wasted_gpu_seconds == 2 * due
     assert back_off is not None
     assert 10 <= back_off <= 70
@@ -100,7 +100,7 @@ def test_when_one_replica_fails_the_others_are_told_to_save_and_the_cause_is_kep
 
     entry = world.attempts[0]
     assert (entry.outcome, entry.failed_node, entry.gpu_seconds, entry.message) == (
-        "Killed", "node-2", 60 + 65 + 65, "Pod bot-0-1 ended with exit code 137",
+        "Killed", "node-2", 60 + 65 + 65, "Pod bot-0-1 was killed (exit code 137, SIGKILL)",
     )  # fmt: skip
 
 

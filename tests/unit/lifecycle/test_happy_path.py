@@ -49,7 +49,7 @@ def test_the_attempt_is_in_status_before_its_pods_exist():
     assert status.run_digest == "sha256:" + "a" * 64
     assert (status.phase, world.condition("Reconciling")) == (
         "Planned",
-        ("True", "Starting", "creating 1 Pod of attempt 0"),
+        ("True", "Starting", "creating 1 Pod for attempt 1"),
     )
 
 
@@ -61,7 +61,7 @@ def test_a_running_job_is_current_and_not_yet_successful():
     world.run("bot-0-0").settle()
 
     assert world.status.phase == "Training"
-    assert world.condition("Reconciling") == ("False", "Running", "attempt 0 runs: lora on 1 x H100-80GB-HBM3")
+    assert world.condition("Reconciling") == ("False", "Running", "attempt 1 is running: lora on 1 x H100-80GB-HBM3")
     assert world.condition("PodsReady")[:2] == ("True", "Running")
     assert world.condition("Succeeded")[0] == "Unknown"
 
@@ -178,7 +178,7 @@ def test_events_tell_the_story_once():
         ("Normal", "Succeeded"),
         ("Normal", "Published"),
     ]
-    assert told[3].message == "attempt 0 ended at step 169 (checkpoint 160): published"
+    assert told[3].message == "attempt 1 stopped at step 169 (latest checkpoint: step 160): published"
 
 
 def test_a_job_that_is_being_deleted_is_left_alone():

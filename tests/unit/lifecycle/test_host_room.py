@@ -26,7 +26,7 @@ EVICTED = {
             "memory_gib",
             16,
             24,
-            "Pod bot-0-0 reached its memory limit; it had 16 GiB of memory, the next attempt may use 24 GiB",
+            "Pod bot-0-0 was killed because it reached its memory limit; it had 16 GiB of host memory; the next attempt gets 24 GiB",
         ),
         (
             EVICTED,
@@ -34,7 +34,7 @@ EVICTED = {
             20,
             30,
             'Pod bot-0-0 was evicted: Usage of EmptyDir volume "workspace" exceeds the limit "20Gi"; '
-            "it had 20 GiB of local disk, the next attempt may use 30 GiB",
+            "it had 20 GiB of local disk; the next attempt gets 30 GiB",
         ),
     ],
 )
@@ -49,7 +49,7 @@ def test_too_little_room_on_the_host_is_half_as_much_again_the_next_time(
     assert plan is not None
     assert world.attempts[0].message == message
     assert getattr(plan.host, field) == given
-    assert plan.warnings[-1].startswith(f"an attempt ended as {world.attempts[0].outcome} with {had} GiB of ")
+    assert plan.warnings[-1].startswith(f"an attempt failed with {world.attempts[0].outcome} at {had} GiB of ")
     assert world.created[-1] == "bot-1-0"
 
 
@@ -62,6 +62,6 @@ def test_a_node_that_has_no_more_room_ends_the_growth_in_words():
     assert plan is not None
     assert (plan.host.memory_gib, plan.warnings) == (16, [])
     assert world.attempts[0].message == (
-        "Pod bot-0-0 reached its memory limit; it had 16 GiB of memory, and a node of pool h100 has no more to give: "
+        "Pod bot-0-0 was killed because it reached its memory limit; it had 16 GiB of host memory, all that a node of pool h100 has: "
         "apply the job under a new name with a pool of larger nodes"
     )

@@ -20,12 +20,12 @@ def test_suspend_deletes_the_pods_with_their_grace_and_waits_until_they_are_gone
 
     assert draining == (
         ["bot-0-0"],
-        ("False", "Suspending", "the trainer saves a checkpoint, then its Pods are gone"),
+        ("False", "Suspending", "suspending: the trainer saves a checkpoint before its Pods stop"),
         "True",
     )
     assert (world.status.phase, world.condition("Suspended")) == (
         "Suspended",
-        ("True", "Suspended", "spec.suspend is true: set it to false to go on from step 80"),
+        ("True", "Suspended", "spec.suspend is true: set it to false to resume from step 80"),
     )
     assert world.condition("Reconciling")[0] == "False"
     assert world.attempts == [
@@ -117,7 +117,7 @@ def test_the_budget_suspends_and_a_raise_lets_the_job_go_on():
         (
             "True",
             "BudgetExceeded",
-            "the job has used up its budget of 0.10 USD: raise runPolicy.budget.maxCostUSD to go on",
+            "the job has spent its budget of $0.10: raise runPolicy.budget.maxCostUSD to continue",
         ),
     )
     assert ([entry.outcome for entry in world.attempts], world.created[-1]) == (["Suspended", None], "bot-1-0")
@@ -135,7 +135,7 @@ def test_the_deadline_counts_running_time_over_all_attempts():
     assert world.condition("Suspended") == (
         "True",
         "DeadlineExceeded",
-        "the job has run for 100 seconds: raise runPolicy.activeDeadlineSeconds to go on",
+        "the job has run for 100 s, its limit: raise runPolicy.activeDeadlineSeconds to continue",
     )
 
 

@@ -23,8 +23,8 @@ def test_a_report_that_the_api_has_no_words_for_ends_the_job_with_a_reason():
     assert world.condition("Succeeded") == (
         "False",
         "ModelUnsupported",
-        "the report of preflight cannot be read (examples: Input should be greater than or equal to 0): preflight image "
-        "and operator must be of the same version",
+        "the preflight report cannot be read (examples: Input should be greater than or equal to 0): use a preflight image "
+        "of the same version as the operator",
     )
 
 
@@ -36,7 +36,7 @@ def test_an_artifact_that_the_api_has_no_words_for_does_not_hold_up_the_end():
     assert world.condition("Succeeded") == (
         "True",
         "Published",
-        "published at s3://team-a/out; the trainer named no artifact: see its manifest there",
+        "published at s3://team-a/out; the trainer did not report the artifact: see finetune-manifest.json there",
     )
 
 
@@ -80,8 +80,8 @@ def test_the_gate_decides_about_promotion():
         assert world.condition("Promoted")[:2] == ("Unknown", "NotEvaluated")
         verdicts[least] = world.end("bot-0-0", 0, published()).settle().condition("Promoted")
 
-    said = "held-out loss went from 2.0000 to 1.5000, an improvement of 0.2500; the gate asks for"
-    assert verdicts == {"0.2": ("True", "GatePassed", f"{said} 0.2"), "0.5": ("False", "GateFailed", f"{said} 0.5")}
+    said = "held-out loss went from 2.0000 to 1.5000: 25 % better; the gate requires"
+    assert verdicts == {"0.2": ("True", "GatePassed", f"{said} 20 %"), "0.5": ("False", "GateFailed", f"{said} 50 %")}
 
 
 def test_an_outcome_with_exit_code_zero_and_no_words_is_not_a_success():
@@ -89,4 +89,4 @@ def test_an_outcome_with_exit_code_zero_and_no_words_is_not_a_success():
     world = a_training_world().end("bot-0-0", 0).settle()
 
     assert world.attempts[0].outcome == "TrainerError"
-    assert world.attempts[0].message == "Pod bot-0-0 ended with exit code 0"
+    assert world.attempts[0].message == "Pod bot-0-0 exited with code 0: see its log"

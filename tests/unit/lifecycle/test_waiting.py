@@ -23,7 +23,7 @@ def test_a_pod_that_does_not_start(seen: dict[str, str], reason: str, message: s
     """The condition says what the scheduler or the kubelet says."""
     world = a_planned_world().change("bot-0-0", **seen).settle()
 
-    assert world.condition("PodsReady") == ("False", reason, f"attempt 0: {message}")
+    assert world.condition("PodsReady") == ("False", reason, f"attempt 1: {message}")
     assert (world.status.phase, world.status.attempts_without_progress, world.deleted) == ("Planned", 0, [])
 
 
@@ -35,8 +35,8 @@ def test_preflight_says_what_it_waits_for():
     assert world.condition("Reconciling") == (
         "True",
         "Unschedulable",
-        f"preflight: {tainted} It needs 500m of CPU and 1Gi of memory on a node without taints, no GPU: "
-        "add such a node, or free one",
+        f"preflight: {tainted} It needs 500m CPU and 1Gi of memory on a node without taints; no GPU: "
+        "add such a node, or free resources on one",
     )
 
 
@@ -44,14 +44,14 @@ def test_a_claim_that_does_not_exist_is_no_matter_of_nodes():
     """The scheduler says it of all nodes, but neither a new nor a free one would help; the same for preflight and trainer."""
     words = {"unschedulable": '0/5 nodes are available: persistentvolumeclaim "nix" not found. not found'}
     remedy = (
-        "the PersistentVolumeClaim nix does not exist in this namespace: create it, or delete the job and apply it with "
-        "another pvc:// place"
+        "PersistentVolumeClaim nix does not exist in this namespace: create it, or delete the job and apply it with "
+        "another pvc:// location"
     )
     examined = a_world().settle().change("bot-preflight-1", **words).settle()
     planned = a_planned_world().change("bot-0-0", **words).settle()
 
     assert examined.condition("Reconciling") == ("True", "Unschedulable", f"preflight: {remedy}")
-    assert planned.condition("PodsReady") == ("False", "Unschedulable", f"attempt 0: {remedy}")
+    assert planned.condition("PodsReady") == ("False", "Unschedulable", f"attempt 1: {remedy}")
 
 
 def test_a_quota_is_waited_for_and_tried_again():

@@ -81,7 +81,7 @@ def test_releases_are_the_official_ones():
     assert release(KUBECTL).checksums == f"{release(KUBECTL).url}.sha256"
     assert release(KUBECTL).url.startswith("https://dl.k8s.io/release/v1.36.3/bin/linux/")
     assert release(ETCD).checksums == "https://github.com/etcd-io/etcd/releases/download/v3.6.8/SHA256SUMS"
-    with pytest.raises(LocalClusterError, match="built from source, not downloaded"):
+    with pytest.raises(LocalClusterError, match="cannot be downloaded, only built from source: run without --download"):
         release(VERSITYGW)
 
 
@@ -94,7 +94,7 @@ def test_the_sum_of_a_file_is_found(text: str):
 @pytest.mark.parametrize("text", ["", "<html>not found</html>", f"{SUM}  y.tar.gz"])
 def test_a_file_without_a_sum_is_refused(text: str):
     """What cannot be verified is not used."""
-    with pytest.raises(LocalClusterError, match=r"no sha256 is published for x\.tar\.gz"):
+    with pytest.raises(LocalClusterError, match=r"no SHA-256 is published for x\.tar\.gz"):
         checksum(text, "x.tar.gz")
 
 
@@ -148,12 +148,15 @@ def test_a_damaged_download_is_thrown_away(publisher: tuple[str, Path], tmp_path
         fetch(Release(url=f"{url}/kubectl", checksums=f"{url}/kubectl.sha256"), target)
 
     assert str(refusal.value) == (
-        f"{url}/kubectl has sha256 {found}, its publisher says {SUM}: the download is damaged, nothing was kept"
+        f"{url}/kubectl has SHA-256 {found}, but {SUM} is published: the download is corrupt and was deleted"
     )
     assert list(target.parent.iterdir()) == []
 
 
 def test_a_publisher_out_of_reach_is_said_at_once(tmp_path: Path):
     """The message names the ways that need no download."""
-    with pytest.raises(LocalClusterError, match="run without --download to build from source, or put the programs"):
+    with pytest.raises(
+        LocalClusterError,
+        match="run without --download to build from source, or set KUBEBUILDER_ASSETS to a folder that contains the programs",
+    ):
         fetch(Release(url="http://127.0.0.1:1/x", checksums="http://127.0.0.1:1/x.sha256"), tmp_path / "x")

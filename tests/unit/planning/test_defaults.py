@@ -127,8 +127,8 @@ def test_linear_attention_is_not_packed(name: str):
     assert auto.training.packing == "never"
     assert auto.training.global_batch_size == 64  # for 4,800 rows, not for 1,850 packed ones
     assert refused.value.message == (
-        f"spec.training.packing always: the linear attention of {shape.model_type} cannot keep packed rows apart; set it to "
-        "auto or never"
+        f"spec.training.packing always does not work with {shape.model_type}, whose linear attention cannot separate rows: "
+        "set it to auto or never"
     )
 
 
@@ -153,7 +153,7 @@ def test_a_hub_cannot_hold_checkpoints():
 
     assert refused.value.reason == "InvalidSpec"
     assert refused.value.message == (
-        "spec.checkpoint.destination is required because the output goes to a hub, which cannot hold checkpoints: "
+        "spec.checkpoint.destination is required because the output is on a hub, which cannot store checkpoints: "
         "set it to a folder at s3:// or pvc://"
     )
 

@@ -122,8 +122,8 @@ def test_capacity_is_read_from_the_platforms_label(labels: dict[str, str], capac
 def test_shared_gpus_are_refused(labels: dict[str, str]):
     """Nothing keeps two Pods on one GPU from taking each other's memory."""
     assert the_remark(labelled(labels)) == (
-        "shares its GPUs among several Pods (time-slicing or MPS): their memory is not divided, so no plan could be kept;"
-        " label nodes for training without sharing"
+        "GPUs are shared among several Pods (time-slicing or MPS), so the memory of a GPU is not guaranteed;"
+        " turn sharing off for training"
     )
 
 
@@ -135,7 +135,7 @@ def test_shared_gpus_under_their_own_resource_are_refused():
 def test_a_node_that_nobody_labelled_is_not_guessed():
     """An AKS node without GPU feature discovery says `nvidia`, which is not a GPU type."""
     assert the_remark(labelled({"kubernetes.azure.com/accelerator": "nvidia"})) == (
-        "offers nvidia.com/gpu but no label says which GPU that is: run GPU feature discovery, which sets"
+        "nvidia.com/gpu but no label with the GPU type; run GPU feature discovery, which sets"
         " nvidia.com/gpu.product, or write its GPUPool by hand (docs/gpu-pools.md)"
     )
 
@@ -194,9 +194,8 @@ def test_a_slice_of_unknown_size_is_refused():
     node = labelled({PRODUCT: "NVIDIA-H100-80GB-HBM3"}, gpus={"nvidia.com/mig-1g.10gb": 56})
 
     assert the_remark(node) == (
-        "offers MIG slices 1g.10gb, but nvidia.com/gpu.product and nvidia.com/mig-1g.10gb.memory, which would say whose"
-        " and how large they are, are not both there: run GPU feature discovery, or write the GPUPool by hand with"
-        " memoryGiB (docs/gpu-pools.md)"
+        "MIG slices 1g.10gb, but not both labels nvidia.com/gpu.product and nvidia.com/mig-1g.10gb.memory, which give"
+        " their GPU and memory; run GPU feature discovery, or write the GPUPool by hand with memoryGiB (docs/gpu-pools.md)"
     )
 
 
@@ -213,7 +212,7 @@ def test_taints_that_all_nodes_have_are_tolerated():
     assert found.proposals[0].spec["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     ]
-    assert found.remarks == ("pool l4: only some of its nodes have the taint team: it is not tolerated",)
+    assert found.remarks == ("pool l4: only some of its nodes have the taint team, so the pool does not tolerate it",)
 
 
 def test_the_smallest_node_of_a_pool_counts():
@@ -247,10 +246,10 @@ def test_pools_that_no_label_tells_apart_are_said():
 
     assert [pool.name for pool in found.proposals] == ["l4-x4", "l4-x8"]
     assert found.remarks == (
-        "pool l4-x4: its labels are also those of a, which offer something else:"
-        " give the nodes a label of their own and select by it",
-        "pool l4-x8: its labels are also those of b, which offer something else:"
-        " give the nodes a label of their own and select by it",
+        "pool l4-x4: its labels also match a, which have different GPUs:"
+        " give the nodes of the pool a label of their own and select by it",
+        "pool l4-x8: its labels also match b, which have different GPUs:"
+        " give the nodes of the pool a label of their own and select by it",
     )
 
 
@@ -258,7 +257,7 @@ def test_remarks_are_said_once_with_their_nodes():
     """A hundred nodes with one trouble are one line."""
     nodes = [a_node(f"n{index}") for index in range(5)]
 
-    assert [remark.partition(" offers")[0] for remark in proposed(*nodes).remarks] == ["n0, n1, n2 and 2 more"]
+    assert [remark.partition(": ")[0] for remark in proposed(*nodes).remarks] == ["nodes n0, n1, n2 and 2 more"]
 
 
 def test_prices_are_the_users_or_listed_or_missing():

@@ -125,7 +125,7 @@ def test_a_default_batch_is_rounded_to_the_gpus_and_says_so():
     run = planned("8b", a_pool(gpusPerNode=6), method="lora", resources={"gpus": 12})
 
     assert run.plan.global_batch_size == run.resolved.training.global_batch_size == 36
-    assert "globalBatchSize rounded from 32 to 36, a multiple of 12 GPUs" in run.plan.warnings
+    assert "globalBatchSize was rounded from 32 to 36, a multiple of 12 GPUs" in run.plan.warnings
 
 
 def test_gpus_without_a_price_are_not_taken_for_the_asking():
@@ -200,10 +200,10 @@ def test_budget_and_deadline_are_kept_where_they_can_be():
     beyond = planned(method="lora", runPolicy={"budget": {"maxCostUSD": "0.50"}, "activeDeadlineSeconds": 60}).plan
 
     assert float(within.estimate.cost_usd) <= 2.2
-    assert [text.split(",")[1] for text in beyond.warnings[:2]] == [
-        " more than the budget of $0.50: the job will be suspended when the budget is spent; raise "
+    assert [text.partition(" exceeds ")[2] for text in beyond.warnings[:2]] == [
+        "the budget of $0.50: the job will be suspended when the budget is spent, unless you raise "
         "runPolicy.budget.maxCostUSD",
-        " more than runPolicy.activeDeadlineSeconds 60: the job will be suspended then; raise it",
+        "the limit of 1 min: the job will be suspended then, unless you raise runPolicy.activeDeadlineSeconds",
     ]
 
 
@@ -213,9 +213,7 @@ def test_a_batch_that_keeps_gpus_idle_is_told():
     even = planned(method="lora", training={"globalBatchSize": 24}).plan
 
     assert odd.replicas * odd.gpus_per_replica == 1
-    assert odd.warnings == [
-        "globalBatchSize 7 is kept exactly, so only 1 of 32 GPUs can share it; 8 would leave more of a choice"
-    ]
+    assert odd.warnings == ["globalBatchSize 7 splits evenly over 1 of 32 GPUs only: 8 would allow more layouts"]
     assert even.warnings == []
 
 

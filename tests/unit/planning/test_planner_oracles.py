@@ -90,7 +90,9 @@ def test_lora_70b_does_not_fit_two_cards():
 def test_qlora_70b_does_not_fit_a_24_gib_card():
     """33 GiB of 4-bit weights and 4 GiB of embeddings: claims of one 24 GB card are impossible."""
     card = a_pool("l4", gpuType="NVIDIA-L4", memoryGiB="22.03", gpusPerNode=1, maxNodes=1)
-    with pytest.raises(DoesNotFit, match=r"qlora on 1 x L4 needs [45]\d\.\d GiB per GPU with its margin, L4 has 22\.0"):
+    with pytest.raises(
+        DoesNotFit, match=r"qlora on 1 x L4 needs [45]\d\.\d GiB per GPU including the margin, but L4 has 22\.0"
+    ):
         planned("70b", card, method="qlora")
 
 

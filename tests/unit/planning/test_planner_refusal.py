@@ -24,8 +24,8 @@ def message(model: str, *pools: GPUPool, **spec: Any) -> str:
 def test_the_need_is_told_per_term_with_what_would_fit():
     """What, how much, what to do."""
     assert message("70b", a_pool(**SMALL_NODE), method="lora") == (
-        "lora on 1 x H100-80GB-HBM3 needs 158.8 GiB per GPU with its margin, H100-80GB-HBM3 has 79.1 (GiB: weights "
-        "131.4, activations 7.9, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
+        "lora on 1 x H100-80GB-HBM3 needs 158.8 GiB per GPU including the margin, but H100-80GB-HBM3 has 79.1 GiB "
+        "(weights 131.4, activations 7.9, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
         "(qlora on 1 x H100-80GB-HBM3, $22.21); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $28.98)"
     )
 
@@ -34,14 +34,13 @@ def test_auto_tells_the_need_of_the_method_that_needs_least():
     """Where not even a 4-bit base fits, a longer list of needs would help nobody."""
     card = a_pool("a100", gpuType="NVIDIA-A100-SXM4-40GB", **SMALL_NODE)
 
-    assert re.match(r"qlora on 1 x A100-SXM4-40GB needs 5\d\.\d GiB per GPU with its margin", message("70b", card))
+    assert re.match(r"qlora on 1 x A100-SXM4-40GB needs 5\d\.\d GiB per GPU including the margin", message("70b", card))
 
 
 def test_pools_that_are_not_there():
     """A typo in spec.resources.pools is seen at once."""
     assert message("8b", resources={"pools": ["nope"], "capacity": "spot"}) == (
-        "no GPUPool matches spec.resources (pools nope; capacity spot); there are: h100 (on-demand); name one of these or ask "
-        "for less"
+        "no GPUPool matches spec.resources (pools nope; capacity spot). Available pools: h100 (on-demand)"
     )
 
 
@@ -50,7 +49,7 @@ def test_a_cluster_without_pools():
     question = Question(spec=a_spec(), architecture=a_llama(), preflight=a_preflight(), pools=())
 
     assert refusal(question, Findings(fitting=(), refused=())) == (
-        "there is no GPUPool: the platform team creates them (`finetune pools discover` proposes some)"
+        "there are no GPUPools: create them, starting from the output of `finetune pools discover`"
     )
 
 
@@ -78,7 +77,7 @@ def test_a_shorter_sequence_is_planned_as_preflight_would_count_it():
 def test_more_gpus_than_there_are():
     """resources.gpus is exact."""
     assert message("8b", method="lora", resources={"gpus": 64}).startswith(
-        "spec.resources.gpus asks for 64 GPUs, the largest pool has 32; would fit: resources.gpus 2 (lora on 2 x H100"
+        "spec.resources.gpus is 64, but the largest pool has 32 GPUs; would fit: resources.gpus 2 (lora on 2 x H100"
     )
 
 
@@ -110,14 +109,14 @@ def test_no_remedy_is_told_twice():
 def test_a_gpu_that_nobody_described():
     """The remedy is in the pool, not in the job."""
     assert message("8b", a_pool(gpuType="ACME-X9"), method="lora") == (
-        "lora on 1 x ACME-X9: gpuType ACME-X9 is not in the catalogue (`finetune gpus`): set memoryGiB of the pool"
+        "lora on 1 x ACME-X9: gpuType ACME-X9 is not in the catalogue (`finetune gpus`): set memoryGiB in the pool"
     )
 
 
 def test_an_empty_pool():
     """maxNodes 0 drains a pool."""
     assert message("8b", a_pool(maxNodes=0), method="lora").startswith(
-        "the job needs a GPU, the largest pool has 0; would fit: maxNodes 1 in pool h100 (lora on 2 x "
+        "the job needs at least one GPU, but the largest pool has 0 GPUs; would fit: maxNodes 1 in pool h100 (lora on 2 x "
     )
 
 
@@ -180,7 +179,7 @@ def test_early_stopping_is_told_what_hinders_it():
     """The best weights are kept whole, and ZeRO-3 has none."""
     said = message("70b", a_pool(maxNodes=1), method="lora", training={"earlyStopping": {"patience": 3}})
 
-    assert "; no training.earlyStopping, which cannot be sharded (lora on " in said
+    assert "; removing training.earlyStopping, which cannot be sharded (lora on " in said
 
 
 def test_a_refused_offload_is_one_of_the_remedies():
@@ -224,7 +223,7 @@ def corrected(
             resources["offload"] = offload
         case ["lora.variant", variant, *_]:
             lora["variant"] = variant
-        case ["no", "training.earlyStopping", *_]:
+        case ["removing", "training.earlyStopping", *_]:
             del training["earlyStopping"]
         case ["any", "pool", *_]:
             resources = {key: value for key, value in resources.items() if key not in ("pools", "capacity")}

@@ -75,7 +75,7 @@ def test_the_reader_knows_exactly_the_fields_of_the_schema():
         ({"attention": "flush"}, "attention must be one of flash, sdpa-mask, eager, not 'flush'"),
         ({"numGpus": "two"}, "numGpus must be a whole number of at least 1, not 'two'"),
         ({"torchCompile": "no"}, "torchCompile must be true or false, not 'no'"),
-        ({"loraTargets": ["q", "x"]}, "loraTargets must be of q, k, v, o, gate, up, down, lm_head, qkv, not 'x'"),
+        ({"loraTargets": ["q", "x"]}, "loraTargets must be among q, k, v, o, gate, up, down, lm_head, qkv, not 'x'"),
         ({"loraRank": None}, "method lora needs loraRank and loraTargets"),
         ({"adapterDtype": "float16"}, "adapterDtype must be float32, bfloat16 or null, not 'float16'"),
         ({"gradientAccumulation": 0}, "gradientAccumulation must be a whole number of at least 1, not 0"),
@@ -86,7 +86,7 @@ def test_the_reader_knows_exactly_the_fields_of_the_schema():
         ({"model": a_model(layers=0)}, "model.layers must be a whole number of at least 1, not 0"),
         (
             {"model": a_model(parameters=8)},
-            "model.parameters 8 leaves nothing for layers beside vocabSize x hiddenSize = 525336576",
+            "model.parameters 8 leaves nothing for layers besides vocabSize x hiddenSize = 525336576",
         ),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_whole_number_may_be_written_with_a_point():
 
 def test_a_line_that_is_nested_without_end_is_an_error_of_that_line():
     """Python's parser gives up on it with something else than a ValueError."""
-    assert one_answer("[" * 100_000) == {"id": "line 1", "error": "nested too deeply for a scenario"}
+    assert one_answer("[" * 100_000) == {"id": "line 1", "error": "nested too deeply to be a scenario"}
 
 
 def test_every_word_of_the_schema_is_answered():

@@ -110,7 +110,10 @@ def test_confidence_is_said_with_its_reason():
     mixture = memory(LORA, "mistralai/Mixtral-8x7B-v0.1")
 
     assert (memory(LORA).confidence, memory(LORA).confidence_reason) == ("high", "")
-    assert (offloaded.confidence, offloaded.confidence_reason[:8]) == ("low", "offload:")
+    assert (offloaded.confidence, offloaded.confidence_reason) == (
+        "low",
+        "few measured runs with offload, and its buffers differ between versions",
+    )
     assert mixture.confidence == "medium"
 
 

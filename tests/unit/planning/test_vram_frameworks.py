@@ -242,14 +242,14 @@ def test_what_is_reserved_is_decided_by_the_moment_that_needs_most():
     ("changes", "confidence", "words", "margin"),
     [
         ({}, "high", "", 1.1),
-        ({"parameterOffload": True}, "low", "offload", 1.15),
-        ({"method": "qlora", "quantization": "int8"}, "low", "8-bit base", 1.15),
+        ({"parameterOffload": True}, "low", "few measured runs with offload", 1.15),
+        ({"method": "qlora", "quantization": "int8"}, "low", "few measured runs with an 8-bit base", 1.15),
         ({"batching": "padded-variable"}, "low", "padded rows", 1.3),
-        ({"attention": "eager"}, "medium", "attention without", 1.1),
-        ({"objective": "orpo"}, "medium", "preference objective", 1.1),
+        ({"attention": "eager"}, "medium", "few measured runs without flash attention", 1.1),
+        ({"objective": "orpo"}, "medium", "the preference objective", 1.1),
         ({"loraVariant": "dora"}, "medium", "DoRA", 1.1),
         (FULL | {"optimizer": "adafactor"}, "medium", "Adafactor", 1.1),
-        (FULL | {"optimizer": "paged-adamw"}, "medium", "paged optimizer", 1.1),
+        (FULL | {"optimizer": "paged-adamw"}, "medium", "the states of a paged optimizer", 1.1),
     ],
 )
 def test_what_few_have_measured_is_said_and_asked_for(changes, confidence, words, margin):

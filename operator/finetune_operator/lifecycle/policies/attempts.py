@@ -49,7 +49,7 @@ def is_failure(view: View, end: Ending) -> bool:
 
 def take_down(view: View) -> Step:
     """Delete the other replicas with their grace: without the one that ended they cannot go on."""
-    message = "a replica has ended: the others save what they can and end too"
+    message = "a replica stopped: the others save a checkpoint if they can, then stop too"
     step = say(view, Phase.TRAINING, ProgressReason.STARTING, message)
     return replace(step, delete=deletions(view.live_pods))
 
@@ -67,13 +67,13 @@ def verdict_on(view: View, ended: AttemptStatus) -> RetryVerdict:
 
 def next_attempt(view: View, ended: AttemptStatus, verdict: RetryVerdict) -> Step:
     """Launch the next attempt once the pause is over and no Pod of the last one computes any more."""
-    what = f"attempt {ended.number} ended as {ended.outcome} at step {ended.last_step}: {ended.message}"
+    what = f"attempt {ended.number + 1} stopped at step {ended.last_step} ({ended.outcome}): {ended.message}"
     if view.live_pods:
-        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; waiting for its Pods to be gone")
+        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; waiting for its Pods to terminate")
         return replace(step, delete=deletions(view.live_pods))
     at = view.status.retry_time
     if at is not None and view.now < moment(at):
-        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; attempt {ended.number + 1} starts at {at}")
+        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; attempt {ended.number + 2} starts at {at}")
         return replace(step, requeue_after=view.seconds_until(moment(at)))
     if verdict.leaner:
         view = view.writing(plan=leaner(view.plan))
@@ -125,7 +125,9 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
         return gang.start_over(view, attempt)
     if refusal is not None:  # tried again: what was said holds until they are created
         return replace(say(view, Phase.PLANNED, refusal.reason, refusal.message), create=missing)
-    message = f"creating {view.plan.replicas} Pod{'s' if view.plan.replicas > 1 else ''} of attempt {attempt.number}"
+    message = (
+        f"creating {view.plan.replicas} Pod{'s' if view.plan.replicas > 1 else ''} for attempt {attempt.number + 1}"
+    )
     return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), create=missing)
 
 
@@ -143,7 +145,7 @@ def missing_children(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]
 def starting(view: View, attempt: AttemptStatus) -> Step:
     """Say what the Pods wait for."""
     found = waiting(view.replicas(attempt.number), view.plan.replicas)
-    return say(view, Phase.PLANNED, found.reason, f"attempt {attempt.number}: {found.message}")
+    return say(view, Phase.PLANNED, found.reason, f"attempt {attempt.number + 1}: {found.message}")
 
 
 def watch(view: View) -> Step:
@@ -156,7 +158,7 @@ def watch(view: View) -> Step:
         return replace(starting(view, attempt), requeue_after=soonest(view, attempt))
     phase = Phase.PUBLISHING if publishing else Phase.TRAINING
     reason = ProgressReason.PUBLISHING if publishing else ProgressReason.RUNNING
-    message = f"attempt {attempt.number} runs: {view.plan.summary}"
+    message = f"attempt {attempt.number + 1} is running: {view.plan.summary}"
     return replace(say(view, phase, reason, message, settled=True), requeue_after=seconds_to_limit(view))
 
 

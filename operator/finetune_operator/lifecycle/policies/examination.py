@@ -39,8 +39,8 @@ def refuse_shared_checkpoints(view: View) -> Step | None:
     if view.status.attempts or view.spec.plan_only or not view.seen.checkpoints_of:
         return None
     message = (
-        f"{view.spec.checkpoint.destination} is where the job {view.seen.checkpoints_of}, which has not ended, keeps its "
-        "checkpoints: give this job a checkpoint.destination of its own, or delete it and apply it again when that one has ended"
+        f"job {view.seen.checkpoints_of}, which has not finished, keeps its checkpoints in {view.spec.checkpoint.destination}: "
+        "set another checkpoint.destination, or delete this job and apply it again once that one has finished"
     )
     return fail(view, TerminalReason.OUTPUT_OCCUPIED, message)
 
@@ -65,11 +65,11 @@ def examination(view: View) -> Step:
             view,
             Phase.PREFLIGHT,
             ProgressReason.EXAMINING,
-            f"giving up Pod {pod.name}: {pod.node_name} does not answer",
+            f"deleting Pod {pod.name}: node {pod.node_name} is not responding",
         )
         return replace(step, delete=(Child(kind="Pod", name=pod.name, uid=pod.uid, grace_seconds=0),))
     if pod.deleting:
-        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, f"waiting for Pod {pod.name} to be gone")
+        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, f"waiting for Pod {pod.name} to terminate")
     if not pod.finished:
         return examining(view, pod)
     return judged(view, pod)
@@ -84,7 +84,7 @@ def start(view: View) -> Step:
         return refused(view, standing)
     again = view.status.retry_time
     if again is not None and view.now < moment(again):
-        step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, f"preflight starts again at {again}")
+        step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, f"preflight is retried at {again}")
         return replace(step, requeue_after=view.seconds_until(moment(again)))
     view = view.writing(retry_time=None)
     manifest = preflight_pod(view.job, view.status.preflight_generation, image=view.seen.settings.preflight_image)
@@ -107,7 +107,7 @@ def examining(view: View, pod: SeenPod) -> Step:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
     found = waiting((pod,), 1)
     if found.reason == WaitingReason.UNSCHEDULABLE and not missing_claim(pod.unschedulable):
-        message = f"preflight: {found.message} It needs {needs()}: add such a node, or free one"
+        message = f"preflight: {found.message} It needs {needs()}: add such a node, or free resources on one"
         return say(view, Phase.PREFLIGHT, found.reason, message)
     if found.reason != ProgressReason.STARTING:
         return say(view, Phase.PREFLIGHT, found.reason, f"preflight: {found.message}")
@@ -142,15 +142,15 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
     if status.retry_time is None:
         failures, most = status.attempts_without_progress + 1, view.spec.run_policy.max_retries
         if failures >= max(1, most):
-            last = f"the last time as {why.outcome}: {why.message}"
-            message = f"preflight failed {failures} times (runPolicy.maxRetries is {most}), {last}"
+            times = f"{failures} time{'s' if failures > 1 else ''}"
+            message = f"preflight failed {times} (runPolicy.maxRetries is {most}), most recently with {why.outcome}: {why.message}"
             return fail(view, TerminalReason.RETRIES_EXHAUSTED, message)
         pause = back_off_seconds(failures, view.seen.settings.retry_back_off_seconds)
         start_at = timestamp(view.now + timedelta(seconds=pause))
         view = view.writing(attempts_without_progress=failures, retry_time=start_at)
     due = view.status.retry_time
     assert due is not None
-    message = f"preflight ended as {why.outcome} ({why.message}) and starts again at {due}"
+    message = f"preflight failed ({why.outcome}: {why.message}) and is retried at {due}"
     step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, message)
     if view.now < moment(due):
         return replace(step, requeue_after=view.seconds_until(moment(due)))
@@ -173,5 +173,5 @@ def pin_plan(view: View) -> Step | None:
 
 def plan_only(view: View) -> Step:
     """Stop after the plan."""
-    message = f"{view.plan.summary}: set spec.planOnly to false to run it"
+    message = f"{view.plan.summary}: set spec.planOnly to false to start training"
     return say(view, Phase.PLANNED, ProgressReason.PLAN_ONLY, message, settled=True)

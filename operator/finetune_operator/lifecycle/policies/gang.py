@@ -28,13 +28,13 @@ def release(view: View, attempt: AttemptStatus) -> Step | None:
     gated = tuple(pod.name for pod in pods if pod.gated)
     if not gated:
         return None
-    message = f"all {view.plan.replicas} Pods of attempt {attempt.number} exist: they may be scheduled"
+    message = f"all {view.plan.replicas} Pods of attempt {attempt.number + 1} are created and can be scheduled"
     return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), ungate=gated)
 
 
 def start_over(view: View, attempt: AttemptStatus) -> Step:
     """Delete the replicas that have not started because one of them is being deleted; then all are created anew."""
-    message = f"a Pod of attempt {attempt.number} was deleted before it started: all are created again"
+    message = f"a Pod of attempt {attempt.number + 1} was deleted before it started: all Pods are recreated"
     step = say(view, Phase.PLANNED, ProgressReason.STARTING, message)
     return replace(step, delete=deletions(view.replicas(attempt.number)))
 
@@ -64,7 +64,7 @@ def is_overdue(view: View, attempt: AttemptStatus) -> bool:
 def let_go(view: View, attempt: AttemptStatus) -> View:
     """Return the view with the attempt closed: its nodes are given back, and tried for again after a pause."""
     why = waiting(view.replicas(attempt.number), view.plan.replicas).message
-    message = f"not all Pods had a node after {view.plan.pool.provisioning_seconds} seconds: {why}"
+    message = f"not all Pods were scheduled within {view.plan.pool.provisioning_seconds} s: {why}"
     ended = closed(view, attempt, Ending(replica=0, outcome=AttemptOutcome.NOT_SCHEDULED, message=message))
     pause = view.seen.settings.retry_back_off_seconds
     pause += jitter(f"{view.job.metadata.uid}/{attempt.number}", PAUSE_SECONDS)

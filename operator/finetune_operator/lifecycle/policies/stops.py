@@ -26,7 +26,7 @@ class Limit:
 def pause_on_request(view: View) -> Step | None:
     """Pause when asked to; a pause that has begun is finished before anything else happens."""
     if view.spec.suspend:
-        message = "spec.suspend is true: set it to false to go on"
+        message = "spec.suspend is true: set it to false to resume"
         return pause(view, ProgressReason.SUSPENDED, message + from_where(view))
     attempt = view.attempt
     if attempt is not None and is_suspending(view.status) and view.replicas(attempt.number):
@@ -54,7 +54,7 @@ def pause(view: View, reason: str, message: str) -> Step:
 
 def drain(view: View) -> Step:
     """Delete the live Pods with their own grace: the trainer saves a checkpoint when it is told to end."""
-    message = "the trainer saves a checkpoint, then its Pods are gone"
+    message = "suspending: the trainer saves a checkpoint before its Pods stop"
     step = say(view, Phase.TRAINING, ProgressReason.SUSPENDING, message)
     return replace(step, delete=deletions(view.live_pods))
 
@@ -82,11 +82,11 @@ def limits(view: View) -> tuple[Limit, ...]:
     price = Decimal(view.plan.pool.price_per_gpu_hour_usd)
     if policy.budget is not None and price > 0:
         most = policy.budget.max_cost_usd
-        message = f"the job has used up its budget of {most} USD: raise runPolicy.budget.maxCostUSD to go on"
+        message = f"the job has spent its budget of ${most}: raise runPolicy.budget.maxCostUSD to continue"
         found.append(Limit(WaitingReason.BUDGET_EXCEEDED, float(Decimal(most) * 3600 / price), message))
     if policy.active_deadline_seconds is not None:
         most_seconds = policy.active_deadline_seconds
-        message = f"the job has run for {most_seconds} seconds: raise runPolicy.activeDeadlineSeconds to go on"
+        message = f"the job has run for {most_seconds} s, its limit: raise runPolicy.activeDeadlineSeconds to continue"
         found.append(Limit(WaitingReason.DEADLINE_EXCEEDED, float(most_seconds * all_gpus(view)), message))
     return tuple(found)
 

@@ -68,7 +68,9 @@ def publication(view: View, attempt: int) -> tuple[TerminalReason, str]:
     already = any(outcome is not None and is_published_already(outcome) for outcome in outcomes)
     reason = TerminalReason.ALREADY_PUBLISHED if already else TerminalReason.PUBLISHED
     where = view.status.adapter_uri or (view.status.resolved or view.spec).output.destination
-    unnamed = "" if view.status.artifacts else "; the trainer named no artifact: see its manifest there"
+    unnamed = (
+        "" if view.status.artifacts else "; the trainer did not report the artifact: see finetune-manifest.json there"
+    )
     return reason, f"published at {where}{unnamed}"
 
 
@@ -85,7 +87,7 @@ def last_replicas(view: View) -> Step:
     ended = max((pod.finished_at for pod in pods if pod.finished_at is not None), default=view.now)
     patience = ended + timedelta(seconds=LAST_REPLICAS_SECONDS)
     live = tuple(pod for pod in pods if view.is_live(pod))
-    step = say(view, Phase.PUBLISHING, "Publishing", "published; waiting for the last replicas to end", settled=True)
+    step = say(view, Phase.PUBLISHING, "Publishing", "published; waiting for the other replicas to exit", settled=True)
     if view.now < patience:
         return replace(step, requeue_after=view.seconds_until(patience))
     return replace(step, delete=deletions(live))

@@ -39,7 +39,7 @@ class Claims:
         folder.mkdir(parents=True, exist_ok=True)
         answer = await self.kube.create(VOLUMES, volume(claim, folder))
         if not answer.ok and answer.status != 409:
-            logger.warning("volume of claim %s: %s", claim["metadata"]["name"], answer.message)
+            logger.warning("volume of PersistentVolumeClaim %s: %s", claim["metadata"]["name"], answer.message)
 
     async def _release(self, claim: Raw) -> None:
         """Remove volume and folder of a claim that is gone; another claim of that name starts empty."""

@@ -109,7 +109,7 @@ class Kube:
                             return
                         yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            logger.info("watch of %s ended: %s", path, error)
+            logger.info("watch of %s closed: %s", path, error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _send(

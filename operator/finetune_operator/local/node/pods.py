@@ -65,7 +65,7 @@ class Pods:
                 await worker.live()
             except Exception:
                 # one Pod's trouble (a full disk) must not end the others; a worker goes on where the one before stopped
-                logger.exception("worker of %s failed", worker.path)
+                logger.exception("running Pod %s failed; retrying", worker.path)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return

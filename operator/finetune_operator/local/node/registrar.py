@@ -70,7 +70,7 @@ class Registrar:
         try:
             self._pools[name] = GPUPool.model_validate(item)
         except ValidationError as error:
-            logger.warning("GPUPool %s is skipped: %s", name, error)
+            logger.warning("GPUPool %s is ignored: %s", name, error)
 
     async def beat(self) -> None:
         """Renew the Leases for ever, bring back Nodes that were taken for lost, remove those of deleted pools."""
@@ -156,7 +156,7 @@ def is_ready(node: Raw) -> bool:
 def ready() -> Raw:
     """Return the conditions of a healthy Node."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    condition = {"status": "True", "reason": "KubeletReady", "message": "process node is ready", "type": "Ready"}
+    condition = {"status": "True", "reason": "KubeletReady", "message": "the process node is ready", "type": "Ready"}
     return {"conditions": [condition | {"lastHeartbeatTime": stamp, "lastTransitionTime": stamp}]}
 
 

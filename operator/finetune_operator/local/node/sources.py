@@ -92,5 +92,5 @@ async def _token(kube: Kube, pod: Raw, audience: str, seconds: int) -> bytes:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
     answer = await kube.create(f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token", body)
     if not answer.ok:
-        raise NotReady("ContainerCreating", f"failed to get a token of ServiceAccount {account}: {answer.message}")
+        raise NotReady("ContainerCreating", f"failed to get a token for ServiceAccount {account}: {answer.message}")
     return str(answer.body["status"]["token"]).encode()

@@ -60,20 +60,20 @@ def unsupported(pod: Raw) -> str:
     spec = pod["spec"]
     if spec.get("restartPolicy", "Always") != "Never":
         policy = spec.get("restartPolicy", "Always")
-        return f"restartPolicy {policy}: the process node runs Pods with restartPolicy Never only"
+        return f"restartPolicy is {policy}: the process node supports only Never"
     for volume in spec.get("volumes", []):
         kind = next((key for key in volume if key != "name"), "")
         if kind not in SUPPORTED:
-            return f"volume {volume['name']} of kind {kind}: the process node knows {', '.join(SUPPORTED)}"
+            return f"volume {volume['name']} has type {kind}: the process node supports only {', '.join(SUPPORTED)}"
     for container in (*spec.get("initContainers", []), *spec["containers"]):
         if "restartPolicy" in container:
-            return f"container {container['name']}: the process node runs no sidecar containers"
+            return f"container {container['name']} is a sidecar: the process node does not support sidecar containers"
         if "lifecycle" in container:
-            return f"container {container['name']}: the process node runs no lifecycle hooks"
+            return f"container {container['name']} has lifecycle hooks: the process node does not support them"
         if not container.get("command"):
-            return f"container {container['name']} has no command: the process node reads no images, so it must be set"
+            return f"container {container['name']} has no command: set it, because the process node does not use images"
         if any("resourceFieldRef" in entry.get("valueFrom", {}) for entry in container.get("env", [])):
-            return f"container {container['name']}: the process node knows no resourceFieldRef"
+            return f"container {container['name']} uses resourceFieldRef: the process node does not support it"
     return ""
 
 
@@ -113,5 +113,5 @@ def _fields(reference: Raw, pod: Raw) -> dict[str, bytes]:
 def _claim_folder(folder: Path) -> Path:
     """Return the folder of a claim; the scheduler binds no Pod before its claims are, and claims makes it then."""
     if not folder.is_dir():
-        raise NotReady(WAITING, f"the folder of claim {folder.name} is not there yet")
+        raise NotReady(WAITING, f"the folder of PersistentVolumeClaim {folder.name} does not exist yet")
     return folder

@@ -36,19 +36,19 @@ class Doubt:
 
 
 DOUBTS = (
-    Doubt("low", "offload: few measured runs, and buffers differ between versions",
+    Doubt("low", "few measured runs with offload, and its buffers differ between versions",
           lambda s: s.parameter_offload or s.optimizer_offload),
-    Doubt("low", "8-bit base: few measured runs, and bitsandbytes' int8 kernels changed between versions",
+    Doubt("low", "few measured runs with an 8-bit base model, and the int8 kernels differ between versions",
           lambda s: s.quantization == "int8"),
-    Doubt("low", "padded rows of changing length fragment memory, by how much depends on the data",
+    Doubt("low", "padded rows of varying length fragment the memory, depending on the data",
           lambda s: s.batching == "padded-variable"),
-    Doubt("medium", "mixture of experts: extrapolated from Mixtral", lambda s: bool(s.shape.num_expert_parameters)),
-    Doubt("medium", "attention without a linear-memory kernel: derived, hardly measured",
+    Doubt("medium", "extrapolated from Mixtral to other mixture-of-experts models", lambda s: bool(s.shape.num_expert_parameters)),
+    Doubt("medium", "few measured runs without flash attention",
           lambda s: s.attention != "flash"),
-    Doubt("medium", "preference objective: derived, not measured", lambda s: s.objective not in ("sft", "cpt")),
-    Doubt("medium", "DoRA: simulated, not measured", lambda s: s.adapter is not None and s.adapter.dora),
-    Doubt("medium", "Adafactor: derived from its code, not measured", lambda s: s.optimizer == "adafactor"),
-    Doubt("medium", "paged optimizer: its states count as outside the GPU, where they may stay",
+    Doubt("medium", "the preference objective is calculated, not measured", lambda s: s.objective not in ("sft", "cpt")),
+    Doubt("medium", "DoRA is simulated, not measured", lambda s: s.adapter is not None and s.adapter.dora),
+    Doubt("medium", "Adafactor is calculated from its code, not measured", lambda s: s.optimizer == "adafactor"),
+    Doubt("medium", "the states of a paged optimizer are assumed to be in host memory",
           lambda s: s.optimizer.startswith("paged") and s.adapter is None),
 )  # fmt: skip
 """The first that holds is the one that is said."""

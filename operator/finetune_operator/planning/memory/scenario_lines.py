@@ -92,7 +92,7 @@ def object_of(line: str) -> dict[str, Any]:
     except ValueError as error:
         raise ScenarioInvalid(f"not JSON: {error}") from error
     except RecursionError as error:
-        raise ScenarioInvalid("nested too deeply for a scenario") from error
+        raise ScenarioInvalid("nested too deeply to be a scenario") from error
     if not isinstance(raw, dict):
         raise ScenarioInvalid("a line must be a JSON object")
     return raw
@@ -165,7 +165,7 @@ def _check_model(model: Any) -> None:  # any JSON value
     tables = model["vocabSize"] * model["hiddenSize"]
     if model["parameters"] < tables + model["layers"]:
         raise ScenarioInvalid(
-            f"model.parameters {model['parameters']} leaves nothing for layers beside vocabSize x hiddenSize = {tables}"
+            f"model.parameters {model['parameters']} leaves nothing for layers besides vocabSize x hiddenSize = {tables}"
         )
 
 
@@ -179,7 +179,7 @@ def _check_adapter(raw: Mapping[str, Any]) -> None:
             raise ScenarioInvalid(f"loraTargets must be a list or null, not {_shown(targets)}")
         for target in targets:
             if target not in TARGETS:
-                raise ScenarioInvalid(f"loraTargets must be of {', '.join(TARGETS)}, not {_shown(target)}")
+                raise ScenarioInvalid(f"loraTargets must be among {', '.join(TARGETS)}, not {_shown(target)}")
     if rank is not None:
         _count(raw, "loraRank", least=1)
     if raw["method"] != "full" and (rank is None or not targets):

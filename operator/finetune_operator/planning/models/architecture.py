@@ -155,7 +155,7 @@ def _family(raw: Mapping[str, Any]) -> tuple[Family, Config]:
         known = ", ".join(sorted(FAMILIES))
         raise JobError(
             "ModelUnsupported",
-            f"model_type {kind!r} is no decoder family that can be sized and tuned; choose a model of one of: {known}",
+            f"models with model_type {kind!r} are not supported. Supported families: {known}",
         )
     family = FAMILIES[kind]
     return family, Config({**family.defaults, **text_values(raw)})

@@ -30,7 +30,7 @@ class Config:
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             found = "is missing" if value is None else f"is {value!r}, not a whole number"
-            raise JobError("ModelUnsupported", f"config.json: {key} {found}, so the model cannot be sized; add it")
+            raise JobError("ModelUnsupported", f"config.json: {key} {found}, but is required to estimate the memory")
         return value
 
     def optional(self, key: str, default: int = 0) -> int:
@@ -106,7 +106,7 @@ def text_model_type(raw: Mapping[str, Any]) -> str:
     nested = _nested(raw)
     found = nested.get("model_type") or raw.get("text_model_type") or raw.get("model_type")
     if not isinstance(found, str):
-        raise JobError("ModelUnsupported", "config.json has no model_type: is this the folder of a transformers model?")
+        raise JobError("ModelUnsupported", "config.json has no model_type: use the folder of a transformers model")
     return found
 
 

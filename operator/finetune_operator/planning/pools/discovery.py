@@ -111,8 +111,8 @@ def _selector(group: Sequence[Offer], nodes: Sequence[SeenNode]) -> tuple[Select
         if len(values) == 1 and value and all(node.labels.get(key) != value for node in rivals):
             return (*selector.items(), (key, value)), ()
     return tuple(selector.items()), (
-        f"its labels are also those of {_list([node.name for node in rivals])}, which offer something else:"
-        " give the nodes a label of their own and select by it",
+        f"its labels also match {_list([node.name for node in rivals])}, which have different GPUs:"
+        " give the nodes of the pool a label of their own and select by it",
     )
 
 
@@ -121,7 +121,7 @@ def _tolerations(group: Sequence[Offer]) -> tuple[list[Spec], tuple[str, ...]]:
     each = [{taint for taint in offer.node.taints if not taint.key.startswith(PASSING_TAINTS)} for offer in group]
     common = set.intersection(*each)
     some = sorted({taint.key for taint in set.union(*each) - common})
-    odd = (f"only some of its nodes have the taint {_list(some)}: it is not tolerated",) if some else ()
+    odd = (f"only some of its nodes have the taint {_list(some)}, so the pool does not tolerate it",) if some else ()
     return [_toleration(taint) for taint in sorted(common, key=lambda taint: (taint.key, taint.effect))], odd
 
 
@@ -135,15 +135,15 @@ def _toleration(taint: Taint) -> Spec:
 def _proposal(
     name: str, group: Sequence[Offer], selector: Selector, tolerations: list[Spec], prices: Prices
 ) -> Proposal:
-    first, notes = group[0], {"maxNodes": "those that are there now; add what an autoscaler may add"}
+    first, notes = group[0], {"maxNodes": "the nodes that exist now; add those that an autoscaler can add"}
     alone = bool(first.slice_of) and first.resource == WHOLE_GPU  # a slice that looks like a whole GPU
     parts = first.count if alone else 1
     spec: Spec = {"gpuType": first.gpu_type}
     if first.memory_gib is not None:
         spec["memoryGiB"] = f"{first.memory_gib:g}"
-        notes["memoryGiB"] = f"{USABLE:.1%} of what nvidia-smi reports; put in what PyTorch sees"
+        notes["memoryGiB"] = f"{USABLE:.1%} of what nvidia-smi reports; replace it with what PyTorch reports"
     elif not first.known:
-        notes["memoryGiB"] = "fill in: the catalogue does not have this GPU, and no label says its memory"
+        notes["memoryGiB"] = "required: this GPU is not in the catalogue, and no label gives its memory"
     spec |= {
         "gpusPerNode": first.count // parts,
         "maxNodes": len(group) * parts,
@@ -154,7 +154,7 @@ def _proposal(
     }
     if alone:
         notes["gpusPerNode"] = (
-            f"a slice counts as a node with one GPU: {first.count} on each node, which cannot be joined"
+            f"each slice counts as a node with one GPU ({first.count} per node); slices cannot be combined"
         )
     interconnect, notes["interconnect"] = _interconnect(first, alone=alone)
     price, notes["pricePerGPUHourUSD"] = _price(name, first, prices)
@@ -175,22 +175,22 @@ def _shape(group: Sequence[Offer], parts: int) -> Spec:
 def _interconnect(offer: Offer, *, alone: bool) -> tuple[Spec, str]:
     """NVLink follows from the card; the network between nodes is not to be seen on a Node."""
     if alone or offer.slice_of:
-        return {"betweenNodes": "none"}, "slices cannot be joined"
+        return {"betweenNodes": "none"}, "slices cannot be combined"
     entry = gpu(offer.gpu_type)
     joined = entry is not None and entry.link_gbps > 0 and "NVL" not in entry.name and offer.count > 1
     inside = {"withinNode": "nvlink" if joined else "pcie"}
-    return inside, "nodes do not show the network between them: without betweenNodes, 25 Gbit/s Ethernet is assumed"
+    return inside, "the network between nodes is unknown: without betweenNodes, 25 Gbit/s Ethernet is assumed"
 
 
 def _price(name: str, offer: Offer, prices: Prices) -> tuple[Spec, str]:
     """Return the user's price, else a listed one, else nothing: a price must not be made up."""
     field = "pricePerGPUHourUSD"
     if price := prices.given.get(name) or ("" if offer.slice_of else prices.given.get(offer.gpu_type)):
-        return {field: price}, "as given by --price"
+        return {field: price}, "from --price"
     listed = "" if offer.slice_of else prices.listed.get((offer.gpu_type, offer.capacity))
     if listed:
-        return {field: listed}, f"a list price, not yours ({prices.source}): put in what you pay"
-    return {}, f"fill in what you pay, or run with --price {name}=USD"
+        return {field: listed}, f"a list price ({prices.source}): replace it with what you pay"
+    return {}, f"required: enter what you pay, or run with --price {name}=USD"
 
 
 def _merged(remarks: Iterable[Remark]) -> tuple[str, ...]:
@@ -198,7 +198,10 @@ def _merged(remarks: Iterable[Remark]) -> tuple[str, ...]:
     by_text: dict[str, list[str]] = {}
     for remark in remarks:
         by_text.setdefault(remark.text, []).append(remark.node)
-    return tuple(text if text.startswith("pool ") else f"{_list(names)} {text}" for text, names in by_text.items())
+    return tuple(
+        text if text.startswith("pool ") else f"node{'s' if len(set(names)) > 1 else ''} {_list(names)}: {text}"
+        for text, names in by_text.items()
+    )
 
 
 def _list(names: Sequence[str]) -> str:

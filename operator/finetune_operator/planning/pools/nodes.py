@@ -101,7 +101,7 @@ def offers(node: SeenNode) -> Iterator[Offer | Remark]:
         yield Remark(node=node.name, text=SHARED)
         return
     if node.labels.get(PRODUCT) and not any(node.gpus.values()):
-        yield Remark(node=node.name, text=f"has the label {PRODUCT} but offers no GPU yet: look at its device plugin")
+        yield Remark(node=node.name, text=f"label {PRODUCT} but no allocatable GPU; check the device plugin")
     for resource, count in node.gpus.items():
         if count and resource.startswith(MIG_PREFIX):
             yield _mixed_slice(node, resource, count)
@@ -110,8 +110,8 @@ def offers(node: SeenNode) -> Iterator[Offer | Remark]:
 
 
 SHARED = (
-    "shares its GPUs among several Pods (time-slicing or MPS): their memory is not divided, so no plan could be kept;"
-    " label nodes for training without sharing"
+    "GPUs are shared among several Pods (time-slicing or MPS), so the memory of a GPU is not guaranteed;"
+    " turn sharing off for training"
 )
 
 
@@ -174,7 +174,7 @@ def _whole(node: SeenNode, count: int) -> Offer | Remark:
     if not gpu_type:
         return Remark(
             node=node.name,
-            text=f"offers {WHOLE_GPU} but no label says which GPU that is: run GPU feature discovery, which sets"
+            text=f"{WHOLE_GPU} but no label with the GPU type; run GPU feature discovery, which sets"
             f" {PRODUCT}, or write its GPUPool by hand (docs/gpu-pools.md)",
         )
     return Offer(
@@ -237,6 +237,6 @@ def _mixed_slice(node: SeenNode, resource: str, count: int) -> Offer | Remark:
 def _unknown_slice(node: SeenNode, profile: str, label: str) -> Remark:
     return Remark(
         node=node.name,
-        text=f"offers MIG slices {profile}, but {PRODUCT} and {label}, which would say whose and how large they are, are"
-        " not both there: run GPU feature discovery, or write the GPUPool by hand with memoryGiB (docs/gpu-pools.md)",
+        text=f"MIG slices {profile}, but not both labels {PRODUCT} and {label}, which give their GPU and memory;"
+        " run GPU feature discovery, or write the GPUPool by hand with memoryGiB (docs/gpu-pools.md)",
     )

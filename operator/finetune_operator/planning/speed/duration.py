@@ -109,3 +109,11 @@ def duration(
         publishing=saving(work, layout).publish_seconds,
         repeating=losses * (starting + checkpoint.loss_on_reclaim_seconds),
     )
+
+
+def hours(seconds: int) -> str:
+    """Return a time in hours and minutes, or in seconds where it is less than one minute."""
+    if seconds < 60:
+        return f"{max(1, seconds)} s"
+    whole, minutes = divmod(round(seconds / 60), 60)
+    return f"{whole} h {minutes:02} min" if whole else f"{minutes} min"
