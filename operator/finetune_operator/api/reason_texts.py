@@ -225,6 +225,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Choose a model of one of the types that the message lists.",
         EXAMINES,
     ),
+    TerminalReason.MODEL_INVALID: ReasonText(
+        "Files of the model are damaged or incomplete, or contradict each other. The message names files and tensors.",
+        "Download or save the model again, or correct the file that the message names.",
+        EXAMINES,
+    ),
     TerminalReason.DATASET_NOT_FOUND: ReasonText(
         "There is no file at `datasets[].source`, or no such split.", "Correct the source.", EXAMINES
     ),
