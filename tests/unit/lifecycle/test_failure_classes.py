@@ -161,7 +161,7 @@ def test_the_pause_doubles_and_the_third_attempt_without_a_newer_checkpoint_is_t
         "False",
         "RetriesExhausted",
         "3 attempts in a row made no progress (runPolicy.maxRetries is 3). Attempt 3 failed with TrainerError: CUDA error: "
-        "device-side assert. See `finetune logs`, fix the cause and apply the job under a new name",
+        "device-side assert. See `finetune logs`, fix the cause, then delete the job and apply it again",
     )
     assert world.condition("Stalled")[2].endswith(
         "; to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
@@ -213,7 +213,7 @@ def test_a_leaner_layout_keeps_the_global_batch_and_ends_where_nothing_is_left()
         "DoesNotFit",
         "the GPU ran out of memory even with micro batch 1 and activation checkpointing; the plan estimated 12.92 of 79.10 "
         "GiB: lower training.sequenceLength, use method qlora, or use a pool with more GPU memory, and apply the job under a "
-        "new name",
+        "new name with another output.destination",
     )
     warnings = world.status.plan.warnings if world.status.plan else []
     assert warnings[-1] == (
