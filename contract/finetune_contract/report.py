@@ -125,8 +125,10 @@ class Outcome:
     checkpoint_step: int | None = None
     checkpoint_uri: str = ""
     peak_memory_gib: float | None = None
-    """Largest allocated memory of any one GPU."""
+    """Largest allocated memory of any one GPU from the first step on."""
     peak_reserved_gib: float | None = None
+    loading_peak_gib: float | None = None
+    """Largest allocated memory of any one GPU before the first step: loading, and measuring the base model."""
     tokens_per_second: float | None = None
     training_seconds: float | None = None
     final_loss: float | None = None

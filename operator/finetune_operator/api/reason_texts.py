@@ -250,7 +250,7 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
     ),
     TerminalReason.DATASET_CHANGED: ReasonText(
         "The data changed after preflight, so the plan no longer matches it.",
-        "Restore the data and apply the job again, or apply it under a new name with another `output.destination`.",
+        "Restore the data, delete the job and apply it again; or apply it under a new name with another `output.destination`.",
         NOTHING,
     ),
     TerminalReason.OUTPUT_NOT_WRITABLE: ReasonText(

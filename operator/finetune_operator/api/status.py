@@ -58,7 +58,7 @@ class PreflightStatus(StatusModel):
     dropped_rows: Count
     """Number of rows dropped because they are too long."""
     masked_rows: Count
-    """Number of rows dropped because none of their tokens is trained."""
+    """Number of rows dropped because none of their tokens are trained on."""
     duplicates: Count
     """Number of exact duplicates that were dropped."""
     sampled: bool
@@ -229,6 +229,8 @@ class MemoryStatus(StatusModel):
     """Peak allocated memory that the trainer measured."""
     reserved_gib: Decimal | None = None
     """Peak reserved memory that the trainer measured."""
+    loading_gib: Decimal | None = None
+    """Peak allocated memory before the first step, while the weights are loaded and the base model is measured."""
 
 
 class FineTuneJobStatus(StatusModel):
