@@ -63,6 +63,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         NOTHING,
         "Deletes finished Pods after `runPolicy.podRetentionSeconds`.",
     ),
+    ProgressReason.DELETING: ReasonText(
+        "The job is being deleted.",
+        "Nothing. If it stays, remove the finalizer that the message names.",
+        "Deletes the Pods at once, with their grace period, even if a finalizer still holds the job.",
+    ),
     ProgressReason.GATE_PASSED: ReasonText(
         "The tuned model is better than the base model by at least what `evaluation.gate` asks for.",
         "Deploy the adapter in `status.adapterURI`.",
@@ -124,22 +129,29 @@ WAITING: dict[WaitingReason, ReasonText] = {
 }
 
 CHECKPOINT = "Starts the next attempt from the last complete checkpoint."
+UNCOUNTED = " This does not count against `maxRetries`; after 24 hours of nothing else the job fails."
 
 ATTEMPT: dict[AttemptOutcome, ReasonText] = {
     AttemptOutcome.SUCCEEDED: ReasonText(
         "The attempt trained to the end and published.", NOTHING, "Ends the job as `Published`."
     ),
     AttemptOutcome.PREEMPTED: ReasonText(
-        "The Pod was asked to stop (SIGTERM) and saved a checkpoint.",
+        "The Pod was asked to stop (SIGTERM), or the scheduler gave its place to a Pod of higher priority.",
         "Nothing. A higher `priorityClassName` makes it rarer.",
-        CHECKPOINT,
+        CHECKPOINT + UNCOUNTED,
     ),
-    AttemptOutcome.SPOT_RECLAIMED: ReasonText("The cloud took a spot node back.", NOTHING, CHECKPOINT),
+    AttemptOutcome.SPOT_RECLAIMED: ReasonText("The cloud took a spot node back.", NOTHING, CHECKPOINT + UNCOUNTED),
     AttemptOutcome.EVICTED: ReasonText(
-        "A drain, the eviction API or node pressure removed the Pod, or a kubelet refused it.", NOTHING, CHECKPOINT
+        "A drain, the eviction API or node pressure removed the Pod.", NOTHING, CHECKPOINT + UNCOUNTED
     ),
     AttemptOutcome.NODE_LOST: ReasonText(
-        "The node stopped answering.", NOTHING, CHECKPOINT + " A node that is blamed twice is avoided."
+        "The node stopped answering.", NOTHING, CHECKPOINT + " A node that is blamed twice is avoided." + UNCOUNTED
+    ),
+    AttemptOutcome.NODE_REFUSED: ReasonText(
+        "The trainer's container did not start on the node: the kubelet refused the Pod, the runtime could not start the "
+        "container, or another container of the Pod kept it from starting. The message says which.",
+        "Nothing if another node takes the Pod. Otherwise repair what the message names.",
+        "Avoids the node from then on and tries again after a pause that doubles, up to 10 minutes." + UNCOUNTED,
     ),
     AttemptOutcome.OUT_OF_MEMORY: ReasonText(
         "A GPU ran out of memory.",

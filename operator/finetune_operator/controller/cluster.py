@@ -15,7 +15,7 @@ from finetune_operator.controller.api import STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.neighbours import at_same_checkpoints
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.seen import seen_pod, unrecorded
+from finetune_operator.controller.seen import seen_pods, unrecorded
 from finetune_operator.controller.store import Kind, Store, collection, controller_uid
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
 from finetune_operator.lifecycle.observation import Child, Event, Manifest, Observation, Refusal, SeenPod, Settings
@@ -96,8 +96,8 @@ class Cluster:
         )
 
     def _pods(self, job: FineTuneJob) -> tuple[SeenPod, ...]:
-        present = [seen_pod(stored.raw) for stored in self.store.members(job.key, "Pod")]
-        departed = [seen_pod(stored.raw) for stored in self.store.departed(job.key)]
+        present = seen_pods(stored.raw for stored in self.store.members(job.key, "Pod"))
+        departed = seen_pods(stored.raw for stored in self.store.departed(job.key))
         return (*present, *unrecorded(job, present, departed))
 
     def _neighbour(self, job: FineTuneJob) -> str:

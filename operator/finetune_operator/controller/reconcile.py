@@ -143,9 +143,9 @@ class Reconciler:
     cluster: Cluster
 
     async def work(self, uid: str) -> float | None:
-        """Make one pass over the job with this uid, if it still exists and is not being deleted."""
+        """Make one pass over the job with this uid, if it still exists."""
         stored = self.cluster.store.get(uid)
-        if stored is None or "deletionTimestamp" in stored.raw["metadata"]:
+        if stored is None:
             return None
         now = datetime.now(UTC)
         try:

@@ -65,14 +65,21 @@ class Stored:
         """`namespace/name` of the job that this is, or is a child of; empty for anything else."""
         if self.kind == "FineTuneJob":
             return f"{self.namespace}/{self.name}"
-        name = (self.raw["metadata"].get("labels") or {}).get(JOB_NAME_LABEL, "")
+        owner = controlling_owner(self.raw)
+        labelled = (self.raw["metadata"].get("labels") or {}).get(JOB_NAME_LABEL, "")
+        name = owner["name"] if owner.get("kind") == JOB_KIND else labelled
         return f"{self.namespace}/{name}" if name else ""
+
+
+def controlling_owner(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference to an object's controlling owner, empty without one."""
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def controller_uid(raw: dict[str, Any]) -> str:
     """Return the uid of an object's controlling owner, empty without one."""
-    owners = raw["metadata"].get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+    return str(controlling_owner(raw).get("uid", ""))
 
 
 @dataclass(slots=True)

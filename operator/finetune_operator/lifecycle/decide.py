@@ -4,6 +4,7 @@ Two steps: `record` folds what is seen into the status, always; then the first p
 What is chosen is in the status before anything is created. Read next: record, policies, conditions.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from finetune_operator.api.status import FineTuneJob
@@ -11,7 +12,8 @@ from finetune_operator.lifecycle.conditions import observed, stated
 from finetune_operator.lifecycle.events import events
 from finetune_operator.lifecycle.observation import Decision, Observation
 from finetune_operator.lifecycle.policies import POLICIES
-from finetune_operator.lifecycle.policies.attempts import unlisted
+from finetune_operator.lifecycle.policies.attempts import lingering, unlisted
+from finetune_operator.lifecycle.policies.terminal import leaving
 from finetune_operator.lifecycle.record import record
 from finetune_operator.lifecycle.step import Step
 from finetune_operator.lifecycle.view import DEAD_NODE_SECONDS, View
@@ -22,10 +24,9 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
 
     Pure: the same input gives the same decision, and a decision that was carried out asks for nothing more.
     """
-    if job.metadata.deletion_timestamp is not None:
-        return Decision(status=job.status)
     view = record(View(job=job, status=job.status, seen=seen, now=now))
-    step = chosen(view)
+    step = leaving(view) if job.metadata.deletion_timestamp is not None else chosen(view)
+    step = step.also_deleting(lingering(replace(view, status=step.status)))
     if step.outlook is None:
         return decision_of_ended(job, step)
     status = stated(step.status, step.outlook, job, now)

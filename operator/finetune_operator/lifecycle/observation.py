@@ -9,11 +9,10 @@ from finetune_contract import Outcome, Progress
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJobStatus
+from finetune_operator.manifests.names import Role
 
 Manifest = dict[str, Any]
 """One child as a plain dict, ready to create."""
-
-Role = Literal["preflight", "trainer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +29,32 @@ class SeenPod:
     attempt: int = 0
     replica: int = 0
     phase: str = "Pending"
-    """Pending | Running | Succeeded | Failed | Unknown"""
+    """Pending | Running | Succeeded | Failed | Unknown: that of our container, as soon as it has a status of its own"""
     deleting: bool = False
     delete_by: datetime | None = None
     """metadata.deletionTimestamp: a kubelet that is alive has ended the Pod by then."""
     gated: bool = False
     """Still has our scheduling gate."""
+    other_gates: tuple[str, ...] = ()
+    """Scheduling gates that somebody else has put on it."""
     created_at: datetime
     scheduled_at: datetime | None = None
     node_name: str = ""
+    node_silent: bool = False
+    """The Pod's node does not answer: nobody knows whether the container runs on."""
     unschedulable: str = ""
     """The scheduler's message while it finds no node."""
     waiting_reason: str = ""
-    """Of the container: ErrImagePull, ImagePullBackOff, CreateContainerConfigError ..."""
+    """Of our container, or of one that holds it back: ErrImagePull, ImagePullBackOff, CreateContainerConfigError ..."""
     waiting_message: str = ""
+    waiting_container: str = ""
+    """Name of the container that holds ours back; empty where ours waits by itself."""
+    never_ran: bool = False
+    """The Pod has ended, and our container never ran."""
+    culprit: str = ""
+    """What another container did that kept ours from running."""
+    lingers: bool = False
+    """Our container has ended, and others of the Pod run on."""
     finished_at: datetime | None = None
     exit_code: int | None = None
     terminated_reason: str = ""
@@ -59,7 +70,7 @@ class SeenPod:
 
     @property
     def finished(self) -> bool:
-        """All containers have ended."""
+        """Our container has ended, or never will run."""
         return self.phase in ("Succeeded", "Failed")
 
 

@@ -67,6 +67,8 @@ def record_preflight(view: View) -> View:
         preflight=found,
         run_digest=outcome.preflight.run_digest,
         attempts_without_progress=0,
+        disruptions=0,
+        disrupted_since=None,
         retry_time=None,
     )
 

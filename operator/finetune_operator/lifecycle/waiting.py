@@ -95,7 +95,8 @@ def _container(pod: SeenPod) -> Waiting | None:
     """Return what holds a container back that a kubelet has accepted."""
     if pod.finished or pod.waiting_reason in ("", "ContainerCreating", "PodInitializing"):
         return None
+    who = f"container {pod.waiting_container} of Pod {pod.name}" if pod.waiting_container else f"Pod {pod.name}"
     what = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_message else pod.waiting_reason
     if pod.waiting_reason in IMAGE_REASONS:
-        return Waiting(WaitingReason.IMAGE_PULL_FAILED, f"Pod {pod.name}: {what}")
-    return Waiting(ProgressReason.STARTING, f"Pod {pod.name} cannot start yet: {what}")
+        return Waiting(WaitingReason.IMAGE_PULL_FAILED, f"{who}: {what}")
+    return Waiting(ProgressReason.STARTING, f"{who} cannot start yet: {what}")

@@ -5,6 +5,7 @@ from finetune_contract import wire
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.manifests import names, volumes
 from finetune_operator.manifests.labels import Manifest, metadata
+from finetune_operator.manifests.nodes import PREFERRED, SILENT_NODE, away_from
 from finetune_operator.manifests.run_config import preflight_config
 from finetune_operator.manifests.security import container_security, isolated
 
@@ -22,8 +23,8 @@ GRACE_SECONDS = 10
 GPU_NODE_LABEL = "nvidia.com/gpu.present"
 
 
-def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
-    """Return the Pod that examines one generation of the spec."""
+def preflight_pod(job: FineTuneJob, generation: int, *, image: str, avoided: tuple[str, ...] = ()) -> Manifest:
+    """Return the Pod that examines one generation of the spec, rather not on nodes that refused it."""
     config = preflight_config(job, generation)
     name = names.preflight_pod_name(job.metadata.name, generation)
     labels = {names.ROLE_LABEL: "preflight", names.GENERATION_LABEL: str(generation)}
@@ -36,7 +37,8 @@ def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
         | {
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "affinity": rather_off_gpu_nodes(),
+            "affinity": {"nodeAffinity": {PREFERRED: preferences(avoided)}},
+            "tolerations": list(SILENT_NODE),
             "containers": [
                 {
                     "name": names.PREFLIGHT_CONTAINER,
@@ -56,14 +58,14 @@ def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
     }
 
 
-def rather_off_gpu_nodes() -> Manifest:
-    """Return the affinity that spares nodes that are paid for their GPUs. A preference: some clusters have no other node.
+def preferences(avoided: tuple[str, ...]) -> list[Manifest]:
+    """Return what spares nodes that are paid for their GPUs, and those that refused the Pod. Some clusters have no other.
 
     A taint keeps the Pod off for good, as it tolerates none.
     """
     term = {"matchExpressions": [{"key": GPU_NODE_LABEL, "operator": "DoesNotExist"}]}
-    preference = {"weight": 100, "preference": term}
-    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
+    spared = {"weight": 100, "preference": term}
+    return [spared, away_from(avoided)] if avoided else [spared]
 
 
 def needs() -> str:

@@ -42,8 +42,12 @@ def test_a_gated_pod():
     """Only our own gate counts."""
     gates = [{"name": "kueue.x-k8s.io/admission"}, {"name": "finetune.dev/gang"}]
 
-    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates)) == expected(gated=True)
-    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates[:1])) == expected(gated=False)
+    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates)) == expected(
+        gated=True, other_gates=("kueue.x-k8s.io/admission",)
+    )
+    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates[:1])) == expected(
+        gated=False, other_gates=("kueue.x-k8s.io/admission",)
+    )
 
 
 def test_a_pod_that_no_node_can_take():
@@ -98,7 +102,11 @@ def test_an_evicted_pod():
     status = {"phase": "Failed", "reason": "Evicted", "message": "low on memory", "conditions": [target]}
 
     assert seen_pod(a_pod(status)) == expected(
-        phase="Failed", pod_reason="Evicted", pod_message="low on memory", disruption="TerminationByKubelet"
+        phase="Failed",
+        pod_reason="Evicted",
+        pod_message="low on memory",
+        disruption="TerminationByKubelet",
+        never_ran=True,
     )
 
 

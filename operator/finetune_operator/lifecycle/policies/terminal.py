@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from finetune_contract import Outcome
 
-from finetune_operator.api.reasons import AttemptOutcome, Phase, TerminalReason
+from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, TerminalReason
 from finetune_operator.lifecycle.attempt_record import has_published
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.money import cost_status
@@ -36,6 +36,15 @@ def clean_up_ended(view: View) -> Step | None:
         delete_job=expired,
         requeue_after=view.seconds_until(min(later)) if later else None,
     )
+
+
+def leaving(view: View) -> Step:
+    """Free what a deleted job holds, although somebody's finalizer keeps it from going; nothing is started any more."""
+    if has_ended(view.status):
+        return Step(status=view.status, outlook=None, delete=deletions(view.live_pods))
+    held = f"; finalizers that hold it: {', '.join(names)}" if (names := view.job.metadata.finalizers) else ""
+    step = say(view, view.status.phase, ProgressReason.DELETING, f"the job is being deleted and its Pods stop{held}")
+    return replace(step, delete=deletions(view.live_pods))
 
 
 def everything(view: View) -> tuple[Child, ...]:
