@@ -56,8 +56,11 @@ def kubelet(api: Client, namespace: str, standin: StandIn) -> Iterator[Kubelet]:
     yield nodes
     nodes.stop()
     for job in api.items(nodes.jobs):
-        api.patch(f"{nodes.jobs}/{job['metadata']['name']}", {"metadata": {"finalizers": None}})
-        api.delete(f"{nodes.jobs}/{job['metadata']['name']}")
+        path = f"{nodes.jobs}/{job['metadata']['name']}"
+        if "deletionTimestamp" not in job["metadata"]:
+            api.delete(path)
+        if job["metadata"].get("finalizers"):
+            api.patch(path, {"metadata": {"finalizers": None}})
     for pod in api.items(f"/api/v1/namespaces/{namespace}/pods"):
         nodes.remove(pod["metadata"]["name"])
 

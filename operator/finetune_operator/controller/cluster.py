@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -188,7 +188,7 @@ class Cluster:
 
     def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:
         """Let the next pass see why a child could not be created."""
-        self.refusals[job.metadata.uid] = (job.metadata.generation, refusal_of(error, datetime.now(UTC)))
+        self.refusals[job.metadata.uid] = (job.metadata.generation, refusal_of(error, self.api.clock.now()))
 
     async def ungate(self, job: FineTuneJob, pod: str) -> None:
         """Lift our scheduling gate of a Pod; gates of others stay."""

@@ -35,6 +35,12 @@ LAST_EVENT = Gauge(
 MISSED = Counter(
     "finetune_watch_missed", "Changes that the watch missed and a full comparison found.", ["kind"], registry=REGISTRY
 )
+RESTORES = Counter(
+    "finetune_store_restored",
+    "Times the API server was found restored to an earlier state.",
+    ["kind"],
+    registry=REGISTRY,
+)
 LEADER = Gauge("finetune_leader", "1 if this process is the leader.", registry=REGISTRY)
 BUILD_INFO = Gauge("finetune_build_info", "Version of the operator.", ["version"], registry=REGISTRY)
 BUILD_INFO.labels(__version__).set(1)

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from finetune_contract import Progress, parse_progress
 
@@ -129,5 +129,5 @@ class ProgressReader:
         old = self._readings.get(job_uid)
         if progress is None or (old is not None and old.pod_uid == pod_uid and old.progress == progress):
             return
-        self._readings[job_uid] = Reading(pod_uid=pod_uid, progress=progress, at=datetime.now(UTC))
+        self._readings[job_uid] = Reading(pod_uid=pod_uid, progress=progress, at=self.api.clock.now())
         self.ask_for_pass(job_uid)

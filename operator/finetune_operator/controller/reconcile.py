@@ -3,7 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -147,7 +147,7 @@ class Reconciler:
         stored = self.cluster.store.get(uid)
         if stored is None:
             return None
-        now = datetime.now(UTC)
+        now = self.cluster.api.clock.now()
         try:
             job = self.cluster.job(uid)
         except ValidationError as error:

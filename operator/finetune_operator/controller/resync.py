@@ -48,6 +48,8 @@ class Resync:
     """Kind -> when we found that its watch had missed a change; cleared by the watch's next event."""
     last_success: float | None = None
     """time.monotonic() of the last complete comparison."""
+    _versions: dict[Kind, int] = field(default_factory=dict)
+    """Kind -> resourceVersion of the newest list."""
     _hint: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, kind: Kind) -> None:
@@ -103,6 +105,7 @@ class Resync:
         return objects, min(versions)
 
     def _compare(self, kind: Kind, listed: list[dict[str, Any]], version: int) -> None:
+        self._notice_restore(kind, version)
         missed = 0
         for raw in listed:
             if self.store.put(kind, raw):
@@ -120,6 +123,17 @@ class Resync:
             )
         if self.last_success is not None and missed:
             self.behind_since.setdefault(kind, time.monotonic())
+
+    def _notice_restore(self, kind: Kind, version: int) -> None:
+        """Start anew with a kind whose versions have gone back: compared with them, everything would look old for ever."""
+        if version < self._versions.get(kind, 0):
+            log.warning(
+                "the API server was restored to an earlier state; reading everything again",
+                extra={"kind": kind, "version": version, "before": self._versions[kind]},
+            )
+            metrics.RESTORES.labels(kind).inc()
+            self.store.rewind(kind)
+        self._versions[kind] = version
 
     def silent(self, limit_seconds: float) -> tuple[str, ...]:
         """Return the kinds whose watch has missed changes and said nothing since, for longer than the limit."""

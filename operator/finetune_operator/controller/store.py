@@ -126,6 +126,14 @@ class Store:
                 self._departed.append((old.family, old))
         return True
 
+    def rewind(self, kind: Kind) -> None:
+        """Forget all objects of a kind and every deletion: the API server's store was put back to an earlier revision."""
+        for stored in self.of_kind(kind):
+            del self.objects[stored.uid]
+            if stored.family:
+                self._leave(stored)
+        self._deleted.clear()
+
     def _leave(self, stored: Stored) -> None:
         """Take an object out of its family: it was deleted, or somebody changed its label."""
         members = self._families.get(stored.family, set())
