@@ -102,7 +102,7 @@ class Kubelet:
     def job(self, name: str) -> Raw:
         return self.client.get(f"{self.jobs}/{name}")
 
-    def says(self, name: str, words: str, kind: str = "Reconciling") -> Raw:
+    def says(self, name: str, words: str, kind: str = "Reconciling", seconds: float = 30) -> Raw:
         """Wait until a condition's message holds some words; return the condition."""
 
         def look() -> Raw | None:
@@ -110,7 +110,7 @@ class Kubelet:
             return found if words in f"{found.get('reason')}: {found.get('message')}" else None
 
         try:
-            return eventually(look, f"{name} says {words!r}")
+            return eventually(look, f"{name} says {words!r}", seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; it says {condition(self.job(name), kind)}") from None
 

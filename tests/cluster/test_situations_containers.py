@@ -104,7 +104,7 @@ def test_preflight_with_a_sidecar_that_never_ends(
         ({"istio-init": waits("ImagePullBackOff", "no such image")}, {"trainer": waits("PodInitializing")},
          "ImagePullFailed: attempt 1: container istio-init of Pod held-0-0: ImagePullBackOff: no such image"),
         ({}, {"istio-proxy": waits("CreateContainerError", "no sandbox"), "trainer": waits("ContainerCreating")},
-         "Starting: attempt 1: container istio-proxy of Pod held-0-0 cannot start yet: CreateContainerError: no sandbox"),
+         "CannotStart: attempt 1: container istio-proxy of Pod held-0-0 cannot start yet: CreateContainerError: no sandbox"),
     ],
     ids=["init container", "sidecar"],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from finetune_operator.api import reason_texts
+from finetune_operator.api import ending_texts, reason_texts
 from finetune_operator.api.reason_texts import ReasonText
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.cli.app import COMMANDS, EXITS, load
@@ -54,7 +54,7 @@ Every command of `finetune` with its arguments and options. [The command line](.
 def doc_pages() -> dict[Path, str]:
     """Return the text of every generated page of the reference but the API's, by its path in the repository."""
     return {
-        REASONS: header("api/reason_texts.py") + "\n".join([REASONS_HEAD, *reasons()]),
+        REASONS: header("api/reason_texts.py and ending_texts.py") + "\n".join([REASONS_HEAD, *reasons()]),
         ENDINGS: header("lifecycle/ending_table.py") + "\n".join([ENDINGS_HEAD, *ending_rows()]) + "\n",
         METRICS: header("controller/metrics.py") + "\n".join([METRICS_HEAD, *metric_rows()]) + "\n",
         COMMANDS_PAGE: header("cli/") + "\n".join([COMMANDS_HEAD, *commands()]),
@@ -70,8 +70,8 @@ def reasons() -> Iterator[str]:
     """One section per enum of reasons, in the order in which a job meets them."""
     yield from reason_section("While nothing is wrong", "reason", reason_texts.PROGRESS)
     yield from reason_section("Why a job waits", "reason", reason_texts.WAITING)
-    yield from reason_section("How an attempt ended", "outcome", reason_texts.ATTEMPT)
-    yield from reason_section("How a job ended", "reason", reason_texts.TERMINAL)
+    yield from reason_section("How an attempt ended", "outcome", ending_texts.ATTEMPT)
+    yield from reason_section("How a job ended", "reason", ending_texts.TERMINAL)
 
 
 def reason_section(title: str, column: str, texts: Mapping[Any, ReasonText]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from finetune_operator.controller import metrics
 from finetune_operator.controller.clock import ServerClock
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.unreachable import unreached
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, ServerFailed
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
@@ -55,7 +55,7 @@ def failure(answer: Answer) -> FinetuneError:
         case 404 | 409 | 410:
             return Conflict(answer.message)
         case _:
-            return ClusterUnavailable(answer.message)
+            return ServerFailed(answer.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,11 +128,18 @@ class Store:
 
     def rewind(self, kind: Kind) -> None:
         """Forget all objects of a kind and every deletion: the API server's store was put back to an earlier revision."""
-        for stored in self.of_kind(kind):
+        self._forget(self.of_kind(kind))
+        self._deleted.clear()
+
+    def forget_namespace(self, namespace: str) -> None:
+        """Forget all objects of a namespace that is not served for now. None of them is known to be deleted."""
+        self._forget(stored for stored in list(self.objects.values()) if stored.namespace == namespace)
+
+    def _forget(self, some: Iterator[Stored]) -> None:
+        for stored in some:
             del self.objects[stored.uid]
             if stored.family:
                 self._leave(stored)
-        self._deleted.clear()
 
     def _leave(self, stored: Stored) -> None:
         """Take an object out of its family: it was deleted, or somebody changed its label."""

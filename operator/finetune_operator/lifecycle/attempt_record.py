@@ -187,10 +187,18 @@ def settled(view: View, why: Ending) -> Ending:
     if has_published(view):
         return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="published", node_name="")
     if is_suspending(view.status) and not why.is_users:
-        return replace(why, outcome=AttemptOutcome.SUSPENDED, node_name="")
+        return replace(why, outcome=AttemptOutcome.SUSPENDED, message=suspended_message(view, why), node_name="")
     if more := remedy(view.plan, why.outcome, view.seen.pools):
         return replace(why, message=f"{why.message}; {more}")
     return why
+
+
+def suspended_message(view: View, why: Ending) -> str:
+    """Say what a suspended attempt was doing: it had trained, or it had never started, and why not."""
+    attempt = view.attempt
+    if attempt is None or not attempt.message:
+        return why.message
+    return f"suspended before it started: {attempt.message}"
 
 
 def closed(view: View, attempt: AttemptStatus, why: Ending) -> AttemptStatus:

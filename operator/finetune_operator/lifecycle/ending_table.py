@@ -5,7 +5,7 @@ Data only. Called by endings, which says in which order the rows are read; docs/
 
 from finetune_contract import ExitCode
 
-from finetune_operator.api.reasons import AttemptOutcome
+from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 
 DISRUPTIONS = {
     "PreemptionByScheduler": AttemptOutcome.PREEMPTED,
@@ -103,3 +103,15 @@ BLAMES_NODE = {
     AttemptOutcome.TRAINER_ERROR,
 }
 """Ends that a broken node may have caused."""
+
+MENDABLE = {
+    TerminalReason.MODEL_NOT_FOUND,
+    TerminalReason.MODEL_UNAUTHORIZED,
+    TerminalReason.DATASET_NOT_FOUND,
+    TerminalReason.DATASET_UNAUTHORIZED,
+    TerminalReason.DATASET_INVALID,
+    TerminalReason.DATASET_TOO_SMALL,
+    TerminalReason.OUTPUT_NOT_WRITABLE,
+    TerminalReason.RETRIES_EXHAUSTED,
+}
+"""Ends of preflight that a Secret, a bucket, rows or a service elsewhere may mend."""

@@ -49,6 +49,8 @@ class SeenPod:
     waiting_message: str = ""
     waiting_container: str = ""
     """Name of the container that holds ours back; empty where ours waits by itself."""
+    warning: str = ""
+    """The newest Warning Event about a Pod that has waited for a while: reason and note."""
     never_ran: bool = False
     """The Pod has ended, and our container never ran."""
     culprit: str = ""
@@ -84,6 +86,22 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedWrite:
+    """What the API server has not let us do in the passes before this one, the last of them included."""
+
+    what: str
+    """Such as: delete Pod bot-0-0."""
+    message: str
+    """The server's words."""
+    times: int = 1
+
+    @property
+    def sentence(self) -> str:
+        """Say what does not work."""
+        return f"cannot {self.what}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """Everything that a decision may look at, taken at one moment."""
 
@@ -95,6 +113,7 @@ class Observation:
     progress_at: datetime | None = None
     pools: tuple[GPUPool, ...] = ()
     refusal: Refusal | None = None
+    failed_write: FailedWrite | None = None
     checkpoints_of: str = ""
     """Name of another job that keeps its checkpoints where this one wants to."""
     settings: "Settings" = field(default_factory=lambda: Settings())  # noqa: PLW0108 - defined below

@@ -15,7 +15,7 @@ from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, ver
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, unsettled, waiting
 from finetune_operator.manifests.children import children
 from finetune_operator.manifests.names import service_name
 
@@ -154,6 +154,10 @@ def watch(view: View) -> Step:
     service = lost_service(view, attempt)
     if up < wanted and not publishing:
         return replace(starting(view, attempt), create=service, requeue_after=soonest(view, attempt))
+    shaky = unsettled(pods)
+    if shaky is not None:
+        step = say(view, Phase.TRAINING, shaky.reason, f"attempt {attempt.number + 1}: {shaky.message}")
+        return replace(step, create=service, requeue_after=seconds_to_limit(view))
     phase = Phase.PUBLISHING if publishing else Phase.TRAINING
     reason = ProgressReason.PUBLISHING if publishing else ProgressReason.RUNNING
     message = f"attempt {attempt.number + 1} is running: {view.plan.summary}"

@@ -123,7 +123,7 @@ def refused(view: View, refusal: Refusal) -> Step:
 
 def examining(view: View, pod: SeenPod) -> Step:
     """Say what the preflight Pod does, or what it waits for."""
-    if pod.phase == "Running":
+    if pod.phase == "Running" and not pod.node_silent:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
     found = waiting((pod,), 1)
     if found.reason == WaitingReason.UNSCHEDULABLE and not missing_claim(pod.unschedulable):
