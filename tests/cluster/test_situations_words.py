@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 
 def reason(control_plane: ControlPlane, namespace: str, job: str) -> list[str]:
     """Return phase and reason as `kubectl get` shows them."""
-    return control_plane.kubectl("get", "ftj", job, "-n", namespace, "--no-headers").split()[1:3]
+    return control_plane.kubectl("get", "ftj", job, "-n", namespace, "--no-headers").stdout.split()[1:3]
 
 
 @pytest.mark.parametrize("why", ["CreateContainerConfigError", "CreateContainerError"])
