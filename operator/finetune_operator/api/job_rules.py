@@ -3,12 +3,13 @@
 from finetune_contract.wire import camel
 
 from finetune_operator.api.cel import Rule, default, quoted, untouched
+from finetune_operator.api.data import ChatSpec, DatasetSpec
+from finetune_operator.api.data_rules import CHAT, DATASET
 from finetune_operator.api.fields import Model
 from finetune_operator.api.locations import CHECKPOINT_FOLDER
 from finetune_operator.api.pools import Toleration
 from finetune_operator.api.rules import (
     CHECKPOINT,
-    DATASET,
     EVALUATION,
     EVALUATION_ON,
     LORA,
@@ -20,9 +21,7 @@ from finetune_operator.api.rules import (
     evaluates,
 )
 from finetune_operator.api.spec import (
-    ChatSpec,
     CheckpointSpec,
-    DatasetSpec,
     EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
@@ -52,8 +51,9 @@ MUTABLE = (
 """What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
 
 FROZEN_MESSAGE = (
-    "cannot be changed once the first attempt has started: apply the changed job under a new name (only suspend,"
-    " runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and ttlSecondsAfterFinished can be changed)"
+    "cannot be changed once the first attempt has started: apply the changed job under a new name with another"
+    " output.destination (only suspend, runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and"
+    " ttlSecondsAfterFinished can be changed)"
 )
 
 UNTOUCHED_LORA = untouched(
@@ -63,7 +63,7 @@ UNTOUCHED_LORA = untouched(
 
 
 def uses_plain_text(dataset: DatasetSpec) -> bool:
-    """Say whether a data set can be read as plain text."""
+    """Say whether a dataset can be read as plain text."""
     columns = dataset.columns
     return dataset.format in ("auto", "text") and (
         columns is None or (columns.messages, columns.prompt, columns.completion, columns.system) == (None,) * 4
@@ -207,6 +207,7 @@ PLACES = (
 STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     ModelSpec: MODEL,
     DatasetSpec: DATASET,
+    ChatSpec: CHAT,
     LoraSpec: LORA,
     TrainingSpec: TRAINING,
     EvaluationSpec: EVALUATION,

@@ -58,13 +58,13 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         "Deletes the Pods with their grace period.",
     ),
     ProgressReason.SUSPENDED: ReasonText(
-        "`spec.suspend` is true. No Pod runs and no GPU is held.",
+        "`spec.suspend` is true. No Pod runs and no GPU is in use.",
         "Set `spec.suspend: false` to continue.",
         "Continues from the last checkpoint when it is resumed.",
     ),
     ProgressReason.NOT_SUSPENDED: ReasonText("The job is not suspended.", NOTHING, NOTHING),
     ProgressReason.FINISHED: ReasonText(
-        "The job has ended and none of its Pods runs.",
+        "The job has finished and none of its Pods runs.",
         NOTHING,
         "Deletes finished Pods after `runPolicy.podRetentionSeconds`.",
     ),
@@ -74,18 +74,18 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         "Deletes the Pods at once, with their grace period, even if a finalizer still holds the job.",
     ),
     ProgressReason.GATE_PASSED: ReasonText(
-        "The tuned model is better than the base model by at least what `evaluation.gate` asks for.",
+        "The tuned model is better than the base model by at least what `evaluation.gate` requires.",
         "Deploy the adapter in `status.adapterURI`.",
         "Sets the condition `Promoted` to True.",
     ),
     ProgressReason.GATE_FAILED: ReasonText(
-        "The tuned model did not improve by what `evaluation.gate` asks for. The adapter is published all the same.",
+        "The tuned model improved by less than `evaluation.gate` requires. The adapter is published anyway.",
         "Do not deploy it. Compare the losses in `status.evaluation`, then change the data or the training.",
         "Sets the condition `Promoted` to False.",
     ),
     ProgressReason.NOT_EVALUATED: ReasonText(
         "Base and tuned loss have not both been measured.",
-        "Wait for the end of training. With `evaluation.baseline: false` there is nothing to compare with.",
+        "Wait until training is finished. With `evaluation.baseline: false`, there is nothing to compare with.",
         NOTHING,
     ),
 }
@@ -94,12 +94,12 @@ WAITING: dict[WaitingReason, ReasonText] = {
     WaitingReason.QUOTA_EXCEEDED: ReasonText(
         "The namespace's ResourceQuota refused a Pod.",
         "Wait for other jobs, or have the quota raised.",
-        "Deletes the other Pods of the attempt and tries again about every 30 seconds.",
+        "Deletes the other Pods of the attempt and retries about every 30 seconds.",
     ),
     WaitingReason.POD_REFUSED: ReasonText(
         "Admission, Pod Security or RBAC refused a Pod. The message quotes the rule.",
         "Change the rule, or create the ServiceAccount or PriorityClass that the message names.",
-        "Tries again about every 30 seconds.",
+        "Retries about every 30 seconds.",
     ),
     WaitingReason.WRITE_FAILED: ReasonText(
         "The API server failed twice in a row to create, change or delete something for the job. The message quotes it: often an "
@@ -131,26 +131,26 @@ WAITING: dict[WaitingReason, ReasonText] = {
     WaitingReason.IMAGE_PULL_FAILED: ReasonText(
         "The kubelet cannot pull an image.",
         "Check the image in `status.plan` and the pull secret of the job's ServiceAccount.",
-        "Waits; the kubelet tries again.",
+        "Waits; the kubelet retries.",
     ),
     WaitingReason.WAITING_FOR_GANG: ReasonText(
-        "Some replicas have a node and others do not.",
+        "Some replicas are scheduled and others are not.",
         "Free or add nodes of the pool.",
-        "Gives all nodes back after the pool's `provisioningSeconds` and tries again after a pause.",
+        "Releases all nodes after the pool's `provisioningSeconds` and retries after a pause.",
     ),
     WaitingReason.BACK_OFF: ReasonText(
         "The last attempt or the last preflight failed. The message says why and when the next one starts.",
         "Read the message. Nothing if the cause is temporary.",
-        "Starts again after a pause that doubles, up to 10 minutes.",
+        "Retries after a pause that doubles each time, up to 10 minutes.",
     ),
     WaitingReason.BUDGET_EXCEEDED: ReasonText(
         "The job has spent `runPolicy.budget`. Its checkpoint is saved.",
         "Raise `runPolicy.budget.maxCostUSD` to continue, or delete the job.",
-        "Suspends the job. It continues by itself when the budget is raised.",
+        "Suspends the job. It continues automatically when the budget is raised.",
     ),
     WaitingReason.DEADLINE_EXCEEDED: ReasonText(
         "The job has run for `runPolicy.activeDeadlineSeconds`. Its checkpoint is saved.",
         "Raise `runPolicy.activeDeadlineSeconds` to continue, or delete the job.",
-        "Suspends the job. It continues by itself when the deadline is raised.",
+        "Suspends the job. It continues automatically when the deadline is raised.",
     ),
 }

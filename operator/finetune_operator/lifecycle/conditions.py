@@ -154,6 +154,8 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     """Say whether the job has failed, and how it is tried again."""
     if outlook.phase != Phase.FAILED:
         return Claim(ConditionType.STALLED, "False", outlook.reason)
+    if status.attempts and outlook.reason == TerminalReason.DOES_NOT_FIT:
+        return Claim(ConditionType.STALLED, "True", outlook.reason, outlook.message)  # which says what to do
     if status.attempts:
         again = "to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:

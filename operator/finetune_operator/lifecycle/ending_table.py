@@ -107,6 +107,7 @@ BLAMES_NODE = {
 MENDABLE = {
     TerminalReason.MODEL_NOT_FOUND,
     TerminalReason.MODEL_UNAUTHORIZED,
+    TerminalReason.MODEL_INVALID,
     TerminalReason.DATASET_NOT_FOUND,
     TerminalReason.DATASET_UNAUTHORIZED,
     TerminalReason.DATASET_INVALID,

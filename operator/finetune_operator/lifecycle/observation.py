@@ -62,8 +62,9 @@ class SeenPod:
     terminated_reason: str = ""
     """Completed | Error | OOMKilled ..."""
     termination_message: str = ""
-    """Raw text; outcome where it parses."""
+    """What the container said last; outcome where it parses."""
     outcome: Outcome | None = None
+    """The termination message, where it parses; the last lines of a log do not."""
     pod_reason: str = ""
     """status.reason of the Pod: Evicted, NodeLost, Preempting, UnexpectedAdmissionError ..."""
     pod_message: str = ""
