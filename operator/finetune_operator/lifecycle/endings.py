@@ -128,7 +128,7 @@ def says(pod: SeenPod) -> str:
     reason = "" if pod.terminated_reason in ("", "Error", "Completed") else pod.terminated_reason
     why = pod.pod_message or pod.pod_reason or pod.disruption or reason
     if not why and not is_signal(pod.exit_code):
-        why = "see its log" if pod.exit_code else "it left no report of its result, see its log"
+        why = "it left no report of its result, see its log" if pod.exit_code == 0 else "see its log"
     parts = [part for part in (f"Pod {pod.name} {exit_words(pod.exit_code)}", why) if part]
     return shorten(": ".join(parts), MESSAGE_CHARACTERS)
 

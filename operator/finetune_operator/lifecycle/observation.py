@@ -6,10 +6,13 @@ from typing import Any, Literal
 
 from finetune_contract import Outcome, Progress
 
+from finetune_operator.api.pod_settings import PodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.manifests.names import Role
+
+DEFAULT_PODS = PodSettings()
 
 Manifest = dict[str, Any]
 """One child as a plain dict, ready to create."""
@@ -126,6 +129,7 @@ class Settings:
 
     trainer_image: str = "finetune-trainer:dev"
     preflight_image: str = "finetune-preflight:dev"
+    pods: PodSettings = DEFAULT_PODS
     retry_back_off_seconds: int = 10
     """First back-off; doubled per attempt without progress, at most 10 minutes."""
     operator_version: str = ""

@@ -91,7 +91,9 @@ def test_a_pod_that_died_with_a_traceback():
     ended = {"exitCode": 1, "reason": "Error", "message": "Traceback ...", "finishedAt": AT}
     status = {"phase": "Failed", "containerStatuses": container({"terminated": ended})}
 
-    assert seen_pod(a_pod(status)) == expected(phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error")
+    assert seen_pod(a_pod(status)) == expected(
+        phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error", termination_message="Traceback ..."
+    )
 
 
 def test_an_evicted_pod():

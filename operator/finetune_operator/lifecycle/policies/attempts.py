@@ -127,7 +127,7 @@ def missing_children(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]
     if len(pods) == view.plan.replicas and (view.plan.replicas == 1 or service in view.seen.services):
         return ()
     have = {pod.name for pod in pods} | set(view.seen.services)
-    wanted = children(view.job, view.status, attempt.number)
+    wanted = children(view.job, view.status, attempt.number, view.seen.settings.pods)
     return tuple(item for item in wanted if item["metadata"]["name"] not in have)
 
 
@@ -136,7 +136,11 @@ def lost_service(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]:
     service = service_name(view.job.metadata.name, attempt.number)
     if view.plan.replicas == 1 or service in view.seen.services:
         return ()
-    return tuple(item for item in children(view.job, view.status, attempt.number) if item["kind"] == "Service")
+    return tuple(
+        item
+        for item in children(view.job, view.status, attempt.number, view.seen.settings.pods)
+        if item["kind"] == "Service"
+    )
 
 
 def starting(view: View, attempt: AttemptStatus) -> Step:

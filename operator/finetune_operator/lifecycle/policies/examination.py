@@ -95,6 +95,7 @@ def start(view: View) -> Step:
         view.status.preflight_generation,
         image=view.seen.settings.preflight_image,
         avoided=tuple(view.status.refused_nodes),
+        settings=view.seen.settings.pods,
     )
     if refusal is not None:
         # tried again: what was said holds until it is created, else the status would flicker with every try
@@ -127,7 +128,7 @@ def examining(view: View, pod: SeenPod) -> Step:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "checking the model, the data and the output")
     found = waiting((pod,), 1)
     if found.reason == WaitingReason.UNSCHEDULABLE and not missing_claim(pod.unschedulable):
-        message = f"preflight: {found.message} It needs {needs()}: add such a node, or free resources on one"
+        message = f"preflight: {found.message} It needs {needs(view.seen.settings.pods)}: add such a node, or free resources on one"
         return say(view, Phase.PREFLIGHT, found.reason, message)
     if found.reason != ProgressReason.STARTING:
         return say(view, Phase.PREFLIGHT, found.reason, f"preflight: {found.message}")

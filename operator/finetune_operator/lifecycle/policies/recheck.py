@@ -47,6 +47,7 @@ def created(view: View, step: Step) -> Step:
         status.preflight_generation,
         image=view.seen.settings.preflight_image,
         avoided=tuple(status.refused_nodes),
+        settings=view.seen.settings.pods,
     )
     return replace(step, create=(manifest,))
 
