@@ -286,19 +286,15 @@ def test_a_checkpoint_ends_a_row_of_the_clusters_faults():
 def test_a_node_that_refused_a_pod_is_avoided_by_the_next_attempt():
     """Once is enough: nothing of ours ran there."""
     world = a_training_world()
-    refused = ended(None, pod_reason="UnexpectedAdmissionError", never_ran=True)
-    world.change("bot-0-0", **refused).settle()
-    decision = world.later(10).one_pass()
+    world.change("bot-0-0", **ended(None, pod_reason="UnexpectedAdmissionError", never_ran=True)).settle()
 
-    decision = world.one_pass() if not decision.create else decision
-    spec = decision.create[0]["spec"]
-    assert spec["affinity"]["nodeAffinity"] == {
-        "preferredDuringSchedulingIgnoredDuringExecution": [
-            {"weight": 100, "preference": {"matchFields": [
-                {"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]},
-            ]}},
-        ]
-    }  # fmt: skip
+    (pod,) = world.later(10).one_pass().create
+
+    terms = [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}]
+    affinity = pod["spec"]["affinity"]["nodeAffinity"]
+    assert affinity["preferredDuringSchedulingIgnoredDuringExecution"] == [
+        {"weight": 100, "preference": {"matchFields": terms}}
+    ]
 
 
 def test_progress_forgives_all_earlier_failures():
