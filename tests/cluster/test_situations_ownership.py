@@ -66,7 +66,7 @@ def test_a_copy_of_a_replica_is_none(api: Client, kubelet: Kubelet, start_operat
     assert [each.get("outcome") for each in kubelet.job("copied")["status"]["attempts"]] == [None]
 
 
-@pytest.mark.parametrize("label", ["attempt", "replica", "role", "job-name"])
+@pytest.mark.parametrize("label", ["attempt", "replica", "role", "job-name", "job-uid"])
 def test_a_replica_whose_label_somebody_changed_is_still_ours(
     api: Client, kubelet: Kubelet, start_operator: StartOperator, label: str
 ):
@@ -77,7 +77,8 @@ def test_a_replica_whose_label_somebody_changed_is_still_ours(
     kubelet.run(f"{name}-0-0")
     kubelet.says(name, "Running")
 
-    api.patch(kubelet.path(f"{name}-0-0"), {"metadata": {"labels": {f"finetune.dev/{label}": "7"}}})
+    changed = None if label == "job-uid" else "7"
+    api.patch(kubelet.path(f"{name}-0-0"), {"metadata": {"labels": {f"finetune.dev/{label}": changed}}})
     kubelet.status(f"{name}-0-0", "Failed", {"trainer": exited(1)})
 
     assert kubelet.attempt(name, 0)["outcome"] == "TrainerError"

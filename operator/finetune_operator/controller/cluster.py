@@ -13,7 +13,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
-from finetune_operator.controller.api import STRATEGIC_MERGE_PATCH, Answer, Api
+from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.neighbours import at_same_checkpoints
 from finetune_operator.controller.progress import ProgressReader
@@ -32,7 +32,7 @@ from finetune_operator.lifecycle.observation import (
     Settings,
 )
 from finetune_operator.lifecycle.waiting import refusal_words
-from finetune_operator.manifests.names import GANG_GATE
+from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +213,20 @@ class Cluster:
             f"{name} already exists and does not belong to this job: delete it, or apply the job under a new name "
             "with another output.destination"
         )
+
+    async def keeps(self, raw: dict[str, Any]) -> bool:
+        """Tell whether a Pod that left its watch is still there; the label that it was watched by is put back.
+
+        Whoever takes the label away does not end the Pod: given up, it would train beside the next attempt.
+        """
+        meta, owner = raw["metadata"], controller_uid(raw)
+        path = f"{collection('Pod', meta['namespace'])}/{meta['name']}"
+        answer = await self.api.get(path)
+        if answer.status != 200 or answer.body["metadata"]["uid"] != meta["uid"] or not owner:
+            return False
+        patch = {"metadata": {"uid": meta["uid"], "labels": {JOB_UID_LABEL: owner}}}
+        (await self.api.write("PATCH", path, patch, MERGE_PATCH)).expect(200)
+        return True
 
     def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:
         """Let the next pass see why a child could not be created."""

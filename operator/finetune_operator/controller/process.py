@@ -28,6 +28,7 @@ from finetune_operator.controller.settings import OperatorSettings
 from finetune_operator.controller.startup import answered, require_crds
 from finetune_operator.controller.store import Kind, Store, Stored
 from finetune_operator.controller.warnings import Warnings
+from finetune_operator.errors import FinetuneError
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Operator:
     """The store was compared with the API server at least once, and we lead."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
+    _asked: set["asyncio.Task[None] | None"] = field(default_factory=set)
     _watched: set[str] = field(default_factory=set)
     _generations: dict[str, int] = field(default_factory=dict)
     """uid of a GPUPool -> generation of the spec that jobs were planned with."""
@@ -109,6 +111,9 @@ class Operator:
             return  # taken in as a whole once the namespace is served again
         uid = raw["metadata"]["uid"]
         if event == "DELETED":
+            if kind == "Pod" and "deletionTimestamp" not in raw["metadata"]:
+                self._asked.add(asyncio.create_task(self._gone_unless_kept(raw), name="a Pod that left its watch"))
+                return
             self.store.put(kind, raw)  # its last state, which may be news
             self.gone(uid)
             return
@@ -117,6 +122,18 @@ class Operator:
         self._watched.add(uid)
         if self.store.put(kind, raw):
             self.changed(kind, raw)
+
+    async def _gone_unless_kept(self, raw: dict[str, Any]) -> None:
+        """Forget a Pod that left its watch without having been told to end, unless only its label was taken away."""
+        try:
+            kept = await self.cluster.keeps(raw)
+        except FinetuneError as error:
+            log.debug("Pod could not be looked for", extra={"pod": raw["metadata"]["name"], "error": str(error)})
+            kept = False
+        if not kept:
+            self.store.put("Pod", raw)
+            self.gone(raw["metadata"]["uid"])
+        self._asked.discard(asyncio.current_task())
 
     def changed(self, kind: Kind, raw: dict[str, Any]) -> None:
         """Ask for the passes that a new or changed object calls for."""
