@@ -105,7 +105,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     no_split = Dataset(location=at(tmp_path / "split"), split="validation")
 
     assert refusal_of(tmp_path, tmp_path / "gone.jsonl") == (
-        "DatasetNotFound", "the data set file:///gone.jsonl does not exist: correct the source in spec.datasets"
+        "DatasetNotFound", "the dataset file:///gone.jsonl does not exist: correct the source in spec.datasets"
     )  # fmt: skip
     assert refusal_of(tmp_path, tmp_path / "none") == (
         "DatasetInvalid",

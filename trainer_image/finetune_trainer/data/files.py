@@ -11,8 +11,8 @@ from finetune_contract import Dataset
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
+from finetune_trainer.storage.formats import PICKLES
 from finetune_trainer.storage.store import matching, not_found
-from finetune_trainer.storage.weights import PICKLES
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".arrow")
 NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json", "config.json")

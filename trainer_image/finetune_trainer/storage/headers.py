@@ -43,7 +43,15 @@ def read_headers(store: Store, files: Iterable[StoredFile]) -> dict[str, Tensor]
     """Return the tensors of weight files by name. Raises UserError(ModelInvalid) for a file that is cut or is none."""
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
         found = list(pool.map(lambda file: _tensors(store, file), files))
-    return {name: tensor for tensors in found for name, tensor in tensors.items()}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in (item for each in found for item in each.items()):
+        if (first := tensors.setdefault(name, tensor)) is not tensor:
+            raise UserError(
+                "ModelInvalid",
+                f"{name} of {store.uri} is in {first.file} and in {tensor.file}, and nothing says which one counts: copy all files "
+                f"of the {store.role} again, of one revision",
+            )
+    return tensors
 
 
 def is_pointer(content: bytes) -> bool:
@@ -70,7 +78,7 @@ def _tensors(store: Store, file: StoredFile) -> dict[str, Tensor]:
         raise _broken(store, file, "is not a safetensors file: it does not begin with the length of a header")
     whole = LENGTH_BYTES + length
     if whole > file.size_bytes:
-        raise _broken(store, file, f"is cut: its header has {whole:,} bytes, the file {file.size_bytes:,}")
+        raise _broken(store, file, f"is truncated: its header is {whole:,} bytes long, the file {file.size_bytes:,}")
     header = start if len(start) >= whole else store.read_bytes(file.path, whole) or b""
     return _described(store, file, header[LENGTH_BYTES:whole], whole)
 
@@ -89,13 +97,13 @@ def _described(store: Store, file: StoredFile, header: bytes, begin: int) -> dic
         raise _broken(store, file, "is not a safetensors file: its header cannot be read") from error
     described = begin + max((end for _, end in spans.values()), default=0)
     if described != file.size_bytes:
-        state = "is cut" if described > file.size_bytes else "is damaged"
+        state = "is truncated" if described > file.size_bytes else "is damaged"
         raise _broken(
-            store, file, f"{state}: its header describes {described:,} bytes, the file has {file.size_bytes:,}"
+            store, file, f"{state}: its header describes {described:,} bytes, but the file has {file.size_bytes:,}"
         )
     for name, (first, last) in spans.items():
         if (last - first) * 8 != _bits(found[name]):
-            raise _broken(store, file, f"is damaged: the bytes of {name} are not those of its shape and type")
+            raise _broken(store, file, f"is damaged: the size of {name} does not match its shape and type")
     return found
 
 
@@ -106,5 +114,5 @@ def _bits(tensor: Tensor) -> int:
 def _broken(store: Store, file: StoredFile, what: str) -> UserError:
     return UserError(
         "ModelInvalid",
-        f"{file.path} of {store.uri} {what}. Copy it again from where the {store.role} comes from, and compare its size",
+        f"{file.path} of {store.uri} {what}. Copy it again from the source of the {store.role} and compare the sizes",
     )
