@@ -130,6 +130,6 @@ def test_a_template_that_asks_otherwise_than_it_writes_is_warned_of():
     """DeepSeek's opens the reasoning for the model, and leaves it out of what is trained; Qwen3's does neither."""
     assert ready_tokenizer(family("deepseek_r1_distill"), Chat()).warnings == (
         "the chat template asks for an answer with '<｜Assistant｜><think>\\n', but writes answers without it: the tuned model "  # noqa: RUF001
-        "will be asked in a form that it was not trained on. Rows are trained as the template writes them",
+        "will be prompted in a form that it was not trained on. Rows are trained as the template renders them",
     )
     assert ready_tokenizer(family("qwen3"), Chat()).warnings == ()

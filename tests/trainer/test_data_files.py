@@ -257,5 +257,5 @@ def test_a_split_of_a_single_file_is_refused(tmp_path):
 
     assert refusal_of(tmp_path, datasets=(Dataset(location=at(file), split="test"),)) == (
         "DatasetInvalid",
-        "file:///a.jsonl names its files itself, so datasets[].split chooses nothing: remove it, or name the folder as source",
+        "file:///a.jsonl names its files itself, so datasets[].split has no effect: remove it, or set source to the folder",
     )

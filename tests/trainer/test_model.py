@@ -128,7 +128,7 @@ def test_experts_that_zero_3_has_divided_take_no_adapter(
         parameter.data = torch.empty(0)
 
     assert targets.is_mixture(built)
-    with pytest.raises(UserError, match=r"spec.lora.experts: adapters on experts need them whole, and ZeRO stage 3"):
+    with pytest.raises(UserError, match=r"spec.lora.experts: adapters on experts cannot be trained at ZeRO stage 3"):
         targets.expert_parameters(built, replace(A_LORA, experts=True))
 
 

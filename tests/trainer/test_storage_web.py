@@ -103,7 +103,7 @@ REFUSED = [
     (
         "plain/rows.jsonl",
         UserError,
-        "it leads to http://, and only https:// is allowed: copy the file to a bucket or volume",
+        "it redirects to http://, and only https:// is allowed: copy the file to a bucket or volume",
     ),
     ("large.jsonl", UserError, "is larger than 4 GiB: copy it to a bucket or volume and name it there"),
     ("nosize.jsonl", UserError, "the server does not say how large the file is: copy it to a bucket"),
@@ -149,9 +149,9 @@ def test_public_addresses_are_read():
 
 def test_an_address_is_for_data_only():
     """Models and results live elsewhere; a place to write it is not."""
-    with pytest.raises(UserError, match="https:// is for data sets only"):
+    with pytest.raises(UserError, match="https:// is for datasets only"):
         open_location(Location(uri="https://example.org/model"), Role.MODEL)
-    with pytest.raises(UserError, match="https:// can be read only"):
+    with pytest.raises(UserError, match="https:// is read-only"):
         open_location(Location(uri="https://example.org/rows.jsonl"), Role.DATASET).write_text("x", "y")
 
 

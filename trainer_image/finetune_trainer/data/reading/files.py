@@ -94,7 +94,7 @@ def _no_rows(uri: str, visible: Sequence[StoredFile], *, documents: bool) -> str
         "" if documents or not any(kind_of(file.path) for file in visible) else "; .txt and .md are for objective cpt"
     )
     return (
-        f"{uri} has no files of rows, only {names}: rows come from {readable(documents=documents)}{for_text}. Rename the "
+        f"{uri} has no data files, only {names}: data is read from {readable(documents=documents)}{for_text}. Rename the "
         "file if it is one of these, or convert it"
     )
 
