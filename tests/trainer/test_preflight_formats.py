@@ -203,6 +203,23 @@ def test_a_quantised_file_that_hides_the_parts_beside_it_is_refused(refused: Cal
     )
 
 
+def test_a_tied_head_that_differs_from_the_embeddings_is_refused(refused: Callable[..., tuple[str, str]]) -> None:
+    """transformers would train it, memory would be planned without it, and a server would drop it."""
+    assert refused(lambda t: t | {"lm_head.weight": zeros(400, 8) + 1}, tie_word_embeddings=True) == (
+        "ModelInvalid",
+        "config.json of MODEL ties the head to the embeddings (tie_word_embeddings), but lm_head.weight differs from "
+        "model.embed_tokens.weight: set tie_word_embeddings to false if the head was trained, or save the model again without it",
+    )
+
+
+def test_a_tied_head_that_is_saved_as_well_is_accepted(job: Any, tmp_path: Path) -> None:
+    """Many published models hold the same table twice."""
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+
+    assert examine(job, tmp_path / "workspace").reason == "Prepared"
+
+
 def test_an_embedding_model_without_a_head_is_refused(refused: Callable[..., tuple[str, str]]) -> None:
     """Qwen3-Embedding-8B names a class with a head and has none."""
     assert refused(lambda t: without(t, "lm_head.weight")) == (

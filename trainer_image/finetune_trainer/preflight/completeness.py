@@ -180,6 +180,14 @@ def families() -> dict[str, Expected]:
     return {family: _expected(entry) for family, entry in json.loads(TABLE.read_text()).items()}
 
 
+def embedding_name(family: str) -> str:
+    """Return the name of the table of embeddings of a family."""
+    shapes = families()[family].shapes
+    return next(
+        name for name, dims in shapes.items() if dims == ["vocab_size", "hidden_size"] and own_name(name) != HEAD
+    )
+
+
 def _expected(entry: dict[str, Any]) -> Expected:
     return Expected(
         container=entry["container"],

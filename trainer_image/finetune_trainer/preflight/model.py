@@ -15,7 +15,15 @@ from finetune_contract import Model
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.errors import UserError
 from finetune_trainer.model.tokenizer import load_tokenizer
-from finetune_trainer.preflight.completeness import check_names, check_shapes, check_towers, families, text_tensors
+from finetune_trainer.preflight.completeness import (
+    HEAD,
+    check_names,
+    check_shapes,
+    check_towers,
+    embedding_name,
+    families,
+    text_tensors,
+)
 from finetune_trainer.preflight.family import (
     NESTED,
     check_family,
@@ -27,7 +35,7 @@ from finetune_trainer.preflight.family import (
 from finetune_trainer.preflight.template import check_stops
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.formats import WEIGHTS
-from finetune_trainer.storage.headers import Tensor, is_pointer, pointer_refused, read_headers
+from finetune_trainer.storage.headers import Tensor, alike, is_pointer, pointer_refused, read_headers
 from finetune_trainer.storage.naming import some
 from finetune_trainer.storage.weights import (
     ModelFiles,
@@ -141,7 +149,21 @@ def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder
     if not tensors:
         raise UserError("ModelInvalid", f"{store.uri} holds no weights of a text model, only {some(sorted(headers))}")
     check_shapes(tensors, decoder, store.uri)
+    _check_tied(store, tensors, decoder)
     return tensors
+
+
+def _check_tied(store: Store, tensors: dict[str, Tensor], decoder: Any) -> None:
+    """Refuse a head that config.json ties to the embeddings and that differs from them: each program would take another one."""
+    table = embedding_name(decoder.model_type)
+    if not decoder.tie_word_embeddings or HEAD not in tensors or table not in tensors:
+        return
+    if not alike(store, tensors[HEAD], tensors[table]):
+        raise UserError(
+            "ModelInvalid",
+            f"config.json of {store.uri} ties the head to the embeddings (tie_word_embeddings), but {HEAD} differs from {table}: set "
+            "tie_word_embeddings to false if the head was trained, or save the model again without it",
+        )
 
 
 def _embedding_note(files: Iterable[StoredFile], uri: str) -> tuple[str, ...]:
