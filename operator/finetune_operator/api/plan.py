@@ -89,6 +89,8 @@ class VramEstimate(StatusModel):
     """Total plus the safety margin. This must fit."""
     usable_gib: Decimal
     """Memory of the GPU, as PyTorch reports it."""
+    peak: Literal["loading", "training"] = "training"
+    """When the peak occurs: while the weights are loaded, or in a training step."""
     confidence: Literal["high", "medium", "low"]
     """How well measurements cover this case."""
     confidence_reason: ShortText = ""

@@ -101,6 +101,7 @@ def vram_estimate(chosen: Candidate) -> VramEstimate:
             "total_gib": f"{total:.2f}",
             "request_gib": f"{chosen.memory.request_gib:.2f}",
             "usable_gib": f"{chosen.usable_gib:.2f}",
+            "peak": "loading" if chosen.memory.phase == "loading" else "training",
             "confidence": chosen.memory.confidence,
             "confidence_reason": chosen.memory.confidence_reason,
         }

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.planning.planning_builders import (
     LLAMA_8B,
+    LLAMA_405B,
     LLAMA_70B,
     SMOLLM2_135M,
     a_laptop,
@@ -25,6 +26,7 @@ from tests.unit.planning.planning_builders import (
 MODELS = {
     "8b": (architecture(LLAMA_8B), 16_060_522_496),
     "70b": (architecture(LLAMA_70B), 141_107_412_992),
+    "405b": (architecture(LLAMA_405B), 811_706_720_256),
     "135m": (architecture(SMOLLM2_135M), 269_060_552),
 }
 

@@ -30,6 +30,17 @@ def test_the_need_is_told_per_term_with_what_would_fit():
     )
 
 
+def test_every_gpu_must_hold_a_packed_model_while_it_loads():
+    """405B in 4 bit on 64 GPUs: each would train with an eighth of 80 GB, and none can load it."""
+    said = message("405b", a_pool(maxNodes=8), method="qlora")
+
+    assert re.match(
+        r"qlora on \d+ x H100-80GB-HBM3 \(ZeRO-3\) needs 2\d\d\.\d GiB per GPU including the margin while it loads, but "
+        r"H100-80GB-HBM3 has 79\.1 GiB \(weights 2?19\d\.\d",
+        said,
+    )
+
+
 def test_auto_tells_the_need_of_the_method_that_needs_least():
     """Where not even a 4-bit base fits, a longer list of needs would help nobody."""
     card = a_pool("a100", gpuType="NVIDIA-A100-SXM4-40GB", **SMALL_NODE)
