@@ -19,8 +19,9 @@ MUTABLE = {
     "runPolicy.ttlSecondsAfterFinished",
 }
 FROZEN = (
-    "cannot be changed once the first attempt has started: apply the changed job under a new name (only suspend,"
-    " runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and ttlSecondsAfterFinished can be changed)"
+    "cannot be changed once the first attempt has started: apply the changed job under a new name with another"
+    " output.destination (only suspend, runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and"
+    " ttlSecondsAfterFinished can be changed)"
 )
 FULL = changed(
     GOOD_JOB,

@@ -28,7 +28,7 @@ def test_the_jobs_of_a_namespace_are_compared(
     lines = capsys.readouterr().out.splitlines()
 
     assert lines[1].split() == [f"{namespace}/one", "1.02", "0.50", "2.00", *["lora", "on", "1", "x", "H100-80GB-HBM3"]]
-    assert lines[-2].startswith("speed: median 0.50 of 1 job,")
+    assert lines[-2].startswith("speed: median 0.50 over 1 job,")
 
 
 @pytest.mark.parametrize("training", [{"maxSteps": 30}, {"epochs": 2}])

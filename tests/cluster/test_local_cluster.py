@@ -86,7 +86,7 @@ def test_down_ends_pods_and_up_finds_them_ended(shell: Shell):
     cluster.phase("p", "default", "Running")
     said = shell.local("down").stdout
 
-    assert said.startswith("stopped 5 processes and 1 containers in ")
+    assert said.startswith("stopped 5 processes and 1 container in ")
     assert shell.processes("default") == 0
     shell.local("up")
     (status,) = cluster.phase("p", "default", "Failed")["status"]["containerStatuses"]
@@ -130,7 +130,7 @@ def test_the_next_start_cleans_up_after_a_crash(shell: Shell):
 
     assert len(left) >= 2  # etcd and the API server at least: `up` went on until it was killed
     assert all(wait(process, seconds=0) for process in left)
-    assert said.stdout.startswith(f"ended {len(left)} processes")
+    assert said.stdout.startswith(f"stopped {len(left)} processes")
     assert said.returncode == 0
     shell.local("down")
 

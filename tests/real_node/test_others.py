@@ -48,7 +48,8 @@ def test_a_name_that_a_stranger_holds_ends_the_job_and_spares_the_stranger(
     assert workspace.condition(workspace.status("taken"), "Succeeded") == (
         "False",
         "NameConflict",
-        f"{kind} {name} already exists and does not belong to this job: delete it, or apply the job under a new name",
+        f"{kind} {name} already exists and does not belong to this job: delete it, or apply the job under a new name "
+        "with another output.destination",
     )
     assert "deletionTimestamp" not in workspace.cluster.get(kind, name, "-n", workspace.namespace)["metadata"]
 

@@ -52,6 +52,8 @@ class Hub:
     """`models/ORG/NAME` or `datasets/ORG/NAME`"""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """(method, path)"""
+    sent_bytes: int = 0
+    """Of files."""
     large_files: dict[str, bytes] = field(default_factory=dict)
     """By sha256: uploaded through LFS, named by a later commit."""
 
@@ -207,9 +209,11 @@ class HubRequest(BaseHTTPRequestHandler):
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, end = int(wanted[1]), int(wanted[2] or len(data) - 1)
             part = data[start : end + 1]
+            self.hub.sent_bytes += len(part)
             headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
             self._send(part, HTTPStatus.PARTIAL_CONTENT, headers)
             return
+        self.hub.sent_bytes += len(data)
         self._send(data, HTTPStatus.OK, headers)
 
     def create(self) -> None:

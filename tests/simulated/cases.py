@@ -113,7 +113,12 @@ def draw_loading(*, seed: int, count: int) -> list[Case]:
     """Return cases that differ in what loading depends on."""
     found = [
         Case(
-            model=model, layers=layers, method=method, precision=precision, gpus=gpus, zero_stage=stage,
+            model=model,
+            layers=layers,
+            method=method,
+            precision=precision,
+            gpus=gpus,
+            zero_stage=stage,
             attention=attention_for(model, "sdpa"),
         )  # fmt: skip
         for model in MODELS

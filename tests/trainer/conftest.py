@@ -1,12 +1,15 @@
 """What several files of the trainer's tests start from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from finetune_contract import PreflightConfig
+from finetune_contract import Chat, PreflightConfig
+from safetensors.numpy import save_file
 
-from tests.trainer.data_inputs import a_config, chats, jsonl, model
+from tests.trainer.data_inputs import a_config, chats, jsonl, llama_tensors, model, preflight_refusal
 
 
 @pytest.fixture
@@ -28,3 +31,22 @@ def workspaces(tmp_path: Path) -> Callable[[], Path]:
     """A fresh workspace for each Pod of preflight."""
     numbers = iter(range(100))
     return lambda: tmp_path / f"workspace-{next(numbers)}"
+
+
+@pytest.fixture
+def refused(job: PreflightConfig, tmp_path: Path, workspaces: Callable[[], Path]) -> Callable[..., tuple[str, str]]:
+    """Changes the tensors, the configuration or the files of the small Llama and returns how it is refused; its place is MODEL."""
+
+    def refusal(
+        tensors: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        files: Callable[[Path], Any] = str,
+        chat: Chat | None = None,
+        **config: Any,
+    ) -> tuple[str, str]:
+        folder = model(tmp_path / "model", **config)
+        save_file(tensors(llama_tensors()), folder / "model.safetensors")
+        files(folder)
+        reason, message = preflight_refusal(replace(job, chat=chat or job.chat), workspaces())
+        return reason, message.replace(f"file://{folder}", "MODEL")
+
+    return refusal

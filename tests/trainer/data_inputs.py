@@ -53,7 +53,34 @@ def model(
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(shape | config))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stops or [4]}))
-    save_file({"model.embed_tokens.weight": np.zeros((400, 8), dtype=np.float32)}, folder / "model.safetensors")
+    save_file(llama_tensors(), folder / "model.safetensors")
+    return folder
+
+
+def llama_tensors() -> dict[str, Any]:
+    """The weights of the small Llama, all zero."""
+    shapes = {
+        "self_attn.q_proj": (8, 8), "self_attn.k_proj": (8, 8), "self_attn.v_proj": (8, 8), "self_attn.o_proj": (8, 8),
+        "mlp.gate_proj": (16, 8), "mlp.up_proj": (16, 8), "mlp.down_proj": (8, 16), "input_layernorm": (8,),
+        "post_attention_layernorm": (8,),
+    }  # fmt: skip
+    layer = {f"model.layers.0.{name}.weight": shape for name, shape in shapes.items()}
+    around = {"model.embed_tokens.weight": (400, 8), "lm_head.weight": (400, 8), "model.norm.weight": (8,)}
+    return {name: np.zeros(shape, dtype=np.float32) for name, shape in {**around, **layer}.items()}
+
+
+def adapter(folder: Path, tensors: dict[str, tuple[int, ...]] | None = None, **config: Any) -> Path:
+    """A LoRA adapter of rank 4 for the queries of the small Llama; `tensors` are shapes that replace its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    rank = config.get("r", 4)
+    shapes = tensors or {f"{layer}.lora_A.weight": (rank, 8), f"{layer}.lora_B.weight": (8, rank)}
+    described = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]} | config
+    (folder / "adapter_config.json").write_text(json.dumps(described))
+    save_file(
+        {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()},
+        folder / "adapter_model.safetensors",
+    )
     return folder
 
 
@@ -151,3 +178,13 @@ def trained_text(words: Any, row: Any, chat: Chat | None = None) -> str:
     if isinstance(result, Exception):
         raise result
     return str(words.decode([label for label in result.labels.tolist() if label != IGNORED]))
+
+
+def zeros(*shape: int) -> Any:
+    """A tensor of zeros."""
+    return np.zeros(shape, dtype=np.float32)
+
+
+def without(tensors: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Tensors but for some."""
+    return {name: tensor for name, tensor in tensors.items() if name not in names}

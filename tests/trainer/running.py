@@ -18,7 +18,8 @@ from finetune_operator.local import ports
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
 from finetune_trainer.runtime.progress import Reporter
-from finetune_trainer.training.train import Bench, Session, carry_out, prepare, train
+from finetune_trainer.training.bench import Bench
+from finetune_trainer.training.train import Session, carry_out, prepare, train
 from transformers import TrainerCallback, TrainerState
 
 DEADLINE_SECONDS = 180
@@ -65,7 +66,7 @@ def carried_out(run: RunConfig, folder: Path, *callbacks: TrainerCallback) -> tu
         tools = bench(folder / "workspace", run)
         session = prepare(run, tools)
         for callback in callbacks:
-            session.trainer.callback_handler.callbacks.insert(0, callback)
+            session.loop.trainer.callback_handler.callbacks.insert(0, callback)
         return session, carry_out(run, tools, session)
 
 
@@ -88,7 +89,7 @@ def stopped_at(run: RunConfig, folder: Path, *, step: int) -> Outcome:
         tools.interrupt.install()
         try:
             session = prepare(run, tools)
-            session.trainer.callback_handler.callbacks.insert(0, _SigtermAt(step))
+            session.loop.trainer.callback_handler.callbacks.insert(0, _SigtermAt(step))
             return carry_out(run, tools, session)
         finally:
             signal.signal(signal.SIGTERM, before)

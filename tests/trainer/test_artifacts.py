@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_contract import EvaluationResult, Lora, Outcome, Sample, outcome_text
+from finetune_contract import EvaluationResult, Outcome, Sample, outcome_text
 from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.process import verdict
 from finetune_trainer.publishing import artifacts
+from finetune_trainer.publishing.adapter_facts import facts_of
 from finetune_trainer.training.held_out import refuse_divergence
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.trainer.running import IN_PROCESS, trained
-from tests.trainer.tiny import A_LORA, a_run, changed, conversations, tiny_model
+from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = IN_PROCESS
 
@@ -133,25 +134,52 @@ def test_a_diverging_loss_ends_the_run_with_a_remedy(tmp_path: Path, llama: Path
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict_text"),
+    ("changes", "rank", "servable"),
     [
-        ({}, "vllm"),
-        ({"variant": "rslora"}, "vllm"),
-        ({"variant": "dora"}, "not by vLLM: it does not read DoRA's magnitudes; merge it into the base first"),
-        ({"variant": "adalora"}, "not by vLLM: it does not read AdaLoRA's singular values; merge it into the base first"),
-        ({"modules_to_save": ("lm_head",)},
-         "not by vLLM: it carries whole modules (modulesToSave); merge it into the base first"),
-        ({"experts": True}, "not by vLLM: it carries weights for experts; merge it into the base first"),
-        ({"rank": 1024}, "not by vLLM: LoRA rank 1024 is above its limit of 512"),
+        ({}, 8, "vllm"),
+        ({"use_rslora": True, "rank_pattern": {"q_proj": 40}}, 40, "vllm, started with --max-lora-rank 64"),
+        ({"use_dora": True}, 8, "not by vLLM: it does not support DoRA; "),
+        ({"peft_type": "ADALORA", "target_r": 4}, 4, "not by vLLM: it does not support AdaLoRA; "),
+        ({"modules_to_save": ["lm_head", "embed_tokens"]}, 8,
+         "not by vLLM: the adapter holds whole modules (embed_tokens, lm_head); "),
+        ({"target_parameters": ["experts.down_proj"]}, 8,
+         "not by vLLM: the adapter changes expert weights (target_parameters); "),
+        ({"bias": "lora_only"}, 8, "not by vLLM: the adapter holds biases; "),
+        ({"lora_bias": True}, 8, "not by vLLM: the adapter holds biases; "),
+        ({"trainable_token_indices": [3]}, 8, "not by vLLM: the adapter holds token embeddings; "),
+        ({"r": 1024}, 1024, "not by vLLM: LoRA rank 1024 is above its limit of 512; "),
     ],
 )  # fmt: skip
-def test_the_artifact_says_whether_vllm_can_serve_it(
-    tmp_path: Path, changes: dict[str, object], verdict_text: str
+def test_what_an_adapter_is_stands_in_its_own_configuration(
+    changes: dict[str, object], rank: int, servable: str
 ) -> None:
-    """Or why not, and what to do."""
-    lora: Lora = replace(A_LORA, **changes)  # type: ignore[arg-type]
+    """Its rank, and whether vLLM can serve it or why not: as vLLM answers, whatever the job's spec says."""
+    described = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"], "bias": "none"}
+    advice = "merge it into the base model with PEFT's merge_and_unload()" if servable.endswith("; ") else ""
 
-    assert artifacts.servable(a_run(tmp_path, model=tmp_path, data=tmp_path, lora=lora)) == verdict_text
+    found = facts_of({**described, **changes})
+
+    assert (found.rank, found.alpha, found.servable) == (rank, 16, servable + advice)
+    assert found.target_modules == ("q_proj", "v_proj")
+
+
+def test_a_continued_adapter_is_reported_as_it_is(tmp_path: Path, llama: Path, data: Path) -> None:
+    """A DoRA adapter of rank 2, continued by a job whose spec says nothing: artifact and card name what it is."""
+    first = a_run(
+        tmp_path / "first", model=llama, data=data, max_steps=2, prompts=(), rank=2, alpha=6, variant="dora",
+        targets="attention",
+    )  # fmt: skip
+    trained(first, tmp_path / "first")
+    adapter = replace(first.output, uri=f"{first.output.uri}/adapter")
+    second = a_run(tmp_path / "second", model=llama, data=data, max_steps=2, prompts=(), initial_adapter=adapter)
+
+    (artifact,) = trained(second, tmp_path / "second").artifacts
+
+    assert (artifact.lora_rank, artifact.servable.split(";")[0]) == (2, "not by vLLM: it does not support DoRA")
+    assert (
+        "| adapter | LoRA rank 2, alpha 6, k_proj, o_proj, q_proj, v_proj, dora; continued from an earlier adapter |"
+        in (tmp_path / "second/out/adapter/README.md").read_text()
+    )
 
 
 def test_the_card_shows_both_models(tmp_path: Path) -> None:
@@ -164,11 +192,14 @@ def test_the_card_shows_both_models(tmp_path: Path) -> None:
         ),
         computation="float32 weights, float32 computation on cpu", steps=8, final_loss=2.0, training_seconds=3.0,
     )  # fmt: skip
+    described = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(described))
     artifacts.write_card(tmp_path, run, published)
     card = (tmp_path / "README.md").read_text()
 
     assert "| base model | `file:///m` |" in card
     assert "| adapter | LoRA rank 4, alpha 8, all-linear, standard |" in card
+    assert "| serving | vllm |" in card
     assert "| loss | 3.5000 | 2.2500 |" in card
     assert "| loss on a general text | not measured | not measured |" in card
     assert "> Hi\n\n- base: (nothing)\n- tuned: Hello you" in card

@@ -75,6 +75,27 @@ def test_a_resume_lists_the_destination_once(run: RunConfig, tmp_path: Path) -> 
     assert (found[0].step, listed) == (9, [""])
 
 
+def test_a_damaged_checkpoint_is_passed_over(
+    run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bit of the newest has changed, its size has not: the older one is taken, and the log names the file."""
+    for step in (5, 9):
+        _publish(run, tmp_path, step)
+    broken = Path(run.checkpoint.location.uri.removeprefix("file://")) / "attempt-0-step-9"
+    (broken / "trainer_state.json").write_text("8")
+    resumed = _checkpoints(changed(run, attempt=1), tmp_path)
+
+    found = resumed.resume()
+
+    assert found is not None
+    assert (found[0].name, resumed.newest_step) == ("attempt-0-step-5", 5)
+    assert capsys.readouterr().out == (
+        "checkpoint attempt-0-step-9 is damaged: 1 of 1 files are not as they were written (first trainer_state.json); "
+        "looking for an older checkpoint\n"
+    )
+    assert [checkpoint.step for checkpoint in resumed.complete()] == [5]
+
+
 def test_only_the_newest_are_kept(run: RunConfig, tmp_path: Path) -> None:
     """`keep` counts over attempts; the best slot in use is outside it."""
     for step in (3, 6, 9):

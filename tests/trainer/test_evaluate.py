@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from finetune_trainer.training import evaluate
-from finetune_trainer.training.held_out import Patience
+from finetune_trainer.training.patience import Patience
 from finetune_trainer.training.train import prepare
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -35,8 +35,8 @@ def test_the_loss_is_the_mean_over_trained_tokens(
     run = a_run(tmp_path, model=llama, data=data, micro_batch_size=micro_batch_size)
     with local_node(tmp_path):
         session = prepare(run, bench(tmp_path, run))
-        with evaluate.without_adapter(session.trainer):
-            measured = evaluate.measure(session.trainer, session.rows.evaluation, keep_going=lambda: True)
+        with evaluate.without_adapter(session.loop.trainer):
+            measured = evaluate.measure(session.loop.trainer, session.rows.evaluation, keep_going=lambda: True)
     plain, total, right, tokens = AutoModelForCausalLM.from_pretrained(llama).eval(), 0.0, 0, 0
     for row in session.rows.evaluation:
         labels = torch.tensor(row["labels"])[1:]
@@ -58,7 +58,7 @@ def test_a_measurement_can_be_cut_short(tmp_path: Path, llama: Path, data: Path)
     run = a_run(tmp_path, model=llama, data=data)
     with local_node(tmp_path):
         session = prepare(run, bench(tmp_path, run))
-        assert evaluate.measure(session.trainer, session.rows.evaluation, keep_going=lambda: False) is None
+        assert evaluate.measure(session.loop.trainer, session.rows.evaluation, keep_going=lambda: False) is None
 
 
 def test_patience_counts_evaluations_without_improvement() -> None:

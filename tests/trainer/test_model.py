@@ -10,8 +10,12 @@ from finetune_contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
 from finetune_trainer.model import load as models
 from finetune_trainer.model import targets
+<<<<<<< HEAD
 from finetune_trainer.model.precision import computation
 from finetune_trainer.simulate.ledger import Ledger
+=======
+from finetune_trainer.model.precision import computation, float32_adapters, stored_as
+>>>>>>> main
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
 from transformers.models.gemma3 import Gemma3TextConfig
@@ -205,14 +209,14 @@ def test_adalora_ranks_shrink_on_schedule_and_survive_a_resume(tmp_path: Path, l
     """The budget falls from 1.5 x rank to the rank asked for, and a resumed run prunes exactly as the whole one."""
     run = a_run(tmp_path / "whole", model=llama, data=data, max_steps=20, prompts=(), variant="adalora")
     session, outcome = carried_out(run, tmp_path / "whole")
-    pattern = session.trainer.model.peft_config["default"].rank_pattern
+    pattern = session.loop.trainer.model.peft_config["default"].rank_pattern
     kept = sum(sum(mask) if isinstance(mask, list) else mask for mask in pattern.values())
     cut = changed(a_run(tmp_path / "cut", model=llama, data=data, max_steps=20, prompts=(), variant="adalora"))
     stopped_at(cut, tmp_path / "cut", step=8)
     _session, resumed = carried_out(changed(cut, attempt=1), tmp_path / "cut" / "again")
 
     assert outcome.evaluation is not None
-    assert session.trainer.model.peft_config["default"].init_r == 6
+    assert session.loop.trainer.model.peft_config["default"].init_r == 6
     assert kept == 14 * 4
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert resumed.evaluation == outcome.evaluation
@@ -285,19 +289,37 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path, llama: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("method", "precision", "device", "sentence", "autocast"),
+    ("method", "precision", "device", "weights", "compute", "autocast"),
     [
-        ("lora", "bf16", "cuda", "bfloat16 weights, float32 adapter weights, bfloat16 computation on cuda", True),
-        ("lora", "mixed", "cuda", "float32 weights, float32 adapter weights, bfloat16 computation on cuda", True),
-        ("full", "mixed", "cuda", "float32 weights, bfloat16 computation on cuda", True),
-        ("full", "bf16", "cuda", "bfloat16 weights, bfloat16 computation on cuda", False),
-        ("lora", "bf16", "cpu", "float32 weights, float32 adapter weights, float32 computation on cpu", False),
-        ("full", "mixed", "cpu", "float32 weights, float32 computation on cpu", False),
-        ("full", "bf16", "cpu", "bfloat16 weights, bfloat16 computation on cpu", False),
+        ("lora", "bf16", "cuda", "bfloat16", "bfloat16", True),
+        ("lora", "mixed", "cuda", "float32", "bfloat16", True),
+        ("full", "mixed", "cuda", "float32", "bfloat16", True),
+        ("full", "bf16", "cuda", "bfloat16", "bfloat16", False),
+        ("lora", "bf16", "cpu", "float32", "float32", False),
+        ("full", "mixed", "cpu", "float32", "float32", False),
+        ("full", "bf16", "cpu", "bfloat16", "bfloat16", False),
     ],
 )
-def test_the_numbers_are_said_aloud(method: str, precision: str, device: str, sentence: str, autocast: bool) -> None:
-    """What a run computes in depends on method, precision and device, and is in the log and on the card."""
+def test_what_a_run_computes_in(
+    method: str, precision: str, device: str, weights: str, compute: str, autocast: bool
+) -> None:
+    """Storage and arithmetic depend on method, precision and device."""
     numbers = computation(method, precision, device=device)
 
-    assert (numbers.sentence(), numbers.autocast) == (sentence, autocast)
+    assert (numbers.weights, numbers.compute, numbers.autocast) == (weights, compute, autocast)
+
+
+def test_the_precision_is_read_off_the_tensors() -> None:
+    """What the log and the card say is what the tensors are, not what was asked for."""
+    numbers = computation("lora", "bf16", device="cuda")
+    model = torch.nn.ModuleList([torch.nn.Linear(64, 64, bias=False) for _ in range(2)]).to(torch.bfloat16)
+    model[0].weight.requires_grad_(False)
+
+    plain = stored_as(model, numbers, masters=False)
+    sharded = stored_as(model, numbers, masters=True)
+    float32_adapters(model)
+    ours = stored_as(model, numbers, masters=False)
+
+    assert plain == "bfloat16 base, bfloat16 adapter, bfloat16 computation on cuda"
+    assert sharded == ("bfloat16 base, bfloat16 adapter with float32 masters, bfloat16 computation on cuda")
+    assert ours == "bfloat16 base, float32 adapter, bfloat16 computation on cuda"

@@ -12,7 +12,7 @@ from finetune_contract.wire import to_wire
 from finetune_trainer.preflight.examine import examine
 from finetune_trainer.preflight.model import examine_model, flattened, reduced
 
-from tests.trainer.data_inputs import at, chats, jsonl, model, preflight_refusal
+from tests.trainer.data_inputs import adapter, at, chats, jsonl, model, preflight_refusal
 
 
 def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
@@ -71,11 +71,14 @@ class Canary:
 @pytest.mark.parametrize("suffix", ["bin", "pt", "pth", "ckpt", "pkl"])
 @pytest.mark.parametrize("kind", ["model", "adapter", "data"])
 def test_a_pickle_is_refused_and_never_run(job, tmp_path, workspaces, suffix, kind):
-    """In a model, an adapter or a data set, whatever its name."""
+    """As the weights of a model or an adapter, or in a data set, whatever its name."""
     folder = tmp_path / {"model": "model", "adapter": "adapter", "data": "rows"}[kind]
+    if kind == "adapter":
+        adapter(folder)
     folder.mkdir(exist_ok=True)
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
     (folder / f"weights.{suffix}").write_bytes(pickle.dumps(Canary(tmp_path / "executed")))
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     jsonl(folder / "train.jsonl", chats(30))
     asked = {
         "model": job,
@@ -91,10 +94,23 @@ def test_a_pickle_is_refused_and_never_run(job, tmp_path, workspaces, suffix, ki
     assert (tmp_path / "executed").is_dir()  # the canary does sing
 
 
+def test_pickles_beside_safetensors_are_not_read_and_named(job, tmp_path, workspaces):
+    """Folders of the transformers Trainer hold them: its checkpoint is a base model like any other."""
+    for name in ("optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin"):
+        (tmp_path / "model" / name).write_bytes(pickle.dumps(Canary(tmp_path / "executed")))
+
+    report = examine(job, workspaces()).preflight
+
+    assert report.warnings[0] == (
+        f"file://{tmp_path}/model holds pickle files (optimizer.pt, rng_state.pth, scheduler.pt and 1 more), which run code when "
+        "loaded: they are not read"
+    )
+    assert not (tmp_path / "executed").exists()
+
+
 def test_an_adapter_of_another_base_revision_is_refused(job, tmp_path, workspaces):
     """Its own config or the manifest beside it says what it was trained on."""
-    folder = model(tmp_path / "run" / "adapter")
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
+    folder = adapter(tmp_path / "run" / "adapter", base_model_name_or_path="org/base")
     asked = replace(job, initial_adapter=at(folder))
     doubtful = examine(replace(asked, output=at(tmp_path / "o"), checkpoint=at(tmp_path / "c")), workspaces())
     assert doubtful.preflight.warnings[0] == (
@@ -115,10 +131,9 @@ def test_an_adapter_of_another_base_revision_is_refused(job, tmp_path, workspace
 
 def test_an_adapter_that_is_larger_than_planned_is_warned_of(job, tmp_path, workspaces):
     """The plan counts with the default shape; one that needs less is no matter."""
-    folder, warnings = model(tmp_path / "adapter"), []
-    plain = {"peft_type": "LORA", "r": 16, "base_model_name_or_path": job.model.location.uri}
-    for number, more in enumerate(({}, {"r": 64, "use_dora": True, "modules_to_save": ["lm_head"]})):
-        (folder / "adapter_config.json").write_text(json.dumps(plain | more))
+    folder, warnings = tmp_path / "adapter", []
+    for number, more in enumerate(({"r": 16}, {"r": 64, "use_dora": True, "modules_to_save": ["lm_head"]})):
+        adapter(folder, base_model_name_or_path=job.model.location.uri, **more)
         place = {"output": at(tmp_path / f"o{number}"), "checkpoint": at(tmp_path / f"c{number}")}
         found = examine(replace(job, initial_adapter=at(folder), **place), workspaces()).preflight
         warnings.append([warning for warning in found.warnings if "the adapter" in warning])

@@ -118,10 +118,10 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
         1,
         [
             "InvalidSpec: 'pvc://data/model': the claim data is not mounted in this Pod (mounted: none)",
-            "Outside a cluster, --claim NAME=FOLDER and --secret NAME=FOLDER stand for what Pods mount.",
+            "If the job uses a PersistentVolumeClaim or a Secret, provide it with --claim NAME=FOLDER or --secret NAME=FOLDER.",
         ],
     )
-    with pytest.raises(FinetuneError, match="--claim 'data': give NAME=FOLDER, and the folder must exist"):
+    with pytest.raises(FinetuneError, match="--claim 'data' is not NAME=FOLDER with an existing folder"):
         command.preview(volume / "job.yaml", ["data"], None, False)
 
 
@@ -133,5 +133,5 @@ def test_the_command_names_the_extra_that_is_missing(monkeypatch):
         command.check_installed()
 
     assert str(refusal.value) == (
-        "this needs the trainer's libraries, but no_such_library is not installed: pip install 'finetune-operator[preflight]'"
+        "data preview needs no_such_library, which is not installed: pip install 'finetune-operator[preflight]'"
     )

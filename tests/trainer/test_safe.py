@@ -93,9 +93,10 @@ def test_the_trainer_refuses_pickles_and_never_runs_them(
     folder = tmp_path / "given"
     if name == "pytorch_model.bin":
         shutil.copytree(llama, folder)
+        (folder / "model.safetensors").unlink()
     else:
         folder.mkdir()
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (folder / name).write_bytes(pickle.dumps(_Canary(tmp_path / "executed")))
     run = a_run(tmp_path, model=llama, data=data)
     given = Location(uri=f"file://{folder}")

@@ -3,10 +3,13 @@
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import numpy as np
 import pytest
 from finetune_contract import Location, Model
 from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.storage import Role, fetch_model, open_location
+from finetune_trainer.storage.headers import Tensor, read_headers
+from safetensors.numpy import save_file
 
 from tests.servers.hub import TOKEN, serving
 
@@ -272,3 +275,24 @@ def test_a_bucket_that_refuses_to_delete_is_told(secrets):
         "the checkpoint destination s3://bucket/run refuses access (AccessDenied): check the keys in its credentials Secret and what "
         "they are allowed"
     )
+
+
+def test_headers_of_weights_are_read_from_their_first_kilobytes(bucket, hub, tmp_path):
+    """Of a bucket and of a hub, also where a header is longer than the first read: a model is never fetched to be examined."""
+    made = tmp_path / "made"
+    made.mkdir()
+    tensors = {f"model.layers.{number}.{'x' * 40}.weight": np.zeros((2, 3), dtype=np.float16) for number in range(400)}
+    save_file(tensors | {"model.embed_tokens.weight": np.zeros((3 << 20, 1), dtype=np.float32)}, made / "a.safetensors")
+    in_bucket = bucket()
+    in_bucket.upload(made)
+    hub.add("acme/tiny", {"a.safetensors": (made / "a.safetensors").read_bytes()})
+    on_hub = open_location(Location(uri="hf://acme/tiny"), Role.MODEL)
+
+    for store in (in_bucket, on_hub):
+        found = read_headers(store, store.files())
+        assert (len(found), found["model.embed_tokens.weight"]) == (
+            401, Tensor(dtype="F32", shape=(3 << 20, 1), file="a.safetensors")
+        )  # fmt: skip
+        assert found[f"model.layers.7.{'x' * 40}.weight"].shape == (2, 3)
+        assert store.read_bytes("a.safetensors", 5) == (made / "a.safetensors").read_bytes()[:5]
+    assert hub.sent_bytes < 200_000  # of 12 MB

@@ -102,12 +102,16 @@ def test_the_method_does_what_it_says(
     with local_node(tmp_path):
         tools = bench(tmp_path, run)
         session = prepare(run, tools)
-        counted = sum(parameter.numel() for parameter in session.trainer.model.parameters() if parameter.requires_grad)
+        counted = sum(
+            parameter.numel() for parameter in session.loop.trainer.model.parameters() if parameter.requires_grad
+        )
         frozen = _frozen(session)
         outcome = carry_out(run, tools, session)
 
     assert counted == planned(models[family], run)
-    assert packed(session.trainer.model) == ((LINEARS[family], STACKED.get(family, 0)) if method == "qlora" else (0, 0))
+    assert packed(session.loop.trainer.model) == (
+        (LINEARS[family], STACKED.get(family, 0)) if method == "qlora" else (0, 0)
+    )
     assert (method == "full") == (frozen == {})
     assert all(torch.equal(now, frozen[name]) for name, now in _frozen(session).items())
     assert outcome.evaluation is not None
@@ -141,10 +145,10 @@ def packed(model: torch.nn.Module) -> tuple[int, int]:
 
 def has_packed_states(session: Session) -> bool:
     """Say whether the optimizer keeps states of one byte."""
-    states = session.trainer.optimizer.state.values()
+    states = session.loop.trainer.optimizer.state.values()
     return any(torch.is_tensor(value) and value.dtype == torch.uint8 for state in states for value in state.values())
 
 
 def _frozen(session: Session) -> dict[str, torch.Tensor]:
-    parameters = session.trainer.model.named_parameters()
+    parameters = session.loop.trainer.model.named_parameters()
     return {name: parameter.detach().clone() for name, parameter in parameters if not parameter.requires_grad}

@@ -21,8 +21,8 @@ JOB_DESCRIPTION = (
     " retention fields can be changed."
 )
 POOL_DESCRIPTION = (
-    "GPUs of one kind that the cluster has or can provision, and what they cost. The platform team writes it; the"
-    " planner chooses among the pools."
+    "GPUs of one kind that the cluster has or can provision, and what they cost. The planner chooses among the"
+    " pools, which the platform team creates."
 )
 
 JOB_COLUMNS = (

@@ -52,8 +52,9 @@ MUTABLE = (
 """What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
 
 FROZEN_MESSAGE = (
-    "cannot be changed once the first attempt has started: apply the changed job under a new name (only suspend,"
-    " runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and ttlSecondsAfterFinished can be changed)"
+    "cannot be changed once the first attempt has started: apply the changed job under a new name with another"
+    " output.destination (only suspend, runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and"
+    " ttlSecondsAfterFinished can be changed)"
 )
 
 UNTOUCHED_LORA = untouched(
@@ -63,7 +64,7 @@ UNTOUCHED_LORA = untouched(
 
 
 def uses_plain_text(dataset: DatasetSpec) -> bool:
-    """Say whether a data set can be read as plain text."""
+    """Say whether a dataset can be read as plain text."""
     columns = dataset.columns
     return dataset.format in ("auto", "text") and (
         columns is None or (columns.messages, columns.prompt, columns.completion, columns.system) == (None,) * 4

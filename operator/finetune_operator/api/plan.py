@@ -116,9 +116,9 @@ class CheckpointPlan(StatusModel):
     size_gib: Decimal
     """Size of one checkpoint in GiB."""
     save_seconds: Count
-    """Time to write one checkpoint."""
+    """Time to write one checkpoint, in seconds."""
     interval_seconds: Count
-    """Time between checkpoints."""
+    """Time between checkpoints, in seconds."""
     grace_seconds: Count
     """Termination grace period of the Pods in seconds."""
     loss_on_reclaim_seconds: Count
@@ -131,7 +131,7 @@ class CostEstimate(StatusModel):
     tokens_per_second: Decimal
     """Throughput of all GPUs together, not counting padding."""
     seconds: Count
-    """Time from start to published result."""
+    """Estimated time from start to published result, in seconds."""
     gpu_hours: Decimal
     """GPU-hours, including start-up and publishing."""
     cost_usd: Decimal
@@ -152,9 +152,9 @@ class Alternative(StatusModel):
     summary: ShortText
     """Method and GPUs."""
     seconds: Count | None = None
-    """Time to the result."""
+    """Estimated time from start to published result, in seconds."""
     cost_usd: Decimal | None = None
-    """Estimated cost."""
+    """Estimated cost in US dollars."""
     rejected: Message | None = None
     """Why it was rejected."""
 

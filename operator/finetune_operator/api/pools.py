@@ -104,7 +104,7 @@ class GPUPoolStatus(StatusModel):
     gpus: Count = 0
     """Number of allocatable GPUs on those nodes."""
     gpus_in_use_by_jobs: Count = 0
-    """Number of GPUs that FineTuneJobs hold."""
+    """Number of GPUs in use by FineTuneJobs."""
     conditions: Conditions = []
     """Accepted is True if the memory of a GPU is known, from the catalogue or from memoryGiB."""
 

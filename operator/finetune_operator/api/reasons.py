@@ -95,6 +95,7 @@ class TerminalReason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_UNAUTHORIZED = "ModelUnauthorized"
     MODEL_UNSUPPORTED = "ModelUnsupported"
+    MODEL_INVALID = "ModelInvalid"
     DATASET_NOT_FOUND = "DatasetNotFound"
     DATASET_UNAUTHORIZED = "DatasetUnauthorized"
     DATASET_INVALID = "DatasetInvalid"

@@ -47,7 +47,7 @@ class ModelSpec(Model):
 
 
 class ColumnsSpec(Model):
-    """Column names, for roles whose column is called something else."""
+    """Column names, for columns that are not named after their role."""
 
     messages: ColumnName | None = None
     """Column with a list of {role, content} messages."""
@@ -72,7 +72,7 @@ class DatasetSpec(Model):
     format: Literal["auto", "messages", "prompt-completion", "text"] = "auto"
     """Format of the rows. auto detects it from the column names."""
     columns: ColumnsSpec | None = None
-    """Column names, for roles whose column is called something else."""
+    """Column names, for columns that are not named after their role."""
     max_examples: Annotated[int, between(1, 1_000_000_000)] | None = None
     """Train on a random sample of at most this many rows, drawn with training.seed: useful for a cheap first run."""
     weight: Weight | None = None
@@ -213,9 +213,9 @@ class ResourcesSpec(Model):
     capacity: Literal["any", "spot", "on-demand"] = "any"
     """Capacity that may be used: spot, on-demand or any."""
     optimize_for: Literal["cost", "balanced", "time"] = "balanced"
-    """Plan to choose among those that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the lowest cost."""
+    """Plan to choose among those that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the cheapest."""
     offload: Literal["auto", "none", "optimizer", "all"] = "auto"
-    """Keep optimizer states (all: also the weights) of method full in host memory. Slower; auto does so only if nothing else fits."""
+    """Training state of method full to keep in host memory, which is slower. auto offloads only if nothing else fits."""
 
 
 class OutputSpec(Model):

@@ -58,7 +58,7 @@ class PreflightStatus(StatusModel):
     dropped_rows: Count
     """Number of rows dropped because they are too long."""
     masked_rows: Count
-    """Number of rows dropped because none of their tokens is trained."""
+    """Number of rows dropped because none of their tokens are trained on."""
     duplicates: Count
     """Number of exact duplicates that were dropped."""
     sampled: bool
@@ -114,7 +114,7 @@ class AttemptStatus(StatusModel):
     start_time: Time
     """Time when the first Pod was created."""
     running_time: Time | None = None
-    """Time when the last Pod was scheduled. GPUs are held from then on."""
+    """Time when the last Pod was scheduled. GPUs are in use from then on."""
     end_time: Time | None = None
     """Time when the last Pod finished."""
     outcome: ShortText | None = None
@@ -132,7 +132,7 @@ class AttemptStatus(StatusModel):
     checkpoint_step: Count = 0
     """Step of the latest complete checkpoint."""
     gpu_seconds: Count = 0
-    """Number of GPUs times the seconds for which they were held."""
+    """Number of GPUs times the seconds they were in use."""
     cost_usd: Decimal = "0.00"
     """Cost of the attempt: gpuSeconds times the price in status.plan.pool."""
 
@@ -156,7 +156,7 @@ class CostStatus(StatusModel):
     cost_usd: Decimal = "0.00"
     """Cost of all attempts in US dollars."""
     wasted_usd: Decimal = "0.00"
-    """Part of the cost that went into repeated steps and into waiting."""
+    """Part of the cost that was spent on repeated steps and on waiting."""
     currency: Literal["USD"] = "USD"
     """Currency."""
 
@@ -255,7 +255,7 @@ class FineTuneJobStatus(StatusModel):
     progress: ProgressStatus | None = None
     """Last progress report of the trainer."""
     attempts: Annotated[list[AttemptStatus], items_by("number", most=10)] | None = None
-    """The last ten attempts. The spec is frozen once there is one."""
+    """The last ten attempts. Once the first one has started, the spec is frozen."""
     attempts_without_progress: Count = 0
     """Consecutive failed attempts without a newer checkpoint."""
     archived_gpu_seconds: Count = 0

@@ -149,8 +149,8 @@ QUANTITIES = (
         below="runs are slower than planned", model="planning/speed/",
     ),
     Quantity(
-        name="cost", of=lambda one: one.cost, above="GPUs are held for longer than planned",
-        below="GPUs are held for a shorter time than planned", model="planning/speed/duration.py, if speed is as planned",
+        name="cost", of=lambda one: one.cost, above="GPUs are in use for longer than planned",
+        below="GPUs are in use for less time than planned", model="planning/speed/duration.py, if speed is as planned",
     ),
 )  # fmt: skip
 

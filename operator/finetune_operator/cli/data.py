@@ -66,7 +66,7 @@ def preview(
 def check_installed() -> None:
     """Raise FinetuneError with the command to type when the trainer's libraries are not there."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise FinetuneError(f"data preview needs {', '.join(missing)}, not installed here: pip install '{EXTRA}'")
+        raise FinetuneError(f"data preview needs {', '.join(missing)}, which is not installed: pip install '{EXTRA}'")
 
 
 def run_preview(config: str, *, claims: list[str], secrets: list[str], colour: bool) -> int:

@@ -165,7 +165,7 @@ def in_lines(refusal: str) -> str:
 
 
 def _examples(spec: FineTuneJobSpec, examples: int) -> int:
-    """A sample takes at most maxExamples of each data set."""
+    """A sample takes at most maxExamples of each dataset."""
     limits = [dataset.max_examples for dataset in spec.datasets if dataset.max_examples]
     return min(examples, sum(limits)) if len(limits) == len(spec.datasets) else examples
 

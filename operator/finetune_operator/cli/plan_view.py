@@ -152,11 +152,12 @@ def _pool(plan: Plan) -> str:
 
 
 def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
-    size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{checkpoint.save_seconds:,} s to save"
-    loss = f"losing the node costs {checkpoint.loss_on_reclaim_seconds:,} s of work"
+    size, save = f"{float(checkpoint.size_gib):,.2f} GiB", f"{hours(checkpoint.save_seconds)} to save"
+    lost = checkpoint.loss_on_reclaim_seconds
+    loss = f"losing the node costs {f'{hours(lost)} of' if lost else 'no'} work"
     if checkpoint.interval_seconds >= run_seconds:
         return f"none during the run ({size}, {save}); {loss}"
-    return f"{size} every {checkpoint.interval_seconds:,} s ({save}); {loss}"
+    return f"{size} every {hours(checkpoint.interval_seconds)} ({save}); {loss}"
 
 
 def _host(host: HostNeeds) -> str:

@@ -183,7 +183,8 @@ class Cluster:
         if leaves_soon(raw, job.metadata.name):
             raise Conflict(f"{name} of a deleted job with the same name is still being removed")
         raise NameConflict(
-            f"{name} already exists and does not belong to this job: delete it, or apply the job under a new name"
+            f"{name} already exists and does not belong to this job: delete it, or apply the job under a new name "
+            "with another output.destination"
         )
 
     def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:

@@ -24,13 +24,16 @@ START_LATENCY = Histogram(
     buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400),
     registry=REGISTRY,
 )
-GPU_SECONDS = Counter("finetune_gpu_seconds", "GPU-seconds held by jobs.", ["namespace", "gpu"], registry=REGISTRY)
+GPU_SECONDS = Counter("finetune_gpu_seconds", "GPU-seconds used by jobs.", ["namespace", "gpu"], registry=REGISTRY)
 COST_USD = Counter("finetune_cost_usd", "Cost of jobs in US dollars.", ["namespace"], registry=REGISTRY)
 REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )
 LAST_EVENT = Gauge(
-    "finetune_watch_last_event_timestamp_seconds", "Time of the last event of each watch.", ["kind"], registry=REGISTRY
+    "finetune_watch_last_event_timestamp_seconds",
+    "Time of the last event of each watch, as a Unix timestamp.",
+    ["kind"],
+    registry=REGISTRY,
 )
 MISSED = Counter(
     "finetune_watch_missed", "Changes that the watch missed and a full comparison found.", ["kind"], registry=REGISTRY

@@ -51,7 +51,6 @@ def seen_pod(raw: Raw) -> SeenPod:
         finished_at=finished_at(status),
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason", ""),
-        termination_message=message,
         outcome=parse_outcome(message) if message else None,
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),

@@ -48,9 +48,8 @@ class SeenPod:
     exit_code: int | None = None
     terminated_reason: str = ""
     """Completed | Error | OOMKilled ..."""
-    termination_message: str = ""
-    """Raw text; outcome where it parses."""
     outcome: Outcome | None = None
+    """The termination message, where it parses; the last lines of a log do not."""
     pod_reason: str = ""
     """status.reason of the Pod: Evicted, NodeLost, Preempting, UnexpectedAdmissionError ..."""
     pod_message: str = ""

@@ -90,7 +90,7 @@ def exhausted(attempt: AttemptStatus, *, without_progress: int, max_retries: int
     return (
         f"{without_progress} attempt{'s in a row' if without_progress > 1 else ''} made no progress (runPolicy.maxRetries is "
         f"{max_retries}). Attempt {attempt.number + 1} failed with {attempt.outcome}: {attempt.message}. "
-        "See `finetune logs`, fix the cause and apply the job under a new name"
+        "See `finetune logs`, fix the cause, then delete the job and apply it again"
     )
 
 
@@ -100,7 +100,8 @@ def too_small(plan: Plan) -> str:
     return (
         "the GPU ran out of memory even with micro batch 1 and activation checkpointing; "
         f"the plan estimated {plan.vram.total_gib} of {plan.vram.usable_gib} GiB: "
-        f"lower training.sequenceLength, {smaller}or use a pool with more GPU memory, and apply the job under a new name"
+        f"lower training.sequenceLength, {smaller}or use a pool with more GPU memory, "
+        "and apply the job under a new name with another output.destination"
     )
 
 
@@ -155,5 +156,5 @@ def remedy(plan: Plan, outcome: str, pools: Sequence[GPUPool]) -> str:
         return f"it had {had} GiB of {what}; the next attempt gets {given} GiB"
     return (
         f"it had {had} GiB of {what}, all that a node of pool {plan.pool.name} has: "
-        "apply the job under a new name with a pool of larger nodes"
+        "delete the job and apply it again with a pool of larger nodes"
     )

@@ -237,4 +237,9 @@ def _stop_all(state: ClusterState, say: Say) -> None:
         wait(supervisor, seconds=5)
     kill_all(marked(CLUSTER_MARK, str(state.root)))
     if names or supervisors:
-        say(f"stopped {len(names)} processes and {len(supervisors)} containers in {time.monotonic() - began:.1f} s")
+        what = f"{_counted(len(names), 'process', 'processes')} and {_counted(len(supervisors), 'container', 'containers')}"
+        say(f"stopped {what} in {time.monotonic() - began:.1f} s")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

@@ -28,7 +28,7 @@ SHM_GIB, SHM_PER_GPU_GIB = 1, 1
 """Shared memory: data loader queues and NCCL's host buffers (about 10 MiB per channel and peer)."""
 
 DISK_BASE_GIB = 10.0
-"""Logs, kernels that Triton compiles, tokenised rows of a small data set."""
+"""Logs, kernels that Triton compiles, tokenised rows of a small dataset."""
 
 BYTES_PER_TOKEN_ON_DISK = 16
 """Raw text, its tokens and the mask."""
@@ -178,7 +178,7 @@ def host_shortage(needs: HostNeeds, pool: GPUPool) -> HostShortage | None:
         ("host memory", needs.memory_gib, node.memory_gib),
         ("local disk", needs.ephemeral_gib, node.ephemeral_gib),
     )
-    short = [f"{need} GiB of {what} (a node has {has})" for what, need, has in pairs if need > has]
+    short = [f"{need:,} GiB of {what} (a node has {has:,} GiB)" for what, need, has in pairs if need > has]
     if not short:
         return None
     return HostShortage(

@@ -238,4 +238,6 @@ def sharding(rung: Rung, gpus: int) -> str:
     """Return how states are spread, in words: `ZeRO-3 with optimizer offload`."""
     plain = "data parallel" if gpus > 1 else "one GPU"
     stage = f"ZeRO-{rung.zero_stage}" if rung.zero_stage else plain
-    return stage if rung.offload == "none" else f"{stage} with {rung.offload} offload"
+    return (
+        stage if rung.offload == "none" else f"{stage} with {'full' if rung.offload == 'all' else rung.offload} offload"
+    )

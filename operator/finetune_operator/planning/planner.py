@@ -100,7 +100,8 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     shared = [count for count in counts if batch % count == 0]
     if len(counts) == 1 or shareable_batch(batch) == batch or max(shared) == max(counts):
         return ()
-    which = " or ".join(map(str, shared))
+    *others, last = map(str, shared)
+    which = f"{', '.join(others)} or {last}" if others else last
     return (
         f"globalBatchSize {batch} splits evenly over {which} of {max(counts)} GPUs only: "
         f"{shareable_batch(batch)} would allow more layouts",

@@ -145,7 +145,9 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
-        card = f"needs {need.request_gib:.1f} GiB per GPU{need.when}, but {card_name(pool)} has {gpu.usable_gib:.1f} GiB"
+        card = (
+            f"needs {need.request_gib:.1f} GiB per GPU{need.when}, but {card_name(pool)} has {gpu.usable_gib:.1f} GiB"
+        )
         reasons = ([card] if too_large else []) + ([shortage.reason] if shortage else [])
         return Refused(
             method=work.method,

@@ -61,7 +61,7 @@ def test_measured_over_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "",
         "memory: median 1.00 over 2 jobs, from 0.98 to 1.02; as planned",
         "speed: median 0.55 over 2 jobs, from 0.50 to 0.60; off: runs are slower than planned (planning/speed/)",
-        "cost: median 1.83 over 2 jobs, from 1.67 to 2.00; off: GPUs are held for longer than planned (planning/speed/duration.py, "
+        "cost: median 1.83 over 2 jobs, from 1.67 to 2.00; off: GPUs are in use for longer than planned (planning/speed/duration.py, "
         "if speed is as planned)",
     ]
 

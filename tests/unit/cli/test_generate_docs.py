@@ -55,4 +55,4 @@ def test_a_command_shows_its_usage_and_options():
 
     assert "```\nfinetune plan [OPTIONS]\n```" in section
     assert "| `--examples` | `5000` | Number of rows in the data. |" in section
-    assert "| `--explain, --no-explain` |  | Also print how the numbers come about. |" in section
+    assert "| `--explain, --no-explain` |  | Also print how the figures are calculated. |" in section

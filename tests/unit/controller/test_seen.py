@@ -77,19 +77,16 @@ def test_a_pod_that_failed_with_an_outcome():
         finished_at=THEN,
         exit_code=86,
         terminated_reason="Error",
-        termination_message=outcome_text(outcome),
         outcome=outcome,
     )
 
 
 def test_a_pod_that_died_with_a_traceback():
-    """No outcome; the last lines of the log are kept."""
+    """No outcome: the last lines of the log are in the log."""
     ended = {"exitCode": 1, "reason": "Error", "message": "Traceback ...", "finishedAt": AT}
     status = {"phase": "Failed", "containerStatuses": container({"terminated": ended})}
 
-    assert seen_pod(a_pod(status)) == expected(
-        phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error", termination_message="Traceback ..."
-    )
+    assert seen_pod(a_pod(status)) == expected(phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error")
 
 
 def test_an_evicted_pod():

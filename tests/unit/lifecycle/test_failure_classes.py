@@ -80,10 +80,26 @@ CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
     ("stalled", ended(1, a_failure("Stalled")), "Stalled", "Stalled"),
     ("disk full", ended(1, a_failure("StorageFull")), "StorageFull", "StorageFull"),
     ("bucket down", ended(1, a_failure("StorageUnavailable")), "StorageUnavailable", "StorageUnavailable"),
-    ("traceback", ended(1, termination_message="ValueError: x"), "TrainerError", "TrainerError"),
+    ("traceback", ended(1), "TrainerError", "TrainerError"),
     ("unknown reason", ended(1, a_failure("Gremlins")), "TrainerError", "TrainerError"),
     ("claims success, exits 1", ended(1, published()), "TrainerError", "TrainerError"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (ended(137), "Pod bot-0-0 was killed (exit code 137, SIGKILL)"),
+        (ended(143, pod_reason="Shutdown"), "Pod bot-0-0 was killed (exit code 143, SIGTERM): Shutdown"),
+        (ended(1), "Pod bot-0-0 exited with code 1: see its log"),
+        (ended(255), "Pod bot-0-0 exited with code 255: see its log"),
+        (ended(128, terminated_reason="StartError"), "Pod bot-0-0 exited with code 128: StartError"),
+        (ended(None), "Pod bot-0-0 stopped without an exit code: see its log"),
+    ],
+)
+def test_what_is_said_about_a_pod_that_left_no_outcome(parts: dict[str, Any], said: str):
+    """The signal by its name; what a process printed last is in its log, not in a condition."""
+    assert ending(a_pod(**parts), spot=False).message == said
 
 
 @pytest.mark.parametrize(("pod", "outcome", "on_spot"), [c[1:] for c in CLASSES], ids=[c[0] for c in CLASSES])
@@ -161,7 +177,7 @@ def test_the_pause_doubles_and_the_third_attempt_without_a_newer_checkpoint_is_t
         "False",
         "RetriesExhausted",
         "3 attempts in a row made no progress (runPolicy.maxRetries is 3). Attempt 3 failed with TrainerError: CUDA error: "
-        "device-side assert. See `finetune logs`, fix the cause and apply the job under a new name",
+        "device-side assert. See `finetune logs`, fix the cause, then delete the job and apply it again",
     )
     assert world.condition("Stalled")[2].endswith(
         "; to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
@@ -213,7 +229,7 @@ def test_a_leaner_layout_keeps_the_global_batch_and_ends_where_nothing_is_left()
         "DoesNotFit",
         "the GPU ran out of memory even with micro batch 1 and activation checkpointing; the plan estimated 12.92 of 79.10 "
         "GiB: lower training.sequenceLength, use method qlora, or use a pool with more GPU memory, and apply the job under a "
-        "new name",
+        "new name with another output.destination",
     )
     warnings = world.status.plan.warnings if world.status.plan else []
     assert warnings[-1] == (

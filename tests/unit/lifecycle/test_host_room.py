@@ -63,5 +63,5 @@ def test_a_node_that_has_no_more_room_ends_the_growth_in_words():
     assert (plan.host.memory_gib, plan.warnings) == (16, [])
     assert world.attempts[0].message == (
         "Pod bot-0-0 was killed because it reached its memory limit; it had 16 GiB of host memory, all that a node of pool h100 has: "
-        "apply the job under a new name with a pool of larger nodes"
+        "delete the job and apply it again with a pool of larger nodes"
     )

@@ -135,6 +135,33 @@ def test_an_unknown_family_is_refused_with_the_families_that_work():
     )
 
 
+@pytest.mark.parametrize("place", ["", "text_config."])
+def test_quantised_weights_are_not_planned(place: str):
+    """Preflight would refuse them: a plan in plain lora would be of another model."""
+    quantised = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    config = llama_8b(**quantised) if not place else llama_8b(text_config={"model_type": "llama", **quantised})
+    with pytest.raises(JobError) as caught:
+        architecture(config)
+
+    assert (caught.value.reason, caught.value.message) == (
+        "ModelUnsupported",
+        f"config.json: {place}quantization_config says that the weights are quantised already (gptq), which cannot be trained: use "
+        "the config.json of the unquantised model; method qlora quantises it while loading",
+    )
+
+
+@pytest.mark.parametrize("name", ["LlamaForSequenceClassification", "LlamaForRewardModel", "LlamaModel"])
+def test_a_model_without_a_language_head_is_not_planned(name: str):
+    """Its head would be random."""
+    with pytest.raises(JobError) as caught:
+        architecture(llama_8b(architectures=[name]))
+
+    assert caught.value.message == (
+        f"config.json: architectures names {name}, which has no language head, such as a classifier, a reward model or an encoder: "
+        "use the config.json of the language model that it was made from"
+    )
+
+
 def test_a_missing_size_is_named():
     """The user reads which key of config.json is missing."""
     config = llama_8b()

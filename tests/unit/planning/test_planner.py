@@ -163,7 +163,9 @@ def test_pools_without_a_network_use_one_node():
 
 def test_a_node_that_is_too_small_is_refused():
     """A GPU that fits is no use on a node that cannot load the model."""
-    with pytest.raises(DoesNotFit, match=r"lora on 1 x H100-80GB-HBM3: needs 27 GiB of local disk \(a node has 10\)"):
+    with pytest.raises(
+        DoesNotFit, match=r"lora on 1 x H100-80GB-HBM3: needs 27 GiB of local disk \(a node has 10 GiB\)"
+    ):
         planned("8b", a_pool(node={"cpus": 16, "memoryGiB": 64, "ephemeralGiB": 10}), method="lora")
 
 

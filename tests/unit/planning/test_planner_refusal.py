@@ -175,7 +175,7 @@ def test_nodes_that_are_too_small_are_named_with_the_layout():
     )
 
     assert message("70b", pool, method="full").startswith(
-        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1204 GiB of host memory (a node has 1000) and "
+        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1,204 GiB of host memory (a node has 1,000 GiB) and "
     )
 
 

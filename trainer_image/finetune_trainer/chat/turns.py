@@ -82,8 +82,9 @@ def chatml(tokenizer: Tokenizer, stops: frozenset[int]) -> str:
     A base model seldom stops at <|im_end|>, and a new token would need new embeddings that an adapter does not carry:
     there the model's own end of text closes a turn.
     """
-    known = tokenizer.get_vocab().get(CHATML_END)
-    return CHATML.replace("END", CHATML_END if known in stops else tokenizer.eos_token)
+    vocabulary = tokenizer.get_vocab()
+    spelled = {vocabulary[word]: word for word in (tokenizer.eos_token, CHATML_END) if vocabulary.get(word) in stops}
+    return CHATML.replace("END", list(spelled.values())[-1] if spelled else tokenizer.convert_ids_to_tokens(min(stops)))
 
 
 def choose_padding(tokenizer: Tokenizer, stops: frozenset[int]) -> tuple[str, ...]:

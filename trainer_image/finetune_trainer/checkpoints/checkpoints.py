@@ -8,13 +8,14 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune_contract import COMPLETE_MARKER, RunConfig
 from finetune_contract.wire import dumps, loads
 
+from finetune_trainer.checkpoints.digests import damaged, digests
 from finetune_trainer.checkpoints.holder import Holder, refuse_if_overtaken, take_over
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.runtime import ranks
@@ -53,6 +54,8 @@ class Marker:
     zero_stage: int
     turn: int = 0
     """Of the attempt that wrote it, as holder.json had it; 0 before there was such a file."""
+    files: dict[str, str] = field(default_factory=dict)
+    """The sha256 of each file, by its path in the folder."""
 
 
 class Checkpoints:
@@ -81,29 +84,49 @@ class Checkpoints:
         None to start from the base model. Every process calls it, when they know each other; all get what rank 0 sees.
         Raises ReportedError where a later attempt was here, or the optimizer state belongs to another sharding.
         """
-        found = self._taken_over() if ranks.rank() == 0 else None
+        found = self._taken_over() if ranks.rank() == 0 else []
         # Two looks may differ while an attempt that was cut off still saves.
-        self.holder, newest = ranks.from_first((self.holder, found))
-        if newest is None:
-            return None
-        self._refuse_other_sharding(newest)
-        self.newest_step = newest.step
-        return newest, self._local(newest.name)
+        self.holder, found = ranks.from_first((self.holder, found))
+        for checkpoint in found:
+            marker = self._marker(checkpoint.name)
+            self._refuse_other_sharding(checkpoint, marker)
+            folder = self._local(checkpoint.name)
+            if self._is_as_written(checkpoint.name, folder, marker):
+                self.newest_step = checkpoint.step
+                return checkpoint, folder
+            if ranks.rank() == 0:  # it must not be counted among those that are kept
+                self.store.delete(f"{checkpoint.name}/{COMPLETE_MARKER}")
+        return None
 
-    def _taken_over(self) -> Checkpoint | None:
-        """Become the holder first: nothing that an earlier attempt does from then on counts. Then look, and clear away."""
+    def _is_as_written(self, name: str, folder: Path, marker: Marker | None) -> bool:
+        """Compare the files with their digests, each machine its own copy; all processes get the same answer."""
+        looks = ranks.rank() == 0 if self.store.local_folder() is not None else ranks.local_rank() == 0
+        wrong = damaged(folder, marker.files) if looks and marker is not None else []
+        if wrong:
+            print(
+                f"checkpoint {name} is damaged: {len(wrong)} of {len(marker.files if marker else ())} files are not as they "
+                f"were written (first {wrong[0]}); looking for an older checkpoint",
+                flush=True,
+            )
+        return not ranks.largest([float(len(wrong))])[0]
+
+    def _taken_over(self) -> list[Checkpoint]:
+        """Become the holder, clear away what is unfinished, and return the complete checkpoints, newest first.
+
+        In this order: nothing that an earlier attempt does from then on counts.
+        """
         self.holder = take_over(self.store, self.run, turns=self._turns)
         markers = self._markers(EITHER_NAME)
         self._clean([name for name, marker in markers.items() if marker is None])
         whole = {name: marker for name, marker in markers.items() if CHECKPOINT_NAME.match(name)}
-        return next(reversed(self._of_this_run(whole)), None)
+        return list(reversed(self._of_this_run(whole)))
 
     def _turns(self) -> int:
         """Return the last turn that a checkpoint here knows of, whichever run's it is."""
         return max((marker.turn for marker in self._markers(CHECKPOINT_NAME).values() if marker), default=0)
 
-    def _refuse_other_sharding(self, checkpoint: Checkpoint) -> None:
-        marker, layout = self._marker(checkpoint.name), self.run.layout
+    def _refuse_other_sharding(self, checkpoint: Checkpoint, marker: Marker | None) -> None:
+        layout = self.run.layout
         if marker is None or marker.zero_stage == layout.zero_stage == 0:
             return
         if (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size):
@@ -140,9 +163,9 @@ class Checkpoints:
         turn = self.holder.turn if self.holder is not None else 0
         checkpoint = Checkpoint(turn=turn, attempt=self.run.attempt, step=step)
         self.refuse_if_overtaken()
-        self._deliver(staged, checkpoint.name)
+        files = self._deliver(staged, checkpoint.name)
         if ranks.rank() == 0:
-            self._mark(checkpoint.name, step)
+            self._mark(checkpoint.name, step, files)
         ranks.wait_for_all()
         self.newest_step = step
         return checkpoint
@@ -163,15 +186,19 @@ class Checkpoints:
     def publish_best(self, staged: Path, step: int) -> str:
         """Put the best weights so far into a slot of their own, outside `keep`; return its name. Every process calls it."""
         name = f"best-attempt-{self.run.attempt}-step-{step}"
-        self._deliver(staged, name)
+        files = self._deliver(staged, name)
         if ranks.rank() == 0:
-            self._mark(name, step)
+            self._mark(name, step, files)
         ranks.wait_for_all()
         return name
 
     def best(self, name: str) -> Path | None:
-        """Return the local folder of a best slot; None where it is gone."""
-        return self._local(name) if self._marker(name) is not None else None
+        """Return the local folder of a best slot; None where it is gone or damaged. Every process calls it."""
+        marker = self._marker(name)
+        if marker is None:
+            return None
+        folder = self._local(name)
+        return folder if self._is_as_written(name, folder, marker) else None
 
     def read_baseline(self) -> Any:
         """Return what an earlier attempt of this run measured of the base model. Every process calls it, all get the same."""
@@ -188,26 +215,30 @@ class Checkpoints:
         """Raise where another attempt, or another run, holds the destination by now."""
         refuse_if_overtaken(self.store, self.run, self.holder)
 
-    def _deliver(self, staged: Path, name: str) -> None:
-        """Bring the files of every replica together under one name; returns when all are there."""
+    def _deliver(self, staged: Path, name: str) -> dict[str, str]:
+        """Bring the files of every replica together under one name; returns their digests when all are there."""
+        files: dict[str, str] = {}
         if ranks.rank() == 0:
             self.store.delete(name)  # left by a job of the same name that was deleted: its marker would count for ours
         ranks.wait_for_all()
         local = self.store.local_folder()
         if local is not None:
             if ranks.rank() == 0:
+                files = digests(staged)
                 staged.rename(local / name)
         elif ranks.local_rank() == 0 and staged.is_dir():  # of weights alone only rank 0's replica has any
+            files = digests(staged)
             self.store.upload(staged, name)
             shutil.rmtree(staged)
-        ranks.wait_for_all()
+        return {path: digest for part in ranks.gathered(files) for path, digest in part.items()}
 
-    def _mark(self, name: str, step: int) -> None:
+    def _mark(self, name: str, step: int, files: dict[str, str]) -> None:
         size = sum(file.size_bytes for file in self.store.files(name))
         layout = self.run.layout
         marker = Marker(
             run_digest=self.run.run_digest, attempt=self.run.attempt, step=step, size_bytes=size,
             world_size=layout.world_size, zero_stage=layout.zero_stage, turn=self.holder.turn if self.holder else 0,
+            files=files,
         )  # fmt: skip
         self.refuse_if_overtaken()  # the last moment: from then on a successor may have removed some of the files
         self.store.write_text(f"{name}/{COMPLETE_MARKER}", dumps(marker))

@@ -5,20 +5,20 @@ the run says so (trust_remote_code).
 """
 
 import json
+import warnings
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from finetune_contract import Lora, RunConfig
-from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel
-from safetensors import safe_open
+from finetune_contract import Lora, RunConfig, shorten
+from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,10 +26,13 @@ from transformers import (
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.model import targets
+from finetune_trainer.model.assertions import assert_adapter_loaded, assert_all_loaded
 from finetune_trainer.model.precision import Computation
+from finetune_trainer.model.tokenizer import load_tokenizer as tokenizer_of
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import fetch_adapter
+from finetune_trainer.storage.weights import weight_files
 
 ADALORA_START_FACTOR = 1.5
 """AdaLoRA starts with this many times the LoRA rank and prunes down to it (the AdaLoRA paper's ratio)."""
@@ -42,9 +45,13 @@ DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
 """How safetensors writes those that a model is published in; anything else is published in float32."""
 
 
+UNLOADED = ("Error(s) in loading state_dict", "We encountered some issues during automatic conversion")
+"""How transformers begins to say that tensors do not fit; the rest of its RuntimeErrors are other matters."""
+
+
 def load_tokenizer(folder: Path, run: RunConfig) -> PreTrainedTokenizerBase:
     """Load the base model's tokenizer from a local folder."""
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=run.model.trust_remote_code)
+    return tokenizer_of(folder, run.model)
 
 
 def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:
@@ -53,6 +60,18 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
         model = _loaded(folder, run, computation)
     except ValueError as error:
         raise UserError("ModelUnsupported", f"transformers cannot load this model: {error}") from error
+    except SafetensorError as error:
+        raise UserError(
+            "ModelInvalid",
+            f"a weight file of {run.model.location.uri} cannot be read ({error}): copy the model's files again",
+        ) from error
+    except RuntimeError as error:
+        if not str(error).startswith(UNLOADED):
+            raise
+        raise UserError(
+            "ModelInvalid",
+            f"transformers cannot put the weights of {run.model.location.uri} into its class: {shorten(' '.join(str(error).split()), 300)}",
+        ) from error
     for parameter in targets.vision_parameters(model):
         parameter.requires_grad_(False)
     if run.method == "qlora":
@@ -76,7 +95,7 @@ def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTraine
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     _refuse_quantised(config)
     with _quantizer(run):
-        return AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=load_dtype(run, computation),
@@ -85,7 +104,11 @@ def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTraine
             device_map=_device_map(run, computation),
             trust_remote_code=trust,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are told by name, and refused
         )
+    assert_all_loaded(info, run.model.location.uri)
+    return model
 
 
 def _quantizer(run: RunConfig) -> AbstractContextManager[None]:
@@ -123,7 +146,7 @@ def attention(config: Any, planned: str) -> str:
 def stored_dtype(folder: Path) -> torch.dtype:
     """Return the dtype that most weights of a model folder are stored in."""
     found: Counter[torch.dtype] = Counter()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118 - safe_open is no mapping
                 found[DTYPES.get(weights.get_slice(name).get_dtype(), torch.float32)] += 1
@@ -131,7 +154,8 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
 
 def _refuse_quantised(config: Any) -> None:
-    found = getattr(config, "quantization_config", None)
+    text = config.get_text_config()
+    found = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
     if found is None:
         return
     kind = found.get("quant_method", "an unknown method") if isinstance(found, dict) else type(found).__name__
@@ -219,10 +243,30 @@ def with_initial_adapter(model: PreTrainedModel, folder: Path, run: RunConfig) -
             f"spec.lora.initialAdapter was trained on revision {revision} of its base model, this run uses "
             f"{run.model.revision}; set spec.model.revision to {revision} or start a new adapter",
         )
-    continued = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    uri = run.lora.initial_adapter.uri if run.lora and run.lora.initial_adapter else str(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # they are refused below
+            continued = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    except (ValueError, RuntimeError) as error:  # no layer of its names, or one of another size
+        if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
+            raise
+        raise UserError(
+            "ModelUnsupported",
+            f"the adapter {uri} does not belong to this base model: {shorten(' '.join(str(error).split()), 400)}",
+        ) from error
+    assert_adapter_whole(continued, folder, uri)
     # The name in the file is the user's; PEFT would look it up on the hub at every save.
     continued.peft_config["default"].base_model_name_or_path = str(model.name_or_path)
     return continued
+
+
+def assert_adapter_whole(continued: PeftModel, folder: Path, uri: str) -> None:
+    """Raise UserError(ModelInvalid) unless the adapter's file holds each of its weights, and the model each of its tensors."""
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        stored = set(file.keys())
+    wanted = set(get_peft_model_state_dict(continued, save_embedding_layers=False))
+    assert_adapter_loaded(wanted - stored, stored - wanted - set(continued.state_dict()), uri)
 
 
 def trainable_parameters(model: torch.nn.Module) -> tuple[int, int]:

@@ -1,9 +1,13 @@
-"""The computation a run really does: dtype of the weights and of the arithmetic, by device. Called by train and model.
+"""The computation a run does: dtypes of weights and arithmetic, as chosen by device and as found. Called by train and model.
 
-docs/decisions/0004-precision.md says why the CPU differs.
+docs/decisions/0004-precision.md says why the CPU differs, and why adapters are float32 on a 4-bit base, too.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,19 +20,13 @@ class Computation:
     """dtype of the model's weights (of the frozen base, for an adapter)"""
     compute: str
     """dtype of the matrix products"""
+    adapters: bool = False
+    """LoRA matrices beside the base: float32, but for DeepSpeed's 16-bit copies of its masters."""
 
     @property
     def autocast(self) -> bool:
         """Whether bfloat16 products run over weights of another dtype, or beside float32 adapters."""
         return self.device == "cuda" and self.compute == "bfloat16" and (self.weights != "bfloat16" or self.adapters)
-
-    adapters: bool = False
-    """LoRA matrices are float32 masters beside the base."""
-
-    def sentence(self) -> str:
-        """Say it in words, for the log and the model card."""
-        masters = ", float32 adapter weights" if self.adapters else ""
-        return f"{self.weights} weights{masters}, {self.compute} computation on {self.device}"
 
 
 def computation(method: str, precision: str, *, device: str) -> Computation:
@@ -44,3 +42,37 @@ def computation(method: str, precision: str, *, device: str) -> Computation:
         return Computation(device=device, weights=dtype, compute=dtype, adapters=adapters)
     weights = "bfloat16" if precision == "bf16" else "float32"
     return Computation(device=device, weights=weights, compute="bfloat16", adapters=adapters)
+
+
+def float32_adapters(model: torch.nn.Module) -> None:
+    """Store an adapter's matrices in float32, whatever the library chose. Not for sharded runs: DeepSpeed keeps masters.
+
+    TRL stores adapters of a quantised base in bfloat16, as the QLoRA paper did. An optimizer step is smaller than the distance
+    between two such numbers for most weights, and a resume would load them as float32.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "lora_" in name:  # embeddings beside it (modules_to_save) would cost too much
+            parameter.data = parameter.data.float()
+
+
+def stored_as(model: torch.nn.Module, numbers: Computation, *, masters: bool) -> str:
+    """Say in words what a model is stored and multiplied in, read off its tensors. For the log, the card and the manifest.
+
+    `masters`: a sharded optimizer keeps float32 copies of the 16-bit weights that are trained.
+    """
+    frozen = _dtypes(parameter for parameter in model.parameters() if not parameter.requires_grad)
+    trained = _dtypes(parameter for parameter in model.parameters() if parameter.requires_grad)
+    kept = " with float32 masters" if masters and trained == "bfloat16" else ""
+    weights = f"{frozen} base, {trained} adapter" if numbers.adapters else f"{trained} weights"
+    return f"{weights}{kept}, {numbers.compute} computation on {numbers.device}"
+
+
+def _dtypes(parameters: Iterable[torch.nn.Parameter]) -> str:
+    """Return the dtypes, the most frequent one first; those of less than a hundredth are left out."""
+    sizes: Counter[str] = Counter()
+    for parameter in parameters:
+        packed = hasattr(parameter, "quant_state") or getattr(parameter, "bnb_quantized", False)
+        size = int(getattr(parameter, "ds_numel", parameter.numel()))
+        sizes["4-bit (NF4)" if packed else str(parameter.dtype).removeprefix("torch.")] += size
+    large = [name for name, size in sizes.most_common() if size * 100 >= sizes.total()]
+    return " and ".join(large)

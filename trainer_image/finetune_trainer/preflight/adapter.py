@@ -7,21 +7,24 @@ from typing import Any
 from finetune_contract import MANIFEST_FILE, Location, Model
 
 from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.preflight.adapter_weights import check_adapter
+from finetune_trainer.preflight.family import object_of
+from finetune_trainer.preflight.model import ExaminedModel, refuse_pointers
 from finetune_trainer.storage import Role, open_location
-from finetune_trainer.storage.weights import adapter_files, descriptions
+from finetune_trainer.storage.headers import read_headers
+from finetune_trainer.storage.weights import WEIGHTS, adapter_files, descriptions
 
 PLANNED_RANK = 16
 """The planner does not know the adapter's shape, and counts with the default."""
 
 
-def examine_adapter(location: Location, model: Model, revision: str, into: Path) -> tuple[str, ...]:
+def examine_adapter(location: Location, model: Model, base: ExaminedModel, into: Path) -> tuple[str, ...]:
     """Check that an adapter belongs to the base model; return warnings. Raises UserError or StorageUnavailable."""
     store = open_location(location, Role.ADAPTER)
-    folder = store.fetch(into, descriptions(adapter_files(store)))
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-    except ValueError as error:
-        raise UserError("ModelUnsupported", f"adapter_config.json of {store.uri} is not JSON ({error})") from error
+    files, revision = adapter_files(store), base.revision
+    folder = store.fetch(into, descriptions(files))
+    refuse_pointers(folder, descriptions(files), store.uri)
+    config = object_of(folder / "adapter_config.json", store.uri)
     if config.get("peft_type") not in ("LORA", "ADALORA"):
         raise UserError("ModelUnsupported", f"{store.uri} is a {config.get('peft_type')} adapter: only LoRA goes on")
     trained_on = config.get("revision") or _published_revision(location)
@@ -31,6 +34,7 @@ def examine_adapter(location: Location, model: Model, revision: str, into: Path)
             f"the adapter {store.uri} was trained on revision {trained_on} of its base model, but this job uses "
             f"{revision}: set model.revision to the adapter's, or train a new adapter",
         )
+    check_adapter(read_headers(store, [file for file in files if file.path.endswith(WEIGHTS)]), config, base, store.uri)
     return _doubts(config, model, store.uri, known=bool(trained_on)) + _larger_than_planned(config, store.uri)
 
 

@@ -12,8 +12,10 @@ from finetune_trainer.data.summary import SUMMARY_FILE, summary
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.adapter import examine_adapter
 from finetune_trainer.preflight.claim import Published, check_free, check_writable, claim_output
-from finetune_trainer.preflight.model import ExaminedModel, examine_model
+from finetune_trainer.preflight.model import ExaminedModel, check_complete, examine_model
 from finetune_trainer.preflight.preview_text import preview_text
+from finetune_trainer.preflight.template import check_template
+from finetune_trainer.preflight.tokens import check_tokens
 from finetune_trainer.storage import Role, Store, open_location
 
 
@@ -29,9 +31,11 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     """Return the report. Raises ReportedError with the first thing that is wrong."""
     print(f"examining {config.model.location.uri}", flush=True)
     model = examine_model(config.model, workspace / "model")
-    doubts: tuple[str, ...] = ()
+    check_complete(model, config.model.location.uri)
+    check_template(model.tokenizer, config.chat, config.model.location.uri)
+    doubts = model.warnings
     if config.initial_adapter:
-        doubts = examine_adapter(config.initial_adapter, config.model, model.revision, workspace / "adapter")
+        doubts += examine_adapter(config.initial_adapter, config.model, model, workspace / "adapter")
     _check_length(config, model)
     output = open_location(config.output, Role.OUTPUT)
     checkpoint = checkpoint_store(config)
@@ -40,6 +44,7 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
         check_writable(checkpoint, config.uid)
     print(f"reading {', '.join(dataset.location.uri for dataset in config.datasets)}", flush=True)
     prepared = prepare(preflight_request(config, model.length_limit), model.tokenizer, workspace, sampling=True)
+    check_tokens(prepared.folder, model, config.model.location.uri)
     digest = run_digest(config.spec_digest, model.revision, prepared.digest)
     published = claim_output(output, checkpoint, config, digest)
     left = Left() if published or not checkpoint else leave(prepared, model, config, checkpoint)

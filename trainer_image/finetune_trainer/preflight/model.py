@@ -10,17 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_contract import Model, shorten
-from transformers import AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from finetune_contract import Model
 
 from finetune_trainer.chat.turns import Tokenizer
-from finetune_trainer.errors import UserError
+from finetune_trainer.model.tokenizer import load_tokenizer
+from finetune_trainer.preflight.completeness import check_names, check_shapes, check_towers, families, text_tensors
+from finetune_trainer.preflight.family import (
+    NESTED,
+    check_family,
+    check_kind,
+    generation_config,
+    object_of,
+    text_config,
+)
+from finetune_trainer.preflight.template import check_stops
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
+from finetune_trainer.storage.headers import Tensor, is_pointer, pointer_refused, read_headers
 from finetune_trainer.storage.weights import WEIGHTS, descriptions, model_files, refuse_unpinned_code, weight_bytes
-
-NESTED = ("text_config", "llm_config", "language_config")
-"""Where multimodal models keep the configuration of their decoder."""
 
 COSMETIC = re.compile(
     r"_token_id$|^_|transformers_version|initializer|dropout|rope|_pdrop$|^vision|^audio|^image|^video|^boi|^eoi|"
@@ -52,42 +58,72 @@ class ExaminedModel:
     tokenizer: Tokenizer
     folder: Path
     """Configuration and tokenizer; weights only where the model is used in place."""
+    decoder: Any
+    """Configuration of the text decoder, as transformers reads it."""
+    tensors: dict[str, Tensor]
+    """Of the text decoder, by name; empty for a model of Python code of its own."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def embedding_rows(self) -> int:
+        """Tokens that the model has an embedding for; 0 where its files do not say."""
+        return int(self.decoder.vocab_size) if self.tensors else 0
 
 
 def examine_model(model: Model, into: Path) -> ExaminedModel:
-    """Fetch all but the weights and check them.
+    """Fetch all but the weights, read the headers of those, and check that they contradict nothing.
 
-    Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported, InvalidSpec) or StorageUnavailable.
+    Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported, ModelInvalid, InvalidSpec) or StorageUnavailable.
     """
     refuse_unpinned_code(model)
     store = open_location(model.location, Role.MODEL, revision=model.revision)
-    files = model_files(store, code=model.trust_remote_code)
-    folder = store.fetch(into, descriptions(files))
-    raw = _config(folder / "config.json", store.uri)
-    _check_family(raw, model, store.uri)
+    chosen = model_files(store, code=model.trust_remote_code)
+    folder = store.fetch(into, descriptions(chosen.files))
+    refuse_pointers(folder, descriptions(chosen.files), store.uri)
+    raw = object_of(folder / "config.json", store.uri)
+    check_family(raw, model, store.uri)
+    decoder = text_config(folder, raw, model)
+    tensors = _read_tensors(store, chosen.files, raw, decoder)
     config = flattened(raw)
+    generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
+    check_stops(generation, decoder.vocab_size, store.uri)
     return ExaminedModel(
-        revision=store.revision or files_digest(store, files),
+        revision=store.revision or files_digest(store, chosen.files),
         config=reduced(config),
-        weight_bytes=weight_bytes(files),
+        weight_bytes=weight_bytes(chosen.files),
         length_limit=_length_limit(config, tokenizer),
         tokenizer=tokenizer,
         folder=folder,
+        decoder=decoder,
+        tensors=tensors,
+        warnings=chosen.warnings,
     )
 
 
-def load_tokenizer(folder: Path, model: Model) -> Tokenizer:
-    """Load the tokenizer from a local folder. Raises UserError(ModelUnsupported) with what is wrong."""
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        problem = shorten(" ".join(str(error).split()), 300)
-        raise UserError(
-            "ModelUnsupported",
-            f"the tokenizer of {model.location.uri} cannot be loaded ({problem}): tokenizer.json and "
-            "tokenizer_config.json must be beside config.json",
-        ) from error
+def check_complete(model: ExaminedModel, uri: str) -> None:
+    """Raise UserError(ModelInvalid) where tensors are missing or left over."""
+    if model.tensors:
+        check_names(model.tensors, model.decoder, int(model.config.get("num_nextn_predict_layers", 0)), uri)
+
+
+def refuse_pointers(folder: Path, paths: Iterable[str], uri: str) -> None:
+    """Raise UserError(ModelInvalid) for a file that git-lfs has not fetched."""
+    for path in paths:
+        with (folder / path).open("rb") as file:
+            if is_pointer(file.read(64)):
+                raise pointer_refused(uri, path)
+
+
+def _read_tensors(store: Store, files: Iterable[StoredFile], raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
+    headers = read_headers(store, [file for file in files if file.path.endswith(WEIGHTS)])
+    check_kind(headers, store.uri)
+    check_towers(headers, raw, store.uri)
+    if decoder.model_type not in families():
+        return {}
+    tensors = text_tensors(headers, decoder.model_type)
+    check_shapes(tensors, decoder, store.uri)
+    return tensors
 
 
 def flattened(config: dict[str, Any]) -> dict[str, Any]:
@@ -136,40 +172,6 @@ def _small(key: str, value: Any) -> Any:
             return str(value.get("quant_method", "unknown"))
         case _:
             return None
-
-
-def _config(file: Path, uri: str) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError("ModelUnsupported", f"config.json of {uri} is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise UserError("ModelUnsupported", f"config.json of {uri} is not an object")
-    return value
-
-
-def _check_family(config: dict[str, Any], model: Model, uri: str) -> None:
-    """Refuse what is no decoder, needs code that may not run, or is quantised already."""
-    kind = config.get("model_type")
-    if "auto_map" in config and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
-        raise UserError(
-            "ModelUnsupported",
-            f"{uri} brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another",
-        )
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
-        named = ", ".join(config.get("architectures") or ["no architecture"])
-        raise UserError(
-            "ModelUnsupported",
-            f"{uri} is of type {kind!r} ({named}), no causal language model that transformers can train: choose "
-            "a decoder such as Llama, Qwen, Mistral or Gemma",
-        )
-    if quantized := config.get("quantization_config"):
-        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
-        raise UserError(
-            "ModelUnsupported",
-            f"the weights of {uri} are quantised already ({method}), which cannot be trained: choose the unquantised "
-            "model; method qlora quantises it while loading",
-        )
 
 
 def _length_limit(config: dict[str, Any], tokenizer: Tokenizer) -> int:

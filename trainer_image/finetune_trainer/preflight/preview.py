@@ -35,9 +35,13 @@ def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
     from finetune_trainer.data.request import preflight_request  # noqa: PLC0415
     from finetune_trainer.preflight.model import examine_model  # noqa: PLC0415
     from finetune_trainer.preflight.preview_text import preview_text  # noqa: PLC0415
+    from finetune_trainer.preflight.template import check_template  # noqa: PLC0415
+    from finetune_trainer.preflight.tokens import check_tokens  # noqa: PLC0415
 
     model = examine_model(config.model, workspace / "model")
+    check_template(model.tokenizer, config.chat, config.model.location.uri)
     prepared = prepare(preflight_request(config, model.length_limit), model.tokenizer, workspace)
+    check_tokens(prepared.folder, model, config.model.location.uri)
     return preview_text(prepared, model.tokenizer, title=config.name, colour=colour)
 
 

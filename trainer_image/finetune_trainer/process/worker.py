@@ -53,7 +53,8 @@ class Worker:
             refuse_without_accelerator(device)
             self.reporter = Reporter(total_steps=run.training.max_steps)
             self.reporter.phase("loading")
-            from finetune_trainer.training.train import Bench, train  # noqa: PLC0415 - as above
+            from finetune_trainer.training.bench import Bench  # noqa: PLC0415 - as above
+            from finetune_trainer.training.train import train  # noqa: PLC0415 - as above
 
         workspace = Path(os.environ[ENV_WORKSPACE])
         bench = Bench(

@@ -10,6 +10,7 @@ from typing import Any
 from finetune_contract import MANIFEST_FILE, Artifact, EvaluationResult, Outcome, RunConfig
 from finetune_contract.wire import from_wire, to_wire
 
+from finetune_trainer.publishing.adapter_facts import adapter_facts
 from finetune_trainer.publishing.card import model_card
 from finetune_trainer.storage import Store
 
@@ -18,9 +19,6 @@ PACKAGES = (
     "tokenizers", "torch", "transformers", "trl",
 )  # fmt: skip
 """Those whose version can change a result."""
-
-VLLM_LARGEST_LORA_RANK = 512
-"""vLLM refuses adapters above it (its --max-lora-rank choices end there)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +54,7 @@ def describe(folder: Path, run: RunConfig) -> None:
 
 def publish(folder: Path, store: Store, run: RunConfig, published: Published) -> Artifact:
     """Upload the folder, then the manifest. Repeating it is harmless. Only rank 0 calls it."""
-    digests = file_digests(folder)
+    digests, adapter = file_digests(folder), adapter_facts(folder)
     artifact = Artifact(
         kind=kind(run),
         uri=f"{store.uri.rstrip('/')}/{kind(run)}",
@@ -64,8 +62,8 @@ def publish(folder: Path, store: Store, run: RunConfig, published: Published) ->
         size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         base_model=base_name(run),
         base_revision=run.model.revision,
-        lora_rank=run.lora.rank if run.lora is not None else 0,
-        servable=servable(run),
+        lora_rank=adapter.rank if adapter is not None else 0,
+        servable=adapter.servable if adapter is not None else "vllm",
     )
     store.upload(folder, kind(run))
     store.write_text(MANIFEST_FILE, json.dumps(manifest(run, artifact, digests, published), indent=2) + "\n")
@@ -92,7 +90,9 @@ def already_published(store: Store, run: RunConfig) -> Outcome | None:
 
 def write_card(folder: Path, run: RunConfig, published: Published) -> None:
     """Write README.md, which is the artifact's page on a model hub."""
-    (folder / "README.md").write_text(model_card(run, published.evaluation, base_name(run), published.computation))
+    (folder / "README.md").write_text(
+        model_card(run, published.evaluation, base_name(run), published.computation, adapter_facts(folder))
+    )
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -149,21 +149,3 @@ def versions() -> dict[str, str]:
 def base_name(run: RunConfig) -> str:
     """Return how others name the base model: its hub id, or the location it was read from."""
     return run.model.location.uri.removeprefix("hf://")
-
-
-def servable(run: RunConfig) -> str:
-    """Say whether vLLM can serve the artifact as it is, or why not."""
-    lora = run.lora
-    if lora is None:
-        return "vllm"
-    if lora.variant == "dora":
-        return "not by vLLM: it does not read DoRA's magnitudes; merge it into the base first"
-    if lora.variant == "adalora":
-        return "not by vLLM: it does not read AdaLoRA's singular values; merge it into the base first"
-    if lora.modules_to_save:
-        return "not by vLLM: it carries whole modules (modulesToSave); merge it into the base first"
-    if lora.experts:
-        return "not by vLLM: it carries weights for experts; merge it into the base first"
-    if lora.rank > VLLM_LARGEST_LORA_RANK:
-        return f"not by vLLM: LoRA rank {lora.rank} is above its limit of {VLLM_LARGEST_LORA_RANK}"
-    return "vllm"

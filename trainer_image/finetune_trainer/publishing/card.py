@@ -4,13 +4,17 @@ import json
 
 from finetune_contract import EvaluationResult, RunConfig
 
+from finetune_trainer.publishing.adapter_facts import AdapterFacts
 
-def model_card(run: RunConfig, evaluation: EvaluationResult | None, base: str, computation: str) -> str:
+
+def model_card(
+    run: RunConfig, evaluation: EvaluationResult | None, base: str, computation: str, adapter: AdapterFacts | None
+) -> str:
     """Return the card: what it is, what it was made from, how it does, how to load it."""
     parts = [
         _front_matter(run, base),
         f"# {run.name}\n",
-        _summary(run, base, computation),
+        _summary(run, base, computation, adapter),
         _results(evaluation),
         _use(run, base),
     ]
@@ -25,8 +29,8 @@ def _front_matter(run: RunConfig, base: str) -> str:
     return "---\n" + "\n".join(lines) + "\n---\n"
 
 
-def _summary(run: RunConfig, base: str, computation: str) -> str:
-    training, lora = run.training, run.lora
+def _summary(run: RunConfig, base: str, computation: str, adapter: AdapterFacts | None) -> str:
+    training = run.training
     rows = [
         ("base model", f"`{base}`" + (f" at revision `{run.model.revision}`" if run.model.revision else "")),
         ("data", "".join(f"`{dataset.location.uri}` " for dataset in run.datasets).strip()),
@@ -39,9 +43,17 @@ def _summary(run: RunConfig, base: str, computation: str) -> str:
         ("learning rate", f"{training.learning_rate:g}, {training.scheduler}"),
         ("computation", computation),
     ]
-    if lora is not None:
-        rows.insert(4, ("adapter", f"LoRA rank {lora.rank}, alpha {lora.alpha}, {lora.targets}, {lora.variant}"))
+    if adapter is not None:
+        rows.insert(4, ("adapter", _adapter(run, adapter)))
+        rows.insert(5, ("serving", adapter.servable))
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def _adapter(run: RunConfig, adapter: AdapterFacts) -> str:
+    continued = run.lora is not None and run.lora.initial_adapter is not None
+    targets = run.lora.targets if run.lora is not None and not continued else ", ".join(adapter.target_modules)
+    described = f"LoRA rank {adapter.rank}, alpha {adapter.alpha}, {targets}, {adapter.variant}"
+    return f"{described}; continued from an earlier adapter" if continued else described
 
 
 def _results(evaluation: EvaluationResult | None) -> str:

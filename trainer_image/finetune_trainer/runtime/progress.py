@@ -1,11 +1,13 @@
 """Progress lines on the stdout of replica 0's rank 0, and the clock behind tokens per second. Called by train and callbacks."""
 
+import contextlib
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from finetune_contract import Progress, progress_line
@@ -56,6 +58,15 @@ def peak_memory_gib() -> tuple[float, float | None]:
         return torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, None
+
+
+def reset_peak_memory() -> None:
+    """Count the peak anew from what is held now."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):  # Linux only; elsewhere the peak goes on from the start of the process
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def say(text: str) -> None:

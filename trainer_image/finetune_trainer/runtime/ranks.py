@@ -47,6 +47,17 @@ def from_first(value: T) -> T:
     return said[0]
 
 
+def gathered(value: T) -> list[T]:
+    """Return every process's value, by rank, in every process; returns when all are here. Every process must call it."""
+    if world_size() == 1:
+        return [value]
+    import torch  # noqa: PLC0415 - see above
+
+    said: list[T] = [value] * world_size()
+    torch.distributed.all_gather_object(said, value)
+    return said
+
+
 def _reduced(values: Sequence[float], operation: str) -> list[float]:
     if world_size() == 1:
         return list(values)

@@ -138,7 +138,9 @@ def pack_arriving(
     (name,) = input_dict
     value = input_dict[name]
     layer = model.get_submodule(name.rpartition(".")[0])
-    return {name: packed(layer, value[0] if isinstance(value, list) else value, operation.hf_quantizer.quantization_config)}
+    return {
+        name: packed(layer, value[0] if isinstance(value, list) else value, operation.hf_quantizer.quantization_config)
+    }
 
 
 def packed(layer: bitsandbytes.nn.Linear4bit, value: torch.Tensor, packing: BitsAndBytesConfig) -> nn.Parameter:

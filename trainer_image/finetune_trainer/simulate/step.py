@@ -24,7 +24,7 @@ from trl import SFTTrainer
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
 from finetune_trainer.model import load as model
-from finetune_trainer.model.precision import Computation, computation
+from finetune_trainer.model.precision import Computation, computation, float32_adapters
 from finetune_trainer.simulate.kernels import emulated, patched
 from finetune_trainer.simulate.ledger import Ledger, Peak
 from finetune_trainer.simulate.model import fake_base_model, prepare_packing, states_of_quantisation
@@ -96,9 +96,12 @@ def fake_trainer(run: RunConfig, config: Any, numbers: Computation, settings: An
     built = fake_base_model(config, run, numbers, ledger)
     adapter = None if run.lora is None else model.adapter_config(built, run.lora, steps=max(10, run.training.max_steps))
     rows = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=built, args=settings, train_dataset=rows, processing_class=a_tokenizer(), peft_config=adapter
     )
+    if run.lora is not None and run.layout.zero_stage == 0:
+        float32_adapters(trainer.model)
+    return trainer
 
 
 def a_tokenizer() -> PreTrainedTokenizerFast:

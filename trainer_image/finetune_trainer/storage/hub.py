@@ -94,17 +94,20 @@ class HubStore:
 
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading in ranges."""
+        with self._wording():
+            return self._opened(path)
+
+    def _opened(self, path: str, **how: str) -> BinaryIO:
         commit = self.revision
         prefix = "datasets/" if self._type == "dataset" else ""
-        with self._wording():
-            files = HfFileSystem(endpoint=self._endpoint, token=self._token, skip_instance_cache=True)
-            return cast("BinaryIO", files.open(f"{prefix}{self._repo}@{commit}/{path}", "rb", revision=commit))
+        files = HfFileSystem(endpoint=self._endpoint, token=self._token, skip_instance_cache=True)
+        return cast("BinaryIO", files.open(f"{prefix}{self._repo}@{commit}/{path}", "rb", revision=commit, **how))
 
     def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
         """Return a file's content or its beginning."""
         confined(path, self.uri)
         if limit is not None:
-            with self.open(path) as file:
+            with self._wording(), self._opened(path, cache_type="none") as file:  # others read megabytes ahead
                 return file.read(limit)
         return self._downloaded(path, self.revision)
 

@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune_contract import Location, Model
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.storage.naming import some
 from finetune_trainer.storage.opening import open_location
 from finetune_trainer.storage.store import Role, Store, StoredFile, not_found
 
@@ -16,19 +19,32 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 WEIGHTS = ".safetensors"
 DESCRIPTIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+PART = re.compile(r"-(\d+)-of-(\d+)\.safetensors$")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+GGUF = ".gguf"
 LARGEST_DESCRIPTION_BYTES = 256 << 20
 """A tokenizer.json of 256 thousand tokens has about 30 MB; anything near this is not a tokenizer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """The files of a model that are used, and what is said of others."""
+
+    files: tuple[StoredFile, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def fetch_model(model: Model, into: Path) -> Path:
     """Return a local folder with the base model's weights, configuration and tokenizer (file, pvc: in place).
 
-    Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported, InvalidSpec) or StorageUnavailable.
+    Raises UserError (ModelNotFound, ModelUnauthorized, ModelUnsupported, ModelInvalid, InvalidSpec) or StorageUnavailable.
     """
     refuse_unpinned_code(model)
     store = open_location(model.location, Role.MODEL, revision=model.revision)
-    files = model_files(store, code=model.trust_remote_code)
-    return store.fetch(into, [file.path for file in files])
+    chosen = model_files(store, code=model.trust_remote_code)
+    return store.fetch(into, [file.path for file in chosen.files])
 
 
 def refuse_unpinned_code(model: Model) -> None:
@@ -46,29 +62,46 @@ def fetch_adapter(location: Location, into: Path) -> Path:
     return store.fetch(into, [file.path for file in adapter_files(store)])
 
 
-def model_files(store: Store, *, code: bool) -> tuple[StoredFile, ...]:
-    """List the files of a model that are used; `code` adds its Python files. Refuses pickles and missing weights."""
+def model_files(store: Store, *, code: bool) -> ModelFiles:
+    """List the files of a model that are used; `code` adds its Python files. Refuses folders without readable weights."""
     files = _listed(store)
-    if not any(file.path == "config.json" for file in files):
+    names = {file.path for file in files}
+    _refuse_other_formats(store, names)
+    if "config.json" not in names:
         raise UserError(
             "ModelNotFound", f"{store.uri} has no config.json: it is not a model in the transformers format"
         )
-    _refuse_pickles(store, files)
-    used = _used(files, (*DESCRIPTIONS, WEIGHTS, ".py") if code else (*DESCRIPTIONS, WEIGHTS))
-    _refuse_missing_shards(store, {file.path for file in used})
-    return used
+    pickled = _pickles(store, files)
+    weights = _weights(store, names)
+    suffixes = (*DESCRIPTIONS, ".py") if code else DESCRIPTIONS
+    used = tuple(file for file in _used(files, (*suffixes, WEIGHTS)) if _is_read(file.path, weights))
+    unread = sorted(name for name in names if _is_weight(name) and name not in weights)
+    set_aside = (
+        (f"{store.uri} holds {some(unread)}, which is not read: its weights are {some(weights)}",) if unread else ()
+    )
+    return ModelFiles(files=used, warnings=(*pickled, *set_aside))
 
 
 def adapter_files(store: Store) -> tuple[StoredFile, ...]:
-    """List the files of an adapter that are used. Refuses pickles and folders that hold no adapter."""
+    """List the files of an adapter that are used. Refuses folders that hold no adapter, or one in pickles only."""
     files = _listed(store)
     names = {file.path for file in files}
-    if "adapter_config.json" not in names:
+    if ADAPTER_CONFIG not in names:
         raise UserError(
             "ModelNotFound", f"{store.uri} has no adapter_config.json: spec.lora.initialAdapter takes a PEFT adapter"
         )
-    _refuse_pickles(store, files)
-    return _used(files, (*DESCRIPTIONS, WEIGHTS))
+    _pickles(store, files)
+    if ADAPTER_WEIGHTS not in names:
+        raise UserError("ModelInvalid", _without_adapter_weights(store))
+    return tuple(file for file in _used(files, (*DESCRIPTIONS, WEIGHTS)) if _is_read(file.path, (ADAPTER_WEIGHTS,)))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of a local folder that its model's weights are read from."""
+    single, index = folder / SINGLE, folder / INDEX
+    if single.is_file() or not index.is_file():
+        return [single]
+    return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
 
 
 def descriptions(files: Iterable[StoredFile]) -> list[str]:
@@ -99,30 +132,110 @@ def _used(files: Iterable[StoredFile], suffixes: tuple[str, ...]) -> tuple[Store
     return used
 
 
-def _refuse_pickles(store: Store, files: tuple[StoredFile, ...]) -> None:
-    """Weights must be safetensors.
+def _without_adapter_weights(store: Store) -> str:
+    return f"{store.uri} has no {ADAPTER_WEIGHTS}: copy the adapter's weights beside adapter_config.json"
 
-    Older hub repositories carry pickles beside the safetensors; those are never downloaded, so they are left alone.
-    In a folder or bucket of the user's own they are refused: a later reader may be less careful.
+
+def _is_weight(path: str) -> bool:
+    return "/" not in path and path.endswith(WEIGHTS)
+
+
+def _is_read(path: str, weights: Iterable[str]) -> bool:
+    return not path.endswith(WEIGHTS) or path in weights
+
+
+def _pickles(store: Store, files: tuple[StoredFile, ...]) -> tuple[str, ...]:
+    """Say that pickles are not read, which run code when loaded; refuse a folder whose weights are pickles only.
+
+    Most older hub repositories carry pickles beside the safetensors, which is not worth a word.
     """
     pickles = [file.path for file in files if file.path.lower().endswith(PICKLES)]
-    has_weights = any(file.path.endswith(WEIGHTS) for file in files)
-    if pickles and not (has_weights and store.uri.startswith("hf://")):
-        names = ", ".join(pickles[:3]) + (" ..." if len(pickles) > 3 else "")
+    has_weights = any(_is_weight(file.path) for file in files)
+    if has_weights and pickles and not store.uri.startswith("hf://"):
+        return (f"{store.uri} holds pickle files ({some(pickles)}), which run code when loaded: they are not read",)
+    if has_weights:
+        return ()
+    if pickles:
         raise UserError(
             "ModelUnsupported",
-            f"{store.uri} holds pickle files ({names}), which run code when loaded: only safetensors are read; "
-            "save the weights with safe_serialization and remove these files",
+            f"{store.uri} has its weights in pickle files only ({some(pickles)}), which run code when loaded: only safetensors are "
+            "read. Load it where you trust it and save it with save_pretrained, which writes model.safetensors",
         )
-    if not has_weights:
-        raise UserError("ModelUnsupported", f"{store.uri} has no .safetensors files: save the weights as safetensors")
+    if store.role is Role.ADAPTER:
+        raise UserError("ModelInvalid", _without_adapter_weights(store))
+    raise UserError(
+        "ModelInvalid",
+        f"{store.uri} has no .safetensors files: copy the weights beside config.json, or save them with save_pretrained",
+    )
 
 
-def _refuse_missing_shards(store: Store, names: set[str]) -> None:
-    if INDEX not in names:
-        return
-    shards = set(json.loads(store.read_text(INDEX) or "{}").get("weight_map", {}).values())
-    if missing := sorted(shards - names):
+def _refuse_other_formats(store: Store, names: set[str]) -> None:
+    """Refuse what is no model in the transformers format, by the name of what it is."""
+    if ADAPTER_CONFIG in names and {SINGLE, INDEX} & names:
+        raise UserError(
+            "ModelInvalid",
+            f"{store.uri} holds adapter_config.json beside the weights of a whole model: transformers would load the base model that it "
+            "names instead. Remove adapter_config.json",
+        )
+    if ADAPTER_CONFIG in names:
+        raise UserError(
+            "ModelUnsupported",
+            f"{store.uri} is an adapter (it holds adapter_config.json), not a whole model: name its base model in spec.model.source "
+            "and the adapter in spec.lora.initialAdapter",
+        )
+    gguf = sorted(name for name in names if name.lower().endswith(GGUF))
+    if gguf and not any(_is_weight(name) for name in names):
+        raise UserError(
+            "ModelUnsupported",
+            f"{store.uri} holds a GGUF file ({some(gguf)}), a format for inference that is not trained: name the original model, "
+            "which has config.json and .safetensors files, in spec.model.source",
+        )
+
+
+def _weights(store: Store, names: set[str]) -> tuple[str, ...]:
+    """Return the files that transformers reads the weights from: model.safetensors, else those of the index."""
+    shards = _shards(store, names)
+    if missing := sorted(set(shards) - names):
         raise UserError(
             "ModelNotFound", f"{store.uri} lacks {len(missing)} of {len(shards)} weight files, such as {missing[0]}"
         )
+    if SINGLE in names:
+        return (SINGLE,)
+    return shards or _refused_without_index(store, sorted(name for name in names if _is_weight(name)))
+
+
+def _shards(store: Store, names: set[str]) -> tuple[str, ...]:
+    if INDEX not in names:
+        return ()
+    try:
+        listed: Any = json.loads(store.read_text(INDEX) or "")
+        shards = tuple(sorted(set(listed["weight_map"].values())))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "ModelInvalid", f"{INDEX} of {store.uri} is not an index of weight files: copy it again"
+        ) from error
+    if not shards:
+        raise UserError("ModelInvalid", f"{INDEX} of {store.uri} names no weight files: copy it again")
+    return shards
+
+
+def _refused_without_index(store: Store, weights: list[str]) -> tuple[str, ...]:
+    """Raise UserError for weight files that nothing says how to read."""
+    parts = [match for name in weights if (match := PART.search(name))]
+    if parts:
+        count = int(parts[0][2])
+        lost = sorted(set(range(1, count + 1)) - {int(part[1]) for part in parts})
+        gap = f" and lacks {len(lost)} of {count} parts, such as part {lost[0]}" if lost else ""
+        raise UserError(
+            "ModelInvalid",
+            f"{store.uri} has its weights in parts ({some(weights)}) but no {INDEX}{gap}: copy all files of the model",
+        )
+    if any(name.startswith("consolidated") for name in weights):
+        raise UserError(
+            "ModelUnsupported",
+            f"{store.uri} has its weights in Mistral's own format only ({some(weights)}): use a repository that also has "
+            f"{SINGLE}, or parts of it with {INDEX}",
+        )
+    raise UserError(
+        "ModelInvalid", f"{store.uri} has no {SINGLE}, only {some(weights)}: give the model's weights that name"
+    )

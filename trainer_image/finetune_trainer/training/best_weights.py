@@ -5,26 +5,25 @@ from typing import Any
 
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
-from trl import SFTTrainer
 
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.runtime.progress import say
-from finetune_trainer.training.held_out import HeldOut
+from finetune_trainer.training.bench import Loop
 
 
-def put_back(held_out: HeldOut, trainer: SFTTrainer) -> None:
+def put_back(loop: Loop) -> None:
     """Load the best slot into the trainer's model; nothing happens in a run without early stopping.
 
     Raises ReportedError where the slot is gone: publishing other weights than were chosen would be a lie.
     """
-    name = held_out.patience.best_slot
+    name = loop.patience.best_slot
     if not name:
         return
-    folder = held_out.checkpoints.best(name)
+    folder = loop.checkpoints.best(name)
     if folder is None:
         raise ReportedError("TrainerError", f"the best weights ({name}) are gone from the checkpoint destination")
-    say(f"taking the best weights: {name}, loss {held_out.patience.best_loss:.4f}")
-    _load(trainer.accelerator.unwrap_model(trainer.model), folder)
+    say(f"taking the best weights: {name}, loss {loop.patience.best_loss:.4f}")
+    _load(loop.trainer.accelerator.unwrap_model(loop.trainer.model), folder)
 
 
 def _load(model: Any, folder: Path) -> None:

@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finetune_contract import RunConfig
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.errors import UserError
+from finetune_trainer.model.precision import stored_as
 from finetune_trainer.runtime import ranks
-from finetune_trainer.runtime.heartbeat import Heartbeat
-from finetune_trainer.runtime.interrupt import Interrupt
-from finetune_trainer.runtime.progress import Reporter, StepClock, peak_memory_gib
+from finetune_trainer.runtime.progress import peak_memory_gib, reset_peak_memory, say
+from finetune_trainer.training.bench import Loop
 
 DIVERGENCE_REMEDY = (
     "lower spec.training.learningRate, raise warmupFraction or look for broken rows with `finetune data preview`"
@@ -38,27 +36,28 @@ def staged_folder(args: TrainingArguments, state: TrainerState) -> Path:
 class Reports(TrainerCallback):
     """Progress lines, signs of life, and the end of a run whose loss is no number any more."""
 
-    def __init__(
-        self, run: RunConfig, reporter: Reporter, clock: StepClock, heartbeat: Heartbeat, *, rows: int
-    ) -> None:
-        self.reporter = reporter
-        self.clock = clock
-        self.heartbeat = heartbeat
-        self.total_steps = run.training.max_steps
-        self.passes_per_step = run.training.global_batch_size / rows
+    def __init__(self, loop: Loop, *, rows: int) -> None:
+        self.loop = loop
+        self.total_steps = loop.run.training.max_steps
+        self.passes_per_step = loop.run.training.global_batch_size / rows
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Report the step that training starts from. What it goes on from is loaded by now."""
-        self.heartbeat.enough()
-        self.reporter.update(step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4))
+        self.loop.bench.heartbeat.enough()
+        masters = self.loop.run.layout.zero_stage > 0
+        self.loop.precision = stored_as(self.loop.trainer.model, self.loop.computation, masters=masters)
+        say(self.loop.precision)
+        self.loop.bench.reporter.update(
+            step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4)
+        )
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A micro step is a sign of life."""
-        self.heartbeat.beat()
+        self.loop.bench.heartbeat.beat()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A step is a sign of life."""
-        self.heartbeat.beat()
+        self.loop.bench.heartbeat.beat()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
@@ -67,16 +66,16 @@ class Reports(TrainerCallback):
         if "loss" not in logs:
             return
         self._refuse_divergence(state.global_step, logs)
-        self.clock.lap(logs["num_tokens"])
-        speed = self.clock.tokens_per_second
-        self.reporter.update(
+        self.loop.clock.lap(logs["num_tokens"])
+        speed = self.loop.clock.tokens_per_second
+        self.loop.bench.reporter.update(
             now=state.global_step in (1, self.total_steps),
             step=state.global_step,
             epoch=round(state.global_step * self.passes_per_step, 4),
             loss=round(logs["loss"], 6),
             learning_rate=logs["learning_rate"],
             tokens_per_second=round(speed, 1) if speed is not None else None,
-            seconds_remaining=self.clock.seconds_for(self.total_steps - state.global_step),
+            seconds_remaining=self.loop.clock.seconds_for(self.total_steps - state.global_step),
         )
 
     def _refuse_divergence(self, step: int, logs: dict[str, float]) -> None:
@@ -149,48 +148,40 @@ def _settings(model: Any) -> Any:
 class Saver(TrainerCallback):
     """Checkpoints by the clock, on SIGTERM and at the end; all ranks decide together at the end of a step."""
 
-    def __init__(
-        self, run: RunConfig, checkpoints: Checkpoints, interrupt: Interrupt, reporter: Reporter, clock: StepClock,
-        heartbeat: Heartbeat,
-    ) -> None:  # fmt: skip
-        self.run = run
-        self.checkpoints = checkpoints
-        self.interrupt = interrupt
-        self.reporter = reporter
-        self.clock = clock
-        self.heartbeat = heartbeat
-        self.best = ""
-        """Name of the best slot in use; held_out sets it."""
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
         self._saved_at = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """From now on SIGTERM means: finish the step, save, leave."""
+        """From now on SIGTERM means: finish the step, save, leave. What loading and the baseline took is no part of the peak."""
+        self.loop.loading_peak_gib = ranks.largest([peak_memory_gib()[0]])[0]
+        reset_peak_memory()
         self._saved_at = time.monotonic()
-        self.interrupt.must_save = self.run.checkpoint.save_on_notice
+        self.loop.bench.interrupt.must_save = self.loop.run.checkpoint.save_on_notice
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Agree with the other ranks whether to save and whether to stop."""
         asked, due, peak, reserved = self._agree()
-        self.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
+        self.loop.bench.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
         last = state.global_step >= state.max_steps or control.should_training_stop
         if asked:
-            self.interrupt.asked = True
+            self.loop.bench.interrupt.asked = True
             control.should_training_stop = True
         control.should_save = bool(asked or due or last)
         if control.should_save:
-            self.heartbeat.keep_beating()
+            self.loop.bench.heartbeat.keep_beating()
 
     def _agree(self) -> list[float]:
-        interval = self.run.checkpoint.interval_seconds
+        interval = self.loop.run.checkpoint.interval_seconds
         due = bool(interval) and time.monotonic() - self._saved_at >= interval
         peak, reserved = peak_memory_gib()
-        return ranks.largest([float(self.interrupt.asked), float(due), peak, reserved or 0.0])
+        return ranks.largest([float(self.loop.bench.interrupt.asked), float(due), peak, reserved or 0.0])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Publish the staged folder and remove what is older than `keep`."""
-        self.checkpoints.publish(staged_folder(args, state), state.global_step)
-        self.checkpoints.prune(best=self.best)
-        self.heartbeat.enough()
+        self.loop.checkpoints.publish(staged_folder(args, state), state.global_step)
+        self.loop.checkpoints.prune(best=self.loop.patience.best_slot)
+        self.loop.bench.heartbeat.enough()
         self._saved_at = time.monotonic()
-        self.clock.skip()
-        self.reporter.update(now=True, checkpoint_step=state.global_step)
+        self.loop.clock.skip()
+        self.loop.bench.reporter.update(now=True, checkpoint_step=state.global_step)

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, Protocol
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 from trl import SFTTrainer
 
 from finetune_trainer.runtime import ranks
@@ -45,6 +45,26 @@ class Measurement:
     def perplexity(self) -> float:
         """e to the loss; infinite where that is too large to write."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What was measured of one model: on the held-out rows, on the general text, on the prompts."""
+
+    held_out: Measurement | None
+    general: Measurement | None
+    samples: tuple[str, ...]
+
+
+class _BeatEachToken(StoppingCriteria):
+    """A token is a sign of life: with sharded weights one answer can take minutes. Never stops anything."""
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self.beat = beat
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        self.beat()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def measure(trainer: SFTTrainer, rows: Rows, *, keep_going: Callable[[], bool]) -> Measurement | None:
@@ -115,9 +135,11 @@ def without_adapter(trainer: SFTTrainer) -> Iterator[None]:
 
 
 def answers(
-    trainer: SFTTrainer, prompts: Sequence[list[int]], *, max_new_tokens: int, keep_going: Callable[[], bool]
-) -> tuple[str, ...]:
-    """Let the model answer each prompt (token ids), always taking the likeliest token."""
+    trainer: SFTTrainer, prompts: Sequence[list[int]], *, max_new_tokens: int, keep_going: Callable[[], bool],
+    beat: Callable[[], None],
+) -> tuple[str, ...]:  # fmt: skip
+    """Let the model answer each prompt (token ids), always taking the likeliest token; `beat` is called at each token."""
+    each_token = StoppingCriteriaList([_BeatEachToken(beat)])
     tokenizer, texts = trainer.processing_class, []
     with evaluating(trainer):
         model = trainer.accelerator.unwrap_model(trainer.model)
@@ -128,7 +150,7 @@ def answers(
             made = model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False,
                 temperature=None, top_p=None, top_k=None, use_cache=True, pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=stop_tokens(model, tokenizer),
+                eos_token_id=stop_tokens(model, tokenizer), stopping_criteria=each_token,
             )  # fmt: skip
             texts.append(tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True).strip())
     return tuple(texts)

@@ -12,20 +12,16 @@ from typing import Any
 
 from finetune_contract import RunConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import SFTTrainer
 
-from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.errors import UserError
 from finetune_trainer.publishing.artifacts import drop_pickles
 from finetune_trainer.runtime import ranks
-from finetune_trainer.runtime.heartbeat import Heartbeat
-from finetune_trainer.runtime.interrupt import Interrupt
-from finetune_trainer.runtime.progress import Reporter, StepClock, say
+from finetune_trainer.runtime.progress import say
 from finetune_trainer.training import evaluate
-from finetune_trainer.training.callbacks import DIVERGENCE_REMEDY, Saver, staged_folder
-from finetune_trainer.training.evaluate import Measurement, Row, Rows
-
-STATE_FILE = "evaluation-state.json"
+from finetune_trainer.training.bench import Loop
+from finetune_trainer.training.callbacks import DIVERGENCE_REMEDY, staged_folder
+from finetune_trainer.training.evaluate import Answers, Measurement, Row, Rows
+from finetune_trainer.training.patience import STATE_FILE
 
 
 def refuse_divergence(step: int, loss: float) -> None:
@@ -35,39 +31,6 @@ def refuse_divergence(step: int, loss: float) -> None:
             "LossDiverged",
             f"the evaluation loss became {loss} at step {step}: {DIVERGENCE_REMEDY}",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What was measured of one model: on the held-out rows, on the general text, on the prompts."""
-
-    held_out: Measurement | None
-    general: Measurement | None
-    samples: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How early stopping stands. Part of each checkpoint, so that a preempted run stops where the other would."""
-
-    evaluated_step: int = -1
-    best_loss: float | None = None
-    best_slot: str = ""
-    worse: int = 0
-    stopped: bool = False
-
-    def after(self, step: int, loss: float, *, min_delta: float, patience: int) -> "Patience":
-        """Return how it stands after one more evaluation; `best_slot` is the caller's to fill in."""
-        if self.best_loss is None or loss < self.best_loss - min_delta:
-            return replace(self, evaluated_step=step, best_loss=loss, worse=0)
-        worse = self.worse + 1
-        return replace(self, evaluated_step=step, worse=worse, stopped=bool(patience) and worse >= patience)
-
-
-def read_patience(folder: Path | None) -> Patience:
-    """Return the state that a checkpoint holds; a fresh one without a checkpoint."""
-    path = folder / STATE_FILE if folder is not None else None
-    return Patience(**json.loads(path.read_text())) if path is not None and path.is_file() else Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,37 +46,14 @@ class Questions:
 class HeldOut(TrainerCallback):
     """Measure the base model before the first step and the tuned one on its way."""
 
-    trainer: SFTTrainer
-
-    def __init__(
-        self, run: RunConfig, questions: Questions, checkpoints: Checkpoints, saver: Saver, interrupt: Interrupt,
-        patience: Patience,
-    ) -> None:  # fmt: skip
-        self.run = run
+    def __init__(self, loop: Loop, questions: Questions) -> None:
+        self.loop = loop
         self.questions = questions
-        self.checkpoints = checkpoints
-        self.saver = saver
-        self.interrupt = interrupt
-        self.patience = patience
-        self.base: Answers | None = None
-        saver.best = patience.best_slot
-
-    @property
-    def _reporter(self) -> Reporter:
-        return self.saver.reporter
-
-    @property
-    def _clock(self) -> StepClock:
-        return self.saver.clock
-
-    @property
-    def _heartbeat(self) -> Heartbeat:
-        return self.saver.heartbeat
 
     def keep_going(self) -> bool:
         """Beat, and ask all ranks whether one was told to stop: measurements are dropped then, training is not."""
-        self._heartbeat.beat()
-        return not ranks.largest([float(self.interrupt.asked)])[0]
+        self.loop.bench.heartbeat.beat()
+        return not ranks.largest([float(self.loop.bench.interrupt.asked)])[0]
 
     def ask(self, *, with_samples: bool = True) -> Answers:
         """Put all questions to the trainer's model as it is now."""
@@ -122,63 +62,64 @@ class HeldOut(TrainerCallback):
         general = self._measure(questions.general) if held_out is not None else None
         prompts = questions.prompts if with_samples else ()
         samples = evaluate.answers(
-            self.trainer, prompts, max_new_tokens=questions.max_new_tokens, keep_going=self.keep_going
-        )
+            self.loop.trainer, prompts, max_new_tokens=questions.max_new_tokens, keep_going=self.keep_going,
+            beat=self.loop.bench.heartbeat.beat,
+        )  # fmt: skip
         return Answers(held_out=held_out, general=general, samples=samples)
 
     def _measure(self, rows: Rows) -> Measurement | None:
-        return evaluate.measure(self.trainer, rows, keep_going=self.keep_going) if len(rows) else None
+        return evaluate.measure(self.loop.trainer, rows, keep_going=self.keep_going) if len(rows) else None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the base model, once per run; then catch up on an evaluation that a preemption cut short."""
-        self.base = self._known_baseline()
-        if self.base is None and self.run.evaluation.baseline and self._holds_base(state):
-            self._reporter.phase("baseline")
-            self.base = self._ask_base()
-            self.checkpoints.write_baseline(asdict(self.base))
-        self._reporter.phase("training")
-        if self._is_due(state.global_step) and self.patience.evaluated_step < state.global_step:
+        self.loop.base = self._known_baseline()
+        if self.loop.base is None and self.loop.run.evaluation.baseline and self._holds_base(state):
+            self.loop.bench.reporter.phase("baseline")
+            self.loop.base = self._ask_base()
+            self.loop.checkpoints.write_baseline(asdict(self.loop.base))
+        self.loop.bench.reporter.phase("training")
+        if self._is_due(state.global_step) and self.loop.patience.evaluated_step < state.global_step:
             self._evaluate(args, state, control)
 
     def _holds_base(self, state: TrainerState) -> bool:
-        return self.run.method != "full" or state.global_step == 0
+        return self.loop.run.method != "full" or state.global_step == 0
 
     def _ask_base(self) -> Answers:
-        if self.run.method == "full":
+        if self.loop.run.method == "full":
             return self.ask()
-        with evaluate.without_adapter(self.trainer):
+        with evaluate.without_adapter(self.loop.trainer):
             return self.ask()
 
     def _known_baseline(self) -> Answers | None:
-        data = self.checkpoints.read_baseline() if self.run.evaluation.baseline else None
+        data = self.loop.checkpoints.read_baseline() if self.loop.run.evaluation.baseline else None
         if data is None:
             return None
         held_out, general = (Measurement(**data[name]) if data[name] else None for name in ("held_out", "general"))
         return Answers(held_out=held_out, general=general, samples=tuple(data["samples"]))
 
     def _is_due(self, step: int) -> bool:
-        every = self.run.evaluation.every_steps
-        last = step == self.run.training.max_steps and not self.run.training.early_stopping_patience
+        every = self.loop.run.evaluation.every_steps
+        last = step == self.loop.run.training.max_steps and not self.loop.run.training.early_stopping_patience
         # The last step is measured anyway, unless early stopping has to compare it.
         return bool(every) and step > 0 and step % every == 0 and not last and len(self.questions.rows) > 0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Evaluate in the plan's cadence; stop when it has not improved for long enough."""
         if self._is_due(state.global_step):
-            with self._clock.pause():
+            with self.loop.clock.pause():
                 self._evaluate(args, state, control)
 
     def _evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
-        self._reporter.phase("evaluating")
+        self.loop.bench.reporter.phase("evaluating")
         measured = self._measure(self.questions.rows)
         if measured is not None:
             refuse_divergence(state.global_step, measured.loss)
             self._judge(args, state, control, measured.loss)
-            self._reporter.update(eval_loss=round(measured.loss, 6))
-        self._reporter.phase("training")
+            self.loop.bench.reporter.update(eval_loss=round(measured.loss, 6))
+        self.loop.bench.reporter.phase("training")
 
     def _judge(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, loss: float) -> None:
-        training, step, before = self.run.training, state.global_step, self.patience
+        training, step, before = self.loop.run.training, state.global_step, self.loop.patience
         after = before.after(
             step, loss, min_delta=training.early_stopping_min_delta, patience=training.early_stopping_patience
         )
@@ -189,20 +130,19 @@ class HeldOut(TrainerCallback):
                 f"early stopping at step {step}: {after.worse} evaluations without improvement on {after.best_loss:.4f}"
             )
             control.should_training_stop = True
-        self.patience = after
-        self.saver.best = after.best_slot
+        self.loop.patience = after
 
     def _save_best(self, args: TrainingArguments, step: int) -> str:
         staged = Path(args.output_dir) / f"best-{step}"
-        with self._heartbeat.busy():
-            self.trainer.save_model(str(staged))
+        with self.loop.bench.heartbeat.busy():
+            self.loop.trainer.save_model(str(staged))
             drop_pickles(staged)
-            return self.checkpoints.publish_best(staged, step)
+            return self.loop.checkpoints.publish_best(staged, step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Add the patience to the staged checkpoint."""
         if ranks.rank() == 0:
-            (staged_folder(args, state) / STATE_FILE).write_text(json.dumps(asdict(self.patience)))
+            (staged_folder(args, state) / STATE_FILE).write_text(json.dumps(asdict(self.loop.patience)))
 
 
 def questions(run: RunConfig, rows: Rows | None, tokenizer: Any, *, conversational: bool) -> Questions:

@@ -58,6 +58,9 @@ def trainer_settings(run: RunConfig, computation: Computation, *, folder: Path, 
         save_strategy="no",
         logging_strategy="steps",
         logging_steps=1,
+        # Routers are frozen beside an adapter: a loss that asks them for balance would only bend the adapter. A full
+        # fine-tune keeps the coefficient that the model's authors trained with (None).
+        router_aux_loss_coef=None if run.method == "full" else 0.0,
         logging_nan_inf_filter=False,  # a loss that is not a number must be seen
         disable_tqdm=True,
         report_to="none",

@@ -15,45 +15,32 @@ from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.data import PreparedData, training_rows
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.model import load as model
-from finetune_trainer.model.precision import Computation, computation
+from finetune_trainer.model.precision import computation, float32_adapters
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.artifacts import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
 from finetune_trainer.runtime import ranks
-from finetune_trainer.runtime.heartbeat import Heartbeat
-from finetune_trainer.runtime.interrupt import Interrupt
-from finetune_trainer.runtime.progress import Reporter, StepClock, say
+from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
+from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.best_weights import put_back
 from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports, Saver
-from finetune_trainer.training.held_out import Answers, HeldOut, questions, read_patience
+from finetune_trainer.training.evaluate import Answers
+from finetune_trainer.training.held_out import HeldOut, questions
+from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.row_order import row_order
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What a worker has at hand: where it may write, how it is heard, how it is told to stop."""
-
-    workspace: Path
-    device: str
-    """cuda | cpu"""
-    reporter: Reporter
-    heartbeat: Heartbeat
-    interrupt: Interrupt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A trainer and what belongs to it."""
 
-    trainer: SFTTrainer
+    loop: Loop
     tokenizer: PreTrainedTokenizerBase
     rows: PreparedData
     held_out: HeldOut
-    saver: Saver
     resumed: Path | None
-    computation: Computation
     stored: torch.dtype
     """Of the base model's files, and of a model that is published."""
     steps: int
@@ -71,20 +58,20 @@ def train(run: RunConfig, bench: Bench) -> Outcome:
 
 def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     """Train, measure, publish. Callbacks measure the base, report, evaluate and save on the way."""
-    trainer = session.trainer
+    loop, trainer = session.loop, session.loop.trainer
     bench.heartbeat.keep_beating()
     trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
     ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
-    session.saver.checkpoints.clear_staging()
+    session.loop.checkpoints.clear_staging()
     bench.interrupt.must_save = False  # the last step is saved: from here on there is nothing to lose
     if bench.interrupt.asked:
         return preempted(session, bench)
 
     bench.reporter.phase("evaluating")
     with bench.heartbeat.busy():
-        put_back(session.held_out, trainer)
+        put_back(loop)
     tuned = session.held_out.ask()
-    result = comparison(run, session.held_out.base, tuned, examples=session.rows.evaluation_examples)
+    result = comparison(run, loop.base, tuned, examples=session.rows.evaluation_examples)
 
     bench.reporter.phase("publishing")
     return publish(run, bench, session, result)
@@ -100,7 +87,6 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         open_location(run.checkpoint.location, Role.CHECKPOINT), run, scratch=bench.workspace / "checkpoints"
     )
     numbers = computation(run.method, run.training.precision, device=bench.device)
-    say(numbers.sentence())
     say(batch_arithmetic(run, rows=pass_rows(rows)))
     settings = trainer_settings(
         run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps, packed=rows.packed
@@ -110,28 +96,27 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     settings.max_steps = steps = patience.evaluated_step if patience.stopped else run.training.max_steps
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
-    clock = StepClock()
-    saver = Saver(run, checkpoints, bench.interrupt, bench.reporter, clock, bench.heartbeat)
     asked = questions(run, rows.evaluation, tokenizer, conversational=rows.conversational)
-    held_out = HeldOut(run, asked, checkpoints, saver, bench.interrupt, patience)
-    reports = Reports(run, bench.reporter, clock, bench.heartbeat, rows=pass_rows(rows))
+    loop = Loop(run=run, bench=bench, computation=numbers, checkpoints=checkpoints, patience=patience)
+    held_out = HeldOut(loop, asked)
     adalora = [AdaLoraSchedule(resumed=resumed)] if run.lora is not None and run.lora.variant == "adalora" else []
-    trainer = SFTTrainer(
+    loop.trainer = trainer = SFTTrainer(
         model=built,
         args=settings,
         train_dataset=ordered(run, rows.train, steps=steps),
         processing_class=tokenizer,
         peft_config=adapter,
-        callbacks=[reports, *adalora, held_out, saver],
+        callbacks=[Reports(loop, rows=pass_rows(rows)), *adalora, held_out, Saver(loop)],
     )
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
-    held_out.trainer = trainer
+    if run.lora is not None and run.layout.zero_stage == 0:
+        float32_adapters(trainer.model)
     refuse_other_sharding(run, trainer)
     trained, parameters = model.trainable_parameters(trainer.model)
     say(f"{trained:,} of {parameters:,} parameters are trained")
     return Session(
-        trainer=trainer, tokenizer=tokenizer, rows=rows, held_out=held_out, saver=saver, resumed=resumed,
-        computation=numbers, stored=model.stored_dtype(base), steps=steps,
+        loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, resumed=resumed,
+        stored=model.stored_dtype(base), steps=steps,
     )  # fmt: skip
 
 
@@ -197,7 +182,7 @@ def refuse_other_sharding(run: RunConfig, trainer: SFTTrainer) -> None:
 
 def preempted(session: Session, bench: Bench) -> Outcome:
     """Describe a run that was asked to stop and has saved its state."""
-    state, newest = session.trainer.state, session.saver.checkpoints.newest_step
+    state, newest = session.loop.trainer.state, session.loop.checkpoints.newest_step
     return measured(
         session,
         bench,
@@ -233,10 +218,10 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
     folder = bench.workspace / "publish" / artifacts.kind(run)
     published = Published(
         evaluation=result,
-        computation=session.computation.sentence(),
-        steps=session.trainer.state.global_step,
-        final_loss=last_loss(session.trainer),
-        training_seconds=session.saver.clock.seconds,
+        computation=session.loop.precision,
+        steps=session.loop.trainer.state.global_step,
+        final_loss=last_loss(session.loop.trainer),
+        training_seconds=session.loop.clock.seconds,
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
@@ -246,7 +231,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
             session.tokenizer.save_pretrained(folder)
             artifacts.describe(folder, run)
             artifacts.write_card(folder, run, published)
-            session.saver.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's
+            session.loop.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's
             made = (artifacts.publish(folder, open_location(run.output, Role.OUTPUT), run, published),)
         ranks.wait_for_all()
     done = Outcome(
@@ -258,18 +243,18 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
 
 def save(run: RunConfig, session: Session, folder: Path) -> None:
     """Write the adapter as it was trained, or the model in the dtype of its base: float32 masters stay in the checkpoints."""
-    model = session.trainer.accelerator.unwrap_model(session.trainer.model)
+    model = session.loop.trainer.accelerator.unwrap_model(session.loop.trainer.model)
     if run.method == "full" and run.layout.zero_stage:
-        save_whole(model, folder, session.stored, masters=not session.held_out.patience.best_slot)
+        save_whole(model, folder, session.stored, masters=not session.loop.patience.best_slot)
         return
     if run.method == "full":
         model.to(session.stored)
-    session.trainer.save_model(str(folder))
+    session.loop.trainer.save_model(str(folder))
 
 
 def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
     """Add what the operator learns from each attempt: memory, speed, the newest checkpoint."""
-    checkpoints, clock = session.saver.checkpoints, session.saver.clock
+    checkpoints, clock = session.loop.checkpoints, session.loop.clock
     step, store = checkpoints.newest_step, checkpoints.store
     name = next((found.name for found in reversed(checkpoints.complete()) if found.step == step), "")
     speed = clock.tokens_per_second
@@ -281,7 +266,7 @@ def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
         peak_reserved_gib=bench.reporter.peak_reserved_gib,
         tokens_per_second=round(speed, 1) if speed is not None else None,
         training_seconds=round(clock.seconds, 1),
-        final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.trainer),
+        final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.loop.trainer),
     )
 
 

@@ -91,7 +91,7 @@ def start(view: View) -> Step:
     if refusal is not None:
         # tried again: what was said holds until it is created, else the status would flicker with every try
         return replace(say(view, Phase.PENDING, refusal.reason, refusal.message), create=(manifest,))
-    step = say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
+    step = say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "checking the model, the data and the output")
     return replace(step, create=(manifest,))
 
 
@@ -104,14 +104,14 @@ def refused(view: View, refusal: Refusal) -> Step:
 def examining(view: View, pod: SeenPod) -> Step:
     """Say what the preflight Pod does, or what it waits for."""
     if pod.phase == "Running":
-        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
+        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "checking the model, the data and the output")
     found = waiting((pod,), 1)
     if found.reason == WaitingReason.UNSCHEDULABLE and not missing_claim(pod.unschedulable):
         message = f"preflight: {found.message} It needs {needs()}: add such a node, or free resources on one"
         return say(view, Phase.PREFLIGHT, found.reason, message)
     if found.reason != ProgressReason.STARTING:
         return say(view, Phase.PREFLIGHT, found.reason, f"preflight: {found.message}")
-    return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "examining model, data and output")
+    return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "checking the model, the data and the output")
 
 
 def judged(view: View, pod: SeenPod) -> Step:

@@ -105,7 +105,7 @@ def input_bytes(s: MemoryScenario) -> float:
     if adapter.dropout:
         return own + 1.0 * adapter.input_width + kept  # each adapted matrix keeps its own copy, and a mask of one byte
     # Each adapted matrix casts its input to the adapter's float32, and autocast casts that back: a copy each.
-    if adapter.dtype == "float32":
+    if adapter.casts_inputs:
         return own
     return max(kept, 2.0 * adapter.distinct_width if adapter.distinct_width else min(own, shared))
 
@@ -128,7 +128,7 @@ def layer_bytes(s: MemoryScenario, constants: Constants) -> float:
     if s.adapter is not None and s.adapter.dora:
         per_token += DORA_BYTES * (s.adapter.output_width or output_width(s.shape))
     saved = s.tokens * per_token
-    if s.adapter is not None and s.adapter.dora and s.adapter.dropout and s.adapter.dtype == "float32":
+    if s.adapter is not None and s.adapter.dora and s.adapter.dropout and s.adapter.casts_inputs:
         # The product is made anew from the matrix in the adapter's type, which autocast casts back: a copy, saved.
         saved += 2.0 * s.adapter.materialized_weights
     if s.adapter is not None and not s.adapter.dora:

@@ -192,17 +192,17 @@ def product_width_bytes(s: MemoryScenario) -> float:
         return 4.0 * i
     if not adapter.adapts_down:
         return 4.0 * i if keeps_frozen_inputs(s) else 6.0 * i
-    if adapter.dtype == "float32" and adapter.dropout:
+    if adapter.casts_inputs and adapter.dropout:
         # Still forward, as the last matrix's adapter drops: the product, its float32 cast, what is left of that; and of the
         # residual's width the norm's output, the sum it came from and the matrix's result, beyond the gradients.
         # DoRA multiplies what was dropped by the frozen matrix too: its 16-bit cast, and that result.
         return (12.0 * i + 8.0 * h) if adapter.dora else (10.0 * i + 6.0 * h)
     # DoRA scales its results in float32: three such gradients and one cast beside two in 16 bit, when the product's copy and
     # both factors but one are gone, and the last matrix's results.
-    if adapter.dtype == "float32" and adapter.dora:
+    if adapter.casts_inputs and adapter.dora:
         return max(9.0 * i, 14.0 * i - DORA_BYTES * h)
     # The gradient of the float32 cast lives beside that of the frozen matrix.
-    if adapter.dtype == "float32":
+    if adapter.casts_inputs:
         return 9.0 * i
     return 3.0 * i if adapter.dropout else 4.0 * i
 

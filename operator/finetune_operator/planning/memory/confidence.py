@@ -40,7 +40,7 @@ DOUBTS = (
           lambda s: s.parameter_offload or s.optimizer_offload),
     Doubt("low", "few measured runs with an 8-bit base model, and the int8 kernels differ between versions",
           lambda s: s.quantization == "int8"),
-    Doubt("low", "padded rows of varying length fragment the memory, depending on the data",
+    Doubt("low", "padded rows of varying length fragment memory, and how much depends on the data",
           lambda s: s.batching == "padded-variable"),
     Doubt("medium", "extrapolated from Mixtral to other mixture-of-experts models", lambda s: bool(s.shape.num_expert_parameters)),
     Doubt("medium", "few measured runs without flash attention",

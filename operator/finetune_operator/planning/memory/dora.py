@@ -22,7 +22,7 @@ def held_width_bytes(s: MemoryScenario, adapter: AdapterLoad) -> float:
     With a float32 adapter the input's cast and, with dropout, what is left of that; the input itself where it is the MLP's
     product, which nothing keeps; and of the residual's width the norm's output, the sum it came from, the matrix's result.
     """
-    wide = adapter.dtype == "float32"
+    wide = adapter.casts_inputs
     casts = (4.0 if wide else 0.0) * (2 if adapter.dropout else 1)
     # A layer is recomputed when its last result is asked for, whose scaling has gone backward: in float32 and cast, twice.
     started = 12.0 if wide and adapter.adapts_down and s.activation_checkpointing else 0.0
@@ -36,7 +36,7 @@ def product_bytes(s: MemoryScenario, adapter: AdapterLoad) -> float:
 
     Matrix and change are still there in float32, and the identity in 16 bit.
     """
-    if not adapter.dropout or adapter.dtype != "float32":
+    if not adapter.dropout or not adapter.casts_inputs:
         return 0.0
     matrix = 2.0 * adapter.normed_inputs**2 + 8.0 * adapter.normed_inputs * adapter.normed_outputs
     return matrix + 2.0 * s.tokens * adapter.normed_inputs
@@ -45,7 +45,7 @@ def product_bytes(s: MemoryScenario, adapter: AdapterLoad) -> float:
 def unsaved_bytes(s: MemoryScenario, adapter: AdapterLoad) -> float:
     """Return what the last matrix will save after its norm: its outputs, its input in 16 bit, with dropout the matrix."""
     tokens = s.tokens * (DORA_BYTES * adapter.normed_outputs + 2.0 * adapter.normed_inputs)
-    copied = adapter.dropout and adapter.dtype == "float32"
+    copied = adapter.dropout and adapter.casts_inputs
     return tokens + (2.0 * adapter.normed_inputs * adapter.normed_outputs if copied else 0.0)
 
 
@@ -56,6 +56,6 @@ def norm_matrix_bytes(adapter: AdapterLoad) -> float:
     that copy, and in float32 matrix, change, the change scaled, and the sum. In 16 bit there are no copies.
     """
     square, matrix = adapter.normed_inputs**2, adapter.normed_inputs * adapter.normed_outputs
-    if adapter.dtype == "float32":
+    if adapter.casts_inputs:
         return max(6.0 * square + 2.0 * matrix, 2.0 * square + 16.0 * matrix)
     return 2.0 * square + 6.0 * matrix

@@ -1,6 +1,6 @@
 """The memory of our own trainer: from an architecture and a layout to a MemoryScenario. Called by the planner.
 
-The trainer's rules: bfloat16 base and float32 adapters under autocast (lora), 4-bit base and bfloat16 adapters (qlora),
+The trainer's rules: bfloat16 or 4-bit base and float32 adapters under autocast (lora, qlora), bfloat16 ones under DeepSpeed,
 float32 masters unless bf16 is asked for (full), fused AdamW, non-reentrant checkpointing, TRL's tiled loss, DeepSpeed.
 """
 
@@ -187,13 +187,14 @@ def load_of(architecture: ModelArchitecture, layout: TrainerLayout) -> AdapterLo
     """Return what the adapter adds, None for full fine-tuning."""
     if layout.adapter is None:
         return None
-    # TRL keeps adapters in bfloat16 on a quantised base; DeepSpeed's engine casts the whole model to its one type.
-    float32 = layout.method == "lora" and layout.zero_stage == 0
-    return _load(architecture.config, _Held(architecture), layout.adapter, float32, layout.dropout)
+    # DeepSpeed's engine casts the whole model to its one type.
+    float32 = layout.zero_stage == 0
+    casts = float32 and layout.method == "lora"
+    return _load(architecture.config, _Held(architecture), layout.adapter, float32, casts, layout.dropout)
 
 
 @lru_cache(maxsize=256)
-def _load(config: str, held: _Held, adapter: Adapter, float32: bool, dropout: bool) -> AdapterLoad:  # noqa: ARG001  # as above
+def _load(config: str, held: _Held, adapter: Adapter, float32: bool, casts: bool, dropout: bool) -> AdapterLoad:  # noqa: ARG001  # as above
     a = held.architecture
     parts = adapted_linears(a, adapter)
     plain = [part for part in parts if not part.experts]
@@ -209,6 +210,7 @@ def _load(config: str, held: _Held, adapter: Adapter, float32: bool, dropout: bo
         output_width=sum(part.outputs * part.count for part in plain) // a.num_layers,
         adapts_down=any(part.role == "mlp" and part.outputs == a.hidden_size for part in plain),
         dtype="float32" if float32 else "bfloat16",
+        casts_inputs=casts,
         dropout=dropout,
         dora=adapter.dora,
         adalora=adapter.adalora,

@@ -261,7 +261,8 @@ def adapter_of(raw: Mapping[str, Any], shape: Shape) -> AdapterLoad:
         num_parameters=count, input_width=inputs, output_width=outputs, normed_inputs=normed[0],
         normed_outputs=normed[1],
         adapts_down="down" in targets and experts == 1,
-        dtype=raw["adapterDtype"] or "float32", dropout=raw.get("loraDropout", raw["lossKernel"] == "litgpt"),
+        dtype=raw["adapterDtype"] or "float32", casts_inputs=(raw["adapterDtype"] or "float32") == "float32",
+        dropout=raw.get("loraDropout", raw["lossKernel"] == "litgpt"),
         dora=raw.get("loraVariant") == "dora", adalora=raw.get("loraVariant") == "adalora",
         materialized_weights=weights if raw.get("loraVariant") == "dora" else 0,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from finetune_operator.errors import JobError
 from finetune_operator.planning.models.config import Config, text_model_type, text_values
 from finetune_operator.planning.models.families import Family, Linear
 from finetune_operator.planning.models.family_table import FAMILIES, SAME_AS
+from finetune_operator.planning.models.trainable import check_trainable
 
 CONFIG_CHARACTERS = 4096
 """What status has room for (api.plan.ModelArchitecture.config)."""
@@ -21,10 +22,12 @@ CONFIG_CHARACTERS = 4096
 def architecture(config: Mapping[str, Any]) -> ModelArchitecture:
     """Return the exact shape of the text decoder of a config.json, whole or as preflight reduced it.
 
-    Raises JobError("ModelUnsupported") for a family that we do not know or a key that is missing.
+    Raises JobError("ModelUnsupported") for a family that we do not know, a key that is missing, quantised weights or a class
+    without a language head.
     """
-    text = json.dumps(_relevant(config), sort_keys=True, separators=(",", ":"))
-    return _architecture(text)
+    found = _architecture(json.dumps(_relevant(config), sort_keys=True, separators=(",", ":")))
+    check_trainable(config)
+    return found
 
 
 @lru_cache(maxsize=256)

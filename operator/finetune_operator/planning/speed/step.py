@@ -128,12 +128,17 @@ def link_bytes_per_second(layout: Layout, links: Interconnect, constants: Consta
 
 
 def _gather_seconds(work: Work, layout: Layout, link: float) -> float:
-    """ZeRO-3 gathers the weights for every pass; offload brings them over the bus as well."""
+    """ZeRO-3 gathers the weights for every pass over them."""
+    gathers = 2 + (1 if layout.activation_checkpointing else 0) + (1 if layout.method == "full" else 0)
+    return gathers * gather_once_seconds(work, layout, link)
+
+
+def gather_once_seconds(work: Work, layout: Layout, link: float) -> float:
+    """Return the seconds in which ZeRO-3 gathers all weights once; offload brings them over the bus as well. Else 0."""
     if layout.rung.zero_stage != 3:
         return 0.0
     stored = 0.5625 if layout.method == "qlora" else 2.0
-    gathers = 2 + (1 if layout.activation_checkpointing else 0) + (1 if layout.method == "full" else 0)
-    moved = gathers * stored * work.architecture.num_parameters
+    moved = stored * work.architecture.num_parameters
     share = (layout.gpus - 1) / layout.gpus
     bus = moved / layout.gpus / (HOST_GBPS * 1e9) if layout.rung.offload == "all" else 0.0
     return moved * share / link + bus

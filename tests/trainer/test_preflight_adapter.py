@@ -1,0 +1,67 @@
+"""Initial adapters that do not fit their own config or the base model: preflight says so."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.trainer.data_inputs import adapter, at, preflight_refusal
+
+Tensors = dict[str, Any]
+Q = "model.layers.0.self_attn.q_proj"
+
+
+PEFT = f"base_model.model.{Q}"
+OTHER = (
+    "the adapter ADAPTER does not belong to this base model: {} Set spec.model.source to the model that it was trained on, or train a new "
+    "adapter"
+)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "config", "reason", "message"),
+    [
+        (
+            {f"{PEFT}.lora_A.weight": (4, 16), f"{PEFT}.lora_B.weight": (16, 4)}, {}, "ModelUnsupported",
+            OTHER.format(
+                f"2 of its tensors have another size than the base model's: {Q}.lora_A (16, the base 8), {Q}.lora_B (16, the base 8)."
+            ),
+        ),
+        (
+            {f"base_model.model.h.0.c_attn.lora_{half}.weight": shape for half, shape in (("A", (4, 8)), ("B", (24, 4)))},
+            {"target_modules": ["c_attn"]}, "ModelUnsupported",
+            OTHER.format("1 of its 1 layers are none of the base model's: h.0.c_attn."),
+        ),
+        (
+            {f"{PEFT}.lora_A.weight": (4, 8), f"{PEFT}.lora_B.weight": (8, 4), "base_model.model.model.embed_tokens.weight": (420, 8)},
+            {}, "ModelUnsupported",
+            OTHER.format(
+                "1 of its tensors have another size than the base model's: model.embed_tokens.weight (420 x 8, the base 400 x 8)."
+            ),
+        ),
+        (
+            {f"{PEFT}.lora_A.weight": (2, 8), f"{PEFT}.lora_B.weight": (8, 2)}, {}, "ModelInvalid",
+            f"adapter_config.json of ADAPTER says r 4, but 1 of its layers have another rank: {Q} (2). Use the adapter_config.json that "
+            "was saved with these weights",
+        ),
+        (
+            {f"{PEFT}.lora_A.weight": (4, 8)}, {}, "ModelInvalid",
+            f"ADAPTER lacks 1 of its tensors: {Q}.lora_B. Copy the adapter again",
+        ),
+        (
+            None, {"target_modules": ["q_proj", "v_proj"]}, "ModelInvalid",
+            "ADAPTER has no weights for 1 of the layers that its target_modules name: model.layers.0.self_attn.v_proj. They would start "
+            "anew; copy the adapter again, or use the adapter_config.json that was saved with these weights",
+        ),
+        ({"x": (4, 8)}, {}, "ModelInvalid", "ADAPTER holds no LoRA weights, only x: copy the adapter again"),
+    ],
+)  # fmt: skip
+def test_an_adapter_that_does_not_fit_the_base_is_refused(
+    job, tmp_path, workspaces, shapes: Any, config: dict[str, Any], reason: str, message: str
+) -> None:
+    """Names, sizes and rank, against its own config and the base model's files."""
+    folder = adapter(tmp_path / "adapter", shapes, **config)
+
+    found, said = preflight_refusal(replace(job, initial_adapter=at(folder)), workspaces())
+
+    assert (found, said.replace(f"file://{folder}", "ADAPTER")) == (reason, message)

@@ -1,0 +1,60 @@
+"""Can the chat template and the stop tokens of a model be used at all? Called by examine and preview, before any row is written."""
+
+from typing import Any
+
+from finetune_contract import Chat
+from jinja2 import TemplateSyntaxError
+
+from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.errors import UserError
+
+ASKED = [{"role": "user", "content": "1 + 1?"}]
+
+
+def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
+    """Raise UserError(ModelInvalid) for a template that is not Jinja, or for several of which none is the default."""
+    template = tokenizer.chat_template
+    if chat.template == "chatml" or not template:
+        return
+    if isinstance(template, dict) and "default" not in template:
+        names = ", ".join(sorted(template))
+        raise UserError(
+            "ModelInvalid",
+            f"{uri} has chat templates ({names}), but none is the default: name one of them default in tokenizer_config.json, "
+            "or set chat.template to chatml",
+        )
+    if not isinstance(template, str | dict):
+        raise UserError(
+            "ModelInvalid",
+            f"the chat template of {uri} is a {type(template).__name__}, not text: correct chat_template in tokenizer_config.json, or "
+            "set chat.template to chatml",
+        )
+    try:
+        tokenizer.apply_chat_template(ASKED, tokenize=False)
+    except TemplateSyntaxError as error:
+        raise UserError(
+            "ModelInvalid",
+            f"the chat template of {uri} is not valid Jinja: {error.message} (line {error.lineno}). Correct it, or set chat.template "
+            "to chatml",
+        ) from error
+    except Exception:  # noqa: BLE001 - it may refuse this conversation; the rows themselves will say what it refuses
+        return
+
+
+def check_stops(generation: dict[str, Any], vocabulary: int, uri: str) -> None:
+    """Raise UserError(ModelInvalid) for eos_token_id that is no token, or a list of none."""
+    found = generation.get("eos_token_id")
+    if found is None:
+        return
+    stops = found if isinstance(found, list) else [found]
+    wrong = [
+        stop for stop in stops if isinstance(stop, bool) or not isinstance(stop, int) or not 0 <= stop < vocabulary
+    ]
+    if not wrong and stops:
+        return
+    problem = f"{wrong[0]!r}, which is not the number of one of its {vocabulary} tokens" if wrong else "an empty list"
+    raise UserError(
+        "ModelInvalid",
+        f"generation_config.json of {uri} has eos_token_id {problem}: generation would never stop there. Set it to the id of the "
+        "token that ends an answer",
+    )

@@ -1,0 +1,24 @@
+"""Does the model have an embedding for every token that the rows hold? Called by examine and preview, after the rows are written."""
+
+from pathlib import Path
+
+from finetune_trainer.data.tokenised import read_batches
+from finetune_trainer.errors import UserError
+from finetune_trainer.preflight.model import ExaminedModel
+
+
+def check_tokens(prepared: Path, model: ExaminedModel, uri: str) -> None:
+    """Raise UserError(ModelInvalid) where rows, or their padding, hold a token that the model has no embedding for."""
+    rows, padding = model.embedding_rows, model.tokenizer.pad_token_id
+    if not rows or len(model.tokenizer) <= rows:
+        return
+    largest = max(int(ids.max()) for file in sorted(prepared.glob("*.arrow")) for _, ids, _ in read_batches(file))
+    if max(largest, padding) < rows:
+        return
+    token, used = (largest, "the rows use") if largest >= rows else (padding, "padding uses")
+    raise UserError(
+        "ModelInvalid",
+        f"the tokenizer of {uri} has {len(model.tokenizer):,} tokens, the model embeddings for {rows:,}, and {used} token {token} "
+        f"({model.tokenizer.convert_ids_to_tokens(token)}): use the tokenizer that was saved with these weights, or give the model "
+        "an embedding for each token (resize_token_embeddings) and save it again",
+    )
