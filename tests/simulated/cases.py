@@ -120,7 +120,7 @@ def draw_loading(*, seed: int, count: int) -> list[Case]:
             gpus=gpus,
             zero_stage=stage,
             attention=attention_for(model, "sdpa"),
-        )  # fmt: skip
+        )
         for model in MODELS
         for layers in (6, 10)
         for method, ranks in LOADING_RANKS.items()

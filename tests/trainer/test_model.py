@@ -10,12 +10,8 @@ from finetune_contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
 from finetune_trainer.model import load as models
 from finetune_trainer.model import targets
-<<<<<<< HEAD
-from finetune_trainer.model.precision import computation
-from finetune_trainer.simulate.ledger import Ledger
-=======
 from finetune_trainer.model.precision import computation, float32_adapters, stored_as
->>>>>>> main
+from finetune_trainer.simulate.ledger import Ledger
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
 from transformers.models.gemma3 import Gemma3TextConfig

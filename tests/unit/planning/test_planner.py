@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.planning.planning_builders import (
     LLAMA_8B,
-    LLAMA_405B,
     LLAMA_70B,
+    LLAMA_405B,
     SMOLLM2_135M,
     a_laptop,
     a_pool,

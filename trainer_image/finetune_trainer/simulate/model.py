@@ -14,8 +14,13 @@ import torch
 from finetune_contract import RunConfig
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from transformers import core_model_loading
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    core_model_loading,
+)
 from transformers.core_model_loading import WeightConverter, revert_weight_conversion
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
