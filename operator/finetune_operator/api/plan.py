@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from finetune_operator.api.fields import Count, Decimal, Message, Name, ShortText, StatusModel, items
+from finetune_operator.api.pool_pod import PodSettings
 from finetune_operator.api.pools import PROVISIONING_SECONDS, NodeSelectorTerm, Toleration
 
 
@@ -58,6 +59,8 @@ class PoolSnapshot(StatusModel):
     """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
     """Tolerations for the taints of the pool's nodes."""
+    pod: PodSettings = PodSettings()
+    """What the Pods have beside their GPUs."""
     capacity: Literal["on-demand", "spot"]
     """Capacity type."""
     price_per_gpu_hour_usd: Decimal

@@ -84,7 +84,19 @@ def _limit_warnings(spec: FineTuneJobSpec, chosen: Candidate) -> tuple[str, ...]
             f"the estimated time of {hours(chosen.seconds)} exceeds the limit of {hours(deadline)}: the job will be suspended "
             "then, unless you raise runPolicy.activeDeadlineSeconds"
         )
-    return (*told, *_batch_warnings(chosen))
+    return (*told, *_network_warnings(chosen), *_batch_warnings(chosen))
+
+
+def _network_warnings(chosen: Candidate) -> tuple[str, ...]:
+    """Say that a fast network stays unused because the Pods request no device for it."""
+    spec = chosen.pool.spec
+    if chosen.layout.replicas == 1 or spec.reached == spec.interconnect:
+        return ()
+    return (
+        f"pool {chosen.pool.metadata.name} has {spec.interconnect.between_nodes} between its nodes, but its Pods request no device for it: "
+        f"the plan counts {spec.reached.between_nodes_gbps} Gbit/s Ethernet. Name the device, such as rdma/ib or vpc.amazonaws.com/efa, in "
+        "spec.pod.resources of the GPUPool",
+    )
 
 
 def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ def a_pool(name: str = "h100", **parts: Any) -> GPUPool:
         "maxNodes": 4,
         "node": {"cpus": 192, "memoryGiB": 2000, "ephemeralGiB": 3000},
         "interconnect": {"withinNode": "nvlink", "betweenNodes": "infiniband", "betweenNodesGbps": 3200},
+        "pod": {"resources": [{"key": "rdma/ib", "quantity": 1}]},
         "pricePerGPUHourUSD": "2.50",
         **parts,
     }

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from finetune_operator.api.pool_pod import PodResource, PodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.models.architecture import architecture
@@ -191,6 +192,7 @@ def test_the_pool_is_a_snapshot():
         "resourceName": "nvidia.com/gpu",
         "nodeSelector": selector,
         "tolerations": [],
+        "pod": PodSettings(resources=[PodResource(key="rdma/ib", quantity=1)]).model_dump(),
         "capacity": "spot",
         "pricePerGPUHourUSD": "2.50",
         "provisioningSeconds": 1200,
@@ -303,3 +305,15 @@ def test_no_alternative_of_the_method_beats_the_plan(
             assert float(chosen.cost_usd) <= 1.15 * cheapest + 0.01
             close = [one for one in others if float(one.cost_usd) <= 1.149 * cheapest - 0.01]
             assert all(chosen.seconds <= one.seconds for one in close)
+
+
+def test_a_network_that_pods_cannot_reach_is_not_counted():
+    """The nodes have InfiniBand, the Pods no device for it: the plan is that of Ethernet, and says so."""
+    pools = [a_pool(pod=pod) for pod in ({"resources": [{"key": "rdma/ib", "quantity": 1}]}, {})]
+    fast, slow = (planned("70b", pool, method="lora", resources={"gpus": 16}).plan for pool in pools)
+
+    assert slow.estimate.seconds > fast.estimate.seconds
+    assert [text for text in slow.warnings if text not in fast.warnings] == [
+        "pool h100 has infiniband between its nodes, but its Pods request no device for it: the plan counts 25 Gbit/s Ethernet. "
+        "Name the device, such as rdma/ib or vpc.amazonaws.com/efa, in spec.pod.resources of the GPUPool"
+    ]

@@ -83,8 +83,7 @@ def test_micro_batches_divide_the_work_up_to_16k_tokens():
     [
         ({}, PoolGpu(usable_gib=79.1, speed=Speed(tflops=794, bandwidth_tbps=3.35, fast=True))),
         ({"gpuType": "NVIDIA-L40S"}, PoolGpu(usable_gib=44.3, speed=Speed(tflops=0.8 * 362, bandwidth_tbps=0.86))),
-        ({"gpuType": "Tesla-T4"},
-         PoolGpu(usable_gib=14.5, speed=Speed(tflops=0.12 * 65, bandwidth_tbps=0.32, known=False))),
+        ({"gpuType": "Tesla-T4"}, None),
         ({"resourceName": "nvidia.com/mig-3g.40gb", "memoryGiB": "39.55"},
          PoolGpu(usable_gib=39.55, speed=Speed(tflops=397, bandwidth_tbps=1.675, fast=True))),
         ({"gpuType": "ACME-X9", "memoryGiB": "64"}, PoolGpu(usable_gib=64, speed=ASSUMED)),

@@ -156,7 +156,7 @@ def packed(layer: bitsandbytes.nn.Linear4bit, value: torch.Tensor, packing: Bits
         quant_type=packing.bnb_4bit_quant_type,
         quant_storage=packing.bnb_4bit_quant_storage,
     )
-    weight = nn.Parameter(data, requires_grad=False)
+    weight: Any = nn.Parameter(data, requires_grad=False)
     weight.quant_state, layer.quant_state = state, state
     weight.compress_statistics, weight.quant_type = True, packing.bnb_4bit_quant_type
     layer.compute_type_is_set, layer.support_avx512bf16_for_cpu = True, False
