@@ -169,13 +169,13 @@ def test_remedies_can_be_planned(model: str, spec: dict[str, Any]):
 
 
 def test_nodes_that_are_too_small_are_named_with_the_layout():
-    """1,200 GiB of host memory are understood only by those who read that the optimizer would lie there."""
+    """1,300 GiB of host memory are understood only by those who read that the optimizer would lie there."""
     pool = a_pool(
         "a100", gpuType="NVIDIA-A100-SXM4-80GB", maxNodes=1, node={"cpus": 96, "memoryGiB": 1000, "ephemeralGiB": 1000}
     )
 
     assert message("70b", pool, method="full").startswith(
-        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1,204 GiB of host memory (a node has 1,000 GiB) and "
+        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1,336 GiB of host memory (a node has 1,000 GiB) and "
     )
 
 
