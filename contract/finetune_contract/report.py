@@ -8,6 +8,9 @@ from typing import Any
 from finetune_contract.names import PROGRESS_MARK, TERMINATION_MESSAGE_BYTES
 from finetune_contract.wire import dumps, loads
 
+WARNING_LENGTHS = (400, 250, 150, 100)
+"""To which the warnings of a preflight are cut, one after the other, until the outcome fits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -122,8 +125,10 @@ class Outcome:
     checkpoint_step: int | None = None
     checkpoint_uri: str = ""
     peak_memory_gib: float | None = None
-    """Largest allocated memory of any one GPU."""
+    """Largest allocated memory of any one GPU from the first step on."""
     peak_reserved_gib: float | None = None
+    loading_peak_gib: float | None = None
+    """Largest allocated memory of any one GPU before the first step: loading, and measuring the base model."""
     tokens_per_second: float | None = None
     training_seconds: float | None = None
     final_loss: float | None = None
@@ -160,8 +165,8 @@ def parse_outcome(text: str) -> Outcome | None:
 def outcome_text(outcome: Outcome) -> str:
     """Return the JSON of an outcome, cut down until it fits a termination message.
 
-    First the samples go, then preflight warnings, then the message is shortened from the middle: what is left is always
-    valid JSON of at most TERMINATION_MESSAGE_BYTES bytes.
+    First the samples go, then preflight warnings are cut and at last left out, then the message is shortened from the middle:
+    what is left is always valid JSON of at most TERMINATION_MESSAGE_BYTES bytes.
     """
     for candidate in _shrinking(outcome):
         text = dumps(candidate)
@@ -176,11 +181,16 @@ def _shrinking(outcome: Outcome) -> Iterator[Outcome]:
         outcome = replace(outcome, evaluation=replace(outcome.evaluation, samples=()))
         yield outcome
     if (preflight := outcome.preflight) is not None:
-        for warnings in (preflight.warnings[:3], ()):
+        for warnings in (*(_shortened(preflight.warnings, length) for length in WARNING_LENGTHS), ()):
             outcome = replace(outcome, preflight=replace(preflight, warnings=warnings))
             yield outcome
     for length in (2000, 1000, 500, 200, 50, 0):
         yield replace(outcome, message=shorten(outcome.message, length))
+
+
+def _shortened(warnings: tuple[str, ...], length: int) -> tuple[str, ...]:
+    """All of them, the beginning and end of each: one that is cut says more than one that is gone."""
+    return tuple(shorten(warning, length) for warning in warnings)
 
 
 def shorten(text: str, length: int) -> str:

@@ -37,6 +37,10 @@ class Columns:
     completion: str = ""
     text: str = ""
     system: str = ""
+    role: str = ""
+    """Key of a message that says who speaks."""
+    content: str = ""
+    """Key of a message that holds what is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +49,21 @@ class Dataset:
 
     location: Location
     split: str = "train"
+    config: str = ""
+    """Configuration of the data card; empty: its default."""
+    revision: str = ""
+    """Commit, tag or branch of a hub data set."""
     format: str = "auto"
     """auto | messages | prompt-completion | text"""
     columns: Columns = field(default_factory=Columns)
+    roles: dict[str, str] = field(default_factory=dict)
+    """The data's word for a role -> ours."""
+    prompt_template: str = ""
+    """Joins columns into the prompt: `{column}` is replaced by its text."""
+    invalid_rows: str = "error"
+    """error | skip"""
+    invalid_max_percent: int = 10
+    """With skip: more invalid rows than this share of all are refused."""
     max_examples: int = 0
     """Rows taken with a fixed seed; 0: all."""
     weight: float = 0.0
@@ -60,6 +76,10 @@ class Chat:
 
     template: str = "auto"
     """auto (the tokenizer's own) | chatml"""
+    template_source: Location | None = None
+    """A file with a template instead."""
+    template_arguments: dict[str, str] = field(default_factory=dict)
+    """Variables of the template."""
     system_prompt: str = ""
     train_on: str = "assistant"
     """assistant | last | all"""

@@ -76,6 +76,10 @@ def test_what_is_learned_with_the_templates_of_families(name, kind, row, learned
     assert trained_text(family(name), row) == learned
 
 
+REASONING_LOST = (
+    "the chat template leaves out the reasoning of message 2, so its answer would be learned without: use chat.trainOn: last "
+    "where it is an earlier answer's, else remove it or set chat.template: chatml"
+)
 ONLY_LAST = "use chat.trainOn: last, or chat.template: chatml"
 REFUSED = [
     ("gemma", "a system message", KIND,
@@ -89,17 +93,17 @@ REFUSED = [
     ("gptoss", "a second call", calling(ONE, TWO),
      "the chat template does not write the tool calls of message 2: use a model whose template does"),
     ("gptoss", "a system message in the middle", Conversation(messages=[*said("a", "b"), KIND.messages[0], *said("c", "d")]),
-     "the chat template leaves out what message 3 (system) says: use chat.template chatml"),
+     "the chat template leaves out what message 3 (system) says: use chat.template chatml, or remove the message"),
     ("qwen3", "earlier reasoning as its own key", EARLIER,
      "the chat template leaves out the reasoning of message 2, so its answer would be learned without: use chat.trainOn: last "
      "where it is an earlier answer's, else remove it or put it into the content"),
     ("qwen3", "earlier reasoning in the content", Conversation(messages=said("a", "<think>\nred\n</think>\n\nb", "c", "d")),
-     f"the chat template rewrites earlier answers, so the learned part cannot be told: {ONLY_LAST}"),
+     REASONING_LOST),
     ("qwen3_5_think", "an earlier answer, asked for with <think>", Conversation(messages=said("a", "b", "c", "d")),
      "the chat template writes what comes before message 2 differently once the answer is there, so the learned part cannot "
      f"be told: {ONLY_LAST}"),
     ("deepseek_r1_distill", "reasoning that it cuts off", Conversation(messages=said("a", "<think>\nred\n</think>\n\nb")),
-     f"the chat template rewrites earlier answers, so the learned part cannot be told: {ONLY_LAST}"),
+     REASONING_LOST),
 ]  # fmt: skip
 
 

@@ -9,9 +9,7 @@ from finetune_trainer.errors import UserError
 
 from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, said, texts, tokenizer
 
-NEEDED = (
-    "but messages or prompt and completion or text is needed: name them in spec.datasets[].columns, such as columns: "
-)
+NEEDED = "but a column with messages, or a prompt and a completion, or text is needed: name them in datasets[].columns, such as columns: "
 ALPACA = {"instruction": "hello", "input": "red", "output": "fine"}
 
 
@@ -31,18 +29,14 @@ def refusal_of(folder: Path, content: bytes, name: str = "a.jsonl") -> str:
 
 
 REFUSED = [
-    ("alpaca", "a.jsonl", json.dumps(ALPACA).encode(),
-     f"file:///a.jsonl has the columns instruction, input, output, {NEEDED}{{prompt: instruction, completion: output}} (and "
-     "join input to instruction in the data)"),
-    ("turns under another name", "a.jsonl", json.dumps({"id": 1, "conversation": said("a", "b")}).encode(),
-     f"file:///a.jsonl has the columns id, conversation, {NEEDED}{{messages: conversation}}"),
+    ("turns under another name", "a.jsonl", json.dumps({"id": 1, "my_chat": said("a", "b")}).encode(),
+     f"file:///a.jsonl has the columns id, my_chat, {NEEDED}{{messages: my_chat}}"),
     ("csv in Latin-1", "a.csv", "prompt,completion\r\ncaf\xe9,fine\r\n".encode("latin-1"),
      "file:///a.csv: a.csv is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
     ("tools that are no list", "a.jsonl", json.dumps({"messages": said("a", "b"), "tools": {"name": "x"}}).encode(),
      "file:///a.jsonl: a.jsonl row 1: its tools are dict, not a list of tools"),
     ("a speaker that is a list", "a.jsonl", json.dumps({"messages": [{"from": ["x"], "value": "y"}]}).encode(),
-     "file:///a.jsonl: a.jsonl row 1: message 1 has the role \"['x']\": it must be one of system, developer, user, assistant, "
-     "tool, function"),
+     "file:///a.jsonl: a.jsonl row 1: message 1 has a role that is a list, not text"),
 ]  # fmt: skip
 
 
@@ -58,8 +52,8 @@ def test_the_input_of_alpaca_is_not_left_out_in_silence(tmp_path):
     mapped = Dataset(location=at(file), columns=Columns(prompt="instruction", completion="output"))
 
     assert prepared_rows(a_request(datasets=(mapped,)), tokenizer(), tmp_path / "work").warnings == (
-        f"file://{file} has a column input that is not read, only instruction and output are: if it is part of the question, "
-        "join it to instruction in the data",
+        f"file://{file} holds what is not read: input in 1 (of 1 rows). If it is part of the question, set promptTemplate: "
+        '"{instruction}\\n\\n{input}" in place of columns.prompt',
     )
 
 

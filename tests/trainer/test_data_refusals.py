@@ -21,37 +21,43 @@ from tests.trainer.data_inputs import (
 pytestmark = pytest.mark.usefixtures("local_files")
 
 REFUSED = [
-    ("missing column", '{"question": "x", "reply": "y"}', "DatasetInvalid",
-     "file:///a.jsonl has the columns question, reply, but messages or prompt and completion or text is needed: name "
-     "them in spec.datasets[].columns, such as columns: {prompt: question, completion: answer}"),
+    ("missing column", '{"topic": "x", "remark": "y"}', "DatasetInvalid",
+     "file:///a.jsonl has the columns topic, remark, but a column with messages, or a prompt and a completion, or text is "
+     "needed: name them in datasets[].columns, such as columns: {prompt: topic, completion: remark}"),
     ("preference data", '{"prompt": "p", "chosen": "x", "rejected": "y"}', "DatasetInvalid",
-     "file:///a.jsonl looks like preference data (columns prompt, chosen, rejected): sft takes "
-     "messages or prompt and completion"),
+     "file:///a.jsonl looks like preference data (columns prompt, chosen, rejected): sft learns one answer. To learn those "
+     "in chosen and not those in rejected, set columns: {prompt: prompt, completion: chosen}"),
     ("broken line", '{"text": "x"}\n{"text": \n', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl: row 2 is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
-     "remove that line"),
+     "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
+     "remove that line (a.jsonl row 2). Correct or remove them, or leave them out by datasets[].invalidRows: "
+     "{action: skip, maxPercent: 50}"),
     ("not an object", '["x"]', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl: row 1 is list, not an object with columns: a file that is one list is named .json"),
-    ("a number", "4", "DatasetInvalid", "file:///a.jsonl: a.jsonl: row 1 is int, not an object with columns"),
+     "file:///a.jsonl: a.jsonl row 1: it is list, not an object with columns: a file that is one list is named .json"),
+    ("a number", "4", "DatasetInvalid", "file:///a.jsonl: a.jsonl row 1: it is int, not an object with columns"),
     ("a document over lines", '[\n{"text": "x"}\n]', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl: row 1 is only [: a document over several lines is .json"),
+     "file:///a.jsonl: 2 of 3 rows cannot be used: 1 because it is only [: a document over several lines is .json (a.jsonl "
+     "row 1); 1 because it is not JSON (Expecting value: line 1 column 1 (char 0)): correct or remove that line (a.jsonl row "
+     "3). Correct or remove them, or leave them out by datasets[].invalidRows: {action: skip, maxPercent: 67}"),
     ("another encoding", b'{"text": "caf\xe9"}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl: row 1 is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
+     "file:///a.jsonl: a.jsonl row 1: it is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
     ("nested for ever", '{"text": ' + 5000 * "[" + 5000 * "]" + "}", "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl: row 1 is nested too deeply to be read: correct or remove that line"),
+     "file:///a.jsonl: a.jsonl row 1: it is nested too deeply to be read: correct or remove that line"),
     ("half a character", '{"text": "x"}\n{"text": "cut \\ud83d"}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 2: it holds \\ud83d, half of a character: correct or remove it"),
+     "file:///a.jsonl: 1 of 2 rows cannot be used: it holds \\ud83d, half of a character: correct or remove it (a.jsonl row "
+     "2). Correct or remove them, or leave them out by datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("answers good and bad", '{"prompt": "p", "completion": "x", "label": false}', "DatasetInvalid",
      "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): sft would learn the bad "
      "answers too; keep the rows whose label is true, or set format: prompt-completion to learn all of them"),
     ("empty file", "", "DatasetTooSmall", "file:///a.jsonl has no rows"),
     ("empty value", '{"prompt": "x", "completion": "y"}\n{"prompt": null, "completion": "y"}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 2: its prompt is empty or missing; the row has prompt, completion"),
+     "file:///a.jsonl: 1 of 2 rows cannot be used: its prompt is empty or missing; the row has prompt, completion (a.jsonl "
+     "row 2). Correct or remove them, or leave them out by datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("number as text", '{"prompt": "x", "completion": 4}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: its completion is int, not text"),
-    ("unknown role", '{"messages": [{"role": "bot", "content": "x"}]}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'bot': it must be one of system, developer, "
-     "user, assistant, tool, function"),
+     "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write it in quotes, and classes by their "
+     "names"),
+    ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is not known: map it by datasets[].roles, such as "
+     'roles: {user: ["A"]}'),
     ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
      '{"type": "text", "text": ...} are trained'),
@@ -86,8 +92,8 @@ def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
     words = loaded(model(tmp_path / "model"))
 
     assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
-        f"file://{labelled} has a column label that is not read, only text is learned: to teach the label, set columns: "
-        "{prompt: text, completion: label}",
+        f"file://{labelled} holds what is not read: label in 30 (of 30 rows). To teach the label, set columns: {{prompt: text, "
+        "completion: label}; it must be text, not a number",
     )
     assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
     assert prepared_rows(a_request(datasets=asked), words, tmp_path / "three").train.rows == 30
@@ -101,24 +107,21 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "pickle" / "rows.pkl").write_bytes(b"\x80")
     jsonl(tmp_path / "split" / "train.jsonl", [{"text": "x"}])
     (tmp_path / "fake.parquet").write_text("not parquet")
-    (tmp_path / "excel.csv").write_text("prompt;completion\nx;y\n")
     no_split = Dataset(location=at(tmp_path / "split"), split="validation")
 
     assert refusal_of(tmp_path, tmp_path / "gone.jsonl") == (
-        "DatasetNotFound", "the data set file:///gone.jsonl does not exist: correct the source in spec.datasets"
+        "DatasetNotFound", "the data set file:///gone.jsonl does not exist: correct source or revision in spec.datasets"
     )  # fmt: skip
     assert refusal_of(tmp_path, tmp_path / "none") == (
         "DatasetInvalid",
-        "file:///none has no files of rows, only notes.md: rows come from .jsonl, .ndjson, .json, .csv, .parquet, .arrow",
+        "file:///none has no files of rows, only notes.md: rows come from .jsonl, .ndjson, .json, .csv, .tsv, .xlsx, .parquet, "
+        ".arrow; text files may end in .gz, .bz2 or .zst too; .txt and .md are for objective cpt. Rename the file if it is one "
+        "of them, else save it as one",
     )
     assert refusal_of(tmp_path, tmp_path / "pickle")[0] == "DatasetInvalid"
     assert refusal_of(tmp_path, datasets=(no_split,)) == (
-        "DatasetNotFound", "file:///split has no split validation: it has train"
+        "DatasetNotFound", "file:///split has no split validation: it has train; set datasets[].split, such as split: train"
     )  # fmt: skip
-    assert refusal_of(tmp_path, tmp_path / "excel.csv") == (
-        "DatasetInvalid",
-        "file:///excel.csv: excel.csv: its first line has no comma but ';': write the fields with commas between them",
-    )
     reason, message = refusal_of(tmp_path, tmp_path / "fake.parquet")
     assert (reason, message[:59]) == (
         "DatasetInvalid",
@@ -138,8 +141,9 @@ def test_a_row_that_the_template_refuses_is_named(tmp_path):
 
     assert (reason, message) == (
         "DatasetInvalid",
-        "a.jsonl row 2, the first of 2 that cannot be written (of 4 rows): the chat template refuses it: no boom; correct "
-        "or remove such rows, or set chat.template: chatml",
+        "file:///a.jsonl: 2 of 7 rows cannot be used: the chat template refuses it: no boom; correct or remove such rows, or set "
+        "chat.template: chatml (a.jsonl rows 2, 7). Correct or remove them, or leave them out by datasets[].invalidRows: "
+        "{action: skip, maxPercent: 29}",
     )
 
 

@@ -99,7 +99,7 @@ def volume(tmp_path):
 def test_the_command_runs_preflights_own_code_on_this_machine(volume, capfd):
     """`finetune data preview -f job.yaml --claim data=FOLDER`, as a user types it; nothing is written to the output."""
     with pytest.raises(command.typer.Exit) as ended:
-        command.preview(volume / "job.yaml", [f"data={volume / 'data'}"], None, False)
+        command.preview(file=volume / "job.yaml", claim=[f"data={volume / 'data'}"], colour=False)
 
     shown = capfd.readouterr().out
     assert (ended.value.exit_code, shown.splitlines()[0]) == (
@@ -109,10 +109,39 @@ def test_the_command_runs_preflights_own_code_on_this_machine(volume, capfd):
     assert not (volume / "data" / "out").exists()
 
 
+def test_a_file_on_this_machine_needs_no_job(volume, capfd):
+    """`finetune data preview "my rows.csv" --model FOLDER`: the name may hold what a URI may not."""
+    (volume / "my rows.csv").write_text("question;answer\n" + "".join(f"hello {n};fine\n" for n in range(30)))
+
+    with pytest.raises(command.typer.Exit) as ended:
+        command.preview(data=str(volume / "my rows.csv"), model=str(volume / "data" / "model"), colour=False)
+
+    shown = capfd.readouterr().out
+    assert (ended.value.exit_code, "rows to train           24" in shown) == (0, True)
+    assert "<|im_start|>assistant\n\u27e6fine<|im_end|>\u27e7" in shown
+
+
+def test_what_is_missing_on_the_command_line_is_said(tmp_path):
+    """Neither data nor job, both, no model, no file."""
+
+    def said(**given):
+        with pytest.raises(FinetuneError) as refusal:
+            command.preview(**given)
+        return str(refusal.value)
+
+    either = "name the data and its model (finetune data preview qa.csv --model FOLDER), or a job by -f"
+    assert said() == either
+    assert said(data="x", file=tmp_path / "job.yaml") == either
+    assert said(data="x") == (
+        "--model is missing: rows are shown as its tokenizer writes them; a folder or hf://ORG/NAME"
+    )
+    assert said(data="gone.csv", model=str(tmp_path)) == "gone.csv does not exist"
+
+
 def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
     """Outside a cluster nothing is mounted."""
     with pytest.raises(command.typer.Exit) as ended:
-        command.preview(volume / "job.yaml", None, None, False)
+        command.preview(file=volume / "job.yaml", colour=False)
 
     assert (ended.value.exit_code, capfd.readouterr().err.splitlines()[-2:]) == (
         1,
@@ -122,7 +151,7 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
         ],
     )
     with pytest.raises(FinetuneError, match="--claim 'data' is not NAME=FOLDER with an existing folder"):
-        command.preview(volume / "job.yaml", ["data"], None, False)
+        command.preview(file=volume / "job.yaml", claim=["data"], colour=False)
 
 
 def test_the_command_names_the_extra_that_is_missing(monkeypatch):

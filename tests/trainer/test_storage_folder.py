@@ -13,7 +13,7 @@ from finetune_trainer.storage import Role, StoredFile, open_location
 from finetune_trainer.storage.folder import listed
 
 CONFINED = [
-    ("ftp://a/b", "'ftp://a/b': must start with hf://, s3://, pvc:// or file://"),
+    ("ftp://a/b", "'ftp://a/b': must start with hf://, s3://, pvc://, https:// or file://"),
     ("pvc://data/a/../b", "'pvc://data/a/../b': the path 'a/../b' must not contain //, . or ..: write it out"),
     ("pvc://data/./b", "'pvc://data/./b': the path './b' must not contain //, . or ..: write it out"),
     ("pvc://data//b", "'pvc://data//b': the path '/b' must not contain //, . or ..: write it out"),

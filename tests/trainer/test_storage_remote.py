@@ -214,7 +214,7 @@ def test_refusals_of_a_hub_say_what_to_do(hub, secrets):
     assert ("ModelNotFound", f"the model hf://org/none {missing}") == refused("none", "hf")
     assert refused("none", "hf", Role.DATASET) == (
         "DatasetNotFound",
-        "the data set hf://org/none does not exist: correct the source in spec.datasets",
+        "the data set hf://org/none does not exist: correct source or revision in spec.datasets",
     )
     assert refused("private", "old") == (
         "ModelUnauthorized",

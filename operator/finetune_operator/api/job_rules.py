@@ -3,12 +3,13 @@
 from finetune_contract.wire import camel
 
 from finetune_operator.api.cel import Rule, default, quoted, untouched
+from finetune_operator.api.data import ChatSpec, DatasetSpec
+from finetune_operator.api.data_rules import CHAT, DATASET
 from finetune_operator.api.fields import Model
 from finetune_operator.api.locations import CHECKPOINT_FOLDER
 from finetune_operator.api.pools import Toleration
 from finetune_operator.api.rules import (
     CHECKPOINT,
-    DATASET,
     EVALUATION,
     EVALUATION_ON,
     LORA,
@@ -20,9 +21,7 @@ from finetune_operator.api.rules import (
     evaluates,
 )
 from finetune_operator.api.spec import (
-    ChatSpec,
     CheckpointSpec,
-    DatasetSpec,
     EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
@@ -208,6 +207,7 @@ PLACES = (
 STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     ModelSpec: MODEL,
     DatasetSpec: DATASET,
+    ChatSpec: CHAT,
     LoraSpec: LORA,
     TrainingSpec: TRAINING,
     EvaluationSpec: EVALUATION,

@@ -32,6 +32,12 @@ SHAPES = (
     ),
 )
 
+WEB_SHAPE = matching_after(
+    "https://",
+    "^https://[a-z0-9.-]+/[^*]*[^*/]$",
+    "https:// takes the address of one file, such as https://example.org/qa.jsonl",
+)
+
 CLEAN_PATH = not_matching("://.*//|/[.]{1,2}(/|$)", "must not contain //, . or .. in the path: write the full path")
 NO_TRAILING_SLASH = not_matching("[^/]/$", "must not end with /: remove it")
 
@@ -64,6 +70,6 @@ def checkpoints_beside(output: str) -> str:
 ANY = ("hf", "s3", "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]
-DataSource = Annotated[str, Length, location(ANY, globs=True)]
+DataSource = Annotated[str, Length, location(("hf", "s3", "pvc", "https", "file"), WEB_SHAPE, globs=True)]
 Destination = Annotated[str, Length, location(("s3", "pvc", "hf", "file"), NO_TRAILING_SLASH)]
 Folder = Annotated[str, Length, location(("s3", "pvc", "file"), NO_TRAILING_SLASH)]

@@ -12,11 +12,10 @@ from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from finetune_operator.api.data import ChatSpec, DatasetSpec
 from finetune_operator.api.fields import StatusModel
 from finetune_operator.api.spec import (
-    ChatSpec,
     CheckpointSpec,
-    DatasetSpec,
     EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from finetune_operator.api.cel import Rule, default, untouched
-from finetune_operator.api.spec import ColumnsSpec, DatasetSpec, EvaluationSpec, LoraSpec
+from finetune_operator.api.spec import EvaluationSpec, LoraSpec
 
 ZERO = r"^0([.]0+)?$"
 COMMIT = "^[0-9a-f]{40}$"
@@ -49,51 +49,6 @@ MODEL = (
         field="trustRemoteCode",
     ),
     only_remote("credentials", "source", lambda m: m.credentials is None or needs_secret(m.source)),
-)
-
-COLUMN_SETS = (
-    ("messages", ("prompt", "completion", "text"), "messages and system"),
-    ("prompt-completion", ("messages", "text"), "prompt, completion and system"),
-    ("text", ("messages", "prompt", "completion", "system"), "text"),
-)
-"""(format, columns it does not have, columns it has)."""
-
-
-def format_columns(name: str, foreign: tuple[str, ...], own: str) -> Rule:
-    """Return the rule that `columns` names nothing that a format does not read."""
-    present = " || ".join(f"has(self.columns.{column})" for column in foreign)
-    return Rule(
-        cel=f"self.format != '{name}' || !has(self.columns) || !({present})",
-        message=f"format {name} uses the columns {own} only: remove the others, or set another format",
-        holds=lambda data: (
-            data.format != name or data.columns is None or all(getattr(data.columns, c) is None for c in foreign)
-        ),
-        field="columns",
-    )
-
-
-def families(columns: ColumnsSpec) -> int:
-    """Count the formats whose columns are named."""
-    pair = columns.prompt is not None or columns.completion is not None
-    return (columns.messages is not None) + pair + (columns.text is not None)
-
-
-DATASET = (
-    *(format_columns(*row) for row in COLUMN_SETS),
-    Rule(
-        cel="self.format != 'auto' || !has(self.columns) || [has(self.columns.messages),"
-        " has(self.columns.prompt) || has(self.columns.completion), has(self.columns.text)].filter(x, x).size() <= 1",
-        message="columns mixes several formats: keep only messages, only prompt and completion, or only text",
-        holds=lambda data: data.format != "auto" or data.columns is None or families(data.columns) <= 1,
-        field="columns",
-    ),
-    Rule(
-        cel=f"{untouched('self', DatasetSpec, 'split')} || self.source.startsWith('hf://')",
-        message="split applies to hf:// only: remove it, and select the files in source instead",
-        holds=lambda data: data.split == default(DatasetSpec, "split") or data.source.startswith("hf://"),
-        field="split",
-    ),
-    only_remote("credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)),
 )
 
 SHAPE = ("rank", "alpha", "variant", "targets", "modules_to_save", "experts")

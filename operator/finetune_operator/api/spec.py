@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from finetune_contract import HELD_OUT_FRACTION, HELD_OUT_ROWS, SAMPLE_TOKENS
 
-from finetune_operator.api.fields import UNIQUE, Model, Name, Text, between, items
-from finetune_operator.api.locations import DataSource, Destination, Folder, Source
+from finetune_operator.api.data import ChatSpec, Credentials, DatasetSpec
+from finetune_operator.api.fields import UNIQUE, Model, Name, between, items
+from finetune_operator.api.locations import Destination, Folder, Source
 from finetune_operator.api.values import (
-    ColumnName,
     Dropout,
     GradNorm,
     HalfFraction,
@@ -19,18 +19,8 @@ from finetune_operator.api.values import (
     Prompt,
     Revision,
     Share,
-    Split,
-    Weight,
     WeightDecay,
 )
-
-
-class Credentials(Model):
-    """A Secret in the job's namespace. It is mounted into the Pods; the operator never reads it. Recognised keys:
-    HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL."""
-
-    secret_name: Name
-    """Name of the Secret."""
 
 
 class ModelSpec(Model):
@@ -44,53 +34,6 @@ class ModelSpec(Model):
     """Secret with the credentials for reading source."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the model. Requires revision to be a full commit id."""
-
-
-class ColumnsSpec(Model):
-    """Column names, for columns that are not named after their role."""
-
-    messages: ColumnName | None = None
-    """Column with a list of {role, content} messages."""
-    prompt: ColumnName | None = None
-    """Column with the prompt: a string or a list of messages."""
-    completion: ColumnName | None = None
-    """Column with the completion: a string or a list of messages."""
-    text: ColumnName | None = None
-    """Column with plain text."""
-    system: ColumnName | None = None
-    """Column with the system prompt of each row."""
-
-
-class DatasetSpec(Model):
-    """One source of training rows."""
-
-    source: DataSource
-    """A file, glob or folder of jsonl, json, csv, parquet or arrow files at s3://BUCKET/KEY, pvc://CLAIM/PATH or
-    file:///PATH (local cluster only), or a dataset on the hub: hf://ORG/NAME."""
-    split: Split = "train"
-    """Split of a hub dataset."""
-    format: Literal["auto", "messages", "prompt-completion", "text"] = "auto"
-    """Format of the rows. auto detects it from the column names."""
-    columns: ColumnsSpec | None = None
-    """Column names, for columns that are not named after their role."""
-    max_examples: Annotated[int, between(1, 1_000_000_000)] | None = None
-    """Train on a random sample of at most this many rows, drawn with training.seed: useful for a cheap first run."""
-    weight: Weight | None = None
-    """Weight of this dataset in a mixture, relative to the others: a decimal in quotes such as "2.0". Without weights,
-    every row is used once per epoch."""
-    credentials: Credentials | None = None
-    """Secret with the credentials for reading source."""
-
-
-class ChatSpec(Model):
-    """How conversations are turned into text."""
-
-    template: Literal["auto", "chatml"] = "auto"
-    """Chat template: auto uses the tokenizer's own; chatml is for base models that have none."""
-    system_prompt: Text = ""
-    """System message for rows that have none."""
-    train_on: Literal["assistant", "last", "all"] = "assistant"
-    """Turns that count towards the loss: every assistant turn, only the last one, or all of them."""
 
 
 class LoraSpec(Model):

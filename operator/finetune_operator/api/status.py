@@ -229,6 +229,8 @@ class MemoryStatus(StatusModel):
     """Peak allocated memory that the trainer measured."""
     reserved_gib: Decimal | None = None
     """Peak reserved memory that the trainer measured."""
+    loading_gib: Decimal | None = None
+    """Peak allocated memory before the first step, while the weights are loaded and the base model is measured."""
 
 
 class FineTuneJobStatus(StatusModel):

@@ -20,6 +20,9 @@ LossDelta = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(
 Money = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(above=0, most=100_000_000), "200.00"))]
 
 COLUMN = matching("^[^ ].*[^ ]$|^[^ ]$", "must be a column name without leading or trailing spaces")
+CONFIG = matching("^[A-Za-z0-9_.-]+$", "must be the name of a configuration of the data card, such as main")
+ARGUMENT = matching("^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable of the chat template, such as enable_thinking")
+PLACEHOLDER = matching("[{][^{}]+[}]", "must name at least one column in braces, such as {question}")
 MODULE = matching("^[A-Za-z_][A-Za-z0-9_.]*$", "must be a module name of the model, such as q_proj")
 REVISION = matching("^[A-Za-z0-9][A-Za-z0-9._/-]*$", "must be a commit, tag or branch on the hub, such as main")
 SPLIT = matching("^[A-Za-z0-9_.-]+$", "must be the name of a split, such as train")
@@ -27,6 +30,10 @@ SPLIT = matching("^[A-Za-z0-9_.-]+$", "must be the name of a split, such as trai
 Revision = Annotated[str, StringConstraints(max_length=128), Checked(REVISION)]
 Split = Annotated[str, StringConstraints(max_length=64), Checked(SPLIT)]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(COLUMN)]
+ConfigName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(CONFIG)]
+RoleWord = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+PromptTemplate = Annotated[str, StringConstraints(min_length=1, max_length=4096), Checked(PLACEHOLDER)]
+ArgumentName = Annotated[str, StringConstraints(min_length=1, max_length=64), Checked(ARGUMENT)]
 ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(MODULE)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 

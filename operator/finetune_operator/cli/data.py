@@ -1,7 +1,9 @@
-"""`finetune data`: see the rows of a job as the model will, without a cluster. Runs the trainer's own preview."""
+"""`finetune data`: see the rows of a job, or of a file, as the model will, without a cluster. Runs the trainer's own preview."""
 
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,13 +14,20 @@ import typer
 from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
 from finetune_contract.wire import dumps
 
+from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.manifest_file import must_exist, read_job
+from finetune_operator.cli.manifest_file import must_exist, parse_job, read_job
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import preflight_config
 
 NEEDED = ("transformers", "pyarrow", "huggingface_hub", "s3fs")
+DOCUMENTS = (".txt", ".md", ".txt.gz", ".md.gz")
+"""Plain text is learned by objective cpt."""
+
+PLAIN_PATH = re.compile(r"[A-Za-z0-9._=+,~/*-]+")
+"""A path that can stand in a URI of the API."""
+
 EXTRA = "finetune-operator[preflight]"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -31,10 +40,16 @@ def frame() -> None:
 
 @app.command("preview", short_help="Print sample rows as the model will see them, row lengths and duplicates.")
 def preview(
+    data: Annotated[
+        str | None, typer.Argument(help="A file, folder or glob on this machine, or hf://ORG/NAME, instead of a job.")
+    ] = None,
     file: Annotated[
-        Path,
+        Path | None,
         typer.Option("-f", "--file", help="YAML file with the FineTuneJob; - for standard input.", callback=must_exist),
-    ],
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With DATA: the base model, a folder on this machine or hf://ORG/NAME.")
+    ] = None,
     claim: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="Use a local folder as the PersistentVolumeClaim NAME; repeatable."),
@@ -50,17 +65,59 @@ def preview(
     This runs the preflight code on this machine. It downloads the tokenizer and the data, but no weights.
     """
     check_installed()
-    job = read_job(file)
-    metadata = Metadata(name=job.name, namespace=job.namespace, uid="preview", generation=1)
-    config = dumps(preflight_config(FineTuneJob(metadata=metadata, spec=job.spec), 1))
+    if (data is None) == (file is None):
+        raise FinetuneError("name the data and its model (finetune data preview qa.csv --model FOLDER), or a job by -f")
     coloured = sys.stdout.isatty() if colour is None else colour
-    code = run_preview(config, claims=claim or [], secrets=secret or [], colour=coloured)
-    if code:
+    with tempfile.TemporaryDirectory(prefix="finetune-data-") as links:
+        job = read_job(file) if file else parse_job(job_of(data or "", model, Path(links)))
+        metadata = Metadata(name=job.name, namespace=job.namespace, uid="preview", generation=1)
+        config = dumps(preflight_config(FineTuneJob(metadata=metadata, spec=job.spec), 1))
+        code = run_preview(config, claims=claim or [], secrets=secret or [], colour=coloured)
+    if code and file:
         typer.echo(
             "If the job uses a PersistentVolumeClaim or a Secret, provide it with --claim NAME=FOLDER or --secret NAME=FOLDER.",
             err=True,
         )
     raise typer.Exit(1 if code else 0)  # the trainer's own codes are for the operator: docs/cli.md
+
+
+def job_of(data: str, model: str | None, links: Path) -> str:
+    """Return the job that a preview of data on this machine is of. Raises FinetuneError where the model is not named."""
+    if not model:
+        raise FinetuneError(
+            "--model is missing: rows are shown as its tokenizer writes them; a folder or hf://ORG/NAME"
+        )
+    objective = "cpt" if data.lower().endswith(DOCUMENTS) else "sft"
+    return json.dumps(
+        {
+            "apiVersion": API_VERSION,
+            "kind": JOB_KIND,
+            "metadata": {"name": "preview"},
+            "spec": {
+                "model": {"source": location(model, links)},
+                "datasets": [{"source": location(data, links)}],
+                "objective": objective,
+                "output": {"destination": "file:///tmp/preview"},
+            },
+        }
+    )
+
+
+def location(given: str, links: Path) -> str:
+    """Return the URI of a path on this machine, through a link where its name does not fit into one; a URI as it is.
+
+    Raises FinetuneError for a path that does not exist.
+    """
+    if "://" in given:
+        return given
+    path = Path(os.path.normpath(Path(given).absolute()))
+    if "*" not in given and not path.exists():
+        raise FinetuneError(f"{given} does not exist")
+    if not PLAIN_PATH.fullmatch(str(path)):
+        link = links / re.sub(r"[^A-Za-z0-9._-]", "_", path.name)
+        link.symlink_to(path)
+        path = link
+    return f"file://{path}"
 
 
 def check_installed() -> None:

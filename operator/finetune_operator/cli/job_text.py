@@ -113,6 +113,7 @@ def memory_text(memory: MemoryStatus) -> str:
     planned = float(memory.predicted_gib)
     share = f" ({100 * float(memory.measured_gib) / planned:.0f} % of the plan)" if planned else ""
     reserved = f", {memory.reserved_gib} GiB reserved" if memory.reserved_gib else ""
+    reserved += f", {memory.loading_gib} GiB while loading" if memory.loading_gib else ""
     return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} GiB measured{share}{reserved}"
 
 

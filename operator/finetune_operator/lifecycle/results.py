@@ -133,4 +133,5 @@ def memory_status(outcome: Outcome, plan: Plan) -> MemoryStatus | None:
         predicted_gib=f"{predicted:.2f}",
         measured_gib=measured,
         reserved_gib=unsigned(outcome.peak_reserved_gib, 2),
+        loading_gib=unsigned(outcome.loading_peak_gib, 2),
     )

@@ -7,13 +7,10 @@ from typing import Any
 
 import finetune_contract as contract
 
+from finetune_operator.api.data import ChatSpec, ColumnsSpec, Credentials, DatasetSpec, InvalidRowsSpec, RolesSpec
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedCheckpoint, ResolvedLora, ResolvedTraining
 from finetune_operator.api.spec import (
-    ChatSpec,
-    ColumnsSpec,
-    Credentials,
-    DatasetSpec,
     EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
@@ -24,13 +21,13 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.planning.defaults import checkpoint_of
 
-CREDENTIALS = {"credentials", "initial_adapter_credentials"}
+CREDENTIALS = {"credentials", "initial_adapter_credentials", "template_credentials"}
 """A rotated Secret is the same run."""
 
 TRAINING_RELEVANT = {
     "model": {"source", "trust_remote_code"},
     "datasets": {"__all__": set(DatasetSpec.model_fields) - CREDENTIALS},
-    "chat": True,
+    "chat": set(ChatSpec.model_fields) - CREDENTIALS,
     "objective": True,
     "method": True,
     "lora": set(LoraSpec.model_fields) - CREDENTIALS,
@@ -159,11 +156,18 @@ def model(asked: ModelSpec) -> contract.Model:
 
 def dataset(entry: DatasetSpec) -> contract.Dataset:
     """Return one source of rows."""
+    invalid = entry.invalid_rows or InvalidRowsSpec()
     return contract.Dataset(
         location=location(entry.source, entry.credentials),
         split=entry.split,
+        config=entry.config or "",
+        revision=entry.revision or "",
         format=entry.format,
         columns=columns(entry.columns or ColumnsSpec()),
+        roles=roles(entry.roles or RolesSpec()),
+        prompt_template=entry.prompt_template or "",
+        invalid_rows=invalid.action,
+        invalid_max_percent=invalid.max_percent,
         max_examples=entry.max_examples or 0,
         weight=float(entry.weight or 0),
     )
@@ -174,9 +178,21 @@ def columns(spec: ColumnsSpec) -> contract.Columns:
     return contract.Columns(**{role: name or "" for role, name in spec.model_dump(by_alias=False).items()})
 
 
+def roles(spec: RolesSpec) -> dict[str, str]:
+    """Return our role by the data's word for it."""
+    return {word: role for role, words in spec.model_dump(by_alias=False).items() for word in words or ()}
+
+
 def chat(asked: ChatSpec) -> contract.Chat:
     """Return how conversations become text."""
-    return contract.Chat(template=asked.template, system_prompt=asked.system_prompt, train_on=asked.train_on)
+    source = asked.template_source
+    return contract.Chat(
+        template=asked.template,
+        template_source=None if source is None else location(source, asked.template_credentials),
+        template_arguments={argument.name: argument.value for argument in asked.template_arguments or ()},
+        system_prompt=asked.system_prompt,
+        train_on=asked.train_on,
+    )
 
 
 def evaluation(asked: EvaluationSpec) -> contract.Evaluation:

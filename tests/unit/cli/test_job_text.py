@@ -105,11 +105,11 @@ def test_details_leave_out_what_is_not_known():
 
 def test_details_compare_the_memory_with_the_plan():
     """Whoever was promised 20 GiB wants to know what it was."""
-    job = a_job(memory={"predictedGiB": "20.00", "measuredGiB": "21.00", "reservedGiB": "23.50"})
+    job = a_job(memory={"predictedGiB": "20.00", "measuredGiB": "21.00", "reservedGiB": "23.50", "loadingGiB": "19.00"})
 
     assert (
-        "Memory      20.00 GiB per GPU planned, 21.00 GiB measured (105 % of the plan), 23.50 GiB reserved"
-        in details(job, NOW)
+        "Memory      20.00 GiB per GPU planned, 21.00 GiB measured (105 % of the plan), 23.50 GiB reserved, "
+        "19.00 GiB while loading" in details(job, NOW)
     )
 
 

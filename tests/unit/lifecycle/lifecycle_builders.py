@@ -80,7 +80,7 @@ def published(**parts: Any) -> Outcome:
     values: dict[str, Any] = {
         "outcome": "Succeeded", "reason": "Published", "message": "published", "step": 169, "checkpoint_step": 160,
         "checkpoint_uri": "s3://team-a/out/.checkpoints/attempt-0-step-160", "peak_memory_gib": 12.5,
-        "peak_reserved_gib": 14.0, "evaluation": result, "artifacts": (adapter,),
+        "peak_reserved_gib": 14.0, "loading_peak_gib": 9.5, "evaluation": result, "artifacts": (adapter,),
     }  # fmt: skip
     return Outcome(**{**values, **parts})
 

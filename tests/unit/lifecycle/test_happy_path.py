@@ -103,7 +103,9 @@ def test_a_published_run_ends_with_its_adapter_evaluation_memory_and_final_cost(
         relative_improvement="0.2500",
     )  # fmt: skip
     assert status.cost == CostStatus(gpu_hours="0.1694", cost_usd="0.61")
-    assert status.memory == MemoryStatus(predicted_gib="11.48", measured_gib="12.50", reserved_gib="14.00")
+    assert status.memory == MemoryStatus(
+        predicted_gib="11.48", measured_gib="12.50", reserved_gib="14.00", loading_gib="9.50"
+    )
     assert status.completion_time == "2026-01-31T12:10:10Z"
     assert status.progress is not None
     assert (status.progress.percent, status.progress.phase) == (100, "done")

@@ -1,6 +1,7 @@
 """A conversation, the forms in which templates want its tool calls, and what a template left out of it."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,10 @@ Tools = Sequence[Any] | None
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Keys under which data sets keep what was thought before an answer."""
+
+
+THOUGHT_ENDS = "</think>"
+THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 
 class RowRefused(Exception):
@@ -24,6 +29,14 @@ class Conversation:
     tools: Tools = None
     first_learned: int = 0
     """Answers before this message are context only (the messages of a prompt)."""
+    unlearned: Sequence[int] = ()
+    """Answers that the data takes out of the loss."""
+
+    def learned(self, train_on: str) -> list[int]:
+        """Return the answers that the loss sees."""
+        answers = [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
+        wanted = [index for index in answers if index >= self.first_learned]
+        return [index for index in (wanted[-1:] if train_on == "last" else wanted) if index not in self.unlearned]
 
     @property
     def uses_tools(self) -> bool:
@@ -32,12 +45,24 @@ class Conversation:
 
 
 def forms(conversation: Conversation) -> Iterator[Conversation]:
-    """Yield the conversation as it is, then as some templates want tool calls: without content, with arguments as text."""
+    """Yield the conversation as it is, then as some templates want it.
+
+    Reasoning has several names, and some templates want tool calls without content, or with arguments as text.
+    """
     yield conversation
+    if any(name in message for message in conversation.messages for name in REASONING):
+        for name in REASONING:
+            yield replace(conversation, messages=[_thinking(message, name) for message in conversation.messages])
     if any(message.get("tool_calls") for message in conversation.messages):
         for as_text, with_content in ((False, False), (True, True), (True, False)):
             changed = [_formed(message, as_text, with_content) for message in conversation.messages]
             yield replace(conversation, messages=changed)
+
+
+def _thinking(message: Message, name: str) -> Message:
+    thoughts = list(_thoughts(message))
+    rest = {key: value for key, value in message.items() if key not in REASONING}
+    return {**rest, name: thoughts[0]} if thoughts else message
 
 
 def _formed(message: Message, as_text: bool, with_content: bool) -> Message:
@@ -63,18 +88,57 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
     for number, message in enumerate(conversation.messages, start=1):
         if missing := calls_left_out(message, text, number):
             return missing
-        if message["role"] in ("system", "user") and not _holds(text, message["content"]):
-            return (
-                f"the chat template leaves out what message {number} ({message['role']}) says: use chat.template chatml"
-            )
+        if not all(_holds(text, part) for part in said_parts(message, learned=number - 1 in learned)):
+            return lost(number, message["role"])
     for index in learned:
-        thought = next((message for message in _thoughts(conversation.messages[index])), "")
-        if not _holds(text, thought):
+        message = conversation.messages[index]
+        if not all(_holds(text, thought) for thought in (*_thoughts(message), *_tagged(message))):
+            other = "set chat.template: chatml" if _tagged(message) else "put it into the content"
             return (
                 f"the chat template leaves out the reasoning of message {index + 1}, so its answer would be learned without: "
-                "use chat.trainOn: last where it is an earlier answer's, else remove it or put it into the content"
+                f"use chat.trainOn: last where it is an earlier answer's, else remove it or {other}"
             )
     return ""
+
+
+def is_abridged(conversation: Conversation, text: str, learned: Sequence[int]) -> bool:
+    """Tell whether the template leaves out the reasoning of answers that are context, or their words beside tool calls.
+
+    Servers leave them out of earlier answers in the same way, so it is no fault, but nobody should have to guess it.
+    """
+    context = [
+        message
+        for index, message in enumerate(conversation.messages)
+        if message["role"] == "assistant" and index not in learned
+    ]
+    return not all(
+        _holds(text, part)
+        for message in context
+        for part in (*_thoughts(message), *_tagged(message), (message["content"] or "").rsplit(THOUGHT_ENDS, 1)[-1])
+    )
+
+
+def lost(number: int, role: str) -> str:
+    """Say that a template does not write what somebody says."""
+    if role == "assistant":
+        return (
+            f"the chat template leaves out what message {number} (assistant) says: remove the words beside its tool calls, or "
+            "use chat.trainOn: last where it is an earlier answer"
+        )
+    remedy = "use chat.template chatml" if role in ("system", "user") else "use a model whose template knows that role"
+    return f"the chat template leaves out what message {number} ({role}) says: {remedy}, or remove the message"
+
+
+def said_parts(message: Message, *, learned: bool) -> list[str]:
+    """Return the texts of a message that must stand in the prompt.
+
+    Of an answer it is what follows its reasoning, which many templates leave out of earlier answers, as servers do. What an
+    earlier answer says beside its tool calls some take for reasoning too.
+    """
+    content = message["content"] or ""
+    if message["role"] != "assistant":
+        return [content]
+    return [] if message.get("tool_calls") and not learned else [content.rsplit(THOUGHT_ENDS, 1)[-1]]
 
 
 def calls_left_out(message: Message, text: str, number: int) -> str:
@@ -93,6 +157,15 @@ def _thoughts(message: Message) -> Iterator[str]:
     return (message[key] for key in REASONING if isinstance(message.get(key), str))
 
 
+def _tagged(message: Message) -> list[str]:
+    """Return the reasoning that stands in the content of an answer."""
+    return THOUGHT.findall(message["content"] or "")
+
+
 def _holds(text: str, part: str) -> bool:
-    """Tell whether a text holds another, whatever was done to the white space."""
-    return part.strip() in text or " ".join(part.split()) in " ".join(text.split())
+    """Tell whether a text holds another, whatever was done to the white space, or as JSON (the results of tools)."""
+    return (
+        part.strip() in text
+        or " ".join(part.split()) in " ".join(text.split())
+        or any(json.dumps(part, ensure_ascii=ascii_only)[1:-1] in text for ascii_only in (False, True))
+    )

@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -27,6 +27,8 @@ class Encoded:
 
     input_ids: Tokens
     labels: Tokens
+    abridged: bool = False
+    """As in Rendered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class Encoder:
         if isinstance(row, Plain):
             return self._closed(ids, labels, closed=row.closed, learned=bool(written.spans))
         self._check_stop(labels)
-        return _without_second_bos(ids, labels, self._bos)
+        return replace(_without_second_bos(ids, labels, self._bos), abridged=written.abridged)
 
     def _closed(self, ids: Tokens, labels: Tokens, *, closed: bool, learned: bool) -> Encoded:
         """Put the beginning and end of text around plain tokens, once."""

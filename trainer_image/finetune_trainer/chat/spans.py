@@ -17,9 +17,11 @@ from finetune_trainer.chat.conversation import (
     Tools,
     calls_left_out,
     forms,
+    is_abridged,
     left_out,
 )
-from finetune_trainer.chat.turns import Tokenizer, Turns
+from finetune_trainer.chat.roles import Roles
+from finetune_trainer.chat.turns import GENERATION_MARKER, Tokenizer, Turns
 from finetune_trainer.errors import UserError
 
 PLAIN_KEYS = {"role", "content"}
@@ -37,6 +39,8 @@ class Rendered:
 
     text: str
     spans: tuple[Span, ...]
+    abridged: bool = False
+    """Reasoning of earlier answers, or their words beside tool calls, are left out."""
 
 
 class Renderer:
@@ -54,6 +58,9 @@ class Renderer:
         self._special_tokens = dict(tokenizer.special_tokens_map)
         self._fixed = {"tools": None, "documents": None, **self._special_tokens}
         self._compiled = compiled_template(turns.template)
+        self._tool_template = turns.tool_template or turns.template
+        self._roles = Roles(turns.template)
+        self._tool_roles = Roles(self._tool_template)
         names = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self._specials = tuple(sorted({*names, *tokenizer.all_special_tokens}))
         words = [tokenizer.convert_ids_to_tokens(index) for index in sorted(turns.stop_ids)]
@@ -61,34 +68,46 @@ class Renderer:
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return text and learned spans. Raises RowRefused."""
-        answers = [index for index, message in enumerate(conversation.messages) if message["role"] == "assistant"]
-        learned = [index for index in answers if index >= conversation.first_learned]
-        if self._train_on == "last":
-            learned = learned[-1:]
+        roles = self._tool_roles if conversation.tools else self._roles
+        known = roles.known(conversation)
         refusals: list[RowRefused] = []
-        for form in forms(conversation):
+        for form in forms(known):
             try:
-                return self._rendered(form, answers, learned)
+                return self._rendered(form, roles)
             except RowRefused as refusal:
                 refusals.append(refusal)
         raise refusals[0]
 
-    def _rendered(self, conversation: Conversation, answers: list[int], learned: list[int]) -> Rendered:
-        text, marked = self._text(conversation.messages, conversation.tools, marks=self._turns.marks_answers)
+    def _rendered(self, conversation: Conversation, roles: Roles) -> Rendered:
+        answers = [index for index, message in enumerate(conversation.messages) if message["role"] == "assistant"]
+        learned = conversation.learned(self._train_on)
+        marks = self._marks(conversation.tools)
+        text, marked = self._text(conversation.messages, conversation.tools, marks=marks)
         if missing := left_out(conversation, text, learned):
             raise RowRefused(missing)
+        if missing := roles.dropped(conversation, lambda messages: self._text(messages, conversation.tools)[0]):
+            raise RowRefused(missing)
+        if self._train_on == "all" and conversation.unlearned:
+            raise RowRefused(
+                "it takes answers out of the loss (weight, train), but chat.trainOn: all learns everything: use assistant"
+            )
+        abridged = is_abridged(conversation, text, learned)
         if self._train_on == "all":
-            return Rendered(text=text, spans=(self._turn(text, 0, len(text)),))
+            return Rendered(text=text, spans=(self._turn(text, 0, len(text)),), abridged=abridged)
         if not learned:
-            return Rendered(text=text, spans=())
+            return Rendered(text=text, spans=(), abridged=abridged)
         # Some templates mark more than answers: what is marked cannot be told apart then.
-        told = self._turns.marks_answers and len(marked) == len(answers)
+        told = marks and len(marked) == len(answers)
         found = dict(zip(answers, marked, strict=True)) if told else self._found(text, conversation, learned)
         spans = {index: self._turn(text, *found[index]) for index in learned}
         for index, (start, end) in spans.items():
             if missing := calls_left_out(conversation.messages[index], text[start:end], index + 1):
                 raise RowRefused(missing)
-        return Rendered(text=text, spans=tuple(spans.values()))
+        return Rendered(text=text, spans=tuple(spans.values()), abridged=abridged)
+
+    def _marks(self, tools: Tools) -> bool:
+        """Tell whether the template itself says what the assistant generates."""
+        return bool(GENERATION_MARKER.search(self._tool_template)) if tools else self._turns.marks_answers
 
     def _text(
         self, messages: Sequence[Message], tools: Tools, *, marks: bool = False, open_turn: bool = False
@@ -99,7 +118,7 @@ class Renderer:
             texts, spans = render_jinja_template(
                 [list(messages)],
                 tools=tools,
-                chat_template=self._turns.template,
+                chat_template=self._tool_template if tools else self._turns.template,
                 return_assistant_tokens_mask=marks,
                 add_generation_prompt=open_turn,
                 **self._special_tokens,

@@ -8,6 +8,8 @@ from typing import Any
 
 from finetune_contract import Chat
 
+from finetune_trainer.chat.dates import date_warning, pin_date
+from finetune_trainer.chat.own_template import choose_template
 from finetune_trainer.errors import UserError
 
 Tokenizer = Any
@@ -37,6 +39,8 @@ class Turns:
     """The template itself says what the assistant generates."""
     stop_ids: frozenset[int]
     """Tokens at which generation ends."""
+    tool_template: str = ""
+    """Of a tokenizer with several templates: the one for conversations with tools."""
     chatml: bool = False
     """The template is ours."""
     warnings: tuple[str, ...] = ()
@@ -55,15 +59,24 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
     stops = stop_token_ids(tokenizer)
     if chat.template == "chatml":
         tokenizer.chat_template = chatml(tokenizer, stops)
+    choose_template(tokenizer, chat)
     template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
-    warnings = (*choose_padding(tokenizer, stops), *opening_warning(tokenizer))
+    for text in filter(None, (template, *_by_name(tokenizer).values())):
+        pin_date(text)
+    warnings = (*choose_padding(tokenizer, stops), *date_warning(template), *opening_warning(tokenizer))
     return Turns(
         template=template,
         marks_answers=bool(GENERATION_MARKER.search(template)),
         stop_ids=stops,
+        tool_template=_by_name(tokenizer).get("tool_use", ""),
         chatml=chat.template == "chatml",
         warnings=warnings,
     )
+
+
+def _by_name(tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the templates of a tokenizer that has several."""
+    return tokenizer.chat_template if isinstance(tokenizer.chat_template, dict) else {}
 
 
 def stop_token_ids(tokenizer: Tokenizer) -> frozenset[int]:

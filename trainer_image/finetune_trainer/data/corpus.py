@@ -7,10 +7,13 @@ from pathlib import Path
 
 from finetune_contract import Dataset
 
-from finetune_trainer.data.advice import unread
-from finetune_trainer.data.files import DataFiles, data_files
-from finetune_trainer.data.records import Record, records
-from finetune_trainer.data.rows import ChatForm, Format, Row, RowInvalid, detect, to_row
+from finetune_trainer.data.formats.detect import ChatForm, Format, detect
+from finetune_trainer.data.formats.invalid import RowInvalid
+from finetune_trainer.data.formats.rows import Row, to_row
+from finetune_trainer.data.formats.unread import Unread
+from finetune_trainer.data.invalid_rows import InvalidRows
+from finetune_trainer.data.reading.files import DataFiles, data_files
+from finetune_trainer.data.reading.records import Record, Unreadable, records
 from finetune_trainer.errors import UserError
 
 
@@ -21,6 +24,8 @@ class Placed:
     row: Row
     file: str
     number: int
+    invalid: InvalidRows
+    """Where it is counted if it turns out that it cannot be used."""
 
     @property
     def place(self) -> str:
@@ -31,19 +36,30 @@ class Placed:
 class Corpus:
     """The rows of one data set."""
 
-    def __init__(self, dataset: Dataset, form: ChatForm) -> None:
+    def __init__(self, dataset: Dataset, chat: ChatForm, *, documents: bool = False) -> None:
         self.dataset = dataset
-        self.files: DataFiles = data_files(dataset)
-        self._form = form
+        self.files: DataFiles = data_files(dataset, documents=documents)
+        self.invalid = self._no_invalid()
+        self._chat = chat
+        self._plain = documents
+        """All that is learned is text, so other columns are of no interest."""
+        self._first: Format | None = None
+        self._formats: dict[tuple[str, ...], Format] = {}
+        self._skipped: set[tuple[str, int]] = set()
+        self._unread = Unread()
         self._folder: Path | None = None
         self._share = 1.0
-        self.warning = ""
-        """What a reader of the first row would ask about; known once rows were read."""
 
     @property
     def uri(self) -> str:
         """Where the data set is."""
         return self.files.store.uri
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the rows and files should know; complete once all rows were read."""
+        unread = self._unread.warning(self.uri, self._first) if self._first and not self._plain else ""
+        return tuple(filter(None, (*self.files.warnings, unread, self.invalid.warning())))
 
     def fetch(self, into: Path) -> None:
         """Bring the files here, so that reading them twice costs nothing."""
@@ -53,36 +69,68 @@ class Corpus:
         """Read only the beginning of each file from now on, so large a share of it."""
         self._share = share
 
-    def rows(self) -> Iterator[Placed]:
-        """Yield all rows in the order of the files. Raises UserError(DatasetInvalid) naming file and row."""
-        form: Format | None = None
-        for file, number, record in self._records():
-            if form is None:
-                form = detect(self.dataset.format, self.dataset.columns, record, self.uri, chat=self._form)
-                named = form.columns
-                self.warning = unread(form.kind, named.prompt, named.completion, named.text, record, self.uri)
-            try:
-                yield Placed(row=to_row(record, form), file=file, number=number)
-            except RowInvalid as problem:
-                raise UserError("DatasetInvalid", f"{self.uri}: {file} row {number}: {problem}") from problem
-
     def fingerprints(self) -> Iterator[int]:
-        """Yield the hash of each row. Raises as rows does."""
-        for placed in self.rows():
+        """Yield the hash of each row that can be used, and count the others. Raises UserError(DatasetInvalid) at the end."""
+        self.invalid, self._unread, self._skipped = self._no_invalid(), Unread(), set()
+        for file, number, record in self._records():
+            self.invalid.seen += 1
             try:
-                yield placed.row.fingerprint()
-            except RowInvalid as problem:
-                raise UserError("DatasetInvalid", f"{self.uri}: {placed.place}: {problem}") from problem
+                row = self._row(record)
+                fingerprint = row.fingerprint()
+            except (RowInvalid, Unreadable) as problem:
+                self.invalid.add(file, number, str(problem))
+                self._skipped.add((file, number))
+                continue
+            self._unread.row(row.unread, f"{file} row {number}")
+            yield fingerprint
+        self.invalid.check()
+
+    def rows(self) -> Iterator[Placed]:
+        """Yield the rows that can be used, in the order of the files; call fingerprints first, which finds the others."""
+        for file, number, record in self._records():
+            if (file, number) not in self._skipped:
+                yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
 
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows."""
         return list(itertools.islice(self.rows(), count))
 
-    def _records(self) -> Iterator[tuple[str, int, Record]]:
+    def _no_invalid(self) -> InvalidRows:
+        dataset = self.dataset
+        return InvalidRows(self.uri, skip=dataset.invalid_rows == "skip", max_percent=dataset.invalid_max_percent)
+
+    def _row(self, record: Record | Unreadable) -> Row:
+        if isinstance(record, Unreadable):
+            raise record
+        return to_row(record, self._format(record))
+
+    def _format(self, record: Record) -> Format:
+        """Return how records with these columns are read: the first one tells the kind, the others may name it otherwise."""
+        columns = tuple(record)
+        if columns not in self._formats:
+            self._formats[columns] = self._detected(record)
+        return self._formats[columns]
+
+    def _detected(self, record: Record) -> Format:
+        if self._first is None:
+            self._first = detect(self.dataset, record, self.uri, self._chat)
+            return self._first
+        try:
+            return detect(self.dataset, record, self.uri, self._chat, wanted=self._first.kind)
+        except UserError:
+            return self._first  # it says which column is missing
+
+    def _records(self) -> Iterator[tuple[str, int, Record | Unreadable]]:
         for file in self.files.files:
             with (self._folder / file.path).open("rb") if self._folder else self.files.store.open(file.path) as opened:
                 try:
                     stop_at = max(1, int(file.size_bytes * self._share)) if self._share < 1 else 0
                     yield from ((file.path, *place) for place in records(opened, file.path, stop_at=stop_at))
                 except UserError as error:
-                    raise UserError(error.reason, f"{self.uri}: {error.message}") from error
+                    raise UserError(error.reason, f"{self.uri}: {error.message}{self._aside()}") from error
+
+    def _aside(self) -> str:
+        """A folder may hold files that are no data."""
+        return (
+            "; if that file is no data, name the others by a glob such as *.jsonl" if len(self.files.files) > 1 else ""
+        )

@@ -1,16 +1,31 @@
-"""What people should know of rows that are trained all the same: answers that say nothing. Called by prepare."""
+"""What people should know of rows that are trained all the same: answers that say nothing, turns that were written out before.
 
-from collections.abc import Iterable, Iterator
+Called by prepare.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.corpus import Placed
-from finetune_trainer.data.rows import Row
+from finetune_trainer.data.formats.rows import Row
+
+NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined")
+"""What programs write where a value was missing."""
+
+TURN_MARKS = (
+    "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
+    "<|START_OF_TURN_TOKEN|>", "<|start|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:", "\n\nHuman:",
+    "\n\nAssistant:",
+)  # fmt: skip
+"""How well-known templates and scripts begin a turn."""
 
 
-class EmptyAnswers:
-    """Counts the rows with an answer that says nothing: a cell that was left empty, a filter that cut too much."""
+class Notice:
+    """Counts the rows of which something is true."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: Callable[[Row], bool], meaning: str) -> None:
+        self._holds = found
+        self._meaning = meaning
         self._seen = self._found = 0
         self._first = ""
 
@@ -18,7 +33,7 @@ class EmptyAnswers:
         """Yield the rows as they are, and look at each on its way."""
         for placed in rows:
             self._seen += 1
-            if _says_nothing(placed.row):
+            if self._holds(placed.row):
                 self._found += 1
                 self._first = self._first or placed.place
             yield placed
@@ -27,15 +42,52 @@ class EmptyAnswers:
         """Say how many there are, what it does and what to do; empty where there are none."""
         if not self._found:
             return ""
-        return (
-            f"{self._found} of {self._seen} rows ({100 * self._found / self._seen:.1f} %) have an empty answer, first "
-            f"{self._first}: the model learns to end its turn at once. Remove them unless it is meant"
-        )
+        share = f"{self._found} of {self._seen} rows ({100 * self._found / self._seen:.1f} %)"
+        return share + " " + self._meaning.format(first=self._first)
 
 
-def _says_nothing(row: Row) -> bool:
-    return any(map(_is_empty_answer, row.messages[row.first_learned :]))
+def empty_answers() -> Notice:
+    """An answer that says nothing: a cell that was left empty, a filter that cut too much."""
+    return Notice(
+        lambda row: any(not said for said in _answers(row)),
+        "have an empty answer, first {first}: the model learns to end its turn at once. Remove them unless it is meant",
+    )
 
 
-def _is_empty_answer(message: Message) -> bool:
-    return message["role"] == "assistant" and not message.get("tool_calls") and not (message["content"] or "").strip()
+def null_answers() -> Notice:
+    """An answer that is the word by which a program writes a missing value."""
+    return Notice(
+        lambda row: any(said.lower() in NULL_WORDS for said in _answers(row)),
+        "have an answer such as nan or None, first {first}: the model learns to say that word. Programs write it where a value "
+        "was missing: remove such rows unless it is meant",
+    )
+
+
+def written_turns() -> Notice:
+    """Plain text or a question in which a conversation was written out with somebody's template."""
+    return Notice(
+        lambda row: any(mark in text for text in _told(row) for mark in TURN_MARKS),
+        "hold turns that were written out before (such as <|im_start|> or ### Instruction:), first {first}: they are "
+        "learned or read as text, questions too. Give the conversation as a column messages instead, and the chat template "
+        "writes the turns",
+    )
+
+
+def _answers(row: Row) -> Iterator[str]:
+    if not row.messages:
+        yield from [row.text.strip()] if row.prompt else []
+    for message in row.messages[row.first_learned :]:
+        if _is_answer(message):
+            yield (message["content"] or "").strip()
+
+
+def _is_answer(message: Message) -> bool:
+    return message["role"] == "assistant" and not message.get("tool_calls")
+
+
+def _told(row: Row) -> Iterator[str]:
+    yield from (row.prompt, row.text)
+    if (
+        row.first_learned
+    ):  # of messages only what was a plain prompt: special tokens in the others are counted elsewhere
+        yield from (message["content"] or "" for message in row.messages)

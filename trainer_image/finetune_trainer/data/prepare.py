@@ -12,11 +12,12 @@ from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
 from finetune_trainer.chat.conversation import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Corpus, Placed
+from finetune_trainer.data.formats.detect import ChatForm
+from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
-from finetune_trainer.data.notices import EmptyAnswers
+from finetune_trainer.data.notices import Notice, empty_answers, null_answers, written_turns
 from finetune_trainer.data.request import DataRequest
-from finetune_trainer.data.rows import ChatForm
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined
 from finetune_trainer.errors import UserError
@@ -53,8 +54,12 @@ class Prepared:
         return self.evaluation.rows if self.evaluation else 0
 
 
-def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False) -> Prepared:
+def prepare(
+    request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, sampling: bool = False, say: Say = silent
+) -> Prepared:
     """Tokenise, mask and cut the rows of a run into `workspace`/prepared; with `sampling` only a part of large data.
+
+    `say` hears how far it has come, every some thousand rows.
 
     The tokenizer gets the run's template and padding token. Raises UserError (DatasetNotFound, DatasetUnauthorized,
     DatasetInvalid, DatasetTooSmall, ModelUnsupported), StorageUnavailable or StorageFull.
@@ -67,17 +72,19 @@ def prepare(request: DataRequest, tokenizer: Tokenizer, workspace: Path, *, samp
     encoder = RowEncoder(tokenizer, turns, request)
     folder = workspace / "prepared"
     reserved = None if source is None else _write_source(source, encoder, folder / f"raw-{EVALUATION_FILE}", request)
-    hashes = [_hashes(corpus) for corpus in corpora]
+    hashes = [_hashes(corpus, say) for corpus in corpora]
     selection = select(hashes, request.datasets, request.evaluation, request.seed, reserved=reserved)
     _check_trained(selection, request)
-    lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None)
+    lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None, say=say)
+    for corpus in corpora:
+        corpus.invalid.check()
     prepared = _measured(request, turns, selection, folder, lengths)
-    asked = [corpus.warning for corpus in corpora if request.objective == "sft"]
+    asked = [warning for corpus in (*corpora, *([source] if source else [])) for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *asked) if warning)
     prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
     if not is_large(corpora):
         return prepared
-    return replace(prepared, digest=listing_digest(request, corpora), scale=1 / share, sampled=share < 1)
+    return replace(prepared, digest=listing_digest(request, corpora, turns), scale=1 / share, sampled=share < 1)
 
 
 def is_large(corpora: Sequence[Corpus]) -> bool:
@@ -85,15 +92,16 @@ def is_large(corpora: Sequence[Corpus]) -> bool:
     return sum(corpus.files.size_bytes for corpus in corpora) > LARGE_BYTES
 
 
-def listing_digest(request: DataRequest, corpora: Sequence[Corpus]) -> str:
+def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns) -> str:
     """Return the digest of large data: of its files as they are listed, and of what is asked of them."""
     files = [
         f"{corpus.uri} {file.path} {file.size_bytes} {file.fingerprint}"
         for corpus in corpora
         for file in corpus.files.files
     ]
+    own = [turns.template] if request.chat.template_source else []
     return combined(
-        [*files, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
+        [*files, *own, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
     )
 
 
@@ -104,9 +112,12 @@ def _sampled_share(corpora: Sequence[Corpus]) -> float:
 
 def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> tuple[list[Corpus], Corpus | None]:
     """Return the data sets and the separate evaluation source, with their files at hand."""
-    form = ChatForm(conversational=bool(turns.template), system_prompt=request.chat.system_prompt)
-    corpora = [Corpus(dataset, form) for dataset in request.datasets]
-    source = Corpus(request.evaluation.source, form) if request.evaluation.source else None
+    form = ChatForm(
+        conversational=bool(turns.template), system_prompt=request.chat.system_prompt, template=turns.template
+    )
+    documents = request.objective == "cpt"
+    corpora = [Corpus(dataset, form, documents=documents) for dataset in request.datasets]
+    source = Corpus(request.evaluation.source, form, documents=documents) if request.evaluation.source else None
     fetched = [] if is_large(corpora) else corpora
     for number, corpus in enumerate([*fetched, source] if source else fetched):
         corpus.fetch(workspace / "data" / str(number))
@@ -120,31 +131,37 @@ class RowEncoder:
     """Encodes the rows of a run, and notices what their reader should know."""
 
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
-        self._noticing = (LiteralTokens(tokenizer), EmptyAnswers())
+        learned_as_turns = [written_turns()] if request.objective == "sft" else []
+        self._noticing: tuple[LiteralTokens | Notice, ...] = (
+            LiteralTokens(tokenizer),
+            empty_answers(),
+            null_answers(),
+            *learned_as_turns,
+        )
         self._encoder = Encoder(tokenizer, turns, request.chat)
+        self._encoded = self._abridged = 0
 
     def warnings(self) -> tuple[str, ...]:
         """Return what was noticed so far; empty texts where there was nothing."""
-        return tuple(noticing.warning() for noticing in self._noticing)
+        abridged = (
+            f"{self._abridged} of {self._encoded} rows: the chat template drops the reasoning of earlier answers, or their words "
+            "beside tool calls, as it does when the model is served"
+        )
+        return (*(noticing.warning() for noticing in self._noticing), abridged if self._abridged else "")
 
-    def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded]:
-        """Encode rows in their order. Raises UserError(DatasetInvalid) for those that the template refuses: how many, and one."""
+    def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded | None]:
+        """Encode rows in their order; None for a row that the template refuses, which is counted as invalid."""
         for noticing in self._noticing:
             rows = noticing.watched(rows)
         places, to_encode = tee(rows)
-        results = zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True)
-        for written, (placed, result) in enumerate(results):
+        for placed, result in zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
             if isinstance(result, RowRefused):
-                others = [isinstance(other, RowRefused) for _, other in results]
-                refused, all_rows = 1 + sum(others), written + 1 + len(others)
-                raise UserError("DatasetInvalid", f"{_first_of(placed, refused, all_rows)}: {result}") from result
-            yield result
-
-
-def _first_of(placed: Placed, refused: int, rows: int) -> str:
-    return (
-        f"{placed.place}, the first of {refused} that cannot be written (of {rows} rows)" if rows > 1 else placed.place
-    )
+                placed.invalid.add(placed.file, placed.number, str(result))
+                yield None
+            else:
+                self._encoded += 1
+                self._abridged += result.abridged
+                yield result
 
 
 def _refuse_turns(corpus: Corpus) -> None:
@@ -157,9 +174,10 @@ def _refuse_turns(corpus: Corpus) -> None:
             )
 
 
-def _hashes(corpus: Corpus) -> Hashes:
+def _hashes(corpus: Corpus, say: Say) -> Hashes:
     """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
-    found = np.fromiter(corpus.fingerprints(), dtype=np.uint64)
+    rows = counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
+    found = np.fromiter(rows, dtype=np.uint64)
     if not len(found):
         raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
     return found
@@ -167,14 +185,16 @@ def _hashes(corpus: Corpus) -> Hashes:
 
 def _write_source(source: Corpus, encoder: RowEncoder, path: Path, request: DataRequest) -> Hashes:
     """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
-    hashes = _hashes(source)
+    hashes = _hashes(source, silent)
     unique = np.zeros(len(hashes), dtype=bool)
     unique[np.unique(hashes, return_index=True)[1]] = True
     chosen = smallest(hashes, unique, request.evaluation.max_examples)
     kept = (placed for placed, keep in zip(source.rows(), chosen, strict=True) if keep)
     with RowsWriter(path) as writer:
         for row in encoder.encoded(kept):
-            writer.add(row.input_ids, row.labels)
+            if row is not None:
+                writer.add(row.input_ids, row.labels)
+    source.invalid.check()
     return hashes
 
 
@@ -187,7 +207,7 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 
 def _write_selected(
-    corpora: Sequence[Corpus], selection: Selection, encoder: RowEncoder, folder: Path, *, held_out: bool
+    corpora: Sequence[Corpus], selection: Selection, encoder: RowEncoder, folder: Path, *, held_out: bool, say: Say
 ) -> Counter[int]:
     """Encode the selected rows into raw files; return how many training rows have each length."""
     lengths: Counter[int] = Counter()
@@ -197,7 +217,10 @@ def _write_selected(
     kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
-        for row, times, out in zip(encoder.encoded(kept), copies[used], flags[used], strict=True):
+        encoded = counted(encoder.encoded(kept), lambda rows: say(f"tokenised {rows:,} of {int(used.sum()):,} rows"))
+        for row, times, out in zip(encoded, copies[used], flags[used], strict=True):
+            if row is None:
+                continue
             if out:
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):

@@ -1,8 +1,10 @@
 """The small file beside prepared rows: what a reader needs to know without reading them."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from finetune_trainer.chat import Turns
 from finetune_trainer.data.prepare import Prepared
 
 SUMMARY_FILE = "prepared.json"
@@ -19,6 +21,13 @@ class Summary:
     tokens: int
     trained_tokens: int
     sequence_length: int
+    template: str = ""
+    """Digest of the chat template that wrote the rows."""
+
+
+def template_digest(turns: Turns) -> str:
+    """Return the digest of the templates that a run writes conversations with."""
+    return hashlib.sha256(f"{turns.template}\0{turns.tool_template}".encode()).hexdigest()
 
 
 def summary(prepared: Prepared) -> str:
@@ -30,5 +39,6 @@ def summary(prepared: Prepared) -> str:
         tokens=prepared.train.tokens,
         trained_tokens=prepared.train.trained_tokens,
         sequence_length=prepared.sequence_length,
+        template=template_digest(prepared.turns),
     )
     return json.dumps(asdict(known))

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from finetune_contract import ENV_WORKSPACE, Location, RunConfig
 
-from finetune_trainer.chat import ready_tokenizer
+from finetune_trainer.chat import Turns, ready_tokenizer
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.packing import best_fit
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare
 from finetune_trainer.data.request import run_request
-from finetune_trainer.data.summary import SUMMARY_FILE, Summary, summary
+from finetune_trainer.data.summary import SUMMARY_FILE, Summary, summary, template_digest
 from finetune_trainer.data.tokenised import SCHEMA, combined, digest_of, read_batches
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, open_location
@@ -62,13 +62,14 @@ def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
         _check_digest(folder, run, workspace)
         train = _packed(folder / TRAIN_FILE, workspace, run) if run.training.packing else folder / TRAIN_FILE
     known = Summary(**json.loads((folder / SUMMARY_FILE).read_text()))
+    _check_template(known, turns)
     evaluation = datasets.Dataset.from_file(str(folder / EVALUATION_FILE)) if known.evaluation_examples else None
     return PreparedData(
         train=datasets.Dataset.from_file(str(train)),
         evaluation=evaluation,
         packed=run.training.packing,
         conversational=bool(turns.template),
-        **{key: value for key, value in asdict(known).items() if key != "digest"},
+        **{key: value for key, value in asdict(known).items() if key not in ("digest", "template")},
     )
 
 
@@ -105,6 +106,16 @@ def _check_digest(folder: Path, run: RunConfig, workspace: Path) -> None:
             "preflight. Restore it, or apply the job under a new name",
         )
     checked.write_text(found)
+
+
+def _check_template(known: Summary, turns: Turns) -> None:
+    """The tokenizer that is published must write conversations as the rows were written."""
+    if known.template and known.template != template_digest(turns):
+        raise UserError(
+            "DatasetChanged",
+            "the chat template is not the one that wrote the rows: chat.templateSource changed after preflight. Restore it, or "
+            "apply the job under a new name",
+        )
 
 
 def _packed(rows: Path, workspace: Path, run: RunConfig) -> Path:

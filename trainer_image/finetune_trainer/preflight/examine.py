@@ -43,7 +43,8 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     if checkpoint:
         check_writable(checkpoint, config.uid)
     print(f"reading {', '.join(dataset.location.uri for dataset in config.datasets)}", flush=True)
-    prepared = prepare(preflight_request(config, model.length_limit), model.tokenizer, workspace, sampling=True)
+    request = preflight_request(config, model.length_limit)
+    prepared = prepare(request, model.tokenizer, workspace, sampling=True, say=lambda text: print(text, flush=True))
     check_tokens(prepared.folder, model, config.model.location.uri)
     digest = run_digest(config.spec_digest, model.revision, prepared.digest)
     published = claim_output(output, checkpoint, config, digest)

@@ -40,9 +40,14 @@ def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
 
     model = examine_model(config.model, workspace / "model")
     check_template(model.tokenizer, config.chat, config.model.location.uri)
-    prepared = prepare(preflight_request(config, model.length_limit), model.tokenizer, workspace)
+    request = preflight_request(config, model.length_limit)
+    prepared = prepare(request, model.tokenizer, workspace, say=_say)
     check_tokens(prepared.folder, model, config.model.location.uri)
     return preview_text(prepared, model.tokenizer, title=config.name, colour=colour)
+
+
+def _say(how_far: str) -> None:
+    print(how_far, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

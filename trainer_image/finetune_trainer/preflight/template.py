@@ -14,7 +14,7 @@ ASKED = [{"role": "user", "content": "1 + 1?"}]
 def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
     """Raise UserError(ModelInvalid) for a template that is not Jinja, or for several of which none is the default."""
     template = tokenizer.chat_template
-    if chat.template == "chatml" or not template:
+    if chat.template == "chatml" or chat.template_source or not template:
         return
     if isinstance(template, dict) and "default" not in template:
         names = ", ".join(sorted(template))

@@ -1,7 +1,7 @@
-"""Everything outside the Pod: models, data, results and checkpoints at file://, pvc://, s3:// and hf://.
+"""Everything outside the Pod: models, data, results and checkpoints at file://, pvc://, s3://, hf:// and (data only) https://.
 
-Reading order: addresses.py (what a URI may say), store.py (what a place can do), then folder.py, bucket.py and hub.py
-(the places), opening.py (URI -> place) and weights.py (which files of a model may be touched).
+Reading order: addresses.py (what a URI may say), store.py (what a place can do), then folder.py, bucket.py, hub.py and
+web.py (the places), opening.py (URI -> place) and weights.py (which files of a model may be touched).
 """
 
 from finetune_trainer.storage.opening import open_location

@@ -9,7 +9,7 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KE
 
 from finetune_trainer.errors import UserError
 
-SCHEMES = ("hf", "s3", "pvc", "file")
+SCHEMES = ("hf", "s3", "pvc", "file", "https")
 SAFE = re.compile(r"[A-Za-z0-9._=+,~/*-]*", re.ASCII)
 
 
@@ -27,7 +27,7 @@ def parse(uri: str) -> Address:
     """Take a URI apart. Raises UserError(InvalidSpec) when it leaves what it may name."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise _invalid(uri, "must start with hf://, s3://, pvc:// or file://")
+        raise _invalid(uri, "must start with hf://, s3://, pvc://, https:// or file://")
     if not SAFE.fullmatch(rest):
         raise _invalid(
             uri, "may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong into a Secret"

@@ -19,6 +19,10 @@ def open_location(location: Location, role: Role, *, revision: str = "") -> Stor
         from finetune_trainer.storage.bucket import BucketStore  # noqa: PLC0415 - 1.5 s of import that folders do not need
 
         return BucketStore(address, role, credentials(location))
+    if address.scheme == "https":
+        from finetune_trainer.storage.web import WebStore  # noqa: PLC0415 - as above
+
+        return WebStore(address, role)
     from finetune_trainer.storage.hub import HubStore  # noqa: PLC0415 - as above
 
     return HubStore(address, role, credentials(location), revision=revision, secret=location.secret)

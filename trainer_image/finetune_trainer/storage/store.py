@@ -23,7 +23,7 @@ class Role(enum.StrEnum):
 NOT_FOUND = {
     Role.MODEL: ("ModelNotFound", "correct spec.model.source or spec.model.revision"),
     Role.ADAPTER: ("ModelNotFound", "correct spec.lora.initialAdapter"),
-    Role.DATASET: ("DatasetNotFound", "correct the source in spec.datasets"),
+    Role.DATASET: ("DatasetNotFound", "correct source or revision in spec.datasets"),
     Role.OUTPUT: ("OutputNotWritable", "create it or correct spec.output.destination"),
     Role.CHECKPOINT: ("OutputNotWritable", "create it or correct spec.checkpoint.destination"),
 }

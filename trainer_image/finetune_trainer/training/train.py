@@ -264,6 +264,7 @@ def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
         checkpoint_uri=f"{store.uri.rstrip('/')}/{name}" if name else "",
         peak_memory_gib=round(bench.reporter.peak_gib, 3),
         peak_reserved_gib=bench.reporter.peak_reserved_gib,
+        loading_peak_gib=round(session.loop.loading_peak_gib, 3),
         tokens_per_second=round(speed, 1) if speed is not None else None,
         training_seconds=round(clock.seconds, 1),
         final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.loop.trainer),

@@ -1,0 +1,235 @@
+"""Which columns of a data set play which role, told by their names. Raises with what to write instead where none do."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_contract import Dataset
+
+from finetune_trainer.data.formats.advice import (
+    missing,
+    one_message_a_row,
+    placeholders,
+    preference,
+    several_answers,
+    undecided,
+    unpaired,
+)
+from finetune_trainer.data.formats.messages import TurnForm
+from finetune_trainer.data.formats.names import (
+    CALLS,
+    COMPLETIONS,
+    CONTENT_KEYS,
+    HISTORY,
+    JOINED,
+    PREFERENCES,
+    PROMPTS,
+    ROLE_KEYS,
+    ROLES,
+    SYSTEMS,
+    TOOLS,
+    TURNS,
+    UNDECIDED,
+    bare,
+    truth,
+)
+from finetune_trainer.data.reading.record import Record
+from finetune_trainer.errors import UserError
+
+MESSAGES, PAIR, TEXT = "messages", "prompt-completion", "text"
+PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
+LABEL = "label"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatForm:
+    """What rows need to know of the chat settings."""
+
+    conversational: bool
+    """The tokenizer has a template, so a plain prompt and completion are a question and an answer."""
+    system_prompt: str
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How records with certain columns are read."""
+
+    kind: str
+    """messages | prompt-completion | text"""
+    messages: str = ""
+    prompt: str = ""
+    completion: str = ""
+    text: str = ""
+    system: str = ""
+    tools: str = ""
+    history: str = ""
+    joined: tuple[str, ...] = ()
+    """Columns that follow the prompt."""
+    template: str = ""
+    """Joins columns into the prompt, instead of the column."""
+    calls: bool = False
+    """The completion is a list of tool calls."""
+    turns: TurnForm
+    conversational: bool
+    system_prompt: str
+
+    rejected: str = ""
+    """The other side of a preference pair of which one answer is learned."""
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The columns that are read, or left out because the job chose another one."""
+        named = (
+            self.rejected,
+            self.messages,
+            self.prompt,
+            self.completion,
+            self.text,
+            self.system,
+            self.tools,
+            self.history,
+        )
+        return frozenset({*named, *self.joined, *PLACEHOLDER.findall(self.template)} - {""})
+
+
+def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted: str = "") -> Format:
+    """Tell the format by a record's columns. Raises UserError(DatasetInvalid) with those that exist."""
+    names = _by_bare_name(record)
+    kind = wanted or (dataset.format if dataset.format != "auto" else "")
+    _check_columns(dataset, record, uri)
+    if not kind:
+        _refuse_other_kinds(dataset, names, record, uri)
+    for try_kind in [kind] if kind else _kinds(dataset):
+        if found := _columns(try_kind, dataset, names, record):
+            if try_kind == TEXT and not kind:
+                _refuse_lone_messages(dataset, names, record, uri)
+            return Format(
+                kind=try_kind,
+                **found,
+                rejected=_rejected(found, names),
+                turns=TurnForm(
+                    role=dataset.columns.role, content=dataset.columns.content, roles=dict(dataset.roles),
+                    template=chat.template,
+                ),
+                conversational=chat.conversational,
+                system_prompt=chat.system_prompt,
+            )  # fmt: skip
+    _refuse_lone_messages(dataset, names, record, uri)
+    raise UserError("DatasetInvalid", missing(record, uri))
+
+
+def _by_bare_name(record: Record) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for name in record:
+        names.setdefault(bare(str(name)), name)
+    return names
+
+
+def _kinds(dataset: Dataset) -> tuple[str, ...]:
+    """The columns that the job names tell the format, else the data does."""
+    named = dataset.columns
+    if named.messages:
+        return (MESSAGES,)
+    if named.prompt or named.completion or dataset.prompt_template:
+        return (PAIR,)
+    return (TEXT,) if named.text else (MESSAGES, PAIR, TEXT)
+
+
+def _check_columns(dataset: Dataset, record: Record, uri: str) -> None:
+    if dataset.prompt_template:
+        unknown = [name for name in PLACEHOLDER.findall(dataset.prompt_template) if name not in record]
+        if unknown:
+            raise UserError("DatasetInvalid", placeholders(unknown, record, uri))
+
+
+def _columns(kind: str, dataset: Dataset, names: Mapping[str, str], record: Record) -> dict[str, Any] | None:
+    named = dataset.columns
+    shared = {"system": named.system or _first(SYSTEMS, names), "tools": _first(TOOLS, names)}
+    if kind == MESSAGES:
+        column = named.messages or _turns_column(names, record, certain=dataset.format == MESSAGES)
+        return {"messages": column, **shared} if column in record else None
+    if kind == TEXT:
+        column = named.text or _first(("text",), names)
+        return {"text": column} if column in record else None
+    return _pair(dataset, names, record, shared)
+
+
+def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: dict[str, str]) -> dict[str, Any] | None:
+    named = dataset.columns
+    if not any((named.prompt, named.completion, dataset.prompt_template)) and all(name in names for name in CALLS):
+        query, answers, _ = (names[name] for name in CALLS)
+        return {"prompt": query, "completion": answers, "calls": True, **shared}
+    completion = named.completion or _first(COMPLETIONS, names)
+    if completion not in record:
+        return None
+    if dataset.prompt_template:
+        return {"template": dataset.prompt_template, "completion": completion, **shared}
+    prompt = named.prompt or _first([name for name in PROMPTS if names.get(name) != completion], names)
+    if prompt not in record:
+        return None
+    beside = () if named.prompt else JOINED.get(bare(prompt), ())
+    joined = tuple(names[name] for name in beside if name in names and names[name] != completion)
+    history = names.get(HISTORY, "") if isinstance(record.get(names.get(HISTORY, "")), list | str | None) else ""
+    return {"prompt": prompt, "completion": completion, "joined": joined, "history": history, **shared}
+
+
+def _rejected(found: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    chosen = [found.get(role) for role in (MESSAGES, "completion", TEXT)]
+    return next((names[bad] for good, bad in PREFERENCES if bad in names and names.get(good, "") in chosen), "")
+
+
+def _first(candidates: Any, names: Mapping[str, str]) -> str:
+    return next((names[name] for name in candidates if name in names), "")
+
+
+def _turns_column(names: Mapping[str, str], record: Record, *, certain: bool) -> str:
+    known = [names[name] for name in TURNS if name in names]
+    return next((name for name in known if certain or is_turns(record[name])), "")
+
+
+def is_turns(value: Any) -> bool:
+    """Tell whether a value looks like a list of turns: of objects, the same as JSON text, or a struct of lists."""
+    match value:
+        case str():
+            return value.lstrip()[:2] in ("[{", "[]") or value.lstrip()[:1] == "["
+        case list():
+            return all(isinstance(item, dict) for item in value)
+        case dict():
+            columns = list(value.values())
+            return bool(columns) and all(isinstance(column, list) for column in columns)
+        case None:
+            return True
+        case _:
+            return False
+
+
+def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:
+    """Refuse data of which sft would learn what it should not, unless the job names the columns to learn."""
+    named = dataset.columns
+    if named.messages or named.text:
+        return
+    completion = named.completion or _first(COMPLETIONS, names)
+    label = names.get(LABEL, "")
+    if completion in record and completion != label and truth(record.get(label)) is not None:
+        raise UserError("DatasetInvalid", unpaired(record, label, uri))
+    if named.completion:
+        return
+    for good, bad in PREFERENCES:
+        if good in names and bad in names:
+            prompt = named.prompt or _first(PROMPTS, names)
+            raise UserError("DatasetInvalid", preference(record, names[good], names[bad], prompt, uri))
+    for one, other in UNDECIDED:
+        if one in names and other in names:
+            raise UserError("DatasetInvalid", undecided(record, names[one], names[other], uri))
+    several = names.get("completions", "")
+    if isinstance(record.get(several), list):
+        raise UserError("DatasetInvalid", several_answers(record, several, uri))
+
+
+def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:
+    text = _first(CONTENT_KEYS, names)
+    role = record.get(_first(ROLE_KEYS, names))
+    if not dataset.columns.text and isinstance(role, str) and role.strip().lower() in ROLES and text:
+        raise UserError("DatasetInvalid", one_message_a_row(uri, text))

@@ -1,0 +1,37 @@
+"""The refusal of one record, and JSON that stands in a text column."""
+
+import json
+from typing import Any
+
+
+class RowInvalid(Exception):
+    """A record that does not say what its format needs; the message says what is wrong."""
+
+
+def parsed(text: str, what: str) -> Any:
+    """Return what a text says as JSON. Raises RowInvalid, which tells Python's own notation from other text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip()[:2] in ("[{", "[(", "{'") and "'" in text:
+            raise RowInvalid(
+                f"{what} are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"
+            ) from error
+        raise RowInvalid(f"{what} are text that is not JSON") from error
+
+
+def kind(value: Any) -> str:
+    """Return what a value is, in words for people."""
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return f"the number {value}"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+        case bytes():
+            return "bytes that are not UTF-8 text"
+        case _:
+            return type(value).__name__

@@ -1,0 +1,276 @@
+"""A list of turns, in whatever form an API or data set keeps it, becomes messages with one spelling of everything."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune_trainer.chat.conversation import Message
+from finetune_trainer.data.formats.calls import calls_of
+from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
+from finetune_trainer.data.formats.names import (
+    ASSISTANT,
+    CALL,
+    COMPLETIONS,
+    CONTENT_KEYS,
+    LOSS_SWITCHES,
+    MESSAGE_KEYS,
+    PROMPTS,
+    REASONING,
+    ROLE_KEYS,
+    ROLES,
+    SYSTEM,
+    SYSTEMS,
+    TOOL,
+    USER,
+    bare,
+    is_empty,
+    is_meaningful,
+    truth,
+)
+from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
+
+PLAIN_KEYS = {"role", "content"}
+PLAIN_ROLES = (SYSTEM, USER, ASSISTANT)
+"""Most messages of most data sets have these keys and roles: there is nothing to normalise."""
+
+OF_MESSAGES = "messages[]."
+"""Before the name of a key that is not read."""
+
+SPEAKER = re.compile(r"""\bm(sg|essage)?(\.name\b|\[['"]name['"]\])""")
+"""How a template writes the name of who speaks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnForm:
+    """How the turns of one data set are spelt, where the tables do not say it."""
+
+    role: str = ""
+    """Key of the role."""
+    content: str = ""
+    """Key of the content."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Their word for a role -> ours."""
+    template: str = ""
+    """Keys that the chat template names are left to it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Turns:
+    """Messages, and what else the turns said."""
+
+    messages: list[Message] = field(default_factory=list)
+    unlearned: list[int] = field(default_factory=list)
+    """Answers that a switch of the data takes out of the loss."""
+    unread: dict[str, Any] = field(default_factory=dict)
+    """Keys that most likely matter and are not read, with a value."""
+
+
+def turns_of(value: Any, form: TurnForm) -> Turns:
+    """Check and normalise a list of turns; a table holds it as JSON text. Raises RowInvalid."""
+    if isinstance(value, str):
+        value = parsed(value, "its messages")
+    found = Turns()
+    if isinstance(value, dict):
+        value = _inside(value, found)
+    if not isinstance(value, list) or not value:
+        raise RowInvalid("its messages are not a list with at least one message")
+    for number, item in enumerate(value, start=1):
+        try:
+            _add(item, number, form, found)
+        except UnknownRole as unknown:
+            raise RowInvalid(
+                f"message {number} has the role {unknown.word!r}, which is not known: map it by datasets[].roles, such as "
+                f"roles: {{{_mapping(value, form)}}}"
+            ) from unknown
+    return found
+
+
+class UnknownRole(Exception):
+    """A word for a role that no table knows."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+def _mapping(turns: list[Any], form: TurnForm) -> str:
+    """Suggest a role for every unknown word of a conversation: who speaks first asks, unless a known speaker does."""
+    words: list[str] = []
+    known: set[str] = set()
+    for item in turns:
+        said = item if isinstance(item, dict) else {}
+        word = said.get(form.role or next((key for key in ROLE_KEYS if key in said), ""))
+        role = form.roles.get(word, ROLES.get(word.strip().lower())) if isinstance(word, str) else None
+        if role:
+            known.add(role)
+        elif isinstance(word, str) and word not in words:
+            words.append(word)
+    free = [role for role in (USER, ASSISTANT) if role not in known] or [USER]
+    by_role: dict[str, list[str]] = {}
+    for number, word in enumerate(words):
+        by_role.setdefault(free[number] if number < len(free) else USER, []).append(json.dumps(word))
+    return ", ".join(f"{role}: [{', '.join(said)}]" for role, said in by_role.items())
+
+
+def _inside(value: dict[str, Any], found: Turns) -> Any:
+    """One message alone, the body of an API call, its answer, or a struct of lists as `datasets` stores a list of structs."""
+    if isinstance(value.get("messages"), list):
+        found.unread |= {key: item for key, item in value.items() if key != "messages" and not is_empty(item)}
+        return value["messages"]
+    match value.get("choices"):
+        case [{"message": dict() as message}, *_]:
+            return [message]
+    if any(isinstance(value.get(key), str) for key in ROLE_KEYS):
+        return [value]
+    columns = list(value.values())
+    if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return [dict(zip(value, items, strict=True)) for items in zip(*columns, strict=True)]
+    return None
+
+
+def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
+    if _is_plain(item) and _is_default(form):
+        found.messages.append({"role": item["role"], "content": item["content"]})
+        return
+    who = f"message {number}"
+    if not isinstance(item, dict):
+        raise RowInvalid(f"{who} is not an object with role and content")
+    said = {key: value for key, value in item.items() if value is not None}
+    role_key = form.role or next((key for key in ROLE_KEYS if key in said), "")
+    if not role_key and (pair := _pair(said)):
+        found.messages += pair
+        return
+    role = _role(said.get(role_key), who, form)
+    content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
+    parts = _content(said.get(content_key), role, said, who)
+    if role == CALL:
+        parts = Parts(calls=calls_of(parts.text, who))
+        role = ASSISTANT
+    message = _message(role, parts, said, who)
+    learned = _switch(said, role, who, found)
+    if "name" in message and role != TOOL and form.template and not SPEAKER.search(form.template):
+        found.unread[f"{OF_MESSAGES}name of role {role}"] = message.pop("name")
+    read = {role_key, content_key, "function_call", *LOSS_SWITCHES, *MESSAGE_KEYS}
+    for key, extra in said.items():
+        if key in read or is_empty(extra):
+            continue
+        if form.template and key in form.template:
+            message[key] = extra
+        elif is_meaningful(key):
+            found.unread[f"{OF_MESSAGES}{key}"] = extra
+    _place(message, parts, learned, found, who)
+
+
+def _is_plain(item: Any) -> bool:
+    if not isinstance(item, dict) or item.keys() != PLAIN_KEYS:
+        return False
+    return item["role"] in PLAIN_ROLES and isinstance(item["content"], str)
+
+
+def _is_default(form: TurnForm) -> bool:
+    return not (form.role or form.content or form.roles)
+
+
+def _place(message: Message, parts: Parts, learned: bool | None, found: Turns, who: str) -> None:
+    """Results of tools come before the words that stand beside them; a message of results alone is nothing more."""
+    if parts.results and message["role"] not in (USER, TOOL):
+        raise RowInvalid(f"{who} ({message['role']}) holds a tool result, which is said by role tool or user")
+    found.messages += parts.results
+    if parts.results and not message["content"].strip():
+        return
+    if learned is False and message["role"] == ASSISTANT:
+        found.unlearned.append(len(found.messages))
+    found.messages.append(message)
+
+
+def _pair(item: dict[str, Any]) -> list[Message]:
+    """A question and its answer in one object (firefly, xtuner), with a system prompt or without."""
+    by_name = {bare(key): key for key in item}
+    keys = [next((by_name[name] for name in names if name in by_name), "") for names in (SYSTEMS, PROMPTS, COMPLETIONS)]
+    texts = [item.get(key) for key in keys]
+    if not (isinstance(texts[1], str) and isinstance(texts[2], str)):
+        return []
+    said = zip((SYSTEM, USER, ASSISTANT), texts, strict=True)
+    return [{"role": role, "content": text} for role, text in said if text]
+
+
+def _role(word: Any, who: str, form: TurnForm) -> str:
+    if isinstance(word, dict):
+        word = word.get("role")  # the author of an exported chat
+    if isinstance(word, str):
+        if word in form.roles:
+            return form.roles[word]
+        if word.strip().lower() in ROLES:
+            return ROLES[word.strip().lower()]
+    if word is None:
+        raise RowInvalid(f"{who} has no role: name the key that holds it by columns.role")
+    if not isinstance(word, str):
+        raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
+    raise UnknownRole(word)
+
+
+def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
+    if role == TOOL and isinstance(content, dict | list) and not is_parts(content):
+        return Parts(text=json.dumps(content, ensure_ascii=False) if content else "")
+    if isinstance(content, dict):
+        content = content.get("parts") if isinstance(content.get("parts"), list) else [content]
+    match content:
+        case str():
+            return Parts(text=content)
+        case list() if not content and role in (ASSISTANT, TOOL):
+            return Parts()
+        case list():
+            return parts_of(content, who)
+        case None if role == TOOL or _has_calls(said):
+            return Parts()
+        case None if said.get("refusal"):
+            raise RowInvalid(
+                f"{who} has a refusal and no content: put its text into content to learn it, or remove the row"
+            )
+        case None:
+            raise RowInvalid(f"{who} ({role}) has no text as content")
+        case _:
+            raise RowInvalid(f"{who} has content that is {kind(content)}, not text")
+
+
+def _has_calls(said: dict[str, Any]) -> bool:
+    return not (is_empty(said.get("tool_calls")) and is_empty(said.get("function_call")))
+
+
+def _message(role: str, parts: Parts, said: dict[str, Any], who: str) -> Message:
+    message: Message = {"role": role, "content": parts.text}
+    calls = list(parts.calls)
+    if not is_empty(said.get("tool_calls")):
+        calls += calls_of(said["tool_calls"], who)
+    if not is_empty(said.get("function_call")):
+        calls += calls_of(said["function_call"], who)
+    if calls and role != ASSISTANT:
+        raise RowInvalid(f"{who} ({role}) has tool calls, which only the assistant makes")
+    if calls:
+        message["tool_calls"] = calls
+    thoughts = {key: said[key] for key in REASONING if not is_empty(said.get(key))}
+    if parts.thoughts:
+        thoughts["reasoning_content"] = parts.thoughts
+    if any(not isinstance(thought, str) for thought in thoughts.values()):
+        raise RowInvalid(f"{who} has reasoning that is not text")
+    names = {key: said[key] for key in ("name", "tool_call_id") if not is_empty(said.get(key))}
+    return {**message, **thoughts, **names}
+
+
+def _switch(said: dict[str, Any], role: str, who: str, found: Turns) -> bool | None:
+    """Return whether the data says that a message is learned; None where it says nothing. Raises RowInvalid."""
+    wanted: bool | None = None
+    for key in LOSS_SWITCHES:
+        if key not in said:
+            continue
+        value = truth(said[key])
+        if value is None:
+            raise RowInvalid(
+                f"{who} has {key} {said[key]!r}: only 0 (context) and 1 (learned) are read, so remove it or write one of them"
+            )
+        wanted = value if wanted is None else wanted and value
+        if value and role != ASSISTANT:
+            found.unread[f"{OF_MESSAGES}{key} of role {role}"] = value
+    return wanted

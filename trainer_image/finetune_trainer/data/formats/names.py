@@ -1,0 +1,135 @@
+"""The tables of names: roles, keys of messages, columns. One place says how data sets spell what we know."""
+
+import re
+from functools import lru_cache
+
+SYSTEM, DEVELOPER, USER, ASSISTANT, TOOL = "system", "developer", "user", "assistant", "tool"
+CALL = "call"
+"""A turn that is nothing but a tool call (ShareGPT): said by the assistant, its text is JSON."""
+
+ROLES = {
+    SYSTEM: SYSTEM,
+    DEVELOPER: DEVELOPER,
+    **dict.fromkeys((USER, "human", "prompter", "customer", "questioner", "student"), USER),
+    **dict.fromkeys(
+        (ASSISTANT, "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "bing", "bard", "claude", "llm", "answerer"),
+        ASSISTANT,
+    ),
+    **dict.fromkeys(
+        (
+            TOOL,
+            "function",
+            "ipython",
+            "observation",
+            "tool_response",
+            "tool_result",
+            "function_response",
+            "environment",
+        ),
+        TOOL,
+    ),
+    **dict.fromkeys(("function_call", "tool_call", "function-call", "tool-call"), CALL),
+}
+"""Who speaks, by the words of ShareGPT, OpenAI, Llama, Gemini, Cohere, OASST, in lower case."""
+
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
+CONTENT_KEYS = ("content", "value", "parts", "text", "message", "utterance")
+LOSS_SWITCHES = ("weight", "train", "training", "trainable", "loss", "loss_mask")
+"""Keys of a message that say whether it is learned: OpenAI, axolotl, ms-swift and others."""
+
+REASONING = ("reasoning_content", "reasoning", "thinking")
+MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name", *REASONING)
+
+TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "dialogs", "chat", "turns", "contents")
+PROMPTS = (
+    "prompt", "instruction", "question", "query", "problem", "inputs", "inputtext", "user", "human", "q", "input", "request",
+)  # fmt: skip
+COMPLETIONS = (
+    "completion", "response", "output", "answer", "solution", "targets", "target", "outputs", "outputtext", "targettext",
+    "assistant", "gpt", "bot", "reply", "a",
+)  # fmt: skip
+SYSTEMS = ("system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt")
+TOOLS = ("tools", "functions", "toolconfig")
+HISTORY = "history"
+JOINED = {"instruction": ("input", "context")}
+"""Columns that are part of the question in a well-known form: Alpaca's input, Dolly's context."""
+
+CALLS = ("query", "answers", "tools")
+"""xLAM: the answers are the tool calls, as JSON."""
+
+PREFERENCES = (
+    ("chosen", "rejected"),
+    ("preferredoutput", "nonpreferredoutput"),
+    ("preferred", "rejected"),
+    ("preferred", "dispreferred"),
+    ("accepted", "rejected"),
+    ("better", "worse"),
+    ("win", "lose"),
+)
+UNDECIDED = (("responsea", "responseb"), ("answera", "answerb"), ("response0", "response1"), ("response1", "response2"))
+"""Two answers of which another column says which is the better one."""
+
+LABELS = ("label", "ktotag")
+"""Beside prompt and completion a truth value says whether the answer is a good one (unpaired preference)."""
+
+MEANINGFUL = frozenset(
+    "system prompt prompts instruction instructions input inputs context contexts history tools functions function label labels "
+    "tag weight weights mask masks masked image images video videos audio audios chosen rejected reasoning cot rationale "
+    "explanation thinking thought thoughts think scratchpad document documents passage passages evidence question answer answers "
+    "response responses completion completions output outputs messages conversation conversations score rating reward quality correct "
+    "refusal speech knowledge persona text".split()
+)
+"""Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
+
+ASKED = frozenset(
+    "input inputs context contexts history document documents passage passages evidence knowledge persona text".split()
+)
+"""Of these words those that speak of the question."""
+
+INCIDENTAL = frozenset(
+    "id ids idx index uuid count num number length len tokens token lang language source url hash type date time timestamp version "
+    "name split file path model models category title meta metadata".split()
+)
+"""Words that make such a name harmless: prompt_id, text_length."""
+
+SPLIT_COLUMNS = ("split", "partition", "subset", "fold")
+NOT_TRAINED = ("test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout")
+"""What such a column says of rows that were not meant for training."""
+
+TRUE = (True, 1, "1", "true", "yes")
+FALSE = (False, 0, "0", "false", "no")
+
+
+@lru_cache(maxsize=4096)
+def bare(name: str) -> str:
+    """Return a name as the tables spell it: `Output_Text ` -> `outputtext`."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def words_of(name: str) -> set[str]:
+    """Return the words in a name: `Complex_CoT` holds complex, cot, co and t."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return {word for spelt in (name, parted) for word in re.split(r"[^a-z]+", spelt.lower())}
+
+
+@lru_cache(maxsize=4096)
+def is_meaningful(name: str) -> bool:
+    """Tell whether a column or key of this name most likely matters to what is learned."""
+    words = words_of(name)
+    return bool(words & MEANINGFUL) and not words & INCIDENTAL
+
+
+def truth(value: object) -> bool | None:
+    """Return what a truth value says, also one that a table holds as text or number; None for anything else."""
+    known = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(known, str | int | float):
+        if known in TRUE:
+            return True
+        if known in FALSE:
+            return False
+    return None
+
+
+def is_empty(value: object) -> bool:
+    """Tell whether a value says nothing."""
+    return value is None or value in ([], {}, ()) or (isinstance(value, str) and not value.strip())

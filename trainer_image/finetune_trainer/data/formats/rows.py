@@ -1,0 +1,274 @@
+"""Records become rows: one shape whatever the format was, with a hash of what the row says and a list of what was not read."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune_trainer.chat.conversation import Conversation, Message
+from finetune_trainer.chat.encoding import Plain
+from finetune_trainer.data.formats.calls import calls_of, tools_of
+from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, Format
+from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
+from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
+from finetune_trainer.data.formats.names import (
+    ASSISTANT,
+    NOT_TRAINED,
+    SPLIT_COLUMNS,
+    TOOLS,
+    USER,
+    bare,
+    is_empty,
+    is_meaningful,
+)
+from finetune_trainer.data.formats.parts import parts_of
+from finetune_trainer.data.reading.record import Record
+
+CERTAIN_LENGTH = 20
+"""A text as long as this that stands in a message is the same text, not a word that happens to be there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row, whatever its format was."""
+
+    messages: tuple[Message, ...] = ()
+    tools: Sequence[Any] | None = None
+    first_learned: int = 0
+    unlearned: tuple[int, ...] = ()
+    """Answers that the data takes out of the loss."""
+    prompt: str = ""
+    text: str = ""
+    """Plain text, or the completion of a plain prompt."""
+    unread: tuple[str, ...] = field(default=(), compare=False)
+    """Columns and keys that most likely matter and are not read."""
+
+    def fingerprint(self) -> int:
+        """64 bits of a hash over all that the row says: exact duplicates have the same.
+
+        Raises RowInvalid for text that no encoding can write: half of a UTF-16 pair, as cut strings leave it.
+        """
+        content: list[Any] = [self.messages, self.tools, self.first_learned, self.prompt, self.text]
+        if self.unlearned:
+            content.append(self.unlearned)
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+        try:
+            written = canonical.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(canonical[error.start]):04x}"
+            raise RowInvalid(f"it holds {half}, half of a character: correct or remove it") from error
+        return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big")
+
+    def to_encode(self) -> Conversation | Plain:
+        """Return what the encoder takes."""
+        if self.messages:
+            return Conversation(
+                messages=self.messages, tools=self.tools, first_learned=self.first_learned, unlearned=self.unlearned
+            )
+        return Plain(text=self.prompt + self.text, learned_from=len(self.prompt))
+
+
+def to_row(record: Record, form: Format) -> Row:
+    """Turn a record into a row. Raises RowInvalid."""
+    if form.kind == MESSAGES:
+        turns = turns_of(_value(record, form.messages), form.turns)
+        return _conversation(record, form, turns, learned_from=0)
+    if form.kind == PAIR:
+        return _prompt_completion(record, form)
+    text = _text(record, form.text)
+    return Row(text=text, unread=tuple(_unread(record, form, ())))
+
+
+def _conversation(record: Record, form: Format, turns: Turns, learned_from: int) -> Row:
+    said, tools = _in_the_body(turns)
+    before = _with_system(turns.messages, record, form, said)
+    added = len(before) - len(turns.messages)
+    return Row(
+        messages=tuple(before),
+        tools=tools_of(record.get(form.tools)) or tools,
+        first_learned=learned_from + added if learned_from else 0,
+        unlearned=tuple(index + added for index in turns.unlearned),
+        unread=(*(name for name in turns.unread), *_unread(record, form, before)),
+    )
+
+
+def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
+    """The body of an API call that was logged has its tools and system prompt beside the messages."""
+    body = turns.unread
+    tools = [tools_of(body.pop(key)) for key in list(body) if bare(key) in TOOLS]
+    system = body.pop("system", None)
+    for key in [key for key in body if not key.startswith(OF_MESSAGES) and not is_meaningful(key)]:
+        del body[key]
+    return _said_by_system(system), next((found for found in tools if found), None)
+
+
+def _prompt_completion(record: Record, form: Format) -> Row:
+    prompt = _filled(form.template, record) if form.template else record.get(form.prompt)
+    completion = record.get(form.completion)
+    if not form.conversational and not _holds_turns(prompt) and not _holds_turns(completion) and not form.calls:
+        return _plain(record, form)
+    before = _turns(prompt, USER, form.prompt, record, form)
+    if form.joined and before.messages:
+        before.messages[-1] = {**before.messages[-1], "content": _joined(before.messages[-1]["content"], record, form)}
+    before.messages[:0] = _history(record, form)
+    after = _calls(completion) if form.calls else _turns(completion, ASSISTANT, form.completion, record, form)
+    both = Turns(
+        messages=[*before.messages, *after.messages],
+        unlearned=[*before.unlearned, *(len(before.messages) + index for index in after.unlearned)],
+        unread={**before.unread, **after.unread},
+    )
+    return _conversation(record, form, both, learned_from=len(before.messages))
+
+
+def _plain(record: Record, form: Format) -> Row:
+    """Without a chat template prompt and completion are text that follows each other."""
+    if not is_empty(record.get(form.history)):
+        raise RowInvalid("its history holds earlier turns, which need a chat template: set chat.template: chatml")
+    told = _filled(form.template, record) if form.template else _joined(_text(record, form.prompt), record, form)
+    system = _system(record, form)
+    return Row(
+        prompt=f"{system}\n\n{told}" if system else told,
+        text=_text(record, form.completion),
+        unread=tuple(_unread(record, form, ())),
+    )
+
+
+def _holds_turns(value: Any) -> bool:
+    return isinstance(value, list) or (
+        isinstance(value, dict) and any(key in value for key in ("messages", "role", "choices", "from"))
+    )
+
+
+def _turns(value: Any, role: str, column: str, record: Record, form: Format) -> Turns:
+    if _holds_turns(value):
+        return turns_of(value, form.turns)
+    if isinstance(value, str):
+        return Turns(messages=[{"role": role, "content": value}])
+    return Turns(messages=[{"role": role, "content": _text(record, column)}])
+
+
+def _calls(value: Any) -> Turns:
+    """The answers of xLAM are the calls themselves."""
+    if is_empty(value):
+        raise RowInvalid("its answers are empty")
+    return Turns(messages=[{"role": ASSISTANT, "content": "", "tool_calls": calls_of(value, "its answer")}])
+
+
+def _filled(template: str, record: Record) -> str:
+    """Put columns into a prompt template; what an empty column leaves at the ends is taken away."""
+    return PLACEHOLDER.sub(lambda found: _optional(record, found[1]), template).strip()
+
+
+def _optional(record: Record, column: str) -> str:
+    value = record.get(column)
+    return (
+        str(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else ""
+        if value is None
+        else _text(record, column)
+    )
+
+
+def _joined(prompt: str, record: Record, form: Format) -> str:
+    parts = [prompt, *(_optional(record, column) for column in form.joined)]
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _history(record: Record, form: Format) -> list[Message]:
+    """Alpaca's earlier turns: pairs of a question and its answer."""
+    history = record.get(form.history)
+    if is_empty(history):
+        return []
+    if isinstance(history, str):
+        history = parsed(history, "its history")
+    if not isinstance(history, list):
+        raise RowInvalid(f"its history is {kind(history)}, not a list of questions with their answers")
+    if all(isinstance(item, dict) for item in history):
+        return turns_of(history, form.turns).messages
+    pairs = [item for item in history if isinstance(item, list | tuple) and len(item) == 2]
+    if len(pairs) != len(history) or not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise RowInvalid("its history is not a list of pairs, a question and its answer")
+    return [
+        {"role": role, "content": text} for pair in pairs for role, text in zip((USER, ASSISTANT), pair, strict=True)
+    ]
+
+
+def _with_system(messages: Sequence[Message], record: Record, form: Format, said: str) -> list[Message]:
+    system = _own_system(record, form) or said
+    if messages and messages[0]["role"] in ("system", "developer"):
+        if system and system.strip() not in messages[0]["content"]:
+            raise RowInvalid(
+                f"it has a system prompt in {form.system or 'system'} and another in its messages: remove one of them"
+            )
+        return list(messages)
+    system = system or form.system_prompt
+    return [{"role": "system", "content": system}, *messages] if system else list(messages)
+
+
+def _system(record: Record, form: Format) -> str:
+    return _own_system(record, form) or form.system_prompt
+
+
+def _own_system(record: Record, form: Format) -> str:
+    return _said_by_system(record.get(form.system))
+
+
+def _said_by_system(value: Any) -> str:
+    """A text, parts of text (Anthropic, Bedrock), or Gemini's object with parts. Raises RowInvalid."""
+    if isinstance(value, dict):
+        value = value.get("parts", value.get("content", [value]))
+    if isinstance(value, list):
+        return parts_of(value, "its system prompt").text if value else ""
+    if is_empty(value):
+        return ""
+    if not isinstance(value, str):
+        raise RowInvalid(f"its system prompt is {kind(value)}, not text")
+    return value
+
+
+def _unread(record: Record, form: Format, messages: Sequence[Message]) -> list[str]:
+    """Columns that most likely matter and are not read, unless they say again what the messages say."""
+    left = [
+        name
+        for name, value in record.items()
+        if name not in form.read
+        and ((is_meaningful(str(name)) and not is_empty(value)) or _is_held_out(str(name), value))
+    ]
+    return [name for name in left if not _said_already(record[name], messages)]
+
+
+def _is_held_out(name: str, value: Any) -> bool:
+    """Tell whether a column says that its row is for tests."""
+    return bare(name) in SPLIT_COLUMNS and isinstance(value, str) and bare(value) in NOT_TRAINED
+
+
+def _said_already(value: Any, messages: Sequence[Message]) -> bool:
+    if not isinstance(value, str):
+        return False
+    said = value.strip()
+    return any(said == text.strip() or (len(said) >= CERTAIN_LENGTH and said in text) for text in _contents(messages))
+
+
+def _contents(messages: Sequence[Message]) -> list[str]:
+    return [message["content"] for message in messages]
+
+
+def _text(record: Record, column: str) -> str:
+    value = _value(record, column)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        raise RowInvalid(f"its {column} is {kind(value)}, not text: write it in quotes, and classes by their names")
+    if isinstance(value, dict | list):
+        raise RowInvalid(
+            f"its {column} is {kind(value)}, not text: if the model is to answer JSON, write it as JSON text"
+        )
+    raise RowInvalid(f"its {column} is {kind(value)}, not text")
+
+
+def _value(record: Record, column: str) -> Any:
+    if record.get(column) is None:
+        raise RowInvalid(f"its {column} is empty or missing; the row has {', '.join(map(str, record))}")
+    return record[column]

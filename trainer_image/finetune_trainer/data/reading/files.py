@@ -1,0 +1,148 @@
+"""Which files of a location hold the rows: by suffix, by split, by the data card of the data set."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_contract import Dataset
+
+from finetune_trainer.data.reading.card import SPLITS, Files, Splits, card_splits, named_splits
+from finetune_trainer.data.reading.kinds import kind_of, readable
+from finetune_trainer.errors import UserError
+from finetune_trainer.storage import Role, Store, StoredFile, open_location
+from finetune_trainer.storage.store import not_found
+from finetune_trainer.storage.weights import PICKLES
+
+NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json", "config.json")
+NOT_DATA = ("readme.md", "license", "license.txt", "license.md", "notice", "makefile", *NOT_ROWS)
+"""Files that lie beside data everywhere: that they are not read surprises nobody."""
+
+NAMED_FILES = 3
+"""So many of the files that are not read a warning names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFiles:
+    """The files of one data set, in order."""
+
+    store: Store
+    files: tuple[StoredFile, ...]
+    warnings: tuple[str, ...] = ()
+    """What lies there too and is not read."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    def fetch(self, into: Path) -> Path:
+        """Bring the files to the workspace (or use them in place) and return their folder."""
+        return self.store.fetch(into, [file.path for file in self.files])
+
+
+def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
+    """Return the files of a data set; `documents` reads text files too. Raises UserError with what to write instead."""
+    store = open_location(dataset.location, Role.DATASET, revision=dataset.revision)
+    listed = store.files()
+    if not listed:
+        raise not_found(Role.DATASET, f"the data set {store.uri}")
+    _refuse_pickles(store.uri, listed)
+    visible = [file for file in listed if not re.search(r"(^|/)[._]", file.path)]
+    rows = tuple(file for file in visible if _holds_rows(file, documents=documents))
+    if documents and any(kind_of(file.path, documents=False) for file in rows):
+        rows = tuple(file for file in rows if _name(file) not in NOT_DATA)  # the card of a data set is not its text
+    if not rows:
+        raise UserError("DatasetInvalid", _no_rows(store.uri, visible, documents=documents))
+    if "*" in store.uri or _is_one_file(store.uri, listed):
+        _refuse_choice(dataset, store.uri)
+        return DataFiles(store=store, files=rows, warnings=_left(store.uri, visible, rows))
+    splits = card_splits(store, rows, dataset.config) or named_splits(rows)
+    chosen = _of_split(store.uri, splits, rows, dataset.split)
+    return DataFiles(
+        store=store,
+        files=chosen,
+        warnings=(*_left(store.uri, visible, rows), *_mixed(store.uri, dataset.split, chosen)),
+    )
+
+
+def _name(file: StoredFile) -> str:
+    return Path(file.path).name.lower()
+
+
+def _holds_rows(file: StoredFile, *, documents: bool) -> bool:
+    return kind_of(file.path, documents=documents) is not None and _name(file) not in NOT_ROWS
+
+
+def _is_one_file(uri: str, listed: Sequence[StoredFile]) -> bool:
+    return len(listed) == 1 and uri.rsplit("/", 1)[-1] == Path(listed[0].path).name
+
+
+def _refuse_choice(dataset: Dataset, uri: str) -> None:
+    """A split or configuration chooses among the files of a folder."""
+    if dataset.split != "train" or dataset.config:
+        chosen = "config" if dataset.config else "split"
+        raise UserError(
+            "DatasetInvalid",
+            f"{uri} names its files itself, so datasets[].{chosen} chooses nothing: remove it, or name the folder as source",
+        )
+
+
+def _no_rows(uri: str, visible: Sequence[StoredFile], *, documents: bool) -> str:
+    names = ", ".join(file.path for file in visible[:NAMED_FILES]) or "nothing"
+    for_text = (
+        "" if documents or not any(kind_of(file.path) for file in visible) else "; .txt and .md are for objective cpt"
+    )
+    return (
+        f"{uri} has no files of rows, only {names}: rows come from {readable(documents=documents)}{for_text}. Rename the file "
+        "if it is one of them, else save it as one"
+    )
+
+
+def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ...]:
+    """Name the files that are not read and might have been meant."""
+    left = [file.path for file in visible if file not in rows and _name(file) not in NOT_DATA]
+    if not left:
+        return ()
+    more = f" and {len(left) - NAMED_FILES} more" if len(left) > NAMED_FILES else ""
+    are = "1 file is" if len(left) == 1 else f"{len(left)} files are"
+    return (f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): save as .jsonl what was meant as rows",)
+
+
+def _mixed(uri: str, split: str, chosen: Files) -> tuple[str, ...]:
+    """Say that files of several names stand for one split, which a set of train_sft and train_gen does not mean."""
+    stems = sorted(stem for stem in {_stem(file) for file in chosen} if stem.startswith(f"{split}_"))
+    if len(stems) < 2:
+        return ()
+    return (
+        f"{uri}: split {split} mixes the files of {', '.join(stems)}: to read one of them only, set split: {stems[0]} "
+        f"or split: {stems[-1]}",
+    )
+
+
+def _stem(file: StoredFile) -> str:
+    """`data/train_sft-00000-of-00003.parquet` -> `train_sft`."""
+    return re.sub(r"(-\d+-of-\d+.*|[-_]?\d*\.[a-z0-9.]+)$", "", _name(file))
+
+
+def _of_split(uri: str, splits: Splits, files: Files, split: str) -> Files:
+    """Return the files of a split: as the data card says, else by the words in their names, else all are `train`."""
+    wanted = next((name for name, aliases in SPLITS.items() if split in aliases), split)
+    chosen = splits.get(split) or splits.get(wanted) or tuple(file for file in files if _stem(file) == split)
+    if chosen:
+        return chosen
+    near = [name for name in sorted(splits) if name.startswith(split)] or sorted(splits)
+    raise UserError(
+        "DatasetNotFound",
+        f"{uri} has no split {split}: it has {', '.join(sorted(splits))}; set datasets[].split, such as split: {near[0]}",
+    )
+
+
+def _refuse_pickles(uri: str, files: Sequence[StoredFile]) -> None:
+    pickles = [file.path for file in files if file.path.lower().endswith(PICKLES)]
+    if pickles and not uri.startswith("hf://"):  # of a hub repository only the files of rows are downloaded
+        raise UserError(
+            "DatasetInvalid",
+            f"{uri} holds pickle files such as {pickles[0]}, which run code when loaded: name the files of rows by a "
+            "glob such as *.jsonl, or remove them",
+        )

@@ -1,0 +1,142 @@
+"""JSON: one record a line, or one document that holds the records."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from finetune_trainer.data.reading.record import Place, Record, Unreadable
+
+LARGEST_JSON_BYTES = 512 << 20
+"""A .json file is read whole, and parsed takes some five times its size."""
+
+SPEAKERS = ("role", "from")
+"""Keys by which a list is known to be one conversation, not a list of records."""
+
+
+class RepeatedKey(ValueError):
+    """An object names the same key twice: a parser would keep the last value in silence."""
+
+
+def lines(file: BinaryIO) -> Iterator[Place]:
+    """Yield one record a line; empty lines are skipped."""
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield number, _of_line(line.removeprefix(b"\xef\xbb\xbf").strip())
+
+
+def _of_line(line: bytes) -> Record | Unreadable:
+    if b"\r" in line:
+        raise Unreadable("its lines end with CR alone, as on an old Mac: save it with LF or CR LF line ends")
+    try:
+        return _record(json.loads(line.decode("utf-8"), object_pairs_hook=_object))
+    except Unreadable as problem:
+        return problem
+    except UnicodeDecodeError as error:
+        return Unreadable(f"it is not UTF-8 text ({error.reason}): save the file as UTF-8")
+    except RecursionError:
+        return Unreadable("it is nested too deeply to be read: correct or remove that line")
+    except RepeatedKey as error:
+        return Unreadable(f"it {error}")
+    except ValueError as error:
+        return _not_json(line, error)
+
+
+def _not_json(line: bytes, error: ValueError) -> Unreadable:
+    if line in (b"[", b"{"):
+        return Unreadable(f"it is only {line.decode()}: a document over several lines is .json")
+    if line.endswith(b",") and _is_json(line[:-1]):
+        return Unreadable("it ends with a comma: JSON lines have no commas between them, remove them")
+    return Unreadable(f"it is not JSON ({error}): correct or remove that line")
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Record:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKey(f"names the key {twice!r} twice, and only one value could be used: rename or remove one")
+    return made
+
+
+def _record(value: Any) -> Record:
+    if not isinstance(value, dict):
+        hint = ": a file that is one list is named .json" if isinstance(value, list) else ""
+        raise Unreadable(f"it is {type(value).__name__}, not an object with columns{hint}")
+    return value
+
+
+def document(file: BinaryIO) -> Iterator[Place]:
+    """A list of records, an object that holds one, columns of values, or (as many tools write it) one record a line."""
+    content = file.read(LARGEST_JSON_BYTES + 1)
+    if len(content) > LARGEST_JSON_BYTES:
+        raise Unreadable("a .json file of more than 512 MiB must be read whole: write one record a line, as .jsonl")
+    try:
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
+    except RepeatedKey as error:
+        if _has_lines(content):
+            yield from lines(io.BytesIO(content))
+            return
+        raise Unreadable(f"an object {error}") from error
+    except RecursionError as error:
+        raise Unreadable("it is nested too deeply to be read") from error
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from lines(io.BytesIO(content))
+            return
+        raise Unreadable(f"line {error.lineno} is not JSON ({error.msg})") from error
+    for number, item in enumerate(_items(value), start=1):
+        yield number, item if isinstance(item, dict) else _problem(item)
+
+
+def _has_lines(content: bytes) -> bool:
+    """Say whether the first line is a record of its own."""
+    first = content.split(b"\n", 1)[0].strip()
+    return first.startswith(b"{") and _is_json(first)
+
+
+def _problem(item: Any) -> Unreadable:
+    return Unreadable(f"it is {type(item).__name__}, not an object with columns")
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        raise Unreadable("it is not a list of records, nor an object that holds one list")
+    lists = {key: item for key, item in value.items() if isinstance(item, list)}
+    of_records = {key: item for key, item in lists.items() if item and all(isinstance(one, dict) for one in item)}
+    if any(any(key in item[0] for key in SPEAKERS) for item in of_records.values()):
+        return [value]  # a conversation: the file is one record
+    if len(of_records) == 1:
+        return next(iter(of_records.values()))
+    if not of_records and (rows := _transposed(value)):
+        return rows
+    if len(of_records) > 1:
+        raise Unreadable(
+            f"it holds several lists of records ({', '.join(of_records)}): save the one to learn from as .jsonl"
+        )
+    if len(lists) == 1 and not next(iter(lists.values())):
+        return []
+    found = ", ".join(map(str, list(value)[:5])) or "nothing"
+    raise Unreadable(f"it is not a list of records, nor an object that holds one list of them (its keys: {found})")
+
+
+def _transposed(value: Record) -> list[Record]:
+    """Columns of values, as pandas writes them: lists of one length, or objects from row label to value."""
+    columns = list(value.values())
+    if all(isinstance(column, dict) for column in columns) and all(
+        column.keys() == columns[0].keys() for column in columns
+    ):
+        columns = [list(column.values()) for column in columns]
+    if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return []
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]

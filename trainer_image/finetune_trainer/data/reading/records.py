@@ -1,0 +1,92 @@
+"""Files become records, one by one: dictionaries as they were written. Only the record at hand is in memory."""
+
+import bz2
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import zstandard
+
+from finetune_trainer.data.reading.columnar import arrow, parquet
+from finetune_trainer.data.reading.documents import documents
+from finetune_trainer.data.reading.json_text import document, lines
+from finetune_trainer.data.reading.kinds import Kind, kind_of
+from finetune_trainer.data.reading.record import Place, Record, Unreadable
+from finetune_trainer.data.reading.spreadsheet import spreadsheet
+from finetune_trainer.data.reading.tables import table
+from finetune_trainer.errors import UserError
+
+__all__ = ["Place", "Record", "Unreadable", "records"]
+
+POINTER = b"version https://git-lfs"
+"""How the file begins that git leaves where git-lfs did not bring the content."""
+
+
+def records(file: BinaryIO, name: str, *, stop_at: int = 0) -> Iterator[Place]:
+    """Yield the records of a file, whose kind is told by its name; `stop_at` ends it after about so many bytes.
+
+    A row that cannot be read is yielded as Unreadable. Raises UserError(DatasetInvalid) where the whole file cannot be.
+    """
+    kind = kind_of(name)
+    assert kind is not None, "files.py chooses files of known kinds only"
+    try:
+        _refuse_pointer(file)
+        if kind.suffix == ".parquet":
+            yield from parquet(file, stop_at)
+            return
+        for place in READERS[kind.suffix](decompressed(file, kind)):
+            yield place
+            if stop_at and file.tell() >= stop_at:
+                return
+    except Unreadable as problem:
+        raise UserError("DatasetInvalid", f"{name}: {problem}") from problem
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "DatasetInvalid", f"{name} is not UTF-8 text ({error.reason}): save the file as UTF-8"
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise UserError(
+            "DatasetInvalid", f"{name} cannot be decompressed ({error}): copy it again, or compress it again"
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise UserError("DatasetInvalid", f"{name} cannot be read as {kind.suffix[1:]}: {error}") from error
+
+
+def decompressed(file: BinaryIO, kind: Kind) -> BinaryIO:
+    """Return the content of a compressed file as a stream; a file that is not compressed as it is."""
+    match kind.compression:
+        case ".gz":
+            return cast("BinaryIO", gzip.GzipFile(fileobj=file))
+        case ".bz2":
+            return cast("BinaryIO", bz2.BZ2File(file))
+        case ".zst":
+            unpacking = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+            return cast("BinaryIO", io.BufferedReader(unpacking))
+        case _:
+            return file
+
+
+def _refuse_pointer(file: BinaryIO) -> None:
+    beginning = file.read(len(POINTER))
+    file.seek(0)
+    if beginning == POINTER:
+        raise Unreadable(
+            "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository (or download the file itself) and "
+            "copy it again"
+        )
+
+
+READERS: dict[str, Callable[[BinaryIO], Iterator[Place]]] = {
+    ".jsonl": lines,
+    ".ndjson": lines,
+    ".json": document,
+    ".csv": table,
+    ".tsv": table,
+    ".xlsx": spreadsheet,
+    ".arrow": arrow,
+    ".txt": documents,
+    ".md": documents,
+}

@@ -1,0 +1,40 @@
+"""Excel workbooks, by the reader python-calamine: the one sheet with rows, its cells as a CSV export would write them."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from python_calamine import CalamineError, CalamineWorkbook
+
+from finetune_trainer.data.reading.record import Place, Unreadable
+from finetune_trainer.data.reading.tables import header
+
+
+def spreadsheet(file: BinaryIO) -> Iterator[Place]:
+    """Yield the rows of a workbook whose first line names the columns."""
+    try:
+        book = CalamineWorkbook.from_filelike(file)
+        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+    except (CalamineError, OSError) as error:
+        raise Unreadable(f"it cannot be read as an Excel workbook ({error}): save it again, or as .csv") from error
+    filled = {name: cells for name, cells in sheets.items() if any(any(map(_text, row)) for row in cells)}
+    if len(filled) > 1:
+        raise Unreadable(f"it has several sheets with rows ({', '.join(filled)}): save the one to learn from by itself")
+    for cells in filled.values():
+        names = header([_text(cell) for cell in cells[0]])
+        for number, row in enumerate(cells[1:], start=1):
+            texts = [_text(cell) for cell in row]
+            if any(texts):
+                yield number, {name: text for name, text in zip(names, texts, strict=False) if name}
+
+
+def _text(cell: Any) -> str:
+    match cell:
+        case bool():
+            return str(cell).upper()
+        case float() if cell.is_integer():
+            return str(int(cell))
+        case dt.date() | dt.time():
+            return cell.isoformat()
+        case _:
+            return str(cell)
