@@ -2,7 +2,7 @@
 
 A ladder, not a search over everything: per method, pool and number of GPUs the first rung that fits is taken, its micro
 batch is solved for, and of the few candidates left `optimizeFor` chooses. The global batch, and with it what is
-learned, does not depend on the choice.
+learned, does not depend on the choice, but for a default that moves to what the GPUs share.
 Read next: survey, search, candidate, methods, report, refusal; then layouts, speed, host.
 """
 
@@ -104,7 +104,8 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
         return (
-            f"globalBatchSize was rounded from {asked} to {batch}, a multiple of {counted(chosen.layout.gpus, 'GPU')}",
+            f"the default globalBatchSize of {asked} was moved to {batch}, which {counted(chosen.layout.gpus, 'GPU')} can share evenly: "
+            "set training.globalBatchSize to keep a value",
         )
     if not chosen.work.batch_is_fixed:
         return ()

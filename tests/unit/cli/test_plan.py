@@ -87,7 +87,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
 
     assert others == [
         "4 h 12 min, past the deadline",
-        "28 min",
+        "23 min",
         "49 min",
         "44 min, over budget",
     ]

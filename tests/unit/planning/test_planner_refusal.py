@@ -103,9 +103,9 @@ def test_a_batch_that_the_gpus_cannot_share():
 
 
 def test_a_batch_that_keeps_gpus_from_being_used_is_one_of_the_remedies():
-    """70B in full fits 24 H100, not 16; the default batch of 32 rows is no multiple of 24."""
+    """70B in full fits 24 H100, not 16; the user's 32 rows are no multiple of 24."""
     node = {"cpus": 96, "memoryGiB": 200, "ephemeralGiB": 2000}  # too little to offload to
-    said = message("70b", a_pool(maxNodes=3, node=node), method="full")
+    said = message("70b", a_pool(maxNodes=3, node=node), method="full", training={"globalBatchSize": 32})
 
     assert "; training.globalBatchSize 24 (full on 24 x H100-80GB-HBM3, $" in said
 
