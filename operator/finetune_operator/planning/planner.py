@@ -3,7 +3,7 @@
 A ladder, not a search over everything: per method, pool and number of GPUs the first rung that fits is taken, its micro
 batch is solved for, and of the few candidates left `optimizeFor` chooses. The global batch, and with it what is
 learned, does not depend on the choice, but for a default that moves to what the GPUs share.
-Read next: survey, search, candidate, methods, report, refusal; then layouts, speed, host.
+Read next: survey, search, candidate, methods, advice, report, refusal; then layouts, speed, host.
 """
 
 import math
@@ -16,9 +16,9 @@ from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
+from finetune_operator.planning.advice import warnings
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted, gpu_counts, shareable_batch
-from finetune_operator.planning.methods import warnings
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
 from finetune_operator.planning.search import Question
@@ -56,7 +56,7 @@ def plan(
     chosen = survey.best(choice) if choice else None
     if choice is None or chosen is None:
         raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
-    told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(spec, preflight, chosen))
+    told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(question, chosen))
     others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
     return PlannedRun(
         plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),

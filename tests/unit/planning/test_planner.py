@@ -17,6 +17,7 @@ from tests.unit.planning.planning_builders import (
     LLAMA_8B,
     LLAMA_70B,
     LLAMA_405B,
+    MIXTRAL_8X7B,
     SMOLLM2_135M,
     a_laptop,
     a_pool,
@@ -28,6 +29,7 @@ from tests.unit.planning.planning_builders import (
 MODELS = {
     "8b": (architecture(LLAMA_8B), 16_060_522_496),
     "70b": (architecture(LLAMA_70B), 141_107_412_992),
+    "mixtral": (architecture(MIXTRAL_8X7B), 93_405_585_408),
     "405b": (architecture(LLAMA_405B), 811_706_720_256),
     "135m": (architecture(SMOLLM2_135M), 269_060_552),
 }
