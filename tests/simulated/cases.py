@@ -101,6 +101,35 @@ def draw(*, seed: int, count: int) -> list[Case]:
     return found
 
 
+LOADING_RANKS: dict[str, tuple[tuple[int, int], ...]] = {
+    "lora": ((1, 0), (8, 0), (2, 3), (8, 3)),
+    "qlora": ((1, 0), (8, 0), (2, 3), (8, 3)),
+    "full": ((1, 0), (2, 2), (8, 2), (2, 3), (8, 3)),
+}
+"""GPUs and ZeRO stage, by method."""
+
+
+def draw_loading(*, seed: int, count: int) -> list[Case]:
+    """Return cases that differ in what loading depends on."""
+    found = [
+        Case(
+            model=model,
+            layers=layers,
+            method=method,
+            precision=precision,
+            gpus=gpus,
+            zero_stage=stage,
+            attention=attention_for(model, "sdpa"),
+        )
+        for model in MODELS
+        for layers in (6, 10)
+        for method, ranks in LOADING_RANKS.items()
+        for precision in (("mixed", "bf16") if method == "full" else ("bf16",))
+        for gpus, stage in ranks
+    ]
+    return random.Random(seed).sample(found, count)
+
+
 def pairs(one: dict[str, Any]) -> set[tuple[tuple[str, Any], ...]]:
     """Return all pairs of values of a draw."""
     return set(combinations(sorted(one.items()), 2))
@@ -132,8 +161,7 @@ def case_of(one: dict[str, Any]) -> Case:
         "gpus": gpus, "zero_stage": stage, "packing": batch == "packed", "objective": "cpt" if batch == "cpt" else "sft",
         "layers": shape.cut if cut else shape.layers,
     }  # fmt: skip
-    if values["model"].startswith("gemma-2"):
-        values["attention"] = "eager"  # its scores are capped, which sdpa cannot do
+    values["attention"] = attention_for(values["model"], values["attention"])
     if values["method"] == "full":
         values = {name: value for name, value in values.items() if name not in ADAPTER_FACTORS}
     else:
@@ -147,6 +175,11 @@ def case_of(one: dict[str, Any]) -> Case:
         if values["experts"]:
             values |= {"targets": "all-linear", "dropout": 0.0, "variant": "standard"}
     return Case(**values)
+
+
+def attention_for(model: str, wanted: str) -> str:
+    """Return eager for Gemma 2, whose scores are capped: sdpa cannot do that."""
+    return "eager" if model.startswith("gemma-2") else wanted
 
 
 ADAPTER_FACTORS = ("lora_rank", "targets", "variant", "dropout", "experts")

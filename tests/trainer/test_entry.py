@@ -8,6 +8,7 @@ import pytest
 from finetune_contract import Layout, Outcome, parse_outcome, parse_progress
 from finetune_operator.local.processes import identify
 from finetune_trainer.process import entry
+from finetune_trainer.process.worker import no_accelerator
 
 from tests.cluster.client import eventually
 from tests.trainer.running import PACED, container, losses, until
@@ -143,8 +144,17 @@ def test_without_a_gpu_the_trainer_says_so(tmp_path: Path, model: Path, data: Pa
 
     assert (code, outcome.outcome, outcome.reason) == (87, "Failed", "NoAccelerator")
     assert outcome.message == (
-        "the Pod sees no GPU: check that its pool's nodes have a GPU driver and device plugin, and that "
-        "GPUPool.spec.resourceName names what they offer"
+        "the Pod sees no usable GPU (Found no NVIDIA driver on your system): check that its pool's nodes have an NVIDIA driver of r580 or "
+        "newer and a device plugin, and that GPUPool.spec.resourceName names what they offer"
+    )
+
+
+def test_a_driver_that_is_too_old_is_told_in_torchs_words() -> None:
+    """The Pod has a GPU then: only torch's sentence says what is wrong with it."""
+    said = "The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver by downloading ..."
+
+    assert no_accelerator(said).startswith(
+        "the Pod sees no usable GPU (The NVIDIA driver on your system is too old (found version 12080)): check that its pool's nodes"
     )
 
 

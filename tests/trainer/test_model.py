@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from finetune_contract import Lora, RunConfig
 from finetune_trainer.errors import UserError
 from finetune_trainer.model import load as models
 from finetune_trainer.model import targets
 from finetune_trainer.model.precision import computation, float32_adapters, stored_as
+from finetune_trainer.simulate.ledger import Ledger
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, SiglipVisionConfig
 from transformers.models.gemma3 import Gemma3TextConfig
@@ -82,6 +84,42 @@ def test_qlora_quantises_stacked_experts_and_stays_close_to_them(tmp_path: Path,
     assert experts.gate_up_proj.shape == (4, 256, 64)
     assert targets.is_mixture(built)  # packed or not, gate_proj would mean every expert to PEFT
     assert error < 0.2
+
+
+def test_experts_are_packed_as_they_arrive(tmp_path: Path, data: Path) -> None:
+    """All layers' experts are never there unpacked: only one layer's at a time. The values are those of packing them later."""
+    folder = tiny_model(tmp_path / "deep", "mixtral", num_hidden_layers=8)
+    plain = _built(folder, a_run(tmp_path, model=folder, data=data, method="lora")).model.layers[5].mlp.experts
+    with Ledger() as ledger:
+        built = _built(folder, a_run(tmp_path, model=folder, data=data, method="qlora"))
+    experts = built.model.layers[5].mlp.experts
+    unpacked = 4 * 8 * sum(weights.numel() for weights in (plain.gate_up_proj, plain.down_proj))
+
+    assert ledger.peak.total < unpacked / 2
+    for name in ("gate_up_proj", "down_proj"):
+        later, state = quantize_4bit(getattr(plain, name).data, compress_statistics=True, quant_type="nf4")
+        assert torch.equal(experts.parametrizations[name].original, later)
+        assert torch.equal(getattr(experts, name), dequantize_4bit(later, state))
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "zero_stage", "expected"),
+    [
+        ("full", "mixed", 0, torch.float32),
+        ("full", "mixed", 2, torch.bfloat16),
+        ("full", "mixed", 3, torch.bfloat16),
+        ("full", "bf16", 0, torch.bfloat16),
+        ("lora", "mixed", 3, torch.bfloat16),
+        ("lora", "bf16", 0, torch.bfloat16),
+    ],
+)
+def test_deepspeed_loads_weights_as_it_will_hold_them(
+    tmp_path: Path, data: Path, method: str, precision: str, zero_stage: int, expected: torch.dtype
+) -> None:
+    """Its masters are made from a bfloat16 model, so float32 weights would be there only to fill the GPU."""
+    run = a_run(tmp_path, model=tmp_path, data=data, method=method, precision=precision, zero_stage=zero_stage)
+
+    assert models.load_dtype(run, computation(method, precision, device="cuda")) == expected
 
 
 def test_a_model_without_sdpa_runs_eager_and_says_so(

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec, Toleration
 from finetune_operator.cli.manifest_file import parse_pools
 from finetune_operator.planning.pools.discovery import Prices, discover
@@ -12,7 +13,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gpu-pools.md").read_text()
-BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+FENCED = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = [block for block in FENCED if "kind: GPUPool" in block]
 VALUES: dict[str, list[str]] = YAML(typ="safe").load((ROOT / "tests/data/node-labels.yaml").read_text())
 """Labels and values that platforms document."""
 
@@ -24,6 +26,14 @@ def test_all_platforms_are_there():
     assert [parse_pools(block)[0].metadata.name for block in BLOCKS] == [
         "h100", "gke-h100-spot", "eks-a100", "karpenter-h100-spot", "aks-a100", "coreweave-h100", "h100-slices",
     ]  # fmt: skip
+
+
+def test_the_settings_of_pods_are_valid():
+    """The fragment uses every field of spec.pod."""
+    (fragment,) = (block for block in FENCED if block not in BLOCKS)
+    settings = PoolPodSettings.model_validate(YAML(typ="safe").load(fragment)["pod"])
+
+    assert settings.model_fields_set == set(PoolPodSettings.model_fields)
 
 
 @each_manifest
@@ -85,10 +95,11 @@ def taint_of(toleration: Toleration) -> Taint:
 
 
 def completed(spec: dict, pool: GPUPool) -> dict:
-    """The proposal with what only people know: price, network between nodes."""
+    """The proposal with what only people know: price, network between nodes and its devices."""
     known = pool.spec.model_dump(by_alias=True)
     between = {key: known["interconnect"][key] for key in ("betweenNodes", "betweenNodesGbps")}
     return spec | {
         "pricePerGPUHourUSD": known["pricePerGPUHourUSD"],
         "interconnect": spec["interconnect"] | between,
+        "pod": known["pod"],
     }

@@ -165,8 +165,8 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Does not retry, and does not publish the weights.",
     ),
     TerminalReason.NO_ACCELERATOR: ReasonText(
-        "The Pod sees no GPU.",
-        "Check the driver and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
+        "The Pod sees no usable GPU.",
+        "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
         NOTHING,
     ),
     TerminalReason.NAME_CONFLICT: ReasonText(

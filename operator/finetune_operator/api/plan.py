@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from finetune_operator.api.fields import Count, Decimal, Message, Name, ShortText, StatusModel, items
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.pools import PROVISIONING_SECONDS, NodeSelectorTerm, Toleration
 
 
@@ -58,6 +59,8 @@ class PoolSnapshot(StatusModel):
     """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
     """Tolerations for the taints of the pool's nodes."""
+    pod: PoolPodSettings = PoolPodSettings()
+    """What the Pods have beside their GPUs."""
     capacity: Literal["on-demand", "spot"]
     """Capacity type."""
     price_per_gpu_hour_usd: Decimal
@@ -89,6 +92,8 @@ class VramEstimate(StatusModel):
     """Total plus the safety margin. This must fit."""
     usable_gib: Decimal
     """Memory of the GPU, as PyTorch reports it."""
+    peak: Literal["loading", "training"] = "training"
+    """When the peak occurs: while the weights are loaded, or in a training step."""
     confidence: Literal["high", "medium", "low"]
     """How well measurements cover this case."""
     confidence_reason: ShortText = ""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from finetune_operator.api.fields import UNIQUE, Count, Model, StatusModel, between, items, items_by
 from finetune_operator.api.meta import Conditions, Metadata
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.values import (
     GpuMemory,
     GpuTypeName,
@@ -17,6 +18,9 @@ from finetune_operator.api.values import (
 )
 
 PROVISIONING_SECONDS = 1200
+
+ETHERNET_GBPS = 25
+"""What is assumed of a network between nodes of which nothing better is known."""
 
 
 class NodeSelectorTerm(Model):
@@ -58,8 +62,9 @@ class Interconnect(Model):
     within_node: Literal["nvlink", "pcie"] = "pcie"
     """Link between the GPUs of one node."""
     between_nodes: Literal["infiniband", "efa", "ethernet", "none"] = "ethernet"
-    """Network between nodes. none limits every run to one node."""
-    between_nodes_gbps: Annotated[int, between(1, 100_000)] = 25
+    """Network between nodes. none limits every run to one node. infiniband and efa count only if spec.pod.resources requests a device for
+    them."""
+    between_nodes_gbps: Annotated[int, between(1, 100_000)] = ETHERNET_GBPS
     """Network bandwidth of one node in Gbit/s."""
 
 
@@ -86,12 +91,24 @@ class GPUPoolSpec(Model):
     """Tolerations for the taints of the pool's nodes."""
     interconnect: Interconnect = Interconnect()
     """How the GPUs are connected."""
+    pod: PoolPodSettings = PoolPodSettings()
+    """What trainer Pods on these nodes need beside GPUs: a RuntimeClass, network devices, certificates. Preflight Pods run before a
+    pool is chosen and have none of it."""
     capacity: Literal["on-demand", "spot"] = "on-demand"
     """Capacity type. spot nodes can be reclaimed at short notice."""
     price_per_gpu_hour_usd: Price
     """Price of one GPU per hour in US dollars: a decimal in quotes such as "2.50"."""
     provisioning_seconds: Annotated[int, between(10, 86_400)] = PROVISIONING_SECONDS
     """How long a run on several nodes waits for all of them, in seconds, before its Pods are deleted and it is retried."""
+
+    @property
+    def reached(self) -> Interconnect:
+        """The interconnect that a Pod reaches: InfiniBand and EFA need a device, else NCCL talks over Ethernet."""
+        links = self.interconnect
+        if links.between_nodes not in ("infiniband", "efa") or self.pod.has_fast_network:
+            return links
+        speed = min(links.between_nodes_gbps, ETHERNET_GBPS)
+        return links.model_copy(update={"between_nodes": "ethernet", "between_nodes_gbps": speed})
 
 
 class GPUPoolStatus(StatusModel):
@@ -106,7 +123,8 @@ class GPUPoolStatus(StatusModel):
     gpus_in_use_by_jobs: Count = 0
     """Number of GPUs in use by FineTuneJobs."""
     conditions: Conditions = []
-    """Accepted is True if the memory of a GPU is known, from the catalogue or from memoryGiB."""
+    """Accepted is True if jobs can run on the pool: the trainer image supports its GPUs, and their memory is known, from the
+    catalogue or from memoryGiB."""
 
 
 class GPUPool(StatusModel):

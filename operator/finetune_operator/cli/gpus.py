@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from finetune_operator.cli.console import unbroken
-from finetune_operator.planning.pools.gpus import GPUS, Gpu
+from finetune_operator.planning.pools.gpus import GPUS, Gpu, unsupported
 
 COLUMNS = (
     ("GPU TYPE", "name"), ("GIB", "memory_gib"), ("NVIDIA-SMI MIB", "nvidia_smi_mib"), ("BF16 TFLOP/S", "tflops"),
@@ -23,13 +23,15 @@ def command(
     if as_json:
         print(json.dumps([asdict(entry) for entry in GPUS], indent=1))
         return
+    refused = [entry.name for entry in GPUS if unsupported(entry)]
     console = unbroken()
     console.print(table(GPUS))
     console.print(
         "GIB is the lowest value that PyTorch was seen to report. * from memory of a data sheet: verify before use."
     )
     console.print(
-        "T4 and V100 train in float16 instead of bfloat16. For a MIG slice or a GPU not listed, set spec.memoryGiB of its GPUPool."
+        f"Jobs cannot be planned on {', '.join(refused)}: the trainer image does not support them. "
+        "For a MIG slice or a GPU not listed, set spec.memoryGiB of its GPUPool."
     )
     console.print(f"Source: {GPUS[0].source}.")
 

@@ -23,7 +23,7 @@ from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.models.catalogue import CatalogueModel, catalogue_entry, models
 from finetune_operator.planning.planner import plan
-from finetune_operator.planning.pool_gpu import gpu_of
+from finetune_operator.planning.pool_gpu import refused
 from finetune_operator.planning.refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
@@ -45,7 +45,6 @@ TOO_LONG = (
     "config.json has the same limit"
 )
 
-UNKNOWN_GPU = "pool {} is ignored: its gpuType {} is not in the catalogue (`finetune gpus`); set its spec.memoryGiB"
 
 PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
 """Where data and result are has no part in the arithmetic, but a job must say it."""
@@ -151,8 +150,8 @@ def pools_of(path: Path) -> tuple[GPUPool, ...]:
 def remarks(pools: tuple[GPUPool, ...], shape: ModelArchitecture, found: PreflightStatus) -> Iterator[str]:
     """Say what is odd about the input and does not keep it from being planned."""
     for pool in pools:
-        if gpu_of(pool.spec) is None:
-            yield UNKNOWN_GPU.format(pool.metadata.name, pool.spec.gpu_type)
+        if reason := refused(pool.spec):
+            yield f"pool {pool.metadata.name} is ignored: {reason}"
     if found.sequence_length > shape.max_position_embeddings:
         # not an error: variants that share a shape may have more positions than the catalogue's entry
         yield TOO_LONG.format(found.sequence_length, shape.max_position_embeddings)

@@ -193,7 +193,8 @@ def legend(plan: Plan) -> tuple[str, ...]:
         for term, name, colour, letter in TERMS
         if float(getattr(vram, name)) >= 0.005
     ]
-    sums = f"= {vram.total_gib} GiB, {vram.request_gib} with margin, of {vram.usable_gib} GiB per GPU"
+    when = ", while it loads" if vram.peak == "loading" else ""
+    sums = f"= {vram.total_gib} GiB, {vram.request_gib} with margin, of {vram.usable_gib} GiB per GPU{when}"
     return "  ".join(terms), f"{sums}; {confidence(vram.confidence, vram.confidence_reason)}"
 
 

@@ -19,6 +19,7 @@ from finetune_operator.controller.api import Api
 from finetune_operator.controller.store import Store, Stored, collection
 from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import ROLE_LABEL
+from finetune_operator.planning.pool_gpu import refused
 from finetune_operator.planning.pools.gpus import gpu
 
 log = logging.getLogger(__name__)
@@ -60,11 +61,9 @@ def pool_of(job: Stored | None) -> str:
 
 
 def accepted(pool: GPUPool, now: datetime) -> Condition:
-    """Tell whether we know how much memory a GPU of the pool has."""
-    spec = pool.spec
-    known = spec.memory_gib is not None or gpu(spec.gpu_type) is not None
-    message = "" if known else f"gpuType {spec.gpu_type} is not in the catalogue (`finetune gpus`): set spec.memoryGiB"
-    status = "True" if known else "False"
+    """Tell whether jobs can be planned on a pool's GPUs."""
+    message = refused(pool.spec)
+    status = "False" if message else "True"
     old = next((each for each in pool.status.conditions if each.type == "Accepted"), None)
     since = old.last_transition_time if old is not None and old.status == status else now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Condition(
@@ -72,9 +71,17 @@ def accepted(pool: GPUPool, now: datetime) -> Condition:
         status=status,
         observed_generation=pool.metadata.generation,
         last_transition_time=since,
-        reason="Known" if known else "UnknownGPU",
+        reason=reason_of(pool.spec, message),
         message=message,
     )
+
+
+def reason_of(spec: GPUPoolSpec, message: str) -> str:
+    """Return the reason of condition Accepted."""
+    if not message:
+        return "Known"
+    known = gpu(spec.gpu_type) is not None or spec.memory_gib is not None
+    return "UnsupportedGPU" if known else "UnknownGPU"
 
 
 def pool_status(pool: GPUPool, nodes: tuple[Raw, ...] | None, in_use: int, now: datetime) -> GPUPoolStatus:

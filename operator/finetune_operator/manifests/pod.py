@@ -7,12 +7,13 @@ from finetune_contract import RunConfig, wire
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pod_settings import PodSettings
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-from finetune_operator.manifests import names, volumes
+from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, attempt_labels, metadata
 from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affinity, toleration
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.manifests.rendezvous import rendezvous
 from finetune_operator.manifests.security import container_security, isolated
+from finetune_operator.manifests.volumes import variable
 
 FAILURES_BEFORE_AVOIDED = 2
 """One failure of a node is chance, two look like a broken one."""
@@ -22,6 +23,13 @@ DO_NOT_MOVE = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
 """Autoscalers consolidate nodes by moving Pods; moving a trainer throws away the steps since its checkpoint."""
+
+LIBRARIES = {
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True,pinned_max_round_threshold_mb:64",
+    "HF_XET_HIGH_PERFORMANCE": "1",
+}
+"""Switches of libraries that are read before Python runs. Segments that grow leave no gaps where lengths change. Pinned host memory is
+rounded up to a power of two otherwise, which nearly doubles a large buffer; and the hub's client loads with all cores."""
 
 
 def trainer_pod(
@@ -33,15 +41,19 @@ def trainer_pod(
     attempt = config.attempt
     needed = volumes.storage(config)
     name = names.trainer_pod_name(job.metadata.name, attempt, replica)
-    labels = attempt_labels(job, attempt) | {names.REPLICA_LABEL: str(replica)}
-    annotations = DO_NOT_MOVE | settings.annotations | {names.RUN_ANNOTATION: wire.dumps(config)}
+    pool = plan.pool.pod
+    ours = attempt_labels(job, attempt) | {names.REPLICA_LABEL: str(replica)}
+    labels = settings.labels | pool_pod.labels(pool) | ours
+    wanted = settings.annotations | pool_pod.annotations(pool)
+    annotations = DO_NOT_MOVE | wanted | {names.RUN_ANNOTATION: wire.dumps(config)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(job, name, settings.labels | labels) | {"annotations": annotations},
+        "metadata": metadata(job, name, labels) | {"annotations": annotations},
         "spec": isolated(resolved.service_account_name)
         | placement(plan, avoided_nodes(status, before=attempt), settings.architectures)
         | gang(job, plan, attempt, name)
+        | pool_pod.pod_fields(pool)
         | ({"priorityClassName": resolved.priority_class_name} if resolved.priority_class_name else {})
         | {
             "terminationGracePeriodSeconds": plan.checkpoint.grace_seconds,
@@ -49,6 +61,7 @@ def trainer_pod(
             "volumes": [
                 *volumes.volumes(needed, workspace_gib=plan.host.ephemeral_gib),
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{plan.host.shm_gib}Gi"}},
+                *pool_pod.volumes(pool),
             ],
         },
     }
@@ -61,9 +74,16 @@ def container(job: FineTuneJob, plan: Plan, attempt: int, replica: int, needed: 
         "image": plan.image,
         "command": ["python"],
         "args": ["-m", "finetune_trainer", "train"],
-        "env": volumes.environment(needed) + rendezvous(job, plan, attempt, replica),
+        "env": pool_pod.environment(plan.pool.pod)
+        + volumes.environment(needed)
+        + [variable(name, value) for name, value in LIBRARIES.items()]
+        + rendezvous(job, plan, attempt, replica),
         "resources": resources(plan),
-        "volumeMounts": [*volumes.mounts(needed), {"name": "shm", "mountPath": volumes.SHARED_MEMORY}],
+        "volumeMounts": [
+            *volumes.mounts(needed),
+            {"name": "shm", "mountPath": volumes.SHARED_MEMORY},
+            *pool_pod.mounts(plan.pool.pod),
+        ],
         "terminationMessagePath": volumes.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": container_security(),
@@ -77,7 +97,7 @@ def resources(plan: Plan) -> Manifest:
         "memory": f"{plan.host.memory_gib}Gi",
         "ephemeral-storage": f"{plan.host.ephemeral_gib}Gi",
         plan.pool.resource_name: str(plan.gpus_per_replica),
-    }
+    } | pool_pod.resources(plan.pool.pod)
     return {"requests": amounts, "limits": dict(amounts)}
 
 

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.layouts import Layout, Work
+from finetune_operator.planning.pool_gpu import gpu_of
 
 GIB = 2**30
 
 PROCESS_GIB = 4.0
 """Resident memory of one process with torch, CUDA, NCCL and the tokenizer, before it holds any weights."""
+
+CARD_OVERHEAD_GIB = 4.2
+"""What CUDA, NCCL and DeepSpeed take of a GPU (memory.constants)."""
 
 SHARD_GIB = 5.0
 """Largest file of a model on a hub: weights are read file by file, by every process."""
@@ -117,29 +121,50 @@ def _interval_seconds(needs: Saving, layout: Layout, pool: GPUPool, training_sec
 
 def host_needs(work: Work, layout: Layout, pool: GPUPool) -> HostNeeds:
     """Return memory, cores and disk of one Pod. Cores are at most the Pod's share of its node."""
-    gpus = layout.gpus_per_replica
+    gpus, card = layout.gpus_per_replica, gpu_of(pool.spec)
     shm = SHM_GIB + SHM_PER_GPU_GIB * gpus
     return HostNeeds(
-        memory_gib=math.ceil(host_memory_gib(work, layout) + shm),
+        memory_gib=math.ceil(host_memory_gib(work, layout, card_gib=card.usable_gib if card else 0.0) + shm),
         cpus=cpus(layout, pool),
         ephemeral_gib=math.ceil(disk_gib(work, layout)),
         shm_gib=shm,
     )
 
 
-def host_memory_gib(work: Work, layout: Layout) -> float:
-    """Return the peak over loading, training and saving of one Pod."""
+def host_memory_gib(work: Work, layout: Layout, *, card_gib: float) -> float:
+    """Return the peak over loading, training and saving of one Pod, on GPUs of `card_gib`."""
     gpus, model = layout.gpus_per_replica, work.model_bytes / GIB
     loading = gpus * min(model, SHARD_GIB)
     # rank 0 collects the whole model to publish it
     publishing = published_bytes(work) / GIB if work.method == "full" and layout.rung.zero_stage else 0.0
-    return gpus * PROCESS_GIB + _offloaded_gib(work, layout) + max(loading, publishing)
+    training = _offloaded_gib(work, layout) + max(loading, publishing)
+    return gpus * PROCESS_GIB + max(training, _flattening_gib(work, layout, card_gib))
+
+
+OFFLOADED = {"none": 0, "optimizer": 18, "all": 20}
+"""Bytes of host memory per parameter (deepspeed 0.19, stage_1_and_2.py and stage3.py): masters, two moments and the gradient in float32,
+16; at stage 2 the 16-bit copy that goes back to the GPU, at stage 3 the 16-bit gradients of the backward pass, 2; with `all` the 16-bit
+weights, 2."""
 
 
 def _offloaded_gib(work: Work, layout: Layout) -> float:
-    """Masters and two states in float32 and the pinned gradients, 16 bytes; with `all` the 16-bit weights too."""
-    bytes_per_parameter = {"none": 0, "optimizer": 16, "all": 18}[layout.rung.offload]
-    return bytes_per_parameter * work.num_trainable_parameters / layout.replicas / GIB
+    """Stage 2 keeps 16-bit gradients too, where they accumulate. Pinned buffers are as large as asked for (pod.LIBRARIES)."""
+    each = OFFLOADED[layout.rung.offload]
+    if each and layout.rung.zero_stage == 2 and layout.gradient_accumulation_steps > 1:
+        each += 2
+    return each * work.num_trainable_parameters / layout.replicas / GIB
+
+
+def _flattening_gib(work: Work, layout: Layout, card_gib: float) -> float:
+    """Return what stage 2 takes to lay the 16-bit model end to end before training.
+
+    Each process does it in host memory, twice the model, where the GPU has no room for a second one (stage_1_and_2.py,
+    flatten_on_accelerator).
+    """
+    model = 2.0 * work.num_trainable_parameters / GIB
+    if layout.rung.zero_stage != 2 or work.method != "full" or 2 * model + CARD_OVERHEAD_GIB <= card_gib:
+        return 0.0
+    return 2 * model * layout.gpus_per_replica
 
 
 def cpus(layout: Layout, pool: GPUPool) -> int:

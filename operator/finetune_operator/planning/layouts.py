@@ -19,8 +19,9 @@ MICRO_STEP_TOKENS = 16_384
 LOSS_KERNEL: Literal["tiled", "full"] = "tiled"
 """What our trainer computes the loss with."""
 
-ROUNDING = 0.125
-"""A default global batch may move by an eighth to fit the GPUs: less than its own step between powers of two."""
+LEAST_MOVED, MOST_MOVED = 0.75, 1.5
+"""How far a default global batch may move to what the GPUs share: over the batches that round to the same power of two, which is how
+the default was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,11 +195,11 @@ def split(gpus: int, gpus_per_node: int) -> tuple[int, int]:
 
 
 def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
-    """Return the global batch on so many GPUs: a user's number exactly, a default within an eighth, else None."""
+    """Return the global batch on so many GPUs: a user's number exactly, a default moved a little; None: neither can be shared."""
     if wanted % gpus == 0:
         return wanted
     nearest = nearest_multiple(wanted, gpus)
-    return None if fixed or abs(nearest - wanted) > ROUNDING * wanted else nearest
+    return None if fixed or not LEAST_MOVED * wanted <= nearest <= MOST_MOVED * wanted else nearest
 
 
 def nearest_multiple(batch: int, gpus: int) -> int:

@@ -1,4 +1,4 @@
-"""Which method, when the user leaves it to us, and what to warn of. Rules are ordered; the first that applies decides.
+"""Which method, when the user leaves it to us. Rules are ordered; the first that applies decides.
 
 Called by planner with what fits per method. docs/planning.md says where the rules come from.
 """
@@ -6,9 +6,8 @@ Called by planner with what fits per method. docs/planning.md says where the rul
 from dataclasses import dataclass
 from typing import Protocol
 
-from finetune_operator.api.cel import default
-from finetune_operator.api.resolved import Method, ResolvedLora
-from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
+from finetune_operator.api.resolved import Method
+from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, within_limits
 from finetune_operator.planning.layouts import card_name, counted
@@ -17,16 +16,10 @@ from finetune_operator.planning.speed.duration import hours
 FEW_EXAMPLES = 500
 """4-bit noise is not averaged out by fewer rows."""
 
-VERY_FEW_EXAMPLES = 100
-"""An adapter learns so few rows by heart."""
-
 SMALL_DATA_RANK = 64
 """LoRA rank that makes up for 4-bit noise where data is short."""
 
 ADAPTERS: tuple[Method, ...] = ("lora", "qlora")
-
-SMALL_DATA = 10_000
-FEW_STEPS = 20
 
 DEARER_ALLOWED = 1.5
 """lora may cost so much more than qlora: it keeps the weights as they are."""
@@ -168,84 +161,3 @@ def _too_dear(one: Candidate, other: Candidate | None) -> bool:
 
 def _times(one: Candidate, other: Candidate) -> str:
     return f"${one.usd:.2f}, {one.weight / other.weight:.1f} times as much as {other.layout.method}"
-
-
-def warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> tuple[str, ...]:
-    """Return what the user should know about this combination of method, data and settings, worst first."""
-    lora = chosen.work.resolved.lora
-    table = (
-        *_data_warnings(spec, preflight, chosen),
-        *(_full_warnings(chosen) if lora is None else _adapter_warnings(spec, preflight, chosen, lora)),
-    )
-    return tuple(text for applies, text in table if applies)
-
-
-Warnings = tuple[tuple[bool, str], ...]
-"""(whether it applies, what it says)"""
-
-
-def _data_warnings(spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate) -> Warnings:
-    examples, training = preflight.examples, chosen.work.resolved.training
-    epochs = training.epochs
-    return (
-        (
-            chosen.layout.method != "full" and examples < VERY_FEW_EXAMPLES,
-            f"{counted(examples, 'example')} are too few to generalise from: use at least 200 to 500",
-        ),
-        (
-            spec.method == "qlora" and VERY_FEW_EXAMPLES <= examples < FEW_EXAMPLES,
-            f"qlora performs poorly with {examples} examples: use lora, or set lora.rank to {SMALL_DATA_RANK}",
-        ),
-        (
-            epochs > 5 and examples < SMALL_DATA and training.early_stopping is None,
-            f"{epochs} epochs over {counted(examples, 'example')} are likely to overfit: use at most 5, or set training.earlyStopping",
-        ),
-        (
-            chosen.steps < FEW_STEPS,
-            f"only {counted(chosen.steps, 'optimizer step')}: use more rows, more epochs or a smaller globalBatchSize",
-        ),
-        (
-            chosen.work.evaluation_rows == 0,
-            "no rows are held out, so nothing will show whether the model improved: set evaluation",
-        ),
-    )
-
-
-def _adapter_warnings(
-    spec: FineTuneJobSpec, preflight: PreflightStatus, chosen: Candidate, lora: ResolvedLora
-) -> Warnings:
-    experts = chosen.work.architecture.num_experts
-    unpinned = bool(preflight.model_revision) and not spec.model.revision and spec.model.source.startswith("hf://")
-    return (
-        (
-            lora.rank < 8,
-            f"lora.rank {lora.rank} is too low for most tasks: {default(LoraSpec, 'rank')} is a good starting point",
-        ),
-        (lora.rank > 128, f"lora.rank {lora.rank} is high: above 128, method full is usually the better choice"),
-        (
-            lora.targets == "attention",
-            "lora.targets attention mostly changes style: all-linear learns more",
-        ),
-        (
-            lora.variant == "dora",
-            "vLLM cannot load DoRA adapters: merge the adapter into the base model before serving",
-        ),
-        (
-            experts > 0 and not lora.experts,
-            f"the {experts} experts of each layer stay frozen: set lora.experts to adapt them",
-        ),
-        (
-            unpinned,
-            f"the adapter works only with base model revision {preflight.model_revision}: serve it with that revision",
-        ),
-    )
-
-
-def _full_warnings(chosen: Candidate) -> Warnings:
-    bf16 = chosen.work.resolved.training.precision == "bf16"
-    return (
-        (
-            bf16,
-            "precision bf16 keeps no float32 master weights: small updates are lost to rounding and learning stalls",
-        ),
-    )

@@ -2,8 +2,8 @@
 
 A ladder, not a search over everything: per method, pool and number of GPUs the first rung that fits is taken, its micro
 batch is solved for, and of the few candidates left `optimizeFor` chooses. The global batch, and with it what is
-learned, does not depend on the choice.
-Read next: survey, search, candidate, methods, report, refusal; then layouts, speed, host.
+learned, does not depend on the choice, but for a default that moves to what the GPUs share.
+Read next: survey, search, candidate, methods, advice, report, refusal; then layouts, speed, host.
 """
 
 import math
@@ -16,9 +16,9 @@ from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
+from finetune_operator.planning.advice import warnings
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted, gpu_counts, shareable_batch
-from finetune_operator.planning.methods import warnings
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
 from finetune_operator.planning.search import Question
@@ -56,7 +56,7 @@ def plan(
     chosen = survey.best(choice) if choice else None
     if choice is None or chosen is None:
         raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
-    told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(spec, preflight, chosen))
+    told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(question, chosen))
     others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
     return PlannedRun(
         plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),
@@ -84,7 +84,19 @@ def _limit_warnings(spec: FineTuneJobSpec, chosen: Candidate) -> tuple[str, ...]
             f"the estimated time of {hours(chosen.seconds)} exceeds the limit of {hours(deadline)}: the job will be suspended "
             "then, unless you raise runPolicy.activeDeadlineSeconds"
         )
-    return (*told, *_batch_warnings(chosen))
+    return (*told, *_network_warnings(chosen), *_batch_warnings(chosen))
+
+
+def _network_warnings(chosen: Candidate) -> tuple[str, ...]:
+    """Say that a fast network stays unused because the Pods request no device for it."""
+    spec = chosen.pool.spec
+    if chosen.layout.replicas == 1 or spec.reached == spec.interconnect:
+        return ()
+    return (
+        f"pool {chosen.pool.metadata.name} has {spec.interconnect.between_nodes} between its nodes, but its Pods request no device for it: "
+        f"the plan counts {spec.reached.between_nodes_gbps} Gbit/s Ethernet. Name the device, such as rdma/ib or vpc.amazonaws.com/efa, in "
+        "spec.pod.resources of the GPUPool",
+    )
 
 
 def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
@@ -92,7 +104,8 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
         return (
-            f"globalBatchSize was rounded from {asked} to {batch}, a multiple of {counted(chosen.layout.gpus, 'GPU')}",
+            f"the default globalBatchSize of {asked} was moved to {batch}, which {counted(chosen.layout.gpus, 'GPU')} can share evenly: "
+            "set training.globalBatchSize to keep a value",
         )
     if not chosen.work.batch_is_fixed:
         return ()

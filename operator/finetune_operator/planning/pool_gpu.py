@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from finetune_operator.api.pools import GPUPoolSpec
-from finetune_operator.planning.pools.gpus import Gpu, gpu
+from finetune_operator.planning.pools.gpus import Gpu, gpu, unsupported
 from finetune_operator.planning.speed.step import Speed
 
 SUSTAINED = 0.8
@@ -11,9 +11,6 @@ SUSTAINED = 0.8
 
 FAST_TFLOPS = 700
 """Nominal; H100 and later. speed.constants says what is different about them."""
-
-EMULATED = 0.12
-"""Cards without bfloat16 compute it as float32, at an eighth of their 16-bit peak (T4: 8 of 65, V100: 15 of 125)."""
 
 ASSUMED = Speed(tflops=100, bandwidth_tbps=1.0, known=False)
 """For a GPU that the catalogue does not have: a mid-size data-centre card. The estimate's confidence is low then."""
@@ -33,23 +30,34 @@ class PoolGpu:
 
 
 def gpu_of(pool: GPUPoolSpec) -> PoolGpu | None:
-    """Return what a GPU of the pool offers, or None where nobody says how much memory it has."""
+    """Return what a GPU of the pool offers, or None where it cannot be used (`refused` says why)."""
+    if refused(pool):
+        return None
     entry, given = gpu(pool.gpu_type), float(pool.memory_gib) if pool.memory_gib else 0.0
     if entry is not None:
         # a MIG slice has about the share of the card's units that it has of its memory
         share = min(1.0, given / entry.memory_gib) if given and "/mig-" in pool.resource_name else 1.0
         return PoolGpu(usable_gib=given or entry.memory_gib, speed=speed_of(entry, share))
-    if not given:
-        return None
     return PoolGpu(usable_gib=given, speed=LOCAL_CPU_SPEED if pool.gpu_type == LOCAL_CPU else ASSUMED)
+
+
+def refused(pool: GPUPoolSpec) -> str:
+    """Say why nothing can be planned on a pool's GPUs; empty: something can."""
+    entry = gpu(pool.gpu_type)
+    if entry is not None and (reason := unsupported(entry)):
+        return reason
+    if pool.resource_name.startswith("amd.com/"):
+        return f"resourceName {pool.resource_name} is an AMD GPU, which cannot run the trainer image: use NVIDIA GPUs"
+    if entry is None and not pool.memory_gib:
+        return f"gpuType {pool.gpu_type} is not in the catalogue (`finetune gpus`): set memoryGiB in the pool"
+    return ""
 
 
 def speed_of(entry: Gpu, share: float = 1.0) -> Speed:
     """Return the speed of a share of a card."""
     sustained = entry.measured_tflops or SUSTAINED * entry.tflops
     return Speed(
-        tflops=share * (sustained if entry.bfloat16 else EMULATED * entry.tflops),
+        tflops=share * sustained,
         bandwidth_tbps=share * entry.memory_tbps,
-        known=entry.bfloat16,
         fast=entry.tflops > FAST_TFLOPS,
     )

@@ -69,7 +69,7 @@ def _need(nearest: Refused) -> str:
     parts = ", ".join(f"{term} {gib:.1f}" for term, gib in terms if gib >= 0.05)
     host = nearest.reason.partition("; ")[2]
     return (
-        f"{layout} needs {nearest.memory.request_gib:.1f} GiB per GPU including the margin, but "
+        f"{layout} needs {nearest.memory.request_gib:.1f} GiB per GPU including the margin{nearest.memory.when}, but "
         f"{card_name(nearest.pool)} has {nearest.usable_gib:.1f} GiB ({parts})" + (f"; it also {host}" if host else "")
     )
 

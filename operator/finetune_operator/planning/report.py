@@ -72,6 +72,7 @@ def pool_snapshot(pool: GPUPool) -> PoolSnapshot:
         resource_name=spec.resource_name,
         node_selector=spec.node_selector,
         tolerations=spec.tolerations,
+        pod=spec.pod,
         capacity=spec.capacity,
         price_per_gpu_hour_usd=spec.price_per_gpu_hour_usd,
         provisioning_seconds=spec.provisioning_seconds,
@@ -101,6 +102,7 @@ def vram_estimate(chosen: Candidate) -> VramEstimate:
             "total_gib": f"{total:.2f}",
             "request_gib": f"{chosen.memory.request_gib:.2f}",
             "usable_gib": f"{chosen.usable_gib:.2f}",
+            "peak": "loading" if chosen.memory.phase == "loading" else "training",
             "confidence": chosen.memory.confidence,
             "confidence_reason": chosen.memory.confidence_reason,
         }
@@ -112,7 +114,7 @@ def cost_estimate(chosen: Candidate) -> CostEstimate:
     price, held = chosen.pool.spec.price_per_gpu_hour_usd, chosen.gpu_seconds
     level, reason = confidence(chosen)
     low, high = COST_RANGE[level]
-    speed = tokens_per_second(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
+    speed = tokens_per_second(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.reached)
     return CostEstimate(
         tokens_per_second=f"{speed:.0f}" if speed >= 100 else f"{speed:.4f}",
         seconds=chosen.seconds,

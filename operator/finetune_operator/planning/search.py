@@ -30,6 +30,7 @@ from finetune_operator.planning.layouts import (
 from finetune_operator.planning.models.adapter import adapter_parameters
 from finetune_operator.planning.models.architecture import attention_kernel
 from finetune_operator.planning.pool_gpu import PoolGpu, gpu_of
+from finetune_operator.planning.pool_gpu import refused as refused_gpu
 from finetune_operator.planning.speed.step import step_seconds
 
 
@@ -95,7 +96,7 @@ def _options(work: Work, pools: Sequence[GPUPool]) -> Iterator[Candidate | Refus
     solved: dict[tuple[object, ...], Candidate | Refused] = {}
     for pool in allowed(pools, work.resolved.resources):
         spec = pool.spec
-        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.interconnect))
+        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.reached))
         for gpus in gpu_counts(spec, work.resolved.resources):
             if (*nodes, gpus) not in solved:
                 solved[*nodes, gpus] = _option(work, pool, gpus, memory)
@@ -119,8 +120,7 @@ def _option(work: Work, pool: GPUPool, gpus: int, memory: MemoryModel) -> Candid
         return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
     gpu = gpu_of(pool.spec)
     if gpu is None:
-        reason = f"gpuType {pool.spec.gpu_type} is not in the catalogue (`finetune gpus`): set memoryGiB in the pool"
-        return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
+        return Refused(method=work.method, pool=pool, gpus=gpus, reason=refused_gpu(pool.spec))
     refused: list[Refused] = []
     for rung in LADDER[work.method]:
         tried = _on_rung(work, pool, gpu, start=_start(work, pool, gpus, batch, rung), memory=memory)
@@ -145,7 +145,9 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
-        card = f"needs {need.request_gib:.1f} GiB per GPU, but {card_name(pool)} has {gpu.usable_gib:.1f} GiB"
+        card = (
+            f"needs {need.request_gib:.1f} GiB per GPU{need.when}, but {card_name(pool)} has {gpu.usable_gib:.1f} GiB"
+        )
         reasons = ([card] if too_large else []) + ([shortage.reason] if shortage else [])
         return Refused(
             method=work.method,
@@ -162,7 +164,7 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
 
 def _fastest(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: MemoryModel) -> Candidate:
     """Micro batch and activation checkpointing by time, among what fits."""
-    speed, usable, links = gpu.speed, gpu.usable_gib, pool.spec.interconnect
+    speed, usable, links = gpu.speed, gpu.usable_gib, pool.spec.reached
     layouts = [layout for recompute in (True, False) for layout in _sizes(work, start, recompute, memory, usable)]
     timed = [(step_seconds(work, layout, speed, links), layout) for layout in layouts]
     seconds, layout = min(timed, key=lambda pair: pair[0])

@@ -87,7 +87,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
 
     assert others == [
         "4 h 12 min, past the deadline",
-        "28 min",
+        "23 min",
         "49 min",
         "44 min, over budget",
     ]
@@ -185,8 +185,8 @@ def test_a_pool_that_cannot_be_planned_with_is_named(tmp_path: Path, capsys: pyt
     command(model="Llama-3.1-8B", pools=tmp_path / "pools.yaml")
 
     assert capsys.readouterr().err == (
-        "finetune: pool new is ignored: its gpuType NVIDIA-H999 is not in the catalogue (`finetune gpus`); set its "
-        "spec.memoryGiB\n"
+        "finetune: pool new is ignored: gpuType NVIDIA-H999 is not in the catalogue (`finetune gpus`): set memoryGiB in "
+        "the pool\n"
     )
 
 

@@ -130,7 +130,7 @@ def test_a_pool_counts_the_nodes_with_its_labels():
         (
             {"gpuType": "HOMEMADE"},
             "False",
-            "gpuType HOMEMADE is not in the catalogue (`finetune gpus`): set spec.memoryGiB",
+            "gpuType HOMEMADE is not in the catalogue (`finetune gpus`): set memoryGiB in the pool",
         ),
     ],
 )

@@ -46,6 +46,7 @@ def a_pool(name: str = "h100", **parts: Any) -> GPUPool:
         "maxNodes": 4,
         "node": {"cpus": 192, "memoryGiB": 2000, "ephemeralGiB": 3000},
         "interconnect": {"withinNode": "nvlink", "betweenNodes": "infiniband", "betweenNodesGbps": 3200},
+        "pod": {"resources": [{"key": "rdma/ib", "quantity": 1}]},
         "pricePerGPUHourUSD": "2.50",
         **parts,
     }
@@ -69,6 +70,14 @@ LLAMA_8B: dict[str, Any] = {
 
 LLAMA_70B = {
     **LLAMA_8B, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
+}  # fmt: skip
+
+MIXTRAL_8X7B = {
+    **LLAMA_8B, "model_type": "mixtral", "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2,
+}  # fmt: skip
+
+LLAMA_405B = {
+    **LLAMA_8B, "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126, "num_attention_heads": 128,
 }  # fmt: skip
 
 SMOLLM2_135M = {

@@ -162,6 +162,16 @@ def test_the_users_method_is_used():
         ({"lora": {"rank": 256}}, {}, "lora.rank 256 is high: above 128, method full is usually the better choice"),
         ({"lora": {"variant": "dora"}}, {},
          "vLLM cannot load DoRA adapters: merge the adapter into the base model before serving"),
+        ({"lora": {"variant": "adalora"}}, {},
+         "vLLM cannot load AdaLoRA adapters: merge the adapter into the base model before serving"),
+        ({"lora": {"rank": 1024}}, {},
+         "vLLM cannot load adapters of lora.rank 1024, only up to 512: merge the adapter into the base model before serving"),
+        ({"lora": {"modulesToSave": ["lm_head"]}}, {},
+         "vLLM cannot load adapters with lora.modulesToSave: merge the adapter into the base model before serving"),
+        ({"method": "lora", "training": {"learningRate": "0.01"}}, {},
+         "training.learningRate 0.01 is high, and training may diverge: the usual range for lora is 1e-5 to 1e-3"),
+        ({"method": "full", "training": {"learningRate": "2e-7"}}, {},
+         "training.learningRate 2e-7 is low, and the model may hardly change: the usual range for full is 1e-6 to 1e-4"),
         ({"model": {"source": "hf://org/model"}}, {},
          f"the adapter works only with base model revision {'c' * 40}: serve it with that revision"),
         ({"method": "full", "training": {"precision": "bf16"}}, {},
@@ -176,3 +186,20 @@ def test_pitfalls_are_warned_of(spec: dict[str, Any], found: dict[str, Any], war
 def test_a_sound_job_gets_no_warning():
     """Warnings that are always there are read by nobody."""
     assert planned("8b").plan.warnings == []
+
+
+def test_no_advice_that_would_be_refused():
+    """One card: lora of 70B does not fit, nor do adapters on the experts of a large mixture."""
+    few = {"examples": 300}
+    small = planned("70b", a_pool(**ONE_GPU), method="qlora", found=few).plan.warnings
+    mixture = planned("mixtral", a_pool(**ONE_GPU), method="qlora").plan.warnings
+    room = planned("mixtral", a_pool(gpuType="NVIDIA-B200", **ONE_NODE), method="qlora").plan.warnings
+
+    assert "qlora performs poorly with 300 examples: set lora.rank to 64" in small
+    assert (
+        "the 8 experts of each layer stay frozen: adapting them (lora.experts) does not fit on these pools" in mixture
+    )
+    assert any(
+        text.startswith("the 8 experts of each layer stay frozen: method lora with lora.experts adapts")
+        for text in room
+    )

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from finetune_operator.api.pool_pod import PodResource, PoolPodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
+from finetune_operator.planning.layouts import batch_for, gpu_counts
 from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.planner import PlannedRun, plan
 from finetune_operator.planning.search import Question, search
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from tests.unit.planning.planning_builders import (
     LLAMA_8B,
     LLAMA_70B,
+    LLAMA_405B,
+    MIXTRAL_8X7B,
     SMOLLM2_135M,
     a_laptop,
     a_pool,
@@ -25,6 +29,8 @@ from tests.unit.planning.planning_builders import (
 MODELS = {
     "8b": (architecture(LLAMA_8B), 16_060_522_496),
     "70b": (architecture(LLAMA_70B), 141_107_412_992),
+    "mixtral": (architecture(MIXTRAL_8X7B), 93_405_585_408),
+    "405b": (architecture(LLAMA_405B), 811_706_720_256),
     "135m": (architecture(SMOLLM2_135M), 269_060_552),
 }
 
@@ -125,7 +131,10 @@ def test_a_default_batch_is_rounded_to_the_gpus_and_says_so():
     run = planned("8b", a_pool(gpusPerNode=6), method="lora", resources={"gpus": 12})
 
     assert run.plan.global_batch_size == run.resolved.training.global_batch_size == 36
-    assert "globalBatchSize was rounded from 32 to 36, a multiple of 12 GPUs" in run.plan.warnings
+    assert (
+        "the default globalBatchSize of 32 was moved to 36, which 12 GPUs can share evenly: set training.globalBatchSize to keep a value"
+        in run.plan.warnings
+    )
 
 
 def test_gpus_without_a_price_are_not_taken_for_the_asking():
@@ -189,6 +198,7 @@ def test_the_pool_is_a_snapshot():
         "resourceName": "nvidia.com/gpu",
         "nodeSelector": selector,
         "tolerations": [],
+        "pod": PoolPodSettings(resources=[PodResource(key="rdma/ib", quantity=1)]).model_dump(),
         "capacity": "spot",
         "pricePerGPUHourUSD": "2.50",
         "provisioningSeconds": 1200,
@@ -301,3 +311,59 @@ def test_no_alternative_of_the_method_beats_the_plan(
             assert float(chosen.cost_usd) <= 1.15 * cheapest + 0.01
             close = [one for one in others if float(one.cost_usd) <= 1.149 * cheapest - 0.01]
             assert all(chosen.seconds <= one.seconds for one in close)
+
+
+def test_a_network_that_pods_cannot_reach_is_not_counted():
+    """The nodes have InfiniBand, the Pods no device for it: the plan is that of Ethernet, and says so."""
+    pools = [a_pool(pod=pod) for pod in ({"resources": [{"key": "rdma/ib", "quantity": 1}]}, {})]
+    fast, slow = (planned("70b", pool, method="lora", resources={"gpus": 16}).plan for pool in pools)
+
+    assert slow.estimate.seconds > fast.estimate.seconds
+    assert [text for text in slow.warnings if text not in fast.warnings] == [
+        "pool h100 has infiniband between its nodes, but its Pods request no device for it: the plan counts 25 Gbit/s Ethernet. "
+        "Name the device, such as rdma/ib or vpc.amazonaws.com/efa, in spec.pod.resources of the GPUPool"
+    ]
+
+
+def test_a_default_batch_moves_to_what_more_gpus_share():
+    """70B full on three nodes: 32 rows are no multiple of 24 GPUs, so they would be left for four GPUs with offload."""
+    three = a_pool(maxNodes=3)
+    moved = planned("70b", three, method="full").plan
+    kept = planned("70b", three, method="full", training={"globalBatchSize": 32}).plan
+
+    assert (moved.global_batch_size, moved.replicas, moved.offload) == (24, 3, "none")
+    assert (kept.global_batch_size, kept.offload) == (32, "optimizer")
+    assert float(moved.estimate.cost_usd) < float(kept.estimate.cost_usd)
+    assert moved.estimate.seconds < kept.estimate.seconds / 5
+
+
+@given(
+    model=st.sampled_from(["8b", "70b"]),
+    method=st.sampled_from(["lora", "qlora", "full"]),
+    objective=st.sampled_from(["cost", "time"]),
+    per_node=st.sampled_from([1, 2, 3, 4, 6, 8]),
+    nodes=st.integers(1, 6),
+    examples=st.sampled_from([1_000, 12_000]),
+)
+@settings(max_examples=25, deadline=None)
+def test_no_default_batch_that_gpus_share_is_better(
+    model: str, method: str, objective: str, per_node: int, nodes: int, examples: int
+):
+    """On each number of GPUs, the batch to which the default may move is planned as a user's own: none is better than the plan."""
+    pool = a_pool(gpusPerNode=per_node, maxNodes=nodes)
+    found = {"examples": examples, "packed_rows": 0}
+    try:
+        best = planned(model, pool, found=found, method=method, resources={"optimizeFor": objective}).chosen
+    except DoesNotFit:
+        assume(False)
+
+    for count in gpu_counts(pool.spec, best.work.resolved.resources):
+        batch = batch_for(count, wanted=best.work.global_batch_size, fixed=False)
+        limits = {"optimizeFor": objective, "gpus": count}
+        training = {"globalBatchSize": batch}
+        try:
+            other = planned(model, pool, found=found, method=method, resources=limits, training=training).chosen
+        except DoesNotFit:
+            continue
+        values = [one.weight if objective == "cost" else one.seconds for one in (best, other)]
+        assert values[0] <= 1.02 * values[1]

@@ -1,11 +1,23 @@
 """Which layouts are legal, which numbers of GPUs are tried, what a pool's GPU can do."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from finetune_operator.planning.defaults import resolve
-from finetune_operator.planning.layouts import Rung, batch_for, gpu_counts, illegal, micro_batch_sizes, split
+from finetune_operator.planning.host import host_memory_gib
+from finetune_operator.planning.layouts import (
+    Layout,
+    Rung,
+    Work,
+    batch_for,
+    gpu_counts,
+    illegal,
+    micro_batch_sizes,
+    split,
+)
 from finetune_operator.planning.pool_gpu import ASSUMED, LOCAL_CPU_SPEED, PoolGpu, gpu_of
+from finetune_operator.planning.search import Question, work_of
 from finetune_operator.planning.speed.step import Speed
 
 from tests.unit.planning.planning_builders import a_llama, a_pool, a_preflight, a_spec
@@ -67,8 +79,8 @@ def test_replicas_are_alike():
 
 
 def test_a_batch_on_so_many_gpus():
-    """A default moves by an eighth at most, a number of the user's not at all."""
-    assert [batch_for(gpus, wanted=32, fixed=False) for gpus in (1, 3, 12, 24, 64)] == [32, 33, 36, None, None]
+    """A default moves among those that round to the same power of two, a number of the user's not at all."""
+    assert [batch_for(gpus, wanted=32, fixed=False) for gpus in (1, 3, 12, 24, 48, 64)] == [32, 33, 36, 24, 48, None]
     assert [batch_for(gpus, wanted=32, fixed=True) for gpus in (1, 3, 8)] == [32, None, 32]
 
 
@@ -83,8 +95,7 @@ def test_micro_batches_divide_the_work_up_to_16k_tokens():
     [
         ({}, PoolGpu(usable_gib=79.1, speed=Speed(tflops=794, bandwidth_tbps=3.35, fast=True))),
         ({"gpuType": "NVIDIA-L40S"}, PoolGpu(usable_gib=44.3, speed=Speed(tflops=0.8 * 362, bandwidth_tbps=0.86))),
-        ({"gpuType": "Tesla-T4"},
-         PoolGpu(usable_gib=14.5, speed=Speed(tflops=0.12 * 65, bandwidth_tbps=0.32, known=False))),
+        ({"gpuType": "Tesla-T4"}, None),
         ({"resourceName": "nvidia.com/mig-3g.40gb", "memoryGiB": "39.55"},
          PoolGpu(usable_gib=39.55, speed=Speed(tflops=397, bandwidth_tbps=1.675, fast=True))),
         ({"gpuType": "ACME-X9", "memoryGiB": "64"}, PoolGpu(usable_gib=64, speed=ASSUMED)),
@@ -95,3 +106,44 @@ def test_micro_batches_divide_the_work_up_to_16k_tokens():
 def test_a_pools_gpu(pool: dict[str, Any], gpu: PoolGpu | None):
     """From the catalogue, a share of it, assumed, or unknown."""
     assert gpu_of(a_pool(**pool).spec) == gpu
+
+
+@pytest.mark.parametrize(
+    ("gpus", "rung", "accumulation", "gib"),
+    [
+        (1, Rung(zero_stage=2, offload="optimizer"), 1, 18),
+        (1, Rung(zero_stage=2, offload="optimizer"), 4, 20),
+        (1, Rung(zero_stage=3, offload="optimizer"), 4, 18),
+        (1, Rung(zero_stage=3, offload="all"), 1, 20),
+        (2, Rung(zero_stage=2), 1, 0),
+    ],
+)
+def test_host_memory_of_offload_by_what_deepspeed_keeps_there(gpus: int, rung: Rung, accumulation: int, gib: int):
+    """Bytes per parameter, of a billion of them: what the buffers of stage_1_and_2.py and stage3.py add up to."""
+    work = replace(a_work(), num_trainable_parameters=2**30, model_bytes=0)
+    layout = Layout(
+        method="full", replicas=1, gpus_per_replica=gpus, rung=rung, activation_checkpointing=True, micro_batch_size=1,
+        gradient_accumulation_steps=accumulation,
+    )  # fmt: skip
+    publishing = 2.0  # the 16-bit model, which rank 0 collects
+
+    assert host_memory_gib(work, layout, card_gib=79.1) == 4.0 * gpus + gib + publishing
+
+
+def test_stage_2_lays_a_large_model_end_to_end_in_host_memory():
+    """On a card with room for one 16-bit model, not for two: each of eight processes holds both on the host."""
+    work = replace(a_work(), num_trainable_parameters=24 * 2**30, model_bytes=0)
+    layout = Layout(
+        method="full", replicas=1, gpus_per_replica=8, rung=Rung(zero_stage=2), activation_checkpointing=True,
+        micro_batch_size=1, gradient_accumulation_steps=1,
+    )  # fmt: skip
+
+    assert host_memory_gib(work, layout, card_gib=79.1) == 8 * 4.0 + 8 * 2 * 48
+    assert host_memory_gib(work, layout, card_gib=139.7) == 8 * 4.0 + 48
+
+
+def a_work() -> Work:
+    """Return a full fine-tune of Llama-3.1-8B."""
+    pool = a_pool()
+    question = Question(spec=a_spec(method="full"), architecture=a_llama(), preflight=a_preflight(), pools=(pool,))
+    return work_of(question, "full")

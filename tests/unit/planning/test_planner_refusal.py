@@ -30,6 +30,17 @@ def test_the_need_is_told_per_term_with_what_would_fit():
     )
 
 
+def test_every_gpu_must_hold_a_packed_model_while_it_loads():
+    """405B in 4 bit on 64 GPUs: each would train with an eighth of 80 GB, and none can load it."""
+    said = message("405b", a_pool(maxNodes=8), method="qlora")
+
+    assert said == (
+        "qlora on 2 x H100-80GB-HBM3 (ZeRO-3) needs 227.3 GiB per GPU including the margin while it loads, but H100-80GB-HBM3 has "
+        "79.1 GiB (weights 201.3, overhead 4.2, adapter 1.2); no smaller change makes it fit: use a smaller model or a pool with more "
+        "memory"
+    )
+
+
 def test_auto_tells_the_need_of_the_method_that_needs_least():
     """Where not even a 4-bit base fits, a longer list of needs would help nobody."""
     card = a_pool("a100", gpuType="NVIDIA-A100-SXM4-40GB", **SMALL_NODE)
@@ -92,9 +103,9 @@ def test_a_batch_that_the_gpus_cannot_share():
 
 
 def test_a_batch_that_keeps_gpus_from_being_used_is_one_of_the_remedies():
-    """70B in full fits 24 H100, not 16; the default batch of 32 rows is no multiple of 24."""
+    """70B in full fits 24 H100, not 16; the user's 32 rows are no multiple of 24."""
     node = {"cpus": 96, "memoryGiB": 200, "ephemeralGiB": 2000}  # too little to offload to
-    said = message("70b", a_pool(maxNodes=3, node=node), method="full")
+    said = message("70b", a_pool(maxNodes=3, node=node), method="full", training={"globalBatchSize": 32})
 
     assert "; training.globalBatchSize 24 (full on 24 x H100-80GB-HBM3, $" in said
 
@@ -158,13 +169,13 @@ def test_remedies_can_be_planned(model: str, spec: dict[str, Any]):
 
 
 def test_nodes_that_are_too_small_are_named_with_the_layout():
-    """1,200 GiB of host memory are understood only by those who read that the optimizer would lie there."""
+    """1,300 GiB of host memory are understood only by those who read that the optimizer would lie there."""
     pool = a_pool(
         "a100", gpuType="NVIDIA-A100-SXM4-80GB", maxNodes=1, node={"cpus": 96, "memoryGiB": 1000, "ephemeralGiB": 1000}
     )
 
     assert message("70b", pool, method="full").startswith(
-        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1,204 GiB of host memory (a node has 1,000 GiB) and "
+        "full on 4 x A100-SXM4-80GB (ZeRO-3 with optimizer offload): needs 1,336 GiB of host memory (a node has 1,000 GiB) and "
     )
 
 

@@ -7,6 +7,7 @@ the run says so (trust_remote_code).
 import json
 import warnings
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,6 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
         parameter.requires_grad_(False)
     if run.method == "qlora":
         keep_layout(model)
-        quantise_experts(model)
     return model
 
 
@@ -94,20 +94,39 @@ def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTraine
     trust = run.model.trust_remote_code
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     _refuse_quantised(config)
-    model, info = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=config,
-        dtype=getattr(torch, computation.weights),
-        attn_implementation=attention(config, run.layout.attention),
-        quantization_config=quantization(run, computation),
-        device_map=_device_map(run, computation),
-        trust_remote_code=trust,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # so that they are told by name, and refused
-    )
+    with _quantizer(run):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=load_dtype(run, computation),
+            attn_implementation=attention(config, run.layout.attention),
+            quantization_config=quantization(run, computation),
+            device_map=_device_map(run, computation),
+            trust_remote_code=trust,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are told by name, and refused
+        )
     assert_all_loaded(info, run.model.location.uri)
     return model
+
+
+def _quantizer(run: RunConfig) -> AbstractContextManager[None]:
+    """Return the context in which transformers packs experts too, for qlora."""
+    if run.method != "qlora":
+        return nullcontext()
+    from finetune_trainer.model.quantise import experts_too  # noqa: PLC0415 - one second, for qlora only
+
+    return experts_too()
+
+
+def load_dtype(run: RunConfig, computation: Computation) -> torch.dtype:
+    """Return the dtype that weights arrive in.
+
+    DeepSpeed casts the model to the type it computes in before it makes its float32 masters (engine.py,
+    _cast_module_mixed_precision): wider weights would be no more exact, and fill the GPU twice over while they load.
+    """
+    return getattr(torch, computation.compute if run.layout.zero_stage else computation.weights)
 
 
 def attention(config: Any, planned: str) -> str:
@@ -167,17 +186,6 @@ def _device_map(run: RunConfig, computation: Computation) -> dict[str, Any] | No
     if run.layout.zero_stage == 3:
         return None  # DeepSpeed shards the weights while they load
     return {"": ranks.local_rank() if computation.device == "cuda" else "cpu"}
-
-
-def quantise_experts(model: PreTrainedModel) -> int:
-    """Store stacked expert weights in NF4 too, which transformers leaves at 16 bit; return how many tensors."""
-    from bitsandbytes.nn.parametrize import replace_parameter_4bit  # noqa: PLC0415 - one second, for qlora only
-
-    stacked = [name for name, parameter in model.named_parameters() if targets.is_stacked_expert(name, parameter)]
-    for name in stacked:
-        owner, _, leaf = name.rpartition(".")
-        replace_parameter_4bit(model.get_submodule(owner), leaf, compress_statistics=True, quant_type="nf4")
-    return len(stacked)
 
 
 def adapter_config(model: PreTrainedModel, lora: Lora, *, steps: int) -> PeftConfig:

@@ -1,4 +1,4 @@
-"""`python -m finetune_trainer simulate run.json`: what one training step of a run would take on a GPU, without one.
+"""`python -m finetune_trainer simulate run.json`: what loading and one training step of a run would take on a GPU, without one.
 
 The libraries, the model code, the adapter, the loss and the optimizer are the real ones; the tensors have no values
 (simulate_step). The result is simulated, never measured. Prints the peak by category and what is emulated.
@@ -28,11 +28,12 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     run = loads(RunConfig, given.run.read_text())
     try:
-        peak = simulated(run, config_of(run, given.config))
+        config = config_of(run, given.config)
+        peak, loading = simulated(run, config), simulated_loading(run, config)
     except ValueError as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(record(peak)) if given.json else page(run, peak))
+    print(json.dumps(record(peak, loading)) if given.json else page(run, peak, loading))
     return 0
 
 
@@ -71,18 +72,25 @@ def simulated(run: RunConfig, config: Any) -> Peak:
     return step_peak(run, config)
 
 
-def record(peak: Peak) -> dict[str, Any]:
+def simulated_loading(run: RunConfig, config: Any) -> Peak:
+    """Return the peak of loading the base model of a run, on rank 0."""
+    from finetune_trainer.simulate.loading import load_peak  # noqa: PLC0415 - as above
+
+    return load_peak(run, config)
+
+
+def record(peak: Peak, loading: Peak) -> dict[str, Any]:
     """Return a peak as JSON values."""
     from finetune_trainer.simulate.kernels import EMULATED  # noqa: PLC0415
 
     parts = {name: round(peak.parts[name] / GIB, 4) for name in CATEGORIES}
     return {
         "simulated": True, "allocatedGiB": round(peak.total / GIB, 4), "peakBytes": peak.total, "parts": parts,
-        "operation": peak.operation, "emulated": list(EMULATED),
+        "operation": peak.operation, "loadingGiB": round(loading.total / GIB, 4), "emulated": list(EMULATED),
     }  # fmt: skip
 
 
-def page(run: RunConfig, peak: Peak) -> str:
+def page(run: RunConfig, peak: Peak, loading: Peak) -> str:
     """Return a peak as a table."""
     from finetune_trainer.simulate.kernels import EMULATED  # noqa: PLC0415
 
@@ -92,6 +100,7 @@ def page(run: RunConfig, peak: Peak) -> str:
         f"accumulation {layout.gradient_accumulation_steps}, {layout.world_size} process(es), ZeRO {layout.zero_stage}",
         *(f"{name:>12}  {peak.parts[name] / GIB:9.3f} GiB" for name in CATEGORIES),
         f"{'allocated':>12}  {peak.total / GIB:9.3f} GiB at its peak, in {peak.operation}",
+        f"{'loading':>12}  {loading.total / GIB:9.3f} GiB at its peak, before training",
         "On a real GPU, add the CUDA context, NCCL and the allocator's reserve.",
         "Emulated:",
         *(f"  - {item}" for item in EMULATED),

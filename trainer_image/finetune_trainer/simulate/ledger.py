@@ -52,6 +52,7 @@ class Ledger(TorchDispatchMode):
     def __post_init__(self) -> None:
         super().__init__()
         self.total = 0
+        self.counting = True
         self.start_over()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -67,7 +68,7 @@ class Ledger(TorchDispatchMode):
 
     def add(self, tensor: torch.Tensor, category: Category, operation: Any = "") -> None:
         """Count a tensor's storage, once."""
-        if tensor.device.type == "meta":
+        if not self.counting or tensor.device.type == "meta":
             return  # shapes that DeepSpeed keeps
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -113,6 +114,15 @@ class Ledger(TorchDispatchMode):
             yield
         finally:
             self.category = before
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Do not count new storages for a while: they are in the memory of the host."""
+        before, self.counting = self.counting, False
+        try:
+            yield
+        finally:
+            self.counting = before
 
     def _grow(self, size: int, category: Category, operation: Any) -> None:
         self.parts[category] += size

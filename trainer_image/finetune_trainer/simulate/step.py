@@ -50,7 +50,7 @@ def step_peak(run: RunConfig, config: Any) -> Peak:
         settings.dataloader_pin_memory = False
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(ledger)
-        trainer = fake_trainer(run, config, numbers, settings)
+        trainer = fake_trainer(run, config, numbers, settings, ledger)
         peaks: list[Peak] = []
         measure = partial(measured, run, trainer, ledger, peaks)
         stack.enter_context(noted(trainer, ledger))
@@ -91,9 +91,9 @@ def shortened(run: RunConfig) -> RunConfig:
     return replace(run, layout=layout, training=replace(run.training, global_batch_size=rows))
 
 
-def fake_trainer(run: RunConfig, config: Any, numbers: Computation, settings: Any) -> SFTTrainer:
+def fake_trainer(run: RunConfig, config: Any, numbers: Computation, settings: Any, ledger: Ledger) -> SFTTrainer:
     """Build the trainer as train.prepare does."""
-    built = fake_base_model(config, run, numbers)
+    built = fake_base_model(config, run, numbers, ledger)
     adapter = None if run.lora is None else model.adapter_config(built, run.lora, steps=max(10, run.training.max_steps))
     rows = Dataset.from_dict({"input_ids": [[0]], "labels": [[0]]})
     trainer = SFTTrainer(

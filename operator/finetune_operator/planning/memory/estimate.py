@@ -1,7 +1,7 @@
 """Memory of the fullest GPU at its peak, term by term. Called by the planner and `finetune vram`.
 
-The peak is the largest of the moments of a training step, not a sum over all of them. Read next: scenario, step_moments,
-step_memory, states, activations, backward, zero2, gathers, constants. docs/vram-model.md has formulas, sources and errors.
+The peak is the largest of the moments of loading and of a training step, not a sum over all of them. Read next: scenario, loading,
+step_moments, step_memory, states, activations, backward, zero2, gathers, constants. docs/vram-model.md has formulas, sources and errors.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from finetune_operator.planning.memory.activations import square_bytes
 from finetune_operator.planning.memory.confidence import Confidence, confidence_of, margin_of
 from finetune_operator.planning.memory.constants import DEFAULT, GIB, Constants
+from finetune_operator.planning.memory.loading import at_loading
 from finetune_operator.planning.memory.moment import Moment, Phase
 from finetune_operator.planning.memory.scenario import MemoryScenario
 from finetune_operator.planning.memory.states import (
@@ -47,6 +48,11 @@ class MemoryEstimate:
     confidence_reason: str
 
     @property
+    def when(self) -> str:
+        """While what, for a message: empty for training."""
+        return " while it loads" if self.phase == "loading" else ""
+
+    @property
     def allocated_gib(self) -> float:
         """torch.cuda.max_memory_allocated."""
         return (
@@ -70,12 +76,13 @@ class MemoryEstimate:
         return self.card_gib * self.margin
 
 
-def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT) -> MemoryEstimate:
-    """Return the peak of a run, explained."""
+def estimate(scenario: MemoryScenario, constants: Constants = DEFAULT, *, loads: bool = True) -> MemoryEstimate:
+    """Return the peak of a run, explained; without `loads` that of its steps alone."""
     s = scenario
     weights = 0.0 if s.parameter_offload else resident_weight_bytes(s)
     adapter = num_trained(s) * trained_bytes(s).copy + importance_bytes(s) + saved_module_bytes(s)
-    found = tuple(moments(StepMemory(s, constants)))
+    loading = at_loading(s, resident=weights + reference_bytes(s) + adapter)
+    found = (*moments(StepMemory(s, constants)), *((loading,) if loads else ()))
     peak = max(found, key=lambda moment: moment.total)
     # The moment that needs the most memory from the driver need not be the one that uses the most.
     slack = max(moment.total + slack_bytes(s, moment, constants) for moment in found) - peak.total

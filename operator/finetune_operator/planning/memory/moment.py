@@ -1,9 +1,9 @@
-"""A moment of a training step, and what lives then. Made by step_moments and zero2; estimate takes the fullest."""
+"""A moment of loading or of a training step, and what lives then. Made by loading, step_moments and zero2; estimate takes the fullest."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["loss", "backward", "step"]
+Phase = Literal["loading", "loss", "backward", "step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,7 @@ def generating_seconds(work: Work, layout: Layout, pool: GPUPool) -> float:
     """Return the seconds of the samples' answers, base and tuned model."""
     samples = work.resolved.evaluation.samples
     tokens = len(samples.prompts) * samples.max_new_tokens * 2 if samples else 0
-    link = link_bytes_per_second(layout, pool.spec.interconnect, DEFAULT)
+    link = link_bytes_per_second(layout, pool.spec.reached, DEFAULT)
     return tokens * (SECONDS_PER_GENERATED_TOKEN + gather_once_seconds(work, layout, link))
 
 
