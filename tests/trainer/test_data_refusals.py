@@ -68,7 +68,8 @@ REFUSED = [
      "file:///a.jsonl: a.jsonl row 1: message 1 has a part of type text without text"),
     ("no messages", '{"messages": []}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: its messages are not a list with at least one message"),
-    ("nothing learned", '{"messages": [{"role": "user", "content": "x"}]}', "DatasetInvalid",
+    ("nothing learned", '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "weight": 0}]}',
+     "DatasetInvalid",
      "no token of the 1 rows would be trained within 64 tokens: check chat.trainOn, spec.datasets[].columns and "
      "training.sequenceLength"),
 ]  # fmt: skip

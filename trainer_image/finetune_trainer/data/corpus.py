@@ -13,6 +13,7 @@ from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.unread import Unread
 from finetune_trainer.data.invalid_rows import InvalidRows
 from finetune_trainer.data.reading.files import DataFiles, data_files
+from finetune_trainer.data.reading.record import named
 from finetune_trainer.data.reading.records import Record, Unreadable, records
 from finetune_trainer.errors import UserError
 
@@ -81,7 +82,7 @@ class Corpus:
                 self.invalid.add(file, number, str(problem))
                 self._skipped.add((file, number))
                 continue
-            self._unread.row(row.unread, f"{file} row {number}")
+            self._unread.row(row.unread)
             yield fingerprint
         self.invalid.check()
 
@@ -100,6 +101,8 @@ class Corpus:
         return InvalidRows(self.uri, skip=dataset.invalid_rows == "skip", max_percent=dataset.invalid_max_percent)
 
     def _row(self, record: Record | Unreadable) -> Row:
+        if isinstance(record, dict) and "" in record:
+            record = named(tuple(record), tuple(record.values()))
         if isinstance(record, Unreadable):
             raise record
         return to_row(record, self._format(record))

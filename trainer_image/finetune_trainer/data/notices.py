@@ -55,6 +55,15 @@ def empty_answers() -> Notice:
     )
 
 
+def without_answer() -> Notice:
+    """A conversation in which nobody answers, as sets for reinforcement learning have them."""
+    return Notice(
+        lambda row: bool(row.messages) and not any(_is_said_by_assistant(row)),
+        "have no answer of the assistant, first {first}: nothing in them is learned. If a column holds the answer, name it by "
+        "columns.completion, and the messages by columns.prompt",
+    )
+
+
 def null_answers() -> Notice:
     """An answer that is the word by which a program writes a missing value."""
     return Notice(
@@ -79,6 +88,10 @@ def _answers(row: Row) -> Iterator[str]:
     for message in row.messages[row.first_learned :]:
         if _is_answer(message):
             yield (message["content"] or "").strip()
+
+
+def _is_said_by_assistant(row: Row) -> Iterator[bool]:
+    return (message["role"] == "assistant" for message in row.messages[row.first_learned :])
 
 
 def _is_answer(message: Message) -> bool:

@@ -16,7 +16,7 @@ from finetune_trainer.data.formats.detect import ChatForm
 from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
-from finetune_trainer.data.notices import Notice, empty_answers, null_answers, written_turns
+from finetune_trainer.data.notices import Notice, empty_answers, null_answers, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined
@@ -78,7 +78,7 @@ def prepare(
     lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None, say=say)
     for corpus in corpora:
         corpus.invalid.check()
-    prepared = _measured(request, turns, selection, folder, lengths)
+    prepared = _measured(request, turns, selection, folder, lengths, unanswered=encoder.without_answer.warning())
     asked = [warning for corpus in (*corpora, *([source] if source else [])) for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *asked) if warning)
     prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
@@ -131,9 +131,11 @@ class RowEncoder:
     """Encodes the rows of a run, and notices what their reader should know."""
 
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
+        self.without_answer = without_answer()
         learned_as_turns = [written_turns()] if request.objective == "sft" else []
         self._noticing: tuple[LiteralTokens | Notice, ...] = (
             LiteralTokens(tokenizer),
+            self.without_answer,
             empty_answers(),
             null_answers(),
             *learned_as_turns,
@@ -232,7 +234,7 @@ def _write_selected(
 
 
 def _measured(
-    request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Counter[int]
+    request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Counter[int], *, unanswered: str
 ) -> Prepared:
     longest = sequence_length(
         lengths, wanted=request.sequence_length, limit=request.length_limit,
@@ -243,8 +245,8 @@ def _measured(
     if not train.rows:
         raise UserError(
             "DatasetInvalid",
-            f"no token of the {lengths.total()} rows would be trained within {longest} tokens: check chat.trainOn, "
-            "spec.datasets[].columns and training.sequenceLength",
+            f"no token of the {lengths.total()} rows would be trained within {longest} tokens: "
+            + (unanswered or "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"),
         )
     _check_gate(request, evaluation.rows, lengths.total())
     return Prepared(

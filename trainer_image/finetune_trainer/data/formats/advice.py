@@ -1,28 +1,44 @@
 """What to tell somebody whose columns are not those that a format needs, or hold what sft should not learn."""
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from finetune_trainer.data.formats.names import ASKED, COMPLETIONS, INCIDENTAL, PROMPTS, bare, words_of
+from finetune_trainer.data.formats.names import (
+    ANSWERING,
+    COMPLETIONS,
+    INCIDENTAL,
+    PROMPTS,
+    ROLE_KEYS,
+    ROLES,
+    USER,
+    bare,
+    words_of,
+)
 from finetune_trainer.data.reading.record import Record
 
 NEEDED = "a column with messages, or a prompt and a completion, or text"
+PLAIN = re.compile(r"[^\W\d][\w .-]*")
+"""A name that YAML takes without quotes."""
+
+TOKENISED = "input_ids"
+MOST_JOINED = 3
+"""So many columns a suggestion joins into a question: of more nobody knows which are part of it."""
 
 
-def unpaired(record: Record, label: str, uri: str) -> str:
+def unpaired(record: Record, label: str, form: str, uri: str) -> str:
     """Say that the answers are good ones and bad ones."""
     return (
         f"{uri} looks like unpaired preference data (columns {_exist(record)}): sft would learn the bad answers too; keep the "
-        f"rows whose {label} is true, or set format: prompt-completion to learn all of them"
+        f"rows whose {label} is true, or set format: {form} to learn all of them"
     )
 
 
 def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> str:
     """Say how to learn the better answers."""
     value: Any = record.get(good)
-    if _is_turns(value) and (
-        not prompt or any(turn.get("role", turn.get("from")) in ("user", "human") for turn in value)
-    ):
+    if _is_turns(value) and (not prompt or any(_asks(turn) for turn in value)):
         columns = f"{{messages: {good}}}"
     elif prompt:
         columns = f"{{prompt: {prompt}, completion: {good}}}"
@@ -34,11 +50,16 @@ def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> st
     )
 
 
+def _asks(turn: Record) -> bool:
+    return any(isinstance(turn.get(key), str) and ROLES.get(turn[key].strip().lower()) == USER for key in ROLE_KEYS)
+
+
 def undecided(record: Record, one: str, other: str, uri: str) -> str:
     """Say that of two answers the better one must be chosen first."""
+    role = "messages" if _is_turns(record[one]) else "completion"
     return (
         f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. Write the better one of {one} and "
-        f"{other} into a column completion, or set columns.completion to the one to learn"
+        f"{other} into a column {role}, or set columns.{role} to the one to learn"
     )
 
 
@@ -68,31 +89,60 @@ def placeholders(unknown: Sequence[str], record: Record, uri: str) -> str:
 def missing(record: Record, uri: str) -> str:
     """Say which columns exist, which are needed, and how to name them."""
     mapping = _mapping(record)
-    remedy = f"name them in datasets[].columns, such as columns: {mapping}"
+    remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
         remedy = "none of them holds the answer as text, so write it into a column completion"
+    if TOKENISED in record:
+        remedy = "tokens are not read, so write the text that they stand for into a column"
     return f"{uri} has the columns {_exist(record)}, but {NEEDED} is needed: {remedy}"
 
 
 def _mapping(record: Record) -> str:
+    """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
     turns = next((name for name, value in record.items() if _is_turns(value)), "")
     if turns:
-        return f"{{messages: {turns}}}"
-    said = [name for name, value in record.items() if isinstance(value, str) and value.strip()]
-    completion = next((name for name in said if bare(name) in COMPLETIONS), "")
-    prompt = next((name for name in said if bare(name) in PROMPTS and name != completion), "")
-    others = [name for name in said if name not in (prompt, completion) and not words_of(name) & (ASKED | INCIDENTAL)]
-    if not prompt and others:
-        prompt = others.pop(0)
-    if not completion and others:
-        completion = others.pop(0)
-    if prompt and completion:
-        return f"{{prompt: {prompt}, completion: {completion}}}"
-    return f"{{text: {said[0]}}}" if len(said) == 1 else ""
+        return f"columns: {{messages: {turns}}}"
+    said = [name for name, value in record.items() if _is_told(value)]
+    telling = [name for name in said if not words_of(name) & INCIDENTAL]
+    plain = not any(isinstance(value, list | dict) and value for value in record.values())
+    if len(telling) == len(said) == 1 and plain and bare(telling[0]) not in PROMPTS:
+        return f"columns: {{text: {_in_yaml(telling[0])}}}"
+    answers = [name for name in telling if bare(name) in COMPLETIONS] or [
+        name for name in telling if words_of(name) & ANSWERING and bare(name) not in PROMPTS
+    ]
+    known = [name for name in said if bare(name) in PROMPTS and name not in answers]
+    asked = (
+        known[:1] or [name for name in telling if name not in answers[:1]] or [n for n in said if n not in answers[:1]]
+    )
+    if answers and len(asked) > 1 and len(asked) <= MOST_JOINED:
+        joined = "\\n\\n".join(f"{{{name}}}" for name in asked)
+        return f'columns: {{completion: {_in_yaml(answers[0])}}} and promptTemplate: "{joined}"'
+    if answers and asked:
+        longest = max(asked, key=lambda name: len(record[name]))
+        return f"columns: {{prompt: {_in_yaml(longest)}, completion: {_in_yaml(answers[0])}}}"
+    if len(telling) == 2 and plain:
+        prompt, completion = (known[0], *(n for n in telling if n != known[0])) if known else telling
+        return f"columns: {{prompt: {_in_yaml(prompt)}, completion: {_in_yaml(completion)}}}"
+    return ""
+
+
+def _in_yaml(name: str) -> str:
+    return name if PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def _is_told(value: Any) -> bool:
+    """A text, or the body of a logged API call."""
+    if isinstance(value, dict):
+        return any(isinstance(value.get(key), list) for key in ("messages", "choices"))
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _is_turns(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+    """A conversation in which somebody answers; a list of comments or annotations is none."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+        return False
+    words = {item.get(key) for item in value for key in ROLE_KEYS if isinstance(item.get(key), str)}
+    return bool(words) and any(ROLES.get(word.strip().lower()) != USER for word in words if isinstance(word, str))
 
 
 def _exist(record: Record) -> str:

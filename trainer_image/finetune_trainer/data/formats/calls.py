@@ -40,10 +40,7 @@ def _arguments(value: Any, who: str) -> Any:
     if is_empty(value):
         return {}
     if isinstance(value, str):
-        try:
-            value = parsed(value, f"{who}: its tool call arguments")
-        except RowInvalid as problem:
-            raise RowInvalid(f"{who} has tool call arguments that are not JSON") from problem
+        value = parsed(value, f"{who}: its tool call arguments")
     if value is None:
         return {}
     if not isinstance(value, dict):

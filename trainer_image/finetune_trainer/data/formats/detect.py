@@ -23,6 +23,7 @@ from finetune_trainer.data.formats.names import (
     CONTENT_KEYS,
     HISTORY,
     JOINED,
+    LABELS,
     PREFERENCES,
     PROMPTS,
     ROLE_KEYS,
@@ -34,12 +35,12 @@ from finetune_trainer.data.formats.names import (
     bare,
     truth,
 )
+from finetune_trainer.data.formats.texts import is_alternating
 from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import UserError
 
 MESSAGES, PAIR, TEXT = "messages", "prompt-completion", "text"
 PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
-LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
 
 def _by_bare_name(record: Record) -> dict[str, str]:
     names: dict[str, str] = {}
-    for name in record:
+    for name in filter(None, record):
         names.setdefault(bare(str(name)), name)
     return names
 
@@ -195,7 +196,7 @@ def is_turns(value: Any) -> bool:
         case str():
             return value.lstrip()[:2] in ("[{", "[]") or value.lstrip()[:1] == "["
         case list():
-            return all(isinstance(item, dict) for item in value)
+            return all(isinstance(item, dict) for item in value) or is_alternating(value)
         case dict():
             columns = list(value.values())
             return bool(columns) and all(isinstance(column, list) for column in columns)
@@ -211,14 +212,15 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
     if named.messages or named.text:
         return
     completion = named.completion or _first(COMPLETIONS, names)
-    label = names.get(LABEL, "")
-    if completion in record and completion != label and truth(record.get(label)) is not None:
-        raise UserError("DatasetInvalid", unpaired(record, label, uri))
+    turns = _turns_column(names, record, certain=False)
+    label = _first(LABELS, names)
+    if (completion or turns) and completion != label and truth(record.get(label)) is not None:
+        raise UserError("DatasetInvalid", unpaired(record, label, MESSAGES if turns else PAIR, uri))
     if named.completion:
         return
     for good, bad in PREFERENCES:
         if good in names and bad in names:
-            prompt = named.prompt or _first(PROMPTS, names)
+            prompt = named.prompt or _first(PROMPTS, names) or turns
             raise UserError("DatasetInvalid", preference(record, names[good], names[bad], prompt, uri))
     for one, other in UNDECIDED:
         if one in names and other in names:
@@ -231,5 +233,8 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
 def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:
     text = _first(CONTENT_KEYS, names)
     role = record.get(_first(ROLE_KEYS, names))
-    if not dataset.columns.text and isinstance(role, str) and role.strip().lower() in ROLES and text:
+    speaks = isinstance(role, str) and role.strip().lower() in ROLES
+    if (
+        text and not dataset.columns.text and (speaks or record.get(names.get("type", "type")) == "message")
+    ):  # Slack's type
         raise UserError("DatasetInvalid", one_message_a_row(uri, text))

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from finetune_trainer.data.reading.json_text import RepeatedKey, unrepeated
+
 
 class RowInvalid(Exception):
     """A record that does not say what its format needs; the message says what is wrong."""
@@ -11,7 +13,9 @@ class RowInvalid(Exception):
 def parsed(text: str, what: str) -> Any:
     """Return what a text says as JSON. Raises RowInvalid, which tells Python's own notation from other text."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unrepeated)
+    except RepeatedKey as error:
+        raise RowInvalid(f"{what} are JSON text that {error}") from error
     except (ValueError, RecursionError) as error:
         if text.lstrip()[:2] in ("[{", "[(", "{'") and "'" in text:
             raise RowInvalid(

@@ -30,6 +30,10 @@ from finetune_trainer.data.formats.names import (
     truth,
 )
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
+from finetune_trainer.data.formats.texts import alternating, is_alternating
+
+TYPE = "type"
+"""Where LangChain keeps who speaks: human, ai."""
 
 PLAIN_KEYS = {"role", "content"}
 PLAIN_ROLES = (SYSTEM, USER, ASSISTANT)
@@ -76,6 +80,9 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         value = _inside(value, found)
     if not isinstance(value, list) or not value:
         raise RowInvalid("its messages are not a list with at least one message")
+    if is_alternating(value):
+        found.messages = alternating(value)
+        return found
     for number, item in enumerate(value, start=1):
         try:
             _add(item, number, form, found)
@@ -138,11 +145,13 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if not isinstance(item, dict):
         raise RowInvalid(f"{who} is not an object with role and content")
     said = {key: value for key, value in item.items() if value is not None}
-    role_key = form.role or next((key for key in ROLE_KEYS if key in said), "")
+    if isinstance(said.get("data"), dict) and _is_typed(said):
+        said = {**said["data"], TYPE: said[TYPE]}  # LangChain
+    role_key = form.role or next((key for key in ROLE_KEYS if key in said), TYPE if _is_typed(said) else "")
     if not role_key and (pair := _pair(said)):
         found.messages += pair
         return
-    role = _role(said.get(role_key), who, form)
+    role = _role(said.get(role_key), who, form, said)
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
     parts = _content(said.get(content_key), role, said, who)
     if role == CALL:
@@ -158,9 +167,13 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
             continue
         if form.template and key in form.template:
             message[key] = extra
-        elif is_meaningful(key):
+        elif is_meaningful(key) and extra != message["content"]:
             found.unread[f"{OF_MESSAGES}{key}"] = extra
     _place(message, parts, learned, found, who)
+
+
+def _is_typed(said: dict[str, Any]) -> bool:
+    return isinstance(said.get(TYPE), str) and said[TYPE].lower() in ROLES
 
 
 def _is_plain(item: Any) -> bool:
@@ -196,7 +209,7 @@ def _pair(item: dict[str, Any]) -> list[Message]:
     return [{"role": role, "content": text} for role, text in said if text]
 
 
-def _role(word: Any, who: str, form: TurnForm) -> str:
+def _role(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
     if isinstance(word, dict):
         word = word.get("role")  # the author of an exported chat
     if isinstance(word, str):
@@ -205,7 +218,8 @@ def _role(word: Any, who: str, form: TurnForm) -> str:
         if word.strip().lower() in ROLES:
             return ROLES[word.strip().lower()]
     if word is None:
-        raise RowInvalid(f"{who} has no role: name the key that holds it in columns.role")
+        keys = ", ".join(map(str, said)) or "none"
+        raise RowInvalid(f"{who} has no role (its keys: {keys}): name the key that holds it in columns.role")
     if not isinstance(word, str):
         raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
     raise UnknownRole(word)

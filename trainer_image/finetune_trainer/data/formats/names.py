@@ -40,13 +40,16 @@ LOSS_SWITCHES = ("weight", "train", "training", "trainable", "loss", "loss_mask"
 REASONING = ("reasoning_content", "reasoning", "thinking")
 MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name", *REASONING)
 
-TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "dialogs", "chat", "turns", "contents")
+TURNS = (
+    "messages", "conversations", "conversation", "dialogue", "dialog", "dialogs", "chat", "turns", "contents", "chatmessages",
+)  # fmt: skip
 PROMPTS = (
-    "prompt", "instruction", "question", "query", "problem", "inputs", "inputtext", "user", "human", "q", "input", "request",
+    "prompt", "instruction", "question", "query", "problem", "inputs", "inputtext", "user", "human", "q", "input", "textinput",
+    "request",
 )  # fmt: skip
 COMPLETIONS = (
     "completion", "response", "output", "answer", "solution", "targets", "target", "outputs", "outputtext", "targettext",
-    "assistant", "gpt", "bot", "reply", "a",
+    "assistant", "gpt", "bot", "reply", "a", "expectedoutput",
 )  # fmt: skip
 SYSTEMS = ("system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt")
 TOOLS = ("tools", "functions", "toolconfig")
@@ -66,31 +69,43 @@ PREFERENCES = (
     ("better", "worse"),
     ("win", "lose"),
 )
-UNDECIDED = (("responsea", "responseb"), ("answera", "answerb"), ("response0", "response1"), ("response1", "response2"))
+UNDECIDED = (
+    ("conversationa", "conversationb"), ("responsea", "responseb"), ("answera", "answerb"), ("response0", "response1"),
+    ("response1", "response2"),
+)  # fmt: skip
 """Two answers of which another column says which is the better one."""
 
 LABELS = ("label", "ktotag")
 """Beside prompt and completion a truth value says whether the answer is a good one (unpaired preference)."""
 
 MEANINGFUL = frozenset(
-    "system prompt prompts instruction instructions input inputs context contexts history tools functions function label labels "
-    "tag weight weights mask masks masked image images video videos audio audios chosen rejected reasoning cot rationale "
-    "explanation thinking thought thoughts think scratchpad document documents passage passages evidence question answer answers "
-    "response responses completion completions output outputs messages conversation conversations score rating reward quality correct "
-    "refusal speech knowledge persona text".split()
+    "system prompt prompts instruction instructions input inputs context contexts history tools functions function label "
+    "labels tag weight weights mask masks masked image images video videos audio audios chosen rejected reasoning cot "
+    "rationale explanation thinking thought thoughts think scratchpad document documents passage passages evidence question "
+    "answer answers response responses completion completions output outputs messages conversation conversations score rating "
+    "reward quality correct refusal speech knowledge persona text article articles paragraph paragraphs body story facts hint "
+    "hints choices options code schema kwargs train training trainable loss solution solutions target targets reply problem "
+    "query summary summaries highlights translation corrected correction revision revised rewritten".split()
 )
 """Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
 
 ASKED = frozenset(
-    "input inputs context contexts history document documents passage passages evidence knowledge persona text".split()
+    "input inputs context contexts history document documents passage passages evidence knowledge persona text article articles "
+    "paragraph paragraphs body story facts hint hints choices options code schema".split()
 )
 """Of these words those that speak of the question."""
 
 INCIDENTAL = frozenset(
     "id ids idx index uuid count num number length len tokens token lang language source url hash type date time timestamp version "
-    "name split file path model models category title meta metadata".split()
+    "name split file path model models category title meta metadata country created updated config configs formatting status".split()
 )
 """Words that make such a name harmless: prompt_id, text_length."""
+
+ANSWERING = frozenset(
+    "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
+    "category class sentiment emotion intent summary summaries highlights headline abstract translation code".split()
+)
+"""Words in the names of columns that may hold what is to be learned."""
 
 SPLIT_COLUMNS = ("split", "partition", "subset", "fold")
 NOT_TRAINED = ("test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout")
@@ -117,6 +132,13 @@ def is_meaningful(name: str) -> bool:
     """Tell whether a column or key of this name most likely matters to what is learned."""
     words = words_of(name)
     return bool(words & MEANINGFUL) and not words & INCIDENTAL
+
+
+@lru_cache(maxsize=4096)
+def may_answer(name: str) -> bool:
+    """Tell whether a column beside plain text may be what is to be learned: a summary, a class, or anything that is no id."""
+    words = words_of(name)
+    return bool(words & ANSWERING) or not words & INCIDENTAL
 
 
 def truth(value: object) -> bool | None:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import calls_of, tools_of
-from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, Format
+from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, TEXT, Format
 from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
 from finetune_trainer.data.formats.names import (
@@ -21,8 +21,10 @@ from finetune_trainer.data.formats.names import (
     bare,
     is_empty,
     is_meaningful,
+    may_answer,
 )
 from finetune_trainer.data.formats.parts import parts_of
+from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
 from finetune_trainer.data.reading.record import Record
 
 CERTAIN_LENGTH = 20
@@ -41,8 +43,8 @@ class Row:
     prompt: str = ""
     text: str = ""
     """Plain text, or the completion of a plain prompt."""
-    unread: tuple[str, ...] = field(default=(), compare=False)
-    """Columns and keys that most likely matter and are not read."""
+    unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
+    """Columns and keys that most likely matter and are not read; true where they hold text."""
 
     def fingerprint(self) -> int:
         """64 bits of a hash over all that the row says: exact duplicates have the same.
@@ -77,7 +79,7 @@ def to_row(record: Record, form: Format) -> Row:
     if form.kind == PAIR:
         return _prompt_completion(record, form)
     text = _text(record, form.text)
-    return Row(text=text, unread=tuple(_unread(record, form, ())))
+    return Row(text=text, unread=_unread(record, form, ()))
 
 
 def _conversation(record: Record, form: Format, turns: Turns, learned_from: int) -> Row:
@@ -89,7 +91,7 @@ def _conversation(record: Record, form: Format, turns: Turns, learned_from: int)
         tools=tools_of(record.get(form.tools)) or tools,
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
-        unread=(*(name for name in turns.unread), *_unread(record, form, before)),
+        unread=dict.fromkeys(turns.unread, False) | _unread(record, form, before),
     )
 
 
@@ -104,8 +106,8 @@ def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
 
 
 def _prompt_completion(record: Record, form: Format) -> Row:
-    prompt = _filled(form.template, record) if form.template else record.get(form.prompt)
-    completion = record.get(form.completion)
+    prompt = _filled(form.template, record) if form.template else from_text(record.get(form.prompt))
+    completion = from_text(record.get(form.completion))
     if not form.conversational and not _holds_turns(prompt) and not _holds_turns(completion) and not form.calls:
         return _plain(record, form)
     before = _turns(prompt, USER, form.prompt, record, form)
@@ -130,7 +132,7 @@ def _plain(record: Record, form: Format) -> Row:
     return Row(
         prompt=f"{system}\n\n{told}" if system else told,
         text=_text(record, form.completion),
-        unread=tuple(_unread(record, form, ())),
+        unread=_unread(record, form, ()),
     )
 
 
@@ -187,12 +189,9 @@ def _history(record: Record, form: Format) -> list[Message]:
         raise RowInvalid(f"its history is {kind(history)}, not a list of questions with their answers")
     if all(isinstance(item, dict) for item in history):
         return turns_of(history, form.turns).messages
-    pairs = [item for item in history if isinstance(item, list | tuple) and len(item) == 2]
-    if len(pairs) != len(history) or not all(isinstance(text, str) for pair in pairs for text in pair):
+    if not is_alternating(history) or isinstance(history[0], str):
         raise RowInvalid("its history is not a list of pairs, a question and its answer")
-    return [
-        {"role": role, "content": text} for pair in pairs for role, text in zip((USER, ASSISTANT), pair, strict=True)
-    ]
+    return alternating(history)
 
 
 def _with_system(messages: Sequence[Message], record: Record, form: Format, said: str) -> list[Message]:
@@ -228,15 +227,18 @@ def _said_by_system(value: Any) -> str:
     return value
 
 
-def _unread(record: Record, form: Format, messages: Sequence[Message]) -> list[str]:
+def _unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
     """Columns that most likely matter and are not read, unless they say again what the messages say."""
-    left = [
-        name
-        for name, value in record.items()
-        if name not in form.read
-        and ((is_meaningful(str(name)) and not is_empty(value)) or _is_held_out(str(name), value))
-    ]
-    return [name for name in left if not _said_already(record[name], messages)]
+    left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
+    return {name: isinstance(record[name], str) for name in left if not _said_already(record[name], messages)}
+
+
+def _matters(name: str, value: Any, form: Format) -> bool:
+    """Beside plain text any other text may be what it is to be turned into."""
+    if is_empty(value):
+        return False
+    beside_text = form.kind == TEXT and may_answer(name) and not isinstance(value, int | float)
+    return is_meaningful(name) or beside_text or _is_held_out(name, value)
 
 
 def _is_held_out(name: str, value: Any) -> bool:
@@ -248,6 +250,8 @@ def _said_already(value: Any, messages: Sequence[Message]) -> bool:
     if not isinstance(value, str):
         return False
     said = value.strip()
+    if messages and all(text.strip() in said for text in _contents(messages)):
+        return True  # the whole row, written out
     return any(said == text.strip() or (len(said) >= CERTAIN_LENGTH and said in text) for text in _contents(messages))
 
 
@@ -263,7 +267,8 @@ def _text(record: Record, column: str) -> str:
         raise RowInvalid(f"its {column} is {kind(value)}, not text: write it in quotes, and classes by their names")
     if isinstance(value, dict | list):
         raise RowInvalid(
-            f"its {column} is {kind(value)}, not text: if the model should answer in JSON, write it as JSON text"
+            f"its {column} is {kind(value)}, not text: write its text into that column, or JSON text if the model is to read or "
+            "write JSON"
         )
     raise RowInvalid(f"its {column} is {kind(value)}, not text")
 

@@ -29,7 +29,7 @@ def _of_line(line: bytes) -> Record | Unreadable:
     if b"\r" in line:
         raise Unreadable("its lines end with CR alone, as on an old Mac: save it with LF or CR LF line ends")
     try:
-        return _record(json.loads(line.decode("utf-8"), object_pairs_hook=_object))
+        return _record(json.loads(line.decode("utf-8"), object_pairs_hook=unrepeated))
     except Unreadable as problem:
         return problem
     except UnicodeDecodeError as error:
@@ -58,7 +58,8 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Record:
+def unrepeated(pairs: list[tuple[str, Any]]) -> Record:
+    """Make an object of the pairs that a JSON parser found. Raises RepeatedKey."""
     made = dict(pairs)
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
@@ -68,10 +69,21 @@ def _object(pairs: list[tuple[str, Any]]) -> Record:
 
 
 def _record(value: Any) -> Record:
-    if not isinstance(value, dict):
-        hint = ": name a file that is one list .json" if isinstance(value, list) else ""
-        raise Unreadable(f"it is {type(value).__name__}, not an object with columns{hint}")
-    return value
+    if isinstance(value, dict):
+        return value
+    if _is_conversation(value):
+        return {"messages": value}
+    hint = ": name a file that is one list .json" if isinstance(value, list) else ""
+    raise Unreadable(f"it is {type(value).__name__}, not an object with columns{hint}")
+
+
+def _is_conversation(value: Any) -> bool:
+    """A list of turns that stands where a record is expected."""
+    return isinstance(value, list) and bool(value) and all(_speaks(turn) for turn in value)
+
+
+def _speaks(turn: Any) -> bool:
+    return isinstance(turn, dict) and any(key in turn for key in SPEAKERS)
 
 
 def document(file: BinaryIO) -> Iterator[Place]:
@@ -80,7 +92,7 @@ def document(file: BinaryIO) -> Iterator[Place]:
     if len(content) > LARGEST_JSON_BYTES:
         raise Unreadable("a .json file of more than 512 MiB is too large to read: write one record per line, as .jsonl")
     try:
-        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unrepeated)
     except RepeatedKey as error:
         if _has_lines(content):
             yield from lines(io.BytesIO(content))
@@ -94,7 +106,7 @@ def document(file: BinaryIO) -> Iterator[Place]:
             return
         raise Unreadable(f"line {error.lineno} is not JSON ({error.msg})") from error
     for number, item in enumerate(_items(value), start=1):
-        yield number, item if isinstance(item, dict) else _problem(item)
+        yield number, _item(item)
 
 
 def _has_lines(content: bytes) -> bool:
@@ -103,7 +115,11 @@ def _has_lines(content: bytes) -> bool:
     return first.startswith(b"{") and _is_json(first)
 
 
-def _problem(item: Any) -> Unreadable:
+def _item(item: Any) -> Record | Unreadable:
+    if isinstance(item, dict):
+        return item
+    if _is_conversation(item):
+        return {"messages": item}
     return Unreadable(f"it is {type(item).__name__}, not an object with columns")
 
 

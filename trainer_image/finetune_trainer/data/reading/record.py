@@ -1,8 +1,13 @@
 """What a reader of files yields: a record with its number, or the reason why that row cannot be read."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 Record = dict[str, Any]
+
+NUMBER = re.compile(r"\d*")
+"""What a column without a name may hold: nothing, or the row numbers that pandas writes."""
 
 
 class Unreadable(Exception):
@@ -11,3 +16,16 @@ class Unreadable(Exception):
 
 Place = tuple[int, Record | Unreadable]
 """Number of the record in its file, counted from 1 as an editor shows it, and the record."""
+
+
+def named(names: Sequence[str], values: Sequence[Any]) -> Record | Unreadable:
+    """Return the values by name; a column without a name is left out if it holds row numbers or nothing."""
+    if all(names):
+        return dict(zip(names, values, strict=True))
+    for number, (name, value) in enumerate(zip(names, values, strict=True), start=1):
+        if not name and value is not None and not NUMBER.fullmatch(str(value).strip()):
+            return Unreadable(
+                f"it has text in column {number}, which has no name: name that column or empty it (of a table the first line "
+                "holds the names, so remove lines above them)"
+            )
+    return {name: value for name, value in zip(names, values, strict=True) if name}

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from python_calamine import CalamineError, CalamineWorkbook
 
-from finetune_trainer.data.reading.record import Place, Unreadable
+from finetune_trainer.data.reading.record import Place, Unreadable, named
 from finetune_trainer.data.reading.tables import header
 
 
@@ -27,7 +27,7 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
         for number, row in enumerate(cells[1:], start=1):
             texts = [_text(cell) for cell in row]
             if any(texts):
-                yield number, {name: text for name, text in zip(names, texts, strict=False) if name}
+                yield number, named(names, texts)
 
 
 def _text(cell: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import BinaryIO
 
-from finetune_trainer.data.reading.record import Place, Record, Unreadable
+from finetune_trainer.data.reading.record import Place, Record, Unreadable, named
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 SEPARATORS = (",", ";", "\t", "|")
@@ -28,10 +28,12 @@ def table(file: BinaryIO) -> Iterator[Place]:
         reader = csv.reader(chain(rest, text), delimiter=separator, strict=True)
         try:
             names = header(next(reader, []))
-            for number, fields in enumerate((row for row in reader if row), start=1):
+            for number, fields in enumerate((row for row in reader if any(row)), start=1):
                 yield number, _row(names, fields)
         except csv.Error as error:
-            raise Unreadable(f"line {reader.line_num} is not CSV ({error})") from error
+            raise Unreadable(
+                f"line {reader.line_num} is not CSV ({error}): inside quotes a quote is written twice"
+            ) from error
 
 
 def separated(first: str) -> tuple[str, list[str]]:
@@ -54,8 +56,11 @@ def header(names: Sequence[str]) -> list[str]:
 
 
 def _row(names: list[str], fields: list[str]) -> Record | Unreadable:
-    if len(fields) != len(names):
-        return Unreadable(
-            f"it has {len(fields)} fields, not the {len(names)} of the first line: quote fields that contain the separator"
-        )
-    return dict(zip(names, fields, strict=True))
+    if len(fields) == len(names):
+        return named(names, fields)
+    remedy = "quote fields that contain the separator"
+    if len(fields) < len(names):
+        remedy = "write the separators of empty fields too"
+    elif len(names) == 1:
+        remedy = "the first line names the columns, so remove what stands above their names"
+    return Unreadable(f"it has {len(fields)} fields, not the {len(names)} of the first line: {remedy}")

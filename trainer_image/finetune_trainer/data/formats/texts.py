@@ -1,0 +1,53 @@
+"""Turns that are kept as texts: messages as JSON in the cell of a table, and lists of what was said by turns."""
+
+import re
+from typing import Any
+
+from finetune_trainer.chat.conversation import Message
+from finetune_trainer.data.formats.invalid import RowInvalid, parsed
+from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER
+
+TURNS_AS_TEXT = re.compile(r"""\s*(\[\s*)?\{\s*(?P<quote>["'])(role|content|from|value|messages)["']\s*:""")
+"""How the JSON (or Python's notation) of one or several messages begins."""
+
+SPOKEN = re.compile(rf"\s*({'|'.join(map(re.escape, ROLES))})\s*:", re.IGNORECASE)
+"""A text that says itself who speaks."""
+
+
+def is_alternating(value: list[Any]) -> bool:
+    """Tell whether a list holds texts by turns, a question and its answer, or pairs of them."""
+    return bool(value) and (all(isinstance(item, str) for item in value) or all(_is_text_pair(item) for item in value))
+
+
+def _is_text_pair(item: Any) -> bool:
+    return isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(text, str) for text in item)
+
+
+def alternating(value: list[Any]) -> list[Message]:
+    """Return the messages of texts by turns. Raises RowInvalid where each text says itself who speaks."""
+    texts = [text for item in value for text in ([item] if isinstance(item, str) else item)]
+    if any(SPOKEN.match(text) for text in texts):
+        raise RowInvalid(
+            "its messages are texts that begin with who speaks (such as User:): write each as an object with role and content"
+        )
+    return [{"role": (USER, ASSISTANT)[number % 2], "content": text} for number, text in enumerate(texts)]
+
+
+def from_text(value: Any) -> Any:
+    """Return the turns that a table holds as JSON text; anything else as it is. Raises RowInvalid for Python's notation."""
+    begins = TURNS_AS_TEXT.match(value) if isinstance(value, str) else None
+    if not begins:
+        return value
+    try:
+        turns = parsed(value, "its messages")
+    except RowInvalid:
+        if begins["quote"] == "'":
+            raise
+        return value  # it only begins like JSON
+    inner = turns.get("messages", [turns]) if isinstance(turns, dict) else turns
+    return turns if isinstance(inner, list) and all(map(_speaks, inner)) else value
+
+
+def _speaks(item: Any) -> bool:
+    words = [item.get(key) for key in ROLE_KEYS] if isinstance(item, dict) else []
+    return any(isinstance(word, str) and word.strip().lower() in ROLES for word in words)
