@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus, EvaluationStatus, MemoryStatus
+from finetune_operator.api.published import EvaluationStatus, MemoryStatus
+from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus
 from finetune_operator.lifecycle.observation import Event
 
 from tests.unit.lifecycle.lifecycle_builders import a_progress, examined, published
