@@ -101,7 +101,7 @@ REFUSED = [
      REASONING_LOST),
     ("qwen3_5_think", "an earlier answer, asked for with <think>", Conversation(messages=said("a", "b", "c", "d")),
      "the chat template writes what comes before message 2 differently once the answer is there, so the part to learn "
-     "cannot be determined: {ONLY_LAST}"),
+     f"cannot be determined: {ONLY_LAST}"),
     ("deepseek_r1_distill", "reasoning that it cuts off", Conversation(messages=said("a", "<think>\nred\n</think>\n\nb")),
      REASONING_LOST),
 ]  # fmt: skip

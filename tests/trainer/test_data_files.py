@@ -228,7 +228,7 @@ def test_the_card_of_a_data_set_holds_on_every_store(tmp_path, card):
     assert learned(config="blue") == ["blue<|im_end|>"]
     assert refusal_of(tmp_path, card) == (
         "DatasetInvalid",
-        "file:///set holds 2 data sets (red, blue) and its data card names no default: choose one with datasets[].config, such as "
+        "file:///set holds 2 datasets (red, blue) and its data card names no default: choose one with datasets[].config, such as "
         "config: red",
     )
     assert refusal_of(tmp_path, datasets=(Dataset(location=at(card), config="green"),)) == (

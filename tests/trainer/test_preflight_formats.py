@@ -64,7 +64,7 @@ def in_parts(folder: Path, *, named: str = "{}-of-00002", again: str = "", keep:
         part = {name: tensors[name] for name in {*names, *([again] if again else [])}}
         save_file(part, folder / f"model-0000{number}-of-00002.safetensors")
         weight_map |= {name: f"model-{named.format(f'0000{number}')}.safetensors" for name in names}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,21 @@ def test_weights_that_another_program_wrote_are_refused(
 ) -> None:
     """The message names what is there in place of what is asked for."""
     assert refused(change) == ("ModelInvalid", message)
+
+
+def test_an_index_without_metadata_is_refused(refused: Callable[..., tuple[str, str]]) -> None:
+    """transformers looks it up and would end with a KeyError, on a GPU."""
+
+    def write(folder: Path) -> None:
+        in_parts(folder)
+        index = folder / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": json.loads(index.read_text())["weight_map"]}))
+
+    assert refused(files=write) == (
+        "ModelInvalid",
+        'model.safetensors.index.json of MODEL has no "metadata", which transformers requires: add "metadata": {} to it, or copy it '
+        "again",
+    )
 
 
 def test_biases_that_the_config_asks_for_must_be_there(refused: Callable[..., tuple[str, str]]) -> None:

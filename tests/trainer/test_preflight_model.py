@@ -42,7 +42,7 @@ def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
         "qlora quantises it while loading",
     )
     (tmp_path / "model" / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}'
+        '{"metadata": {}, "weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}'
     )
     assert preflight_refusal(job, workspaces()) == (
         "ModelNotFound",

@@ -160,7 +160,7 @@ def _in_parts(folder: Path, *, index: bool, second: bool = True) -> None:
     for part in parts[: 1 + second]:
         save_file({name: tensor for name, tensor in tensors.items() if where[name] == part}, folder / part)
     if index:
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
 
 
 def test_parts_without_an_index_are_refused(refused) -> None:

@@ -146,7 +146,7 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
     assert (ended.value.exit_code, capfd.readouterr().err.splitlines()[-2:]) == (
         1,
         [
-            "InvalidSpec: 'pvc://data/model': the claim data is not mounted in this Pod (mounted: none)",
+            "InvalidSpec: 'pvc://data/model': the PersistentVolumeClaim data is not mounted in this Pod (mounted: none)",
             "If the job uses a PersistentVolumeClaim or a Secret, provide it with --claim NAME=FOLDER or --secret NAME=FOLDER.",
         ],
     )

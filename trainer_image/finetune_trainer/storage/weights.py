@@ -187,6 +187,11 @@ def _shards(store: Store, names: set[str]) -> tuple[str, ...]:
         raise UserError(
             "ModelInvalid", f"{INDEX} of {store.uri} is not an index of weight files: copy it again"
         ) from error
+    if not isinstance(listed.get("metadata"), dict):
+        raise UserError(
+            "ModelInvalid",
+            f'{INDEX} of {store.uri} has no "metadata", which transformers requires: add "metadata": {{}} to it, or copy it again',
+        )
     if not shards:
         raise UserError("ModelInvalid", f"{INDEX} of {store.uri} names no weight files: copy it again")
     return shards
