@@ -3,12 +3,13 @@
 import inspect
 from dataclasses import asdict
 
+from finetune_operator.api.pod_settings import read_pod_settings
 from finetune_operator.cli.run import command
 from finetune_operator.controller.settings import OperatorSettings
 
 RENAMED = {"pod_logs": "read_logs", "port": "http_port"}
 DECIDED_BY_THE_PLACE = {"namespace", "leader_elect", "host", "pod_settings"}
-"""Options whose default depends on whether the process runs in a Pod, or that take several values or JSON text."""
+"""Options whose default depends on whether the process runs in a Pod, or that take several values or a JSON object."""
 
 
 def test_options_have_the_defaults_of_the_settings():
@@ -22,3 +23,4 @@ def test_options_have_the_defaults_of_the_settings():
 
     assert options == {name: settings[name] for name in options}
     assert set(settings) - set(options) == {"namespaces", "leader_election", "http_host", "pods"}
+    assert settings["pods"] == read_pod_settings(inspect.signature(command).parameters["pod_settings"].default)
