@@ -234,5 +234,7 @@ def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Re
     text = _first(CONTENT_KEYS, names)
     role = record.get(_first(ROLE_KEYS, names))
     speaks = isinstance(role, str) and role.strip().lower() in ROLES
-    if text and not dataset.columns.text and (speaks or record.get(names.get("type", "type")) == "message"):  # Slack's type
+    if (
+        text and not dataset.columns.text and (speaks or record.get(names.get("type", "type")) == "message")
+    ):  # Slack's type
         raise UserError("DatasetInvalid", one_message_a_row(uri, text))
