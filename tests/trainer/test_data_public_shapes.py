@@ -38,6 +38,8 @@ READ = [
         {"sender": "human", "text": "hello", "content": [{"type": "text", "text": "hello"}]},
         {"sender": "assistant", "text": "fine", "content": [{"type": "text", "text": "fine"}]}]}])),
     ("an example of Langfuse", "a.jsonl", json.dumps({"input": "hello", "expected_output": "fine"})),
+    ("rows by their numbers", "a.json", json.dumps({"0": {"question": "hello", "answer": "fine"}})),
+    ("records over several lines", "a.json", json.dumps({"question": "hello", "answer": "fine"}, indent=1) * 2),
     ("Gemini", "a.csv", "text_input,output\nhello,fine\n"),
 ]  # fmt: skip
 
@@ -49,6 +51,17 @@ def test_what_tools_export_is_read_without_a_warning(tmp_path, kind, name, conte
 
     assert rows_of(tmp_path, tmp_path / name) == [CHAT_TEXT]
     assert prepared_rows(a_request(tmp_path / name), tokenizer(), tmp_path / "again").warnings == ()
+
+
+@pytest.mark.parametrize("missing", ["nan", "None", "<noinput>"])
+def test_words_for_a_missing_value_in_a_question_are_counted(tmp_path, missing):
+    """Alpaca's input after a trip through pandas."""
+    file = jsonl(tmp_path / "a.jsonl", [{"instruction": "hello", "input": missing, "output": "fine"}])
+
+    assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
+        "1 of 1 rows (100.0 %) have a question that ends with a word such as nan, None or <noinput>, first a.jsonl row 1: the model "
+        "reads that word. Programs write it where a value was missing: empty such cells unless it is meant",
+    )
 
 
 REFUSED = [
@@ -65,6 +78,9 @@ REFUSED = [
      "one"),
     ("messages in Python's notation", "a.csv", "prompt,completion\n\"[{'role': 'user', 'content': 'hello'}]\",fine\n",
      "a.csv row 1: its messages are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"),
+    ("several answers", "a.jsonl", json.dumps({"instruction": "hello", "output": ["fine", "thanks"]}),
+     "a.jsonl row 1: its output is a list, not text: write its text into that column, or JSON text if the model is to read or write "
+     "JSON"),
     ("texts that say who speaks", "a.jsonl", json.dumps({"conversations": ["User: hello", "Assistant: fine"]}),
      "a.jsonl row 1: its messages are texts that begin with who speaks (such as User:): write each as an object with role and "
      "content"),
@@ -109,10 +125,8 @@ def test_columns_that_say_what_they_are_are_suggested(tmp_path, record, advice):
 
 
 NOT_ADVISED = [
-    {"id": 1, "subject": "hello", "description": "red", "comments": [{"author_id": 1, "body": "hello"}]},
     {"data_source": "x", "prompt": said("hello"), "reward_model": {"ground_truth": "4"}},
     {"title": "hello", "mapping": {"a": {}}},
-    {"question": "hello", "opa": "red", "opb": "blue", "cop": 1, "exp": "green"},
 ]
 
 
@@ -121,6 +135,22 @@ def test_a_column_that_holds_no_answer_is_not_suggested(tmp_path, record):
     """Followed, such advice would teach a comment, a question or a wrong choice."""
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1] == (
         f"file:///a.jsonl has the columns {', '.join(record)}, {NONE_HOLDS}"
+    )
+
+
+UNTOLD = [
+    {"id": 1, "subject": "hello", "description": "red", "comments": [{"author_id": 1, "body": "hello"}]},
+    {"question": "hello", "opa": "red", "opb": "blue", "cop": 1, "exp": "green"},
+    {"frage": "hello", "antwort": "fine", "thema": "red"},
+]
+
+
+@pytest.mark.parametrize("record", UNTOLD, ids=[" ".join(record) for record in UNTOLD])
+def test_names_that_do_not_say_what_they_are_are_left_to_their_owner(tmp_path, record):
+    """A guess among several texts would teach a wrong choice as readily as the answer."""
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1] == (
+        f"file:///a.jsonl has the columns {', '.join(record)}, {NEEDED}: their names do not say which is the answer. If one is, set "
+        "columns: {prompt: ..., completion: ...} with the names of the question and the answer"
     )
 
 

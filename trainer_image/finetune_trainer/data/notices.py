@@ -12,10 +12,14 @@ from finetune_trainer.data.formats.rows import Row
 NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined")
 """What programs write where a value was missing."""
 
+NO_INPUT = ("<noinput>", "noinput", "no input")
+"""What Alpaca's generators write."""
+
 TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
-    "<|START_OF_TURN_TOKEN|>", "<|start|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:", "\n\nHuman:",
-    "\n\nAssistant:",
+    "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
+    "\nHuman:", "\nUser:", "\nUSER:",
+    "\nAssistant:", "\nASSISTANT:",
 )  # fmt: skip
 """How well-known templates and scripts begin a turn."""
 
@@ -46,6 +50,11 @@ class Notice:
         return share + " " + self._meaning.format(first=self._first)
 
 
+def always_noticed() -> tuple[Notice, ...]:
+    """Return what is looked for whatever the objective is."""
+    return empty_answers(), null_answers(), null_inputs()
+
+
 def empty_answers() -> Notice:
     """An answer that says nothing: a cell that was left empty, a filter that cut too much."""
     return Notice(
@@ -73,6 +82,15 @@ def null_answers() -> Notice:
     )
 
 
+def null_inputs() -> Notice:
+    """A question to which the word for a missing value was joined, as Alpaca's input after a trip through pandas."""
+    return Notice(
+        lambda row: any(last in (*NULL_WORDS, *NO_INPUT) for last in _last_parts(row)),
+        "have a question that ends with a word such as nan, None or <noinput>, first {first}: the model reads that word. Programs "
+        "write it where a value was missing: empty such cells unless it is meant",
+    )
+
+
 def written_turns() -> Notice:
     """Plain text or a question in which a conversation was written out with somebody's template."""
     return Notice(
@@ -96,6 +114,13 @@ def _is_said_by_assistant(row: Row) -> Iterator[bool]:
 
 def _is_answer(message: Message) -> bool:
     return message["role"] == "assistant" and not message.get("tool_calls")
+
+
+def _last_parts(row: Row) -> Iterator[str]:
+    """Yield what was joined last to each question."""
+    asked = (message["content"] for message in row.messages if message["role"] == "user")
+    for text in (row.prompt, *asked):
+        yield text.rsplit("\n\n", 1)[-1].strip().lower()
 
 
 def _told(row: Row) -> Iterator[str]:

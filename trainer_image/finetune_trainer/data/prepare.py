@@ -16,7 +16,7 @@ from finetune_trainer.data.formats.detect import ChatForm
 from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
-from finetune_trainer.data.notices import Notice, empty_answers, null_answers, without_answer, written_turns
+from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined
@@ -136,8 +136,7 @@ class RowEncoder:
         self._noticing: tuple[LiteralTokens | Notice, ...] = (
             LiteralTokens(tokenizer),
             self.without_answer,
-            empty_answers(),
-            null_answers(),
+            *always_noticed(),
             *learned_as_turns,
         )
         self._encoder = Encoder(tokenizer, turns, request.chat)

@@ -92,6 +92,11 @@ def missing(record: Record, uri: str) -> str:
     remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
         remedy = "none of them holds the answer as text, so write it into a column completion"
+        if len(_telling(record)) > 1:
+            remedy = (
+                "their names do not say which is the answer. If one is, set columns: {prompt: ..., completion: ...} with the "
+                "names of the question and the answer"
+            )
     if TOKENISED in record:
         remedy = "tokens are not read, so write the text that they stand for into a column"
     return f"{uri} has the columns {_exist(record)}, but {NEEDED} is needed: {remedy}"
@@ -103,7 +108,7 @@ def _mapping(record: Record) -> str:
     if turns:
         return f"columns: {{messages: {turns}}}"
     said = [name for name, value in record.items() if _is_told(value)]
-    telling = [name for name in said if not words_of(name) & INCIDENTAL]
+    telling = _telling(record)
     plain = not any(isinstance(value, list | dict) and value for value in record.values())
     if len(telling) == len(said) == 1 and plain and bare(telling[0]) not in PROMPTS:
         return f"columns: {{text: {_in_yaml(telling[0])}}}"
@@ -128,6 +133,10 @@ def _mapping(record: Record) -> str:
 
 def _in_yaml(name: str) -> str:
     return name if PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def _telling(record: Record) -> list[str]:
+    return [name for name, value in record.items() if _is_told(value) and not words_of(name) & INCIDENTAL]
 
 
 def _is_told(value: Any) -> bool:

@@ -85,7 +85,8 @@ MEANINGFUL = frozenset(
     "answer answers response responses completion completions output outputs messages conversation conversations score rating "
     "reward quality correct refusal speech knowledge persona text article articles paragraph paragraphs body story facts hint "
     "hints choices options code schema kwargs train training trainable loss solution solutions target targets reply problem "
-    "query summary summaries highlights translation corrected correction revision revised rewritten".split()
+    "query summary summaries highlights translation feedback accepted approved thumbs verdict helpful helpfulness corrected "
+    "correction revision revised rewritten".split()
 )
 """Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
 

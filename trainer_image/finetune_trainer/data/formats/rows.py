@@ -137,7 +137,8 @@ def _plain(record: Record, form: Format) -> Row:
 
 
 def _holds_turns(value: Any) -> bool:
-    return isinstance(value, list) or (
+    """A list of texts is several answers here, not turns."""
+    return (isinstance(value, list) and not is_alternating(value)) or (
         isinstance(value, dict) and any(key in value for key in ("messages", "role", "choices", "from"))
     )
 

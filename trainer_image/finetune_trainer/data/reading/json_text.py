@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -9,6 +10,8 @@ from finetune_trainer.data.reading.record import Place, Record, Unreadable
 
 LARGEST_JSON_BYTES = 512 << 20
 """A .json file is read whole, and parsed takes some five times its size."""
+
+NOT_SPACE = re.compile(r"\S")
 
 SPEAKERS = ("role", "from")
 """Keys by which a list is known to be one conversation, not a list of records."""
@@ -102,11 +105,31 @@ def document(file: BinaryIO) -> Iterator[Place]:
         raise Unreadable("it is nested too deeply to be read") from error
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            yield from lines(io.BytesIO(content))
+            yield from lines(io.BytesIO(content)) if _has_lines(content) else _one_after_another(content)
             return
         raise Unreadable(f"line {error.lineno} is not JSON ({error.msg})") from error
     for number, item in enumerate(_items(value), start=1):
         yield number, _item(item)
+
+
+def _one_after_another(content: bytes) -> Iterator[Place]:
+    """Records over several lines each, with nothing between them."""
+    text, number = content.decode("utf-8-sig"), 0
+    decoder = json.JSONDecoder(object_pairs_hook=unrepeated)
+    position = _next(text, 0)
+    while position < len(text):
+        number += 1
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except ValueError as error:
+            raise Unreadable(f"record {number} is not JSON ({error})") from error
+        position = _next(text, end)
+        yield number, _item(value)
+
+
+def _next(text: str, position: int) -> int:
+    found = NOT_SPACE.search(text, position)
+    return found.start() if found else len(text)
 
 
 def _has_lines(content: bytes) -> bool:
@@ -149,6 +172,8 @@ def _items(value: Any) -> list[Any]:
 def _transposed(value: Record) -> list[Record]:
     """Columns of values, as pandas writes them: lists of one length, or objects from row label to value."""
     columns = list(value.values())
+    if all(key.isdigit() and isinstance(row, dict) and not all(map(str.isdigit, row)) for key, row in value.items()):
+        return columns  # rows by their numbers
     if all(isinstance(column, dict) for column in columns) and all(
         column.keys() == columns[0].keys() for column in columns
     ):
