@@ -4,6 +4,7 @@ FinetuneError
 ├── JobError             the user must change the job; retrying is useless
 │   └── DoesNotFit       the planner's refusal, with the nearest things that would fit
 ├── ClusterUnavailable   nobody must act; try again after a while
+│   └── ServerFailed     the API server answers with an error of its own, or of a webhook
 ├── Conflict             somebody wrote first; look again
 ├── NameConflict         a stranger's object has the name of one of our children
 ├── Forbidden            the API server refuses (quota, RBAC, admission); the message says what
@@ -33,6 +34,10 @@ class DoesNotFit(JobError):
 
 class ClusterUnavailable(FinetuneError):
     """The API server cannot be reached or is overloaded; nobody must act."""
+
+
+class ServerFailed(ClusterUnavailable):
+    """The API server answers, but fails: an error of its own or of an admission webhook, whose words the message has."""
 
 
 class Conflict(FinetuneError):

@@ -183,7 +183,7 @@ def main() -> None:
     torch.set_num_threads(1)
     started = time.monotonic()
     print(
-        "| | right label likelier | right label said | held-out loss | loss on a general text | training s | CPU s | peak RSS GiB |"
+        "| | right label more likely | right label said | held-out loss | loss on a general text | training s | CPU s | peak RSS GiB |"
     )
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:

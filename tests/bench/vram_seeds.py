@@ -42,7 +42,7 @@ class Claim:
 CLAIMS = (
     Claim("Digital Dashboard Hub", "70B LoRA ~140 GB, two H100s", L70,
           (("2 GPUs", zero3(LORA, 2)), ("4 GPUs", zero3(LORA, 4)), ("8 GPUs", zero3(LORA, 8))),
-          "the bf16 weights alone are 131 GiB; gathers, NCCL and margin need the third and fourth card"),
+          "the bf16 weights alone are 131 GiB; gathers, NCCL and the margin require the third and fourth card"),
     Claim("Digital Dashboard Hub", "70B LoRA with ZeRO-2 on two H100s", L70,
           (("2 GPUs, ZeRO-2", replace(LORA, zero_stage=2, gpus=2)),),
           "ZeRO-2 shards gradients and optimizer, not weights: every card holds all of them"),
@@ -59,7 +59,7 @@ CLAIMS = (
           (("LoRA", LORA), ("QLoRA", QLORA)), "both right, with room for longer rows"),
     Claim("at-a-glance comparison", "8B full on 4 x A100 80 or 2 x H100 80", L8,
           (("4 GPUs", zero3(FULL, 4)), ("2 GPUs", zero3(FULL, 2))),
-          "320 GB and 160 GB for one job: the first is right, the second does not hold the states with margin"),
+          "320 GB and 160 GB for one job: the first is right; the second cannot hold the states with margin"),
     Claim("NeuralPulse", "8B LoRA, 18 GB, on a 4090", L8,
           (("4 x 512", replace(LORA, **SHORT)),), "right where the loss never builds the logits, as ours does not"),
     Claim("NeuralPulse", "70B QLoRA on 24 GB with offload, or 40 GB", L70,

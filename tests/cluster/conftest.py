@@ -8,6 +8,7 @@ from finetune_operator.local import ports
 
 from tests.cluster.client import FINETUNE, ApiError, Client, eventually
 from tests.cluster.faults import FaultProxy
+from tests.cluster.kubelet import Kubelet
 from tests.cluster.operator_process import OperatorProcess
 from tests.cluster.plays import POOL, a_pool
 from tests.cluster.standin import StandIn
@@ -45,6 +46,23 @@ def standin(api: Client) -> Iterator[StandIn]:
     yield node
     node.stop()
     api.delete(f"{FINETUNE}/gpupools/{POOL}")
+
+
+@pytest.fixture
+def kubelet(api: Client, namespace: str, standin: StandIn) -> Iterator[Kubelet]:
+    """Three GPU nodes and their pool, on which the test writes the statuses of Pods; preflight runs on the stand-in."""
+    nodes = Kubelet(api, namespace)
+    nodes.start()
+    yield nodes
+    nodes.stop()
+    for job in api.items(nodes.jobs):
+        path = f"{nodes.jobs}/{job['metadata']['name']}"
+        if "deletionTimestamp" not in job["metadata"]:
+            api.delete(path)
+        if job["metadata"].get("finalizers"):
+            api.patch(path, {"metadata": {"finalizers": None}})
+    for pod in api.items(f"/api/v1/namespaces/{namespace}/pods"):
+        nodes.remove(pod["metadata"]["name"])
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ class OperatorProcess:
     kubeconfig: Path
     log: Path
     options: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "finetune_operator")
     process: "subprocess.Popen[bytes] | None" = None
     _starts: int = field(default=0)
 
     def start(self, *, wait: bool = True) -> None:
         """Start it; wait until it has seen the cluster."""
-        command = [sys.executable, "-m", "finetune_operator", "run", f"--kubeconfig={self.kubeconfig}", *self.options]
+        command = [sys.executable, *self.program, "run", f"--kubeconfig={self.kubeconfig}", *self.options]
         with self.log.open("ab") as sink:
             self.process = subprocess.Popen(
                 command, stdout=sink, stderr=sink, env=os.environ | {"OMP_NUM_THREADS": "1"}

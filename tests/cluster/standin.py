@@ -49,6 +49,8 @@ class StandIn:
     """By job name."""
     added: Counter[str] = field(default_factory=Counter)
     """namespace/name of Pods -> ADDED events seen."""
+    held: set[str] = field(default_factory=set)
+    """Names of Pods that somebody else plays."""
     _heap: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _seen: dict[str, set[str]] = field(default_factory=dict)
@@ -131,7 +133,7 @@ class StandIn:
         """Play a Pod once it is bound to us, and end it once it is being deleted."""
         uid = pod["metadata"]["uid"]
         seen = self._seen.setdefault(uid, set())
-        if pod["spec"].get("nodeName") not in (GPU_NODE, CPU_NODE):
+        if pod["spec"].get("nodeName") not in (GPU_NODE, CPU_NODE) or pod["metadata"]["name"] in self.held:
             return
         if "deletionTimestamp" in pod["metadata"] and "delete" not in seen:
             seen.add("delete")

@@ -77,8 +77,8 @@ def test_what_is_learned_with_the_templates_of_families(name, kind, row, learned
 
 
 REASONING_LOST = (
-    "the chat template leaves out the reasoning of message 2, so its answer would be learned without: use chat.trainOn: last "
-    "where it is an earlier answer's, else remove it or set chat.template: chatml"
+    "the chat template leaves out the reasoning of message 2, so the answer would be learned without it: use chat.trainOn: "
+    "last if it belongs to an earlier answer; otherwise remove it or set chat.template: chatml"
 )
 ONLY_LAST = "use chat.trainOn: last, or chat.template: chatml"
 REFUSED = [
@@ -87,21 +87,21 @@ REFUSED = [
     ("llama3_1", "parallel calls", calling(ONE, TWO),
      "the chat template refuses it: This model only supports single tool-calls at once!; correct or remove such rows"),
     ("llama3", "tools that it does not know", calling(ONE),
-     "the chat template does not write its tools: use a model whose template does, or remove the column"),
+     "the chat template does not render its tools: use a model whose template does, or remove the column"),
     ("lfm2", "tools but no calls", calling(ONE),
-     "the chat template does not write the tool calls of message 2: use a model whose template does"),
+     "the chat template does not render the tool calls of message 2: use a model whose template does"),
     ("gptoss", "a second call", calling(ONE, TWO),
-     "the chat template does not write the tool calls of message 2: use a model whose template does"),
+     "the chat template does not render the tool calls of message 2: use a model whose template does"),
     ("gptoss", "a system message in the middle", Conversation(messages=[*said("a", "b"), KIND.messages[0], *said("c", "d")]),
      "the chat template leaves out what message 3 (system) says: use chat.template chatml, or remove the message"),
     ("qwen3", "earlier reasoning as its own key", EARLIER,
-     "the chat template leaves out the reasoning of message 2, so its answer would be learned without: use chat.trainOn: last "
-     "where it is an earlier answer's, else remove it or put it into the content"),
+     "the chat template leaves out the reasoning of message 2, so the answer would be learned without it: use chat.trainOn: "
+     "last if it belongs to an earlier answer; otherwise remove it or put it into the content"),
     ("qwen3", "earlier reasoning in the content", Conversation(messages=said("a", "<think>\nred\n</think>\n\nb", "c", "d")),
      REASONING_LOST),
     ("qwen3_5_think", "an earlier answer, asked for with <think>", Conversation(messages=said("a", "b", "c", "d")),
-     "the chat template writes what comes before message 2 differently once the answer is there, so the learned part cannot "
-     f"be told: {ONLY_LAST}"),
+     "the chat template writes what comes before message 2 differently once the answer is there, so the part to learn "
+     "cannot be determined: {ONLY_LAST}"),
     ("deepseek_r1_distill", "reasoning that it cuts off", Conversation(messages=said("a", "<think>\nred\n</think>\n\nb")),
      REASONING_LOST),
 ]  # fmt: skip
@@ -130,6 +130,6 @@ def test_a_template_that_asks_otherwise_than_it_writes_is_warned_of():
     """DeepSeek's opens the reasoning for the model, and leaves it out of what is trained; Qwen3's does neither."""
     assert ready_tokenizer(family("deepseek_r1_distill"), Chat()).warnings == (
         "the chat template asks for an answer with '<｜Assistant｜><think>\\n', but writes answers without it: the tuned model "  # noqa: RUF001
-        "will be asked in a form that it was not trained on. Rows are trained as the template writes them",
+        "will be prompted in a form that it was not trained on. Rows are trained as the template renders them",
     )
     assert ready_tokenizer(family("qwen3"), Chat()).warnings == ()

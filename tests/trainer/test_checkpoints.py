@@ -90,7 +90,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert found is not None
     assert (found[0].name, resumed.newest_step) == ("attempt-0-step-5", 5)
     assert capsys.readouterr().out == (
-        "checkpoint attempt-0-step-9 is damaged: 1 of 1 files are not as they were written (first trainer_state.json); "
+        "checkpoint attempt-0-step-9 is damaged: 1 of 1 files differ from what was written (first trainer_state.json); "
         "looking for an older checkpoint\n"
     )
     assert [checkpoint.step for checkpoint in resumed.complete()] == [5]
@@ -120,7 +120,7 @@ def test_an_attempt_that_was_overtaken_does_not_save(run: RunConfig, tmp_path: P
     with pytest.raises(ReportedError) as refusal:
         _saved(cut_off, 30)
 
-    assert refusal.value.message == "attempt 2 has taken over from attempt 0"
+    assert refusal.value.message == "attempt 3 has taken over from attempt 1"
     assert _folders(run) == ["attempt-2-step-4"]
 
 
@@ -141,7 +141,7 @@ def test_a_sharded_checkpoint_is_not_loaded_by_another_layout(run: RunConfig, tm
 
     assert refusal.value.message == (
         "checkpoint attempt-0-step-5 was written by 2 processes at ZeRO stage 2 and cannot be loaded by 4 at stage 2; "
-        "the plan of a run must not change after its first checkpoint"
+        "the plan of a run cannot change after its first checkpoint"
     )
 
 

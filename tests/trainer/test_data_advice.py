@@ -9,7 +9,10 @@ from finetune_trainer.errors import UserError
 
 from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, said, texts, tokenizer
 
-NEEDED = "but a column with messages, or a prompt and a completion, or text is needed: name them in datasets[].columns, such as columns: "
+NEEDED = (
+    "but a column with messages, or a prompt and a completion, or text is needed: name them in datasets[].columns, such as "
+    "columns: "
+)
 ALPACA = {"instruction": "hello", "input": "red", "output": "fine"}
 
 
@@ -52,7 +55,7 @@ def test_the_input_of_alpaca_is_not_left_out_in_silence(tmp_path):
     mapped = Dataset(location=at(file), columns=Columns(prompt="instruction", completion="output"))
 
     assert prepared_rows(a_request(datasets=(mapped,)), tokenizer(), tmp_path / "work").warnings == (
-        f"file://{file} holds what is not read: input in 1 (of 1 rows). If it is part of the question, set promptTemplate: "
+        f"file://{file} holds data that is not used: input in 1 (of 1 rows). If it is part of the question, set promptTemplate: "
         '"{instruction}\\n\\n{input}" in place of columns.prompt',
     )
 
@@ -71,8 +74,8 @@ def test_empty_answers_are_counted(tmp_path):
     found = prepared_rows(a_request(*files), words, tmp_path / "work")
 
     assert found.warnings == (
-        "1 of 4 rows (25.0 %) have an empty answer, first 3.jsonl row 1: the model learns to end its turn at once. Remove them "
-        "unless it is meant",
+        "1 of 4 rows (25.0 %) have an empty answer, first 3.jsonl row 1: the model learns to end its turn immediately. "
+        "Remove these rows unless that is intended",
     )
 
 

@@ -67,8 +67,8 @@ def test_a_template_that_rewrites_what_was_said_is_refused():
         trained_text(words, CHAT)
 
     assert str(refusal.value) == (
-        "the chat template writes what comes before message 2 differently once the answer is there, so the learned part "
-        "cannot be told: use chat.trainOn: last, or chat.template: chatml"
+        "the chat template writes what comes before message 2 differently once the answer is there, so the part to learn "
+        "cannot be determined: use chat.trainOn: last, or chat.template: chatml"
     )
 
 
@@ -167,7 +167,7 @@ def test_a_base_model_without_a_template_must_be_told_one():
 
 def test_chatml_refuses_tools():
     """They would be left out in silence."""
-    with pytest.raises(RowRefused, match="chatml has no form for tools"):
+    with pytest.raises(RowRefused, match="chatml does not support tools"):
         trained_text(
             tokenizer(None),
             Conversation(messages=said("hello", "fine"), tools=[{"name": "x"}]),

@@ -121,7 +121,7 @@ def test_what_most_likely_matters_and_is_not_read_is_named(tmp_path, record, nam
     """With the number of rows; silence would be a wrong model."""
     (warning,) = warned(tmp_path, record)
 
-    assert warning.startswith(f"file:///a.jsonl holds what is not read: {name} in 1 (of 1 rows). ")
+    assert warning.startswith(f"file:///a.jsonl holds data that is not used: {name} in 1 (of 1 rows). ")
 
 
 QUIET = [
@@ -212,8 +212,8 @@ def test_answers_that_a_program_left_blank_are_warned_of(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,completion\na,nan\nb,fine\nc,None\n")
 
     assert prepared_rows(a_request(tmp_path / "a.csv"), tokenizer(), tmp_path / "work").warnings == (
-        "2 of 3 rows (66.7 %) have an answer such as nan or None, first a.csv row 1: the model learns to say that word. Programs "
-        "write it where a value was missing: remove such rows unless it is meant",
+        "2 of 3 rows (66.7 %) have an answer such as nan or None, first a.csv row 1: the model learns to say that word. "
+        "Programs write it for a missing value: remove these rows unless it is intended",
     )
 
 
@@ -222,5 +222,5 @@ def test_turns_that_were_written_out_before_are_warned_of(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", [{"text": "[INST] hello [/INST] fine"}])
 
     (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "one").warnings
-    assert warning.startswith("1 of 1 rows (100.0 %) hold turns that were written out before")
+    assert warning.startswith("1 of 1 rows (100.0 %) hold turns that are already rendered")
     assert prepared_rows(a_request(file, objective="cpt"), tokenizer(), tmp_path / "two").warnings == ()

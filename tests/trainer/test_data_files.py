@@ -127,10 +127,10 @@ REFUSED = [
     ("twice.csv", b"prompt,completion,completion\na,b,c\n",
      "its first line names the column 'completion' twice, and only one could be read: rename or remove one"),
     ("lists.json", json.dumps({"train": TWO, "test": TWO}).encode(),
-     "it holds several lists of records (train, test): save the one to learn from as .jsonl"),
+     "it holds several lists of records (train, test): save the one to train on as .jsonl"),
     ("stats.json", b'{"rows": 4, "list": [1, 2]}',
      "it is not a list of records, nor an object that holds one list of them (its keys: rows, list)"),
-    ("sheets.xlsx", workbook(SHEET, SHEET), "it has several sheets with rows (S1, S2): save the one to learn from by itself"),
+    ("sheets.xlsx", workbook(SHEET, SHEET), "it has several sheets with rows (S1, S2): save the one to train on as its own file"),
 ]  # fmt: skip
 
 
@@ -143,11 +143,11 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, name, content, words):
 
 
 ROWS = [
-    ("comma.jsonl", b'{"prompt": "a", "completion": "b"},', "it ends with a comma: JSON lines have no commas between them, remove them"),
+    ("comma.jsonl", b'{"prompt": "a", "completion": "b"},', "it ends with a comma: remove the commas between JSON lines"),
     ("twice.jsonl", b'{"prompt": "a", "completion": "b", "completion": "c"}',
      "it names the key 'completion' twice, and only one value could be used: rename or remove one"),
     ("ragged.csv", b"prompt,completion\na,b,c",
-     "it has 3 fields, not the 2 of the first line: put fields that hold the separator into quotes"),
+     "it has 3 fields, not the 2 of the first line: quote fields that contain the separator"),
     ("python.csv", b"messages\n\"[{'role': 'user', 'content': 'a'}]\"",
      "its messages are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"),
 ]  # fmt: skip
@@ -179,7 +179,7 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path):
         (folder / name).write_text("x")
 
     assert prepared_rows(a_request(folder), tokenizer(), tmp_path / "work").warnings == (
-        f"file://{folder}: 2 files are not read (notes.txt, old.doc): save as .jsonl what was meant as rows",
+        f"file://{folder}: 2 files are not read (notes.txt, old.doc): convert the files that hold rows to .jsonl",
     )
 
 
@@ -228,7 +228,7 @@ def test_the_card_of_a_data_set_holds_on_every_store(tmp_path, card):
     assert learned(config="blue") == ["blue<|im_end|>"]
     assert refusal_of(tmp_path, card) == (
         "DatasetInvalid",
-        "file:///set holds 2 data sets (red, blue) and its data card names no default: choose one by datasets[].config, such as "
+        "file:///set holds 2 data sets (red, blue) and its data card names no default: choose one with datasets[].config, such as "
         "config: red",
     )
     assert refusal_of(tmp_path, datasets=(Dataset(location=at(card), config="green"),)) == (
@@ -257,5 +257,5 @@ def test_a_split_of_a_single_file_is_refused(tmp_path):
 
     assert refusal_of(tmp_path, datasets=(Dataset(location=at(file), split="test"),)) == (
         "DatasetInvalid",
-        "file:///a.jsonl names its files itself, so datasets[].split chooses nothing: remove it, or name the folder as source",
+        "file:///a.jsonl names its files itself, so datasets[].split has no effect: remove it, or set source to the folder",
     )

@@ -43,11 +43,11 @@ def test_all_rows_that_cannot_be_used_are_counted_by_reason(tmp_path, mostly_goo
     """Nobody wants to find them one by one; what the message advises works."""
     assert refusal_of(tmp_path, mostly_good) == (
         "DatasetInvalid",
-        f"file:///a.jsonl: {FAULTS}. Correct or remove them, or leave them out by datasets[].invalidRows: {{action: skip}}",
+        f"file:///a.jsonl: {FAULTS}. Correct or remove them, or skip them with datasets[].invalidRows: {{action: skip}}",
     )
     skipped = prepared_rows(a_request(datasets=(skipping(mostly_good),)), tokenizer(), tmp_path / "work")
     assert (skipped.train.rows, skipped.warnings) == (
-        40, (f"file://{mostly_good}: {FAULTS}; they are left out, as invalidRows.action: skip asks",)
+        40, (f"file://{mostly_good}: {FAULTS}; they are skipped (invalidRows.action: skip)",)
     )  # fmt: skip
 
 

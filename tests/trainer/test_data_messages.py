@@ -60,7 +60,7 @@ def test_words_that_nobody_knows_are_mapped_by_the_job():
         messages_of(*turns)
 
     assert str(refusal.value) == (
-        "message 1 has the role 'Dr. X', which is not known: map it by datasets[].roles, such as "
+        "message 1 has the role 'Dr. X', which is unknown: map it with datasets[].roles, such as "
         'roles: {user: ["Dr. X"], assistant: ["B"]}'
     )
     assert messages_of(*turns, roles={"Dr. X": "user", "B": "assistant"}) == said("hello", "fine")
@@ -145,16 +145,16 @@ def test_keys_that_are_null_or_empty_are_as_if_absent():
 REFUSED = [
     ({"role": "assistant", "content": None, "refusal": "no"},
      "message 1 has a refusal and no content: put its text into content to learn it, or remove the row"),
-    ({"role": "assistant", "content": None}, "message 1 (assistant) has no text as content"),
+    ({"role": "assistant", "content": None}, "message 1 (assistant) has no text in content"),
     ({"role": "user", "content": 4}, "message 1 has content that is the number 4, not text"),
     ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
      'message 1 holds image_url: only parts such as {"type": "text", "text": ...} are trained'),
     ({"role": "assistant", "content": "x", "weight": 0.5},
-     "message 1 has weight 0.5: only 0 (context) and 1 (learned) are read, so remove it or write one of them"),
+     "message 1 has weight 0.5: only 0 (context) and 1 (learned) are read, so remove it or use one of them"),
     ({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
      "message 1 has tool call arguments that are not JSON"),
     ({"role": "user", "content": "", "tool_calls": [CALL]},
-     "message 1 (user) has tool calls, which only the assistant makes"),
+     "message 1 (user) has tool calls, which only the assistant can make"),
     ({"from": "function_call", "value": "look at Paris"}, "message 1: its tool calls are text that is not JSON"),
 ]  # fmt: skip
 
@@ -199,7 +199,7 @@ def test_an_answer_that_is_switched_off_cannot_be_learned_by_train_on_all(tmp_pa
 
     assert (reason, message) == (
         "DatasetInvalid",
-        "file:///a.jsonl: a.jsonl row 1: it takes answers out of the loss (weight, train), but chat.trainOn: all learns "
+        "file:///a.jsonl: a.jsonl row 1: it takes answers out of the loss (weight, train), but chat.trainOn: all trains on "
         "everything: use assistant",
     )
 
@@ -211,8 +211,8 @@ def test_a_switch_on_what_is_no_answer_is_told(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", [{"messages": turns}])
 
     assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
-        f"file://{file} holds what is not read: messages[].train of role user in 1 (of 1 rows). Rows are trained without it: "
-        "write it into the question or the answer if it matters",
+        f"file://{file} holds data that is not used: messages[].train of role user in 1 (of 1 rows). Rows are trained "
+        "without it: add it to the question or the answer if it matters",
     )
 
 

@@ -29,34 +29,34 @@ REFUSED = [
      "in chosen and not those in rejected, set columns: {prompt: prompt, completion: chosen}"),
     ("broken line", '{"text": "x"}\n{"text": \n', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
-     "remove that line (a.jsonl row 2). Correct or remove them, or leave them out by datasets[].invalidRows: "
+     "remove that line (a.jsonl row 2). Correct or remove them, or skip them with datasets[].invalidRows: "
      "{action: skip, maxPercent: 50}"),
     ("not an object", '["x"]', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: it is list, not an object with columns: a file that is one list is named .json"),
+     "file:///a.jsonl: a.jsonl row 1: it is list, not an object with columns: name a file that is one list .json"),
     ("a number", "4", "DatasetInvalid", "file:///a.jsonl: a.jsonl row 1: it is int, not an object with columns"),
     ("a document over lines", '[\n{"text": "x"}\n]', "DatasetInvalid",
-     "file:///a.jsonl: 2 of 3 rows cannot be used: 1 because it is only [: a document over several lines is .json (a.jsonl "
+     "file:///a.jsonl: 2 of 3 rows cannot be used: 1 because it is only [: name a document that spans several lines .json (a.jsonl "
      "row 1); 1 because it is not JSON (Expecting value: line 1 column 1 (char 0)): correct or remove that line (a.jsonl row "
-     "3). Correct or remove them, or leave them out by datasets[].invalidRows: {action: skip, maxPercent: 67}"),
+     "3). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 67}"),
     ("another encoding", b'{"text": "caf\xe9"}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: it is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
     ("nested for ever", '{"text": ' + 5000 * "[" + 5000 * "]" + "}", "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: it is nested too deeply to be read: correct or remove that line"),
     ("half a character", '{"text": "x"}\n{"text": "cut \\ud83d"}', "DatasetInvalid",
-     "file:///a.jsonl: 1 of 2 rows cannot be used: it holds \\ud83d, half of a character: correct or remove it (a.jsonl row "
-     "2). Correct or remove them, or leave them out by datasets[].invalidRows: {action: skip, maxPercent: 50}"),
+     "file:///a.jsonl: 1 of 2 rows cannot be used: it holds \\ud83d, half of a character: correct or remove the row (a.jsonl row "
+     "2). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("answers good and bad", '{"prompt": "p", "completion": "x", "label": false}', "DatasetInvalid",
      "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): sft would learn the bad "
      "answers too; keep the rows whose label is true, or set format: prompt-completion to learn all of them"),
     ("empty file", "", "DatasetTooSmall", "file:///a.jsonl has no rows"),
     ("empty value", '{"prompt": "x", "completion": "y"}\n{"prompt": null, "completion": "y"}', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: its prompt is empty or missing; the row has prompt, completion (a.jsonl "
-     "row 2). Correct or remove them, or leave them out by datasets[].invalidRows: {action: skip, maxPercent: 50}"),
+     "row 2). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("number as text", '{"prompt": "x", "completion": 4}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write it in quotes, and classes by their "
      "names"),
     ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is not known: map it by datasets[].roles, such as "
+     "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is unknown: map it with datasets[].roles, such as "
      'roles: {user: ["A"]}'),
     ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
@@ -92,7 +92,8 @@ def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
     words = loaded(model(tmp_path / "model"))
 
     assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
-        f"file://{labelled} holds what is not read: label in 30 (of 30 rows). To teach the label, set columns: {{prompt: text, "
+        f"file://{labelled} holds data that is not used: label in 30 (of 30 rows). To teach the label, set columns: "
+        f"{{prompt: text, "
         "completion: label}; it must be text, not a number",
     )
     assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
@@ -110,13 +111,13 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     no_split = Dataset(location=at(tmp_path / "split"), split="validation")
 
     assert refusal_of(tmp_path, tmp_path / "gone.jsonl") == (
-        "DatasetNotFound", "the data set file:///gone.jsonl does not exist: correct source or revision in spec.datasets"
+        "DatasetNotFound", "the dataset file:///gone.jsonl does not exist: correct source or revision in spec.datasets"
     )  # fmt: skip
     assert refusal_of(tmp_path, tmp_path / "none") == (
         "DatasetInvalid",
-        "file:///none has no files of rows, only notes.md: rows come from .jsonl, .ndjson, .json, .csv, .tsv, .xlsx, .parquet, "
-        ".arrow; text files may end in .gz, .bz2 or .zst too; .txt and .md are for objective cpt. Rename the file if it is one "
-        "of them, else save it as one",
+        "file:///none has no data files, only notes.md: data is read from .jsonl, .ndjson, .json, .csv, .tsv, .xlsx, .parquet, "
+        ".arrow; text files may end in .gz, .bz2 or .zst too; .txt and .md are for objective cpt. Rename the file if it is "
+        "one of these, or convert it",
     )
     assert refusal_of(tmp_path, tmp_path / "pickle")[0] == "DatasetInvalid"
     assert refusal_of(tmp_path, datasets=(no_split,)) == (
@@ -142,7 +143,7 @@ def test_a_row_that_the_template_refuses_is_named(tmp_path):
     assert (reason, message) == (
         "DatasetInvalid",
         "file:///a.jsonl: 2 of 7 rows cannot be used: the chat template refuses it: no boom; correct or remove such rows, or set "
-        "chat.template: chatml (a.jsonl rows 2, 7). Correct or remove them, or leave them out by datasets[].invalidRows: "
+        "chat.template: chatml (a.jsonl rows 2, 7). Correct or remove them, or skip them with datasets[].invalidRows: "
         "{action: skip, maxPercent: 29}",
     )
 
@@ -153,6 +154,6 @@ def test_cpt_refuses_conversations(tmp_path):
 
     assert refusal_of(tmp_path, file, objective="cpt") == (
         "DatasetInvalid",
-        "file:///a.jsonl holds conversations or prompts, but objective cpt learns plain text: give it a column text, or use "
+        "file:///a.jsonl holds conversations or prompts, but objective cpt learns plain text: add a text column, or use "
         "objective sft",
     )

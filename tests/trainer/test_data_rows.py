@@ -123,7 +123,7 @@ def test_an_evaluation_source_is_encoded_beside_the_training_rows(tmp_path):
     )
 
     assert (prepared.train.rows, prepared.evaluation_rows) == (25, 3)
-    assert "5 training rows are in the evaluation source too: they are not trained" in prepared.warnings
+    assert "5 training rows are also in the evaluation source: they are not trained" in prepared.warnings
     assert len(texts(prepared.folder / EVALUATION_FILE, words)) == 3
 
 
@@ -197,8 +197,8 @@ def test_data_that_changed_after_preflight_is_refused(planned, tmp_path, shared)
 
     assert refusal.value.reason == "DatasetChanged"
     assert refusal.value.message.endswith(
-        f"but {report.dataset_digest[:19]} was planned: the data changed after preflight. Restore it, or apply the "
-        "job under a new name"
+        f"but {report.dataset_digest[:19]} was planned: the data changed after preflight. Restore it, or apply the job under "
+        "a new name with another output.destination"
     )
 
 

@@ -51,8 +51,8 @@ def test_a_template_that_writes_the_date_writes_the_same_one_on_any_day(tmp_path
     assert "26 Jul 2024\n" in whole
     assert "26 Jul 2024\n" in words.apply_chat_template([KNOWN], tokenize=False)
     assert prepared.warnings[0] == (
-        "the chat template writes today's date: all rows get 26 Jul 2024 instead, so that the run is the same on any day. A server "
-        "writes the real one"
+        "the chat template writes today's date: every row gets 26 Jul 2024 instead, so that the run does not depend on the "
+        "day it starts. A server writes the real date"
     )
 
 
@@ -148,6 +148,6 @@ def test_a_template_that_changed_after_preflight_is_refused(tmp_path, monkeypatc
 
     assert (refusal.value.reason, refusal.value.message) == (
         "DatasetChanged",
-        "the chat template is not the one that wrote the rows: chat.templateSource changed after preflight. Restore it, or apply "
-        "the job under a new name",
+        "the chat template is not the one that wrote the rows: chat.templateSource changed after preflight. Restore it, or "
+        "apply the job under a new name with another output.destination",
     )

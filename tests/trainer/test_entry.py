@@ -86,7 +86,7 @@ def test_sigkill_loses_nothing_but_the_steps_since_the_checkpoint(
         os.kill(worker, signal.SIGKILL)
         code, outcome = first.wait()
     assert (code, outcome.outcome, outcome.reason) == (137, "Failed", "Killed")
-    assert outcome.message == "the workers ended without a verdict, killed by signal 9 (SIGKILL)"
+    assert outcome.message == "the training processes exited without reporting a result (killed by SIGKILL)"
     with container(changed(run, attempt=1), tmp_path / "second") as second:
         code, _resumed = second.wait()
         started_at = next(report.step for report in second.progress() if report.step)
@@ -116,7 +116,7 @@ def test_before_the_first_step_there_is_nothing_to_save(tmp_path: Path, model: P
         code, outcome = loading.wait()
 
     assert code == 85
-    message = "asked to stop while loading at step 0; no checkpoint yet, 0 step(s) are lost"
+    message = "asked to stop while loading at step 0; no checkpoint yet, 0 steps lost"
     assert outcome == Outcome(outcome="Preempted", reason="Preempted", message=message)
 
 
@@ -132,7 +132,7 @@ def test_a_stalled_worker_is_ended_with_its_stacks_in_the_log(tmp_path: Path, mo
         code, outcome = stalled.wait()
 
     assert (code, outcome.outcome, outcome.reason) == (1, "Failed", "Stalled")
-    assert outcome.message == "no step for 40 s; the stacks of all workers are in the log"
+    assert outcome.message == "no step for 40 s; the stacks of all processes are in the log"
     assert "most recent call first" in stalled.log.read_text()
 
 
@@ -145,7 +145,7 @@ def test_without_a_gpu_the_trainer_says_so(tmp_path: Path, model: Path, data: Pa
     assert (code, outcome.outcome, outcome.reason) == (87, "Failed", "NoAccelerator")
     assert outcome.message == (
         "the Pod sees no usable GPU (Found no NVIDIA driver on your system): check that its pool's nodes have an NVIDIA driver of r580 or "
-        "newer and a device plugin, and that GPUPool.spec.resourceName is what they offer"
+        "newer and a device plugin, and that GPUPool.spec.resourceName names what they offer"
     )
 
 

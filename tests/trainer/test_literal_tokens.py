@@ -22,8 +22,8 @@ from tests.trainer.data_inputs import (
 )
 
 DOES_AND_DO = (
-    ": they become real tokens, so a turn seems to begin or end there, and answers teach it. They are trained as they are: "
-    "remove or respell them unless they are meant"
+    ": they become real tokens, so a turn seems to begin or end there, and the model learns that from answers. They are "
+    "trained as they are: remove or respell them unless they are intended"
 )
 
 

@@ -133,7 +133,7 @@ def test_a_model_without_sdpa_runs_eager_and_says_so(
     assert _built(llama, run).config._attn_implementation == "sdpa"
     assert _built(gemma, run).config._attn_implementation == "eager"
     assert (
-        "Gemma2 cannot use sdpa: its attention runs eager, which keeps the scores of every pair of tokens"
+        "Gemma2 does not support sdpa: it uses eager attention, whose memory grows with the square of the sequence length"
         in capsys.readouterr().out
     )
 
@@ -166,7 +166,7 @@ def test_experts_that_zero_3_has_divided_take_no_adapter(
         parameter.data = torch.empty(0)
 
     assert targets.is_mixture(built)
-    with pytest.raises(UserError, match=r"spec.lora.experts: adapters on experts need them whole, and ZeRO stage 3"):
+    with pytest.raises(UserError, match=r"spec.lora.experts: adapters on experts cannot be trained at ZeRO stage 3"):
         targets.expert_parameters(built, replace(A_LORA, experts=True))
 
 
@@ -178,7 +178,7 @@ def test_an_unknown_target_is_refused_with_those_that_exist(tmp_path: Path, llam
         targets.target_modules(built, replace(A_LORA, targets="custom", target_modules=("wq",)))
 
     assert refusal.value.message == (
-        "spec.lora.targetModules: wq is no linear layer of LlamaForCausalLM that an adapter may be put on; "
+        "spec.lora.targetModules: wq is not a linear layer of LlamaForCausalLM that can take an adapter; "
         "choose from down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     )
 
@@ -267,8 +267,8 @@ def test_an_initial_adapter_is_continued(tmp_path: Path, llama: Path, data: Path
     with pytest.raises(UserError) as refusal:
         trained(pinned, tmp_path / "third")
     assert refusal.value.message == (
-        "spec.lora.initialAdapter was trained on revision abc of its base model, this run uses def; "
-        "set spec.model.revision to abc or start a new adapter"
+        "spec.lora.initialAdapter was trained on revision abc of its base model, but this run uses def; "
+        "use that revision of the base model, or train a new adapter"
     )
 
 

@@ -48,13 +48,13 @@ def _refusal(run: RunConfig, folder: Path) -> tuple[str, str]:
     [
         (
             lambda tensors: {f"_orig_mod.{name}": tensor for name, tensor in tensors.items()},
-            "{uri} lacks 21 tensors, which would be random: lm_head.weight, model.embed_tokens.weight, "
+            "{uri} lacks 21 tensors, which would start from random numbers: lm_head.weight, model.embed_tokens.weight, "
             "model.layers.0.input_layernorm.weight and 18 more; save the model again with all "
             "its weights",
         ),
         (
             lambda tensors: {name: tensor for name, tensor in tensors.items() if name != "model.norm.weight"},
-            "{uri} lacks 1 tensor, which would be random: model.norm.weight; save the model again with all its "
+            "{uri} lacks 1 tensor, which would start from random numbers: model.norm.weight; save the model again with all its "
             "weights",
         ),
         (
@@ -64,7 +64,7 @@ def _refusal(run: RunConfig, folder: Path) -> tuple[str, str]:
         ),
         (
             lambda tensors: tensors | {"model.embed_tokens.weight": torch.zeros(600, 64)},
-            "{uri} holds 1 tensor of another shape than config.json says: model.embed_tokens.weight (600 x 64, config.json says "
+            "{uri} holds 1 tensor whose shape does not match config.json: model.embed_tokens.weight (600 x 64, config.json says "
             "512 x 64); use the config.json that was saved with these weights",
         ),
     ],
@@ -129,13 +129,13 @@ def test_an_adapter_that_is_not_whole_is_refused(tmp_path: Path, run: RunConfig)
     save_file({name: tensor for name, tensor in whole.items() if not name.startswith(layer)}, file)
     assert _adapter_refusal(run, folder) == (
         "ModelInvalid",
-        f"file:///adapter lacks 2 tensors, which would start anew: {layer}.lora_A.weight, {layer}.lora_B.weight; save "
+        f"file:///adapter lacks 2 tensors, which would start from scratch: {layer}.lora_A.weight, {layer}.lora_B.weight; save "
         "the adapter again with save_pretrained",
     )
     save_file(whole | {f"{layer.replace('1', '7')}.lora_A.weight": torch.zeros(4, 64)}, file)
     assert _adapter_refusal(run, folder) == (
         "ModelInvalid",
-        "file:///adapter holds 1 tensor for no layer of the base model: "
+        "file:///adapter holds 1 tensor that match no layer of the base model: "
         f"{layer.replace('1', '7')}.lora_A.weight; name the base model that it was trained on",
     )
 

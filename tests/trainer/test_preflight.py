@@ -54,7 +54,7 @@ def test_a_sequence_length_beyond_the_model_is_refused(job, workspaces):
     """Positions that the model never saw train nothing useful."""
     assert preflight_refusal(replace(job, sequence_length=1024), workspaces()) == (
         "InvalidSpec",
-        "training.sequenceLength 1024 is more than the 512 positions of the model: lower it, or leave it out to cover 99 % of "
+        "training.sequenceLength 1024 exceeds the model's 512 positions: lower it, or leave it out to cover 99 % of "
         "the rows",
     )
 

@@ -13,8 +13,8 @@ Q = "model.layers.0.self_attn.q_proj"
 
 PEFT = f"base_model.model.{Q}"
 OTHER = (
-    "the adapter ADAPTER does not belong to this base model: {} Set spec.model.source to the model that it was trained on, or train a new "
-    "adapter"
+    "the adapter ADAPTER does not belong to this base model: {} Set spec.model.source to the model that it was trained on, "
+    "or train a new adapter"
 )
 
 
@@ -24,24 +24,26 @@ OTHER = (
         (
             {f"{PEFT}.lora_A.weight": (4, 16), f"{PEFT}.lora_B.weight": (16, 4)}, {}, "ModelUnsupported",
             OTHER.format(
-                f"2 of its tensors have another size than the base model's: {Q}.lora_A (16, the base 8), {Q}.lora_B (16, the base 8)."
+                f"2 of its tensors differ in size from the base model: {Q}.lora_A (16, base model 8), {Q}.lora_B (16, base "
+                "model 8)."
             ),
         ),
         (
             {f"base_model.model.h.0.c_attn.lora_{half}.weight": shape for half, shape in (("A", (4, 8)), ("B", (24, 4)))},
             {"target_modules": ["c_attn"]}, "ModelUnsupported",
-            OTHER.format("1 of its 1 layers are none of the base model's: h.0.c_attn."),
+            OTHER.format("1 of its 1 layers do not exist in the base model: h.0.c_attn."),
         ),
         (
             {f"{PEFT}.lora_A.weight": (4, 8), f"{PEFT}.lora_B.weight": (8, 4), "base_model.model.model.embed_tokens.weight": (420, 8)},
             {}, "ModelUnsupported",
             OTHER.format(
-                "1 of its tensors have another size than the base model's: model.embed_tokens.weight (420 x 8, the base 400 x 8)."
+                "1 of its tensors differ in size from the base model: model.embed_tokens.weight (420 x 8, base model 400 x 8)."
             ),
         ),
         (
             {f"{PEFT}.lora_A.weight": (2, 8), f"{PEFT}.lora_B.weight": (8, 2)}, {}, "ModelInvalid",
-            f"adapter_config.json of ADAPTER says r 4, but 1 of its layers have another rank: {Q} (2). Use the adapter_config.json that "
+            f"adapter_config.json of ADAPTER says r 4, but 1 of its layers have a different rank: {Q} (2). Use the "
+            "adapter_config.json that "
             "was saved with these weights",
         ),
         (
@@ -50,8 +52,9 @@ OTHER = (
         ),
         (
             None, {"target_modules": ["q_proj", "v_proj"]}, "ModelInvalid",
-            "ADAPTER has no weights for 1 of the layers that its target_modules name: model.layers.0.self_attn.v_proj. They would start "
-            "anew; copy the adapter again, or use the adapter_config.json that was saved with these weights",
+            "ADAPTER has no weights for 1 of the layers that its target_modules name: model.layers.0.self_attn.v_proj. They "
+            "would start from scratch; copy the adapter again, or use the adapter_config.json that was saved with these "
+            "weights",
         ),
         ({"x": (4, 8)}, {}, "ModelInvalid", "ADAPTER holds no LoRA weights, only x: copy the adapter again"),
     ],

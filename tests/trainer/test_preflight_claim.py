@@ -21,7 +21,7 @@ def test_a_finished_run_is_not_trained_again(job, tmp_path, workspaces):
     outcome = examine(replace(job, uid="uid-2", name="again"), workspaces())
 
     assert (outcome.outcome, outcome.reason, outcome.artifacts) == ("Succeeded", "AlreadyPublished", (artifact,))
-    assert outcome.message == f"the same run is complete at {job.output.uri}: nothing is trained again"
+    assert outcome.message == f"this run is already complete at {job.output.uri}; nothing is trained again"
 
 
 def test_a_finished_output_of_another_run_is_occupied(job, tmp_path, workspaces):
@@ -64,7 +64,7 @@ def test_a_claim_moves_with_an_edit_until_something_is_trained(job, tmp_path, wo
     assert (reason, message) == (
         "OutputOccupied",
         f"{job.output.uri} holds an unfinished run of this job with other settings or data ({digest[:19]}): choose another "
-        "output.destination, or remove its checkpoints",
+        "output.destination, or remove the checkpoints of that run",
     )
 
 
@@ -85,8 +85,8 @@ def test_a_folder_that_nobody_claimed_is_not_overwritten(job, tmp_path, workspac
 
     assert preflight_refusal(job, workspaces()) == (
         "OutputOccupied",
-        f"{job.output.uri} already has a folder adapter that no run has claimed: choose another output.destination, or move it "
-        "away",
+        f"{job.output.uri} already has a folder adapter that no run has claimed: choose another output.destination, or move "
+        "the folder away",
     )
 
 

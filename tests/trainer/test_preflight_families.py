@@ -101,5 +101,5 @@ def test_a_tensor_that_is_lost_or_renamed_is_found(tmp_path: Path, kind: str, ov
         f"{uri} holds 1 tensor that a model of type {kind} does not have: {more}."
     )
     assert refusal({f"net.{name}": tensor for name, tensor in tensors.items()}).startswith(
-        f"none of the {len(tensors)} tensors of {uri} is of a layer of its model type: they are named net."
+        f"none of the {len(tensors)} tensors of {uri} belongs to a layer of its model type: they are named net."
     )

@@ -28,23 +28,25 @@ def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
     )  # fmt: skip
     assert refused("t5", model_type="t5", architectures=["T5ForConditionalGeneration"]) == (
         "ModelUnsupported",
-        f"{uri}/t5 is of type 't5' (T5ForConditionalGeneration), no causal language model that transformers can train: choose "
+        f"{uri}/t5 is of type 't5' (T5ForConditionalGeneration), which is not a causal language model that transformers can "
+        "train: choose "
         "a decoder such as Llama, Qwen, Mistral or Gemma",
     )
     assert refused("code", model_type="mine", auto_map={"AutoModelForCausalLM": "mine.Mine"}) == (
         "ModelUnsupported",
-        f"{uri}/code brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another",
+        f"{uri}/code brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another model",
     )
     assert refused("fp8", quantization_config={"quant_method": "fp8"}) == (
         "ModelUnsupported",
-        f"the weights of {uri}/fp8 are quantised already (fp8), which cannot be trained: choose the unquantised model; method "
+        f"the weights of {uri}/fp8 are already quantised (fp8) and cannot be trained: use the unquantised model; method "
         "qlora quantises it while loading",
     )
     (tmp_path / "model" / "model.safetensors.index.json").write_text(
         '{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}'
     )
     assert preflight_refusal(job, workspaces()) == (
-        "ModelNotFound", f"{uri}/model lacks 1 of 2 weight files, such as model-2.safetensors"
+        "ModelNotFound",
+        f"{uri}/model lacks 1 of 2 weight files, such as model-2.safetensors: copy all files of the model, of one revision",
     )  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def test_code_of_a_model_needs_a_pinned_revision(job, workspaces):
 
     assert preflight_refusal(replace(job, model=asked), workspaces()) == (
         "InvalidSpec",
-        "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 digits",
+        "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 hexadecimal digits",
     )
 
 
@@ -102,8 +104,8 @@ def test_pickles_beside_safetensors_are_not_read_and_named(job, tmp_path, worksp
     report = examine(job, workspaces()).preflight
 
     assert report.warnings[0] == (
-        f"file://{tmp_path}/model holds pickle files (optimizer.pt, rng_state.pth, scheduler.pt and 1 more), which run code when "
-        "loaded: they are not read"
+        f"file://{tmp_path}/model holds pickle files (optimizer.pt, rng_state.pth, scheduler.pt and 1 more), which can run "
+        "code when loaded and are not read"
     )
     assert not (tmp_path / "executed").exists()
 
@@ -114,7 +116,8 @@ def test_an_adapter_of_another_base_revision_is_refused(job, tmp_path, workspace
     asked = replace(job, initial_adapter=at(folder))
     doubtful = examine(replace(asked, output=at(tmp_path / "o"), checkpoint=at(tmp_path / "c")), workspaces())
     assert doubtful.preflight.warnings[0] == (
-        f"the adapter file://{folder} does not say which revision it was trained on (its base is org/base): check it"
+        f"the adapter file://{folder} does not record the revision it was trained on (base model: org/base): check that it "
+        "belongs to this model"
     )
 
     artifact = Artifact(kind="adapter", uri="u", digest="d", size_bytes=1, base_revision="sha256:another")
@@ -125,7 +128,7 @@ def test_an_adapter_of_another_base_revision_is_refused(job, tmp_path, workspace
     assert (reason, message) == (
         "ModelUnsupported",
         f"the adapter file://{folder} was trained on revision sha256:another of its base model, but this job uses {revision}: "
-        "set model.revision to the adapter's, or train a new adapter",
+        "use the files of that revision, or train a new adapter",
     )
 
 
@@ -141,8 +144,8 @@ def test_an_adapter_that_is_larger_than_planned_is_warned_of(job, tmp_path, work
     assert warnings == [
         [],
         [
-            f"the adapter file://{folder} has rank 64 and DoRA's magnitudes and lm_head trained in full, but memory is planned "
-            "for plain LoRA of rank 16: choose a pool whose GPUs have room to spare (resources.pools)"
+            f"the adapter file://{folder} has rank 64 and DoRA's magnitudes and fully trained lm_head, but memory is planned "
+            "for plain LoRA of rank 16: choose a pool whose GPUs have memory to spare (resources.pools)"
         ],
     ]
 
@@ -187,4 +190,4 @@ def test_a_broken_tokenizer_is_said(job, tmp_path, workspaces):
 
     assert reason == "ModelUnsupported"
     assert message.startswith(f"the tokenizer of file://{tmp_path}/model cannot be loaded (")
-    assert message.endswith("): tokenizer.json and tokenizer_config.json must be beside config.json")
+    assert message.endswith("): tokenizer.json and tokenizer_config.json must be next to config.json")

@@ -38,7 +38,8 @@ def _template(value: Any) -> Callable[[Path], None]:
     [
         (
             [{"name": "rag", "template": BODY}, {"name": "tool_use", "template": BODY}],
-            "MODEL has chat templates (rag, tool_use), but none is the default: name one of them default in tokenizer_config.json, or "
+            "MODEL has chat templates (rag, tool_use), but none is named default: rename one of them to default in "
+            "tokenizer_config.json, or "
             "set chat.template to chatml",
         ),
         (
@@ -47,7 +48,8 @@ def _template(value: Any) -> Callable[[Path], None]:
         ),
         (
             3,
-            "the chat template of MODEL is a int, not text: correct chat_template in tokenizer_config.json, or set chat.template to "
+            "the chat template of MODEL is a int, not text: correct chat_template in tokenizer_config.json, or set "
+            "chat.template to "
             "chatml",
         ),
     ],
@@ -90,13 +92,13 @@ def test_a_token_without_an_embedding_is_refused(job, tmp_path, workspaces) -> N
     uri = f"file://{tmp_path}/model"
     assert refusal(added) == (
         "ModelInvalid",
-        f"the tokenizer of {uri} has 297 tokens, the model embeddings for 296, and the rows use token 296 (hello 5): {remedy}",
+        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296; the rows use token 296 (hello 5): {remedy}",
     )
     padded = tokenizer()
     padded.add_special_tokens({"pad_token": "[PAD]"})
     assert refusal(padded) == (
         "ModelInvalid",
-        f"the tokenizer of {uri} has 297 tokens, the model embeddings for 296, and padding uses token 296 ([PAD]): {remedy}",
+        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296; padding uses token 296 ([PAD]): {remedy}",
     )
     unused = tokenizer()
     unused.add_tokens(["never said"])
@@ -112,7 +114,8 @@ def test_chatml_closes_turns_where_generation_stops(refused, job, workspaces) ->
 
     assert refused(files=elsewhere) == (
         "ModelUnsupported",
-        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would never stop. "
+        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would "
+        "never stop. "
         "Set chat.template to chatml, use an instruct model, or correct generation_config.json",
     )
     assert examine(replace(job, chat=Chat(template="chatml")), workspaces()).reason == "Prepared"

@@ -13,12 +13,12 @@ Q = "model.layers.0.self_attn.q_proj"
 
 
 HEADLESS = (
-    "MODEL is a {}, which has no language head, such as an encoder, a classifier, a reward or an embedding model: its head would be "
-    "trained from random numbers. Name the language model that it was made from"
+    "MODEL is a {}, which has no language model head, like any encoder, classifier, reward or embedding model: the head "
+    "would start from random numbers. Use the language model that it was made from"
 )
 ROPES = (
-    "config.json of MODEL asks for positions of type 'weird' (rope_type), which transformers 5.23.0 of this trainer does not know: it "
-    "knows default, dynamic, linear, llama3, longrope, proportional, yarn. Use a newer trainer image, or another model"
+    "config.json of MODEL has rope_type 'weird', which transformers 5.23.0 of this trainer does not support (supported: "
+    "default, dynamic, linear, llama3, longrope, proportional, yarn): use a newer trainer image, or another model"
 )
 
 
@@ -30,18 +30,20 @@ ROPES = (
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, HEADLESS.format("BertForMaskedLM")),
         (
             {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "vision_config": {}},
-            "MODEL is of type 'llava' (LlavaForConditionalGeneration), a multimodal model whose text part transformers cannot train "
+            "MODEL is of type 'llava' (LlavaForConditionalGeneration), a multimodal model whose text part transformers "
+            "cannot train "
             "alone: choose a decoder such as Llama, Qwen, Mistral or Gemma",
         ),
         (
             {"model_type": "llama5", "architectures": ["Llama5ForCausalLM"]},
-            "MODEL is of type 'llama5' (Llama5ForCausalLM), which transformers 5.23.0 of this trainer does not know: use a newer "
+            "MODEL is of type 'llama5' (Llama5ForCausalLM), which transformers 5.23.0 of this trainer does not support: use "
+            "a newer "
             "trainer image, or another model",
         ),
         (
             {"text_config": {"quantization_config": {"quant_method": "compressed-tensors"}}},
-            "the weights of MODEL are quantised already (compressed-tensors, says text_config.quantization_config), which cannot be "
-            "trained: choose the unquantised model; method qlora quantises it while loading",
+            "the weights of MODEL are already quantised (compressed-tensors, from text_config.quantization_config) and "
+            "cannot be trained: use the unquantised model; method qlora quantises it while loading",
         ),
         ({"rope_parameters": {"rope_type": "weird", "rope_theta": 1e4}}, ROPES),
         ({"rope_scaling": {"type": "weird", "factor": 2.0}}, ROPES),
@@ -58,7 +60,7 @@ def test_a_family_that_cannot_be_planned_is_refused_with_those_that_can(refused)
 
     assert reason == "ModelUnsupported"
     assert message.startswith(
-        "MODEL is of type 'gpt2', whose memory cannot be planned: choose a model of one of the types apertus, "
+        "MODEL is of type 'gpt2', whose memory use cannot be estimated: choose a model of one of the types apertus, "
     )
 
 
@@ -67,23 +69,24 @@ def test_a_family_that_cannot_be_planned_is_refused_with_those_that_can(refused)
     [
         (
             lambda t: without(t, "lm_head.weight") | {"score.weight": zeros(2, 8)},
-            "1 of 12 tensors of MODEL are those of a classifier, reward model or the like (score.weight): name the language model that "
-            "it was made from",
+            "1 of 12 tensors of MODEL belong to a classifier, a reward model or a similar model (score.weight): use the "
+            "language model that it was made from",
         ),
         (
             lambda t: t | {f"{Q}.lora_A.default.weight": zeros(4, 8)},
-            f"1 of 13 tensors of MODEL are those of an adapter that was not merged ({Q}.lora_A.default.weight): merge it "
-            "(merge_and_unload in PEFT) and save the result, or name its base model and the adapter in spec.lora.initialAdapter",
+            f"1 of 13 tensors of MODEL belong to an adapter that was not merged ({Q}.lora_A.default.weight): merge it "
+            "(merge_and_unload in PEFT) and save the result, or set spec.model.source to its base model and "
+            "spec.lora.initialAdapter to the adapter",
         ),
         (
             lambda t: t | {f"{Q}.qweight": np.zeros((1, 8), dtype=np.int32)},
-            f"1 of 13 tensors of MODEL are those of quantised weights, as GPTQ, AWQ, bitsandbytes or 8-bit floats have them ({Q}.qweight): "
-            "name the unquantised model; method qlora quantises it while loading",
+            f"1 of 13 tensors of MODEL belong to quantised weights, such as GPTQ, AWQ, bitsandbytes or FP8 ({Q}.qweight): "
+            "use the unquantised model; method qlora quantises it while loading",
         ),
         (
             lambda t: t | {f"{Q}.weight": np.zeros((8, 8), dtype=np.int8)},
-            f"1 of 12 tensors of MODEL hold integers or 8-bit floats ({Q}.weight (I8)): the weights are quantised. Name the unquantised "
-            "model; method qlora quantises it while loading",
+            f"1 of 12 tensors of MODEL hold integers or 8-bit floats ({Q}.weight (I8)): the weights are quantised. Use the "
+            "unquantised model; method qlora quantises it while loading",
         ),
     ],
 )  # fmt: skip

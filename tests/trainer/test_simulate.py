@@ -89,7 +89,7 @@ def test_adapters_on_experts_at_zero_3_are_refused(tmp_path, capsys):
 
     assert simulate.main([str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")]) == 2
     said = capsys.readouterr().err
-    assert said == "simulate: adapters on experts at ZeRO stage 3 are not trained: PEFT needs the experts whole\n"
+    assert said == "simulate: adapters on experts cannot be trained at ZeRO stage 3: PEFT needs whole experts\n"
 
 
 def test_offload_is_refused(tmp_path, capsys):
@@ -101,4 +101,4 @@ def test_offload_is_refused(tmp_path, capsys):
 
     assert simulate.main([str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")]) == 2
     said = capsys.readouterr().err
-    assert said == "simulate: offload is not simulated: memory of the host and of the GPU cannot be told apart here\n"
+    assert said == "simulate: offload is not simulated: host memory and GPU memory cannot be told apart here\n"

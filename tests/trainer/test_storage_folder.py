@@ -14,20 +14,22 @@ from finetune_trainer.storage.folder import listed
 
 CONFINED = [
     ("ftp://a/b", "'ftp://a/b': must start with hf://, s3://, pvc://, https:// or file://"),
-    ("pvc://data/a/../b", "'pvc://data/a/../b': the path 'a/../b' must not contain //, . or ..: write it out"),
-    ("pvc://data/./b", "'pvc://data/./b': the path './b' must not contain //, . or ..: write it out"),
-    ("pvc://data//b", "'pvc://data//b': the path '/b' must not contain //, . or ..: write it out"),
-    ("pvc://other/b", "'pvc://other/b': the claim other is not mounted in this Pod (mounted: data)"),
-    ("pvc://data", "'pvc://data': pvc:// takes two parts, such as pvc://NAME/PATH"),
+    (
+        "pvc://data/a/../b",
+        "'pvc://data/a/../b': the path 'a/../b' must not contain //, . or ..: write out the full path",
+    ),
+    ("pvc://data/./b", "'pvc://data/./b': the path './b' must not contain //, . or ..: write out the full path"),
+    ("pvc://data//b", "'pvc://data//b': the path '/b' must not contain //, . or ..: write out the full path"),
+    ("pvc://other/b", "'pvc://other/b': the PersistentVolumeClaim other is not mounted in this Pod (mounted: data)"),
+    ("pvc://data", "'pvc://data': pvc:// needs two parts, such as pvc://NAME/PATH"),
     (
         "file://host/b",
-        "'file://host/b': file:// takes an absolute path with three slashes, such as file:///data/train.jsonl",
+        "'file://host/b': file:// needs an absolute path with three slashes, such as file:///data/train.jsonl",
     ),
     ("file:///etc", "'file:///etc': file:// works on the local cluster only: use pvc://, s3:// or hf://"),
     (
         "s3://user:hunter2@bucket/key",
-        "'s3://***@bucket/key': may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong into "
-        "a Secret",
+        "'s3://***@bucket/key': may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong in a Secret",
     ),
     ("hf://org/name/sub", "'hf://org/name/sub': hf:// takes ORG/NAME, such as hf://HuggingFaceTB/SmolLM2-135M"),
 ]
@@ -206,7 +208,7 @@ def test_a_link_that_leads_nowhere_is_no_missing_file(volume):
 
     with pytest.raises(StorageUnavailable) as refused:
         at_claim("d", Role.DATASET).files()
-    assert str(refused.value) == "the data set pvc://data/d cannot be used: No such file or directory"
+    assert str(refused.value) == "the dataset pvc://data/d cannot be used: No such file or directory"
 
 
 def test_a_pod_that_tries_to_replace_in_vain_takes_nothing_from_the_one_that_did(volume, monkeypatch):

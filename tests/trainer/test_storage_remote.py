@@ -124,8 +124,8 @@ def test_refusals_of_a_bucket_say_what_to_do(s3_server, secrets):
 
     assert (
         "DatasetUnauthorized",
-        f"the data set {uri} refuses access (SignatureDoesNotMatch): check the keys in its credentials Secret and what "
-        "they are allowed",
+        f"the dataset {uri} refuses access (SignatureDoesNotMatch): check the keys in its credentials Secret and their "
+        "permissions",
     ) == refusal_of(Location(uri=uri, secret="wrong"), Role.DATASET)
     assert refusal_of(Location(uri="s3://missing-bucket/m", secret="right"), Role.MODEL) == (
         "ModelNotFound",
@@ -134,7 +134,7 @@ def test_refusals_of_a_bucket_say_what_to_do(s3_server, secrets):
     )
     assert (
         "StorageUnavailable",
-        f"the output {uri} does not answer (EndpointConnectionError): check AWS_ENDPOINT_URL or wait",
+        f"the output {uri} does not answer (EndpointConnectionError): check AWS_ENDPOINT_URL, or wait",
     ) == refusal_of(Location(uri=uri, secret="nowhere"), Role.OUTPUT)
 
 
@@ -195,7 +195,7 @@ def test_refusals_of_a_hub_say_what_to_do(hub, secrets):
     secrets("down", HF_TOKEN=TOKEN, HF_ENDPOINT="http://127.0.0.1:9")
     hub.add("org/gated", {"config.json": "{}"}, gated=True)
     hub.add("org/private", {"config.json": "{}"}, private=True)
-    remedy = f"accept its conditions at {hub.endpoint}/org/gated with the account of the token"
+    remedy = f"accept its terms at {hub.endpoint}/org/gated with the account that owns the token"
 
     def refused(name: str, secret: str = "", role: Role = Role.MODEL) -> tuple[str, str]:
         return refusal_of(Location(uri=f"hf://org/{name}", secret=secret), role)
@@ -206,7 +206,7 @@ def test_refusals_of_a_hub_say_what_to_do(hub, secrets):
     ) == refused("gated")
     assert (
         "ModelUnauthorized",
-        f"the model hf://org/gated is gated and the token of Secret hf has no access: {remedy}",
+        f"the model hf://org/gated is gated and the token in Secret hf has no access: {remedy}",
     ) == refused("gated", "hf")
     missing = "does not exist: correct spec.model.source or spec.model.revision"
     private = ", or is private: if so, name a Secret with HF_TOKEN as its credentials"
@@ -214,12 +214,12 @@ def test_refusals_of_a_hub_say_what_to_do(hub, secrets):
     assert ("ModelNotFound", f"the model hf://org/none {missing}") == refused("none", "hf")
     assert refused("none", "hf", Role.DATASET) == (
         "DatasetNotFound",
-        "the data set hf://org/none does not exist: correct source or revision in spec.datasets",
+        "the dataset hf://org/none does not exist: correct source or revision in spec.datasets",
     )
     assert refused("private", "old") == (
         "ModelUnauthorized",
-        "the hub refuses the token of Secret old at the model hf://org/private (401): check HF_TOKEN in the "
-        "credentials Secret: it may be expired or lack the permission",
+        "the hub refuses the token in Secret old for the model hf://org/private (401): check HF_TOKEN in the "
+        "credentials Secret: it may have expired or lack permission",
     )
     assert refused("private", "down") == (
         "StorageUnavailable",
@@ -272,8 +272,8 @@ def test_a_bucket_that_refuses_to_delete_is_told(secrets):
         server.shutdown()
 
     assert refusal.value.message == (
-        "the checkpoint destination s3://bucket/run refuses access (AccessDenied): check the keys in its credentials Secret and what "
-        "they are allowed"
+        "the checkpoint destination s3://bucket/run refuses access (AccessDenied): check the keys in its credentials Secret "
+        "and their permissions"
     )
 
 
@@ -285,14 +285,16 @@ def test_headers_of_weights_are_read_from_their_first_kilobytes(bucket, hub, tmp
     save_file(tensors | {"model.embed_tokens.weight": np.zeros((3 << 20, 1), dtype=np.float32)}, made / "a.safetensors")
     in_bucket = bucket()
     in_bucket.upload(made)
-    hub.add("acme/tiny", {"a.safetensors": (made / "a.safetensors").read_bytes()})
+    content = (made / "a.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    hub.add("acme/tiny", {"a.safetensors": content})
     on_hub = open_location(Location(uri="hf://acme/tiny"), Role.MODEL)
 
     for store in (in_bucket, on_hub):
         found = read_headers(store, store.files())
         assert (len(found), found["model.embed_tokens.weight"]) == (
-            401, Tensor(dtype="F32", shape=(3 << 20, 1), file="a.safetensors")
+            401, Tensor(dtype="F32", shape=(3 << 20, 1), file="a.safetensors", begin=begin)
         )  # fmt: skip
         assert found[f"model.layers.7.{'x' * 40}.weight"].shape == (2, 3)
-        assert store.read_bytes("a.safetensors", 5) == (made / "a.safetensors").read_bytes()[:5]
+        assert store.read_bytes("a.safetensors", 5) == content[:5]
     assert hub.sent_bytes < 200_000  # of 12 MB

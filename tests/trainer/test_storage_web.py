@@ -99,11 +99,11 @@ def test_a_file_is_listed_fetched_and_opened(port, tmp_path, path):
 
 REFUSED = [
     ("gone.jsonl", UserError, "does not exist: correct source or revision in spec.datasets"),
-    ("login/rows.jsonl", UserError, "wants a login (HTTP 403): copy the file to a bucket or volume"),
+    ("login/rows.jsonl", UserError, "requires a login (HTTP 403): copy the file to a bucket or volume"),
     (
         "plain/rows.jsonl",
         UserError,
-        "it leads to http://, and only https:// is read: copy the file to a bucket or volume",
+        "it redirects to http://, and only https:// is allowed: copy the file to a bucket or volume",
     ),
     ("large.jsonl", UserError, "is larger than 4 GiB: copy it to a bucket or volume and name it there"),
     ("nosize.jsonl", UserError, "the server does not say how large the file is: copy it to a bucket"),
@@ -149,9 +149,9 @@ def test_public_addresses_are_read():
 
 def test_an_address_is_for_data_only():
     """Models and results live elsewhere; a place to write it is not."""
-    with pytest.raises(UserError, match="https:// is for data sets only"):
+    with pytest.raises(UserError, match="https:// is for datasets only"):
         open_location(Location(uri="https://example.org/model"), Role.MODEL)
-    with pytest.raises(UserError, match="https:// can be read only"):
+    with pytest.raises(UserError, match="https:// is read-only"):
         open_location(Location(uri="https://example.org/rows.jsonl"), Role.DATASET).write_text("x", "y")
 
 

@@ -71,7 +71,7 @@ def test_a_checkpoint_whose_files_a_successor_cleared_away_is_never_complete(
     cut_off = holding(in_bucket, tmp_path)
     meanwhile(cut_off, lambda: holding(changed(in_bucket, attempt=1), tmp_path))
 
-    with pytest.raises(ReportedError, match="attempt 1 has taken over from attempt 0"):
+    with pytest.raises(ReportedError, match="attempt 2 has taken over from attempt 1"):
         save(cut_off, 9)
 
     assert steps(holding(changed(in_bucket, attempt=2), tmp_path)) == []
@@ -96,7 +96,7 @@ def test_an_attempt_that_was_overtaken_removes_nothing(run: RunConfig, tmp_path:
         save(cut_off, step)
     successor = holding(changed(run, attempt=1), tmp_path)
     for step in (12, 15):
-        with pytest.raises(ReportedError, match="attempt 1 has taken over from attempt 0"):
+        with pytest.raises(ReportedError, match="attempt 2 has taken over from attempt 1"):
             save(cut_off, step)
 
     assert steps(successor) == [(0, 5), (0, 9)]
@@ -106,7 +106,7 @@ def test_an_attempt_that_begins_after_its_successor_is_refused(run: RunConfig, t
     """A Pod that came up late, when the operator had given it up."""
     holding(changed(run, attempt=2), tmp_path)
 
-    with pytest.raises(ReportedError, match="attempt 2 has taken over from attempt 1"):
+    with pytest.raises(ReportedError, match="attempt 3 has taken over from attempt 2"):
         holding(changed(run, attempt=1), tmp_path)
 
 
@@ -170,8 +170,8 @@ def test_two_runs_at_one_destination_are_told(run: RunConfig, tmp_path: Path) ->
 
     assert (refusal.value.reason, refusal.value.message) == (
         "OutputOccupied",
-        f"another run (sha256:other) took over the checkpoint destination {run.checkpoint.location.uri} of this one "
-        "(sha256:run): give each job a checkpoint.destination of its own",
+        f"another run (sha256:other) has taken over the checkpoint destination {run.checkpoint.location.uri} from this run "
+        "(sha256:run): set a different checkpoint.destination for each job",
     )
 
 
@@ -200,7 +200,7 @@ def test_an_attempt_that_was_overtaken_does_not_publish(tmp_path: Path) -> None:
     model, data = tiny_model(tmp_path / "model"), conversations(tmp_path / "data.jsonl", rows=20)
     run = a_run(tmp_path, model=model, data=data, max_steps=2, prompts=(), baseline=False)
 
-    with pytest.raises(ReportedError, match="attempt 1 has taken over from attempt 0"):
+    with pytest.raises(ReportedError, match="attempt 2 has taken over from attempt 1"):
         carried_out(run, tmp_path, _Overtaken(run, tmp_path))
 
     assert not (tmp_path / "out" / MANIFEST_FILE).exists()

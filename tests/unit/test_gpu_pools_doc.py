@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from finetune_operator.api.pool_pod import PodSettings
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec, Toleration
 from finetune_operator.cli.manifest_file import parse_pools
 from finetune_operator.planning.pools.discovery import Prices, discover
@@ -31,9 +31,9 @@ def test_all_platforms_are_there():
 def test_the_settings_of_pods_are_valid():
     """The fragment uses every field of spec.pod."""
     (fragment,) = (block for block in FENCED if block not in BLOCKS)
-    settings = PodSettings.model_validate(YAML(typ="safe").load(fragment)["pod"])
+    settings = PoolPodSettings.model_validate(YAML(typ="safe").load(fragment)["pod"])
 
-    assert settings.model_fields_set == set(PodSettings.model_fields)
+    assert settings.model_fields_set == set(PoolPodSettings.model_fields)
 
 
 @each_manifest

@@ -40,3 +40,4 @@ class Metadata(StatusModel):
     resource_version: ShortText = ""
     creation_timestamp: ShortText = ""
     deletion_timestamp: ShortText | None = None
+    finalizers: list[str] = []

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from finetune_operator.api.fields import Count, Decimal, Message, Name, ShortText, StatusModel, items
-from finetune_operator.api.pool_pod import PodSettings
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.pools import PROVISIONING_SECONDS, NodeSelectorTerm, Toleration
 
 
@@ -59,7 +59,7 @@ class PoolSnapshot(StatusModel):
     """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
     """Tolerations for the taints of the pool's nodes."""
-    pod: PodSettings = PodSettings()
+    pod: PoolPodSettings = PoolPodSettings()
     """What the Pods have beside their GPUs."""
     capacity: Literal["on-demand", "spot"]
     """Capacity type."""

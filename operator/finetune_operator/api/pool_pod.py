@@ -75,7 +75,7 @@ class CABundle(Model):
     """Key of the PEM file in it: every certificate that the Pods shall trust, public ones included."""
 
 
-class PodSettings(Model):
+class PoolPodSettings(Model):
     """What the trainer Pods of a pool have beside their GPUs. Host networking and privileges are never granted."""
 
     runtime_class_name: Name | None = None

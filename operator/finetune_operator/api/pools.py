@@ -6,7 +6,7 @@ from pydantic import Field
 
 from finetune_operator.api.fields import UNIQUE, Count, Model, StatusModel, between, items, items_by
 from finetune_operator.api.meta import Conditions, Metadata
-from finetune_operator.api.pool_pod import PodSettings
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.values import (
     GpuMemory,
     GpuTypeName,
@@ -91,7 +91,7 @@ class GPUPoolSpec(Model):
     """Tolerations for the taints of the pool's nodes."""
     interconnect: Interconnect = Interconnect()
     """How the GPUs are connected."""
-    pod: PodSettings = PodSettings()
+    pod: PoolPodSettings = PoolPodSettings()
     """What trainer Pods on these nodes need beside GPUs: a RuntimeClass, network devices, certificates. Preflight Pods run before a
     pool is chosen and have none of it."""
     capacity: Literal["on-demand", "spot"] = "on-demand"

@@ -1,11 +1,11 @@
 """What each reason means, what a user does about it, and what the operator does by itself: the text of docs/reference/reasons.md.
 
-One entry for each value of the enums in reasons.py; a test holds it. Called by cli/generate_docs.
+One entry for each value of the enums in reasons.py; a test holds it. The ends are in ending_texts. Called by cli/generate_docs.
 """
 
 from typing import NamedTuple
 
-from finetune_operator.api.reasons import AttemptOutcome, ProgressReason, TerminalReason, WaitingReason
+from finetune_operator.api.reasons import ProgressReason, WaitingReason
 
 
 class ReasonText(NamedTuple):
@@ -42,6 +42,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
     ProgressReason.RUNNING: ReasonText(
         "All Pods of the attempt run.", NOTHING, "Copies progress from the log of replica 0 into the status."
     ),
+    ProgressReason.STOPPING: ReasonText(
+        "A running Pod is being deleted, and not by the operator.",
+        "Nothing.",
+        "Starts the next attempt from the last complete checkpoint when the Pod is gone.",
+    ),
     ProgressReason.PUBLISHING: ReasonText(
         "Training is complete and the result is being uploaded.",
         NOTHING,
@@ -62,6 +67,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         "The job has finished and none of its Pods runs.",
         NOTHING,
         "Deletes finished Pods after `runPolicy.podRetentionSeconds`.",
+    ),
+    ProgressReason.DELETING: ReasonText(
+        "The job is being deleted.",
+        "Nothing. If it stays, remove the finalizer that the message names.",
+        "Deletes the Pods at once, with their grace period, even if a finalizer still holds the job.",
     ),
     ProgressReason.GATE_PASSED: ReasonText(
         "The tuned model is better than the base model by at least what `evaluation.gate` requires.",
@@ -91,10 +101,32 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "Change the rule, or create the ServiceAccount or PriorityClass that the message names.",
         "Retries about every 30 seconds.",
     ),
+    WaitingReason.WRITE_FAILED: ReasonText(
+        "The API server failed twice in a row to create, change or delete something for the job. The message quotes it: often an "
+        "admission webhook that is down, or a policy that denies the operator.",
+        "Repair what the message names.",
+        "Tries again after a pause that doubles, up to 1 minute, and goes on by itself.",
+    ),
     WaitingReason.UNSCHEDULABLE: ReasonText(
         "No node can take a Pod. The message is the scheduler's.",
         "Free or add a node of the pool, or create the PersistentVolumeClaim that the message names.",
         "A job with one replica waits. Several replicas give up after the pool's `provisioningSeconds` (`NotScheduled`).",
+    ),
+    WaitingReason.GATED: ReasonText(
+        "Somebody else's scheduling gate holds a Pod, such as that of a queue. The message names it.",
+        "Wait, or ask whoever runs what set the gate.",
+        "Waits. The scheduler does not look at the Pod until the gate is gone.",
+    ),
+    WaitingReason.CANNOT_START: ReasonText(
+        "A Pod has a node, but a container cannot be created: a Secret, a volume, the network or another container is in the way. The "
+        "message quotes the kubelet, or the newest Warning Event of the Pod once it has waited for two minutes.",
+        "Create or repair what the message names.",
+        "Waits; the kubelet tries again and the job goes on by itself.",
+    ),
+    WaitingReason.NODE_SILENT: ReasonText(
+        "The node of a running Pod does not answer. Nobody knows whether the trainer runs on.",
+        "Nothing if the node comes back. Otherwise delete the Node.",
+        "Waits until Kubernetes gives the Pod up, after about five minutes, then starts the next attempt.",
     ),
     WaitingReason.IMAGE_PULL_FAILED: ReasonText(
         "The kubelet cannot pull an image.",
@@ -120,167 +152,5 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "The job has run for `runPolicy.activeDeadlineSeconds`. Its checkpoint is saved.",
         "Raise `runPolicy.activeDeadlineSeconds` to continue, or delete the job.",
         "Suspends the job. It continues automatically when the deadline is raised.",
-    ),
-}
-
-CHECKPOINT = "Starts the next attempt from the last complete checkpoint."
-
-ATTEMPT: dict[AttemptOutcome, ReasonText] = {
-    AttemptOutcome.SUCCEEDED: ReasonText(
-        "The attempt finished training and published the result.", NOTHING, "Ends the job as `Published`."
-    ),
-    AttemptOutcome.PREEMPTED: ReasonText(
-        "The Pod was asked to stop (SIGTERM) and saved a checkpoint.",
-        "Nothing. A higher `priorityClassName` makes this rarer.",
-        CHECKPOINT,
-    ),
-    AttemptOutcome.SPOT_RECLAIMED: ReasonText("The cloud provider reclaimed a spot node.", NOTHING, CHECKPOINT),
-    AttemptOutcome.EVICTED: ReasonText(
-        "A drain, the eviction API or node pressure removed the Pod, or a kubelet refused it.", NOTHING, CHECKPOINT
-    ),
-    AttemptOutcome.NODE_LOST: ReasonText(
-        "The node stopped responding.", NOTHING, CHECKPOINT + " A node that fails two attempts is avoided."
-    ),
-    AttemptOutcome.OUT_OF_MEMORY: ReasonText(
-        "A GPU ran out of memory.",
-        "Nothing at first. If the job ends as `DoesNotFit`, lower `training.sequenceLength` or use `qlora` or a larger GPU.",
-        "Halves the micro batch, turns on activation checkpointing and retries. The global batch stays the same.",
-    ),
-    AttemptOutcome.HOST_OUT_OF_MEMORY: ReasonText(
-        "The Pod reached its memory limit (OOMKilled).",
-        "If it happens again with all the memory of a node, use a pool with larger nodes.",
-        "Gives the next attempt 50 % more memory, up to what a node of the pool has.",
-    ),
-    AttemptOutcome.COMMUNICATION_TIMEOUT: ReasonText(
-        "The processes lost contact with each other.",
-        "If it happens again, check the network between the nodes and any NetworkPolicy.",
-        CHECKPOINT,
-    ),
-    AttemptOutcome.STALLED: ReasonText(
-        "No step finished for too long. The stack traces of the processes are in the log.",
-        "If it happens again, read `finetune logs JOB`.",
-        CHECKPOINT,
-    ),
-    AttemptOutcome.STORAGE_FULL: ReasonText(
-        "No space was left for a checkpoint, the cache or the output.",
-        "Make room on the volume or in the bucket.",
-        "Gives the next attempt 50 % more local disk, up to what a node of the pool has.",
-    ),
-    AttemptOutcome.STORAGE_UNAVAILABLE: ReasonText(
-        "The bucket, hub or volume did not respond.", "Check that it is up and reachable from the Pod.", CHECKPOINT
-    ),
-    AttemptOutcome.TRAINER_ERROR: ReasonText(
-        "The trainer failed with an unexpected error. Its stack trace is in the log.",
-        "Read `finetune logs JOB`.",
-        CHECKPOINT,
-    ),
-    AttemptOutcome.KILLED: ReasonText(
-        "The Pod was killed from outside, or deleted by someone else.",
-        "Find out who deletes Pods in this namespace.",
-        CHECKPOINT,
-    ),
-    AttemptOutcome.SUSPENDED: ReasonText(
-        "`spec.suspend`, the budget or the deadline stopped the attempt.",
-        "Resume the job, or raise the limit.",
-        "Waits.",
-    ),
-    AttemptOutcome.NOT_SCHEDULED: ReasonText(
-        "Not all replicas found a node within the pool's `provisioningSeconds`.",
-        "Free or add nodes of the pool.",
-        "Releases the nodes and retries after a pause. This does not count against `maxRetries`.",
-    ),
-}
-
-EXAMINES = (
-    "Preflight runs again as soon as the spec changes. If you change something else, delete the job and apply it again."
-)
-
-TERMINAL: dict[TerminalReason, ReasonText] = {
-    TerminalReason.PUBLISHED: ReasonText(
-        "The result is at the destination.", "Use `status.adapterURI`.", "Deletes Pods after `podRetentionSeconds`."
-    ),
-    TerminalReason.ALREADY_PUBLISHED: ReasonText(
-        "The same run (same settings, model revision and data) is complete at the destination. No GPU was used.",
-        "Use `status.adapterURI`. For a new run, change the spec and the destination.",
-        "Copies the result of the earlier run into the status.",
-    ),
-    TerminalReason.INVALID_SPEC: ReasonText(
-        "The spec breaks a rule between its fields. The message names the field and the remedy.",
-        "Change the field. `finetune plan -f job.yaml` finds most of these before you apply.",
-        EXAMINES,
-    ),
-    TerminalReason.DOES_NOT_FIT: ReasonText(
-        "No layout on any pool has enough memory, or the GPU ran out of memory with the smallest layout.",
-        "Make one of the changes that the message lists. Each of them was planned and fits.",
-        "Before the first attempt, plans again when the spec or a GPUPool changes. After that, nothing.",
-    ),
-    TerminalReason.MODEL_NOT_FOUND: ReasonText(
-        "The model or the revision does not exist at `model.source`.", "Correct the source or the revision.", EXAMINES
-    ),
-    TerminalReason.MODEL_UNAUTHORIZED: ReasonText(
-        "The hub or bucket refused the credentials for the model.",
-        "Accept the model's licence on the hub, or correct the Secret that `model.credentials` names.",
-        EXAMINES,
-    ),
-    TerminalReason.MODEL_UNSUPPORTED: ReasonText(
-        "The model cannot be planned for, loaded or given an adapter. The message says what is missing.",
-        "Choose a model of one of the types that the message lists.",
-        EXAMINES,
-    ),
-    TerminalReason.MODEL_INVALID: ReasonText(
-        "Files of the model are damaged or incomplete, or contradict each other. The message names files and tensors.",
-        "Download or save the model again, or correct the file that the message names.",
-        EXAMINES,
-    ),
-    TerminalReason.DATASET_NOT_FOUND: ReasonText(
-        "The file or the split does not exist at `datasets[].source`.", "Correct the source.", EXAMINES
-    ),
-    TerminalReason.DATASET_UNAUTHORIZED: ReasonText(
-        "The hub or bucket refused the credentials for the data.",
-        "Correct the Secret in the dataset's `credentials`.",
-        EXAMINES,
-    ),
-    TerminalReason.DATASET_INVALID: ReasonText(
-        "A row or a column does not match the format. The message names the file, the row and the column.",
-        "Correct the rows, or set `format` and `columns`. `finetune data preview -f job.yaml` shows what the model will see.",
-        EXAMINES,
-    ),
-    TerminalReason.DATASET_TOO_SMALL: ReasonText(
-        "Too few rows are left for training or evaluation.", "Add rows, or change `evaluation`.", EXAMINES
-    ),
-    TerminalReason.DATASET_CHANGED: ReasonText(
-        "The data changed after preflight, so the plan no longer matches it.",
-        "Restore the data, delete the job and apply it again; or apply it under a new name with another `output.destination`.",
-        NOTHING,
-    ),
-    TerminalReason.OUTPUT_NOT_WRITABLE: ReasonText(
-        "The destination of the output or of the checkpoints cannot be written to or deleted from.",
-        "Grant the credentials permission to write, list and delete there.",
-        EXAMINES,
-    ),
-    TerminalReason.OUTPUT_OCCUPIED: ReasonText(
-        "Another job or another run owns the destination. The message names it.",
-        "Choose another destination for this job.",
-        "Never overwrites the result of another run.",
-    ),
-    TerminalReason.LOSS_DIVERGED: ReasonText(
-        "The loss became NaN or infinite.",
-        "Lower `training.learningRate`, check the data, and apply the job under a new name with another `output.destination`.",
-        "Does not retry, and does not publish the weights.",
-    ),
-    TerminalReason.NO_ACCELERATOR: ReasonText(
-        "The Pod sees no usable GPU.",
-        "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
-        NOTHING,
-    ),
-    TerminalReason.NAME_CONFLICT: ReasonText(
-        "A Pod or Service with a name that the job needs already exists and does not belong to the job.",
-        "Delete that object, or apply the job under a new name with another `output.destination`.",
-        NOTHING,
-    ),
-    TerminalReason.RETRIES_EXHAUSTED: ReasonText(
-        "`runPolicy.maxRetries` attempts in a row saved no newer checkpoint.",
-        "Read the message and `finetune logs JOB`, fix the cause, then delete the job and apply it again.",
-        "A job that is applied again resumes from its checkpoints.",
     ),
 }

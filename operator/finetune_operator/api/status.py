@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from finetune_operator.api.fields import (
     Count,
@@ -13,7 +13,6 @@ from finetune_operator.api.fields import (
     ShortText,
     SignedDecimal,
     StatusModel,
-    Text,
     Time,
     between,
     items,
@@ -21,11 +20,10 @@ from finetune_operator.api.fields import (
 )
 from finetune_operator.api.meta import Conditions, Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
+from finetune_operator.api.published import URI, ArtifactStatus, EvaluationStatus, MemoryStatus
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
-
-URI = Annotated[str, StringConstraints(max_length=1280)]
 
 
 class PreflightStatus(StatusModel):
@@ -161,78 +159,6 @@ class CostStatus(StatusModel):
     """Currency."""
 
 
-class SampleStatus(StatusModel):
-    """One prompt with the answers of both models."""
-
-    prompt: Text
-    """The prompt."""
-    base: Text
-    """The base model's answer."""
-    tuned: Text
-    """The tuned model's answer."""
-
-
-class EvaluationStatus(StatusModel):
-    """Comparison of the base and the tuned model on the same held-out rows."""
-
-    examples: Count
-    """Number of held-out rows."""
-    base_loss: SignedDecimal | None = None
-    """Mean loss of the base model per trained token."""
-    tuned_loss: SignedDecimal
-    """Mean loss of the tuned model per trained token."""
-    base_perplexity: Decimal | None = None
-    """Perplexity of the base model: exp(baseLoss)."""
-    tuned_perplexity: Decimal
-    """Perplexity of the tuned model: exp(tunedLoss)."""
-    base_token_accuracy: Decimal | None = None
-    """Fraction of the trained tokens that the base model predicts correctly."""
-    tuned_token_accuracy: Decimal | None = None
-    """Fraction of the trained tokens that the tuned model predicts correctly."""
-    base_forgetting_loss: SignedDecimal | None = None
-    """Loss of the base model on general text."""
-    tuned_forgetting_loss: SignedDecimal | None = None
-    """Loss of the tuned model on general text. If it is much higher than the base model's, the model has forgotten."""
-    relative_improvement: SignedDecimal | None = None
-    """Relative improvement over the base model: (baseLoss - tunedLoss) / baseLoss."""
-    samples: Annotated[list[SampleStatus], items("atomic", most=8)] = []
-    """Prompts with the answers of both models."""
-
-
-class ArtifactStatus(StatusModel):
-    """A published adapter or model."""
-
-    kind: Literal["adapter", "model"]
-    """Kind of artifact: an adapter or a full model."""
-    uri: URI
-    """URI of the folder."""
-    digest: Digest
-    """SHA-256 digest of its files."""
-    size_bytes: Count
-    """Total size of its files in bytes."""
-    base_model: URI = ""
-    """Source of the base model."""
-    base_revision: ShortText = ""
-    """Revision of the base model. The adapter works with this revision only."""
-    lora_rank: Count = 0
-    """LoRA rank of an adapter."""
-    servable: ShortText = ""
-    """Server that can load it (vllm), or the reason why none can."""
-
-
-class MemoryStatus(StatusModel):
-    """Predicted and measured memory of the fullest GPU in GiB."""
-
-    predicted_gib: Decimal
-    """Peak allocated memory that the plan predicted."""
-    measured_gib: Decimal
-    """Peak allocated memory that the trainer measured."""
-    reserved_gib: Decimal | None = None
-    """Peak reserved memory that the trainer measured."""
-    loading_gib: Decimal | None = None
-    """Peak allocated memory before the first step, while the weights are loaded and the base model is measured."""
-
-
 class FineTuneJobStatus(StatusModel):
     """What the operator observed."""
 
@@ -260,6 +186,12 @@ class FineTuneJobStatus(StatusModel):
     """The last ten attempts. Once the first one has started, the spec is frozen."""
     attempts_without_progress: Count = 0
     """Consecutive failed attempts without a newer checkpoint."""
+    disruptions: Count = 0
+    """Consecutive attempts without a newer checkpoint that ended through no fault of the job."""
+    disrupted_since: Time | None = None
+    """Time of the first of these."""
+    refused_nodes: Annotated[list[ShortText], items("atomic", most=16)] = []
+    """Nodes that refused a Pod of this job. They are avoided."""
     archived_gpu_seconds: Count = 0
     """GPU-seconds of attempts that are no longer listed."""
     wasted_gpu_seconds: Count = 0

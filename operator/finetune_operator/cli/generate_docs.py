@@ -7,13 +7,16 @@ from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from finetune_operator.api import reason_texts
+from finetune_operator.api import ending_texts, reason_texts
 from finetune_operator.api.reason_texts import ReasonText
+from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.cli.app import COMMANDS, EXITS, load
 from finetune_operator.controller import metrics
+from finetune_operator.lifecycle import ending_table as table
+from finetune_operator.lifecycle.retry import UNCOUNTED
 
-REASONS, METRICS, COMMANDS_PAGE = (
-    Path("docs/reference") / name for name in ("reasons.md", "metrics.md", "commands.md")
+REASONS, ENDINGS, METRICS, COMMANDS_PAGE = (
+    Path("docs/reference") / name for name in ("reasons.md", "endings.md", "metrics.md", "commands.md")
 )
 
 REASONS_HEAD = """# Reasons
@@ -23,6 +26,16 @@ API: scripts may rely on them. Messages are for people and may change.
 
 `finetune get JOB` prints the conditions with their reasons and messages.
 """
+
+ENDINGS_HEAD = """# How the end of a Pod is read
+
+The operator reads the rows from top to bottom; the first that applies names the [outcome](reasons.md#how-an-attempt-ended) of the
+attempt. Status, exit code and termination message are always those of the container `trainer` (or `preflight`): what other containers
+of the Pod do is only told where they keep it from starting. On a pool with `capacity: spot`, `Preempted`, `NodeLost` and `Killed`
+become `SpotReclaimed` unless somebody else is known to have stopped the Pod.
+
+| sign | outcome | counts towards `maxRetries` |
+|---|---|---|"""
 
 METRICS_HEAD = """# Metrics
 
@@ -41,7 +54,8 @@ Every command of `finetune` with its arguments and options. [The command line](.
 def doc_pages() -> dict[Path, str]:
     """Return the text of every generated page of the reference but the API's, by its path in the repository."""
     return {
-        REASONS: header("api/reason_texts.py") + "\n".join([REASONS_HEAD, *reasons()]),
+        REASONS: header("api/reason_texts.py and ending_texts.py") + "\n".join([REASONS_HEAD, *reasons()]),
+        ENDINGS: header("lifecycle/ending_table.py") + "\n".join([ENDINGS_HEAD, *ending_rows()]) + "\n",
         METRICS: header("controller/metrics.py") + "\n".join([METRICS_HEAD, *metric_rows()]) + "\n",
         COMMANDS_PAGE: header("cli/") + "\n".join([COMMANDS_HEAD, *commands()]),
     }
@@ -56,8 +70,8 @@ def reasons() -> Iterator[str]:
     """One section per enum of reasons, in the order in which a job meets them."""
     yield from reason_section("While nothing is wrong", "reason", reason_texts.PROGRESS)
     yield from reason_section("Why a job waits", "reason", reason_texts.WAITING)
-    yield from reason_section("How an attempt ended", "outcome", reason_texts.ATTEMPT)
-    yield from reason_section("How a job ended", "reason", reason_texts.TERMINAL)
+    yield from reason_section("How an attempt ended", "outcome", ending_texts.ATTEMPT)
+    yield from reason_section("How a job ended", "reason", ending_texts.TERMINAL)
 
 
 def reason_section(title: str, column: str, texts: Mapping[Any, ReasonText]) -> Iterator[str]:
@@ -67,6 +81,40 @@ def reason_section(title: str, column: str, texts: Mapping[Any, ReasonText]) -> 
         assert isinstance(reason, StrEnum)
         yield f"| `{reason}` | {text.means} | {text.you} | {text.operator} |"
     yield ""
+
+
+def ending_rows() -> Iterator[str]:
+    """Yield the table of endings, in the order in which endings.verdict reads it."""
+    succeeded, lacking, full, refused = (
+        AttemptOutcome.SUCCEEDED, AttemptOutcome.HOST_OUT_OF_MEMORY, AttemptOutcome.STORAGE_FULL, AttemptOutcome.NODE_REFUSED,
+    )  # fmt: skip
+    yield ending_row("exit code 0 and a report that says so", succeeded)
+    yield ending_row("the container was terminated as `OOMKilled`", lacking)
+    yield ending_row(f"Pod reason `Evicted`, and the message holds {quoted(table.FULL_DISK)}", full)
+    yield "| any other report of the trainer: the reason that it names | that reason | by the reason |"
+    for reason, outcome in table.DISRUPTIONS.items():
+        yield ending_row(f"Pod condition `DisruptionTarget` with reason `{reason}`", outcome)
+    for reason in sorted(table.TAKEN_AWAY):
+        yield ending_row(f"the container never ran; Pod reason `{reason}`", table.POD_REASONS[reason])
+    yield ending_row("the container never ran; any other Pod reason, or none", refused)
+    yield ending_row(f"the container was terminated with {quoted(sorted(table.NEVER_STARTED))}", refused)
+    yield ending_row(f"the container's last words hold `{table.WRONG_PLATFORM}`", refused)
+    for reason, outcome in table.POD_REASONS.items():
+        yield ending_row(f"Pod reason `{reason}`", outcome)
+    for code, outcome in table.EXIT_CODES.items():
+        yield ending_row(f"exit code {int(code)}", outcome)
+    yield ending_row("anything else", AttemptOutcome.TRAINER_ERROR)
+
+
+def ending_row(sign: str, outcome: AttemptOutcome) -> str:
+    """Return a row of the table of endings."""
+    counts = "no" if outcome in table.CLUSTERS_FAULTS | UNCOUNTED else "yes, unless it left a newer checkpoint"
+    return f"| {sign} | `{outcome}` | {counts} |"
+
+
+def quoted(words: Iterable[str]) -> str:
+    """Return words as code, joined with `or`."""
+    return " or ".join(f"`{word}`" for word in words)
 
 
 def metric_rows() -> Iterator[str]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from finetune_operator.api.meta import Condition
+from finetune_operator.api.published import MemoryStatus
 from finetune_operator.api.reasons import ConditionType, Phase
-from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, MemoryStatus
+from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 
 COLUMNS = ("NAME", "PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
 

@@ -7,10 +7,10 @@ from finetune_contract import parse_progress
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.jobs import Context, JobNotFound, Jobs, Kubeconfig, Name, Namespace, with_jobs
-from finetune_operator.controller.seen import seen_pod
+from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.store import collection
 from finetune_operator.lifecycle.observation import SeenPod
-from finetune_operator.manifests.names import JOB_UID_LABEL
+from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
 
 
 def chosen(pods: tuple[SeenPod, ...], *, preflight: bool, replica: int) -> SeenPod | None:
@@ -57,11 +57,11 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     async def read(jobs: Jobs) -> str:
         job = await jobs.get(name)
         items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
-        pods = tuple(map(seen_pod, items))
+        pods = seen_pods(items)
         pod = chosen(pods, preflight=preflight, replica=replica)
         if pod is None:
             raise JobNotFound(nothing_to_show(job, pods, preflight=preflight, replica=replica))
-        query = {"tailLines": str(tail)} if tail else {}
+        query = {"container": CONTAINERS[pod.role]} | ({"tailLines": str(tail)} if tail else {})
         answer = await jobs.api.get(f"{collection('Pod', jobs.namespace)}/{pod.name}/log", query)
         answer.expect(200)
         return shown(answer.text, progress=progress)

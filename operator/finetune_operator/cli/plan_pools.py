@@ -1,7 +1,7 @@
 """The pools that `finetune plan` plans on when it is given none: common GPUs at what clouds ask for them."""
 
 from finetune_operator.api.meta import Metadata
-from finetune_operator.api.pool_pod import PodResource, PodSettings
+from finetune_operator.api.pool_pod import PodResource, PoolPodSettings
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec, Interconnect, NodeShape
 
 PRICE_SOURCE = (
@@ -35,7 +35,7 @@ def _pool(  # noqa: PLR0913, PLR0917  # one argument per column of the table
         "interconnect": Interconnect.model_validate(
             {"within_node": links, "between_nodes": "infiniband", "between_nodes_gbps": gbps}
         ),
-        "pod": PodSettings(resources=[PodResource(key="rdma/ib", quantity=1)]),
+        "pod": PoolPodSettings(resources=[PodResource(key="rdma/ib", quantity=1)]),
         "capacity": capacity,
         "price_per_gpu_hour_usd": price,
     }

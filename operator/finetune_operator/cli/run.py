@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from finetune_operator.api.pod_settings import read_pod_settings
 from finetune_operator.controller.connection import in_cluster
 from finetune_operator.controller.logs import configure
 from finetune_operator.controller.process import run_operator
@@ -54,6 +55,10 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     preflight_image: Annotated[
         str, option("--preflight-image", "Image of the preflight Pods.")
     ] = "finetune-preflight:dev",
+    pod_settings: Annotated[
+        str,
+        option("--pod-settings", "JSON object with labels, annotations and architectures of all Pods, and preflight."),
+    ] = "",
     retry_back_off_seconds: Annotated[
         int, option("--retry-back-off-seconds", "Pause before the first retry; it doubles with each further one.")
     ] = 10,
@@ -94,6 +99,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         namespaces=tuple(name for entry in namespace or () for name in entry.split(",") if name),
         trainer_image=trainer_image,
         preflight_image=preflight_image,
+        pods=read_pod_settings(pod_settings),
         retry_back_off_seconds=retry_back_off_seconds,
         workers=workers,
         resync_seconds=resync_seconds,

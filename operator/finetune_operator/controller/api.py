@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,9 +12,10 @@ import aiohttp
 from kubernetes.aio.config import ConfigException
 
 from finetune_operator.controller import metrics
+from finetune_operator.controller.clock import ServerClock
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.unreachable import unreached
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, ServerFailed
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
@@ -53,7 +55,7 @@ def failure(answer: Answer) -> FinetuneError:
         case 404 | 409 | 410:
             return Conflict(answer.message)
         case _:
-            return ClusterUnavailable(answer.message)
+            return ServerFailed(answer.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class Api:
     connection: Connection
     may_write: Callable[[], bool] = lambda: True
     """False while we are not the leader: then nothing but reads leaves this process."""
+    clock: ServerClock = field(default_factory=ServerClock)
+    """The server's, kept by the answers."""
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
         """Read one object or one page."""
@@ -93,7 +97,9 @@ class Api:
             await client.update_params_for_auth(
                 headers, [], ["BearerToken"], path, method, body
             )  # may read a new token
+            sent = time.monotonic()
             response = await client.call_api(method, url, headers, body, _request_timeout=limit)
+            self.clock.heard(response.headers.get("Date", ""), sent, time.monotonic())
             content = await response.read()
         except ConfigException as error:
             raise ClusterUnavailable(f"the credentials could not be read: {error}") from error

@@ -1,8 +1,9 @@
 """The API server as one pass needs it: look, write the status, create, ungate, delete, say. Called by reconcile."""
 
 import logging
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,16 +12,27 @@ from finetune_operator.api.group import JOB_KIND
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-from finetune_operator.controller.api import STRATEGIC_MERGE_PATCH, Answer, Api
+from finetune_operator.controller import metrics
+from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.neighbours import at_same_checkpoints
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.seen import seen_pod, unrecorded
+from finetune_operator.controller.seen import seen_pods, unrecorded
 from finetune_operator.controller.store import Kind, Store, collection, controller_uid
-from finetune_operator.errors import Conflict, Forbidden, NameConflict
-from finetune_operator.lifecycle.observation import Child, Event, Manifest, Observation, Refusal, SeenPod, Settings
+from finetune_operator.controller.warnings import Warnings
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
+from finetune_operator.lifecycle.observation import (
+    Child,
+    Event,
+    FailedWrite,
+    Manifest,
+    Observation,
+    Refusal,
+    SeenPod,
+    Settings,
+)
 from finetune_operator.lifecycle.waiting import refusal_words
-from finetune_operator.manifests.names import GANG_GATE
+from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +74,14 @@ class Cluster:
     store: Store
     recorder: Recorder
     progress: ProgressReader
+    warnings: Warnings
     settings: Settings
     read_logs: bool = True
     refusals: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
     """Job uid -> generation, and why the API server refused a child; until one is created or the spec changes."""
+
+    failures: dict[str, FailedWrite] = field(default_factory=dict)
+    """Job uid -> the write that failed last; until a pass has done all that it wanted."""
 
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
@@ -75,6 +91,7 @@ class Cluster:
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
         self.refusals.pop(uid, None)
+        self.failures.pop(uid, None)
         self.progress.forget(uid)
 
     async def observe(self, job: FineTuneJob) -> Observation:
@@ -91,14 +108,24 @@ class Cluster:
             progress_at=reading.at if reading else None,
             pools=self.pools(),
             refusal=refusal if generation == job.metadata.generation else None,
+            failed_write=self.failures.get(uid),
             checkpoints_of=self._neighbour(job),
             settings=self.settings,
         )
 
     def _pods(self, job: FineTuneJob) -> tuple[SeenPod, ...]:
-        present = [seen_pod(stored.raw) for stored in self.store.members(job.key, "Pod")]
-        departed = [seen_pod(stored.raw) for stored in self.store.departed(job.key)]
-        return (*present, *unrecorded(job, present, departed))
+        present = seen_pods(stored.raw for stored in self.store.members(job.key, "Pod"))
+        departed = seen_pods(stored.raw for stored in self.store.departed(job.key))
+        return tuple(map(self._warned(job), (*present, *unrecorded(job, present, departed))))
+
+    def _warned(self, job: FineTuneJob) -> Callable[[SeenPod], SeenPod]:
+        meta = job.metadata
+
+        def warned(pod: SeenPod) -> SeenPod:
+            words = self.warnings.about(meta.namespace, meta.uid, pod) if pod.owner_uid == meta.uid else ""
+            return replace(pod, warning=words) if words else pod
+
+        return warned
 
     def _neighbour(self, job: FineTuneJob) -> str:
         stored = self.store.get(job.metadata.uid)
@@ -187,9 +214,33 @@ class Cluster:
             "with another output.destination"
         )
 
+    async def keeps(self, raw: dict[str, Any]) -> bool:
+        """Tell whether a Pod that left its watch is still there; the label that it was watched by is put back.
+
+        Whoever takes the label away does not end the Pod: given up, it would train beside the next attempt.
+        """
+        meta, owner = raw["metadata"], controller_uid(raw)
+        path = f"{collection('Pod', meta['namespace'])}/{meta['name']}"
+        answer = await self.api.get(path)
+        if answer.status != 200 or answer.body["metadata"]["uid"] != meta["uid"] or not owner:
+            return False
+        patch = {"metadata": {"uid": meta["uid"], "labels": {JOB_UID_LABEL: owner}}}
+        (await self.api.write("PATCH", path, patch, MERGE_PATCH)).expect(200)
+        return True
+
     def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:
         """Let the next pass see why a child could not be created."""
-        self.refusals[job.metadata.uid] = (job.metadata.generation, refusal_of(error, datetime.now(UTC)))
+        self.refusals[job.metadata.uid] = (job.metadata.generation, refusal_of(error, self.api.clock.now()))
+
+    def remember_failure(self, job: FineTuneJob, what: str, error: FinetuneError) -> FailedWrite | None:
+        """Let the next pass see what could not be written. No answer at all is not about this job."""
+        if isinstance(error, ClusterUnavailable) and not isinstance(error, ServerFailed):
+            return None
+        metrics.FAILED_WRITES.labels(type(error).__name__).inc()
+        before = self.failures.get(job.metadata.uid)
+        times = before.times + 1 if before is not None else 1
+        failed = self.failures[job.metadata.uid] = FailedWrite(what=what, message=str(error), times=times)
+        return failed
 
     async def ungate(self, job: FineTuneJob, pod: str) -> None:
         """Lift our scheduling gate of a Pod; gates of others stay."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -12,10 +12,11 @@ import kopf
 from finetune_operator.api.group import GROUP, JOB_PLURAL, POOL_PLURAL, VERSION
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import Connection
-from finetune_operator.controller.resync import OUR_CHILDREN
+from finetune_operator.controller.namespaces import Namespaces
+from finetune_operator.controller.resync import CLUSTER_KINDS, KINDS_OF_NAMESPACES, OUR_CHILDREN
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.store import Kind
-from finetune_operator.errors import ClusterUnavailable
+from finetune_operator.controller.store import KINDS, Kind
+from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
 
@@ -39,32 +40,76 @@ Heard = Callable[[Kind, str | None, dict[str, Any]], None]
 
 @dataclass(slots=True)
 class Watches:
-    """kopf, reduced to watches. `heard` gets every event; `start` returns what runs until `stop` is set."""
+    """kopf, reduced to watches: one for the cluster, or one for each namespace, so that none can end another's."""
 
     settings: OperatorSettings
     connection: Connection
     heard: Heard
     refused: Callable[[], NoReturn]
     """Called when the API server keeps answering 401: kopf alone would stay as a zombie, deaf to SIGTERM."""
+    namespaces: Namespaces
+    readable: Callable[[str], Awaitable[bool]]
+    """Tells whether a namespace can be read, and skips it where it cannot."""
+    spawned: Callable[[], None]
+    """Called when kopf has started: it takes the signals, which are not its to take."""
 
-    async def start(self, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-        """Spawn kopf's tasks. Awaiting the result ends when kopf does, with its exception if it failed."""
-        others = asyncio.all_tasks()
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set. Raises what ends a watch for good; a namespace that cannot be read is waited for."""
+        configured = self.namespaces.configured
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch("", CLUSTER_KINDS if configured else KINDS, stop), name="watches")
+            for namespace in configured:
+                group.create_task(self._keep(namespace, stop), name=f"watches of {namespace}")
+
+    async def _keep(self, namespace: str, stop: asyncio.Event) -> None:
+        """Watch a namespace while it is served."""
+        ended = asyncio.create_task(stop.wait())
+        while not stop.is_set():
+            served = asyncio.create_task(self.namespaces.until(namespace, served=True))
+            await first_of(ended, served)
+            if stop.is_set():
+                return
+            if not await self._is_readable(namespace):
+                continue
+            watching = asyncio.create_task(self._watch(namespace, KINDS_OF_NAMESPACES, stop))
+            skipped = asyncio.create_task(self.namespaces.until(namespace, served=False))
+            await first_of(watching, skipped, leave=False)
+            if watching.done() and not watching.cancelled() and await self._is_readable(namespace):
+                watching.result()  # it failed, and not because of the namespace
+
+    async def _is_readable(self, namespace: str) -> bool:
+        """Tell whether a namespace can be read. Where nothing answers it may be: kopf waits for an answer."""
+        try:
+            return await self.readable(namespace)
+        except FinetuneError:
+            return True
+
+    async def _watch(self, namespace: str, kinds: tuple[Kind, ...], stop: asyncio.Event) -> None:
+        """Let kopf watch some kinds, in a namespace or everywhere, until `stop` is set or one of its tasks fails."""
         tasks = await kopf.spawn_tasks(
-            registry=self._registry(),
+            registry=self._registry(kinds),
             settings=self._kopf_settings(),
-            clusterwide=not self.settings.namespaces,
-            namespaces=list(self.settings.namespaces),
+            clusterwide=not namespace,
+            namespaces=[namespace] if namespace else [],
             standalone=True,
             stop_flag=stop,
         )
-        running: Coroutine[Any, Any, None] = kopf.run_tasks(tasks, ignored=others)
-        return running
+        self.spawned()
+        try:
+            await first_of(*tasks, leave=False)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, kinds: tuple[Kind, ...]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        for kind, (group, version, plural) in WATCHED.items():
+        for kind in kinds:
+            group, version, plural = WATCHED[kind]
             kopf.on.event(group, version, plural, id=f"heard-{plural}", registry=registry)(self._listener(kind))
         return registry
 
@@ -89,7 +134,7 @@ class Watches:
         settings.networking.connect_timeout = 5
         settings.networking.error_backoffs = [OUTAGE_RETRY_SECONDS] * OUTAGE_RETRIES
         settings.networking.enforce_retry_after = True
-        settings.process.ultimate_exiting_timeout = 10
+        settings.process.ultimate_exiting_timeout = None  # it kills the process if one namespace's watches are stopped
         for kind in ("pods", "services"):
             settings.watching.label_selectors["", "v1", kind] = OUR_CHILDREN
         return settings
@@ -129,3 +174,14 @@ class Watches:
         except ClusterUnavailable:
             return True
         return answer.status != 401
+
+
+async def first_of(*tasks: "asyncio.Task[Any]", leave: bool = True) -> None:
+    """Wait for the first of some tasks. Those that have not ended by then are cancelled unless they are left to themselves."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks if not leave else ():
+            task.cancel()
+        if not leave:
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -29,6 +29,9 @@ COST_USD = Counter("finetune_cost_usd", "Cost of jobs in US dollars.", ["namespa
 REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )
+FAILED_WRITES = Counter(
+    "finetune_failed_writes", "Writes for a job that the API server did not let through.", ["error"], registry=REGISTRY
+)
 LAST_EVENT = Gauge(
     "finetune_watch_last_event_timestamp_seconds",
     "Time of the last event of each watch, as a Unix timestamp.",
@@ -37,6 +40,17 @@ LAST_EVENT = Gauge(
 )
 MISSED = Counter(
     "finetune_watch_missed", "Changes that the watch missed and a full comparison found.", ["kind"], registry=REGISTRY
+)
+NAMESPACES_SKIPPED = Gauge(
+    "finetune_namespaces_skipped",
+    "Configured namespaces that cannot be read and are skipped for now.",
+    registry=REGISTRY,
+)
+RESTORES = Counter(
+    "finetune_store_restored",
+    "Times the API server was found restored to an earlier state.",
+    ["kind"],
+    registry=REGISTRY,
 )
 LEADER = Gauge("finetune_leader", "1 if this process is the leader.", registry=REGISTRY)
 BUILD_INFO = Gauge("finetune_build_info", "Version of the operator.", ["version"], registry=REGISTRY)

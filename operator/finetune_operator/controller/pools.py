@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
@@ -134,7 +134,7 @@ class Pools:
         if not pools:
             return
         await self._read_nodes()
-        now = datetime.now(UTC)
+        now = self.api.clock.now()
         for pool in pools:
             status = pool_status(pool, self._nodes, self._in_use(pool), now)
             if status != pool.status:

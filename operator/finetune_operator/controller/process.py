@@ -5,44 +5,38 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from aiohttp import web as http
 
-from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POOL_PLURAL
 from finetune_operator.controller import metrics, web
-from finetune_operator.controller.api import Answer, Api
+from finetune_operator.controller.api import Api
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection, connect
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.handlers import Watches
 from finetune_operator.controller.leader import Lease
+from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.pools import Pools
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.queue import WorkQueue
 from finetune_operator.controller.reconcile import Reconciler
 from finetune_operator.controller.resync import Resync
 from finetune_operator.controller.settings import OperatorSettings
+from finetune_operator.controller.startup import answered, require_crds
 from finetune_operator.controller.store import Kind, Store, Stored
-from finetune_operator.errors import ClusterUnavailable, FinetuneError
+from finetune_operator.controller.warnings import Warnings
+from finetune_operator.errors import FinetuneError
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 PASSES_SECONDS = 2.5
 """How long passes in progress may take to end after SIGTERM."""
 
 STOP_SECONDS = 4.5
 """The process is gone after so long, whatever hangs."""
-
-START_SECONDS = 60.0
-"""How long we wait for the API server at the start."""
-
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
-"""Between two tries; doubled each time, so that the log of a minute is seven lines."""
 
 
 async def run_operator(settings: OperatorSettings) -> int:
@@ -66,9 +60,11 @@ class Operator:
     """The store was compared with the API server at least once, and we lead."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
+    _asked: set["asyncio.Task[None] | None"] = field(default_factory=set)
     _watched: set[str] = field(default_factory=set)
     _generations: dict[str, int] = field(default_factory=dict)
     """uid of a GPUPool -> generation of the spec that jobs were planned with."""
+    namespaces: Namespaces = field(init=False)
     lease: Lease | None = field(init=False, default=None)
     api: Api = field(init=False)
     cluster: Cluster = field(init=False)
@@ -76,6 +72,8 @@ class Operator:
     pools: Pools = field(init=False)
 
     def __post_init__(self) -> None:
+        self.namespaces = Namespaces(self.settings.namespaces)
+        self.queue.name_of = self.name_of
         settings, identity = self.settings, f"{socket.gethostname()}-{os.getpid()}"
         if settings.leader_election:
             plain = Api(connection=self.connection)
@@ -86,11 +84,12 @@ class Operator:
             store=self.store,
             recorder=Recorder(self.api, identity),
             progress=ProgressReader(self.api, settings.progress_seconds, self.queue.put),
+            warnings=Warnings(self.api, self.queue.put),
             settings=settings.lifecycle,
             read_logs=settings.read_logs,
         )
         self.resync = Resync(
-            self.api, self.store, settings.namespaces, settings.resync_seconds, changed=self.changed, gone=self.gone
+            self.api, self.store, self.namespaces, settings.resync_seconds, changed=self.changed, gone=self.gone
         )
         self.pools = Pools(self.api, self.store, self.cluster.pools)
 
@@ -98,13 +97,23 @@ class Operator:
         """We may write: nobody else does."""
         return self.lease is None or self.lease.held
 
+    def name_of(self, uid: str) -> str:
+        """Return namespace and name of a job, for the log; its uid where it is gone."""
+        stored = self.store.get(uid)
+        return stored.family if stored is not None else uid
+
     # What happens in the cluster --------------------------------------------------------------------------------
 
     def heard(self, kind: Kind, event: str | None, raw: dict[str, Any]) -> None:
         """Take in what a watch says. An object listed again means that the watch began anew: compare soon."""
         self.resync.heard(kind)
+        if not self.namespaces.serves(raw["metadata"].get("namespace", "")):
+            return  # taken in as a whole once the namespace is served again
         uid = raw["metadata"]["uid"]
         if event == "DELETED":
+            if kind == "Pod" and "deletionTimestamp" not in raw["metadata"]:
+                self._asked.add(asyncio.create_task(self._gone_unless_kept(raw), name="a Pod that left its watch"))
+                return
             self.store.put(kind, raw)  # its last state, which may be news
             self.gone(uid)
             return
@@ -113,6 +122,18 @@ class Operator:
         self._watched.add(uid)
         if self.store.put(kind, raw):
             self.changed(kind, raw)
+
+    async def _gone_unless_kept(self, raw: dict[str, Any]) -> None:
+        """Forget a Pod that left its watch without having been told to end, unless only its label was taken away."""
+        try:
+            kept = await self.cluster.keeps(raw)
+        except FinetuneError as error:
+            log.debug("Pod could not be looked for", extra={"pod": raw["metadata"]["name"], "error": str(error)})
+            kept = False
+        if not kept:
+            self.store.put("Pod", raw)
+            self.gone(raw["metadata"]["uid"])
+        self._asked.discard(asyncio.current_task())
 
     def changed(self, kind: Kind, raw: dict[str, Any]) -> None:
         """Ask for the passes that a new or changed object calls for."""
@@ -158,12 +179,20 @@ class Operator:
 
     async def run(self) -> int:
         """Start everything, wait, end everything."""
-        await self._require_crds()
+        await require_crds(self.api)
         server = await self._serve()
         stop_kopf = asyncio.Event()
-        watches = await Watches(self.settings, self.connection, self.heard, self._refused).start(stop_kopf)
+        watches = Watches(
+            self.settings,
+            self.connection,
+            self.heard,
+            self._refused,
+            self.namespaces,
+            self.resync.probe,
+            self._catch_signals,
+        )
         self._catch_signals()
-        kopf = self._spawn("watches", watches)
+        kopf = self._spawn("watches", watches.run(stop_kopf))
         self._spawn("lead", self._lead())
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait([*self._tasks, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -217,13 +246,14 @@ class Operator:
         async with asyncio.TaskGroup() as group:  # none of them may fail alone
             if self.lease is not None:
                 group.create_task(self.lease.keep(lost=self._lost), name="lease")
-            await self._first_resync()
+            await answered(self.resync.once)
             for job in self.store.of_kind("FineTuneJob"):
                 self.queue.put(job.uid)
             self.synced = True
             log.info("ready", extra={"jobs": len(list(self.store.of_kind("FineTuneJob")))})
             group.create_task(self.queue.run(Reconciler(self.cluster).work, self.settings.workers), name="queue")
             group.create_task(self.resync.run(), name="resync")
+            group.create_task(self.resync.retry(), name="namespaces")
             if not self.settings.namespaces:
                 group.create_task(self.pools.run(), name="pools")
             group.create_task(self._count_jobs(), name="gauges")
@@ -237,40 +267,6 @@ class Operator:
         """End at once: the credentials that we were given are refused, and the next process may get better ones."""
         log.error("the API server rejects the operator's credentials (401); exiting")
         os._exit(1)
-
-    async def _first_resync(self) -> None:
-        await self._answered(self.resync.once)
-
-    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until the API server answers, with growing pauses, for a minute. Then its silence ends the process."""
-        deadline, pause = asyncio.get_running_loop().time() + START_SECONDS, FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return await ask()
-            except ClusterUnavailable as error:
-                left = deadline - asyncio.get_running_loop().time()
-                if left <= 0:
-                    raise
-                pause = min(pause, left)
-                log.warning("waiting for the API server", extra={"why": str(error), "again_in_seconds": round(pause)})
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    async def _require_crds(self) -> None:
-        """Fail now if the CRDs are missing: kopf would never serve them, silently."""
-        answer = await self._answered(self._discover)
-        served = {each["name"] for each in answer.body.get("resources", ())}
-        if answer.status == 401:
-            raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
-        if not {JOB_PLURAL, POOL_PLURAL} <= served:
-            raise FinetuneError(f"the API server does not serve {API_VERSION}: run `kubectl apply -f crds/`")
-
-    async def _discover(self) -> Answer:
-        """Ask what is served. Raises ClusterUnavailable for an API server that is overloaded or starting (429, 5xx)."""
-        answer = await self.api.get(f"/apis/{API_VERSION}")
-        if answer.status not in (401, 404):
-            answer.expect(200)
-        return answer
 
     async def _serve(self) -> http.AppRunner | None:
         if not self.settings.http_port:

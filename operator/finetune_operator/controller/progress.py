@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from finetune_contract import Progress, parse_progress
 
@@ -13,6 +13,7 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.manifests.names import TRAINER_CONTAINER
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def reading_interval(seconds_remaining: int | None, shortest: float) -> float:
 
 def log_query(since_seconds: float | None) -> dict[str, str]:
     """Return the query of a log request that reads the end of what was printed since the last time."""
-    query = {"tailLines": str(TAIL_LINES), "limitBytes": str(TAIL_BYTES)}
+    query = {"container": TRAINER_CONTAINER, "tailLines": str(TAIL_LINES), "limitBytes": str(TAIL_BYTES)}
     return query if since_seconds is None else query | {"sinceSeconds": str(int(since_seconds) + 5)}
 
 
@@ -128,5 +129,5 @@ class ProgressReader:
         old = self._readings.get(job_uid)
         if progress is None or (old is not None and old.pod_uid == pod_uid and old.progress == progress):
             return
-        self._readings[job_uid] = Reading(pod_uid=pod_uid, progress=progress, at=datetime.now(UTC))
+        self._readings[job_uid] = Reading(pod_uid=pod_uid, progress=progress, at=self.api.clock.now())
         self.ask_for_pass(job_uid)

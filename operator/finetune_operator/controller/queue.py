@@ -12,7 +12,7 @@ from finetune_operator.errors import Conflict
 log = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS = 0.2
-LONGEST_BACK_OFF_SECONDS = 300.0
+LONGEST_BACK_OFF_SECONDS = 60.0
 CONFLICT_SECONDS = 0.05
 """After a Conflict the newer version is on its way to us: look again soon, but not at once."""
 
@@ -28,11 +28,13 @@ class WorkQueue:
     * One pass per key at a time; a key that is put while it is worked on gets another pass afterwards.
     * No put is lost: after it a pass begins, unless the queue is closed.
     * An immediate put overtakes a delayed one. A pass makes delayed puts from before it void: it returns its own.
-    * A failing key is retried after 0.2 s, 0.4 s ... 5 min, jittered, whatever the others do; success forgets.
+    * A failing key is retried after 0.2 s, 0.4 s ... 1 min, jittered, whatever the others do; success forgets.
     * Closing ends the passes in progress and starts no more.
     * Passes that wait for nothing let everybody else have a turn in between: the lease, the probes, the watches.
     """
 
+    name_of: Callable[[str], str] = str
+    """What the log calls a key."""
     _ready: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     _pending: set[str] = field(default_factory=set)
     _working: set[str] = field(default_factory=set)
@@ -110,13 +112,14 @@ class WorkQueue:
         try:
             delay = await work(key)
         except Conflict as error:
-            log.debug("job has changed; reconciling it again", extra={"key": key, "why": str(error)})
+            log.debug("job has changed; reconciling it again", extra={"job": self.name_of(key), "why": str(error)})
             return self._back_off(key, CONFLICT_SECONDS)
         except Exception as error:  # whatever fails for one job must not stop the others
             metrics.QUEUE_RETRIES.inc()
             delay = self._back_off(key, FIRST_BACK_OFF_SECONDS)
             log.warning(
-                "reconciliation failed; retrying", extra={"key": key, "error": repr(error), "retry": round(delay, 1)}
+                "reconciliation failed; retrying",
+                extra={"job": self.name_of(key), "error": repr(error), "retry": round(delay, 1)},
             )
             log.debug("stack of the failed reconciliation", exc_info=error)
             return delay

@@ -3,19 +3,19 @@
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
 
 from finetune_operator.api.meta import Metadata
-from finetune_operator.api.reasons import TerminalReason
+from finetune_operator.api.reasons import TerminalReason, WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.cluster import Cluster
-from finetune_operator.errors import Forbidden, NameConflict
-from finetune_operator.lifecycle.decide import decide
+from finetune_operator.errors import FinetuneError, Forbidden, NameConflict, ServerFailed
+from finetune_operator.lifecycle.decide import TOLD_FAILURES, decide
 from finetune_operator.lifecycle.observation import Decision, Event
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class Tally:
     """Not created; the next pass has something new to see."""
     ungated: int = 0
     deleted: int = 0
+    doing: str = ""
+    """The write in progress, for when it fails."""
 
     @property
     def acted(self) -> bool:
@@ -43,34 +45,65 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     tally, started = Tally(), time.perf_counter()
     seen = await cluster.observe(job)
     decision = decide(job, seen, now)
-    tally.wrote += await cluster.write_status(job, decision.status)  # intent first, fenced by resourceVersion
+    tally.wrote += await write_status(job, decision, cluster, now)  # intent first, fenced by resourceVersion
     if tally.wrote:
         count_growth(job, decision.status)
     try:
         await enact(job, decision, cluster, tally)
+        recovered = cluster.failures.pop(job.metadata.uid, None) is not None
+    except FinetuneError as error:
+        cluster.remember_failure(job, tally.doing, error)
+        raise
     finally:  # what the status says by now is told now: to the next pass it is no news
         await cluster.publish(job, decision.events, now)
     count(job, decision.status, tally, time.perf_counter() - started)
-    if tally.acted or (tally.wrote and says_more(job.status, decision.status)):
+    if recovered or tally.acted or (tally.wrote and says_more(job.status, decision.status)):
         return 0.0  # look again: the decision may have been one step of several
-    return soonest(decision.requeue_after, cluster.next_reading(job, seen))
+    return soonest(decision.requeue_after, cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
+
+
+async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:
+    """Write the status; where it cannot be, an Event is all that can tell."""
+    try:
+        return await cluster.write_status(job, decision.status)
+    except (Forbidden, ServerFailed) as error:
+        failed = cluster.remember_failure(job, "write the status of this job", error)
+        if failed is not None and failed.times >= TOLD_FAILURES:
+            event = Event(type="Warning", reason=WaitingReason.WRITE_FAILED, message=failed.sentence)
+            await cluster.publish(job, (event,), now)
+        raise
 
 
 async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: Tally) -> None:
     """Create, ungate and delete what was decided. A refused create stops the creating; the next pass sees why."""
     try:
         for manifest in decision.create:
+            tally.doing = f"create {manifest['kind']} {manifest['metadata']['name']}"
             tally.created += await cluster.create(job, manifest)
     except (Forbidden, NameConflict) as error:
         cluster.remember_refusal(job, error)
         tally.refused += 1
     for pod in decision.ungate:
+        tally.doing = f"lift the scheduling gate of Pod {pod}"
         await cluster.ungate(job, pod)
         tally.ungated += 1
+    await delete(job, decision, cluster, tally)
+
+
+async def delete(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: Tally) -> None:
+    """Delete what was decided. One that cannot be deleted does not keep the others; it is what the pass fails with."""
+    failure: tuple[str, FinetuneError] | None = None
     for child in decision.delete:
-        await cluster.delete(job, child)
-        tally.deleted += 1
+        try:
+            await cluster.delete(job, child)
+            tally.deleted += 1
+        except FinetuneError as error:
+            failure = failure or (f"delete {child.kind} {child.name}", error)
+    if failure is not None:
+        tally.doing, first = failure
+        raise first
     if decision.delete_job:
+        tally.doing = "delete this job"
         await cluster.delete_job(job)
         tally.deleted += 1
 
@@ -143,11 +176,11 @@ class Reconciler:
     cluster: Cluster
 
     async def work(self, uid: str) -> float | None:
-        """Make one pass over the job with this uid, if it still exists and is not being deleted."""
+        """Make one pass over the job with this uid, if it still exists."""
         stored = self.cluster.store.get(uid)
-        if stored is None or "deletionTimestamp" in stored.raw["metadata"]:
+        if stored is None:
             return None
-        now = datetime.now(UTC)
+        now = self.cluster.api.clock.now()
         try:
             job = self.cluster.job(uid)
         except ValidationError as error:

@@ -4,14 +4,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import Api
+from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.store import KINDS, Kind, Store, collection
-from finetune_operator.errors import FinetuneError
+from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import JOB_UID_LABEL
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,13 @@ OUR_CHILDREN = JOB_UID_LABEL
 GAP_SECONDS = 1.0
 """How long after a gap we compare: the re-list of one watch brings a burst of hints."""
 
+
+PROBE_SECONDS = 15.0
+"""Between two tries of a namespace: one small request per kind."""
+
+UNREADABLE = (403, 404)
+CLUSTER_KINDS: tuple[Kind, ...] = ("GPUPool",)
+KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", "Pod", "Service")
 
 RETRY_SECONDS = 15.0
 """A comparison that failed is tried again after so long: a gap leaves deletions unseen until one succeeds."""
@@ -38,7 +46,7 @@ class Resync:
 
     api: Api
     store: Store
-    namespaces: tuple[str, ...]
+    namespaces: Namespaces
     interval_seconds: float
     changed: Callable[[Kind, dict[str, Any]], None]
     """Called with an object that is new or newer."""
@@ -48,6 +56,8 @@ class Resync:
     """Kind -> when we found that its watch had missed a change; cleared by the watch's next event."""
     last_success: float | None = None
     """time.monotonic() of the last complete comparison."""
+    _versions: dict[tuple[Kind, str], int] = field(default_factory=dict)
+    """Kind and namespace -> resourceVersion of the newest list."""
     _hint: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, kind: Kind) -> None:
@@ -86,31 +96,71 @@ class Resync:
         return False
 
     async def once(self) -> None:
-        """Compare all kinds once. Children come after the jobs: no job is seen without what it already had."""
-        for kind in KINDS:
-            listed, version = await self._list(kind)
-            self._compare(kind, listed, version)
+        """Compare all kinds once, namespace by namespace. One that cannot be read is skipped: the others are served."""
+        for scope in self.namespaces.scopes():
+            await self._scope(scope)
         self.last_success = time.monotonic()
 
-    async def _list(self, kind: Kind) -> tuple[list[dict[str, Any]], int]:
-        namespaces: Iterable[str] = ("",) if kind == "GPUPool" or not self.namespaces else self.namespaces
-        objects: list[dict[str, Any]] = []
-        versions: list[int] = []
-        for namespace in namespaces:
-            found, version = await self.api.list(collection(kind, namespace), selector(kind))
-            objects += found
-            versions.append(int(version))
-        return objects, min(versions)
+    async def retry(self) -> None:
+        """Try each namespace now and then, for ever: one that can be read again is taken in, one that cannot is skipped."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            for namespace in self.namespaces.configured:
+                try:
+                    await self.probe(namespace)
+                except FinetuneError as error:
+                    log.debug("namespace could not be tried", extra={"namespace": namespace, "error": str(error)})
 
-    def _compare(self, kind: Kind, listed: list[dict[str, Any]], version: int) -> None:
-        missed = 0
+    async def probe(self, namespace: str) -> bool:
+        """Tell whether a namespace can be read; skip it, or take it in again, accordingly."""
+        if not self.namespaces.serves(namespace):
+            return await self._scope(namespace)
+        for kind in KINDS_OF_NAMESPACES:
+            answer = await self.api.get(collection(kind, namespace), {"limit": "1"})
+            if answer.status in UNREADABLE:
+                await self._skip(namespace, answer.message)
+                return False
+        return True
+
+    async def _scope(self, namespace: str) -> bool:
+        """Compare one namespace, or what belongs to none; tell whether it could be read."""
+        kinds = KINDS_OF_NAMESPACES if namespace else KINDS if not self.namespaces.configured else CLUSTER_KINDS
+        lists = {}
+        for kind in kinds:  # children after the jobs: no job is seen without what it already had
+            try:
+                lists[kind] = await self.api.list(collection(kind, namespace), selector(kind))
+            except (Forbidden, Conflict) as error:
+                if not namespace:
+                    raise
+                await self._skip(namespace, str(error))
+                return False
+        again = bool(namespace) and await self.namespaces.accept(namespace)
+        for kind in reversed(kinds):  # taken in before the jobs: a pass must not miss them
+            self._compare(kind, namespace, *lists[kind])
+        return not again or self._begin(namespace)
+
+    async def _skip(self, namespace: str, why: str) -> None:
+        self.store.forget_namespace(namespace)
+        await self.namespaces.skip(namespace, why)
+
+    def _begin(self, namespace: str) -> bool:
+        """Ask for a pass over each job of a namespace that is served again."""
+        for stored in self.store.of_kind("FineTuneJob"):
+            if stored.namespace == namespace:
+                self.changed("FineTuneJob", stored.raw)
+        return True
+
+    def _compare(self, kind: Kind, namespace: str, listed: list[dict[str, Any]], listed_version: str) -> None:
+        version, missed = int(listed_version), 0
+        self._notice_restore(kind, namespace, version)
         for raw in listed:
             if self.store.put(kind, raw):
                 missed += 1
                 self.changed(kind, raw)
         present = {raw["metadata"]["uid"] for raw in listed}
+        known = (each for each in self.store.of_kind(kind) if not namespace or each.namespace == namespace)
         # An object with a newer version than the list was created after it: it is no ghost.
-        ghosts = [each.uid for each in self.store.of_kind(kind) if each.uid not in present and each.version <= version]
+        ghosts = [each.uid for each in known if each.uid not in present and each.version <= version]
         for uid in ghosts:
             self.gone(uid)
         if self.last_success is not None and missed + len(ghosts):
@@ -120,6 +170,18 @@ class Resync:
             )
         if self.last_success is not None and missed:
             self.behind_since.setdefault(kind, time.monotonic())
+
+    def _notice_restore(self, kind: Kind, namespace: str, version: int) -> None:
+        """Start anew with a kind whose versions have gone back: compared with them, everything would look old for ever."""
+        before = self._versions.get((kind, namespace), 0)
+        if version < before:
+            log.warning(
+                "the API server was restored to an earlier state; reading everything again",
+                extra={"kind": kind, "version": version, "before": before},
+            )
+            metrics.RESTORES.labels(kind).inc()
+            self.store.rewind(kind)
+        self._versions[kind, namespace] = version
 
     def silent(self, limit_seconds: float) -> tuple[str, ...]:
         """Return the kinds whose watch has missed changes and said nothing since, for longer than the limit."""

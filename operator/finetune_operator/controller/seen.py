@@ -3,54 +3,73 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from finetune_contract import parse_outcome
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.controller.store import controller_uid
-from finetune_operator.lifecycle.observation import Role, SeenPod
-from finetune_operator.manifests.names import (
-    ATTEMPT_LABEL,
-    GANG_GATE,
-    GENERATION_LABEL,
-    REPLICA_LABEL,
-    ROLE_LABEL,
-)
+from finetune_operator.controller.containers import Containers
+from finetune_operator.controller.store import controller_uid, controlling_owner
+from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.manifests.names import CONTAINERS, GANG_GATE, pod_identity
 
 Raw = dict[str, Any]
 
+KUBELETS_REASONS = (
+    "ContainersNotReady",
+    "ReadinessGatesNotReady",
+    "PodCompleted",
+    "PodFailed",
+    "UnknownContainerStatuses",
+)
+"""Reasons with which a kubelet says that a Pod is not ready. The node lifecycle controller, which says it for a node that
+is silent, gives none."""
 
-def seen_pod(raw: Raw) -> SeenPod:
-    """Return what a decision needs to know about one of our Pods."""
+
+def seen_pods(raws: Iterable[Raw]) -> tuple[SeenPod, ...]:
+    """Return the job's Pods among some that carry its labels: those that have the name of one, and its owner."""
+    return tuple(pod for pod in map(seen_pod, raws) if pod is not None)
+
+
+def seen_pod(raw: Raw) -> SeenPod | None:
+    """Return what a decision needs to know about one of our Pods; None for a Pod that is none of them."""
     meta, spec, status = raw["metadata"], raw["spec"], raw.get("status", {})
-    container = container_status(status)
-    waiting = container.get("state", {}).get("waiting") or {}
-    ended = container.get("state", {}).get("terminated") or {}
+    identity = pod_identity(controlling_owner(raw).get("name", ""), meta["name"])
+    if identity is None:
+        return None
+    containers = Containers(status, CONTAINERS[identity.role])
+    ended, waiting = containers.ended, containers.waiting
     message = str(ended.get("message", ""))
     scheduled = condition(status, "PodScheduled")
-    labels = meta.get("labels", {})
+    gates = tuple(gate["name"] for gate in spec.get("schedulingGates") or ())
     return SeenPod(
         name=meta["name"],
         uid=meta["uid"],
-        role=cast("Role", labels.get(ROLE_LABEL, "trainer")),
+        role=identity.role,
         owner_uid=controller_uid(raw),
-        generation=number(labels.get(GENERATION_LABEL)),
-        attempt=number(labels.get(ATTEMPT_LABEL)),
-        replica=number(labels.get(REPLICA_LABEL)),
-        phase=status.get("phase", "Pending"),
+        generation=identity.generation,
+        attempt=identity.attempt,
+        replica=identity.replica,
+        phase=containers.phase,
         deleting="deletionTimestamp" in meta,
         delete_by=time_of(meta["deletionTimestamp"]) if "deletionTimestamp" in meta else None,
-        gated=any(gate["name"] == GANG_GATE for gate in spec.get("schedulingGates", ())),
+        gated=GANG_GATE in gates,
+        other_gates=tuple(gate for gate in gates if gate != GANG_GATE),
         created_at=time_of(meta["creationTimestamp"]),
         scheduled_at=time_of(scheduled["lastTransitionTime"]) if scheduled.get("status") == "True" else None,
         node_name=spec.get("nodeName", ""),
+        node_silent=containers.runs and is_silent(status),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
-        waiting_reason=waiting.get("reason", ""),
-        waiting_message=waiting.get("message", ""),
-        finished_at=finished_at(status),
+        waiting_reason=waiting.reason,
+        waiting_message=waiting.message,
+        waiting_container=waiting.container,
+        never_ran=containers.never_ran,
+        culprit=containers.culprit if containers.never_ran else "",
+        lingers=containers.lingers,
+        finished_at=time_of(ended["finishedAt"]) if ended.get("finishedAt") else None,
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason", ""),
+        termination_message=message,
         outcome=parse_outcome(message) if message else None,
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
@@ -59,7 +78,7 @@ def seen_pod(raw: Raw) -> SeenPod:
 
 
 def unrecorded(job: FineTuneJob, present: Sequence[SeenPod], departed: Sequence[SeenPod]) -> tuple[SeenPod, ...]:
-    """Return the trainers of the running attempt that had ended and were deleted before anybody recorded how.
+    """Return the trainers of the running attempt that had ended, or were taken away, and are gone before anybody recorded it.
 
     Decisions see them as they see a Pod that has ended and is about to go. Once the attempt's end is recorded, or a new
     Pod has the name, they are past.
@@ -68,21 +87,12 @@ def unrecorded(job: FineTuneJob, present: Sequence[SeenPod], departed: Sequence[
     if last is None or last.outcome is not None:
         return ()
     names = {pod.name for pod in present}
-    ended = (pod for pod in departed if pod.finished and pod.owner_uid == job.metadata.uid and pod.name not in names)
+    ours = (pod for pod in departed if pod.owner_uid == job.metadata.uid and pod.name not in names)
+    ended = (pod for pod in ours if pod.finished or pod.disruption)
     found = (pod for pod in ended if pod.role == "trainer" and pod.attempt == last.number)
     # being deleted: nobody deletes it again
-    newest = {pod.name: replace(pod, deleting=True) for pod in found}
+    newest = {pod.name: replace(pod, deleting=True, phase=pod.phase if pod.finished else "Failed") for pod in found}
     return tuple(newest.values())
-
-
-def container_status(status: Raw) -> Raw:
-    """Return the status of the Pod's container, or of an init container while that one holds the Pod back."""
-    for initial in status.get("initContainerStatuses") or ():
-        ended = initial.get("state", {}).get("terminated") or {}
-        if initial.get("state", {}).get("waiting") or ended.get("exitCode"):
-            return cast("Raw", initial)
-    containers: list[Raw] = status.get("containerStatuses") or [{}]
-    return containers[0]
 
 
 def condition(status: Raw, kind: str) -> Raw:
@@ -97,17 +107,12 @@ def disruption(status: Raw) -> str:
     return str(target.get("reason", "")) if target.get("status") == "True" else ""
 
 
-def finished_at(status: Raw) -> datetime | None:
-    """Return when the last container ended; None while one has not."""
-    ends = [(each.get("state", {}).get("terminated") or {}) for each in status.get("containerStatuses") or ()]
-    if not ends or not all(end.get("finishedAt") for end in ends):
-        return None
-    return max(time_of(end["finishedAt"]) for end in ends)
-
-
-def number(label: str | None) -> int:
-    """Read a label that holds a number; anything else is 0."""
-    return int(label) if label and label.isdecimal() else 0
+def is_silent(status: Raw) -> bool:
+    """Tell whether the Pod's node does not answer: then somebody else than its kubelet says that the Pod is not ready."""
+    ready = condition(status, "Ready")
+    return status.get("phase") == "Unknown" or (
+        ready.get("status") in ("False", "Unknown") and ready.get("reason", "") not in KUBELETS_REASONS
+    )
 
 
 def time_of(text: str) -> datetime:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finetune_operator import __version__
+from finetune_operator.api.pod_settings import PodSettings
 from finetune_operator.lifecycle.observation import Settings
 
 LIFECYCLE = Settings()
@@ -21,6 +22,8 @@ class OperatorSettings:
     """Namespaces to serve; empty: all."""
     trainer_image: str = LIFECYCLE.trainer_image
     preflight_image: str = LIFECYCLE.preflight_image
+    pods: PodSettings = LIFECYCLE.pods
+    """What all Pods that we create get."""
     retry_back_off_seconds: int = LIFECYCLE.retry_back_off_seconds
     """First back-off between attempts of a job."""
     workers: int = 16
@@ -50,6 +53,7 @@ class OperatorSettings:
         return Settings(
             trainer_image=self.trainer_image,
             preflight_image=self.preflight_image,
+            pods=self.pods,
             retry_back_off_seconds=self.retry_back_off_seconds,
             operator_version=__version__,
         )

@@ -65,14 +65,21 @@ class Stored:
         """`namespace/name` of the job that this is, or is a child of; empty for anything else."""
         if self.kind == "FineTuneJob":
             return f"{self.namespace}/{self.name}"
-        name = (self.raw["metadata"].get("labels") or {}).get(JOB_NAME_LABEL, "")
+        owner = controlling_owner(self.raw)
+        labelled = (self.raw["metadata"].get("labels") or {}).get(JOB_NAME_LABEL, "")
+        name = owner["name"] if owner.get("kind") == JOB_KIND else labelled
         return f"{self.namespace}/{name}" if name else ""
+
+
+def controlling_owner(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference to an object's controlling owner, empty without one."""
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def controller_uid(raw: dict[str, Any]) -> str:
     """Return the uid of an object's controlling owner, empty without one."""
-    owners = raw["metadata"].get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+    return str(controlling_owner(raw).get("uid", ""))
 
 
 @dataclass(slots=True)
@@ -118,6 +125,21 @@ class Store:
             if old.kind == "Pod":
                 self._departed.append((old.family, old))
         return True
+
+    def rewind(self, kind: Kind) -> None:
+        """Forget all objects of a kind and every deletion: the API server's store was put back to an earlier revision."""
+        self._forget(self.of_kind(kind))
+        self._deleted.clear()
+
+    def forget_namespace(self, namespace: str) -> None:
+        """Forget all objects of a namespace that is not served for now. None of them is known to be deleted."""
+        self._forget(stored for stored in list(self.objects.values()) if stored.namespace == namespace)
+
+    def _forget(self, some: Iterator[Stored]) -> None:
+        for stored in some:
+            del self.objects[stored.uid]
+            if stored.family:
+                self._leave(stored)
 
     def _leave(self, stored: Stored) -> None:
         """Take an object out of its family: it was deleted, or somebody changed its label."""

@@ -12,6 +12,7 @@ from finetune_contract import Outcome, Progress
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.api.status import AttemptStatus, CheckpointStatus
 from finetune_operator.lifecycle.conditions import is_suspending
+from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import Ending, ending, explanation, lost, vanished
 from finetune_operator.lifecycle.money import (
     final_gpu_seconds,
@@ -29,7 +30,7 @@ from finetune_operator.lifecycle.results import (
     memory_status,
     progress_status,
 )
-from finetune_operator.lifecycle.retry import counted, remedy, retry_verdict
+from finetune_operator.lifecycle.retry import UNCOUNTED, counted, disrupted, moved, remedy, undisturbed, verdict_on
 from finetune_operator.lifecycle.times import after, timestamp
 from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.names import trainer_pod_name
@@ -102,7 +103,7 @@ def record_resumption(view: View, progress: Progress) -> View:
     resumed = attempt.model_copy(update={"first_step": step, "last_step": step, "checkpoint_step": step})
     at = timestamp(view.seen.progress_at or view.now)
     view = with_attempt(view, resumed).writing(checkpoint=CheckpointStatus(step=step, time=at))
-    return view.writing(attempts_without_progress=0) if step > attempt.first_step else view
+    return undisturbed(view).writing(attempts_without_progress=0) if step > attempt.first_step else view
 
 
 def record_checkpoint(view: View, *, step: int, uri: str, at: datetime) -> View:
@@ -168,7 +169,17 @@ def record_end(view: View, why: Ending) -> View:
     view = with_attempt(view, ended).writing(
         wasted_gpu_seconds=view.status.wasted_gpu_seconds + wasted, attempts_without_progress=without_progress
     )
+    view = record_fault(view, ended, why)
     return view.writing(retry_time=retry_time(view, ended))
+
+
+def record_fault(view: View, ended: AttemptStatus, why: Ending) -> View:
+    """Count an end that was the cluster's fault, if the attempt got nowhere; ends that say nothing about it leave the count."""
+    if moved(ended):
+        return undisturbed(view)
+    if why.outcome in CLUSTERS_FAULTS:
+        return disrupted(view, why, view.now)
+    return view if why.outcome in UNCOUNTED else undisturbed(view)
 
 
 def settled(view: View, why: Ending) -> Ending:
@@ -176,10 +187,18 @@ def settled(view: View, why: Ending) -> Ending:
     if has_published(view):
         return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="published", node_name="")
     if is_suspending(view.status) and not why.is_users:
-        return replace(why, outcome=AttemptOutcome.SUSPENDED, node_name="")
+        return replace(why, outcome=AttemptOutcome.SUSPENDED, message=suspended_message(view, why), node_name="")
     if more := remedy(view.plan, why.outcome, view.seen.pools):
         return replace(why, message=f"{why.message}; {more}")
     return why
+
+
+def suspended_message(view: View, why: Ending) -> str:
+    """Say what a suspended attempt was doing: it had trained, or it had never started, and why not."""
+    attempt = view.attempt
+    if attempt is None or not attempt.message:
+        return why.message
+    return f"suspended before it started: {attempt.message}"
 
 
 def closed(view: View, attempt: AttemptStatus, why: Ending) -> AttemptStatus:
@@ -223,13 +242,7 @@ def record_published(view: View, outcome: Outcome) -> View:
 
 def retry_time(view: View, ended: AttemptStatus) -> str | None:
     """Return when the next attempt may start; None for at once, or never."""
-    verdict = retry_verdict(
-        ended,
-        plan=view.plan,
-        without_progress=view.status.attempts_without_progress,
-        max_retries=view.spec.run_policy.max_retries,
-        first_back_off=view.seen.settings.retry_back_off_seconds,
-    )
+    verdict = verdict_on(view, ended)
     if not verdict.delay_seconds:
         return None
     return timestamp(after(ended.end_time or timestamp(view.now), verdict.delay_seconds))

@@ -9,6 +9,7 @@ from typing import Literal
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.reasons import ConditionType, Phase, ProgressReason, TerminalReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.lifecycle.ending_table import MENDABLE
 from finetune_operator.lifecycle.times import timestamp
 
 Truth = Literal["True", "False", "Unknown"]
@@ -150,13 +151,17 @@ def suspended(outlook: Outlook) -> Claim:
 
 
 def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
-    """Say whether the job has failed, and how it is tried again: nothing happens by itself when a Secret is mended."""
+    """Say whether the job has failed, and how it is tried again."""
     if outlook.phase != Phase.FAILED:
         return Claim(ConditionType.STALLED, "False", outlook.reason)
+    if status.attempts and outlook.reason == TerminalReason.DOES_NOT_FIT:
+        return Claim(ConditionType.STALLED, "True", outlook.reason, outlook.message)  # which says what to do
     if status.attempts:
         again = "to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:
         again = "the job is planned again when its spec or a GPUPool changes"
+    elif outlook.reason in MENDABLE:
+        again = "to retry, change the spec or repair the cause: for 24 hours preflight runs again by itself, at least every 10 minutes"
     else:
         again = "to retry, change the spec, or delete the job and apply it again"
     return Claim(ConditionType.STALLED, "True", outlook.reason, f"{outlook.message}; {again}")

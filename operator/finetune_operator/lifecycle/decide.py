@@ -4,17 +4,23 @@ Two steps: `record` folds what is seen into the status, always; then the first p
 What is chosen is in the status before anything is created. Read next: record, policies, conditions.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from finetune_operator.api.reasons import Phase, WaitingReason
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.lifecycle.conditions import observed, stated
+from finetune_operator.lifecycle.conditions import Outlook, observed, stated
 from finetune_operator.lifecycle.events import events
-from finetune_operator.lifecycle.observation import Decision, Observation
+from finetune_operator.lifecycle.observation import Decision, Event, FailedWrite, Observation
 from finetune_operator.lifecycle.policies import POLICIES
-from finetune_operator.lifecycle.policies.attempts import unlisted
+from finetune_operator.lifecycle.policies.attempts import lingering, unlisted
+from finetune_operator.lifecycle.policies.terminal import leaving
 from finetune_operator.lifecycle.record import record
 from finetune_operator.lifecycle.step import Step
 from finetune_operator.lifecycle.view import DEAD_NODE_SECONDS, View
+
+TOLD_FAILURES = 2
+"""One failed write is chance: the next pass repeats it."""
 
 
 def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
@@ -22,20 +28,20 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
 
     Pure: the same input gives the same decision, and a decision that was carried out asks for nothing more.
     """
-    if job.metadata.deletion_timestamp is not None:
-        return Decision(status=job.status)
     view = record(View(job=job, status=job.status, seen=seen, now=now))
-    step = chosen(view)
+    step = leaving(view) if job.metadata.deletion_timestamp is not None else chosen(view)
+    step = step.also_deleting(lingering(replace(view, status=step.status)))
     if step.outlook is None:
-        return decision_of_ended(job, step)
-    status = stated(step.status, step.outlook, job, now)
+        return replace(decision_of_ended(job, step), events=failures(seen.failed_write))
+    outlook = hindered(step.outlook, seen.failed_write)
+    status = stated(step.status, outlook, job, now)
     after = View(job=job, status=status, seen=seen, now=now)
     return Decision(
         status=status,
         create=step.create,
         ungate=step.ungate,
         delete=step.also_deleting(unlisted(after)).delete,
-        events=events(job.status, status, step.outlook),
+        events=events(job.status, status, outlook),
         requeue_after=wake_up(after, step),
     )
 
@@ -46,12 +52,28 @@ def chosen(view: View) -> Step:
     return next(step for step in steps if step is not None)
 
 
+def hindered(outlook: Outlook, failed: FailedWrite | None) -> Outlook:
+    """Say what the API server does not let us do, once it has failed twice: until it works nothing else will change."""
+    if failed is None or failed.times < TOLD_FAILURES or outlook.phase in (Phase.FAILED, Phase.SUCCEEDED):
+        return outlook
+    message = f"{failed.sentence} (in the meantime: {outlook.message})"
+    return replace(outlook, reason=str(WaitingReason.WRITE_FAILED), message=message, settled=False)
+
+
+def failures(failed: FailedWrite | None) -> tuple[Event, ...]:
+    """Return the Event about what cannot be written for an ended job, whose conditions stay as they are."""
+    if failed is None or failed.times < TOLD_FAILURES:
+        return ()
+    return (Event(type="Warning", reason=str(WaitingReason.WRITE_FAILED), message=failed.sentence),)
+
+
 def decision_of_ended(job: FineTuneJob, step: Step) -> Decision:
     """Return the decision about an ended job: its status stays, for whatever generation the spec has by now."""
     generation = job.metadata.generation
     current = step.status.observed_generation == generation
     return Decision(
         status=step.status if current else observed(step.status, generation),
+        create=step.create,
         delete=step.delete,
         delete_job=step.delete_job,
         requeue_after=step.requeue_after,

@@ -1,7 +1,7 @@
-"""How one Pod ended, and which Pod's end explains the attempt's. Tables over exit codes, outcomes, Pod reasons and
-disruptions. Called by record.
+"""How one Pod ended, and which Pod's end explains the attempt's, by the table of endings. Called by record.
 
-The trainer's own words count most, then what Kubernetes says about the Pod, then the exit code.
+The trainer's own words count most, then what Kubernetes says about the Pod, then the exit code. All of these are our own
+container's: what the Pod's other containers did is only told where it kept ours from running.
 """
 
 import signal
@@ -11,6 +11,20 @@ from datetime import UTC, datetime
 from finetune_contract import ExitCode, Outcome, shorten
 
 from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
+from finetune_operator.lifecycle.ending_table import (
+    BLAMES_NODE,
+    CAUSES,
+    CONSEQUENCES,
+    DISRUPTIONS,
+    EXIT_CODES,
+    FULL_DISK,
+    NOT_THE_CLOUD,
+    NOT_THE_CLOUDS_REASONS,
+    POD_REASONS,
+    RECLAIMED,
+    TAKEN_AWAY,
+    WRONG_PLATFORM,
+)
 from finetune_operator.lifecycle.observation import SeenPod
 
 MESSAGE_CHARACTERS = 1000
@@ -19,79 +33,6 @@ SIGNALLED = 128
 
 ATTEMPT_OUTCOMES = {str(outcome): outcome for outcome in AttemptOutcome}
 TERMINAL_REASONS = {str(reason): reason for reason in TerminalReason}
-
-DISRUPTIONS = {
-    "PreemptionByScheduler": AttemptOutcome.PREEMPTED,
-    "DeletionByTaintManager": AttemptOutcome.NODE_LOST,
-    "EvictionByEvictionAPI": AttemptOutcome.EVICTED,
-    "DeletionByPodGC": AttemptOutcome.NODE_LOST,
-    "TerminationByKubelet": AttemptOutcome.EVICTED,
-}
-"""Reasons of a true DisruptionTarget condition (kubernetes.io, Pod disruption conditions)."""
-
-POD_REASONS = {
-    "Evicted": AttemptOutcome.EVICTED,
-    "Preempting": AttemptOutcome.PREEMPTED,
-    "NodeLost": AttemptOutcome.NODE_LOST,
-    "NodeShutdown": AttemptOutcome.NODE_LOST,
-    "Terminated": AttemptOutcome.NODE_LOST,
-    "Shutdown": AttemptOutcome.NODE_LOST,
-    "UnexpectedAdmissionError": AttemptOutcome.EVICTED,
-    "NodeAffinity": AttemptOutcome.EVICTED,
-}
-"""status.reason of the Pod: the kubelet refused, evicted or shut down with it. `OutOf...`: refused for lack of room."""
-
-FULL_DISK = ("ephemeral", "EmptyDir")
-"""Words of the kubelet's message about a Pod that it evicted for its use of local disk: a node that is short of it, the
-limit of a container or Pod, the sizeLimit of an emptyDir."""
-
-EXIT_CODES = {
-    ExitCode.PREEMPTED: AttemptOutcome.PREEMPTED,
-    ExitCode.OUT_OF_MEMORY: AttemptOutcome.OUT_OF_MEMORY,
-    137: AttemptOutcome.KILLED,
-    143: AttemptOutcome.KILLED,
-}
-
-RECLAIMED = {
-    AttemptOutcome.PREEMPTED,
-    AttemptOutcome.NODE_LOST,
-    AttemptOutcome.KILLED,
-}
-"""What the loss of a spot node looks like from here."""
-
-NOT_THE_CLOUD = {"PreemptionByScheduler", "EvictionByEvictionAPI"}
-"""Disruptions with a known author."""
-
-CAUSES: tuple[AttemptOutcome, ...] = (
-    AttemptOutcome.OUT_OF_MEMORY,
-    AttemptOutcome.HOST_OUT_OF_MEMORY,
-    AttemptOutcome.STORAGE_FULL,
-    AttemptOutcome.STORAGE_UNAVAILABLE,
-    AttemptOutcome.SPOT_RECLAIMED,
-    AttemptOutcome.NODE_LOST,
-    AttemptOutcome.EVICTED,
-)
-"""Ends that are never the consequence of another replica's end, the most telling first."""
-
-CONSEQUENCES: tuple[AttemptOutcome, ...] = (
-    AttemptOutcome.KILLED,
-    AttemptOutcome.STALLED,
-    AttemptOutcome.TRAINER_ERROR,
-    AttemptOutcome.COMMUNICATION_TIMEOUT,
-    AttemptOutcome.PREEMPTED,
-)
-"""Ends that may follow from another one: among these the earliest counts."""
-
-BLAMES_NODE = {
-    AttemptOutcome.NODE_LOST,
-    AttemptOutcome.KILLED,
-    AttemptOutcome.HOST_OUT_OF_MEMORY,
-    AttemptOutcome.COMMUNICATION_TIMEOUT,
-    AttemptOutcome.STALLED,
-    AttemptOutcome.STORAGE_FULL,
-    AttemptOutcome.TRAINER_ERROR,
-}
-"""Ends that a broken node may have caused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +54,15 @@ class Ending:
 
     @property
     def blamed_node(self) -> str:
-        """The node to avoid after two such ends."""
+        """The node to avoid: after the first refusal, after two of the other ends."""
         return self.node_name if self.outcome in BLAMES_NODE else ""
 
 
 def ending(pod: SeenPod, *, spot: bool) -> Ending:
     """Return how a finished Pod ended."""
     outcome = verdict(pod)
-    if spot and outcome in RECLAIMED and pod.disruption not in NOT_THE_CLOUD:
+    authored = pod.disruption in NOT_THE_CLOUD or pod.pod_reason in NOT_THE_CLOUDS_REASONS
+    if spot and outcome in RECLAIMED and not authored:
         outcome = AttemptOutcome.SPOT_RECLAIMED
     return Ending(replica=pod.replica, outcome=outcome, message=says(pod), node_name=pod.node_name, at=pod.finished_at)
 
@@ -157,8 +99,10 @@ def verdict(pod: SeenPod) -> AttemptOutcome | TerminalReason:
         return DISRUPTIONS.get(pod.disruption, own) if own == AttemptOutcome.PREEMPTED else own
     if pod.disruption in DISRUPTIONS:
         return DISRUPTIONS[pod.disruption]
-    if pod.pod_reason.startswith("OutOf"):
-        return AttemptOutcome.EVICTED
+    if pod.never_ran:
+        return POD_REASONS[pod.pod_reason] if pod.pod_reason in TAKEN_AWAY else AttemptOutcome.NODE_REFUSED
+    if WRONG_PLATFORM in pod.termination_message:
+        return AttemptOutcome.NODE_REFUSED
     return POD_REASONS.get(pod.pod_reason) or EXIT_CODES.get(pod.exit_code or 0, AttemptOutcome.TRAINER_ERROR)
 
 
@@ -177,12 +121,25 @@ def says(pod: SeenPod) -> str:
         return shorten(f"Pod {pod.name} was evicted: {pod.pod_message.strip().rstrip('.')}", MESSAGE_CHARACTERS)
     if pod.outcome is not None:
         return shorten(pod.outcome.message, MESSAGE_CHARACTERS)
+    if pod.never_ran:
+        return shorten(never_started(pod), MESSAGE_CHARACTERS)
+    if WRONG_PLATFORM in pod.termination_message:
+        return f"node {pod.node_name} cannot run the image of Pod {pod.name}: the image was built for another processor"
     reason = "" if pod.terminated_reason in ("", "Error", "Completed") else pod.terminated_reason
     why = pod.pod_message or pod.pod_reason or pod.disruption or reason
     if not why and not is_signal(pod.exit_code):
-        why = "see its log"
+        why = "it left no report of its result, see its log" if pod.exit_code == 0 else "see its log"
     parts = [part for part in (f"Pod {pod.name} {exit_words(pod.exit_code)}", why) if part]
     return shorten(": ".join(parts), MESSAGE_CHARACTERS)
+
+
+def never_started(pod: SeenPod) -> str:
+    """Say why our container never ran: another container, the kubelet's words, the runtime's words."""
+    where = f" on node {pod.node_name}" if pod.node_name else ""
+    own = ": ".join(part for part in (pod.terminated_reason, pod.termination_message) if part)
+    kubelets = ": ".join(part for part in (pod.pod_reason, pod.pod_message.strip()) if part)
+    why = pod.culprit or kubelets or pod.disruption or own or "no reason was given"
+    return f"Pod {pod.name} did not start{where}: {why}"
 
 
 def exit_words(code: int | None) -> str:

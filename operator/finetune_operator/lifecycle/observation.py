@@ -6,14 +6,16 @@ from typing import Any, Literal
 
 from finetune_contract import Outcome, Progress
 
+from finetune_operator.api.pod_settings import PodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJobStatus
+from finetune_operator.manifests.names import Role
+
+DEFAULT_PODS = PodSettings()
 
 Manifest = dict[str, Any]
 """One child as a plain dict, ready to create."""
-
-Role = Literal["preflight", "trainer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +32,40 @@ class SeenPod:
     attempt: int = 0
     replica: int = 0
     phase: str = "Pending"
-    """Pending | Running | Succeeded | Failed | Unknown"""
+    """Pending | Running | Succeeded | Failed | Unknown: that of our container, as soon as it has a status of its own"""
     deleting: bool = False
     delete_by: datetime | None = None
     """metadata.deletionTimestamp: a kubelet that is alive has ended the Pod by then."""
     gated: bool = False
     """Still has our scheduling gate."""
+    other_gates: tuple[str, ...] = ()
+    """Scheduling gates that somebody else has put on it."""
     created_at: datetime
     scheduled_at: datetime | None = None
     node_name: str = ""
+    node_silent: bool = False
+    """The Pod's node does not answer: nobody knows whether the container runs on."""
     unschedulable: str = ""
     """The scheduler's message while it finds no node."""
     waiting_reason: str = ""
-    """Of the container: ErrImagePull, ImagePullBackOff, CreateContainerConfigError ..."""
+    """Of our container, or of one that holds it back: ErrImagePull, ImagePullBackOff, CreateContainerConfigError ..."""
     waiting_message: str = ""
+    waiting_container: str = ""
+    """Name of the container that holds ours back; empty where ours waits by itself."""
+    warning: str = ""
+    """The newest Warning Event about a Pod that has waited for a while: reason and note."""
+    never_ran: bool = False
+    """The Pod has ended, and our container never ran."""
+    culprit: str = ""
+    """What another container did that kept ours from running."""
+    lingers: bool = False
+    """Our container has ended, and others of the Pod run on."""
     finished_at: datetime | None = None
     exit_code: int | None = None
     terminated_reason: str = ""
     """Completed | Error | OOMKilled ..."""
+    termination_message: str = ""
+    """What the container said last; outcome where it parses."""
     outcome: Outcome | None = None
     """The termination message, where it parses; the last lines of a log do not."""
     pod_reason: str = ""
@@ -58,7 +76,7 @@ class SeenPod:
 
     @property
     def finished(self) -> bool:
-        """All containers have ended."""
+        """Our container has ended, or never will run."""
         return self.phase in ("Succeeded", "Failed")
 
 
@@ -69,6 +87,22 @@ class Refusal:
     reason: WaitingReason | Literal["NameConflict"]
     message: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedWrite:
+    """What the API server has not let us do in the passes before this one, the last of them included."""
+
+    what: str
+    """Such as: delete Pod bot-0-0."""
+    message: str
+    """The server's words."""
+    times: int = 1
+
+    @property
+    def sentence(self) -> str:
+        """Say what does not work."""
+        return f"cannot {self.what}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +117,7 @@ class Observation:
     progress_at: datetime | None = None
     pools: tuple[GPUPool, ...] = ()
     refusal: Refusal | None = None
+    failed_write: FailedWrite | None = None
     checkpoints_of: str = ""
     """Name of another job that keeps its checkpoints where this one wants to."""
     settings: "Settings" = field(default_factory=lambda: Settings())  # noqa: PLW0108 - defined below
@@ -94,6 +129,7 @@ class Settings:
 
     trainer_image: str = "finetune-trainer:dev"
     preflight_image: str = "finetune-preflight:dev"
+    pods: PodSettings = DEFAULT_PODS
     retry_back_off_seconds: int = 10
     """First back-off; doubled per attempt without progress, at most 10 minutes."""
     operator_version: str = ""

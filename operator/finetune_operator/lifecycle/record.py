@@ -13,6 +13,7 @@ from finetune_operator.lifecycle.attempt_record import record_attempt, record_pu
 from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_condition
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.lifecycle.recheck import mended
 from finetune_operator.lifecycle.results import preflight_status
 from finetune_operator.lifecycle.sizing import fitted_again
 from finetune_operator.lifecycle.times import timestamp
@@ -34,16 +35,17 @@ def record(view: View) -> View:
 
 
 def begun(view: View) -> View:
-    """Start, or start again: an edit before the first attempt makes preflight and plan void."""
+    """Start, or start again: an edit before the first attempt makes preflight and plan void, a mended cause the failure."""
     status = view.status
     digest = examined_digest(view.spec)
-    if status.attempts or has_succeeded(status) or status.spec_digest == digest:
+    again = mended(status, preflight_pod_of(view))
+    if status.attempts or has_succeeded(status) or (status.spec_digest == digest and not again):
         return view
     fresh = FineTuneJobStatus(
         conditions=status.conditions,
         start_time=status.start_time or timestamp(view.now),
         spec_digest=digest,
-        preflight_generation=view.job.metadata.generation,
+        preflight_generation=status.preflight_generation if again else view.job.metadata.generation,
     )
     unknown = Claim(ConditionType.SUCCEEDED, "Unknown", ProgressReason.EXAMINING)
     generation = view.job.metadata.generation
@@ -67,6 +69,8 @@ def record_preflight(view: View) -> View:
         preflight=found,
         run_digest=outcome.preflight.run_digest,
         attempts_without_progress=0,
+        disruptions=0,
+        disrupted_since=None,
         retry_time=None,
     )
 

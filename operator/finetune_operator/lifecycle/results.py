@@ -6,14 +6,8 @@ from finetune_contract import Artifact, EvaluationResult, Outcome, PreflightRepo
 from pydantic import ValidationError
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
-from finetune_operator.api.status import (
-    ArtifactStatus,
-    EvaluationStatus,
-    MemoryStatus,
-    PreflightStatus,
-    ProgressStatus,
-    SampleStatus,
-)
+from finetune_operator.api.published import ArtifactStatus, EvaluationStatus, MemoryStatus, SampleStatus
+from finetune_operator.api.status import PreflightStatus, ProgressStatus
 from finetune_operator.lifecycle.numbers import decimal, perplexity, rate, unsigned
 from finetune_operator.lifecycle.times import timestamp
 

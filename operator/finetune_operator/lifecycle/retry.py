@@ -1,20 +1,29 @@
 """Whether an attempt that ended is followed by another one, when, and with which layout. Called by record and policies.
 
 An attempt that moved the checkpoint forward costs nothing, whatever ended it. `maxRetries` attempts in a row that did
-not end the job, whatever their class. What the user must change ends it at once.
+not end the job. The cluster's faults do not count: a day of nothing else ends it. What the user must change ends it at once.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 from finetune_operator.api.status import AttemptStatus
-from finetune_operator.lifecycle.endings import TERMINAL_REASONS
+from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
+from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending
+from finetune_operator.lifecycle.times import moment, timestamp
+from finetune_operator.lifecycle.view import View
 
 LONGEST_BACK_OFF_SECONDS = 600
+
+PATIENCE_HOURS = 24
+"""So long the cluster may stop one attempt after the other before the job gives up."""
+
+MOST_REFUSED_NODES = 16
 
 GROWTH = 1.5
 """What was too little is given half as much again: two such steps more than double it."""
@@ -51,7 +60,37 @@ def counted(attempt: AttemptStatus, before: int) -> int:
     """Return the attempts in a row without a newer checkpoint, this one included."""
     if attempt.outcome in UNCOUNTED:
         return before
-    return 0 if moved(attempt) else before + 1
+    if moved(attempt):
+        return 0
+    return before if attempt.outcome in CLUSTERS_FAULTS else before + 1
+
+
+def disrupted(view: View, why: Ending, at: datetime) -> View:
+    """Return the view with one more end that was the cluster's fault; the node that refused a Pod is remembered."""
+    since = view.status.disrupted_since or timestamp(at)
+    view = view.writing(disruptions=view.status.disruptions + 1, disrupted_since=since)
+    known = view.status.refused_nodes
+    if why.outcome != AttemptOutcome.NODE_REFUSED or not why.node_name or why.node_name in known:
+        return view
+    return view.writing(refused_nodes=[*known, why.node_name][-MOST_REFUSED_NODES:])
+
+
+def undisturbed(view: View) -> View:
+    """Return the view after an end that breaks a row of the cluster's faults."""
+    return view.writing(disruptions=0, disrupted_since=None)
+
+
+def gave_up(since: str | None, at: datetime) -> bool:
+    """Tell whether the cluster's faults have gone on for too long."""
+    return since is not None and at - moment(since) >= timedelta(hours=PATIENCE_HOURS)
+
+
+def disturbed(times: int, outcome: str, message: str) -> str:
+    """Say why a job gives up although nothing is wrong with it."""
+    return (
+        f"for {PATIENCE_HOURS} hours the cluster stopped every attempt ({times} in a row), most recently with {outcome}: "
+        f"{message}"
+    )
 
 
 def back_off_seconds(without_progress: int, first: int) -> int:
@@ -61,28 +100,40 @@ def back_off_seconds(without_progress: int, first: int) -> int:
     return int(min(first * 2 ** min(without_progress - 1, 20), LONGEST_BACK_OFF_SECONDS))
 
 
-def retry_verdict(
-    attempt: AttemptStatus, *, plan: Plan, without_progress: int, max_retries: int, first_back_off: int
-) -> RetryVerdict:
-    """Return what follows an ended attempt. `without_progress` counts it already."""
-    outcome, message = attempt.outcome or "", attempt.message or ""
+def verdict_on(view: View, attempt: AttemptStatus) -> RetryVerdict:
+    """Return what follows an ended attempt, which the view's status counts already."""
+    outcome, message, status = attempt.outcome or "", attempt.message or "", view.status
+    without_progress, most = status.attempts_without_progress, view.spec.run_policy.max_retries
     if (terminal := TERMINAL_REASONS.get(outcome)) is not None:
         return RetryVerdict(again=False, reason=terminal, message=message)
-    if outcome == AttemptOutcome.OUT_OF_MEMORY and leaner(plan) is None:
-        return RetryVerdict(again=False, reason=TerminalReason.DOES_NOT_FIT, message=too_small(plan))
-    if outcome not in UNCOUNTED and not moved(attempt) and without_progress >= max_retries:
+    if outcome == AttemptOutcome.OUT_OF_MEMORY and leaner(view.plan) is None:
+        return RetryVerdict(again=False, reason=TerminalReason.DOES_NOT_FIT, message=too_small(view.plan))
+    if outcome in CLUSTERS_FAULTS and not moved(attempt):
+        return after_fault(view, attempt)
+    if outcome not in UNCOUNTED and not moved(attempt) and without_progress >= most:
         return RetryVerdict(
             again=False,
             reason=TerminalReason.RETRIES_EXHAUSTED,
-            message=exhausted(attempt, without_progress=without_progress, max_retries=max_retries),
+            message=exhausted(attempt, without_progress=without_progress, max_retries=most),
         )
     if outcome == AttemptOutcome.OUT_OF_MEMORY:
         return RetryVerdict(again=True, leaner=True)
     if outcome == AttemptOutcome.SUSPENDED:
         return RetryVerdict(again=True)
+    first = view.seen.settings.retry_back_off_seconds
     if outcome == AttemptOutcome.NOT_SCHEDULED:
-        return RetryVerdict(again=True, delay_seconds=first_back_off)
-    return RetryVerdict(again=True, delay_seconds=back_off_seconds(without_progress, first_back_off))
+        return RetryVerdict(again=True, delay_seconds=first)
+    return RetryVerdict(again=True, delay_seconds=0 if moved(attempt) else back_off_seconds(without_progress, first))
+
+
+def after_fault(view: View, attempt: AttemptStatus) -> RetryVerdict:
+    """Return what follows an attempt that the cluster stopped: another one, after a pause, for a day."""
+    status, ended = view.status, moment(attempt.end_time) if attempt.end_time else view.now
+    if gave_up(status.disrupted_since, ended):
+        message = disturbed(status.disruptions, attempt.outcome or "", attempt.message or "")
+        return RetryVerdict(again=False, reason=TerminalReason.RETRIES_EXHAUSTED, message=message)
+    pause = back_off_seconds(status.disruptions, view.seen.settings.retry_back_off_seconds)
+    return RetryVerdict(again=True, delay_seconds=pause)
 
 
 def exhausted(attempt: AttemptStatus, *, without_progress: int, max_retries: int) -> str:

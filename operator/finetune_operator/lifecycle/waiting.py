@@ -77,9 +77,9 @@ def missing_claim(unschedulable: str) -> str:
 
 
 def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
-    """Return why not all of the wanted Pods run."""
+    """Return why not all of the wanted Pods run: the kubelet's words, gates of others, the scheduler's words, an Event."""
     for pod in pods:
-        if found := _container(pod):
+        if found := _container(pod) or _gated(pod):
             return found
     scheduled = sum(1 for pod in pods if pod.scheduled_at is not None)
     unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
@@ -88,6 +88,9 @@ def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
         return Waiting(WaitingReason.WAITING_FOR_GANG, f"{scheduled} of {wanted} Pods are scheduled{why}")
     if unschedulable:
         return Waiting(WaitingReason.UNSCHEDULABLE, missing_claim(unschedulable) or unschedulable)
+    for pod in pods:
+        if found := _node(pod) or _warned(pod):
+            return found
     return Waiting(ProgressReason.STARTING, f"waiting for {wanted} Pod{'s' if wanted > 1 else ''} to start")
 
 
@@ -95,7 +98,46 @@ def _container(pod: SeenPod) -> Waiting | None:
     """Return what holds a container back that a kubelet has accepted."""
     if pod.finished or pod.waiting_reason in ("", "ContainerCreating", "PodInitializing"):
         return None
+    who = f"container {pod.waiting_container} of Pod {pod.name}" if pod.waiting_container else f"Pod {pod.name}"
     what = f"{pod.waiting_reason}: {pod.waiting_message}" if pod.waiting_message else pod.waiting_reason
     if pod.waiting_reason in IMAGE_REASONS:
-        return Waiting(WaitingReason.IMAGE_PULL_FAILED, f"Pod {pod.name}: {what}")
-    return Waiting(ProgressReason.STARTING, f"Pod {pod.name} cannot start yet: {what}")
+        return Waiting(WaitingReason.IMAGE_PULL_FAILED, f"{who}: {what}")
+    return Waiting(WaitingReason.CANNOT_START, f"{who} cannot start yet: {what}")
+
+
+def _gated(pod: SeenPod) -> Waiting | None:
+    """Return whose scheduling gate holds a Pod; ours is lifted when all replicas exist."""
+    if not pod.other_gates or pod.finished:
+        return None
+    several = "s" if len(pod.other_gates) > 1 else ""
+    gates = ", ".join(pod.other_gates)
+    return Waiting(
+        WaitingReason.GATED,
+        f"Pod {pod.name} is held by the scheduling gate{several} {gates}, which the operator did not set",
+    )
+
+
+def _node(pod: SeenPod) -> Waiting | None:
+    """Return that a Pod's node does not answer."""
+    if not pod.node_silent or pod.finished:
+        return None
+    return Waiting(WaitingReason.NODE_SILENT, f"node {pod.node_name} of Pod {pod.name} does not answer")
+
+
+def _warned(pod: SeenPod) -> Waiting | None:
+    """Return what the newest Warning Event says about a Pod that has waited for a while."""
+    if not pod.warning or pod.finished or pod.phase == "Running":
+        return None
+    return Waiting(WaitingReason.CANNOT_START, f"Pod {pod.name} cannot start yet: {pod.warning}")
+
+
+def unsettled(pods: Sequence[SeenPod]) -> Waiting | None:
+    """Return why Pods that run are not to be counted on: a node that does not answer, a deletion by somebody else."""
+    for pod in pods:
+        if found := _node(pod):
+            patience = "Kubernetes gives the Pod up after about 5 minutes, and the next attempt starts"
+            return Waiting(found.reason, f"{found.message}: {patience}")
+        if pod.deleting and not pod.finished:
+            message = f"Pod {pod.name} is being deleted: the trainer saves a checkpoint if it can, and the next attempt goes on from it"
+            return Waiting(ProgressReason.STOPPING, message)
+    return None

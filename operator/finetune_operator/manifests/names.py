@@ -1,6 +1,8 @@
 """Names, labels and annotations of the children: functions of identity, so that creating twice is the same as once."""
 
-from typing import Final
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from finetune_operator.api.group import GROUP
 
@@ -19,6 +21,8 @@ GANG_GATE: Final = f"{GROUP}/gang"
 
 MANAGED_BY: Final = "finetune-operator"
 
+Role = Literal["preflight", "trainer"]
+
 PREFLIGHT_CONTAINER: Final = "preflight"
 TRAINER_CONTAINER: Final = "trainer"
 
@@ -36,3 +40,28 @@ def trainer_pod_name(job: str, attempt: int, replica: int) -> str:
 def service_name(job: str, attempt: int) -> str:
     """Return the name of the headless Service through which the replicas of an attempt find each other."""
     return f"{job}-{attempt}"
+
+
+CONTAINERS: Final[dict[Role, str]] = {"preflight": PREFLIGHT_CONTAINER, "trainer": TRAINER_CONTAINER}
+"""The container of each role that is ours; a Pod may hold others, which somebody else put there."""
+
+POD_NAME = re.compile(r"preflight-(?P<generation>\d+)|(?P<attempt>\d+)-(?P<replica>\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodIdentity:
+    """Which of a job's Pods a Pod is."""
+
+    role: Role
+    generation: int = 0
+    attempt: int = 0
+    replica: int = 0
+
+
+def pod_identity(job: str, pod: str) -> PodIdentity | None:
+    """Return which of a job's Pods has a name; None for a copy under another name. Labels do not count: anybody may change them."""
+    found = POD_NAME.fullmatch(pod.removeprefix(f"{job}-")) if pod.startswith(f"{job}-") else None
+    if found is None:
+        return None
+    numbers = {name: int(value) for name, value in found.groupdict().items() if value is not None}
+    return PodIdentity(role="preflight" if "generation" in numbers else "trainer", **numbers)

@@ -1,12 +1,15 @@
 """One trainer Pod: one replica, one node, torchrun inside. Built from pinned values only. Called by children."""
 
+from collections.abc import Sequence
+
 from finetune_contract import RunConfig, wire
 
 from finetune_operator.api.plan import Plan
-from finetune_operator.api.pools import Toleration
-from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.pod_settings import PodSettings
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, attempt_labels, metadata
+from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affinity, toleration
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.manifests.rendezvous import rendezvous
 from finetune_operator.manifests.security import container_security, isolated
@@ -29,24 +32,28 @@ LIBRARIES = {
 rounded up to a power of two otherwise, which nearly doubles a large buffer; and the hub's client loads with all cores."""
 
 
-def trainer_pod(job: FineTuneJob, status: FineTuneJobStatus, config: RunConfig, replica: int) -> Manifest:
+def trainer_pod(
+    job: FineTuneJob, status: FineTuneJobStatus, config: RunConfig, replica: int, settings: PodSettings
+) -> Manifest:
     """Return one replica of an attempt. All of them are told the same."""
     found = pinned(status)
     plan, resolved = found.plan, found.resolved
     attempt = config.attempt
     needed = volumes.storage(config)
     name = names.trainer_pod_name(job.metadata.name, attempt, replica)
-    settings = plan.pool.pod
-    labels = pool_pod.labels(settings) | attempt_labels(job, attempt) | {names.REPLICA_LABEL: str(replica)}
-    annotations = pool_pod.annotations(settings) | {names.RUN_ANNOTATION: wire.dumps(config)} | DO_NOT_MOVE
+    pool = plan.pool.pod
+    ours = attempt_labels(job, attempt) | {names.REPLICA_LABEL: str(replica)}
+    labels = settings.labels | pool_pod.labels(pool) | ours
+    wanted = settings.annotations | pool_pod.annotations(pool)
+    annotations = DO_NOT_MOVE | wanted | {names.RUN_ANNOTATION: wire.dumps(config)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, name, labels) | {"annotations": annotations},
         "spec": isolated(resolved.service_account_name)
-        | placement(plan, avoided_nodes(status.attempts or (), before=attempt))
+        | placement(plan, avoided_nodes(status, before=attempt), settings.architectures)
         | gang(job, plan, attempt, name)
-        | pool_pod.pod_fields(settings)
+        | pool_pod.pod_fields(pool)
         | ({"priorityClassName": resolved.priority_class_name} if resolved.priority_class_name else {})
         | {
             "terminationGracePeriodSeconds": plan.checkpoint.grace_seconds,
@@ -54,7 +61,7 @@ def trainer_pod(job: FineTuneJob, status: FineTuneJobStatus, config: RunConfig, 
             "volumes": [
                 *volumes.volumes(needed, workspace_gib=plan.host.ephemeral_gib),
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{plan.host.shm_gib}Gi"}},
-                *pool_pod.volumes(settings),
+                *pool_pod.volumes(pool),
             ],
         },
     }
@@ -94,32 +101,20 @@ def resources(plan: Plan) -> Manifest:
     return {"requests": amounts, "limits": dict(amounts)}
 
 
-def placement(plan: Plan, avoided: tuple[str, ...]) -> Manifest:
-    """Return where the Pod may run: the pool's nodes, rather not those that failed twice."""
-    placed: Manifest = {"tolerations": [toleration(entry) for entry in plan.pool.tolerations]}
+def placement(plan: Plan, avoided: tuple[str, ...], architectures: Sequence[str]) -> Manifest:
+    """Return where the Pod may run: the pool's nodes, rather not those that failed twice or refused a Pod."""
+    placed: Manifest = {"tolerations": [*map(toleration, plan.pool.tolerations), *SILENT_NODE]}
     if plan.pool.node_selector:
         placed["nodeSelector"] = {term.key: term.value for term in plan.pool.node_selector}
-    if avoided:
-        placed["affinity"] = {"nodeAffinity": away_from(avoided)}
-    return placed
+    spared = (away_from(avoided),) if avoided else ()
+    return placed | {"affinity": node_affinity(architectures, *spared)}
 
 
-def toleration(entry: Toleration) -> Manifest:
-    """Return a toleration as Pods spell it: empty fields mean something else there."""
-    return entry.model_dump(exclude_none=True, exclude_defaults=True) | {"operator": entry.operator}
-
-
-def away_from(avoided: tuple[str, ...]) -> Manifest:
-    """Return a preference against nodes. Not a demand: where the pool has no other node, a bad one is tried again."""
-    terms = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in avoided]
-    preference = {"weight": 100, "preference": {"matchFields": terms}}
-    return {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}
-
-
-def avoided_nodes(attempts: list[AttemptStatus] | tuple[()], *, before: int) -> tuple[str, ...]:
-    """Return the nodes that failed at least two earlier attempts."""
-    failed = [entry.failed_node for entry in attempts if entry.number < before and entry.failed_node]
-    return tuple(sorted({node for node in failed if failed.count(node) >= FAILURES_BEFORE_AVOIDED}))
+def avoided_nodes(status: FineTuneJobStatus, *, before: int) -> tuple[str, ...]:
+    """Return the nodes that failed at least two earlier attempts, and those that refused one."""
+    failed = [entry.failed_node for entry in status.attempts or () if entry.number < before and entry.failed_node]
+    often = {node for node in failed if failed.count(node) >= FAILURES_BEFORE_AVOIDED}
+    return tuple(sorted(often | set(status.refused_nodes)))
 
 
 def gang(job: FineTuneJob, plan: Plan, attempt: int, name: str) -> Manifest:

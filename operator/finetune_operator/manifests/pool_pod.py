@@ -1,6 +1,6 @@
 """What a pool adds to a trainer Pod: GPUPool.spec.pod as it was pinned. Called by pod."""
 
-from finetune_operator.api.pool_pod import PodSettings
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.manifests.labels import Manifest
 from finetune_operator.manifests.volumes import variable
 
@@ -9,7 +9,7 @@ CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")
 """Where Python's ssl and httpx, requests, and botocore look for certificates."""
 
 
-def pod_fields(settings: PodSettings) -> Manifest:
+def pod_fields(settings: PoolPodSettings) -> Manifest:
     """Return the fields of the Pod's spec."""
     fields: Manifest = {}
     if settings.runtime_class_name:
@@ -21,7 +21,7 @@ def pod_fields(settings: PodSettings) -> Manifest:
     return fields
 
 
-def environment(settings: PodSettings) -> list[Manifest]:
+def environment(settings: PoolPodSettings) -> list[Manifest]:
     """Return the pool's variables, and those that name its certificates."""
     named = [variable(each.key, each.value) for each in settings.environment]
     if settings.ca_bundle is None:
@@ -30,12 +30,12 @@ def environment(settings: PodSettings) -> list[Manifest]:
     return named + [variable(name, file) for name in CA_VARIABLES]
 
 
-def resources(settings: PodSettings) -> dict[str, str]:
+def resources(settings: PoolPodSettings) -> dict[str, str]:
     """Return the pool's further resources of a Pod."""
     return {each.key: str(each.quantity) for each in settings.resources}
 
 
-def volumes(settings: PodSettings) -> list[Manifest]:
+def volumes(settings: PoolPodSettings) -> list[Manifest]:
     """Return the volume of the pool's certificates."""
     if settings.ca_bundle is None:
         return []
@@ -44,18 +44,18 @@ def volumes(settings: PodSettings) -> list[Manifest]:
     return [{"name": "ca-bundle", "configMap": source}]
 
 
-def mounts(settings: PodSettings) -> list[Manifest]:
+def mounts(settings: PoolPodSettings) -> list[Manifest]:
     """Return where the container sees it."""
     if settings.ca_bundle is None:
         return []
     return [{"name": "ca-bundle", "mountPath": CA_FOLDER, "readOnly": True}]
 
 
-def labels(settings: PodSettings) -> dict[str, str]:
+def labels(settings: PoolPodSettings) -> dict[str, str]:
     """Return the pool's labels."""
     return {each.key: each.value for each in settings.labels}
 
 
-def annotations(settings: PodSettings) -> dict[str, str]:
+def annotations(settings: PoolPodSettings) -> dict[str, str]:
     """Return the pool's annotations."""
     return {each.key: each.value for each in settings.annotations}

@@ -2,41 +2,42 @@
 
 from finetune_contract import wire
 
+from finetune_operator.api.pod_settings import WORKSPACE_GIB, PodSettings
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.manifests import names, volumes
 from finetune_operator.manifests.labels import Manifest, metadata
+from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affinity, toleration
 from finetune_operator.manifests.run_config import preflight_config
 from finetune_operator.manifests.security import container_security, isolated
 
 DEADLINE_SECONDS = 3600
 """Tokenising stops and samples long before; what takes an hour hangs."""
 
-WORKSPACE_GIB = 20
-"""Tokenizer, config and a sample of the data; the weights are not fetched."""
-
-REQUESTS = {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": "1Gi"}
-LIMITS = {"memory": "8Gi", "ephemeral-storage": f"{WORKSPACE_GIB}Gi"}
-"""Memory grows with the rows that are read; 8 GiB hold what it reads at once."""
-
 GRACE_SECONDS = 10
+DEFAULTS = PodSettings()
 GPU_NODE_LABEL = "nvidia.com/gpu.present"
 
 
-def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
-    """Return the Pod that examines one generation of the spec."""
-    config = preflight_config(job, generation)
+def preflight_pod(
+    job: FineTuneJob, generation: int, *, image: str, avoided: tuple[str, ...] = (), settings: PodSettings = DEFAULTS
+) -> Manifest:
+    """Return the Pod that examines one generation of the spec, rather not on nodes that refused it."""
+    config, own = preflight_config(job, generation), settings.preflight
     name = names.preflight_pod_name(job.metadata.name, generation)
     labels = {names.ROLE_LABEL: "preflight", names.GENERATION_LABEL: str(generation)}
     needed = volumes.storage(config)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(job, name, labels) | {"annotations": {names.RUN_ANNOTATION: wire.dumps(config)}},
+        "metadata": metadata(job, name, settings.labels | labels)
+        | {"annotations": settings.annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
         "spec": isolated(job.spec.service_account_name)
         | {
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "affinity": rather_off_gpu_nodes(),
+            "affinity": node_affinity(settings.architectures, *preferences(avoided)),
+            "tolerations": [*map(toleration, own.tolerations), *SILENT_NODE],
+            **({"nodeSelector": dict(own.node_selector)} if own.node_selector else {}),
             "containers": [
                 {
                     "name": names.PREFLIGHT_CONTAINER,
@@ -44,7 +45,7 @@ def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
                     "command": ["python"],
                     "args": ["-m", "finetune_trainer", "preflight"],
                     "env": volumes.environment(needed),
-                    "resources": {"requests": dict(REQUESTS), "limits": dict(LIMITS)},
+                    "resources": {"requests": dict(own.resources.requests), "limits": dict(own.resources.limits)},
                     "volumeMounts": volumes.mounts(needed),
                     "terminationMessagePath": volumes.TERMINATION_LOG,
                     "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -56,16 +57,21 @@ def preflight_pod(job: FineTuneJob, generation: int, *, image: str) -> Manifest:
     }
 
 
-def rather_off_gpu_nodes() -> Manifest:
-    """Return the affinity that spares nodes that are paid for their GPUs. A preference: some clusters have no other node.
+def preferences(avoided: tuple[str, ...]) -> list[Manifest]:
+    """Return what spares nodes that are paid for their GPUs, and those that refused the Pod. Some clusters have no other.
 
     A taint keeps the Pod off for good, as it tolerates none.
     """
     term = {"matchExpressions": [{"key": GPU_NODE_LABEL, "operator": "DoesNotExist"}]}
-    preference = {"weight": 100, "preference": term}
-    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
+    spared = {"weight": 100, "preference": term}
+    return [spared, away_from(avoided)] if avoided else [spared]
 
 
-def needs() -> str:
+def needs(settings: PodSettings) -> str:
     """Say which node would take the Pod."""
-    return f"{REQUESTS['cpu']} CPU and {REQUESTS['memory']} of memory on a node without taints; no GPU"
+    own, requests = settings.preflight, settings.preflight.resources.requests
+    amounts = f"{requests.get('cpu', '0')} CPU and {requests.get('memory', '0')} of memory"
+    labels = ", ".join(f"{key}={value}" for key, value in own.node_selector.items())
+    kind = f"a node labelled {labels}" if labels else "a node"
+    taints = " or only taints that the operator's settings tolerate" if own.tolerations else ""
+    return f"{amounts} on {kind} without taints{taints}; no GPU"

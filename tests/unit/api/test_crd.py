@@ -143,7 +143,7 @@ def test_generating_twice_changes_nothing(repository, capsys):
     command(directory=repository)
     command(check=True, directory=repository)
 
-    assert (len(first.splitlines()), capsys.readouterr().out) == (11, "")
+    assert (len(first.splitlines()), capsys.readouterr().out) == (12, "")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The generated pages of the reference: one row for everything that exists."""
 
 import pytest
-from finetune_operator.api import reason_texts, reasons
+from finetune_operator.api import ending_texts, reason_texts, reasons
 from finetune_operator.api.reason_texts import ReasonText
 from finetune_operator.cli.app import load
 from finetune_operator.cli.generate_docs import METRICS, command_section, doc_pages, metric_row
@@ -10,8 +10,8 @@ from finetune_operator.controller.metrics import REGISTRY, REQUESTS
 TABLES = {
     reasons.ProgressReason: reason_texts.PROGRESS,
     reasons.WaitingReason: reason_texts.WAITING,
-    reasons.AttemptOutcome: reason_texts.ATTEMPT,
-    reasons.TerminalReason: reason_texts.TERMINAL,
+    reasons.AttemptOutcome: ending_texts.ATTEMPT,
+    reasons.TerminalReason: ending_texts.TERMINAL,
 }
 SENTENCES = [text for table in TABLES.values() for entry in table.values() for text in entry]
 

@@ -7,8 +7,8 @@ from finetune_operator.cli.run import command
 from finetune_operator.controller.settings import OperatorSettings
 
 RENAMED = {"pod_logs": "read_logs", "port": "http_port"}
-DECIDED_BY_THE_PLACE = {"namespace", "leader_elect", "host"}
-"""Options whose default depends on whether the process runs in a Pod, or that take several values."""
+DECIDED_BY_THE_PLACE = {"namespace", "leader_elect", "host", "pod_settings"}
+"""Options whose default depends on whether the process runs in a Pod, or that take several values or JSON text."""
 
 
 def test_options_have_the_defaults_of_the_settings():
@@ -21,4 +21,4 @@ def test_options_have_the_defaults_of_the_settings():
     }
 
     assert options == {name: settings[name] for name in options}
-    assert set(settings) - set(options) == {"namespaces", "leader_election", "http_host"}
+    assert set(settings) - set(options) == {"namespaces", "leader_election", "http_host", "pods"}

@@ -13,6 +13,7 @@ from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.reconcile import reconcile
 from finetune_operator.controller.store import Store
+from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict
 from finetune_operator.lifecycle.observation import Settings
 
@@ -51,7 +52,9 @@ def a_cluster(connection: Connection) -> tuple[Cluster, FineTuneJob]:
     api = Api(connection=connection)
     store, recorder = Store(), Recorder(api, "tests")
     store.put("FineTuneJob", raw_job())
-    cluster = Cluster(api, store, recorder, ProgressReader(api, 10.0, lambda _: None), Settings())
+    cluster = Cluster(
+        api, store, recorder, ProgressReader(api, 10.0, lambda _: None), Warnings(api, lambda _: None), Settings()
+    )
     job = cluster.job("one")
     assert job is not None
     return cluster, job

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_operator.controller import leader, resync
+from finetune_operator.controller import leader, resync, startup
+from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import Connection, connect
 from finetune_operator.controller.handlers import Watches
+from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.process import Operator
+from finetune_operator.controller.resync import Resync
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.errors import ClusterUnavailable
+from finetune_operator.controller.store import Store
+from finetune_operator.errors import ClusterUnavailable, FinetuneError
 from finetune_operator.lifecycle.observation import Refusal
 
 from tests.unit.controller.scripted import scripted, until
@@ -48,16 +52,19 @@ async def test_a_lease_keeper_that_fails_ends_the_operator(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_api_server_that_is_starting_is_not_one_without_our_definitions(status: int):
+async def test_an_api_server_that_is_starting_is_not_one_without_our_definitions(
+    status: int, monkeypatch: pytest.MonkeyPatch
+):
     """It is waited for; only its own word that it does not know the group ends the process."""
     async with scripted() as (server, connection):
-        operator = an_operator(connection)
+        monkeypatch.setattr(startup, "START_SECONDS", 0.0)
         server.replies = {f"GET {GROUP}": (status, {"message": "not now"})}
         with pytest.raises(ClusterUnavailable, match="not now"):
-            await operator._discover()
+            await startup.require_crds(Api(connection=connection))
         server.replies = {}
 
-        assert (await operator._discover()).status == 404
+        with pytest.raises(FinetuneError, match="does not serve"):
+            await startup.require_crds(Api(connection=connection))
 
 
 async def test_nothing_stays_remembered_of_a_job_that_deleted_itself():
@@ -93,7 +100,18 @@ async def test_credentials_are_read_again_before_they_are_refused(tmp_path: Path
         path = tmp_path / "config"
         write_kubeconfig(path, connection.configuration.host, "old")
         ours = await connect(str(path))
-        watches = Watches(OperatorSettings(), ours, lambda *_: None, lambda: pytest.fail("refused"))
+        readable = Resync(
+            Api(connection=ours), Store(), Namespaces(), 300, changed=lambda *_: None, gone=lambda _: None
+        ).probe
+        watches = Watches(
+            OperatorSettings(),
+            ours,
+            lambda *_: None,
+            lambda: pytest.fail("refused"),
+            Namespaces(),
+            readable,
+            lambda: None,
+        )
         first = await watches._login()
         write_kubeconfig(path, connection.configuration.host, "new")
         second = await watches._login()

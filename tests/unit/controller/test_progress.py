@@ -42,8 +42,8 @@ def test_logs_are_read_a_hundred_times_per_run_within_bounds(remaining: int | No
 
 def test_a_log_request_is_bounded():
     """Only the end is read, and after the first time only what is new."""
-    assert log_query(None) == {"tailLines": "400", "limitBytes": "262144"}
-    assert log_query(30.4) == {"tailLines": "400", "limitBytes": "262144", "sinceSeconds": "35"}
+    assert log_query(None) == {"container": "trainer", "tailLines": "400", "limitBytes": "262144"}
+    assert log_query(30.4) == {"container": "trainer", "tailLines": "400", "limitBytes": "262144", "sinceSeconds": "35"}
 
 
 def test_api_paths_are_counted_by_resource():

@@ -12,7 +12,7 @@ from finetune_operator.controller.cluster import delete_options, leaves_soon, re
 from finetune_operator.controller.logs import JsonLines, TextLines
 from finetune_operator.controller.pools import gpus_held, pool_status
 from finetune_operator.controller.reconcile import soonest
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -56,8 +56,8 @@ def test_what_a_refused_pod_names_in_vain_is_traced_to_its_field(words: str, fie
         (410, Conflict),
         (422, Forbidden),
         (429, ClusterUnavailable),
-        (500, ClusterUnavailable),
-        (503, ClusterUnavailable),
+        (500, ServerFailed),
+        (503, ServerFailed),
     ],
 )
 def test_an_answer_becomes_the_error_that_fits(status: int, kind: type[FinetuneError]):

@@ -42,8 +42,12 @@ def test_a_gated_pod():
     """Only our own gate counts."""
     gates = [{"name": "kueue.x-k8s.io/admission"}, {"name": "finetune.dev/gang"}]
 
-    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates)) == expected(gated=True)
-    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates[:1])) == expected(gated=False)
+    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates)) == expected(
+        gated=True, other_gates=("kueue.x-k8s.io/admission",)
+    )
+    assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates[:1])) == expected(
+        gated=False, other_gates=("kueue.x-k8s.io/admission",)
+    )
 
 
 def test_a_pod_that_no_node_can_take():
@@ -77,6 +81,7 @@ def test_a_pod_that_failed_with_an_outcome():
         finished_at=THEN,
         exit_code=86,
         terminated_reason="Error",
+        termination_message=outcome_text(outcome),
         outcome=outcome,
     )
 
@@ -86,7 +91,9 @@ def test_a_pod_that_died_with_a_traceback():
     ended = {"exitCode": 1, "reason": "Error", "message": "Traceback ...", "finishedAt": AT}
     status = {"phase": "Failed", "containerStatuses": container({"terminated": ended})}
 
-    assert seen_pod(a_pod(status)) == expected(phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error")
+    assert seen_pod(a_pod(status)) == expected(
+        phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error", termination_message="Traceback ..."
+    )
 
 
 def test_an_evicted_pod():
@@ -95,7 +102,11 @@ def test_an_evicted_pod():
     status = {"phase": "Failed", "reason": "Evicted", "message": "low on memory", "conditions": [target]}
 
     assert seen_pod(a_pod(status)) == expected(
-        phase="Failed", pod_reason="Evicted", pod_message="low on memory", disruption="TerminationByKubelet"
+        phase="Failed",
+        pod_reason="Evicted",
+        pod_message="low on memory",
+        disruption="TerminationByKubelet",
+        never_ran=True,
     )
 
 

@@ -16,12 +16,13 @@ def test_a_node_that_failed_two_attempts_is_avoided():
         world.run(f"bot-{number}-0", "node-1").settle().end(f"bot-{number}-0", 1, a_failure()).settle()
         world.later(600)
         decision = world.one_pass()
-        affinities.append(decision.create[0]["spec"].get("affinity"))
+        affinity = decision.create[0]["spec"]["affinity"]["nodeAffinity"]
+        affinities.append(affinity.get("preferredDuringSchedulingIgnoredDuringExecution"))
         world.settle()
 
     term = {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}]}
-    preference = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
-    assert affinities == [None, {"nodeAffinity": preference}, {"nodeAffinity": preference}]
+    preferences = [{"weight": 100, "preference": term}]
+    assert affinities == [None, preferences, preferences]
 
 
 def test_the_wasted_part_is_what_must_be_done_again():

@@ -29,7 +29,7 @@ def test_an_edit_before_the_first_attempt_starts_preflight_again():
             "True",
             "DatasetNotFound",
             "s3://team-a/trian.jsonl does not exist: correct datasets[0].source; "
-            "to retry, change the spec, or delete the job and apply it again",
+            "to retry, change the spec or repair the cause: for 24 hours preflight runs again by itself, at least every 10 minutes",
         ),
     )
 

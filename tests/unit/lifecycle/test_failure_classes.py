@@ -21,6 +21,8 @@ def disrupted(reason: str, outcome: Outcome | None = None) -> dict[str, Any]:
     return ended(143 if outcome is None else 85, outcome, disruption=reason)
 
 
+REFUSED = ("NodeRefused", "NodeRefused")
+
 CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
     # name, Pod, outcome in a pool of capacity on-demand, outcome in a spot pool
     ("done", ended(0, published()) | {"phase": "Succeeded"}, "Succeeded", "Succeeded"),
@@ -54,8 +56,9 @@ CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
         "StorageFull",
     ),
     ("node shut down", ended(143, pod_reason="Terminated"), "NodeLost", "SpotReclaimed"),
-    ("kubelet refused", ended(None, pod_reason="OutOfcpu"), "Evicted", "Evicted"),
-    ("device plugin", ended(None, pod_reason="UnexpectedAdmissionError"), "Evicted", "Evicted"),
+    ("scheduler's victim, by its reason", ended(143, pod_reason="Preempting"), "Preempted", "Preempted"),
+    ("its own deadline", ended(137, pod_reason="DeadlineExceeded"), "Killed", "Killed"),
+    ("built for arm64", ended(255, termination_message="exec /usr/bin/python: exec format error"), *REFUSED),
     ("SIGTERM, nothing saved", ended(143), "Killed", "SpotReclaimed"),
     ("SIGKILL", ended(137, terminated_reason="Error"), "Killed", "SpotReclaimed"),
     ("OOMKilled", ended(137, terminated_reason="OOMKilled"), "HostOutOfMemory", "HostOutOfMemory"),
@@ -110,6 +113,58 @@ def test_how_a_pod_ended(pod: dict[str, Any], outcome: str, on_spot: str):
     assert (ending(seen, spot=False).outcome, ending(seen, spot=True).outcome) == (outcome, on_spot)
 
 
+UNSTARTED = (
+    "UnexpectedAdmissionError", "OutOfcpu", "OutOfnvidia.com/gpu", "OutOfpods", "NodeAffinity", "NodeName", "TaintToleration",
+    "TopologyAffinityError", "SMTAlignmentError", "PodFeatureUnsupported", "VolumeAttachmentLimitExceeded",
+    "SysctlForbidden", "AppArmor", "PodOSNotSupported", "DeadlineExceeded", "Evicted", "InvalidNodeInfo", "", "Gremlins",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", UNSTARTED)
+def test_a_pod_whose_container_never_ran_was_refused_whatever_its_reason(reason: str):
+    """The node is to blame, not the job; the kubelet's words are kept."""
+    pod = a_pod(**ended(None, pod_reason=reason, pod_message="words", never_ran=True, node_name="node-1"))
+
+    end = ending(pod, spot=True)
+
+    words = f"{reason}: words" if reason else "words"
+    told = (
+        "Pod bot-0-0 was evicted: words"
+        if reason == "Evicted"
+        else f"Pod bot-0-0 did not start on node node-1: {words}"
+    )
+    assert (end.outcome, end.blamed_node, end.message) == ("NodeRefused", "node-1", told)
+
+
+@pytest.mark.parametrize(
+    ("parts", "outcome"),
+    [
+        ({"disruption": "PreemptionByScheduler"}, "Preempted"),
+        ({"pod_reason": "Preempting"}, "Preempted"),
+        ({"pod_reason": "NodeShutdown"}, "NodeLost"),
+        ({"disruption": "DeletionByPodGC"}, "NodeLost"),
+    ],
+)
+def test_a_pod_that_was_taken_away_before_its_container_ran(parts: dict[str, Any], outcome: str):
+    """Who took it is known: the node refused nothing."""
+    assert ending(a_pod(**ended(None, never_ran=True, **parts)), spot=False).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"culprit": "init container istio-init exited with code 1: no NET_ADMIN", "node_name": "n"},
+         "Pod bot-0-0 did not start on node n: init container istio-init exited with code 1: no NET_ADMIN"),
+        ({"terminated_reason": "StartError", "termination_message": "no such device", "exit_code": 128},
+         "Pod bot-0-0 did not start: StartError: no such device"),
+        ({}, "Pod bot-0-0 did not start: no reason was given"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_container_that_never_ran(parts: dict[str, Any], message: str):
+    """Another container's fault, the runtime's words, or that nobody says why."""
+    assert ending(a_pod(**ended(None, never_ran=True) | parts), spot=False).message == message
+
+
 def test_every_disruption_reason_is_in_the_table():
     """The five that Kubernetes documents."""
     assert {pod["disruption"] for _, pod, *_ in CLASSES if "disruption" in pod} == set(DISRUPTIONS)
@@ -129,7 +184,7 @@ class Follows:
 FOLLOWS = [
     ("saved", ended(85, a_preemption(80)), Follows("Planned", "Preempted", 0, None)),
     ("drained, saved", disrupted("EvictionByEvictionAPI", a_preemption(80)), Follows("Planned", "Evicted", 0, None)),
-    ("drained", disrupted("EvictionByEvictionAPI"), Follows("Planned", "Evicted", 1, 10)),
+    ("drained", disrupted("EvictionByEvictionAPI"), Follows("Planned", "Evicted", 0, 10)),
     ("OOMKilled", ended(137, terminated_reason="OOMKilled"), Follows("Planned", "HostOutOfMemory", 1, 10)),
     ("GPU memory", ended(86, a_failure("OutOfMemory")), Follows("Planned", "OutOfMemory", 1, None, 2)),
     (
@@ -183,6 +238,63 @@ def test_the_pause_doubles_and_the_third_attempt_without_a_newer_checkpoint_is_t
         "; to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     )
     assert (world.status.cost and world.status.cost.wasted_usd) == "0.18"
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        ended(None, pod_reason="UnexpectedAdmissionError", never_ran=True),
+        disrupted("PreemptionByScheduler"),
+        disrupted("EvictionByEvictionAPI"),
+        disrupted("DeletionByTaintManager"),
+    ],
+    ids=["refused", "preempted", "drained", "node gone"],
+)
+def test_the_clusters_faults_do_not_count_and_end_the_job_after_a_day(pod: dict[str, Any]):
+    """The pause doubles up to ten minutes; no number of them fails the job, 24 hours of nothing else do."""
+    world = a_training_world()
+    pauses, number = [], 0
+    while world.status.phase != "Failed":
+        world.change(f"bot-{number}-0", **pod | {"finished_at": world.now}).settle()
+        assert world.decision is not None
+        pauses.append(world.decision.requeue_after)
+        if world.status.phase != "Failed":
+            number += 1
+            world.later(pauses[-1] or 0).settle().run(f"bot-{number}-0").settle()
+
+    assert world.status.attempts_without_progress == 0
+    assert (pauses[:8], len(pauses)) == ([10, 20, 40, 80, 160, 320, 600, 600], 150)
+    status, reason, message = world.condition("Succeeded")
+    assert (status, reason) == ("False", "RetriesExhausted")
+    assert message.startswith("for 24 hours the cluster stopped every attempt (150 in a row), most recently with ")
+
+
+def test_a_checkpoint_ends_a_row_of_the_clusters_faults():
+    """What got somewhere was not for nothing: pause and patience start again."""
+    world = a_training_world()
+    world.change("bot-0-0", **disrupted("PreemptionByScheduler") | {"finished_at": world.now}).settle()
+    assert (world.status.disruptions, world.status.disrupted_since) == (1, "2026-01-31T12:00:00Z")
+    world.later(10).settle().run("bot-1-0").settle()
+
+    world.change(
+        "bot-1-0", **disrupted("PreemptionByScheduler", a_preemption(80)) | {"finished_at": world.now}
+    ).settle()
+
+    assert (world.status.disruptions, world.status.disrupted_since) == (0, None)
+
+
+def test_a_node_that_refused_a_pod_is_avoided_by_the_next_attempt():
+    """Once is enough: nothing of ours ran there."""
+    world = a_training_world()
+    world.change("bot-0-0", **ended(None, pod_reason="UnexpectedAdmissionError", never_ran=True)).settle()
+
+    (pod,) = world.later(10).one_pass().create
+
+    terms = [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}]
+    affinity = pod["spec"]["affinity"]["nodeAffinity"]
+    assert affinity["preferredDuringSchedulingIgnoredDuringExecution"] == [
+        {"weight": 100, "preference": {"matchFields": terms}}
+    ]
 
 
 def test_progress_forgives_all_earlier_failures():

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus, EvaluationStatus, MemoryStatus
+from finetune_operator.api.published import EvaluationStatus, MemoryStatus
+from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus
 from finetune_operator.lifecycle.observation import Event
 
 from tests.unit.lifecycle.lifecycle_builders import a_progress, examined, published
@@ -122,13 +123,13 @@ def test_publishing_has_a_phase_of_its_own():
 def test_a_run_that_is_published_already_ends_without_a_gpu():
     """Applying a finished job again costs nothing, and its adapter is found again."""
     world = a_world().settle()
-    found = published(reason="AlreadyPublished", message="the same run is complete at s3://team-a/out", step=0)
+    found = published(reason="AlreadyPublished", message="this run is already complete at s3://team-a/out", step=0)
     world.run("bot-preflight-1").end("bot-preflight-1", 0, found).settle()
 
     assert world.created == ["bot-preflight-1"]
     assert world.status.attempts is None
     assert world.condition("Succeeded") == (
-        "True", "AlreadyPublished", "the same run is complete at s3://team-a/out",
+        "True", "AlreadyPublished", "this run is already complete at s3://team-a/out",
     )  # fmt: skip
     assert world.status.adapter_uri == "s3://team-a/out/adapter"
     assert world.status.cost == CostStatus()

@@ -89,4 +89,4 @@ def test_an_outcome_with_exit_code_zero_and_no_words_is_not_a_success():
     world = a_training_world().end("bot-0-0", 0).settle()
 
     assert world.attempts[0].outcome == "TrainerError"
-    assert world.attempts[0].message == "Pod bot-0-0 exited with code 0: see its log"
+    assert world.attempts[0].message == "Pod bot-0-0 exited with code 0: it left no report of its result, see its log"

@@ -15,7 +15,7 @@ CONFIG = {"waiting_reason": "CreateContainerConfigError", "waiting_message": 'se
     [
         ({"unschedulable": "0/3 nodes: no GPU"}, "Unschedulable", "0/3 nodes: no GPU"),
         (PULL, "ImagePullFailed", "Pod bot-0-0: ImagePullBackOff: Back-off pulling image"),
-        (CONFIG, "Starting", 'Pod bot-0-0 cannot start yet: CreateContainerConfigError: secret "s" not found'),
+        (CONFIG, "CannotStart", 'Pod bot-0-0 cannot start yet: CreateContainerConfigError: secret "s" not found'),
         ({"waiting_reason": "ContainerCreating"}, "Starting", "waiting for 1 Pod to start"),
     ],
 )  # fmt: skip

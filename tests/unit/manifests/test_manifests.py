@@ -6,7 +6,7 @@ import finetune_contract as contract
 import pytest
 from finetune_contract import wire
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.status import AttemptStatus, FineTuneJob
+from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.observation import Settings
 from finetune_operator.manifests import names
 from finetune_operator.manifests.children import children
@@ -201,19 +201,32 @@ def test_every_attempt_has_a_port_of_its_own():
     assert all(20_000 <= port < 30_000 for port in ports)
 
 
+SILENT_FOR_FIVE_MINUTES = [
+    {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+]
+
+
+def test_preflight_rather_keeps_off_a_node_that_refused_it():
+    """Beside the preference for nodes without GPUs."""
+    spec = preflight_pod(a_pinned_job(), 1, image="finetune-preflight:dev", avoided=("win-1",))["spec"]
+
+    assert spec["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][1] == {
+        "weight": 100,
+        "preference": {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["win-1"]}]},
+    }
+
+
 def test_preflight_rather_keeps_off_gpu_nodes():
-    """Where every node has GPUs it runs on the CPUs of one; a taint keeps it off, as it tolerates none."""
+    """Where every node has GPUs it runs on the CPUs of one; a taint keeps it off, as it tolerates only a node's silence."""
     spec = preflight_pod(a_pinned_job(), 1, image="finetune-preflight:dev")["spec"]
     expressions = [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]
 
-    assert spec["affinity"] == {
-        "nodeAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {"weight": 100, "preference": {"matchExpressions": expressions}}
-            ]
-        }
-    }
-    assert "tolerations" not in spec
+    affinity = spec["affinity"]["nodeAffinity"]
+    assert affinity["preferredDuringSchedulingIgnoredDuringExecution"] == [
+        {"weight": 100, "preference": {"matchExpressions": expressions}}
+    ]
+    assert spec["tolerations"] == SILENT_FOR_FIVE_MINUTES
     assert not [name for name in spec["containers"][0]["resources"]["requests"] if "/" in name]
 
 
@@ -225,6 +238,9 @@ def test_nodes_that_failed_twice_before_this_attempt_are_avoided():
         for number, node in enumerate(failed)
     ]
 
-    assert [avoided_nodes(attempts, before=number) for number in range(6)] == [
+    status = FineTuneJobStatus(attempts=attempts)
+
+    assert [avoided_nodes(status, before=number) for number in range(6)] == [
         (), (), (), ("a",), ("a",), ("a", "b"),
     ]  # fmt: skip
+    assert avoided_nodes(FineTuneJobStatus(refused_nodes=["c"]), before=0) == ("c",)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from finetune_operator.api.pool_pod import PodSettings
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.pools import GPUPoolSpec
 from finetune_operator.manifests.children import children
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ def trainer(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the first trainer Pod of a job on a pool with these settings."""
     job = a_pinned_job(**RICH)
     assert job.status.plan is not None
-    pool = job.status.plan.pool.model_copy(update={"pod": PodSettings.model_validate(settings)})
+    pool = job.status.plan.pool.model_copy(update={"pod": PoolPodSettings.model_validate(settings)})
     plan = job.status.plan.model_copy(update={"pool": pool})
     status = job.status.model_copy(update={"plan": plan})
     pinned = job.model_copy(update={"status": status})
@@ -74,7 +74,7 @@ def test_a_pool_that_says_nothing_adds_nothing():
 def test_what_the_operator_decides_cannot_be_set(settings: dict[str, Any], message: str):
     """An entry that would be overwritten is refused, not ignored."""
     with pytest.raises(ValidationError, match=message):
-        PodSettings.model_validate(settings)
+        PoolPodSettings.model_validate(settings)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_quantised_weights_are_not_planned(place: str):
 
     assert (caught.value.reason, caught.value.message) == (
         "ModelUnsupported",
-        f"config.json: {place}quantization_config says that the weights are quantised already (gptq), which cannot be trained: use "
+        f"config.json: {place}quantization_config says that the weights are already quantised (gptq) and cannot be trained: use "
         "the config.json of the unquantised model; method qlora quantises it while loading",
     )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from finetune_operator.api.pool_pod import PodResource, PodSettings
+from finetune_operator.api.pool_pod import PodResource, PoolPodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.layouts import batch_for, gpu_counts
@@ -198,7 +198,7 @@ def test_the_pool_is_a_snapshot():
         "resourceName": "nvidia.com/gpu",
         "nodeSelector": selector,
         "tolerations": [],
-        "pod": PodSettings(resources=[PodResource(key="rdma/ib", quantity=1)]).model_dump(),
+        "pod": PoolPodSettings(resources=[PodResource(key="rdma/ib", quantity=1)]).model_dump(),
         "capacity": "spot",
         "pricePerGPUHourUSD": "2.50",
         "provisioningSeconds": 1200,

@@ -84,7 +84,7 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
     Templates drop what they do not know without a word: tools, a role, the reasoning of earlier answers.
     """
     if any(name not in text for name in map(_name, conversation.tools or ())):
-        return "the chat template does not write its tools: use a model whose template does, or remove the column"
+        return "the chat template does not render its tools: use a model whose template does, or remove the column"
     for number, message in enumerate(conversation.messages, start=1):
         if missing := calls_left_out(message, text, number):
             return missing
@@ -95,8 +95,8 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
         if not all(_holds(text, thought) for thought in (*_thoughts(message), *_tagged(message))):
             other = "set chat.template: chatml" if _tagged(message) else "put it into the content"
             return (
-                f"the chat template leaves out the reasoning of message {index + 1}, so its answer would be learned without: "
-                f"use chat.trainOn: last where it is an earlier answer's, else remove it or {other}"
+                f"the chat template leaves out the reasoning of message {index + 1}, so the answer would be learned without "
+                f"it: use chat.trainOn: last if it belongs to an earlier answer; otherwise remove it or {other}"
             )
     return ""
 
@@ -123,7 +123,7 @@ def lost(number: int, role: str) -> str:
     if role == "assistant":
         return (
             f"the chat template leaves out what message {number} (assistant) says: remove the words beside its tool calls, or "
-            "use chat.trainOn: last where it is an earlier answer"
+            "use chat.trainOn: last if it is an earlier answer"
         )
     remedy = "use chat.template chatml" if role in ("system", "user") else "use a model whose template knows that role"
     return f"the chat template leaves out what message {number} ({role}) says: {remedy}, or remove the message"
@@ -145,7 +145,7 @@ def calls_left_out(message: Message, text: str, number: int) -> str:
     """Say that a text lacks the tool calls of a message, and what to do; empty where they are there."""
     if all(str(call["function"]["name"]) in text for call in message.get("tool_calls") or ()):
         return ""
-    return f"the chat template does not write the tool calls of message {number}: use a model whose template does"
+    return f"the chat template does not render the tool calls of message {number}: use a model whose template does"
 
 
 def _name(tool: Any) -> str:

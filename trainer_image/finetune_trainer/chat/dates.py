@@ -28,6 +28,6 @@ def date_warning(template: str) -> tuple[str, ...]:
     if CLOCK not in template:
         return ()
     return (
-        f"the chat template writes today's date: all rows get {PINNED:%d %b %Y} instead, so that the run is the same on any "
-        "day. A server writes the real one",
+        f"the chat template writes today's date: every row gets {PINNED:%d %b %Y} instead, so that the run does not depend "
+        "on the day it starts. A server writes the real date",
     )

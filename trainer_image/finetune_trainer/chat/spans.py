@@ -28,7 +28,7 @@ PLAIN_KEYS = {"role", "content"}
 """Messages of these keys alone hold strings only, so the template may see them as they are."""
 Span = tuple[int, int]
 REWRITES = (
-    "the chat template rewrites earlier answers, so the learned part cannot be told: use chat.trainOn: last, or "
+    "the chat template rewrites earlier answers, so the part to learn cannot be determined: use chat.trainOn: last, or "
     "chat.template: chatml"
 )
 
@@ -89,7 +89,7 @@ class Renderer:
             raise RowRefused(missing)
         if self._train_on == "all" and conversation.unlearned:
             raise RowRefused(
-                "it takes answers out of the loss (weight, train), but chat.trainOn: all learns everything: use assistant"
+                "it takes answers out of the loss (weight, train), but chat.trainOn: all trains on everything: use assistant"
             )
         abridged = is_abridged(conversation, text, learned)
         if self._train_on == "all":
@@ -161,7 +161,7 @@ class Renderer:
         start = through.rfind(content)
         if not content or start < 0 or not text.startswith(through):
             raise RowRefused(
-                "the chat template has no form for a conversation that the assistant begins: remove message 1"
+                "the chat template does not support a conversation that the assistant starts: remove message 1"
             )
         return start, len(through)
 
@@ -178,7 +178,8 @@ class Renderer:
         if not (text.startswith(before) and text.startswith(as_last)):
             raise RowRefused(
                 f"the chat template writes what comes before message {index + 1} differently once the answer is there, "
-                f"so the learned part cannot be told: use {'chat.trainOn: last, or ' if earlier else ''}chat.template: chatml"
+                "so the part to learn cannot be determined: use "
+                f"{'chat.trainOn: last, or ' if earlier else ''}chat.template: chatml"
             )
         return self._located(text, messages[index], len(before))
 

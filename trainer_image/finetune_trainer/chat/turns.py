@@ -17,7 +17,7 @@ Tokenizer = Any
 
 CHATML = (
     "{% for message in messages %}"
-    "{% if message.tool_calls or tools %}{{ raise_exception('chatml has no form for tools') }}{% endif %}"
+    "{% if message.tool_calls or tools %}{{ raise_exception('chatml does not support tools') }}{% endif %}"
     "{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + 'END' }}{% endgeneration %}"
     "{% else %}{{ message['content'] + 'END' }}{% endif %}{{ '\n' }}{% endfor %}"
@@ -117,7 +117,7 @@ def choose_padding(tokenizer: Tokenizer, stops: frozenset[int]) -> tuple[str, ..
                 return ()
     tokenizer.pad_token = tokenizer.eos_token
     return (
-        "the tokenizer has no spare token for padding: its eos token pads too; padding is masked, so nothing is lost",
+        "the tokenizer has no separate padding token, so the eos token is used; padding is masked, so nothing is lost",
     )
 
 
@@ -137,6 +137,6 @@ def opening_warning(tokenizer: Tokenizer) -> tuple[str, ...]:
     if answered.startswith(opened):
         return ()
     return (
-        f"the chat template asks for an answer with {opened.removeprefix(before)!r}, but writes answers without it: the tuned "
-        "model will be asked in a form that it was not trained on. Rows are trained as the template writes them",
+        f"the chat template asks for an answer with {opened.removeprefix(before)!r}, but writes answers without it: the "
+        "tuned model will be prompted in a form that it was not trained on. Rows are trained as the template renders them",
     )

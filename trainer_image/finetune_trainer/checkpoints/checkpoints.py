@@ -104,8 +104,8 @@ class Checkpoints:
         wrong = damaged(folder, marker.files) if looks and marker is not None else []
         if wrong:
             print(
-                f"checkpoint {name} is damaged: {len(wrong)} of {len(marker.files if marker else ())} files are not as they "
-                f"were written (first {wrong[0]}); looking for an older checkpoint",
+                f"checkpoint {name} is damaged: {len(wrong)} of {len(marker.files if marker else ())} files differ from "
+                f"what was written (first {wrong[0]}); looking for an older checkpoint",
                 flush=True,
             )
         return not ranks.largest([float(len(wrong))])[0]
@@ -134,7 +134,7 @@ class Checkpoints:
                 "TrainerError",
                 f"checkpoint {checkpoint.name} was written by {marker.world_size} processes at ZeRO stage "
                 f"{marker.zero_stage} and cannot be loaded by {layout.world_size} at stage {layout.zero_stage}; "
-                "the plan of a run must not change after its first checkpoint",
+                "the plan of a run cannot change after its first checkpoint",
             )
 
     def _clean(self, unfinished: list[str]) -> None:

@@ -45,7 +45,7 @@ def take_over(store: Store, run: RunConfig, *, turns: Callable[[], int]) -> Hold
     done = store.create_text(HOLDER_FILE, written) if text is None else store.replace_text(HOLDER_FILE, text, written)
     if not done:
         raise ReportedError(
-            "TrainerError", f"another process took over {store.uri} at the same moment; trying again helps"
+            "TrainerError", f"another process took over {store.uri} at the same time; the next attempt starts over"
         )
     return ours
 
@@ -59,14 +59,15 @@ def refuse_if_overtaken(store: Store, run: RunConfig, ours: Holder | None) -> No
         raise _overtaken(found, run)
     raise UserError(
         "OutputOccupied",
-        f"another run ({found.run_digest[:19]}) took over the checkpoint destination {store.uri} of this one "
-        f"({run.run_digest[:19]}): give each job a checkpoint.destination of its own",
+        f"another run ({found.run_digest[:19]}) has taken over the checkpoint destination {store.uri} from this run "
+        f"({run.run_digest[:19]}): set a different checkpoint.destination for each job",
     )
 
 
 def _overtaken(found: Holder, run: RunConfig) -> ReportedError:
-    whose = "" if found.uid == run.uid else f" of the job that was applied again (uid {found.uid})"
-    return ReportedError("TrainerError", f"attempt {found.attempt}{whose} has taken over from attempt {run.attempt}")
+    whose = "" if found.uid == run.uid else f" of the re-created job (uid {found.uid})"
+    message = f"attempt {found.attempt + 1}{whose} has taken over from attempt {run.attempt + 1}"
+    return ReportedError("TrainerError", message)
 
 
 def _parsed(text: str | None) -> Holder | None:

@@ -132,5 +132,7 @@ class Corpus:
     def _aside(self) -> str:
         """A folder may hold files that are no data."""
         return (
-            "; if that file is no data, name the others by a glob such as *.jsonl" if len(self.files.files) > 1 else ""
+            "; if that file is not data, select the others with a glob such as *.jsonl"
+            if len(self.files.files) > 1
+            else ""
         )

@@ -67,11 +67,11 @@ class InvalidRows:
                 f"; invalidRows.maxPercent allows {self._max_percent} %: correct or remove them, or set it to {percent}"
             )
         most = f", maxPercent: {percent}" if percent > SKIPPED_PERCENT else ""
-        return f". Correct or remove them, or leave them out by datasets[].invalidRows: {{action: skip{most}}}"
+        return f". Correct or remove them, or skip them with datasets[].invalidRows: {{action: skip{most}}}"
 
     def warning(self) -> str:
         """Say what was left out; empty where nothing was."""
-        return self._told("; they are left out, as invalidRows.action: skip asks") if self.rows else ""
+        return self._told("; they are skipped (invalidRows.action: skip)") if self.rows else ""
 
     def _told(self, remedy: str) -> str:
         faults = sorted(self._faults.values(), key=lambda fault: -fault.rows)

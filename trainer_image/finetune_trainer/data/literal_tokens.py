@@ -43,9 +43,9 @@ class LiteralTokens:
         more = f" and {len(self._rows_with) - NAMED_TOKENS} more" if len(self._rows_with) > NAMED_TOKENS else ""
         return (
             f"{self._found} of {self._seen} rows ({100 * self._found / self._seen:.1f} %) hold special tokens of the model in "
-            f"their text ({', '.join(named)}{more}; {self._learned} in answers), first {self._first}: they become real tokens, "
-            "so a turn seems to begin or end there, and answers teach it. They are trained as they are: remove or respell them "
-            "unless they are meant"
+            f"their text ({', '.join(named)}{more}; {self._learned} in answers), first {self._first}: they become real "
+            "tokens, so a turn seems to begin or end there, and the model learns that from answers. They are trained as "
+            "they are: remove or respell them unless they are intended"
         )
 
     def _look(self, placed: Placed) -> None:

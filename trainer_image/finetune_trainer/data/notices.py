@@ -1,4 +1,4 @@
-"""What people should know of rows that are trained all the same: answers that say nothing, turns that were written out before.
+"""What people should know of rows that are trained all the same: answers that say nothing, turns that are already rendered.
 
 Called by prepare.
 """
@@ -50,7 +50,8 @@ def empty_answers() -> Notice:
     """An answer that says nothing: a cell that was left empty, a filter that cut too much."""
     return Notice(
         lambda row: any(not said for said in _answers(row)),
-        "have an empty answer, first {first}: the model learns to end its turn at once. Remove them unless it is meant",
+        "have an empty answer, first {first}: the model learns to end its turn immediately. Remove these rows unless that "
+        "is intended",
     )
 
 
@@ -58,8 +59,8 @@ def null_answers() -> Notice:
     """An answer that is the word by which a program writes a missing value."""
     return Notice(
         lambda row: any(said.lower() in NULL_WORDS for said in _answers(row)),
-        "have an answer such as nan or None, first {first}: the model learns to say that word. Programs write it where a value "
-        "was missing: remove such rows unless it is meant",
+        "have an answer such as nan or None, first {first}: the model learns to say that word. Programs write it for a "
+        "missing value: remove these rows unless it is intended",
     )
 
 
@@ -67,9 +68,8 @@ def written_turns() -> Notice:
     """Plain text or a question in which a conversation was written out with somebody's template."""
     return Notice(
         lambda row: any(mark in text for text in _told(row) for mark in TURN_MARKS),
-        "hold turns that were written out before (such as <|im_start|> or ### Instruction:), first {first}: they are "
-        "learned or read as text, questions too. Give the conversation as a column messages instead, and the chat template "
-        "writes the turns",
+        "hold turns that are already rendered (such as <|im_start|> or ### Instruction:), first {first}: they are treated "
+        "as text. Put the conversation into a messages column instead, and the chat template renders the turns",
     )
 
 

@@ -169,8 +169,8 @@ def _refuse_turns(corpus: Corpus) -> None:
         if placed.row.messages or placed.row.prompt:
             raise UserError(
                 "DatasetInvalid",
-                f"{corpus.uri} holds conversations or prompts, but objective cpt learns plain text: give it a column "
-                "text, or use objective sft",
+                f"{corpus.uri} holds conversations or prompts, but objective cpt learns plain text: add a text column, or "
+                "use objective sft",
             )
 
 
@@ -277,18 +277,18 @@ def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
 
 def _warnings(request: DataRequest, selection: Selection, train: TokenStats, held_out: int) -> Iterator[str]:
     if selection.leaked:
-        yield f"{selection.leaked} training rows are in the evaluation source too: they are not trained"
+        yield f"{selection.leaked} training rows are also in the evaluation source: they are not trained"
     for dataset, times in zip(request.datasets, selection.repeated, strict=True):
         if times > 1.5:
-            yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach their weight"
+            yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach its weight"
     if train.truncated_rows:
         share = 100 * train.truncated_rows / max(1, train.rows + train.masked_rows)
-        yield f"{train.truncated_rows} rows ({share:.1f} %) are cut: the end of their answers is lost"
+        yield f"{train.truncated_rows} rows ({share:.1f} %) are truncated: the end of their answers is lost"
     if train.dropped_rows:
         yield f"{train.dropped_rows} rows are left out because they are too long"
     if train.masked_rows:
-        yield f"{train.masked_rows} rows are left out because nothing in them is trained"
+        yield f"{train.masked_rows} rows are left out because they contain nothing to train on"
     if not held_out and request.evaluation.fraction and not request.evaluation.source:
         yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:
-        yield f"only {held_out} rows are held out: the evaluation is a rough guess"
+        yield f"only {held_out} rows are held out: the evaluation is only a rough estimate"

@@ -78,7 +78,7 @@ def _fetched(location: Location, workspace: Path) -> Path:
     if not store.exists(SUMMARY_FILE):
         raise UserError(
             "DatasetChanged",
-            f"the rows that preflight prepared at {location.uri} are gone: apply the job under a new name",
+            f"the rows that preflight prepared at {location.uri} are gone: delete the job and apply it again",
         )
     return store.fetch(workspace / "rows", (TRAIN_FILE, EVALUATION_FILE, SUMMARY_FILE))
 
@@ -103,7 +103,7 @@ def _check_digest(folder: Path, run: RunConfig, workspace: Path) -> None:
         raise UserError(
             "DatasetChanged",
             f"the rows have the digest {found[:19]}, but {run.dataset_digest[:19]} was planned: the data changed after "
-            "preflight. Restore it, or apply the job under a new name",
+            "preflight. Restore it, or apply the job under a new name with another output.destination",
         )
     checked.write_text(found)
 
@@ -113,8 +113,8 @@ def _check_template(known: Summary, turns: Turns) -> None:
     if known.template and known.template != template_digest(turns):
         raise UserError(
             "DatasetChanged",
-            "the chat template is not the one that wrote the rows: chat.templateSource changed after preflight. Restore it, or "
-            "apply the job under a new name",
+            "the chat template is not the one that wrote the rows: chat.templateSource changed after preflight. Restore it, "
+            "or apply the job under a new name with another output.destination",
         )
 
 

@@ -21,9 +21,11 @@ def assert_all_loaded(info: Mapping[str, Any], uri: str) -> None:
     """Raise UserError(ModelInvalid) unless each weight of the model came from its files, and each tensor went into the model."""
     mismatched = [f"{name} ({_by(there)}, config.json says {_by(asked)})" for name, there, asked in _triples(info)]
     if mismatched:
-        raise _refused(uri, mismatched, "holds {} of another shape than config.json says", CONFIG)
+        raise _refused(uri, mismatched, "holds {} whose shape does not match config.json", CONFIG)
     if missing := sorted(info["missing_keys"]):
-        raise _refused(uri, missing, "lacks {}, which would be random", "save the model again with all its weights")
+        raise _refused(
+            uri, missing, "lacks {}, which would start from random numbers", "save the model again with all its weights"
+        )
     unexpected = sorted(
         name for name in info["unexpected_keys"] if not VISION.search(name) and not name.startswith(AHEAD)
     )
@@ -37,10 +39,12 @@ def assert_all_loaded(info: Mapping[str, Any], uri: str) -> None:
 def assert_adapter_loaded(missing: Iterable[str], unexpected: Iterable[str], uri: str) -> None:
     """Raise UserError(ModelInvalid) unless each weight of an initial adapter came from its file, and each tensor was used."""
     if lost := sorted(missing):
-        raise _refused(uri, lost, "lacks {}, which would start anew", "save the adapter again with save_pretrained")
+        raise _refused(
+            uri, lost, "lacks {}, which would start from scratch", "save the adapter again with save_pretrained"
+        )
     if unknown := sorted(unexpected):
         raise _refused(
-            uri, unknown, "holds {} for no layer of the base model", "name the base model that it was trained on"
+            uri, unknown, "holds {} that match no layer of the base model", "name the base model that it was trained on"
         )
 
 

@@ -70,7 +70,7 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
             raise
         raise UserError(
             "ModelInvalid",
-            f"transformers cannot put the weights of {run.model.location.uri} into its class: {shorten(' '.join(str(error).split()), 300)}",
+            f"transformers cannot load the weights of {run.model.location.uri}: {shorten(' '.join(str(error).split()), 300)}",
         ) from error
     for parameter in targets.vision_parameters(model):
         parameter.requires_grad_(False)
@@ -139,7 +139,9 @@ def attention(config: Any, planned: str) -> str:
     if planned != "sdpa" or getattr(family, "_supports_sdpa", True):
         return planned
     name = type(config).__name__.removesuffix("Config")
-    say(f"{name} cannot use sdpa: its attention runs eager, which keeps the scores of every pair of tokens")
+    say(
+        f"{name} does not support sdpa: it uses eager attention, whose memory grows with the square of the sequence length"
+    )
     return "eager"
 
 
@@ -158,11 +160,11 @@ def _refuse_quantised(config: Any) -> None:
     found = getattr(config, "quantization_config", None) or getattr(text, "quantization_config", None)
     if found is None:
         return
-    kind = found.get("quant_method", "an unknown method") if isinstance(found, dict) else type(found).__name__
+    kind = found.get("quant_method", "unknown method") if isinstance(found, dict) else type(found).__name__
     raise UserError(
         "ModelUnsupported",
-        f"the model is already quantised ({kind}), which cannot be trained faithfully; "
-        "name its unquantised original in spec.model.source and let method: qlora quantise it",
+        f"the model is already quantised ({kind}) and cannot be trained: "
+        "use the unquantised model; method qlora quantises it while loading",
     )
 
 
@@ -210,9 +212,7 @@ def adapter_config(model: PreTrainedModel, lora: Lora, *, steps: int) -> PeftCon
 
 def _adalora(shared: dict[str, Any], lora: Lora, steps: int) -> AdaLoraConfig:
     if steps < 10:
-        raise UserError(
-            "InvalidSpec", f"spec.lora.variant: adalora needs at least 10 steps to prune in, this run has {steps}"
-        )
+        raise UserError("InvalidSpec", f"spec.lora.variant: adalora needs at least 10 steps, and this run has {steps}")
     return AdaLoraConfig(
         init_r=round(lora.rank * ADALORA_START_FACTOR),
         target_r=lora.rank,
@@ -240,8 +240,8 @@ def with_initial_adapter(model: PreTrainedModel, folder: Path, run: RunConfig) -
     if revision and run.model.revision and revision != run.model.revision:
         raise UserError(
             "InvalidSpec",
-            f"spec.lora.initialAdapter was trained on revision {revision} of its base model, this run uses "
-            f"{run.model.revision}; set spec.model.revision to {revision} or start a new adapter",
+            f"spec.lora.initialAdapter was trained on revision {revision} of its base model, but this run uses "
+            f"{run.model.revision}; use that revision of the base model, or train a new adapter",
         )
     uri = run.lora.initial_adapter.uri if run.lora and run.lora.initial_adapter else str(folder)
     try:

@@ -44,7 +44,7 @@ def target_modules(model: PreTrainedModel, lora: Lora) -> list[str]:
     if is_mixture(model):
         names = [name for name in names if name.rpartition(".")[2] not in TAKEN_FOR_EXPERTS]
     if not names:
-        raise UserError("ModelUnsupported", f"no {lora.targets} layer to put an adapter on in {_kind(model)}")
+        raise UserError("ModelUnsupported", f"{_kind(model)} has no {lora.targets} layers that can take an adapter")
     return _shortest(names, model)
 
 
@@ -59,8 +59,8 @@ def expert_parameters(model: PreTrainedModel, lora: Lora) -> list[str]:
     if any(is_divided(parameter) for _, parameter in stacked):
         raise UserError(
             "InvalidSpec",
-            "spec.lora.experts: adapters on experts need them whole, and ZeRO stage 3 divides them; "
-            "set resources.gpus so that the model fits each GPU, or experts to false",
+            "spec.lora.experts: adapters on experts cannot be trained at ZeRO stage 3, which shards the experts; "
+            "set resources.gpus so that the model fits each GPU, or set experts to false",
         )
     return sorted({_suffix(name, 2) for name, _ in stacked})
 
@@ -126,13 +126,13 @@ def _custom(model: PreTrainedModel, wanted: tuple[str, ...]) -> list[str]:
             known = ", ".join(sorted({_suffix(layer, 1) for layer in layers}))
             raise UserError(
                 "InvalidSpec",
-                f"spec.lora.targetModules: {name} is no linear layer of {_kind(model)} that an adapter may be put on; "
+                f"spec.lora.targetModules: {name} is not a linear layer of {_kind(model)} that can take an adapter; "
                 f"choose from {known}",
             )
         if name.rpartition(".")[2] in TAKEN_FOR_EXPERTS and is_mixture(model):
             raise UserError(
                 "InvalidSpec",
-                f"spec.lora.targetModules: on a mixture of experts {name} would mean every expert; "
+                f"spec.lora.targetModules: in a mixture-of-experts model {name} would match every expert; "
                 "use targets: all-linear with experts: true, or name attention layers",
             )
     return sorted(wanted)

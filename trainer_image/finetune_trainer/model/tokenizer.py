@@ -34,10 +34,10 @@ def _refused(folder: Path, uri: str, error: Exception) -> str:
     problem = shorten(" ".join(str(error).split()), 300)
     if (folder / "tokenizer.model").is_file() and not (folder / FILES[0]).is_file():
         return (
-            f"{uri} has its tokenizer as tokenizer.model only ({problem}): tokenizer.json is needed beside config.json. Convert it "
-            "once with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER), where sentencepiece is installed"
+            f"{uri} has a tokenizer.model but no tokenizer.json ({problem}). Write tokenizer.json with "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) in an environment with sentencepiece"
         )
-    return f"the tokenizer of {uri} cannot be loaded ({problem}): tokenizer.json and tokenizer_config.json must be beside config.json"
+    return f"the tokenizer of {uri} cannot be loaded ({problem}): tokenizer.json and tokenizer_config.json must be next to config.json"
 
 
 def _processor_template(folder: Path, uri: str) -> str:

@@ -38,10 +38,10 @@ def check_adapter(tensors: Mapping[str, Tensor], config: dict[str, Any], base: E
         return
     if strange := sorted(layer for layer in parts if not _is_layer(layer, base)):
         raise _other_base(
-            uri, f"{len(strange)} of its {len(parts)} layers are none of the base model's: {some(strange)}"
+            uri, f"{len(strange)} of its {len(parts)} layers do not exist in the base model: {some(strange)}"
         )
     if wrong := [text for layer, found in parts.items() for text in _misfits(layer, found, base)]:
-        raise _other_base(uri, f"{len(wrong)} of its tensors have another size than the base model's: {some(wrong)}")
+        raise _other_base(uri, f"{len(wrong)} of its tensors differ in size from the base model: {some(wrong)}")
     _check_targets(parts, config, base, uri)
 
 
@@ -79,7 +79,8 @@ def _check_rank(parts: Parts, config: dict[str, Any], uri: str) -> None:
     if wrong:
         raise UserError(
             "ModelInvalid",
-            f"adapter_config.json of {uri} says r {rank}, but {len(wrong)} of its layers have another rank: {some(wrong)}. Use the "
+            f"adapter_config.json of {uri} says r {rank}, but {len(wrong)} of its layers have a different rank: "
+            f"{some(wrong)}. Use the "
             "adapter_config.json that was saved with these weights",
         )
 
@@ -109,12 +110,12 @@ def _misfits(layer: str, found: dict[str, Tensor], base: ExaminedModel) -> list[
         "lora_magnitude_vector": (0, rows),
     }  # fmt: skip
     wrong = [
-        f"{layer}.{part} ({found[part].shape[side]}, the base {size})"
+        f"{layer}.{part} ({found[part].shape[side]}, base model {size})"
         for part, (side, size) in sizes.items()
         if part in found and (len(found[part].shape) <= side or found[part].shape[side] != size)
     ]
     if "" in found and found[""].shape != tensor.shape:
-        wrong.append(f"{layer}.weight ({_by(found[''])}, the base {_by(tensor)})")
+        wrong.append(f"{layer}.weight ({_by(found[''])}, base model {_by(tensor)})")
     return wrong
 
 
@@ -139,7 +140,8 @@ def _check_targets(parts: Parts, config: dict[str, Any], base: ExaminedModel, ur
     if lost:
         raise UserError(
             "ModelInvalid",
-            f"{uri} has no weights for {len(lost)} of the layers that its target_modules name: {some(lost)}. They would start anew; "
+            f"{uri} has no weights for {len(lost)} of the layers that its target_modules name: {some(lost)}. They would "
+            "start from scratch; "
             "copy the adapter again, or use the adapter_config.json that was saved with these weights",
         )
 
@@ -147,6 +149,6 @@ def _check_targets(parts: Parts, config: dict[str, Any], base: ExaminedModel, ur
 def _other_base(uri: str, what: str) -> UserError:
     return UserError(
         "ModelUnsupported",
-        f"the adapter {uri} does not belong to this base model: {what}. Set spec.model.source to the model that it was trained on, or "
-        "train a new adapter",
+        f"the adapter {uri} does not belong to this base model: {what}. Set spec.model.source to the model that it was "
+        "trained on, or train a new adapter",
     )

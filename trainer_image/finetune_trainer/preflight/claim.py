@@ -43,7 +43,7 @@ class Published:
 def check_writable(store: Store, uid: str) -> None:
     """Write a small file and remove it. Raises UserError(OutputNotWritable), StorageUnavailable or StorageFull."""
     name = f"{PROBE_FILE}-{uid}"
-    store.write_text(name, "written by preflight to see whether it may; safe to delete\n")
+    store.write_text(name, "written by preflight to check that it can write here; safe to delete\n")
     store.delete(name)
 
 
@@ -55,7 +55,7 @@ def check_free(output: Store, config: PreflightConfig) -> None:
                 raise UserError(
                     "OutputOccupied",
                     f"{output.uri} already has a folder {folder} that no run has claimed: choose another "
-                    "output.destination, or move it away",
+                    "output.destination, or move the folder away",
                 )
     if not output.uri.startswith("hf://"):  # each write is a commit there: the claim itself is the proof
         check_writable(output, config.uid)
@@ -74,14 +74,19 @@ def claim_output(output: Store, checkpoint: Store | None, config: PreflightConfi
         return None
     _check_replaceable(output.uri, checkpoint, theirs, ours)
     if not output.replace_text(CLAIM_FILE, text, dumps(ours)):
-        raise UserError("OutputOccupied", f"another job just claimed {output.uri}: choose another destination")
+        raise UserError(
+            "OutputOccupied", f"another job has just claimed {output.uri}: choose another output.destination"
+        )
     return None
 
 
 def _check_replaceable(uri: str, checkpoint: Store | None, theirs: Claim | None, ours: Claim) -> None:
     """A claim may change hands only within one job (or its re-creation), and between two runs only before training."""
     if theirs is None:
-        raise UserError("OutputOccupied", f"{uri} has a {CLAIM_FILE} that is not ours: choose another place")
+        raise UserError(
+            "OutputOccupied",
+            f"{uri} has a {CLAIM_FILE} that is not a claim: choose another output.destination, or remove that file",
+        )
     if (theirs.namespace, theirs.name) != (ours.namespace, ours.name):
         raise UserError(
             "OutputOccupied",
@@ -92,7 +97,7 @@ def _check_replaceable(uri: str, checkpoint: Store | None, theirs: Claim | None,
         raise UserError(
             "OutputOccupied",
             f"{uri} holds an unfinished run of this job with other settings or data ({theirs.run_digest[:19]}): choose "
-            "another output.destination, or remove its checkpoints",
+            "another output.destination, or remove the checkpoints of that run",
         )
 
 

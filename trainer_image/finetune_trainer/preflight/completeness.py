@@ -35,6 +35,18 @@ NOT_READ = re.compile(
 EXPERT = re.compile(r"experts\.(\d+)\.")
 HEAD = "lm_head.weight"
 
+BIASES = {
+    "attention_bias": re.compile(r"(self_attn|attention)\.\w+\.bias$"),
+    "mlp_bias": re.compile(r"mlp\.\w+\.bias$"),
+    "use_bias": re.compile(r"\.\w+\.bias$"),
+    "use_qkv_bias": re.compile(r"self_attn\.[qkv]_proj\.bias$"),
+    "qkv_bias": re.compile(r"self_attn\.[qkv]_proj\.bias$"),
+}
+"""Keys of config.json that say whether a model has biases, and the names of those: transformers drops the others."""
+
+QUERY_BIAS = re.compile(r"(q_proj|query_key_value|c_fc)\.bias$")
+"""A bias that a model has wherever it has any."""
+
 
 def text_tensors(tensors: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
     """Return the tensors of the text decoder, named as the family's own class names them.
@@ -57,7 +69,8 @@ def check_towers(tensors: Mapping[str, Tensor], config: Mapping[str, Any], uri: 
     if not any(re.search(TOWERS, name) for name in tensors):
         raise UserError(
             "ModelInvalid",
-            f"config.json of {uri} describes a part for images (vision_config), but its files hold the text part only: the rest would "
+            f"config.json of {uri} describes an image encoder (vision_config), but the files hold only the text model: the "
+            "encoder would "
             "be filled with random numbers. Use the config.json of the text model (its text_config), or all files of the model",
         )
 
@@ -77,7 +90,7 @@ def check_shapes(tensors: Mapping[str, Tensor], config: Any, uri: str) -> None:
     sized = ", ".join(dict.fromkeys(f"{word} {words[word]}" for word in dims if word))
     raise UserError(
         "ModelInvalid",
-        f"{uri} holds {counted(len(wrong), 'tensor')} of another shape than config.json gives: {name} is {there}, config.json says "
+        f"{uri} holds {counted(len(wrong), 'tensor')} whose shape does not match config.json: {name} is {there}, config.json says "
         f"{sized}. Use the config.json that was saved with these weights",
     )
 
@@ -95,27 +108,84 @@ def check_names(tensors: Mapping[str, Tensor], config: Any, extra_layers: int, u
     _check_layers(set(found.layers), layers, uri)
     different = expected.differences(found, layers)
     missing = [*different.missing, *_missing_experts(names, expected, number_of_experts(config))]
+    missing += _undeclared(names, expected, config, wanted=True)
+    more = [*different.unexpected, *_strange_heads(names), *_undeclared(names, expected, config, wanted=False)]
     if HEAD not in tensors and not config.tie_word_embeddings:
+        _check_head_alone(missing, more, uri)
         missing.append(HEAD)
     if missing:
         raise UserError(
             "ModelInvalid",
-            f"{uri} lacks {len(missing)} of the tensors that its config.json asks for: {some(missing)}. They would be filled with "
-            "random numbers; copy the model's files again, or save it again with all its weights",
+            f"{uri} lacks {len(missing)} of the tensors that its config.json asks for: {_lacks(missing, more)}",
         )
-    if different.unexpected:
+    if more:
         raise UserError(
             "ModelInvalid",
-            f"{uri} holds {counted(len(different.unexpected), 'tensor')} that a model of type {config.model_type} does not have: "
-            f"{some(different.unexpected)}. They would be dropped; use the config.json that was saved with these weights, or "
-            "remove these tensors",
+            f"{uri} holds {counted(len(more), 'tensor')} that a model of type {config.model_type} does not have with this config.json: "
+            f"{some(more)}. They would be dropped; use the config.json that was saved with these weights, or remove these tensors",
         )
+
+
+def _lacks(missing: list[str], more: list[str]) -> str:
+    if not more:
+        return (
+            f"{some(missing)}. They would be filled with random numbers; copy the model's files again, or save it again with all its "
+            "weights"
+        )
+    return (
+        f"{some(missing)}. They would be filled with random numbers. In their place it holds {some(more)}: use the config.json that "
+        "was saved with these weights, or save the model again with save_pretrained of its transformers class"
+    )
+
+
+def _check_head_alone(missing: list[str], more: list[str], uri: str) -> None:
+    """Say what is likely where the head is all that is missing: an embedding model, or a config.json that does not tie it."""
+    if missing or more:
+        return
+    raise UserError(
+        "ModelInvalid",
+        f"{uri} has no {HEAD}, and its config.json does not tie the head to the embeddings (tie_word_embeddings): the head would start "
+        "from random numbers. If this is an embedding model, use the language model that it was made from; else copy the model's "
+        "files again, or set tie_word_embeddings to true if the model was trained that way",
+    )
+
+
+def _strange_heads(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith("lm_head.") and name not in (HEAD, "lm_head.bias")]
+
+
+def _undeclared(names: list[str], expected: Expected, config: Any, *, wanted: bool) -> list[str]:
+    """Return biases that config.json asks for and the files lack (`wanted`), or that they hold and it does not ask for."""
+    found = []
+    for key, form in BIASES.items():
+        if getattr(config, key, None) is not wanted:
+            continue
+        there = [
+            name for name in names if place(name, expected.container)[1] in expected.optional and form.search(name)
+        ]
+        if not wanted:
+            found += there
+        elif not there:
+            found += [
+                f"{expected.container}.0.{name}"
+                for name in sorted(expected.optional)
+                if QUERY_BIAS.search(name) and form.search(name)
+            ]
+    return found
 
 
 @lru_cache(maxsize=1)
 def families() -> dict[str, Expected]:
     """Return what each family has, by the model type of its text decoder."""
     return {family: _expected(entry) for family, entry in json.loads(TABLE.read_text()).items()}
+
+
+def embedding_name(family: str) -> str:
+    """Return the name of the table of embeddings of a family."""
+    shapes = families()[family].shapes
+    return next(
+        name for name, dims in shapes.items() if dims == ["vocab_size", "hidden_size"] and own_name(name) != HEAD
+    )
 
 
 def _expected(entry: dict[str, Any]) -> Expected:
@@ -150,8 +220,9 @@ def _check_any_match(names: list[str], expected: Expected, uri: str) -> None:
     asked = min(expected.outside[0])
     raise UserError(
         "ModelInvalid",
-        f"none of the {len(names)} tensors of {uri} is of a layer of its model type: they are named {some(names)}, where names such "
-        f"as {asked} and {expected.container}.0. are looked for. The model would be trained from random numbers; save it again with "
+        f"none of the {len(names)} tensors of {uri} belongs to a layer of its model type: they are named {some(names)}, but "
+        "names such "
+        f"as {asked} and {expected.container}.0. are expected. The model would start from random numbers; save it again with "
         "save_pretrained of its transformers class",
     )
 
@@ -160,13 +231,15 @@ def _check_layers(found: set[int], layers: int, uri: str) -> None:
     if lost := sorted(set(range(layers)) - found):
         raise UserError(
             "ModelInvalid",
-            f"{uri} lacks {len(lost)} of the {layers} layers that config.json asks for (num_hidden_layers): {_runs(lost)}. They would "
+            f"{uri} lacks {len(lost)} of the {layers} layers that config.json asks for (num_hidden_layers): {_runs(lost)}. "
+            "They would "
             "be filled with random numbers; copy the model's files again, or correct num_hidden_layers",
         )
     if more := sorted(found - set(range(layers))):
         raise UserError(
             "ModelInvalid",
-            f"{uri} has {len(found)} layers, but config.json says num_hidden_layers {layers}: the others ({_runs(more)}) would be dropped; "
+            f"{uri} has {len(found)} layers, but config.json says num_hidden_layers {layers}: the others ({_runs(more)}) "
+            "would be dropped; "
             "use the config.json that was saved with these weights",
         )
 

@@ -122,8 +122,8 @@ def _check_length(config: PreflightConfig, model: ExaminedModel) -> None:
     if config.sequence_length > model.length_limit:
         raise UserError(
             "InvalidSpec",
-            f"training.sequenceLength {config.sequence_length} is more than the {model.length_limit} positions of the "
-            "model: lower it, or leave it out to cover 99 % of the rows",
+            f"training.sequenceLength {config.sequence_length} exceeds the model's {model.length_limit} positions: "
+            "lower it, or leave it out to cover 99 % of the rows",
         )
 
 
@@ -132,7 +132,7 @@ def _succeeded(report: PreflightReport, published: Published | None, config: Pre
         return Outcome(
             outcome="Succeeded",
             reason="AlreadyPublished",
-            message=f"the same run is complete at {config.output.uri}: nothing is trained again",
+            message=f"this run is already complete at {config.output.uri}; nothing is trained again",
             preflight=report,
             artifacts=published.artifacts,
             evaluation=published.evaluation,
@@ -140,6 +140,6 @@ def _succeeded(report: PreflightReport, published: Published | None, config: Pre
     return Outcome(
         outcome="Succeeded",
         reason="Prepared",
-        message=f"{report.examples} rows, {report.tokens} tokens, sequences of {report.sequence_length}",
+        message=f"{report.examples} rows, {report.tokens} tokens, sequence length {report.sequence_length}",
         preflight=report,
     )

@@ -28,17 +28,17 @@ SEES = ("vision_config", "audio_config", "visual", "vision_tower", "mm_vision_to
 ROPE_TYPES = frozenset({"default", *ROPE_INIT_FUNCTIONS})
 
 KINDS = (
-    ("those of quantised weights, as GPTQ, AWQ, bitsandbytes or 8-bit floats have them",
+    ("quantised weights, such as GPTQ, AWQ, bitsandbytes or FP8",
      re.compile(r"\.(qweight|qzeros|g_idx|scales|weight_scale(_inv)?|weight_packed|weight_shape|weight_zero_point|input_scale|"
                 r"absmax|nested_absmax|quant_map|SCB|weight_format)$|\.quant_state\."),
-     "name the unquantised model; method qlora quantises it while loading"),
-    ("those of a classifier, reward model or the like",
+     "use the unquantised model; method qlora quantises it while loading"),
+    ("a classifier, a reward model or a similar model",
      re.compile(r"(^|\.)(score|classifier|qa_outputs|v_head|value_head|reward_head|regression_head|rm_head|classification_head)\."),
-     "name the language model that it was made from"),
-    ("those of an adapter that was not merged",
+     "use the language model that it was made from"),
+    ("an adapter that was not merged",
      re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer|modules_to_save|original_module)\b"),
-     "merge it (merge_and_unload in PEFT) and save the result, or name its base model and the adapter in "
-     "spec.lora.initialAdapter"),
+     "merge it (merge_and_unload in PEFT) and save the result, or set spec.model.source to its base model and "
+     "spec.lora.initialAdapter to the adapter"),
 )  # fmt: skip
 """What tensors a model may hold that is no plain language model: what they are, their names, the remedy."""
 
@@ -63,19 +63,20 @@ def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
     if not isinstance(kind, str) or not kind:
         raise UserError(
             "ModelInvalid",
-            f"config.json of {uri} has no model_type ({named}): it must be the one that transformers saved with the model",
+            f"config.json of {uri} has no model_type ({named}): use the config.json that transformers saved with the model",
         )
     _check_quantised(config, uri)
     own_code = "auto_map" in config and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if own_code and not model.trust_remote_code:
         raise UserError(
             "ModelUnsupported",
-            f"{uri} brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another",
+            f"{uri} brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another model",
         )
     if kind not in CONFIG_MAPPING_NAMES and not own_code:
         raise UserError(
             "ModelUnsupported",
-            f"{uri} is of type {kind!r} ({named}), which transformers {version('transformers')} of this trainer does not know: use a "
+            f"{uri} is of type {kind!r} ({named}), which transformers {version('transformers')} of this trainer does not "
+            "support: use a "
             "newer trainer image, or another model",
         )
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
@@ -83,7 +84,7 @@ def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
         what = (
             "a multimodal model whose text part transformers cannot train alone"
             if sees
-            else "no causal language model that transformers can train"
+            else "which is not a causal language model that transformers can train"
         )
         raise UserError(
             "ModelUnsupported",
@@ -99,10 +100,10 @@ def _check_quantised(config: dict[str, Any], uri: str) -> None:
         if not quantized:
             continue
         method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
-        where = f", says {place}quantization_config" if place else ""
+        where = f", from {place}quantization_config" if place else ""
         raise UserError(
             "ModelUnsupported",
-            f"the weights of {uri} are quantised already ({method}{where}), which cannot be trained: choose the unquantised "
+            f"the weights of {uri} are already quantised ({method}{where}) and cannot be trained: use the unquantised "
             "model; method qlora quantises it while loading",
         )
 
@@ -118,8 +119,8 @@ def _check_head(config: dict[str, Any], uri: str) -> None:
         if not LANGUAGE_HEAD.search(name):
             raise UserError(
                 "ModelUnsupported",
-                f"{uri} is a {name}, which has no language head, such as an encoder, a classifier, a reward or an embedding "
-                "model: its head would be trained from random numbers. Name the language model that it was made from",
+                f"{uri} is a {name}, which has no language model head, like any encoder, classifier, reward or embedding "
+                "model: the head would start from random numbers. Use the language model that it was made from",
             )
 
 
@@ -129,15 +130,21 @@ def check_kind(tensors: dict[str, Tensor], uri: str) -> None:
         if found := [name for name in tensors if names.search(name)]:
             raise UserError(
                 "ModelUnsupported",
-                f"{len(found)} of {len(tensors)} tensors of {uri} are {what} ({some(found)}): {remedy}",
+                f"{len(found)} of {len(tensors)} tensors of {uri} belong to {what} ({some(found)}): {remedy}",
             )
     if packed := [f"{name} ({tensor.dtype})" for name, tensor in tensors.items() if tensor.dtype in PACKED_TYPES]:
         raise UserError(
             "ModelUnsupported",
             f"{len(packed)} of {len(tensors)} tensors of {uri} hold integers or 8-bit floats ({some(packed)}): the weights are "
-            "quantised. Name the unquantised model; method qlora quantises it while loading",
+            "quantised. Use the unquantised model; method qlora quantises it while loading",
         )
     _check_wrapped(tensors, uri)
+    if empty := [name for name, tensor in tensors.items() if 0 in tensor.shape]:
+        raise UserError(
+            "ModelInvalid",
+            f"{len(empty)} of {len(tensors)} tensors of {uri} are empty ({some(empty)}), as a process writes them that holds only a "
+            "part of the model (ZeRO stage 3, FSDP): gather the whole model and save it again",
+        )
 
 
 def _check_wrapped(tensors: dict[str, Tensor], uri: str) -> None:
@@ -147,7 +154,7 @@ def _check_wrapped(tensors: dict[str, Tensor], uri: str) -> None:
             raise UserError(
                 "ModelInvalid",
                 f"{len(wrapped)} of {len(tensors)} tensors of {uri} have {part} in their names ({some(wrapped)}), which {wrapper} "
-                f"leaves there: transformers would not find them. Save the model inside it with save_pretrained, or remove "
+                f"adds: transformers would not find them. Save the unwrapped model with save_pretrained, or remove "
                 f"{part} from the names",
             )
 
@@ -163,7 +170,7 @@ def text_config(folder: Path, config: dict[str, Any], model: Model) -> Any:
         scaling = config.get("rope_scaling")
         old = isinstance(scaling, dict) and scaling.get("type") == "su"
         remedy = (
-            "Write longrope for su in rope_scaling, its name now"
+            "In rope_scaling, replace su with its current name, longrope"
             if old
             else "Use the config.json that was saved with the weights"
         )
@@ -178,7 +185,7 @@ def text_config(folder: Path, config: dict[str, Any], model: Model) -> Any:
     if text.model_type not in families() and not model.trust_remote_code:
         raise UserError(
             "ModelUnsupported",
-            f"{uri} is of type {text.model_type!r}, whose memory cannot be planned: choose a model of one of the types "
+            f"{uri} is of type {text.model_type!r}, whose memory use cannot be estimated: choose a model of one of the types "
             f"{', '.join(sorted(families()))}",
         )
     return text
@@ -190,7 +197,8 @@ def _check_sizes(text: Any, uri: str) -> None:
         if not isinstance(value, int) or value < 1:
             raise UserError(
                 "ModelInvalid",
-                f"config.json of {uri} says {key} {value!r}, which is no size: use the config.json that was saved with the weights",
+                f"config.json of {uri} says {key} {value!r}, which is not a valid size: use the config.json that was saved "
+                "with the weights",
             )
 
 
@@ -202,8 +210,9 @@ def _check_rope(text: Any, uri: str) -> None:
         if kind not in ROPE_TYPES:
             raise UserError(
                 "ModelUnsupported",
-                f"config.json of {uri} asks for positions of type {kind!r} (rope_type), which transformers "
-                f"{version('transformers')} of this trainer does not know: it knows {', '.join(sorted(ROPE_TYPES))}. Use a newer "
+                f"config.json of {uri} has rope_type {kind!r}, which transformers "
+                f"{version('transformers')} of this trainer does not support (supported: {', '.join(sorted(ROPE_TYPES))}): "
+                "use a newer "
                 "trainer image, or another model",
             )
 

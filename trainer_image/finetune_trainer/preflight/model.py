@@ -13,8 +13,17 @@ from typing import Any
 from finetune_contract import Model
 
 from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.errors import UserError
 from finetune_trainer.model.tokenizer import load_tokenizer
-from finetune_trainer.preflight.completeness import check_names, check_shapes, check_towers, families, text_tensors
+from finetune_trainer.preflight.completeness import (
+    HEAD,
+    check_names,
+    check_shapes,
+    check_towers,
+    embedding_name,
+    families,
+    text_tensors,
+)
 from finetune_trainer.preflight.family import (
     NESTED,
     check_family,
@@ -25,8 +34,16 @@ from finetune_trainer.preflight.family import (
 )
 from finetune_trainer.preflight.template import check_stops
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
-from finetune_trainer.storage.headers import Tensor, is_pointer, pointer_refused, read_headers
-from finetune_trainer.storage.weights import WEIGHTS, descriptions, model_files, refuse_unpinned_code, weight_bytes
+from finetune_trainer.storage.formats import WEIGHTS
+from finetune_trainer.storage.headers import Tensor, alike, is_pointer, pointer_refused, read_headers
+from finetune_trainer.storage.naming import some
+from finetune_trainer.storage.weights import (
+    ModelFiles,
+    descriptions,
+    model_files,
+    refuse_unpinned_code,
+    weight_bytes,
+)
 
 COSMETIC = re.compile(
     r"_token_id$|^_|transformers_version|initializer|dropout|rope|_pdrop$|^vision|^audio|^image|^video|^boi|^eoi|"
@@ -39,6 +56,8 @@ LARGEST_CONFIG_BYTES = 1400
 
 SAMPLED_BYTES = 1 << 20
 """Read from both ends of a weight file for its digest: training changes all bytes, so any part will do."""
+
+SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
 
 UNBOUNDED_TOKENS = 1_048_576
 """Positions of a model that does not say; the API's largest sequence length."""
@@ -83,7 +102,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
     raw = object_of(folder / "config.json", store.uri)
     check_family(raw, model, store.uri)
     decoder = text_config(folder, raw, model)
-    tensors = _read_tensors(store, chosen.files, raw, decoder)
+    tensors = _read_tensors(store, chosen, raw, decoder)
     config = flattened(raw)
     generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
@@ -97,7 +116,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
         folder=folder,
         decoder=decoder,
         tensors=tensors,
-        warnings=chosen.warnings,
+        warnings=(*chosen.warnings, *_embedding_note(chosen.files, store.uri)),
     )
 
 
@@ -115,15 +134,46 @@ def refuse_pointers(folder: Path, paths: Iterable[str], uri: str) -> None:
                 raise pointer_refused(uri, path)
 
 
-def _read_tensors(store: Store, files: Iterable[StoredFile], raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
-    headers = read_headers(store, [file for file in files if file.path.endswith(WEIGHTS)])
-    check_kind(headers, store.uri)
+def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
+    headers = read_headers(store, [file for file in chosen.files if file.path.endswith(WEIGHTS)])
+    if not headers:
+        raise UserError("ModelInvalid", f"the weight files of {store.uri} hold no tensors: save the model again")
+    try:
+        check_kind(headers, store.uri)
+    except UserError as error:  # the files beside them may be those that were meant
+        raise UserError(error.reason, "; note that ".join((error.message, *chosen.unread))) from error
     check_towers(headers, raw, store.uri)
     if decoder.model_type not in families():
         return {}
     tensors = text_tensors(headers, decoder.model_type)
+    if not tensors:
+        raise UserError("ModelInvalid", f"{store.uri} holds no weights of a text model, only {some(sorted(headers))}")
     check_shapes(tensors, decoder, store.uri)
+    _check_tied(store, tensors, decoder)
     return tensors
+
+
+def _check_tied(store: Store, tensors: dict[str, Tensor], decoder: Any) -> None:
+    """Refuse a head that config.json ties to the embeddings and that differs from them: each program would take another one."""
+    table = embedding_name(decoder.model_type)
+    if not decoder.tie_word_embeddings or HEAD not in tensors or table not in tensors:
+        return
+    if not alike(store, tensors[HEAD], tensors[table]):
+        raise UserError(
+            "ModelInvalid",
+            f"config.json of {store.uri} ties the head to the embeddings (tie_word_embeddings), but {HEAD} differs from {table}: set "
+            "tie_word_embeddings to false if the head was trained, or save the model again without it",
+        )
+
+
+def _embedding_note(files: Iterable[StoredFile], uri: str) -> tuple[str, ...]:
+    """Warn of a model that sentence-transformers saved: it was trained to compare texts, and may load as a language model."""
+    if not any(file.path == SENTENCE_TRANSFORMERS for file in files):
+        return ()
+    return (
+        f"{uri} holds {SENTENCE_TRANSFORMERS}, so it is an embedding model: it may no longer write text. Use the language model that "
+        "it was made from",
+    )
 
 
 def flattened(config: dict[str, Any]) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def counts(prepared: Prepared) -> Iterator[str]:
     yield f"median, p99, longest    {train.p50}, {train.p99}, {train.longest}"
     yield f"packed sequences        {train.packed_rows}"
     yield f"exact duplicates        {prepared.duplicates} (left out)"
-    yield f"rows that are cut       {train.truncated_rows}"
-    yield f"rows left out, too long {train.dropped_rows}"
+    yield f"rows truncated          {train.truncated_rows}"
+    yield f"rows too long, left out {train.dropped_rows}"
     yield f"rows with nothing left  {train.masked_rows} (left out)"
     for warning in prepared.warnings:
         yield f"warning: {warning}"

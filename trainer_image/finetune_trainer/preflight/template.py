@@ -20,13 +20,15 @@ def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
         names = ", ".join(sorted(template))
         raise UserError(
             "ModelInvalid",
-            f"{uri} has chat templates ({names}), but none is the default: name one of them default in tokenizer_config.json, "
+            f"{uri} has chat templates ({names}), but none is named default: rename one of them to default in "
+            "tokenizer_config.json, "
             "or set chat.template to chatml",
         )
     if not isinstance(template, str | dict):
         raise UserError(
             "ModelInvalid",
-            f"the chat template of {uri} is a {type(template).__name__}, not text: correct chat_template in tokenizer_config.json, or "
+            f"the chat template of {uri} is a {type(template).__name__}, not text: correct chat_template in "
+            "tokenizer_config.json, or "
             "set chat.template to chatml",
         )
     try:
@@ -34,7 +36,8 @@ def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
     except TemplateSyntaxError as error:
         raise UserError(
             "ModelInvalid",
-            f"the chat template of {uri} is not valid Jinja: {error.message} (line {error.lineno}). Correct it, or set chat.template "
+            f"the chat template of {uri} is not valid Jinja: {error.message} (line {error.lineno}). Correct it, or set "
+            "chat.template "
             "to chatml",
         ) from error
     except Exception:  # noqa: BLE001 - it may refuse this conversation; the rows themselves will say what it refuses
@@ -52,7 +55,7 @@ def check_stops(generation: dict[str, Any], vocabulary: int, uri: str) -> None:
     ]
     if not wrong and stops:
         return
-    problem = f"{wrong[0]!r}, which is not the number of one of its {vocabulary} tokens" if wrong else "an empty list"
+    problem = f"{wrong[0]!r}, which is not one of its {vocabulary} token ids" if wrong else "an empty list"
     raise UserError(
         "ModelInvalid",
         f"generation_config.json of {uri} has eos_token_id {problem}: generation would never stop there. Set it to the id of the "

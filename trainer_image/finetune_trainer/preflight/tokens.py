@@ -18,7 +18,8 @@ def check_tokens(prepared: Path, model: ExaminedModel, uri: str) -> None:
     token, used = (largest, "the rows use") if largest >= rows else (padding, "padding uses")
     raise UserError(
         "ModelInvalid",
-        f"the tokenizer of {uri} has {len(model.tokenizer):,} tokens, the model embeddings for {rows:,}, and {used} token {token} "
+        f"the tokenizer of {uri} has {len(model.tokenizer):,} tokens, but the model has embeddings for {rows:,}; {used} "
+        f"token {token} "
         f"({model.tokenizer.convert_ids_to_tokens(token)}): use the tokenizer that was saved with these weights, or give the model "
         "an embedding for each token (resize_token_embeddings) and save it again",
     )

@@ -82,7 +82,9 @@ class Entry:
 
     def _end_stalled(self) -> None:
         self.stalled = True
-        print(f"no step for {self.run.stall_seconds} s; the stacks of all workers follow", file=sys.stderr, flush=True)
+        print(
+            f"no step for {self.run.stall_seconds} s; the stacks of all processes follow", file=sys.stderr, flush=True
+        )
         for pid in heartbeat.pids(self.folder):
             _send(pid, signal.SIGUSR1)
         deadline = time.monotonic() + DUMP_SECONDS
@@ -109,20 +111,19 @@ class Entry:
 
     def _outcome(self, returncode: int) -> Outcome:
         if self.stalled:
-            message = f"no step for {self.run.stall_seconds} s; the stacks of all workers are in the log"
+            message = f"no step for {self.run.stall_seconds} s; the stacks of all processes are in the log"
             return Outcome(outcome="Failed", reason="Stalled", message=message)
         said = verdict.read(self.folder)
         if said is not None:
             return said
         if self.terminated:
-            message = "asked to stop; the workers ended without having saved anything since the last checkpoint"
+            message = "asked to stop; the training processes exited without saving anything since the last checkpoint"
             return Outcome(outcome="Preempted", reason="Preempted", message=message)
         if cgroup.ran_out_of_memory():
-            message = "the kernel killed a worker because the Pod reached its memory limit"
+            message = "the kernel killed a training process because the Pod reached its memory limit"
             return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
-        return Outcome(
-            outcome="Failed", reason="Killed", message=f"the workers ended without a verdict, {ending(returncode)}"
-        )
+        message = f"the training processes exited without reporting a result ({ending(returncode)})"
+        return Outcome(outcome="Failed", reason="Killed", message=message)
 
 
 def command(layout: Layout) -> list[str]:
@@ -164,8 +165,8 @@ def threads(layout: Layout, cores: float | None) -> dict[str, str]:
 def ending(returncode: int) -> str:
     """Say how a process ended."""
     if returncode < 0:
-        return f"killed by signal {-returncode} ({signal.Signals(-returncode).name})"
-    return f"with exit code {returncode}"
+        return f"killed by {signal.Signals(-returncode).name}"
+    return f"exit code {returncode}"
 
 
 def _send(pid: int, number: int) -> None:

@@ -19,6 +19,7 @@ from finetune_trainer.process import verdict
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.storage.naming import counted
 from finetune_trainer.storage.secrecy import redacted
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Worker:
         """Leave the verdict of a worker that was asked to stop and has nothing to save."""
         now = self._now()
         lost = now.step - (now.checkpoint_step or 0)
-        kept = f"checkpoint of step {now.checkpoint_step} is complete" if now.checkpoint_step else "no checkpoint yet"
-        message = f"asked to stop while {now.phase} at step {now.step}; {kept}, {lost} step(s) are lost"
+        kept = f"the newest checkpoint is of step {now.checkpoint_step}" if now.checkpoint_step else "no checkpoint yet"
+        message = f"asked to stop while {now.phase} at step {now.step}; {kept}, {counted(lost, 'step')} lost"
         outcome = Outcome(
             outcome="Preempted", reason="Preempted", message=message, step=now.step, checkpoint_step=now.checkpoint_step
         )
@@ -150,5 +151,5 @@ def no_accelerator(said: str) -> str:
     first = said.strip().partition(". ")[0].partition("\n")[0].rstrip(".")
     return (
         f"the Pod sees no usable GPU ({first}): check that its pool's nodes have an NVIDIA driver of {DRIVER} or newer and a "
-        "device plugin, and that GPUPool.spec.resourceName is what they offer"
+        "device plugin, and that GPUPool.spec.resourceName names what they offer"
     )

@@ -61,7 +61,7 @@ def _results(evaluation: EvaluationResult | None) -> str:
         return "No rows were held out, so nothing was measured.\n"
     result = evaluation
     lines = [
-        f"## Evaluation\n\nOn {result.examples} held-out rows; losses are nats per trained token.\n",
+        f"## Evaluation\n\nOn {result.examples} held-out rows; losses are in nats per trained token.\n",
         "| | base | tuned |\n|---|---|---|",
         f"| loss | {_number(result.base_loss)} | {_number(result.tuned_loss)} |",
         f"| token accuracy | {_number(result.base_token_accuracy)} | {_number(result.tuned_token_accuracy)} |",

@@ -41,7 +41,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m finetune_trainer simulate", description=__doc__)
     parser.add_argument("run", type=Path, help="the run configuration, as the operator writes it")
-    parser.add_argument("--config", type=Path, help="the model's config.json; default: beside a model on a local path")
+    parser.add_argument(
+        "--config", type=Path, help="the model's config.json; default: the one next to the model on a local path"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 
@@ -52,19 +54,19 @@ def config_of(run: RunConfig, path: Path | None) -> Any:
 
     uri = run.model.location.uri
     if path is None and not uri.startswith("file://"):
-        raise ValueError(f"the model is at {uri}: give its config.json by --config")
+        raise ValueError(f"the model is at {uri}: pass its config.json with --config")
     found = path or Path(uri.removeprefix("file://")) / "config.json"
     if not found.is_file():
-        raise ValueError(f"there is no {found}: give the model's config.json by --config")
+        raise ValueError(f"there is no {found}: pass the model's config.json with --config")
     return AutoConfig.from_pretrained(found, trust_remote_code=run.model.trust_remote_code)
 
 
 def simulated(run: RunConfig, config: Any) -> Peak:
     """Return the peak of one training step of a run, on rank 0. Raises ValueError for what is not simulated."""
     if run.layout.offload != "none":
-        raise ValueError("offload is not simulated: memory of the host and of the GPU cannot be told apart here")
+        raise ValueError("offload is not simulated: host memory and GPU memory cannot be told apart here")
     if run.layout.zero_stage == 3 and run.lora is not None and run.lora.experts:
-        raise ValueError("adapters on experts at ZeRO stage 3 are not trained: PEFT needs the experts whole")
+        raise ValueError("adapters on experts cannot be trained at ZeRO stage 3: PEFT needs whole experts")
     from finetune_trainer.simulate.step import step_peak  # noqa: PLC0415 - ten seconds of imports
 
     return step_peak(run, config)
@@ -99,7 +101,7 @@ def page(run: RunConfig, peak: Peak, loading: Peak) -> str:
         *(f"{name:>12}  {peak.parts[name] / GIB:9.3f} GiB" for name in CATEGORIES),
         f"{'allocated':>12}  {peak.total / GIB:9.3f} GiB at its peak, in {peak.operation}",
         f"{'loading':>12}  {loading.total / GIB:9.3f} GiB at its peak, before training",
-        "On a card add the CUDA context, NCCL and what the allocator keeps in reserve.",
+        "On a real GPU, add the CUDA context, NCCL and the allocator's reserve.",
         "Emulated:",
         *(f"  - {item}" for item in EMULATED),
     ]

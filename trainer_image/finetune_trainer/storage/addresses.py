@@ -30,14 +30,14 @@ def parse(uri: str) -> Address:
         raise _invalid(uri, "must start with hf://, s3://, pvc://, https:// or file://")
     if not SAFE.fullmatch(rest):
         raise _invalid(
-            uri, "may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong into a Secret"
+            uri, "may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong in a Secret"
         )
     authority, _, path = rest.partition("/")
     if scheme == "file":
         if authority or not path:
-            raise _invalid(uri, "file:// takes an absolute path with three slashes, such as file:///data/train.jsonl")
+            raise _invalid(uri, "file:// needs an absolute path with three slashes, such as file:///data/train.jsonl")
     elif not authority or not path:
-        raise _invalid(uri, f"{scheme}:// takes two parts, such as {scheme}://NAME/PATH")
+        raise _invalid(uri, f"{scheme}:// needs two parts, such as {scheme}://NAME/PATH")
     return Address(scheme=scheme, authority=authority, path=confined(path, uri), uri=uri)
 
 
@@ -45,7 +45,7 @@ def confined(path: str, uri: str) -> str:
     """Return a relative path without its last slash. Raises UserError(InvalidSpec) when it could lead elsewhere."""
     parts = path.rstrip("/").split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path:
-        raise _invalid(uri, f"the path {path!r} must not contain //, . or ..: write it out")
+        raise _invalid(uri, f"the path {path!r} must not contain //, . or ..: write out the full path")
     return "/".join(parts)
 
 
@@ -58,7 +58,9 @@ def mounted_root(address: Address) -> Path:
     mounts = _pairs(os.environ.get(ENV_CLAIMS, ""))
     if address.authority not in mounts:
         known = ", ".join(sorted(mounts)) or "none"
-        raise _invalid(address.uri, f"the claim {address.authority} is not mounted in this Pod (mounted: {known})")
+        raise _invalid(
+            address.uri, f"the PersistentVolumeClaim {address.authority} is not mounted in this Pod (mounted: {known})"
+        )
     return Path(mounts[address.authority])
 
 

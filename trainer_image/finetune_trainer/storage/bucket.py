@@ -223,20 +223,20 @@ class BucketStore:
             remedy = "name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a workload identity"
             return unauthorized(self.role, f"there are no credentials for the {where}: {remedy}")
         if code in REFUSED or isinstance(error, PermissionError):
-            remedy = "check the keys in its credentials Secret and what they are allowed"
+            remedy = "check the keys in its credentials Secret and their permissions"
             return unauthorized(self.role, f"the {where} refuses access ({code or 'AccessDenied'}): {remedy}")
         if code in MISSING or isinstance(error, FileNotFoundError):
             return not_found(self.role, f"the bucket {self._bucket} of the {where}")
         if code in FULL or getattr(error, "errno", None) == 28:
             return StorageFull(
-                f"no space is left at the {where}, or on the Pod's own disk: free some or raise the quota"
+                f"no space is left at the {where}, or on the Pod's own disk: free some space or raise the quota"
             )
         if code == "PermanentRedirect":
             return UserError(
                 "InvalidSpec", f"the {where} is in another region: set AWS_REGION in its credentials Secret"
             )
         return StorageUnavailable(
-            f"the {where} does not answer ({code or type(error).__name__}): check AWS_ENDPOINT_URL or wait"
+            f"the {where} does not answer ({code or type(error).__name__}): check AWS_ENDPOINT_URL, or wait"
         )
 
 

@@ -175,7 +175,7 @@ class FolderStore:
     def _worded(self, error: OSError) -> Exception:
         where = f"{self.role} {self.uri}"
         if error.errno in FULL:
-            return StorageFull(f"no space is left at the {where}: free some or choose another volume")
+            return StorageFull(f"no space is left at the {where}: free some space or use another volume")
         if error.errno in READ_ONLY:
             remedy = "its files must belong to the Pod's user or group, and the volume must not be mounted read-only"
             return unauthorized(self.role, f"the {where} refuses access ({os.strerror(error.errno)}): {remedy}")

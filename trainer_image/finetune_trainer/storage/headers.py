@@ -17,6 +17,9 @@ LARGEST_HEADER_BYTES = 100_000_000
 
 READ_AT_ONCE = 8
 
+COMPARED_BYTES = 1 << 20
+"""Training changes all values of a tensor, so any part will do."""
+
 LENGTH_BYTES = 8
 """The header's own length, little endian, in front of it."""
 
@@ -37,13 +40,37 @@ class Tensor:
     """As the format spells it: BF16, F32 ..."""
     shape: tuple[int, ...]
     file: str
+    begin: int
+    """Where its values begin in the file."""
 
 
 def read_headers(store: Store, files: Iterable[StoredFile]) -> dict[str, Tensor]:
     """Return the tensors of weight files by name. Raises UserError(ModelInvalid) for a file that is cut or is none."""
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
         found = list(pool.map(lambda file: _tensors(store, file), files))
-    return {name: tensor for tensors in found for name, tensor in tensors.items()}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in (item for each in found for item in each.items()):
+        if (first := tensors.setdefault(name, tensor)) is not tensor:
+            raise UserError(
+                "ModelInvalid",
+                f"{name} of {store.uri} is in {first.file} and in {tensor.file}, and nothing says which one counts: copy all files "
+                f"of the {store.role} again, of one revision",
+            )
+    return tensors
+
+
+def alike(store: Store, one: Tensor, other: Tensor) -> bool:
+    """Say whether two tensors hold the same values, by a part from their middle; those of other types are not compared."""
+    if one.dtype != other.dtype:
+        return True
+    return one.shape == other.shape and _middle(store, one) == _middle(store, other)
+
+
+def _middle(store: Store, tensor: Tensor) -> bytes:
+    size = _bits(tensor) // 8
+    with store.open(tensor.file) as opened:
+        opened.seek(tensor.begin + size // 2)
+        return opened.read(min(COMPARED_BYTES, size - size // 2))
 
 
 def is_pointer(content: bytes) -> bool:
@@ -70,7 +97,7 @@ def _tensors(store: Store, file: StoredFile) -> dict[str, Tensor]:
         raise _broken(store, file, "is not a safetensors file: it does not begin with the length of a header")
     whole = LENGTH_BYTES + length
     if whole > file.size_bytes:
-        raise _broken(store, file, f"is cut: its header has {whole:,} bytes, the file {file.size_bytes:,}")
+        raise _broken(store, file, f"is truncated: its header is {whole:,} bytes long, the file {file.size_bytes:,}")
     header = start if len(start) >= whole else store.read_bytes(file.path, whole) or b""
     return _described(store, file, header[LENGTH_BYTES:whole], whole)
 
@@ -79,7 +106,12 @@ def _described(store: Store, file: StoredFile, header: bytes, begin: int) -> dic
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         found = {
-            name: Tensor(dtype=entry["dtype"], shape=tuple(map(int, entry["shape"])), file=file.path)
+            name: Tensor(
+                dtype=entry["dtype"],
+                shape=tuple(map(int, entry["shape"])),
+                file=file.path,
+                begin=begin + int(entry["data_offsets"][0]),
+            )
             for name, entry in entries.items()
         }
         spans = {
@@ -89,13 +121,13 @@ def _described(store: Store, file: StoredFile, header: bytes, begin: int) -> dic
         raise _broken(store, file, "is not a safetensors file: its header cannot be read") from error
     described = begin + max((end for _, end in spans.values()), default=0)
     if described != file.size_bytes:
-        state = "is cut" if described > file.size_bytes else "is damaged"
+        state = "is truncated" if described > file.size_bytes else "is damaged"
         raise _broken(
-            store, file, f"{state}: its header describes {described:,} bytes, the file has {file.size_bytes:,}"
+            store, file, f"{state}: its header describes {described:,} bytes, but the file has {file.size_bytes:,}"
         )
     for name, (first, last) in spans.items():
         if (last - first) * 8 != _bits(found[name]):
-            raise _broken(store, file, f"is damaged: the bytes of {name} are not those of its shape and type")
+            raise _broken(store, file, f"is damaged: the size of {name} does not match its shape and type")
     return found
 
 
@@ -106,5 +138,5 @@ def _bits(tensor: Tensor) -> int:
 def _broken(store: Store, file: StoredFile, what: str) -> UserError:
     return UserError(
         "ModelInvalid",
-        f"{file.path} of {store.uri} {what}. Copy it again from where the {store.role} comes from, and compare its size",
+        f"{file.path} of {store.uri} {what}. Copy it again from the source of the {store.role} and compare the sizes",
     )

@@ -215,7 +215,7 @@ class HubStore:
         except (ReportedError, EntryNotFoundError):
             raise
         except HFValidationError as error:
-            raise UserError("InvalidSpec", f"{self.uri!r} is not a repository of the hub: {error}") from error
+            raise UserError("InvalidSpec", f"{self.uri!r} is not a repository on the hub: {error}") from error
         except (OSError, httpx2.HTTPError) as error:
             raise self._worded(error) from error
         except RuntimeError as error:  # an upload that failed: the reason is its cause
@@ -226,19 +226,19 @@ class HubStore:
     def _worded(self, error: Exception) -> Exception:
         status, who = _status(error), self._identity()
         if isinstance(error, GatedRepoError):
-            remedy = f"accept its conditions at {self._endpoint}/{self._repo} with the account of the token"
+            remedy = f"accept its terms at {self._endpoint}/{self._repo} with the account that owns the token"
             return unauthorized(self.role, f"the {self.role} {self.uri} is gated and {who} has no access: {remedy}")
         if isinstance(error, RevisionNotFoundError):
             return not_found(self.role, f"the revision {self._wanted} of the {self.role} {self.uri}")
         if status in (401, 403) and self._token:
-            remedy = "check HF_TOKEN in the credentials Secret: it may be expired or lack the permission"
-            return unauthorized(self.role, f"the hub refuses {who} at the {self.role} {self.uri} ({status}): {remedy}")
+            remedy = "check HF_TOKEN in the credentials Secret: it may have expired or lack permission"
+            return unauthorized(self.role, f"the hub refuses {who} for the {self.role} {self.uri} ({status}): {remedy}")
         if isinstance(error, RepositoryNotFoundError) or status == 401:  # what the hub answers to strangers for both
             hint = "" if self._token else ", or is private: if so, name a Secret with HF_TOKEN as its credentials"
             return _with_hint(not_found(self.role, f"the {self.role} {self.uri}"), hint)
         if status == 403:
             return unauthorized(
-                self.role, f"the hub wants a token for the {self.role} {self.uri}: name a Secret with HF_TOKEN"
+                self.role, f"the hub requires a token for the {self.role} {self.uri}: name a Secret with HF_TOKEN"
             )
         if getattr(error, "errno", None) == 28:
             return StorageFull(f"no space is left on the Pod's disk while fetching the {self.role} {self.uri}")
@@ -250,7 +250,7 @@ class HubStore:
     def _identity(self) -> str:
         if not self._token:
             return "anonymous access"
-        return f"the token of Secret {self._secret}" if self._secret else "the token of the environment"
+        return f"the token in Secret {self._secret}" if self._secret else "the token from the environment"
 
 
 def _described(item: RepoFile) -> StoredFile:

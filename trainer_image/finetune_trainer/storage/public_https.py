@@ -48,7 +48,7 @@ def opened(method: str, url: str, *, private: bool = False) -> Answer:
     for _ in range(MOST_REDIRECTS + 1):
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname:
-            raise NotPublic(f"it leads to {parts.scheme}://, and only https:// is read")
+            raise NotPublic(f"it redirects to {parts.scheme}://, and only https:// is allowed")
         connection = Connection(parts.hostname, parts.port or 443, private=private)
         connection.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         response = connection.getresponse()
@@ -58,7 +58,7 @@ def opened(method: str, url: str, *, private: bool = False) -> Answer:
         response.close()
         connection.close()
         url = urljoin(url, target)
-    raise NotPublic(f"it leads on more than {MOST_REDIRECTS} times")
+    raise NotPublic(f"it redirects more than {MOST_REDIRECTS} times")
 
 
 class Connection(http.client.HTTPSConnection):

@@ -15,7 +15,7 @@ class Role(enum.StrEnum):
 
     MODEL = "model"
     ADAPTER = "initial adapter"
-    DATASET = "data set"
+    DATASET = "dataset"
     OUTPUT = "output"
     CHECKPOINT = "checkpoint destination"
 

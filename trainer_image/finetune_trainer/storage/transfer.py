@@ -14,7 +14,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Let one process of this machine at a time work on a folder. The lock dies with its holder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
-    assert path not in _HELD, f"this process already works alone on {folder}"
+    assert path not in _HELD, f"this process already has sole use of {folder}"
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _HELD.add(path)

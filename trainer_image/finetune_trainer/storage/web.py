@@ -26,7 +26,7 @@ class WebStore:
     def __init__(self, address: Address, role: Role, *, private: bool = False) -> None:
         if role is not Role.DATASET:
             raise UserError(
-                "InvalidSpec", f"{address.uri!r}: https:// is for data sets only: use hf://, s3:// or pvc://"
+                "InvalidSpec", f"{address.uri!r}: https:// is for datasets only: use hf://, s3:// or pvc://"
             )
         if "*" in address.path:
             raise UserError("InvalidSpec", f"{address.uri!r}: https:// names one file, so it cannot hold *")
@@ -112,7 +112,7 @@ class WebStore:
         self._read_only(path)
 
     def _read_only(self, *_: object) -> NoReturn:
-        raise UserError("InvalidSpec", f"{self.uri}: https:// can be read only: use s3:// or pvc://")
+        raise UserError("InvalidSpec", f"{self.uri}: https:// is read-only: use s3:// or pvc://")
 
     def _download(self, file: BinaryIO) -> None:
         with self._asked("GET") as answer:
@@ -123,7 +123,9 @@ class WebStore:
                     self._check_size(written)
                     file.write(piece)
             except (OSError, http.client.HTTPException) as error:
-                raise StorageUnavailable(f"the download of {self.uri} broke off ({type(error).__name__})") from error
+                raise StorageUnavailable(
+                    f"the download of {self.uri} was interrupted ({type(error).__name__})"
+                ) from error
 
     def _check_size(self, size: int) -> None:
         if size > LARGEST_BYTES:
@@ -144,9 +146,9 @@ class WebStore:
             return answer
         answer.close()
         if status in (http.client.NOT_FOUND, http.client.GONE):
-            raise not_found(self.role, f"the data set {self.uri}")
+            raise not_found(self.role, f"the dataset {self.uri}")
         if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
             raise unauthorized(
-                self.role, f"{self.uri} wants a login (HTTP {status}): copy the file to a bucket or volume"
+                self.role, f"{self.uri} requires a login (HTTP {status}): copy the file to a bucket or volume"
             )
-        raise StorageUnavailable(f"{self.uri} answers HTTP {status}")
+        raise StorageUnavailable(f"{self.uri} returned HTTP {status}")

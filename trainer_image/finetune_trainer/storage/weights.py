@@ -10,20 +10,25 @@ from typing import Any
 from finetune_contract import Location, Model
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.storage.formats import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    INDEX,
+    PICKLES,
+    SINGLE,
+    WEIGHTS,
+    is_weight,
+    refuse_other_formats,
+    unnamed_weights,
+    without_weights,
+)
 from finetune_trainer.storage.naming import some
 from finetune_trainer.storage.opening import open_location
 from finetune_trainer.storage.store import Role, Store, StoredFile, not_found
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-WEIGHTS = ".safetensors"
 DESCRIPTIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 PART = re.compile(r"-(\d+)-of-(\d+)\.safetensors$")
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-GGUF = ".gguf"
 LARGEST_DESCRIPTION_BYTES = 256 << 20
 """A tokenizer.json of 256 thousand tokens has about 30 MB; anything near this is not a tokenizer."""
 
@@ -34,6 +39,8 @@ class ModelFiles:
 
     files: tuple[StoredFile, ...]
     warnings: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Those of the warnings that are about weight files."""
 
 
 def fetch_model(model: Model, into: Path) -> Path:
@@ -52,7 +59,7 @@ def refuse_unpinned_code(model: Model) -> None:
     if model.trust_remote_code and not COMMIT.fullmatch(model.revision):
         raise UserError(
             "InvalidSpec",
-            "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 digits",
+            "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 hexadecimal digits",
         )
 
 
@@ -66,20 +73,15 @@ def model_files(store: Store, *, code: bool) -> ModelFiles:
     """List the files of a model that are used; `code` adds its Python files. Refuses folders without readable weights."""
     files = _listed(store)
     names = {file.path for file in files}
-    _refuse_other_formats(store, names)
-    if "config.json" not in names:
-        raise UserError(
-            "ModelNotFound", f"{store.uri} has no config.json: it is not a model in the transformers format"
-        )
+    refuse_other_formats(store, names)
     pickled = _pickles(store, files)
     weights = _weights(store, names)
     suffixes = (*DESCRIPTIONS, ".py") if code else DESCRIPTIONS
-    used = tuple(file for file in _used(files, (*suffixes, WEIGHTS)) if _is_read(file.path, weights))
-    unread = sorted(name for name in names if _is_weight(name) and name not in weights)
-    set_aside = (
-        (f"{store.uri} holds {some(unread)}, which is not read: its weights are {some(weights)}",) if unread else ()
-    )
-    return ModelFiles(files=used, warnings=(*pickled, *set_aside))
+    used = tuple(file for file in _used(store, files, (*suffixes, WEIGHTS)) if _is_read(file.path, weights))
+    unread = sorted(name for name in names if is_weight(name) and name not in weights)
+    also = f"{store.uri} also holds {some(unread)}: the weights are read from {some(weights)} only"
+    set_aside = (also,) if unread else ()
+    return ModelFiles(files=used, warnings=(*pickled, *set_aside), unread=set_aside)
 
 
 def adapter_files(store: Store) -> tuple[StoredFile, ...]:
@@ -93,7 +95,9 @@ def adapter_files(store: Store) -> tuple[StoredFile, ...]:
     _pickles(store, files)
     if ADAPTER_WEIGHTS not in names:
         raise UserError("ModelInvalid", _without_adapter_weights(store))
-    return tuple(file for file in _used(files, (*DESCRIPTIONS, WEIGHTS)) if _is_read(file.path, (ADAPTER_WEIGHTS,)))
+    return tuple(
+        file for file in _used(store, files, (*DESCRIPTIONS, WEIGHTS)) if _is_read(file.path, (ADAPTER_WEIGHTS,))
+    )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -121,23 +125,20 @@ def _listed(store: Store) -> tuple[StoredFile, ...]:
     return files
 
 
-def _used(files: Iterable[StoredFile], suffixes: tuple[str, ...]) -> tuple[StoredFile, ...]:
+def _used(store: Store, files: Iterable[StoredFile], suffixes: tuple[str, ...]) -> tuple[StoredFile, ...]:
     used = tuple(file for file in files if "/" not in file.path and file.path.endswith(suffixes))
     for file in used:
         if file.size_bytes > LARGEST_DESCRIPTION_BYTES and not file.path.endswith(WEIGHTS):
             mib = file.size_bytes >> 20
             raise UserError(
-                "ModelUnsupported", f"{file.path} has {mib} MiB: no configuration or tokenizer is that large"
+                "ModelUnsupported",
+                f"{file.path} of {store.uri} is {mib} MiB, too large for a configuration or tokenizer file: remove it",
             )
     return used
 
 
 def _without_adapter_weights(store: Store) -> str:
-    return f"{store.uri} has no {ADAPTER_WEIGHTS}: copy the adapter's weights beside adapter_config.json"
-
-
-def _is_weight(path: str) -> bool:
-    return "/" not in path and path.endswith(WEIGHTS)
+    return f"{store.uri} has no {ADAPTER_WEIGHTS}: copy the adapter's weights next to adapter_config.json"
 
 
 def _is_read(path: str, weights: Iterable[str]) -> bool:
@@ -150,58 +151,30 @@ def _pickles(store: Store, files: tuple[StoredFile, ...]) -> tuple[str, ...]:
     Most older hub repositories carry pickles beside the safetensors, which is not worth a word.
     """
     pickles = [file.path for file in files if file.path.lower().endswith(PICKLES)]
-    has_weights = any(_is_weight(file.path) for file in files)
+    has_weights = any(is_weight(file.path) for file in files)
     if has_weights and pickles and not store.uri.startswith("hf://"):
-        return (f"{store.uri} holds pickle files ({some(pickles)}), which run code when loaded: they are not read",)
+        return (f"{store.uri} holds pickle files ({some(pickles)}), which can run code when loaded and are not read",)
     if has_weights:
         return ()
-    if pickles:
-        raise UserError(
-            "ModelUnsupported",
-            f"{store.uri} has its weights in pickle files only ({some(pickles)}), which run code when loaded: only safetensors are "
-            "read. Load it where you trust it and save it with save_pretrained, which writes model.safetensors",
-        )
-    if store.role is Role.ADAPTER:
+    if store.role is Role.ADAPTER and not pickles:
         raise UserError("ModelInvalid", _without_adapter_weights(store))
-    raise UserError(
-        "ModelInvalid",
-        f"{store.uri} has no .safetensors files: copy the weights beside config.json, or save them with save_pretrained",
-    )
-
-
-def _refuse_other_formats(store: Store, names: set[str]) -> None:
-    """Refuse what is no model in the transformers format, by the name of what it is."""
-    if ADAPTER_CONFIG in names and {SINGLE, INDEX} & names:
-        raise UserError(
-            "ModelInvalid",
-            f"{store.uri} holds adapter_config.json beside the weights of a whole model: transformers would load the base model that it "
-            "names instead. Remove adapter_config.json",
-        )
-    if ADAPTER_CONFIG in names:
-        raise UserError(
-            "ModelUnsupported",
-            f"{store.uri} is an adapter (it holds adapter_config.json), not a whole model: name its base model in spec.model.source "
-            "and the adapter in spec.lora.initialAdapter",
-        )
-    gguf = sorted(name for name in names if name.lower().endswith(GGUF))
-    if gguf and not any(_is_weight(name) for name in names):
-        raise UserError(
-            "ModelUnsupported",
-            f"{store.uri} holds a GGUF file ({some(gguf)}), a format for inference that is not trained: name the original model, "
-            "which has config.json and .safetensors files, in spec.model.source",
-        )
+    raise without_weights(store, (file.path for file in files))
 
 
 def _weights(store: Store, names: set[str]) -> tuple[str, ...]:
     """Return the files that transformers reads the weights from: model.safetensors, else those of the index."""
     shards = _shards(store, names)
     if missing := sorted(set(shards) - names):
+        unnamed = sorted(name for name in names if is_weight(name) and name not in shards)
+        stale = f", and holds {some(unnamed)}, which {INDEX} does not name" if unnamed else ""
         raise UserError(
-            "ModelNotFound", f"{store.uri} lacks {len(missing)} of {len(shards)} weight files, such as {missing[0]}"
+            "ModelNotFound",
+            f"{store.uri} lacks {len(missing)} of {len(shards)} weight files, such as {missing[0]}{stale}: copy all files of "
+            "the model, of one revision",
         )
     if SINGLE in names:
         return (SINGLE,)
-    return shards or _refused_without_index(store, sorted(name for name in names if _is_weight(name)))
+    return shards or _refused_without_index(store, sorted(name for name in names if is_weight(name)))
 
 
 def _shards(store: Store, names: set[str]) -> tuple[str, ...]:
@@ -230,12 +203,4 @@ def _refused_without_index(store: Store, weights: list[str]) -> tuple[str, ...]:
             "ModelInvalid",
             f"{store.uri} has its weights in parts ({some(weights)}) but no {INDEX}{gap}: copy all files of the model",
         )
-    if any(name.startswith("consolidated") for name in weights):
-        raise UserError(
-            "ModelUnsupported",
-            f"{store.uri} has its weights in Mistral's own format only ({some(weights)}): use a repository that also has "
-            f"{SINGLE}, or parts of it with {INDEX}",
-        )
-    raise UserError(
-        "ModelInvalid", f"{store.uri} has no {SINGLE}, only {some(weights)}: give the model's weights that name"
-    )
+    raise unnamed_weights(store, weights)

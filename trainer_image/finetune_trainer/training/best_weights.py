@@ -21,8 +21,8 @@ def put_back(loop: Loop) -> None:
         return
     folder = loop.checkpoints.best(name)
     if folder is None:
-        raise ReportedError("TrainerError", f"the best weights ({name}) are gone from the checkpoint destination")
-    say(f"taking the best weights: {name}, loss {loop.patience.best_loss:.4f}")
+        raise ReportedError("TrainerError", f"the best weights ({name}) are missing from the checkpoint destination")
+    say(f"using the best weights: {name}, loss {loop.patience.best_loss:.4f}")
     _load(loop.trainer.accelerator.unwrap_model(loop.trainer.model), folder)
 
 

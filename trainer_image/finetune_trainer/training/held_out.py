@@ -127,7 +127,7 @@ class HeldOut(TrainerCallback):
             after = replace(after, best_slot=self._save_best(args, step))
         if after.stopped:
             say(
-                f"early stopping at step {step}: {after.worse} evaluations without improvement on {after.best_loss:.4f}"
+                f"early stopping at step {step}: {after.worse} evaluations without improvement over {after.best_loss:.4f}"
             )
             control.should_training_stop = True
         self.loop.patience = after

@@ -124,18 +124,21 @@ def refuse_senseless(run: RunConfig) -> None:
     """Raise UserError for combinations that the libraries would accept and not honour."""
     adalora, stopping = run.lora is not None and run.lora.variant == "adalora", run.training.early_stopping_patience
     if adalora and run.layout.zero_stage:
-        raise UserError("InvalidSpec", "spec.lora.variant: adalora reads whole gradients; it cannot be sharded by ZeRO")
+        raise UserError(
+            "InvalidSpec", "spec.lora.variant: adalora needs whole gradients, which ZeRO shards; use another variant"
+        )
     if adalora and stopping:
         raise UserError(
             "InvalidSpec", "spec.training.earlyStopping: adalora's ranks follow a fixed schedule; remove earlyStopping"
         )
     if stopping and run.layout.zero_stage == 3:
         raise UserError(
-            "InvalidSpec", "spec.training.earlyStopping: the best weights cannot be put back at ZeRO stage 3"
+            "InvalidSpec",
+            "spec.training.earlyStopping: the best weights cannot be restored at ZeRO stage 3; remove earlyStopping",
         )
     if run.layout.loss_kernel != "tiled":
         raise UserError(
-            "InvalidSpec", f"loss kernel {run.layout.loss_kernel}: supervised fine-tuning always runs tiled"
+            "InvalidSpec", f"loss kernel {run.layout.loss_kernel}: supervised fine-tuning always uses the tiled kernel"
         )
 
 

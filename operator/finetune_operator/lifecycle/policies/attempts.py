@@ -11,11 +11,11 @@ from finetune_operator.lifecycle.observation import Child, Manifest
 from finetune_operator.lifecycle.policies import gang
 from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
 from finetune_operator.lifecycle.results import restarted
-from finetune_operator.lifecycle.retry import RetryVerdict, leaner, retry_verdict, roomier
+from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, verdict_on
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, unsettled, waiting
 from finetune_operator.manifests.children import children
 from finetune_operator.manifests.names import service_name
 
@@ -52,17 +52,6 @@ def take_down(view: View) -> Step:
     message = "a replica stopped: the others save a checkpoint if they can, then stop too"
     step = say(view, Phase.TRAINING, ProgressReason.STARTING, message)
     return replace(step, delete=deletions(view.live_pods))
-
-
-def verdict_on(view: View, ended: AttemptStatus) -> RetryVerdict:
-    """Return what follows an ended attempt."""
-    return retry_verdict(
-        ended,
-        plan=view.plan,
-        without_progress=view.status.attempts_without_progress,
-        max_retries=view.spec.run_policy.max_retries,
-        first_back_off=view.seen.settings.retry_back_off_seconds,
-    )
 
 
 def next_attempt(view: View, ended: AttemptStatus, verdict: RetryVerdict) -> Step:
@@ -138,8 +127,20 @@ def missing_children(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]
     if len(pods) == view.plan.replicas and (view.plan.replicas == 1 or service in view.seen.services):
         return ()
     have = {pod.name for pod in pods} | set(view.seen.services)
-    wanted = children(view.job, view.status, attempt.number)
+    wanted = children(view.job, view.status, attempt.number, view.seen.settings.pods)
     return tuple(item for item in wanted if item["metadata"]["name"] not in have)
+
+
+def lost_service(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]:
+    """Return the Service of a running gang where somebody deleted it: without it a replica that restarts finds nobody."""
+    service = service_name(view.job.metadata.name, attempt.number)
+    if view.plan.replicas == 1 or service in view.seen.services:
+        return ()
+    return tuple(
+        item
+        for item in children(view.job, view.status, attempt.number, view.seen.settings.pods)
+        if item["kind"] == "Service"
+    )
 
 
 def starting(view: View, attempt: AttemptStatus) -> Step:
@@ -154,18 +155,32 @@ def watch(view: View) -> Step:
     assert attempt is not None
     pods, wanted, publishing = view.replicas(attempt.number), view.plan.replicas, is_publishing(view)
     up = sum(1 for pod in pods if pod.phase == "Running" or pod.finished)
+    service = lost_service(view, attempt)
     if up < wanted and not publishing:
-        return replace(starting(view, attempt), requeue_after=soonest(view, attempt))
+        return replace(starting(view, attempt), create=service, requeue_after=soonest(view, attempt))
+    shaky = unsettled(pods)
+    if shaky is not None:
+        step = say(view, Phase.TRAINING, shaky.reason, f"attempt {attempt.number + 1}: {shaky.message}")
+        return replace(step, create=service, requeue_after=seconds_to_limit(view))
     phase = Phase.PUBLISHING if publishing else Phase.TRAINING
     reason = ProgressReason.PUBLISHING if publishing else ProgressReason.RUNNING
     message = f"attempt {attempt.number + 1} is running: {view.plan.summary}"
-    return replace(say(view, phase, reason, message, settled=True), requeue_after=seconds_to_limit(view))
+    step = say(view, phase, reason, message, settled=True)
+    return replace(step, create=service, requeue_after=seconds_to_limit(view))
 
 
 def soonest(view: View, attempt: AttemptStatus) -> float | None:
     """Return when to look again at an attempt that does not run yet."""
     waits = (seconds_to_limit(view), gang.seconds_left(view, attempt))
     return min((wait for wait in waits if wait is not None), default=None)
+
+
+def lingering(view: View) -> tuple[Child, ...]:
+    """Return the Pods whose container has ended, and was recorded, while others in them run on and hold what they were given."""
+    attempt = view.attempt
+    current = attempt.number if attempt is not None else None
+    recorded = (pod for pod in view.pods if pod.role == "preflight" or pod.attempt != current)
+    return deletions(tuple(pod for pod in recorded if pod.lingers))
 
 
 def unlisted(view: View) -> tuple[Child, ...]:

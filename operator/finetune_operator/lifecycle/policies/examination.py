@@ -5,14 +5,16 @@ from datetime import timedelta
 
 from finetune_contract import Outcome
 
-from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason, WaitingReason
+from finetune_operator.api.reasons import ConditionType, Phase, ProgressReason, TerminalReason, WaitingReason
 from finetune_operator.api.validation import violations
 from finetune_operator.errors import JobError
+from finetune_operator.lifecycle.conditions import find
+from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending, ending
 from finetune_operator.lifecycle.observation import Child, Refusal, SeenPod
 from finetune_operator.lifecycle.policies.attempts import launch
 from finetune_operator.lifecycle.record import examined, preflight_pod_of
-from finetune_operator.lifecycle.retry import back_off_seconds
+from finetune_operator.lifecycle.retry import back_off_seconds, disrupted, disturbed, gave_up, undisturbed
 from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
@@ -68,8 +70,10 @@ def examination(view: View) -> Step:
             f"deleting Pod {pod.name}: node {pod.node_name} is not responding",
         )
         return replace(step, delete=(Child(kind="Pod", name=pod.name, uid=pod.uid, grace_seconds=0),))
-    if pod.deleting:
+    if pod.deleting and view.status.retry_time is None:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, f"waiting for Pod {pod.name} to terminate")
+    if pod.deleting:
+        return resting(view)
     if not pod.finished:
         return examining(view, pod)
     return judged(view, pod)
@@ -84,15 +88,32 @@ def start(view: View) -> Step:
         return refused(view, standing)
     again = view.status.retry_time
     if again is not None and view.now < moment(again):
-        step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, f"preflight is retried at {again}")
-        return replace(step, requeue_after=view.seconds_until(moment(again)))
+        return resting(view)
     view = view.writing(retry_time=None)
-    manifest = preflight_pod(view.job, view.status.preflight_generation, image=view.seen.settings.preflight_image)
+    manifest = preflight_pod(
+        view.job,
+        view.status.preflight_generation,
+        image=view.seen.settings.preflight_image,
+        avoided=tuple(view.status.refused_nodes),
+        settings=view.seen.settings.pods,
+    )
     if refusal is not None:
         # tried again: what was said holds until it is created, else the status would flicker with every try
         return replace(say(view, Phase.PENDING, refusal.reason, refusal.message), create=(manifest,))
     step = say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "checking the model, the data and the output")
     return replace(step, create=(manifest,))
+
+
+def resting(view: View) -> Step:
+    """Wait for the next try. The Pod of the last one may be gone: what was said about it holds."""
+    due = view.status.retry_time
+    assert due is not None
+    said = find(view.status, ConditionType.RECONCILING)
+    message = (
+        said.message if said is not None and said.reason == WaitingReason.BACK_OFF else f"preflight is retried at {due}"
+    )
+    step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, message)
+    return replace(step, requeue_after=view.seconds_until(moment(due)))
 
 
 def refused(view: View, refusal: Refusal) -> Step:
@@ -103,11 +124,11 @@ def refused(view: View, refusal: Refusal) -> Step:
 
 def examining(view: View, pod: SeenPod) -> Step:
     """Say what the preflight Pod does, or what it waits for."""
-    if pod.phase == "Running":
+    if pod.phase == "Running" and not pod.node_silent:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, "checking the model, the data and the output")
     found = waiting((pod,), 1)
     if found.reason == WaitingReason.UNSCHEDULABLE and not missing_claim(pod.unschedulable):
-        message = f"preflight: {found.message} It needs {needs()}: add such a node, or free resources on one"
+        message = f"preflight: {found.message} It needs {needs(view.seen.settings.pods)}: add such a node, or free resources on one"
         return say(view, Phase.PREFLIGHT, found.reason, message)
     if found.reason != ProgressReason.STARTING:
         return say(view, Phase.PREFLIGHT, found.reason, f"preflight: {found.message}")
@@ -138,16 +159,11 @@ def unsupported(outcome: Outcome) -> JobError | None:
 
 def again(view: View, pod: SeenPod, why: Ending) -> Step:
     """Try preflight again after a pause, at most maxRetries times. Until then the Pod stays: why is said, and in its log."""
-    status = view.status
-    if status.retry_time is None:
-        failures, most = status.attempts_without_progress + 1, view.spec.run_policy.max_retries
-        if failures >= max(1, most):
-            times = f"{failures} time{'s' if failures > 1 else ''}"
-            message = f"preflight failed {times} (runPolicy.maxRetries is {most}), most recently with {why.outcome}: {why.message}"
-            return fail(view, TerminalReason.RETRIES_EXHAUSTED, message)
-        pause = back_off_seconds(failures, view.seen.settings.retry_back_off_seconds)
-        start_at = timestamp(view.now + timedelta(seconds=pause))
-        view = view.writing(attempts_without_progress=failures, retry_time=start_at)
+    if view.status.retry_time is None:
+        tried = after_fault(view, why) if why.outcome in CLUSTERS_FAULTS else after_failure(view, why)
+        if isinstance(tried, Step):
+            return tried
+        view = tried
     due = view.status.retry_time
     assert due is not None
     message = f"preflight failed ({why.outcome}: {why.message}) and is retried at {due}"
@@ -155,6 +171,31 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
     if view.now < moment(due):
         return replace(step, requeue_after=view.seconds_until(moment(due)))
     return replace(step, delete=deletions((pod,)))
+
+
+def after_failure(view: View, why: Ending) -> View | Step:
+    """Count a preflight that failed, and set the time of the next try; fail where there were enough of them."""
+    failures, most = view.status.attempts_without_progress + 1, view.spec.run_policy.max_retries
+    if failures >= max(1, most):
+        times = f"{failures} time{'s' if failures > 1 else ''}"
+        message = f"preflight failed {times} (runPolicy.maxRetries is {most}), most recently with {why.outcome}: {why.message}"
+        return fail(view, TerminalReason.RETRIES_EXHAUSTED, message)
+    return undisturbed(paused(view, failures)).writing(attempts_without_progress=failures)
+
+
+def after_fault(view: View, why: Ending) -> View | Step:
+    """Set the time of the next try after a fault of the cluster, which does not count; give up after a day of them."""
+    if gave_up(view.status.disrupted_since, view.now):
+        message = disturbed(view.status.disruptions + 1, str(why.outcome), why.message)
+        return fail(view, TerminalReason.RETRIES_EXHAUSTED, message)
+    view = disrupted(view, why, view.now)
+    return paused(view, view.status.disruptions)
+
+
+def paused(view: View, times: int) -> View:
+    """Return the view with the time of the next try, after so many in a row that failed."""
+    pause = back_off_seconds(times, view.seen.settings.retry_back_off_seconds)
+    return view.writing(retry_time=timestamp(view.now + timedelta(seconds=pause)))
 
 
 def pin_plan(view: View) -> Step | None:

@@ -4,14 +4,17 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, WaitingReason
+from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.attempt_record import closed, with_attempt
 from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.money import held_seconds, spent_gpu_seconds
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.view import View, deletions
+from finetune_operator.lifecycle.waiting import waiting
 
 PUBLISHING = "publishing"
+NOT_STARTED = "suspended before it started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +49,46 @@ def pause(view: View, reason: str, message: str) -> Step:
     if attempt is not None and view.replicas(attempt.number):
         return drain(view)
     if attempt is not None:
-        never = Ending(replica=0, outcome=AttemptOutcome.SUSPENDED, message="suspended before it started")
+        never = Ending(replica=0, outcome=AttemptOutcome.SUSPENDED, message=NOT_STARTED + because(attempt))
         view = with_attempt(view, closed(view, attempt, never))
-    step = say(view, Phase.SUSPENDED, reason, message, settled=True)
+    step = say(view, Phase.SUSPENDED, reason, message + cause_behind(view), settled=True)
     return replace(step, delete=deletions(view.live_pods))
+
+
+def cause_behind(view: View) -> str:
+    """Say what kept the last attempt from starting: a limit that was reached meanwhile is not why nothing was trained."""
+    last = view.last_attempt
+    never = (
+        last is not None and last.outcome == AttemptOutcome.SUSPENDED and (last.message or "").startswith(NOT_STARTED)
+    )
+    return f"; attempt {last.number + 1} was {last.message}" if last is not None and never else ""
+
+
+def because(attempt: AttemptStatus) -> str:
+    """Return what was noted about an attempt that waits."""
+    return f": {attempt.message}" if attempt.message else ""
 
 
 def drain(view: View) -> Step:
     """Delete the live Pods with their own grace: the trainer saves a checkpoint when it is told to end."""
+    view = noted(view)
     message = "suspending: the trainer saves a checkpoint before its Pods stop"
     step = say(view, Phase.TRAINING, ProgressReason.SUSPENDING, message)
     return replace(step, delete=deletions(view.live_pods))
+
+
+def noted(view: View) -> View:
+    """Keep what the Pods waited for, if none of them ran: once they are gone nobody can tell."""
+    attempt = view.attempt
+    if attempt is None or attempt.message:
+        return view
+    pods = view.replicas(attempt.number)
+    if any(pod.phase == "Running" or pod.finished for pod in pods):
+        return view
+    found = waiting(pods, view.plan.replicas)
+    if found.reason == ProgressReason.STARTING:
+        return view
+    return with_attempt(view, attempt.model_copy(update={"message": found.message}))
 
 
 def pause_at_limit(view: View) -> Step | None:

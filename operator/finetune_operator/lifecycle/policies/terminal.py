@@ -5,11 +5,12 @@ from datetime import timedelta
 
 from finetune_contract import Outcome
 
-from finetune_operator.api.reasons import AttemptOutcome, Phase, TerminalReason
+from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, TerminalReason
 from finetune_operator.lifecycle.attempt_record import has_published
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child
+from finetune_operator.lifecycle.policies.recheck import recheck
 from finetune_operator.lifecycle.record import preflight_outcome
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.times import after, timestamp
@@ -28,6 +29,11 @@ def clean_up_ended(view: View) -> Step | None:
     expires_at = None if policy.ttl_seconds_after_finished is None else after(ended, policy.ttl_seconds_after_finished)
     expired = expires_at is not None and view.now >= expires_at
     freed = view.now >= free_at
+    again = recheck(view) if not expired else None
+    if again is not None:
+        return replace(
+            again, requeue_after=soonest(again.requeue_after, view.seconds_until(expires_at) if expires_at else None)
+        )
     later = [moment for moment in (free_at, expires_at) if moment is not None and moment > view.now]
     return Step(
         status=view.status,
@@ -36,6 +42,20 @@ def clean_up_ended(view: View) -> Step | None:
         delete_job=expired,
         requeue_after=view.seconds_until(min(later)) if later else None,
     )
+
+
+def leaving(view: View) -> Step:
+    """Free what a deleted job holds, although somebody's finalizer keeps it from going; nothing is started any more."""
+    if has_ended(view.status):
+        return Step(status=view.status, outlook=None, delete=deletions(view.live_pods))
+    held = f"; finalizers that hold it: {', '.join(names)}" if (names := view.job.metadata.finalizers) else ""
+    step = say(view, view.status.phase, ProgressReason.DELETING, f"the job is being deleted and its Pods stop{held}")
+    return replace(step, delete=deletions(view.live_pods))
+
+
+def soonest(*delays: float | None) -> float | None:
+    """Return the shortest of the delays that are set."""
+    return min((delay for delay in delays if delay is not None), default=None)
 
 
 def everything(view: View) -> tuple[Child, ...]:

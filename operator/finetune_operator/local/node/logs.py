@@ -41,9 +41,7 @@ async def serve_logs(state: ClusterState, port: int, find: Find) -> web.AppRunne
         names = request.match_info
         container = find(names["namespace"], names["pod"], names["container"])
         if container is None:
-            return web.Response(
-                status=404, text=f'container "{names["container"]}" of pod "{names["pod"]}" is not here'
-            )
+            return web.Response(status=404, text=f'container "{names["container"]}" in pod "{names["pod"]}" not found')
         if not container.began:
             text = f'container "{names["container"]}" in pod "{names["pod"]}" is waiting to start: ContainerCreating'
             return web.Response(status=400, text=text)

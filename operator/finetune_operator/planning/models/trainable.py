@@ -19,8 +19,8 @@ def check_trainable(config: Mapping[str, Any]) -> None:
             method = found.get("quant_method", "unknown") if isinstance(found, Mapping) else found
             raise JobError(
                 "ModelUnsupported",
-                f"config.json: {place}quantization_config says that the weights are quantised already ({method}), which cannot be "
-                "trained: use the config.json of the unquantised model; method qlora quantises it while loading",
+                f"config.json: {place}quantization_config says that the weights are already quantised ({method}) and cannot "
+                "be trained: use the config.json of the unquantised model; method qlora quantises it while loading",
             )
     for name in _classes(config.get("architectures")):
         if not LANGUAGE_HEAD.search(name):

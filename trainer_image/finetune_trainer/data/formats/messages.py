@@ -81,7 +81,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
             _add(item, number, form, found)
         except UnknownRole as unknown:
             raise RowInvalid(
-                f"message {number} has the role {unknown.word!r}, which is not known: map it by datasets[].roles, such as "
+                f"message {number} has the role {unknown.word!r}, which is unknown: map it with datasets[].roles, such as "
                 f"roles: {{{_mapping(value, form)}}}"
             ) from unknown
     return found
@@ -176,7 +176,7 @@ def _is_default(form: TurnForm) -> bool:
 def _place(message: Message, parts: Parts, learned: bool | None, found: Turns, who: str) -> None:
     """Results of tools come before the words that stand beside them; a message of results alone is nothing more."""
     if parts.results and message["role"] not in (USER, TOOL):
-        raise RowInvalid(f"{who} ({message['role']}) holds a tool result, which is said by role tool or user")
+        raise RowInvalid(f"{who} ({message['role']}) holds a tool result, which needs role tool or user")
     found.messages += parts.results
     if parts.results and not message["content"].strip():
         return
@@ -205,7 +205,7 @@ def _role(word: Any, who: str, form: TurnForm) -> str:
         if word.strip().lower() in ROLES:
             return ROLES[word.strip().lower()]
     if word is None:
-        raise RowInvalid(f"{who} has no role: name the key that holds it by columns.role")
+        raise RowInvalid(f"{who} has no role: name the key that holds it in columns.role")
     if not isinstance(word, str):
         raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
     raise UnknownRole(word)
@@ -230,7 +230,7 @@ def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
                 f"{who} has a refusal and no content: put its text into content to learn it, or remove the row"
             )
         case None:
-            raise RowInvalid(f"{who} ({role}) has no text as content")
+            raise RowInvalid(f"{who} ({role}) has no text in content")
         case _:
             raise RowInvalid(f"{who} has content that is {kind(content)}, not text")
 
@@ -247,7 +247,7 @@ def _message(role: str, parts: Parts, said: dict[str, Any], who: str) -> Message
     if not is_empty(said.get("function_call")):
         calls += calls_of(said["function_call"], who)
     if calls and role != ASSISTANT:
-        raise RowInvalid(f"{who} ({role}) has tool calls, which only the assistant makes")
+        raise RowInvalid(f"{who} ({role}) has tool calls, which only the assistant can make")
     if calls:
         message["tool_calls"] = calls
     thoughts = {key: said[key] for key in REASONING if not is_empty(said.get(key))}
@@ -268,7 +268,7 @@ def _switch(said: dict[str, Any], role: str, who: str, found: Turns) -> bool | N
         value = truth(said[key])
         if value is None:
             raise RowInvalid(
-                f"{who} has {key} {said[key]!r}: only 0 (context) and 1 (learned) are read, so remove it or write one of them"
+                f"{who} has {key} {said[key]!r}: only 0 (context) and 1 (learned) are read, so remove it or use one of them"
             )
         wanted = value if wanted is None else wanted and value
         if value and role != ASSISTANT:

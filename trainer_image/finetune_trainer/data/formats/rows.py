@@ -57,7 +57,7 @@ class Row:
             written = canonical.encode("utf-8")
         except UnicodeEncodeError as error:
             half = f"\\u{ord(canonical[error.start]):04x}"
-            raise RowInvalid(f"it holds {half}, half of a character: correct or remove it") from error
+            raise RowInvalid(f"it holds {half}, half of a character: correct or remove the row") from error
         return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big")
 
     def to_encode(self) -> Conversation | Plain:
@@ -263,7 +263,7 @@ def _text(record: Record, column: str) -> str:
         raise RowInvalid(f"its {column} is {kind(value)}, not text: write it in quotes, and classes by their names")
     if isinstance(value, dict | list):
         raise RowInvalid(
-            f"its {column} is {kind(value)}, not text: if the model is to answer JSON, write it as JSON text"
+            f"its {column} is {kind(value)}, not text: if the model should answer in JSON, write it as JSON text"
         )
     raise RowInvalid(f"its {column} is {kind(value)}, not text")
 

@@ -31,7 +31,7 @@ class Unread:
             return ""
         named = ", ".join(f"{name} in {count}" for name, count in self._rows.most_common(NAMED))
         more = f" and {len(self._rows) - NAMED} more" if len(self._rows) > NAMED else ""
-        return f"{uri} holds what is not read: {named}{more} (of {self._seen} rows). {_remedy(form, list(self._rows))}"
+        return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {_remedy(form, list(self._rows))}"
 
 
 def _remedy(form: Format, names: list[str]) -> str:
@@ -39,11 +39,11 @@ def _remedy(form: Format, names: list[str]) -> str:
     if form.kind == TEXT and label:
         return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
     if any(bare(name) in SPLIT_COLUMNS for name in names):
-        return "Rows for tests are trained with the others: give them as evaluation.source and remove them here"
+        return "Test rows are trained with the others: move them to evaluation.source"
     if label:
-        return "All answers are learned: if it says which of them are good, remove the others"
+        return "All answers are learned: if this column says which are good, remove the others"
     asked = next((name for name in names if words_of(name) & ASKED), "")
     if form.kind == PAIR and form.prompt and asked:
         joined = "\\n\\n".join(f"{{{name}}}" for name in (form.prompt, asked))
         return f'If it is part of the question, set promptTemplate: "{joined}" in place of columns.prompt'
-    return "Rows are trained without it: write it into the question or the answer if it matters"
+    return "Rows are trained without it: add it to the question or the answer if it matters"

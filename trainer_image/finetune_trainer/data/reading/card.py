@@ -69,8 +69,8 @@ def _chosen(configs: list[dict[str, Any]], config: str, uri: str) -> dict[str, A
         return default[0]
     raise UserError(
         "DatasetInvalid",
-        f"{uri} holds {len(configs)} data sets ({names}) and its data card names no default: choose one by datasets[].config, "
-        f"such as config: {next(iter(named))}",
+        f"{uri} holds {len(configs)} datasets ({names}) and its data card names no default: choose one with "
+        f"datasets[].config, such as config: {next(iter(named))}",
     )
 
 

@@ -11,8 +11,8 @@ from finetune_trainer.data.reading.card import SPLITS, Files, Splits, card_split
 from finetune_trainer.data.reading.kinds import kind_of, readable
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
+from finetune_trainer.storage.formats import PICKLES
 from finetune_trainer.storage.store import not_found
-from finetune_trainer.storage.weights import PICKLES
 
 NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json", "config.json")
 NOT_DATA = ("readme.md", "license", "license.txt", "license.md", "notice", "makefile", *NOT_ROWS)
@@ -46,7 +46,7 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
     store = open_location(dataset.location, Role.DATASET, revision=dataset.revision)
     listed = store.files()
     if not listed:
-        raise not_found(Role.DATASET, f"the data set {store.uri}")
+        raise not_found(Role.DATASET, f"the dataset {store.uri}")
     _refuse_pickles(store.uri, listed)
     visible = [file for file in listed if not re.search(r"(^|/)[._]", file.path)]
     rows = tuple(file for file in visible if _holds_rows(file, documents=documents))
@@ -84,7 +84,7 @@ def _refuse_choice(dataset: Dataset, uri: str) -> None:
         chosen = "config" if dataset.config else "split"
         raise UserError(
             "DatasetInvalid",
-            f"{uri} names its files itself, so datasets[].{chosen} chooses nothing: remove it, or name the folder as source",
+            f"{uri} names its files itself, so datasets[].{chosen} has no effect: remove it, or set source to the folder",
         )
 
 
@@ -94,8 +94,8 @@ def _no_rows(uri: str, visible: Sequence[StoredFile], *, documents: bool) -> str
         "" if documents or not any(kind_of(file.path) for file in visible) else "; .txt and .md are for objective cpt"
     )
     return (
-        f"{uri} has no files of rows, only {names}: rows come from {readable(documents=documents)}{for_text}. Rename the file "
-        "if it is one of them, else save it as one"
+        f"{uri} has no data files, only {names}: data is read from {readable(documents=documents)}{for_text}. Rename the "
+        "file if it is one of these, or convert it"
     )
 
 
@@ -106,7 +106,9 @@ def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ..
         return ()
     more = f" and {len(left) - NAMED_FILES} more" if len(left) > NAMED_FILES else ""
     are = "1 file is" if len(left) == 1 else f"{len(left)} files are"
-    return (f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): save as .jsonl what was meant as rows",)
+    return (
+        f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): convert the files that hold rows to .jsonl",
+    )
 
 
 def _mixed(uri: str, split: str, chosen: Files) -> tuple[str, ...]:
@@ -143,6 +145,6 @@ def _refuse_pickles(uri: str, files: Sequence[StoredFile]) -> None:
     if pickles and not uri.startswith("hf://"):  # of a hub repository only the files of rows are downloaded
         raise UserError(
             "DatasetInvalid",
-            f"{uri} holds pickle files such as {pickles[0]}, which run code when loaded: name the files of rows by a "
+            f"{uri} holds pickle files such as {pickles[0]}, which can run code when loaded: select the files of rows with a "
             "glob such as *.jsonl, or remove them",
         )

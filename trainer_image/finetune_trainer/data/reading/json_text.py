@@ -44,9 +44,9 @@ def _of_line(line: bytes) -> Record | Unreadable:
 
 def _not_json(line: bytes, error: ValueError) -> Unreadable:
     if line in (b"[", b"{"):
-        return Unreadable(f"it is only {line.decode()}: a document over several lines is .json")
+        return Unreadable(f"it is only {line.decode()}: name a document that spans several lines .json")
     if line.endswith(b",") and _is_json(line[:-1]):
-        return Unreadable("it ends with a comma: JSON lines have no commas between them, remove them")
+        return Unreadable("it ends with a comma: remove the commas between JSON lines")
     return Unreadable(f"it is not JSON ({error}): correct or remove that line")
 
 
@@ -69,7 +69,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Record:
 
 def _record(value: Any) -> Record:
     if not isinstance(value, dict):
-        hint = ": a file that is one list is named .json" if isinstance(value, list) else ""
+        hint = ": name a file that is one list .json" if isinstance(value, list) else ""
         raise Unreadable(f"it is {type(value).__name__}, not an object with columns{hint}")
     return value
 
@@ -78,7 +78,7 @@ def document(file: BinaryIO) -> Iterator[Place]:
     """A list of records, an object that holds one, columns of values, or (as many tools write it) one record a line."""
     content = file.read(LARGEST_JSON_BYTES + 1)
     if len(content) > LARGEST_JSON_BYTES:
-        raise Unreadable("a .json file of more than 512 MiB must be read whole: write one record a line, as .jsonl")
+        raise Unreadable("a .json file of more than 512 MiB is too large to read: write one record per line, as .jsonl")
     try:
         value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
     except RepeatedKey as error:
@@ -122,7 +122,7 @@ def _items(value: Any) -> list[Any]:
         return rows
     if len(of_records) > 1:
         raise Unreadable(
-            f"it holds several lists of records ({', '.join(of_records)}): save the one to learn from as .jsonl"
+            f"it holds several lists of records ({', '.join(of_records)}): save the one to train on as .jsonl"
         )
     if len(lists) == 1 and not next(iter(lists.values())):
         return []

@@ -19,7 +19,9 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
         raise Unreadable(f"it cannot be read as an Excel workbook ({error}): save it again, or as .csv") from error
     filled = {name: cells for name, cells in sheets.items() if any(any(map(_text, row)) for row in cells)}
     if len(filled) > 1:
-        raise Unreadable(f"it has several sheets with rows ({', '.join(filled)}): save the one to learn from by itself")
+        raise Unreadable(
+            f"it has several sheets with rows ({', '.join(filled)}): save the one to train on as its own file"
+        )
     for cells in filled.values():
         names = header([_text(cell) for cell in cells[0]])
         for number, row in enumerate(cells[1:], start=1):

@@ -56,7 +56,6 @@ def header(names: Sequence[str]) -> list[str]:
 def _row(names: list[str], fields: list[str]) -> Record | Unreadable:
     if len(fields) != len(names):
         return Unreadable(
-            f"it has {len(fields)} fields, not the {len(names)} of the first line: put fields that hold the "
-            "separator into quotes"
+            f"it has {len(fields)} fields, not the {len(names)} of the first line: quote fields that contain the separator"
         )
     return dict(zip(names, fields, strict=True))

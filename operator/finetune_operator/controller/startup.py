@@ -1,0 +1,54 @@
+"""Before the operator works: wait until the API server answers, and see that it serves our kinds. Called by process."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POOL_PLURAL
+from finetune_operator.controller.api import Answer, Api
+from finetune_operator.errors import ClusterUnavailable, FinetuneError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+START_SECONDS = 60.0
+"""How long we wait for the API server at the start."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
+"""Between two tries; doubled each time, so that the log of a minute is seven lines."""
+
+
+async def answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the API server answers, with growing pauses, for a minute. Then its silence ends the process."""
+    deadline, pause = asyncio.get_running_loop().time() + START_SECONDS, FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except ClusterUnavailable as error:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise
+            pause = min(pause, left)
+            log.warning("waiting for the API server", extra={"why": str(error), "again_in_seconds": round(pause)})
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+async def require_crds(api: Api) -> None:
+    """Fail now if the CRDs are missing: kopf would never serve them, silently."""
+
+    async def discover() -> Answer:
+        """Raises ClusterUnavailable for an API server that is overloaded or starting (429, 5xx)."""
+        answer = await api.get(f"/apis/{API_VERSION}")
+        if answer.status not in (401, 404):
+            answer.expect(200)
+        return answer
+
+    answer = await answered(discover)
+    served = {each["name"] for each in answer.body.get("resources", ())}
+    if answer.status == 401:
+        raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
+    if not {JOB_PLURAL, POOL_PLURAL} <= served:
+        raise FinetuneError(f"the API server does not serve {API_VERSION}: run `kubectl apply -f crds/`")

@@ -1,0 +1,75 @@
+"""The newest Warning Event about a Pod that waits: read once it has waited for two minutes, in the background."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from finetune_operator.controller.api import Api
+from finetune_operator.controller.warnings import Warnings, newest
+from finetune_operator.lifecycle.observation import SeenPod
+
+from tests.unit.controller.scripted import scripted, until
+
+EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
+
+
+def an_event(reason: str, note: str, at: str, **more: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"creationTimestamp": at},
+        "reason": reason,
+        "note": note,
+        "deprecatedLastTimestamp": at,
+        **more,
+    }
+
+
+def a_pod(**parts: Any) -> SeenPod:
+    old = datetime.now(UTC) - timedelta(seconds=130)
+    values: dict[str, Any] = {"name": "j-0-0", "uid": "pod", "role": "trainer", "owner_uid": "job", "created_at": old}
+    return SeenPod(**values | parts)
+
+
+MOUNT = an_event("FailedMount", "MountVolume.SetUp failed", "2026-01-31T12:00:05Z")
+OLDER = an_event("FailedScheduling", "no node", "2026-01-31T12:00:01Z")
+REPEATED = an_event(
+    "FailedAttachVolume", "Multi-Attach error", "2026-01-31T12:00:00Z",
+    series={"lastObservedTime": "2026-01-31T12:00:09.000000Z"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], ""),
+        ([OLDER, MOUNT], "FailedMount: MountVolume.SetUp failed"),
+        ([MOUNT, OLDER], "FailedMount: MountVolume.SetUp failed"),
+        ([REPEATED, MOUNT], "FailedAttachVolume: Multi-Attach error"),
+    ],
+)
+def test_the_newest_counts(events: list[dict[str, Any]], words: str):
+    """By when it was last seen, not by when it was first."""
+    assert newest(events) == words
+
+
+async def test_a_pod_that_waits_is_explained_after_two_minutes():
+    """The first look asks, the answer asks for a pass, the next look knows."""
+    asked_for: list[str] = []
+    async with scripted(replies={f"GET {EVENTS}": (200, {"items": [MOUNT]})}) as (server, connection):
+        warnings = Warnings(Api(connection=connection), asked_for.append)
+        young, running = a_pod(created_at=datetime.now(UTC)), a_pod(phase="Running")
+        before = [warnings.about("team", "job", pod) for pod in (young, running, a_pod())]
+        await until(lambda: asked_for)
+
+        assert before == ["", "", ""]
+        assert warnings.about("team", "job", a_pod()) == "FailedMount: MountVolume.SetUp failed"
+        assert (asked_for, len(server.asked)) == (["job"], 1)
+
+
+async def test_an_operator_that_may_not_read_events_goes_on():
+    """The Pod waits as before, unexplained."""
+    async with scripted(replies={f"GET {EVENTS}": (403, {"message": "forbidden"})}) as (server, connection):
+        warnings = Warnings(Api(connection=connection), lambda _: pytest.fail("no news"))
+        warnings.about("team", "job", a_pod())
+        await until(lambda: server.asked and not warnings._tasks)
+
+        assert warnings.about("team", "job", a_pod()) == ""

@@ -1,0 +1,129 @@
+"""What a folder is that is not a model in the transformers format: the message names it and says how to get one. Called by weights."""
+
+from collections.abc import Iterable
+
+from finetune_trainer.errors import UserError
+from finetune_trainer.storage.naming import some
+from finetune_trainer.storage.store import Store
+
+WEIGHTS = ".safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTERS = (ADAPTER_WEIGHTS, "adapter_model.bin")
+GGUF = ".gguf"
+OWN_FORMAT = "consolidated"
+"""How the names of weight files begin that Meta and Mistral publish in formats of their own."""
+
+
+def refuse_other_formats(store: Store, names: set[str]) -> None:
+    """Raise UserError for an adapter, a GGUF file, or a folder without config.json."""
+    _refuse_adapter(store, names)
+    gguf = sorted(name for name in names if name.lower().endswith(GGUF))
+    if gguf and not any(is_weight(name) for name in names):
+        raise UserError(
+            "ModelUnsupported",
+            f"{store.uri} holds a GGUF file ({some(gguf)}), a format for inference only: set spec.model.source to the "
+            "original model, which has config.json and .safetensors files",
+        )
+    if CONFIG not in names:
+        raise _without_config(store, sorted(names))
+
+
+def without_weights(store: Store, paths: Iterable[str]) -> UserError:
+    """Return the error for a model folder that has no .safetensors files beside its config.json."""
+    found = sorted(paths)
+    pickles = [path for path in found if path.lower().endswith(PICKLES)]
+    if sharded := [path for path in found if path.endswith(".distcp")]:
+        return _unsupported(
+            f"{store.uri} is an FSDP checkpoint ({some(sharded)}): convert it with `accelerate merge-weights`, and copy the "
+            f"{SINGLE} that it writes next to {CONFIG}"
+        )
+    if sharded := [path for path in pickles if path.endswith("_states.pt")]:
+        return _unsupported(
+            f"{store.uri} is a DeepSpeed checkpoint ({some(sharded)}): convert it with its zero_to_fp32.py and "
+            f"--safe_serialization, and copy the .safetensors files that it writes next to {CONFIG}"
+        )
+    if unfinished := [path for path in found if path.endswith(".incomplete")]:
+        return _invalid(f"the download of {store.uri} did not finish ({some(unfinished)}): download the model again")
+    if own := [path for path in pickles if _file(path).startswith(OWN_FORMAT)]:
+        return _own_format(store, own)
+    if pickles:
+        return _unsupported(
+            f"{store.uri} has its weights in pickle files only ({some(pickles)}), which can run code when loaded: only "
+            "safetensors are read. Load it where running that code is safe and save it with save_pretrained, which writes "
+            f"{SINGLE}"
+        )
+    if deeper := [path for path in found if path.endswith(WEIGHTS)]:
+        return _invalid(
+            f"{store.uri} has its .safetensors files in a folder below {CONFIG} ({some(deeper)}): move them next to it"
+        )
+    return _invalid(
+        f"{store.uri} has no .safetensors files: copy the weights next to {CONFIG}, or save them with save_pretrained"
+    )
+
+
+def unnamed_weights(store: Store, weights: list[str]) -> UserError:
+    """Return the error for weight files that are neither model.safetensors nor the parts of an index."""
+    if own := [name for name in weights if name.startswith(OWN_FORMAT)]:
+        return _own_format(store, own)
+    return _invalid(
+        f"{store.uri} has no {SINGLE}, only {some(weights)}: if that is the whole model, rename it to {SINGLE}"
+    )
+
+
+def is_weight(path: str) -> bool:
+    """Say whether transformers would look at a file for weights."""
+    return "/" not in path and path.endswith(WEIGHTS)
+
+
+def _refuse_adapter(store: Store, names: set[str]) -> None:
+    whole = {SINGLE, INDEX} & names
+    if ADAPTER_CONFIG in names and whole:
+        raise _invalid(
+            f"{store.uri} holds {ADAPTER_CONFIG} beside the weights of a whole model: transformers would load the base model that "
+            f"it names instead. Remove {ADAPTER_CONFIG}"
+        )
+    signs = sorted(names & {ADAPTER_CONFIG, *ADAPTERS})
+    if signs and not whole:
+        raise _unsupported(
+            f"{store.uri} is an adapter (it holds {signs[0]}), not a whole model: set spec.model.source to its base model and "
+            "spec.lora.initialAdapter to the adapter"
+        )
+
+
+def _without_config(store: Store, paths: list[str]) -> UserError:
+    if own := [path for path in paths if _file(path).startswith(OWN_FORMAT)]:
+        return _own_format(store, own)
+    lower = [path.removesuffix(f"/{CONFIG}") for path in paths if path.endswith(f"/{CONFIG}")]
+    if "model_index.json" in paths:
+        return _unsupported(f"{store.uri} is a diffusion pipeline (it holds model_index.json), not a language model")
+    if lower and not store.uri.startswith("hf://"):
+        return UserError(
+            "ModelNotFound",
+            f"{store.uri} has no {CONFIG}, but the folders below it do ({some(lower)}): set spec.model.source to one of "
+            f"them, such as {store.uri}/{lower[0]}",
+        )
+    return UserError("ModelNotFound", f"{store.uri} has no {CONFIG}: it is not a model in the transformers format")
+
+
+def _own_format(store: Store, files: list[str]) -> UserError:
+    return _unsupported(
+        f"{store.uri} has its weights only in the format of Meta's or Mistral's own code ({some(files)}): use a repository "
+        f"that has {CONFIG} and {SINGLE}, or parts of it with {INDEX}"
+    )
+
+
+def _file(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _unsupported(message: str) -> UserError:
+    return UserError("ModelUnsupported", message)
+
+
+def _invalid(message: str) -> UserError:
+    return UserError("ModelInvalid", message)
