@@ -16,6 +16,7 @@ from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
+from finetune_operator.cli.local_model import local_config
 from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_pools, text_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
@@ -129,9 +130,12 @@ def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
 
 def _source_of(model: str) -> str:
     """Return where the model would come from: its place on the hub, or one that is made up for the folder of a config.json."""
-    if not model.endswith(".json"):
+    config = Path(model) if model.endswith(".json") else local_config(model)
+    if config is None:
         return f"hf://{_catalogue_model(model).name}"
-    folder = re.sub(r"[^A-Za-z0-9-]+", "-", Path(model).resolve().parent.name).strip("-")
+    if config.parent.parent.name == "snapshots":  # the hub's cache
+        return f"hf://{model.removeprefix('hf://')}"
+    folder = re.sub(r"[^A-Za-z0-9-]+", "-", config.resolve().parent.name).strip("-")
     return f"hf://local/{folder or 'model'}"
 
 
@@ -170,9 +174,11 @@ def _examples(spec: FineTuneJobSpec, examples: int) -> int:
 
 
 def model_shape(spec: FineTuneJobSpec, asked: str) -> ModelArchitecture:
-    """Return the shape of a catalogue model, or of a config.json. Raises FinetuneError for an unknown name."""
+    """Return the shape of a config.json, a model on this machine or in the catalogue. Raises FinetuneError for an unknown name."""
     if asked.endswith(".json"):
         return _model_of_config(Path(asked))
+    if (config := local_config(asked or spec.model.source)) is not None:
+        return _model_of_config(config)
     return _catalogue_model(asked or spec.model.source).architecture
 
 
@@ -209,8 +215,21 @@ def _near(name: str) -> list[str]:
     asked = _last(name)
     if longer := [one.name for one in models() if asked in _last(one.name)]:
         return longer[:MOST_NEAR]
-    close = difflib.get_close_matches(asked, {_last(one) for one in _names()}, n=3)
+    alike = {_last(one) for one in _names() if _family(one) == _family(name) and _size(one) == _size(name)}
+    close = difflib.get_close_matches(asked, alike, n=3)
     return [one for one in _names() if _last(one) in close]
+
+
+def _family(name: str) -> str:
+    """Return the letters that a name begins with: llama of Llama-3.1-8B."""
+    found = re.match(r"(meta-)?([a-z]+)", _last(name))
+    return found[2] if found else ""
+
+
+def _size(name: str) -> str:
+    """Return the size in a name: 8b of Llama-3.1-8B; empty where it has none."""
+    found = re.search(r"(?<![a-z0-9.])([0-9.x]+[bm])(?![a-z])", _last(name))
+    return found[1] if found else ""
 
 
 def _names() -> Iterator[str]:

@@ -68,7 +68,7 @@ class Candidate:
     @cached_property
     def host(self) -> HostNeeds:
         """What a Pod needs beside its GPUs."""
-        return host_needs(self.work, self.layout, self.pool)
+        return host_needs(self.work, self.layout, self.pool, card_gib=self.usable_gib)
 
     @cached_property
     def seconds(self) -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.layouts import Layout, Work
-from finetune_operator.planning.pool_gpu import gpu_of
 
 GIB = 2**30
 
@@ -119,12 +118,12 @@ def _interval_seconds(needs: Saving, layout: Layout, pool: GPUPool, training_sec
     return round(max(shortest, min(young, longest)))
 
 
-def host_needs(work: Work, layout: Layout, pool: GPUPool) -> HostNeeds:
-    """Return memory, cores and disk of one Pod. Cores are at most the Pod's share of its node."""
-    gpus, card = layout.gpus_per_replica, gpu_of(pool.spec)
+def host_needs(work: Work, layout: Layout, pool: GPUPool, *, card_gib: float) -> HostNeeds:
+    """Return memory, cores and disk of one Pod, on GPUs of `card_gib`. Cores are at most the Pod's share of its node."""
+    gpus = layout.gpus_per_replica
     shm = SHM_GIB + SHM_PER_GPU_GIB * gpus
     return HostNeeds(
-        memory_gib=math.ceil(host_memory_gib(work, layout, card_gib=card.usable_gib if card else 0.0) + shm),
+        memory_gib=math.ceil(host_memory_gib(work, layout, card_gib=card_gib) + shm),
         cpus=cpus(layout, pool),
         ephemeral_gib=math.ceil(disk_gib(work, layout)),
         shm_gib=shm,

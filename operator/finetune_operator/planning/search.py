@@ -142,7 +142,7 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     """Return the fastest layout of a rung that fits card and node."""
     if reason := illegal(start.rung, start.gpus, work.resolved):
         return Refused(method=work.method, pool=pool, gpus=start.gpus, reason=reason)
-    need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool), pool)
+    need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool, card_gib=gpu.usable_gib), pool)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
         card = (

@@ -13,7 +13,7 @@ from finetune_operator.cli.plan import Assumptions, command, in_lines, model_sha
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
-from tests.unit.planning.planning_builders import a_llama, a_spec
+from tests.unit.planning.planning_builders import LLAMA_8B, a_llama, a_spec
 
 JOB = ROOT / "examples/03-qlora-70b/job.yaml"
 
@@ -158,12 +158,12 @@ def test_a_model_is_known_by_the_ways_people_write_it(name: str, capsys: pytest.
 def test_a_model_that_is_nearly_known_is_named():
     """A typo is seen at once; a name of one word is no crash."""
     with pytest.raises(FinetuneError) as near:
-        command(model="meta-llama/Llama-3.1-7B")
+        command(model="meta-llama/Llama-31-8B")
     with pytest.raises(FinetuneError) as far:
         command(model="gpt2")
 
     assert str(near.value).startswith(
-        "model meta-llama/Llama-3.1-7B is not in the catalogue. Did you mean meta-llama/Llama-3.1-8B, "
+        "model meta-llama/Llama-31-8B is not in the catalogue. Did you mean meta-llama/Llama-3.1-8B, "
     )
     assert str(far.value).startswith("model gpt2 is not in the catalogue. Pass a name from `finetune models`")
 
@@ -175,6 +175,31 @@ def test_large_figures_are_grouped(capsys: pytest.CaptureFixture[str]):
 
     assert len(lines) == 2
     assert re.findall(r"\b\d{4,}\b", " ".join(lines)) == []
+
+
+def test_a_model_on_this_machine_is_read_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """From a folder, or from the hub's cache: a model that the catalogue lacks is planned without a network."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    kept = tmp_path / "hub/models--org--unheard-of/snapshots/abc"
+    kept.mkdir(parents=True)
+    folder = tmp_path / "models/mine"
+    folder.mkdir(parents=True)
+    for place in (kept, folder):
+        (place / "config.json").write_text(json.dumps(LLAMA_8B))
+
+    for name in ("org/unheard-of", "hf://org/unheard-of", str(folder)):
+        command(model=name)
+        assert "lora on" in capsys.readouterr().out
+
+
+def test_a_model_of_another_family_or_size_is_not_suggested():
+    """A plan for the wrong model looks right: no suggestion is better than Falcon-7B for Falcon3-Mamba, or 8B for 80B."""
+    for name in ("org/Llama-3.1-80B", "org/Qalcon-7B"):
+        with pytest.raises(FinetuneError) as unknown:
+            command(model=name)
+        assert "Did you mean" not in str(unknown.value)
 
 
 def test_a_pool_that_cannot_be_planned_with_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -25,6 +25,8 @@ PUBLISHED = {
     "openai/gpt-oss-20b": 20_914_757_184,
     "tiiuae/falcon-7b": 6_921_720_704,
     "bigcode/starcoder2-7b": 7_173_923_840,
+    "tiiuae/Falcon3-7B-Base": 7_455_550_464,
+    "01-ai/Yi-6B": 6_061_035_520,
     "microsoft/Phi-4-mini-instruct": 3_836_021_760,
     "codellama/CodeLlama-7b-hf": 6_738_546_688,
     # The hub's figure less SigLIP's tower (416,866,032) and its projector (1152 x width + 1152).
