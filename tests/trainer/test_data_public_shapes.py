@@ -85,7 +85,7 @@ REFUSED = [
      "a.jsonl row 1: its messages are texts that begin with who speaks (such as User:): write each as an object with role and "
      "content"),
     ("answers of annotators", "a.jsonl", json.dumps({"prompt": "hello", "response": [{"value": "fine", "status": "submitted"}]}),
-     "a.jsonl row 1: message 1 has no role (its keys: value, status): name the key that holds it by columns.role"),
+     "a.jsonl row 1: message 1 has no role (its keys: value, status): name the key that holds it in columns.role"),
 ]  # fmt: skip
 
 
@@ -198,7 +198,7 @@ WARNED = [
      'article in 1 (of 1 rows). If it is part of the question, set promptTemplate: "{question}\\n\\n{article}" in place of '
      "columns.prompt"),
     ({"question": "hello", "choices": ["red", "fine"], "answer": "fine"},
-     "choices in 1 (of 1 rows). Rows are trained without it: write it into the question or the answer if it matters"),
+     "choices in 1 (of 1 rows). Rows are trained without it: add it to the question or the answer if it matters"),
 ]  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def test_a_column_that_holds_a_part_of_the_example_is_named(tmp_path, record, wa
     file = jsonl(tmp_path / "a.jsonl", [record])
 
     assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
-        f"file://{file} holds what is not read: {warning}",
+        f"file://{file} holds data that is not used: {warning}",
     )
 
 
