@@ -92,12 +92,12 @@ def container(job: FineTuneJob, plan: Plan, attempt: int, replica: int, needed: 
 
 def resources(plan: Plan) -> Manifest:
     """Return requests equal to limits: the class that is evicted last. GPUs allow nothing else."""
-    amounts = {
+    amounts = pool_pod.resources(plan.pool.pod) | {
         "cpu": str(plan.host.cpus),
         "memory": f"{plan.host.memory_gib}Gi",
         "ephemeral-storage": f"{plan.host.ephemeral_gib}Gi",
         plan.pool.resource_name: str(plan.gpus_per_replica),
-    } | pool_pod.resources(plan.pool.pod)
+    }
     return {"requests": amounts, "limits": dict(amounts)}
 
 

@@ -21,10 +21,10 @@ SMALL_DATA = 10_000
 FEW_STEPS = 20
 
 USUAL_RATES = {"lora": (1e-5, 1e-3), "qlora": (1e-5, 1e-3), "full": (1e-6, 1e-4)}
-"""Learning rates of published recipes for AdamW, by method (TRL's and PEFT's examples, torchtune's recipes)."""
+"""Bounds of our own by method: about an order of magnitude to either side of the defaults (defaults.OBJECTIVES)."""
 
 FAR = 2.0
-"""So many times outside the range is told: recipes differ by less."""
+"""Only a rate that is this many times outside the range is warned of."""
 
 HIGHEST_SERVED_RANK = 512
 """The largest --max-lora-rank of vLLM (vllm/config/lora.py, 0.32)."""
