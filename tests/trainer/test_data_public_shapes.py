@@ -38,6 +38,7 @@ READ = [
         {"sender": "human", "text": "hello", "content": [{"type": "text", "text": "hello"}]},
         {"sender": "assistant", "text": "fine", "content": [{"type": "text", "text": "fine"}]}]}])),
     ("an example of Langfuse", "a.jsonl", json.dumps({"input": "hello", "expected_output": "fine"})),
+    ("a column of messages that is empty", "a.jsonl", json.dumps({"messages": None, "prompt": "hello", "completion": "fine"})),
     ("rows by their numbers", "a.json", json.dumps({"0": {"question": "hello", "answer": "fine"}})),
     ("records over several lines", "a.json", json.dumps({"question": "hello", "answer": "fine"}, indent=1) * 2),
     ("Gemini", "a.csv", "text_input,output\nhello,fine\n"),
