@@ -151,7 +151,8 @@ def test_names_that_do_not_say_what_they_are_are_left_to_their_owner(tmp_path, r
     """A guess among several texts would teach a wrong choice as readily as the answer."""
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1] == (
         f"file:///a.jsonl has the columns {', '.join(record)}, {NEEDED}: their names do not say which is the answer. If one is, set "
-        "columns: {prompt: ..., completion: ...} with the names of the question and the answer"
+        "columns: {prompt: ..., completion: ...} with the names of the question and the answer, else write it into a column "
+        "completion"
     )
 
 
