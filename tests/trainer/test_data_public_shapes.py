@@ -38,6 +38,7 @@ READ = [
         {"sender": "human", "text": "hello", "content": [{"type": "text", "text": "hello"}]},
         {"sender": "assistant", "text": "fine", "content": [{"type": "text", "text": "fine"}]}]}])),
     ("an example of Langfuse", "a.jsonl", json.dumps({"input": "hello", "expected_output": "fine"})),
+    ("a column of messages that is empty", "a.jsonl", json.dumps({"messages": None, "prompt": "hello", "completion": "fine"})),
     ("rows by their numbers", "a.json", json.dumps({"0": {"question": "hello", "answer": "fine"}})),
     ("records over several lines", "a.json", json.dumps({"question": "hello", "answer": "fine"}, indent=1) * 2),
     ("Gemini", "a.csv", "text_input,output\nhello,fine\n"),
@@ -150,7 +151,8 @@ def test_names_that_do_not_say_what_they_are_are_left_to_their_owner(tmp_path, r
     """A guess among several texts would teach a wrong choice as readily as the answer."""
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1] == (
         f"file:///a.jsonl has the columns {', '.join(record)}, {NEEDED}: their names do not say which is the answer. If one is, set "
-        "columns: {prompt: ..., completion: ...} with the names of the question and the answer"
+        "columns: {prompt: ..., completion: ...} with the names of the question and the answer, else write it into a column "
+        "completion"
     )
 
 

@@ -15,6 +15,9 @@ NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined")
 NO_INPUT = ("<noinput>", "noinput", "no input")
 """What Alpaca's generators write."""
 
+LONGEST_NULL = 16
+"""So many characters of a question are looked at: such a word and what parts it from the text before it."""
+
 TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
     "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
@@ -120,7 +123,7 @@ def _last_parts(row: Row) -> Iterator[str]:
     """Yield what was joined last to each question."""
     asked = (message["content"] for message in row.messages if message["role"] == "user")
     for text in (row.prompt, *asked):
-        yield text.rsplit("\n\n", 1)[-1].strip().lower()
+        yield text[-LONGEST_NULL:].rsplit("\n\n", 1)[-1].strip().lower()
 
 
 def _told(row: Row) -> Iterator[str]:

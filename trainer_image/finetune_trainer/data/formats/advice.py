@@ -95,7 +95,7 @@ def missing(record: Record, uri: str) -> str:
         if len(_telling(record)) > 1:
             remedy = (
                 "their names do not say which is the answer. If one is, set columns: {prompt: ..., completion: ...} with the "
-                "names of the question and the answer"
+                "names of the question and the answer, else write it into a column completion"
             )
     if TOKENISED in record:
         remedy = "tokens are not read, so write the text that they stand for into a column"

@@ -102,23 +102,32 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
     _check_columns(dataset, record, uri)
     if not kind:
         _refuse_other_kinds(dataset, names, record, uri)
-    for try_kind in [kind] if kind else _kinds(dataset):
-        if found := _columns(try_kind, dataset, names, record):
-            if try_kind == TEXT and not kind:
-                _refuse_lone_messages(dataset, names, record, uri)
-            return Format(
-                kind=try_kind,
-                **found,
-                rejected=_rejected(found, names),
-                turns=TurnForm(
-                    role=dataset.columns.role, content=dataset.columns.content, roles=dict(dataset.roles),
-                    template=chat.template,
-                ),
-                conversational=chat.conversational,
-                system_prompt=chat.system_prompt,
-            )  # fmt: skip
-    _refuse_lone_messages(dataset, names, record, uri)
-    raise UserError("DatasetInvalid", missing(record, uri))
+    fitting = [(one, _columns(one, dataset, names, record)) for one in ([kind] if kind else _kinds(dataset))]
+    known = [(one, found) for one, found in fitting if found]
+    if not known:
+        _refuse_lone_messages(dataset, names, record, uri)
+        raise UserError("DatasetInvalid", missing(record, uri))
+    chosen, columns = next((one for one in known if _is_filled(record, one[1])), known[0])
+    if chosen == TEXT and not kind:
+        _refuse_lone_messages(dataset, names, record, uri)
+    return Format(
+        kind=chosen,
+        **columns,
+        rejected=_rejected(columns, names),
+        turns=TurnForm(
+            role=dataset.columns.role,
+            content=dataset.columns.content,
+            roles=dict(dataset.roles),
+            template=chat.template,
+        ),
+        conversational=chat.conversational,
+        system_prompt=chat.system_prompt,
+    )
+
+
+def _is_filled(record: Record, columns: Mapping[str, Any]) -> bool:
+    """Parquet gives every row all columns, with nothing in those that only others use."""
+    return any(record.get(columns.get(role, "")) is not None for role in (MESSAGES, "completion", TEXT))
 
 
 def _by_bare_name(record: Record) -> dict[str, str]:
