@@ -88,11 +88,11 @@ def test_kubectl_get_shows_the_run(api: Client, collection: str, namespace: str)
     columns, rows = table(api, collection)
 
     assert columns == [
-        ("Name", 0), ("Phase", 0), ("Model", 0), ("Plan", 0), ("Progress", 0), ("Loss", 0), ("Cost", 0), ("Eval", 1),
+        ("Name", 0), ("Phase", 0), ("Reason", 0), ("Model", 0), ("Plan", 0), ("Progress", 0), ("Loss", 0), ("Cost", 0), ("Eval", 1),
         ("Adapter", 1), ("Age", 0),
     ]  # fmt: skip
     assert [row[:-1] for row in rows] == [
-        ["shown", "Training", "hf://org/model", None, 71, "1.183", "1.50", "1.240", "s3://bucket/adapter/adapter"]
+        ["shown", "Training", None, "hf://org/model", None, 71, "1.183", "1.50", "1.240", "s3://bucket/adapter/adapter"]
     ]
 
 
