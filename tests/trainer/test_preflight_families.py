@@ -98,7 +98,7 @@ def test_a_tensor_that_is_lost_or_renamed_is_found(tmp_path: Path, kind: str, ov
     )
     more = victim.replace("weight", "gamma")
     assert refusal(tensors | {more: torch.ones(1)}).startswith(
-        f"{uri} holds 1 tensor that a model of type {kind} does not have: {more}."
+        f"{uri} holds 1 tensor that a model of type {kind} does not have with this config.json: {more}."
     )
     assert refusal({f"net.{name}": tensor for name, tensor in tensors.items()}).startswith(
         f"none of the {len(tensors)} tensors of {uri} belongs to a layer of its model type: they are named net."
