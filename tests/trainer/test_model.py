@@ -308,8 +308,9 @@ def test_what_a_run_computes_in(
 def test_the_precision_is_read_off_the_tensors() -> None:
     """What the log and the card say is what the tensors are, not what was asked for."""
     numbers = computation("lora", "bf16", device="cuda")
-    model = torch.nn.ModuleList([torch.nn.Linear(64, 64, bias=False) for _ in range(2)]).to(torch.bfloat16)
-    model[0].weight.requires_grad_(False)
+    parts = {name: torch.nn.Linear(64, 64, bias=False) for name in ("base", "lora_A")}
+    model = torch.nn.ModuleDict(parts).to(torch.bfloat16)
+    model["base"].weight.requires_grad_(False)
 
     plain = stored_as(model, numbers, masters=False)
     sharded = stored_as(model, numbers, masters=True)
