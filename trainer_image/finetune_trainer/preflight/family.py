@@ -27,8 +27,11 @@ SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"
 SEES = ("vision_config", "audio_config", "visual", "vision_tower", "mm_vision_tower")
 ROPE_TYPES = frozenset({"default", *ROPE_INIT_FUNCTIONS})
 
+QUANTISED = ("quantization_config", "compression_config", "quantization")
+"""Keys of a configuration that describe quantised weights; the last one is MLX's."""
+
 KINDS = (
-    ("quantised weights, such as GPTQ, AWQ, bitsandbytes or FP8",
+    ("quantised weights, such as GPTQ, AWQ, MLX, bitsandbytes or FP8",
      re.compile(r"\.(qweight|qzeros|g_idx|scales|weight_scale(_inv)?|weight_packed|weight_shape|weight_zero_point|input_scale|"
                 r"absmax|nested_absmax|quant_map|SCB|weight_format)$|\.quant_state\."),
      "use the unquantised model; method qlora quantises it while loading"),
@@ -96,16 +99,23 @@ def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
 def _check_quantised(config: dict[str, Any], uri: str) -> None:
     places = {"": config} | {f"{key}.": config[key] for key in NESTED if isinstance(config.get(key), dict)}
     for place, part in places.items():
-        quantized = part.get("quantization_config") or part.get("compression_config")
-        if not quantized:
+        key = next((key for key in QUANTISED if part.get(key)), "")
+        if not key:
             continue
-        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
-        where = f", from {place}quantization_config" if place else ""
+        where = f", from {place}{key}" if place else ""
+        method = _quantised_by(part[key])
         raise UserError(
             "ModelUnsupported",
             f"the weights of {uri} are already quantised ({method}{where}) and cannot be trained: use the unquantised "
             "model; method qlora quantises it while loading",
         )
+
+
+def _quantised_by(described: Any) -> str:
+    """MLX alone says the bits without saying its name."""
+    if not isinstance(described, dict):
+        return str(described)
+    return str(described.get("quant_method") or ("MLX" if {"bits", "group_size"} <= described.keys() else "unknown"))
 
 
 def _classes(config: dict[str, Any]) -> list[str]:
