@@ -185,6 +185,8 @@ def _items(value: Any) -> list[Any]:
         )
     if len(lists) == 1 and not next(iter(lists.values())):
         return []
+    if value and not any(isinstance(item, list | dict) for item in value.values()):
+        return [value]  # a file of one record
     found = ", ".join(map(str, list(value)[:5])) or "nothing"
     raise Unreadable(f"it is not a list of records, nor an object that holds one list of them (its keys: {found})")
 
