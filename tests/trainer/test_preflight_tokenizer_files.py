@@ -8,7 +8,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>"
 JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 SPOILED = [
     *((name, HTML, f"{name} of MODEL cannot be used: it is an HTML page. Copy it again")
-      for name in (*JSON_FILES, "chat_template.jinja")),
+      for name in (*JSON_FILES, "chat_template.jinja", "config.json", "generation_config.json")),
     *((name, b"", f"{name} of MODEL is empty: copy it again") for name in JSON_FILES),
     *((name, b"[1]", f"{name} of MODEL is not a JSON object: copy it again") for name in JSON_FILES),
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.completeness import families
 from finetune_trainer.storage.headers import Tensor
 from finetune_trainer.storage.naming import some
+from finetune_trainer.storage.pages import BEGINNING_BYTES, page
 
 NESTED = ("text_config", "llm_config", "language_config")
 """Where multimodal models keep the configuration of their decoder."""
@@ -235,8 +236,11 @@ def generation_config(folder: Path, uri: str) -> dict[str, Any]:
 
 def object_of(file: Path, uri: str) -> dict[str, Any]:
     """Return the object that a JSON file holds. Raises UserError(ModelInvalid)."""
+    content = file.read_bytes()
+    if found := page(content[:BEGINNING_BYTES]):
+        raise UserError("ModelInvalid", f"{file.name} of {uri} cannot be used: {found}. Copy it again")
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except ValueError as error:
         raise UserError(
             "ModelInvalid", f"{file.name} of {uri} is not JSON ({error}): copy it again, or correct it"
