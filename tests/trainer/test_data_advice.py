@@ -96,3 +96,81 @@ def test_suffixes_in_capitals_and_speakers_of_sharegpt_are_known(tmp_path):
     found = prepared_rows(a_request(jsonl(tmp_path / "A.JSONL", [{"conversations": turns}])), words, tmp_path / "work")
 
     assert [learned for _, learned in texts(found.folder / "train.arrow", words)] == ["fine<|im_end|>"]
+
+
+HEADERLESS = (
+    "which look like data, not column names: if the first line of the table is a row, add a line with the names above it, "
+    "such as prompt and completion; if it holds the names, say in datasets[].columns which is which"
+)
+FIRST_ROWS = [
+    ("numbered", "a.tsv", b"question 0\tanswer 0\nquestion 1\tanswer 1\n", "question 0, answer 0"),
+    ("sentences", "a.csv", b"How are you?,fine thanks\nWho is red?,blue\n", "How are you?, fine thanks"),
+    ("a class", "a.csv", b"1,red\n0,blue\n", "1, red"),
+    ("long texts", "a.tsv", b"hello " * 9 + b"\tfine\nhow\tblue\n", f"{('hello ' * 9)[:40]}..., fine"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name", "content", "shown"), FIRST_ROWS, ids=[kind for kind, *_ in FIRST_ROWS])
+def test_a_table_without_a_line_of_names_is_told(tmp_path, kind, name, content, shown):
+    """A suggestion such as {prompt: question 0} would drop a row and name columns by it; the line that is asked for helps."""
+    assert refusal_of(tmp_path, content, name) == f"file:///{name} has the columns {shown}, {HEADERLESS}"
+
+    mark = b"\t" if name.endswith("tsv") else b","
+    (tmp_path / name).write_bytes(b"prompt" + mark + b"completion\n" + content)
+    assert prepared_rows(a_request(tmp_path / name), tokenizer(), tmp_path / "work").train.rows == 2
+
+
+CORPORA = [
+    ("code", {"path": "a.py", "content": "red", "license": "a text that is longer than the code"}, "content"),
+    ("a question with its answer", {"question": "hello", "output_html": "fine, how are you"}, "output_html"),
+    ("an article", {"title": "hello how are you", "article": "red"}, "article"),
+    ("names that say nothing", {"x": "red", "y y": "blue blue"}, "y y"),
+    ("preference", {"chosen": "red", "rejected": "red blue"}, "chosen"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "row", "column"), CORPORA, ids=[kind for kind, *_ in CORPORA])
+def test_a_corpus_is_told_the_column_of_its_text(tmp_path, kind, row, column):
+    """Objective cpt has no prompts; what is suggested is read."""
+    file = jsonl(tmp_path / "a.jsonl", [row])
+    words = tokenizer(None)
+    with pytest.raises(UserError) as refusal:
+        prepared_rows(a_request(file, objective="cpt"), words, tmp_path / "work")
+
+    assert refusal.value.message == (
+        f"file://{file} has the columns {', '.join(row)}, but objective cpt learns a column with text: name it in "
+        f"datasets[].columns, such as columns: {{text: {column}}}"
+    )
+    named = Dataset(location=at(file), columns=Columns(text=column))
+    found = prepared_rows(a_request(datasets=(named,), objective="cpt"), words, tmp_path / "work")
+    assert texts(found.folder / "train.arrow", words)[0][0] == f"{row[column]}<|im_end|>"
+
+
+def test_the_text_of_a_corpus_comes_before_other_columns(tmp_path):
+    """Instruction data with its text rendered beside it is plain text for objective cpt."""
+    file = jsonl(tmp_path / "a.jsonl", [{"text": "red", "prompt": "hello", "completion": "fine"}])
+    words = tokenizer(None)
+    found = prepared_rows(a_request(file, objective="cpt"), words, tmp_path / "work")
+
+    assert [whole for whole, _ in texts(found.folder / "train.arrow", words)] == ["red<|im_end|>"]
+
+
+def test_earlier_turns_beside_a_message_stay_in_the_question(tmp_path):
+    """Cohere's form: the suggestion names the question and the answer, and the history is read with them."""
+    history = [{"role": "USER", "message": "red"}, {"role": "CHATBOT", "message": "blue"}]
+    file = jsonl(tmp_path / "a.jsonl", [{"chat_history": history, "message": "hello", "response": "fine"}])
+    words = tokenizer()
+    with pytest.raises(UserError) as refusal:
+        prepared_rows(a_request(file), words, tmp_path / "work")
+
+    assert refusal.value.message == (
+        f"file://{file} has the columns chat_history, message, response, {NEEDED}{{prompt: message, completion: response}}; "
+        "chat_history is then read as the earlier turns"
+    )
+    named = Dataset(location=at(file), columns=Columns(prompt="message", completion="response"))
+    found = prepared_rows(a_request(datasets=(named,)), words, tmp_path / "work")
+    assert texts(found.folder / "train.arrow", words) == [(
+        "<|im_start|>user\nred<|im_end|>\n<|im_start|>assistant\nblue<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n"
+        "<|im_start|>assistant\nfine<|im_end|>\n",
+        "fine<|im_end|>",
+    )]  # fmt: skip

@@ -14,12 +14,17 @@ from tests.trainer.data_inputs import (
     model,
     prepared_rows,
     refusal_of,
+    rows_of,
     said,
     tokenizer,
 )
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
+AS_OBJECT = 'not an object: write each row as an object, such as {"prompt": ..., "completion": ...}'
+DOCUMENT = (
+    "file:///a.jsonl: a.jsonl: it is a JSON document over several lines, not one record per line: rename it to .json"
+)
 REFUSED = [
     ("missing column", '{"topic": "x", "remark": "y"}', "DatasetInvalid",
      "file:///a.jsonl has the columns topic, remark, but a column with messages, or a prompt and a completion, or text is "
@@ -32,12 +37,26 @@ REFUSED = [
      "remove that line (a.jsonl row 2). Correct or remove them, or skip them with datasets[].invalidRows: "
      "{action: skip, maxPercent: 50}"),
     ("not an object", '["x"]', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: it is list, not an object with columns: name a file that is one list .json"),
-    ("a number", "4", "DatasetInvalid", "file:///a.jsonl: a.jsonl row 1: it is int, not an object with columns"),
-    ("a document over lines", '[\n{"text": "x"}\n]', "DatasetInvalid",
-     "file:///a.jsonl: 2 of 3 rows cannot be used: 1 because it is only [: name a document that spans several lines .json (a.jsonl "
-     "row 1); 1 because it is not JSON (Expecting value: line 1 column 1 (char 0)): correct or remove that line (a.jsonl row "
-     "3). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 67}"),
+     f"file:///a.jsonl: a.jsonl row 1: it is a list, {AS_OBJECT}"),
+    ("a number", "4", "DatasetInvalid", f"file:///a.jsonl: a.jsonl row 1: it is the number 4, {AS_OBJECT}"),
+    ("a text", '"x"', "DatasetInvalid", f"file:///a.jsonl: a.jsonl row 1: it is text, {AS_OBJECT}"),
+    ("a list on one line", '[{"text": "x"}, {"text": "y"}]', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: it is a list of records, not one record: rename the file to .json"),
+    ("a document over lines", '[\n{"text": "x"}\n]', "DatasetInvalid", DOCUMENT),
+    ("a list that begins on its first line", '[{"text": "x"},\n{"text": "y"}]', "DatasetInvalid", DOCUMENT),
+    ("a list with indents", '[\n  {\n    "text": "x"\n  }\n]', "DatasetInvalid", DOCUMENT),
+    ("a record over lines", '{"text":\n "x"}', "DatasetInvalid", DOCUMENT),
+    ("a broken line among whole ones", '{"text": "x",\n{"text": "y"}', "DatasetInvalid",
+     "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting property name enclosed in double quotes: line 1 column "
+     "14 (char 13)): correct or remove that line (a.jsonl row 1). Correct or remove them, or skip them with "
+     "datasets[].invalidRows: {action: skip, maxPercent: 50}"),
+    ("conversations written out", '{"chosen": "\\n\\nHuman: hello\\n\\nAssistant: fine", "rejected": "x"}', "DatasetInvalid",
+     "file:///a.jsonl looks like preference data (columns chosen, rejected): sft learns one answer. Besides, chosen holds a "
+     "conversation written out as text (2 turns in the first row): write each as a list of objects with role and content into a "
+     "column messages, and set columns: {messages: messages}"),
+    ("numbers as roles", '{"messages": [{"role": 0, "content": "x"}, {"role": 1, "content": "y"}]}', "DatasetInvalid",
+     "file:///a.jsonl: a.jsonl row 1: message 1 has the role '0', which is unknown: map it with datasets[].roles, such as "
+     'roles: {user: ["0"], assistant: ["1"]}'),
     ("another encoding", b'{"text": "caf\xe9"}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: it is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
     ("nested for ever", '{"text": ' + 5000 * "[" + 5000 * "]" + "}", "DatasetInvalid",
@@ -158,3 +177,22 @@ def test_cpt_refuses_conversations(tmp_path):
         "file:///a.jsonl holds conversations or prompts, but objective cpt learns plain text: add a text column, or use "
         "objective sft",
     )
+
+
+@pytest.mark.parametrize(("asks", "answers"), [(0, 1), (0.0, 1.0), (False, True), ("0", "1")])
+def test_numbers_stand_for_roles_as_the_job_maps_them(tmp_path, asks, answers):
+    """The mapping that the message suggests is read; the job's YAML holds the numbers as text."""
+    turns = [{"role": asks, "content": "hello"}, {"role": answers, "content": "fine"}]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": turns}])
+    words = {"0": "user", "1": "assistant", "false": "user", "true": "assistant"}
+    mapped = Dataset(location=at(file), roles=words)
+
+    assert [learned for _, learned in rows_of(tmp_path, datasets=(mapped,))] == ["fine<|im_end|>"]
+
+
+@pytest.mark.parametrize("content", ['[\n {"text": "x"}\n]', '[{"text": "x"},\n{"text": "y"}]', '{"text":\n "x"}'])
+def test_a_document_is_read_once_it_is_renamed(tmp_path, content):
+    """As the message for a document named .jsonl says."""
+    (tmp_path / "a.json").write_text(content)
+
+    assert rows_of(tmp_path, tmp_path / "a.json")[0] == ("x<|im_end|>", "x<|im_end|>")

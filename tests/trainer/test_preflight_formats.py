@@ -212,7 +212,7 @@ def test_a_quantised_file_that_hides_the_parts_beside_it_is_refused(refused: Cal
 
     assert refused(files=write) == (
         "ModelUnsupported",
-        f"1 of 13 tensors of MODEL belong to quantised weights, such as GPTQ, AWQ, bitsandbytes or FP8 ({L}.q_proj.scales): use the "
+        f"1 of 13 tensors of MODEL belong to quantised weights, such as GPTQ, AWQ, MLX, bitsandbytes or FP8 ({L}.q_proj.scales): use the "
         "unquantised model; method qlora quantises it while loading; note that MODEL also holds "
         "model-00001-of-00002.safetensors, model-00002-of-00002.safetensors: the weights are read from model.safetensors only",
     )

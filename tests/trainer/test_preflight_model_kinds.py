@@ -45,6 +45,11 @@ ROPES = (
             "the weights of MODEL are already quantised (compressed-tensors, from text_config.quantization_config) and "
             "cannot be trained: use the unquantised model; method qlora quantises it while loading",
         ),
+        (
+            {"quantization": {"group_size": 64, "bits": 4}},
+            "the weights of MODEL are already quantised (MLX) and cannot be trained: use the unquantised model; method qlora quantises "
+            "it while loading",
+        ),
         ({"rope_parameters": {"rope_type": "weird", "rope_theta": 1e4}}, ROPES),
         ({"rope_scaling": {"type": "weird", "factor": 2.0}}, ROPES),
     ],
@@ -80,7 +85,7 @@ def test_a_family_that_cannot_be_planned_is_refused_with_those_that_can(refused)
         ),
         (
             lambda t: t | {f"{Q}.qweight": np.zeros((1, 8), dtype=np.int32)},
-            f"1 of 13 tensors of MODEL belong to quantised weights, such as GPTQ, AWQ, bitsandbytes or FP8 ({Q}.qweight): "
+            f"1 of 13 tensors of MODEL belong to quantised weights, such as GPTQ, AWQ, MLX, bitsandbytes or FP8 ({Q}.qweight): "
             "use the unquantised model; method qlora quantises it while loading",
         ),
         (

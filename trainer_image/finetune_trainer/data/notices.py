@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.corpus import Placed
+from finetune_trainer.data.formats.names import TURN_MARKS
 from finetune_trainer.data.formats.rows import Row
 
 NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined")
@@ -17,14 +18,6 @@ NO_INPUT = ("<noinput>", "noinput", "no input")
 
 LONGEST_NULL = 16
 """So many characters of a question are looked at: such a word and what parts it from the text before it."""
-
-TURN_MARKS = (
-    "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
-    "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
-    "\nHuman:", "\nUser:", "\nUSER:",
-    "\nAssistant:", "\nASSISTANT:",
-)  # fmt: skip
-"""How well-known templates and scripts begin a turn."""
 
 
 class Notice:

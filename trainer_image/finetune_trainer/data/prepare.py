@@ -112,10 +112,13 @@ def _sampled_share(corpora: Sequence[Corpus]) -> float:
 
 def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> tuple[list[Corpus], Corpus | None]:
     """Return the data sets and the separate evaluation source, with their files at hand."""
-    form = ChatForm(
-        conversational=bool(turns.template), system_prompt=request.chat.system_prompt, template=turns.template
-    )
     documents = request.objective == "cpt"
+    form = ChatForm(
+        conversational=bool(turns.template),
+        system_prompt=request.chat.system_prompt,
+        template=turns.template,
+        plain=documents,
+    )
     corpora = [Corpus(dataset, form, documents=documents) for dataset in request.datasets]
     source = Corpus(request.evaluation.source, form, documents=documents) if request.evaluation.source else None
     fetched = [] if is_large(corpora) else corpora

@@ -8,15 +8,19 @@ from finetune_contract import Model, shorten
 from transformers import AutoTokenizer
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.storage.pages import BEGINNING_BYTES, page
 
 PROCESSOR_TEMPLATE = "chat_template.json"
 """Where processors of multimodal models keep the template; tokenizers do not read it."""
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
+SPECIAL_FILES = ("special_tokens_map.json", "added_tokens.json")
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 def load_tokenizer(folder: Path, model: Model) -> Any:
-    """Load the tokenizer from a local folder. Raises UserError(ModelUnsupported) with what is wrong."""
+    """Load the tokenizer from a local folder. Raises UserError (ModelUnsupported, ModelInvalid) with what is wrong."""
+    _check_files(folder, model.location.uri)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=model.trust_remote_code
@@ -28,6 +32,29 @@ def load_tokenizer(folder: Path, model: Model) -> Any:
     if not tokenizer.chat_template and (template := _processor_template(folder, model.location.uri)):
         tokenizer.chat_template = template
     return tokenizer
+
+
+def _check_files(folder: Path, uri: str) -> None:
+    """Refuse files that a copy or a download left cut, empty or with other content."""
+    for file in (folder / name for name in (*FILES, *SPECIAL_FILES, TEMPLATE_FILE)):
+        if not file.is_file():
+            continue
+        content = file.read_bytes()
+        if found := page(content[:BEGINNING_BYTES]):
+            raise UserError("ModelInvalid", f"{file.name} of {uri} cannot be used: {found}. Copy it again")
+        if file.name != TEMPLATE_FILE:
+            _check_object(content, file.name, uri)
+
+
+def _check_object(content: bytes, name: str, uri: str) -> None:
+    if not content.strip():
+        raise UserError("ModelInvalid", f"{name} of {uri} is empty: copy it again")
+    try:
+        value = json.loads(content.decode("utf-8-sig"))
+    except ValueError as error:
+        raise UserError("ModelInvalid", f"{name} of {uri} is not JSON ({error}): copy it again") from error
+    if not isinstance(value, dict):
+        raise UserError("ModelInvalid", f"{name} of {uri} is not a JSON object: copy it again")
 
 
 def _refused(folder: Path, uri: str, error: Exception) -> str:

@@ -16,6 +16,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.completeness import families
 from finetune_trainer.storage.headers import Tensor
 from finetune_trainer.storage.naming import some
+from finetune_trainer.storage.pages import BEGINNING_BYTES, page
 
 NESTED = ("text_config", "llm_config", "language_config")
 """Where multimodal models keep the configuration of their decoder."""
@@ -27,8 +28,11 @@ SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"
 SEES = ("vision_config", "audio_config", "visual", "vision_tower", "mm_vision_tower")
 ROPE_TYPES = frozenset({"default", *ROPE_INIT_FUNCTIONS})
 
+QUANTISED = ("quantization_config", "compression_config", "quantization")
+"""Keys of a configuration that describe quantised weights; the last one is MLX's."""
+
 KINDS = (
-    ("quantised weights, such as GPTQ, AWQ, bitsandbytes or FP8",
+    ("quantised weights, such as GPTQ, AWQ, MLX, bitsandbytes or FP8",
      re.compile(r"\.(qweight|qzeros|g_idx|scales|weight_scale(_inv)?|weight_packed|weight_shape|weight_zero_point|input_scale|"
                 r"absmax|nested_absmax|quant_map|SCB|weight_format)$|\.quant_state\."),
      "use the unquantised model; method qlora quantises it while loading"),
@@ -96,16 +100,23 @@ def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
 def _check_quantised(config: dict[str, Any], uri: str) -> None:
     places = {"": config} | {f"{key}.": config[key] for key in NESTED if isinstance(config.get(key), dict)}
     for place, part in places.items():
-        quantized = part.get("quantization_config") or part.get("compression_config")
-        if not quantized:
+        key = next((key for key in QUANTISED if part.get(key)), "")
+        if not key:
             continue
-        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
-        where = f", from {place}quantization_config" if place else ""
+        where = f", from {place}{key}" if place else ""
+        method = _quantised_by(part[key])
         raise UserError(
             "ModelUnsupported",
             f"the weights of {uri} are already quantised ({method}{where}) and cannot be trained: use the unquantised "
             "model; method qlora quantises it while loading",
         )
+
+
+def _quantised_by(described: Any) -> str:
+    """MLX alone says the bits without saying its name."""
+    if not isinstance(described, dict):
+        return str(described)
+    return str(described.get("quant_method") or ("MLX" if {"bits", "group_size"} <= described.keys() else "unknown"))
 
 
 def _classes(config: dict[str, Any]) -> list[str]:
@@ -225,8 +236,11 @@ def generation_config(folder: Path, uri: str) -> dict[str, Any]:
 
 def object_of(file: Path, uri: str) -> dict[str, Any]:
     """Return the object that a JSON file holds. Raises UserError(ModelInvalid)."""
+    content = file.read_bytes()
+    if found := page(content[:BEGINNING_BYTES]):
+        raise UserError("ModelInvalid", f"{file.name} of {uri} cannot be used: {found}. Copy it again")
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except ValueError as error:
         raise UserError(
             "ModelInvalid", f"{file.name} of {uri} is not JSON ({error}): copy it again, or correct it"

@@ -8,10 +8,17 @@ from typing import Any
 from finetune_trainer.data.formats.names import (
     ANSWERING,
     COMPLETIONS,
+    CONTENT_KEYS,
+    HISTORIES,
     INCIDENTAL,
+    PLAIN_TEXTS,
+    PREFERENCES,
     PROMPTS,
     ROLE_KEYS,
     ROLES,
+    SYSTEMS,
+    TURN_MARKS,
+    TURNS,
     USER,
     bare,
     words_of,
@@ -21,6 +28,19 @@ from finetune_trainer.data.reading.record import Record
 NEEDED = "a column with messages, or a prompt and a completion, or text"
 PLAIN = re.compile(r"[^\W\d][\w .-]*")
 """A name that YAML takes without quotes."""
+
+NUMBER = re.compile(r"[-+]?\d+([.,]\d+)*")
+DIGITS = re.compile(r"\d+")
+MOST_WORDS = 5
+"""So many words the name of a column has."""
+
+SHOWN = 40
+"""So many characters of such a name a message shows."""
+
+KNOWN = frozenset(
+    {*PROMPTS, *COMPLETIONS, *TURNS, *PLAIN_TEXTS, *CONTENT_KEYS, *ROLE_KEYS, *SYSTEMS, *HISTORIES} - {"a", "q"}
+)
+"""Names that say that a row of names is there."""
 
 TOKENISED = "input_ids"
 MOST_JOINED = 3
@@ -38,6 +58,12 @@ def unpaired(record: Record, label: str, form: str, uri: str) -> str:
 def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> str:
     """Say how to learn the better answers."""
     value: Any = record.get(good)
+    if (turns := _written_turns(value)) > 1:
+        return (
+            f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. Besides, {good} holds a "
+            f"conversation written out as text ({turns} turns in the first row): write each as a list of objects with role and "
+            "content into a column messages, and set columns: {messages: messages}"
+        )
     if _is_turns(value) and (not prompt or any(_asks(turn) for turn in value)):
         columns = f"{{messages: {good}}}"
     elif prompt:
@@ -48,6 +74,10 @@ def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> st
         f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. To learn those in {good} and not "
         f"those in {bad}, set columns: {columns}"
     )
+
+
+def _written_turns(value: Any) -> int:
+    return sum(f"\n{value}".count(mark) for mark in TURN_MARKS) if isinstance(value, str) else 0
 
 
 def _asks(turn: Record) -> bool:
@@ -88,6 +118,8 @@ def placeholders(unknown: Sequence[str], record: Record, uri: str) -> str:
 
 def missing(record: Record, uri: str) -> str:
     """Say which columns exist, which are needed, and how to name them."""
+    if _has_no_header(record):
+        return without_header(record, uri)
     mapping = _mapping(record)
     remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
@@ -102,9 +134,56 @@ def missing(record: Record, uri: str) -> str:
     return f"{uri} has the columns {_exist(record)}, but {NEEDED} is needed: {remedy}"
 
 
+def without_header(record: Record, uri: str) -> str:
+    """Say that the names of the columns may be a row of the data; forms have whole questions as names, too."""
+    shown = ", ".join(name if len(name) <= SHOWN else f"{name[:SHOWN]}..." for name in map(str, record))
+    return (
+        f"{uri} has the columns {shown}, which look like data, not column names: if the first line of the table is a row, add a "
+        "line with the names above it, such as prompt and completion; if it holds the names, say in datasets[].columns which is which"
+    )
+
+
+def _has_no_header(record: Record) -> bool:
+    """Tell a row of values from names: a number, a sentence, or what differs from the row below in its numbers only."""
+    named = [(str(name), value) for name, value in record.items() if str(name).strip()]
+    if any(bare(name) in KNOWN for name, _ in named):
+        return False
+    return any(_is_value(name) or _is_alike(name, value) for name, value in named)
+
+
+def _is_value(name: str) -> bool:
+    words = name.split()
+    is_sentence = len(words) > 1 and words[-1].endswith((".", "!", "?"))
+    return is_sentence or len(words) > MOST_WORDS or NUMBER.fullmatch(name) is not None
+
+
+def _is_alike(name: str, value: Any) -> bool:
+    return (
+        isinstance(value, str) and DIGITS.search(name) is not None and DIGITS.sub("0", name) == DIGITS.sub("0", value)
+    )
+
+
+def without_text(record: Record, uri: str) -> str:
+    """Say which column a corpus most likely has its text in: by its name, else the longest."""
+    worse = {bad for _, bad in PREFERENCES}
+    found = [
+        name for name, value in record.items() if _is_told(value) and isinstance(value, str) and bare(name) not in worse
+    ]
+    remedy = "write the text into a column text"
+    if found:
+        known = [name for plain in PLAIN_TEXTS for name in found if bare(name) == plain]
+        column = known[0] if known else max(found, key=lambda name: len(record[name]))
+        remedy = f"name it in datasets[].columns, such as columns: {{text: {_in_yaml(column)}}}"
+    if _has_no_header(record):
+        return without_header(record, uri)
+    return f"{uri} has the columns {_exist(record)}, but objective cpt learns a column with text: {remedy}"
+
+
 def _mapping(record: Record) -> str:
     """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
     turns = next((name for name, value in record.items() if _is_turns(value)), "")
+    if turns and bare(turns) in HISTORIES and (beside := _mapping({**record, turns: None})):
+        return f"{beside}; {turns} is then read as the earlier turns"
     if turns:
         return f"columns: {{messages: {turns}}}"
     said = [name for name, value in record.items() if _is_told(value)]

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
+from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.names import is_empty
+from finetune_trainer.data.reading.record import kind
 
 ARGUMENTS = ("arguments", "args", "input", "parameters")
 SCHEMAS = ("parameters", "input_schema", "inputSchema")

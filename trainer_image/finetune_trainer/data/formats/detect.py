@@ -15,13 +15,14 @@ from finetune_trainer.data.formats.advice import (
     several_answers,
     undecided,
     unpaired,
+    without_text,
 )
 from finetune_trainer.data.formats.messages import TurnForm
 from finetune_trainer.data.formats.names import (
     CALLS,
     COMPLETIONS,
     CONTENT_KEYS,
-    HISTORY,
+    HISTORIES,
     JOINED,
     LABELS,
     PREFERENCES,
@@ -33,6 +34,7 @@ from finetune_trainer.data.formats.names import (
     TURNS,
     UNDECIDED,
     bare,
+    is_empty,
     truth,
 )
 from finetune_trainer.data.formats.texts import is_alternating
@@ -51,6 +53,8 @@ class ChatForm:
     """The tokenizer has a template, so a plain prompt and completion are a question and an answer."""
     system_prompt: str
     template: str = ""
+    plain: bool = False
+    """Objective cpt: a column of text is all that is learned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +104,18 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
     names = _by_bare_name(record)
     kind = wanted or (dataset.format if dataset.format != "auto" else "")
     _check_columns(dataset, record, uri)
-    if not kind:
+    if not kind and not chat.plain:
         _refuse_other_kinds(dataset, names, record, uri)
-    fitting = [(one, _columns(one, dataset, names, record)) for one in ([kind] if kind else _kinds(dataset))]
+    kinds = [kind] if kind else _kinds(dataset, plain=chat.plain)
+    fitting = [(one, _columns(one, dataset, names, record)) for one in kinds]
     known = [(one, found) for one, found in fitting if found]
+    if not known and chat.plain:
+        raise UserError("DatasetInvalid", without_text(record, uri))
     if not known:
         _refuse_lone_messages(dataset, names, record, uri)
         raise UserError("DatasetInvalid", missing(record, uri))
     chosen, columns = next((one for one in known if _is_filled(record, one[1])), known[0])
-    if chosen == TEXT and not kind:
+    if chosen == TEXT and not kind and not chat.plain:
         _refuse_lone_messages(dataset, names, record, uri)
     return Format(
         kind=chosen,
@@ -137,14 +144,16 @@ def _by_bare_name(record: Record) -> dict[str, str]:
     return names
 
 
-def _kinds(dataset: Dataset) -> tuple[str, ...]:
+def _kinds(dataset: Dataset, *, plain: bool) -> tuple[str, ...]:
     """The columns that the job names tell the format, else the data does."""
     named = dataset.columns
     if named.messages:
         return (MESSAGES,)
     if named.prompt or named.completion or dataset.prompt_template:
         return (PAIR,)
-    return (TEXT,) if named.text else (MESSAGES, PAIR, TEXT)
+    if named.text:
+        return (TEXT,)
+    return (TEXT, MESSAGES, PAIR) if plain else (MESSAGES, PAIR, TEXT)
 
 
 def _check_columns(dataset: Dataset, record: Record, uri: str) -> None:
@@ -181,8 +190,13 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
         return None
     beside = () if named.prompt else JOINED.get(bare(prompt), ())
     joined = tuple(names[name] for name in beside if name in names and names[name] != completion)
-    history = names.get(HISTORY, "") if isinstance(record.get(names.get(HISTORY, "")), list | str | None) else ""
-    return {"prompt": prompt, "completion": completion, "joined": joined, "history": history, **shared}
+    return {"prompt": prompt, "completion": completion, "joined": joined, "history": _history(names, record), **shared}
+
+
+def _history(names: Mapping[str, str], record: Record) -> str:
+    """A transcript in plain text is left to the job's promptTemplate."""
+    known = [names[name] for name in HISTORIES if name in names]
+    return next((name for name in known if is_empty(record[name]) or is_turns(record[name])), "")
 
 
 def _rejected(found: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -22,20 +22,3 @@ def parsed(text: str, what: str) -> Any:
                 f"{what} are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"
             ) from error
         raise RowInvalid(f"{what} are text that is not JSON") from error
-
-
-def kind(value: Any) -> str:
-    """Return what a value is, in words for people."""
-    match value:
-        case bool():
-            return "true or false"
-        case int() | float():
-            return f"the number {value}"
-        case list() | tuple():
-            return "a list"
-        case dict():
-            return "an object"
-        case bytes():
-            return "bytes that are not UTF-8 text"
-        case _:
-            return type(value).__name__

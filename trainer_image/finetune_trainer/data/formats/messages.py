@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.calls import calls_of
-from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
+from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
     CALL,
@@ -27,10 +27,12 @@ from finetune_trainer.data.formats.names import (
     bare,
     is_empty,
     is_meaningful,
+    role_word,
     truth,
 )
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
 from finetune_trainer.data.formats.texts import alternating, is_alternating
+from finetune_trainer.data.reading.record import kind
 
 TYPE = "type"
 """Where LangChain keeps who speaks: human, ai."""
@@ -108,7 +110,7 @@ def _mapping(turns: list[Any], form: TurnForm) -> str:
     known: set[str] = set()
     for item in turns:
         said = item if isinstance(item, dict) else {}
-        word = said.get(form.role or next((key for key in ROLE_KEYS if key in said), ""))
+        word = role_word(said.get(form.role or next((key for key in ROLE_KEYS if key in said), "")))
         role = form.roles.get(word, ROLES.get(word.strip().lower())) if isinstance(word, str) else None
         if role:
             known.add(role)
@@ -212,6 +214,7 @@ def _pair(item: dict[str, Any]) -> list[Message]:
 def _role(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
     if isinstance(word, dict):
         word = word.get("role")  # the author of an exported chat
+    word = role_word(word)
     if isinstance(word, str):
         if word in form.roles:
             return form.roles[word]

@@ -53,7 +53,26 @@ COMPLETIONS = (
 )  # fmt: skip
 SYSTEMS = ("system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt")
 TOOLS = ("tools", "functions", "toolconfig")
-HISTORY = "history"
+HISTORIES = (
+    "history", "chathistory", "conversationhistory", "messagehistory", "dialoghistory", "dialoguehistory", "previousmessages",
+)  # fmt: skip
+"""Columns of earlier turns beside a question and its answer: Alpaca's, Cohere's, LangChain's."""
+
+PLAIN_TEXTS = (
+    "text",
+    "content",
+    "contents",
+    "body",
+    "code",
+    "document",
+    "article",
+    "story",
+    "passage",
+    "page",
+    "rawcontent",
+)
+"""Columns that most likely hold the text of a corpus."""
+
 JOINED = {"instruction": ("input", "context")}
 """Columns that are part of the question in a well-known form: Alpaca's input, Dolly's context."""
 
@@ -74,6 +93,14 @@ UNDECIDED = (
     ("response1", "response2"),
 )  # fmt: skip
 """Two answers of which another column says which is the better one."""
+
+TURN_MARKS = (
+    "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
+    "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
+    "\nHuman:", "\nUser:", "\nUSER:",
+    "\nAssistant:", "\nASSISTANT:",
+)  # fmt: skip
+"""How well-known templates and scripts begin a turn."""
 
 LABELS = ("label", "ktotag")
 """Beside prompt and completion a truth value says whether the answer is a good one (unpaired preference)."""
@@ -151,6 +178,15 @@ def truth(value: object) -> bool | None:
         if known in FALSE:
             return False
     return None
+
+
+def role_word(value: object) -> object:
+    """Return a number or a truth value that stands for a role as datasets[].roles spells it; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else value
 
 
 def is_empty(value: object) -> bool:

@@ -10,7 +10,7 @@ from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import calls_of, tools_of
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, TEXT, Format
-from finetune_trainer.data.formats.invalid import RowInvalid, kind, parsed
+from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
@@ -25,7 +25,7 @@ from finetune_trainer.data.formats.names import (
 )
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
-from finetune_trainer.data.reading.record import Record
+from finetune_trainer.data.reading.record import Record, kind
 
 CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""

@@ -9,6 +9,7 @@ from finetune_contract import Dataset
 
 from finetune_trainer.data.reading.card import SPLITS, Files, Splits, card_splits, named_splits
 from finetune_trainer.data.reading.kinds import kind_of, readable
+from finetune_trainer.data.reading.shards import gap_warnings, refuse_gaps
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.formats import PICKLES
@@ -56,13 +57,18 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
         raise UserError("DatasetInvalid", _no_rows(store.uri, visible, documents=documents))
     if "*" in store.uri or _is_one_file(store.uri, listed):
         _refuse_choice(dataset, store.uri)
-        return DataFiles(store=store, files=rows, warnings=_left(store.uri, visible, rows))
+        left_out = gap_warnings(store.uri, [file.path for file in rows])
+        return DataFiles(store=store, files=rows, warnings=(*_left(store.uri, visible, rows), *left_out))
     splits = card_splits(store, rows, dataset.config) or named_splits(rows)
     chosen = _of_split(store.uri, splits, rows, dataset.split)
+    on_hub = store.uri.startswith("hf://")  # it takes no glob, and nobody but its owner can add a file
+    if not on_hub:
+        refuse_gaps(store.uri, [file.path for file in chosen])
+    gaps = gap_warnings(store.uri, [file.path for file in chosen]) if on_hub else ()
     return DataFiles(
         store=store,
         files=chosen,
-        warnings=(*_left(store.uri, visible, rows), *_mixed(store.uri, dataset.split, chosen)),
+        warnings=(*_left(store.uri, visible, rows), *_mixed(store.uri, dataset.split, chosen), *gaps),
     )
 
 

@@ -4,9 +4,10 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
-from finetune_trainer.data.reading.record import Place, Record, Unreadable
+from finetune_trainer.data.reading.record import Place, Record, Unreadable, kind
 
 LARGEST_JSON_BYTES = 512 << 20
 """A .json file is read whole, and parsed takes some five times its size."""
@@ -22,10 +23,22 @@ class RepeatedKey(ValueError):
 
 
 def lines(file: BinaryIO) -> Iterator[Place]:
-    """Yield one record a line; empty lines are skipped."""
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield number, _of_line(line.removeprefix(b"\xef\xbb\xbf").strip())
+    """Yield one record a line; empty lines are skipped. Raises Unreadable for one document over several lines."""
+    stripped = ((number, line.removeprefix(b"\xef\xbb\xbf").strip()) for number, line in enumerate(file, start=1))
+    filled = ((number, line) for number, line in stripped if line)
+    beginning = list(islice(filled, 2))
+    if len(beginning) == 2 and _is_document(*(line for _, line in beginning)):
+        raise Unreadable("it is a JSON document over several lines, not one record per line: rename it to .json")
+    for number, line in chain(beginning, filled):
+        yield number, _of_line(line)
+
+
+def _is_document(first: bytes, second: bytes) -> bool:
+    """Tell by the first two lines; a broken record stands alone among whole ones."""
+    if first.startswith(b"["):
+        return not _is_json(first)
+    is_open = first.startswith(b"{") and first.endswith((b"{", b"[", b",", b":"))
+    return is_open and not _is_json(first[:-1]) and not _is_json(second)
 
 
 def _of_line(line: bytes) -> Record | Unreadable:
@@ -76,8 +89,15 @@ def _record(value: Any) -> Record:
         return value
     if _is_conversation(value):
         return {"messages": value}
-    hint = ": name a file that is one list .json" if isinstance(value, list) else ""
-    raise Unreadable(f"it is {type(value).__name__}, not an object with columns{hint}")
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        raise Unreadable("it is a list of records, not one record: rename the file to .json")
+    raise _not_an_object(value)
+
+
+def _not_an_object(value: Any) -> Unreadable:
+    return Unreadable(
+        f'it is {kind(value)}, not an object: write each row as an object, such as {{"prompt": ..., "completion": ...}}'
+    )
 
 
 def _is_conversation(value: Any) -> bool:
@@ -143,7 +163,7 @@ def _item(item: Any) -> Record | Unreadable:
         return item
     if _is_conversation(item):
         return {"messages": item}
-    return Unreadable(f"it is {type(item).__name__}, not an object with columns")
+    return _not_an_object(item)
 
 
 def _items(value: Any) -> list[Any]:
@@ -165,6 +185,8 @@ def _items(value: Any) -> list[Any]:
         )
     if len(lists) == 1 and not next(iter(lists.values())):
         return []
+    if value and not any(isinstance(item, list | dict) for item in value.values()):
+        return [value]  # a file of one record
     found = ", ".join(map(str, list(value)[:5])) or "nothing"
     raise Unreadable(f"it is not a list of records, nor an object that holds one list of them (its keys: {found})")
 

@@ -29,3 +29,24 @@ def named(names: Sequence[str], values: Sequence[Any]) -> Record | Unreadable:
                 "holds the names, so remove lines above them)"
             )
     return {name: value for name, value in zip(names, values, strict=True) if name}
+
+
+def kind(value: Any) -> str:
+    """Return what a value is, in words for people."""
+    match value:
+        case None:
+            return "null"
+        case str():
+            return "text"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return f"the number {value}"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+        case bytes():
+            return "bytes that are not UTF-8 text"
+        case _:
+            return type(value).__name__

@@ -18,6 +18,7 @@ from finetune_trainer.data.reading.record import Place, Record, Unreadable
 from finetune_trainer.data.reading.spreadsheet import spreadsheet
 from finetune_trainer.data.reading.tables import table
 from finetune_trainer.errors import UserError
+from finetune_trainer.storage.pages import BEGINNING_BYTES, page
 
 __all__ = ["Place", "Record", "Unreadable", "records"]
 
@@ -33,7 +34,7 @@ def records(file: BinaryIO, name: str, *, stop_at: int = 0) -> Iterator[Place]:
     kind = kind_of(name)
     assert kind is not None, "files.py chooses files of known kinds only"
     try:
-        _refuse_pointer(file)
+        _refuse_other_content(file)
         if kind.suffix == ".parquet":
             yield from parquet(file, stop_at)
             return
@@ -69,13 +70,18 @@ def decompressed(file: BinaryIO, kind: Kind) -> BinaryIO:
             return file
 
 
-def _refuse_pointer(file: BinaryIO) -> None:
-    beginning = file.read(len(POINTER))
+def _refuse_other_content(file: BinaryIO) -> None:
+    """Refuse what git or a download left in place of the data."""
+    beginning = file.read(BEGINNING_BYTES)
     file.seek(0)
-    if beginning == POINTER:
+    if beginning.startswith(POINTER):
         raise Unreadable(
             "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository (or download the file itself) and "
             "copy it again"
+        )
+    if found := page(beginning):
+        raise Unreadable(
+            f"{found}, not data: download the file again from its own address, and with a token if it needs one"
         )
 
 
