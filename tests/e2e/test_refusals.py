@@ -69,7 +69,7 @@ def refused(product: Product) -> dict[str, tuple[dict[str, Any], str]]:
         "no-data": ({"datasets": [{"source": f"file://{folder}/nothing.jsonl"}]}, "DatasetNotFound"),
         "empty-data": (rows(folder, "empty.jsonl", []), "DatasetTooSmall"),
         "bad-row": (rows(folder, "bad.jsonl", [good, good, "{not json"]), "DatasetInvalid"),
-        "no-column": (rows(folder, "columns.jsonl", [json.dumps({"question": "a", "answer": "b"})]), "DatasetInvalid"),
+        "no-column": (rows(folder, "columns.jsonl", [json.dumps({"city": "a", "country": "b"})]), "DatasetInvalid"),
         "no-output": (read_only(folder), "OutputNotWritable"),
     }
 
