@@ -1,6 +1,5 @@
 """One training process: signals first, then the libraries, then train; its verdict last. Started by entry, perhaps by torchrun."""
 
-import ctypes
 import faulthandler
 import logging
 import os
@@ -19,13 +18,11 @@ from finetune_trainer.process import verdict
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.secrecy import redacted
 
 if TYPE_CHECKING:
     from finetune_trainer.runtime.progress import Reporter
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2): which signal to get when the parent dies."""
 
 
 def run_folder() -> Path:
@@ -105,12 +102,6 @@ def main() -> int:
         print(redacted(verdict.trace(error)), file=sys.stderr, flush=True)
     verdict.write(outcome, run_folder(), rank=worker.rank)
     return verdict.exit_code(outcome)
-
-
-def die_with_parent() -> None:
-    """Let the kernel end this process when its parent is gone: an orphan would go on training and hold the GPU."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def quiet(device: str) -> None:
