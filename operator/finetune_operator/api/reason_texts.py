@@ -262,7 +262,7 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Never overwrites the result of another run.",
     ),
     TerminalReason.LOSS_DIVERGED: ReasonText(
-        "The loss became NaN or infinite.",
+        "The loss became NaN or infinite, or stayed several times above its best for 50 steps.",
         "Lower `training.learningRate`, check the data, and apply the job under a new name.",
         "Does not try again, and does not publish such weights.",
     ),
