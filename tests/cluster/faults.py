@@ -17,9 +17,6 @@ from tests.cluster.client import eventually
 
 HOP_HEADERS = {"host", "connection", "transfer-encoding", "content-length", "content-encoding", "accept-encoding"}
 
-TLS_GOODBYE_SECONDS = 0.25
-"""aiohttp closes TLS connections in the background; its documentation asks for this pause."""
-
 WATCHES = 4
 """Jobs, pools, Pods, Services."""
 
@@ -155,7 +152,15 @@ class FaultProxy:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await asyncio.sleep(TLS_GOODBYE_SECONDS)
+        await self._abort_what_is_left()
+
+    async def _abort_what_is_left(self) -> None:
+        """End the connections that their owners have forgotten: half made ones of a killed operator, TLS that says goodbye."""
+        transports = self._loop._transports  # only the loop knows them all; a socket that outlives it is a warning
+        while left := [transport for transport in list(transports.values()) if transport._sock is not None]:
+            for transport in left:
+                transport.abort()
+            await asyncio.sleep(0)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         call = (request.method, request.path)
