@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.cluster.client import FINETUNE, MERGE, STRATEGIC, ApiError, Client, Raw, eventually
 from tests.cluster.plays import GPU_PRODUCT, Play, a_job, a_pool
@@ -155,6 +156,19 @@ class Kubelet:
         except ApiError as error:
             if error.status != 404:
                 raise
+
+    def discard(self, job: str) -> None:
+        """Delete a job and end its Pods, so that the next one finds the GPUs free."""
+        selector = {"labelSelector": f"finetune.dev/job-name={job}"}
+        self.client.delete(f"{self.jobs}/{job}")
+
+        def ended() -> bool:
+            pods = self.client.get(f"/api/v1/namespaces/{self.namespace}/pods?{urlencode(selector)}")["items"]
+            for pod in pods:
+                self.remove(pod["metadata"]["name"])
+            return not pods
+
+        eventually(ended, f"the Pods of {job} are gone")
 
     def status(
         self, pod: str, phase: str, containers: Raw | None = None, initial: Raw | None = None, **more: Any

@@ -62,7 +62,7 @@ def first_outcome(kubelet: Kubelet, name: str, how: dict[str, Any]) -> str:
     done = ended_state is not None and ended_state["exitCode"] == 0
     kubelet.status(f"{name}-0-0", "Succeeded" if done else "Failed", containers, **told)
     outcome = kubelet.attempt(name, 0)["outcome"]
-    kubelet.remove(f"{name}-0-0")
+    kubelet.discard(name)
     return str(outcome)
 
 
