@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from finetune_trainer.data.formats.names import (
@@ -110,10 +109,12 @@ def one_message_a_row(uri: str, text: str) -> str:
     )
 
 
-def placeholders(unknown: Sequence[str], record: Record, uri: str) -> str:
-    """Say which placeholders of a prompt template name no column."""
-    named = ", ".join(f"{{{name}}}" for name in unknown)
-    return f"{uri} has no column for {named} in promptTemplate: its columns are {_exist(record)}"
+def without_system(system: str, text: str, uri: str) -> str:
+    """Say that plain text has no place for a system prompt."""
+    return (
+        f"{uri}: columns.system names {system}, but its rows are plain text (column {text}), which has no system prompt: remove "
+        "columns.system, or name the question and the answer in columns.prompt and columns.completion"
+    )
 
 
 def missing(record: Record, uri: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.calls import calls_of
+from finetune_trainer.data.formats.chosen import did_you_mean, nearest
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
@@ -62,6 +63,10 @@ class TurnForm:
     """Keys that the chat template names are left to it."""
 
 
+Spelling = tuple[str, str]
+"""A field of the job, and what a message has of it: ("columns.role", "speaker") or ("roles", "Agent")."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Turns:
     """Messages, and what else the turns said."""
@@ -71,6 +76,8 @@ class Turns:
     """Answers that a switch of the data takes out of the loss."""
     unread: dict[str, Any] = field(default_factory=dict)
     """Keys that most likely matter and are not read, with a value."""
+    spelt: set[Spelling] = field(default_factory=set)
+    """What the messages have of what the job names."""
 
 
 def turns_of(value: Any, form: TurnForm) -> Turns:
@@ -91,7 +98,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         except UnknownRole as unknown:
             raise RowInvalid(
                 f"message {number} has the role {unknown.word!r}, which is unknown: map it with datasets[].roles, such as "
-                f"roles: {{{_mapping(value, form)}}}"
+                f"roles: {{{_mapping(value, form)}}}{_misspelt(unknown.word, form)}"
             ) from unknown
     return found
 
@@ -102,6 +109,11 @@ class UnknownRole(Exception):
     def __init__(self, word: str) -> None:
         super().__init__(word)
         self.word = word
+
+
+def _misspelt(word: str, form: TurnForm) -> str:
+    near = nearest(word, form.roles)
+    return f" (the job maps {near!r} instead)" if near else ""
 
 
 def _mapping(turns: list[Any], form: TurnForm) -> str:
@@ -146,6 +158,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     who = f"message {number}"
     if not isinstance(item, dict):
         raise RowInvalid(f"{who} is not an object with role and content")
+    _check_keys(item, who, form, found)
     said = {key: value for key, value in item.items() if value is not None}
     if isinstance(said.get("data"), dict) and _is_typed(said):
         said = {**said["data"], TYPE: said[TYPE]}  # LangChain
@@ -154,6 +167,8 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
         found.messages += pair
         return
     role = _role(said.get(role_key), who, form, said)
+    if form.roles:
+        found.spelt.add(("roles", str(role_word(said[role_key]))))
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
     parts = _content(said.get(content_key), role, said, who)
     if role == CALL:
@@ -172,6 +187,18 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
         elif is_meaningful(key) and extra != message["content"]:
             found.unread[f"{OF_MESSAGES}{key}"] = extra
     _place(message, parts, learned, found, who)
+
+
+def _check_keys(item: dict[str, Any], who: str, form: TurnForm, found: Turns) -> None:
+    """Keep in mind which of the keys that the job names are there. Raises RowInvalid for one that is not."""
+    for key, column in (("columns.role", form.role), ("columns.content", form.content)):
+        if column in item:
+            found.spelt.add((key, column))
+        elif column and (key == "columns.role" or not _has_calls(item)):
+            raise RowInvalid(
+                f"{who} has no {column}, which {key} names (its keys: {', '.join(map(str, item)) or 'none'})"
+                f"{did_you_mean(filter(None, [nearest(column, map(str, item))]))}"
+            )
 
 
 def _is_typed(said: dict[str, Any]) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import calls_of, tools_of
-from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, TEXT, Format
+from finetune_trainer.data.formats.chosen import PLACEHOLDER
+from finetune_trainer.data.formats.detect import MESSAGES, PAIR, TEXT, Format
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
-from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
+from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
     NOT_TRAINED,
@@ -45,6 +46,8 @@ class Row:
     """Plain text, or the completion of a plain prompt."""
     unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
     """Columns and keys that most likely matter and are not read; true where they hold text."""
+    spelt: frozenset[Spelling] = field(default=frozenset(), compare=False)
+    """What the messages hold of the keys and role words that the job names."""
 
     def fingerprint(self) -> int:
         """64 bits of a hash over all that the row says: exact duplicates have the same.
@@ -92,6 +95,7 @@ def _conversation(record: Record, form: Format, turns: Turns, learned_from: int)
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
         unread=dict.fromkeys(turns.unread, False) | _unread(record, form, before),
+        spelt=frozenset(turns.spelt),
     )
 
 
@@ -119,6 +123,7 @@ def _prompt_completion(record: Record, form: Format) -> Row:
         messages=[*before.messages, *after.messages],
         unlearned=[*before.unlearned, *(len(before.messages) + index for index in after.unlearned)],
         unread={**before.unread, **after.unread},
+        spelt=before.spelt | after.spelt,
     )
     return _conversation(record, form, both, learned_from=len(before.messages))
 
