@@ -6,6 +6,7 @@ from typing import Any
 
 from finetune_trainer.data.formats.names import (
     ANSWERING,
+    ASKED,
     COMPLETIONS,
     CONTENT_KEYS,
     HISTORIES,
@@ -20,8 +21,11 @@ from finetune_trainer.data.formats.names import (
     TURNS,
     USER,
     bare,
+    is_empty,
     words_of,
 )
+from finetune_trainer.data.formats.texts import is_alternating
+from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record
 
 NEEDED = "a column with messages, or a prompt and a completion, or text"
@@ -41,6 +45,9 @@ KNOWN = frozenset(
 )
 """Names that say that a row of names is there."""
 
+LANGUAGE = 5
+"""So many characters the code of a language has: en, zh, pt_BR."""
+
 TOKENISED = "input_ids"
 MOST_JOINED = 3
 """So many columns a suggestion joins into a question: of more nobody knows which are part of it."""
@@ -54,9 +61,22 @@ def unpaired(record: Record, label: str, form: str, uri: str) -> str:
     )
 
 
+def judged(record: Record, uri: str) -> str:
+    """Say that Prodigy keeps what annotators rejected beside what they accepted."""
+    return (
+        f"{uri} is an export of Prodigy (columns {_exist(record)}): its column answer says accept, reject or ignore. Keep the rows "
+        "with accept, and remove that column"
+    )
+
+
 def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> str:
     """Say how to learn the better answers."""
     value: Any = record.get(good)
+    if isinstance(value, str) and written_out(value):
+        return (
+            f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. To learn those in {good} and not "
+            f"those in {bad}, set columns: {{messages: {good}}}, which splits its conversations into turns"
+        )
     if (turns := _written_turns(value)) > 1:
         return (
             f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. Besides, {good} holds a "
@@ -121,6 +141,11 @@ def missing(record: Record, uri: str) -> str:
     """Say which columns exist, which are needed, and how to name them."""
     if _has_no_header(record):
         return without_header(record, uri)
+    if isinstance(record.get("mapping"), dict) and "current_node" in record:
+        return (
+            f"{uri} is an export of ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, "
+            "and write the role (author.role) and text (content.parts) of each message into a column messages"
+        )
     mapping = _mapping(record)
     remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
@@ -182,7 +207,17 @@ def without_text(record: Record, uri: str) -> str:
 
 def _mapping(record: Record) -> str:
     """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
+    if inner := _with_inner(record):
+        return _mapping(inner)
     turns = next((name for name, value in record.items() if _is_turns(value)), "")
+    said_alone = [name for name, value in record.items() if not is_empty(value) and not words_of(name) & INCIDENTAL]
+    if (
+        len(said_alone) == 1
+        and isinstance(texts := record[said_alone[0]], list)
+        and len(texts) > 1
+        and is_alternating(texts)
+    ):
+        return f"columns: {{messages: {_in_yaml(said_alone[0])}}}"
     if turns and bare(turns) in HISTORIES and (beside := _mapping({**record, turns: None})):
         return f"{beside}; {turns} is then read as the earlier turns"
     if turns:
@@ -192,6 +227,9 @@ def _mapping(record: Record) -> str:
     plain = not any(isinstance(value, list | dict) and value for value in record.values())
     if len(telling) == len(said) == 1 and plain and bare(telling[0]) not in PROMPTS:
         return f"columns: {{text: {_in_yaml(telling[0])}}}"
+    pair = [name for name in telling if "." in name]
+    if len(pair) == 2:
+        return f"columns: {{prompt: {pair[0]}, completion: {pair[1]}}}, or the other way round"
     answers = [name for name in telling if bare(name) in COMPLETIONS] or [
         name for name in telling if words_of(name) & ANSWERING and bare(name) not in PROMPTS
     ]
@@ -199,6 +237,8 @@ def _mapping(record: Record) -> str:
     asked = (
         known[:1] or [name for name in telling if name not in answers[:1]] or [n for n in said if n not in answers[:1]]
     )
+    if answers and known:
+        asked = [*(name for name in telling if words_of(name) & ASKED and name not in (*known, *answers)), *asked]
     if answers and len(asked) > 1 and len(asked) <= MOST_JOINED:
         joined = "\\n\\n".join(f"{{{name}}}" for name in asked)
         return f'columns: {{completion: {_in_yaml(answers[0])}}} and promptTemplate: "{joined}"'
@@ -209,6 +249,31 @@ def _mapping(record: Record) -> str:
         prompt, completion = (known[0], *(n for n in telling if n != known[0])) if known else telling
         return f"columns: {{prompt: {_in_yaml(prompt)}, completion: {_in_yaml(completion)}}}"
     return ""
+
+
+def _with_inner(record: Record) -> Record:
+    """Return a record with what lies inside its columns in their place; empty where nothing does that is of use.
+
+    Translations hold a text for each language, SQuAD's answers a list of texts.
+    """
+    asks = any(bare(name) in PROMPTS for name in record)
+    found: Record = {}
+    for name, value in record.items():
+        is_first = (
+            asks and isinstance(value, list) and value and isinstance(value[0], str) and words_of(name) & ANSWERING
+        )
+        found |= {f"{name}.0": value[0]} if is_first else _inner_texts(name, value) or {name: value}
+    return found if found.keys() != record.keys() else {}
+
+
+def _inner_texts(name: str, value: Any) -> Record:
+    if not isinstance(value, dict) or _is_told(value):
+        return {}
+    texts = {f"{name}.{key}": item for key, item in value.items() if isinstance(item, str) and item.strip()}
+    listed = value.get("text")
+    if not texts and isinstance(listed, list) and listed and isinstance(listed[0], str):
+        return {f"{name}.text.0": listed[0]}
+    return texts if len(texts) == len(value) == 2 and all(len(key) <= LANGUAGE for key in value) else {}
 
 
 def _in_yaml(name: str) -> str:
@@ -228,6 +293,8 @@ def _is_told(value: Any) -> bool:
 
 def _is_turns(value: Any) -> bool:
     """A conversation in which somebody answers; a list of comments or annotations is none."""
+    if isinstance(value, str):
+        return written_out(value) is not None
     if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
         return False
     words = {item.get(key) for item in value for key in ROLE_KEYS if isinstance(item.get(key), str)}

@@ -7,6 +7,7 @@ from typing import Any
 from finetune_contract import Dataset
 
 from finetune_trainer.data.formats.advice import (
+    judged,
     missing,
     one_message_a_row,
     preference,
@@ -38,8 +39,12 @@ from finetune_trainer.data.formats.names import (
     truth,
 )
 from finetune_trainer.data.formats.texts import is_alternating
+from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import UserError
+
+VERDICTS = ("accept", "reject", "ignore")
+"""What Prodigy writes of each task into a column answer."""
 
 MESSAGES, PAIR, TEXT = "messages", "prompt-completion", "text"
 
@@ -209,10 +214,10 @@ def _turns_column(names: Mapping[str, str], record: Record, *, certain: bool) ->
 
 
 def is_turns(value: Any) -> bool:
-    """Tell whether a value looks like a list of turns: of objects, the same as JSON text, or a struct of lists."""
+    """Tell whether a value looks like a list of turns: of objects, the same as JSON text, written out, or a struct of lists."""
     match value:
         case str():
-            return value.lstrip()[:2] in ("[{", "[]") or value.lstrip()[:1] == "["
+            return value.lstrip()[:1] == "[" or written_out(value) is not None
         case list():
             return all(isinstance(item, dict) for item in value) or is_alternating(value)
         case dict():
@@ -234,6 +239,8 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
     label = _first(LABELS, names)
     if (completion or turns) and completion != label and truth(record.get(label)) is not None:
         raise UserError("DatasetInvalid", unpaired(record, label, MESSAGES if turns else PAIR, uri))
+    if record.get("answer") in VERDICTS and any(key in record for key in ("_task_hash", "_input_hash")):
+        raise UserError("DatasetInvalid", judged(record, uri))
     if named.completion:
         return
     for good, bad in PREFERENCES:
@@ -251,7 +258,7 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
 def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:
     text = _first(CONTENT_KEYS, names)
     role = record.get(_first(ROLE_KEYS, names))
-    speaks = isinstance(role, str) and role.strip().lower() in ROLES
+    speaks = isinstance(role, dict) or (isinstance(role, str) and role.strip().lower() in ROLES)
     if (
         text and not dataset.columns.text and (speaks or record.get(names.get("type", "type")) == "message")
     ):  # Slack's type

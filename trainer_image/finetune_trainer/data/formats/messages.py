@@ -33,6 +33,7 @@ from finetune_trainer.data.formats.names import (
 )
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
 from finetune_trainer.data.formats.texts import alternating, is_alternating
+from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import kind
 
 TYPE = "type"
@@ -82,9 +83,16 @@ class Turns:
 
 def turns_of(value: Any, form: TurnForm) -> Turns:
     """Check and normalise a list of turns; a table holds it as JSON text. Raises RowInvalid."""
-    if isinstance(value, str):
-        value = parsed(value, "its messages")
     found = Turns()
+    if isinstance(value, str) and (messages := written_out(value)):
+        found.messages = messages
+        return found
+    if isinstance(value, str):
+        value = parsed(
+            value,
+            "its messages",
+            else_="write each conversation as a list of objects with role and content, or as turns such as USER: and ASSISTANT: that alternate",
+        )
     if isinstance(value, dict):
         value = _inside(value, found)
     if not isinstance(value, list) or not value:
