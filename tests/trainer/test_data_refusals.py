@@ -71,7 +71,9 @@ REFUSED = [
      "file:///a.jsonl: 1 of 2 rows cannot be used: its prompt is empty or missing; the row has prompt, completion (a.jsonl "
      "row 2). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("number as text", '{"prompt": "x", "completion": 4}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write numbers as text (in quotes in JSON, astype(str) in pandas), and classes by their "
+     "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write numbers as text (in quotes in "
+    "JSON, astype(str) in pandas), "
+     "and classes by their "
      "names"),
     ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is unknown: map it with datasets[].roles, such as "

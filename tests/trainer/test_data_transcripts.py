@@ -103,7 +103,10 @@ def test_lines_in_the_notation_of_python_are_converted_as_the_message_says(tmp_p
     rows = [{"prompt": "it's hello", "completion": "fine", "x": None}]
     (tmp_path / "OLD.jsonl").write_text("".join(f"{row}\n" for row in rows))
     message = refusal_of(tmp_path, tmp_path / "OLD.jsonl")[1]
-    begin = "file:///OLD.jsonl: OLD.jsonl row 1: it is written as a Python dict, not as JSON (single quotes, None, True): convert the file with "
+    begin = (
+        "file:///OLD.jsonl: OLD.jsonl row 1: it is written as a Python dict, not as JSON (single quotes, None, True): convert "
+        "the file with "
+    )
 
     assert message.startswith(begin)
     subprocess.run(["/bin/sh", "-c", message.removeprefix(begin)], cwd=tmp_path, check=True)
@@ -158,4 +161,5 @@ def test_exports_are_told_for_what_they_are(tmp_path, record, begin):
     """With no column of theirs as an answer."""
     message = refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1]
 
-    assert message.startswith(begin) and "{messages:" not in message
+    assert message.startswith(begin)
+    assert "{messages:" not in message

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from finetune_contract import Dataset
 
-from finetune_trainer.data.formats.chosen import inner_names, named_columns, refuse_unknown, with_inner
+from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
+from finetune_trainer.data.formats.inside import inner_names, with_inner
 from finetune_trainer.data.formats.invalid import RowInvalid
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from finetune_trainer.data.formats.inside import texts_inside
 from finetune_trainer.data.formats.names import (
     ANSWERING,
     ASKED,
@@ -44,9 +45,6 @@ KNOWN = frozenset(
     {*PROMPTS, *COMPLETIONS, *TURNS, *PLAIN_TEXTS, *CONTENT_KEYS, *ROLE_KEYS, *SYSTEMS, *HISTORIES} - {"a", "q"}
 )
 """Names that say that a row of names is there."""
-
-LANGUAGE = 5
-"""So many characters the code of a language has: en, zh, pt_BR."""
 
 TOKENISED = "input_ids"
 MOST_JOINED = 3
@@ -207,7 +205,7 @@ def without_text(record: Record, uri: str) -> str:
 
 def _mapping(record: Record) -> str:
     """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
-    if inner := _with_inner(record):
+    if inner := texts_inside(record):
         return _mapping(inner)
     turns = next((name for name, value in record.items() if _is_turns(value)), "")
     said_alone = [name for name, value in record.items() if not is_empty(value) and not words_of(name) & INCIDENTAL]
@@ -249,31 +247,6 @@ def _mapping(record: Record) -> str:
         prompt, completion = (known[0], *(n for n in telling if n != known[0])) if known else telling
         return f"columns: {{prompt: {_in_yaml(prompt)}, completion: {_in_yaml(completion)}}}"
     return ""
-
-
-def _with_inner(record: Record) -> Record:
-    """Return a record with what lies inside its columns in their place; empty where nothing does that is of use.
-
-    Translations hold a text for each language, SQuAD's answers a list of texts.
-    """
-    asks = any(bare(name) in PROMPTS for name in record)
-    found: Record = {}
-    for name, value in record.items():
-        is_first = (
-            asks and isinstance(value, list) and value and isinstance(value[0], str) and words_of(name) & ANSWERING
-        )
-        found |= {f"{name}.0": value[0]} if is_first else _inner_texts(name, value) or {name: value}
-    return found if found.keys() != record.keys() else {}
-
-
-def _inner_texts(name: str, value: Any) -> Record:
-    if not isinstance(value, dict) or _is_told(value):
-        return {}
-    texts = {f"{name}.{key}": item for key, item in value.items() if isinstance(item, str) and item.strip()}
-    listed = value.get("text")
-    if not texts and isinstance(listed, list) and listed and isinstance(listed[0], str):
-        return {f"{name}.text.0": listed[0]}
-    return texts if len(texts) == len(value) == 2 and all(len(key) <= LANGUAGE for key in value) else {}
 
 
 def _in_yaml(name: str) -> str:

@@ -1,15 +1,12 @@
 """The columns that a job names itself: each must exist, and may lie inside another one (`translation.en`, `answers.text.0`)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
 
 from finetune_contract import Dataset
 
-from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.names import bare
-from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import UserError
 
 PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
@@ -54,37 +51,3 @@ def did_you_mean(names: Iterable[str]) -> str:
     """Ask for the names that were most likely meant; empty without any."""
     found = " and ".join(names)
     return f". Did you mean {found}?" if found else ""
-
-
-def with_inner(record: Record, named: Iterable[str]) -> Record:
-    """Return a record with a column for each name that leads into another column, such as `translation.en`."""
-    inner = {name: value for name in named if name not in record and (value := _inside(record, name)) is not None}
-    return {**record, **inner} if inner else record
-
-
-def inner_names(record: Record) -> Iterator[str]:
-    """Yield how values inside the columns of a record are named."""
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from (f"{name}.{key}" for key in value)
-
-
-def _inside(record: Record, name: str) -> Any:
-    value: Any = record
-    for key in name.split("."):
-        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-            value = _from_json(value)
-        if isinstance(value, list) and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        elif isinstance(value, dict):
-            value = value.get(key)
-        else:
-            return None
-    return value
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return parsed(text, "its values")
-    except RowInvalid:
-        return None

@@ -18,7 +18,6 @@ from finetune_trainer.data.formats.advice import (
     without_text,
 )
 from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns, refuse_unknown
-from finetune_trainer.data.formats.messages import TurnForm
 from finetune_trainer.data.formats.names import (
     CALLS,
     COMPLETIONS,
@@ -38,6 +37,7 @@ from finetune_trainer.data.formats.names import (
     is_empty,
     truth,
 )
+from finetune_trainer.data.formats.roles import TurnForm
 from finetune_trainer.data.formats.texts import is_alternating
 from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record

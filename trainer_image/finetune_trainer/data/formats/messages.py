@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +31,18 @@ from finetune_trainer.data.formats.names import (
     truth,
 )
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
+from finetune_trainer.data.formats.roles import TurnForm, UnknownRole, mapping, misspelt, role_of
 from finetune_trainer.data.formats.texts import alternating, is_alternating
 from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import kind
 
 TYPE = "type"
 """Where LangChain keeps who speaks: human, ai."""
+
+AS_TURNS = (
+    "write each conversation as a list of objects with role and content, or as turns such as USER: and ASSISTANT: that "
+    "alternate"
+)
 
 PLAIN_KEYS = {"role", "content"}
 PLAIN_ROLES = (SYSTEM, USER, ASSISTANT)
@@ -48,20 +53,6 @@ OF_MESSAGES = "messages[]."
 
 SPEAKER = re.compile(r"""\bm(sg|essage)?(\.name\b|\[['"]name['"]\])""")
 """How a template writes the name of who speaks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnForm:
-    """How the turns of one data set are spelt, where the tables do not say it."""
-
-    role: str = ""
-    """Key of the role."""
-    content: str = ""
-    """Key of the content."""
-    roles: Mapping[str, str] = field(default_factory=dict)
-    """Their word for a role -> ours."""
-    template: str = ""
-    """Keys that the chat template names are left to it."""
 
 
 Spelling = tuple[str, str]
@@ -91,7 +82,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         value = parsed(
             value,
             "its messages",
-            else_="write each conversation as a list of objects with role and content, or as turns such as USER: and ASSISTANT: that alternate",
+            else_=AS_TURNS,
         )
     if isinstance(value, dict):
         value = _inside(value, found)
@@ -106,41 +97,9 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         except UnknownRole as unknown:
             raise RowInvalid(
                 f"message {number} has the role {unknown.word!r}, which is unknown: map it with datasets[].roles, such as "
-                f"roles: {{{_mapping(value, form)}}}{_misspelt(unknown.word, form)}"
+                f"roles: {{{mapping(value, form)}}}{misspelt(unknown.word, form)}"
             ) from unknown
     return found
-
-
-class UnknownRole(Exception):
-    """A word for a role that no table knows."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__(word)
-        self.word = word
-
-
-def _misspelt(word: str, form: TurnForm) -> str:
-    near = nearest(word, form.roles)
-    return f" (the job maps {near!r} instead)" if near else ""
-
-
-def _mapping(turns: list[Any], form: TurnForm) -> str:
-    """Suggest a role for every unknown word of a conversation: who speaks first asks, unless a known speaker does."""
-    words: list[str] = []
-    known: set[str] = set()
-    for item in turns:
-        said = item if isinstance(item, dict) else {}
-        word = role_word(said.get(form.role or next((key for key in ROLE_KEYS if key in said), "")))
-        role = form.roles.get(word, ROLES.get(word.strip().lower())) if isinstance(word, str) else None
-        if role:
-            known.add(role)
-        elif isinstance(word, str) and word not in words:
-            words.append(word)
-    free = [role for role in (USER, ASSISTANT) if role not in known] or [USER]
-    by_role: dict[str, list[str]] = {}
-    for number, word in enumerate(words):
-        by_role.setdefault(free[number] if number < len(free) else USER, []).append(json.dumps(word))
-    return ", ".join(f"{role}: [{', '.join(said)}]" for role, said in by_role.items())
 
 
 def _inside(value: dict[str, Any], found: Turns) -> Any:
@@ -174,7 +133,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if not role_key and (pair := _pair(said)):
         found.messages += pair
         return
-    role = _role(said.get(role_key), who, form, said)
+    role = role_of(said.get(role_key), who, form, said)
     if form.roles:
         found.spelt.add(("roles", str(role_word(said[role_key]))))
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
@@ -244,23 +203,6 @@ def _pair(item: dict[str, Any]) -> list[Message]:
         return []
     said = zip((SYSTEM, USER, ASSISTANT), texts, strict=True)
     return [{"role": role, "content": text} for role, text in said if text]
-
-
-def _role(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
-    if isinstance(word, dict):
-        word = word.get("role")  # the author of an exported chat
-    word = role_word(word)
-    if isinstance(word, str):
-        if word in form.roles:
-            return form.roles[word]
-        if word.strip().lower() in ROLES:
-            return ROLES[word.strip().lower()]
-    if word is None:
-        keys = ", ".join(map(str, said)) or "none"
-        raise RowInvalid(f"{who} has no role (its keys: {keys}): name the key that holds it in columns.role")
-    if not isinstance(word, str):
-        raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
-    raise UnknownRole(word)
 
 
 def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:

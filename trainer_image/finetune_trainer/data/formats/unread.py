@@ -41,13 +41,7 @@ class Unread:
             return "Tools are written into the prompt if each is an object with a name, a description and parameters"
         label = next((name for name in names if bare(name) in LABELS), "")
         if form.kind == TEXT and label:
-            column = label if label in self._texts else f"{label}.0"
-            how = (
-                "it must be text, not a number"
-                if label in self._texts
-                else f"of a list {label}.0 is the first item, and each must be text"
-            )
-            return f"To teach the label, set columns: {{prompt: {form.text}, completion: {column}}}; {how}"
+            return self._teach_label(form, label)
         if any(bare(name) in SPLIT_COLUMNS for name in names):
             return "Test rows are trained with the others: move them to evaluation.source"
         if label:
@@ -64,3 +58,11 @@ class Unread:
         if form.kind == PAIR and bare(answer) in COMPLETIONS:
             return f"Rows teach {form.completion}. If {answer} is the answer to learn, set columns: {{completion: {answer}}}"
         return "Rows are trained without it: add it to the question or the answer if it matters"
+
+    def _teach_label(self, form: Format, label: str) -> str:
+        if label in self._texts:
+            return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
+        return (
+            f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}.0}} for the first item of a list; it must be "
+            "text, not a number"
+        )
