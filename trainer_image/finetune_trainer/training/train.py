@@ -19,7 +19,7 @@ from finetune_trainer.model.precision import computation, float32_adapters
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.artifacts import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
-from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
 from finetune_trainer.training.bench import Bench, Loop
@@ -94,6 +94,9 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     resumed = take_up(checkpoints, bench)  # the settings made the processes known to each other: they agree on one
     patience = read_patience(resumed)
     settings.max_steps = steps = patience.evaluated_step if patience.stopped else run.training.max_steps
+    if run.layout.offload != "none":
+        level = host_optimizer.provide()
+        say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
     asked = questions(run, rows.evaluation, tokenizer, conversational=rows.conversational)
