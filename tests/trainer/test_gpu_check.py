@@ -13,7 +13,7 @@ from tests.gpu.card import Late, deadline
 
 ROOT = Path(__file__).parents[2]
 NAMES = {
-    "attention": 10,
+    "attention": 9,
     "planned": 5,
     "speed": 8,
     "loading": 3,

@@ -232,7 +232,7 @@ def test_models_of_a_series_are_named_before_those_spelt_like_it():
     """gemma-2-9b is spelt more like `gemma-3` than gemma-3-4b-pt is."""
     with pytest.raises(
         FinetuneError,
-        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt\? Pass",
+        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt, google/gemma-3-270m\? Pass",
     ):
         command(model="gemma-3")
 
