@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.bench.bench_vram import markdown, other_markdown
+from tests.bench import time_seeds
 from tests.bench.vram_seeds import table
 
 DOC = (Path(__file__).parents[3] / "docs" / "vram-model.md").read_text().splitlines()
@@ -20,3 +21,18 @@ def test_the_claims_in_the_document_are_answered_by_the_model():
     missing = [line for line in table() if line not in DOC]
 
     assert missing == []
+
+
+def test_the_claims_about_hours_and_dollars_are_answered_by_the_planner():
+    """`python -m tests.bench.time_seeds` prints the table to paste."""
+    missing = [line for line in time_seeds.table() if line not in DOC]
+
+    assert missing == []
+
+
+def test_a_claim_is_held_against_its_own_speed():
+    """22.5 million tokens at 3,000 to 5,000 tokens/s are 1.2 to 2.1 GPU-hours, whatever the claim says beside."""
+    lora, qlora = time_seeds.CLAIMS[0], time_seeds.CLAIMS[1]
+
+    assert (lora.job.tokens, time_seeds.itself(lora)) == (22_500_000, "1.2 to 2.1 GPU-hours")
+    assert time_seeds.itself(qlora) == "2.1 to 3.1 GPU-hours"
