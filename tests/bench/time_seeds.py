@@ -58,7 +58,7 @@ CLAIMS = (
     ),
     TimeClaim(
         who="Digital Dashboard Hub", says="70B QLoRA at 2,000 to 3,000 tokens/s, 10 to 14 GPU-hours", speeds=(2000, 3000),
-        job=Job(model=L70, method="qlora", gpus=(1,)), why="again the hours are near, and the speed is four times too high",
+        job=Job(model=L70, method="qlora", gpus=(1,)), why="again the hours are near, and the speed is three to four times too high",
     ),
     TimeClaim(
         who="Digital Dashboard Hub", says="70B full at 500 to 700 tokens/s per GPU, 180 to 240 GPU-hours", speeds=(500, 700),
@@ -66,7 +66,7 @@ CLAIMS = (
     ),
     TimeClaim(
         who="Digital Dashboard Hub", says="Qwen 32B full on four H100s, 80 to 120 GPU-hours",
-        job=Job(model=Q32, method="full", gpus=(4, 8, 16)), why="neither four nor eight hold it without offload; the hours are many times too many",
+        job=Job(model=Q32, method="full", gpus=(4, 8, 16)), why="neither four nor eight hold it without offload; the hours are far too many",
     ),
     TimeClaim(
         who="at-a-glance comparison", says="8B LoRA $15 to $40", job=Job(model=L8, method="lora", gpus=(1,)),

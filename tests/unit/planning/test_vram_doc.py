@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.bench.bench_vram import markdown, other_markdown
 from tests.bench import time_seeds
+from tests.bench.bench_vram import markdown, other_markdown
 from tests.bench.vram_seeds import table
 
 DOC = (Path(__file__).parents[3] / "docs" / "vram-model.md").read_text().splitlines()
