@@ -66,7 +66,7 @@ CLAIMS = (
     ),
     TimeClaim(
         who="Digital Dashboard Hub", says="Qwen 32B full on four H100s, 80 to 120 GPU-hours",
-        job=Job(model=Q32, method="full", gpus=(4, 8, 16)), why="neither four nor eight hold it without offload; the hours are far too many",
+        job=Job(model=Q32, method="full", gpus=(4, 8, 16)), why="neither four nor eight hold it without offload; the hours are too many",
     ),
     TimeClaim(
         who="at-a-glance comparison", says="8B LoRA $15 to $40", job=Job(model=L8, method="lora", gpus=(1,)),

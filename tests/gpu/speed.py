@@ -39,16 +39,7 @@ def check(card: Card) -> None:
         built = loaded(run, scenario.config, numbers)
         scatter(built)
         rows = rows_of(scenario, STEPS, scenario.config["vocab_size"])
-        for name in (
-            "ours",
-            "plain TRL",
-            "ours, again",
-            "cuDNN on",
-            "no casts",
-            "varlen",
-            "liger layers",
-            "all of them",
-        ):
+        for name in REDUCED_VARIANTS if card.reduced else VARIANTS:
             try:
                 clock = (
                     plain(built, scenario, rows, card)
