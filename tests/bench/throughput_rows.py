@@ -70,6 +70,7 @@ class Row:
     layout: Layout
     speed: Speed
     links: Interconnect
+    gpu: str
 
     def predicted_by(self, constants: Constants) -> float:
         return tokens_per_second(self.work, self.layout, self.speed, self.links, constants) / self.layout.gpus
@@ -236,6 +237,7 @@ def row_of(reading: dict[str, str]) -> Row:
         work=_work(reading, _architecture(shape), layout.method),
         layout=layout,
         speed=_speed(reading),
+        gpu=reading["gpu"],
         links=links,
     )
 

@@ -129,7 +129,9 @@ def _training(plan: Plan) -> str:
     """The rest is start, download, evaluation, saves: tokens over time would not give the speed."""
     speed = float(plan.estimate.tokens_per_second)
     training = round(plan.steps * plan.tokens_per_step / speed)
-    return f"of which {hours(training)} training at {rate(speed)}"
+    used = plan.estimate.model_flop_utilisation
+    share = f" ({100 * float(used):.0f} % of the GPUs' peak)" if used else ""
+    return f"of which {hours(training)} training at {rate(speed)}{share}"
 
 
 def rate(tokens_per_second: float) -> str:

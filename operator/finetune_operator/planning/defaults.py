@@ -138,7 +138,7 @@ def _model(model: ModelSpec, preflight: PreflightStatus) -> ModelSpec:
     """Only a hub has revisions; elsewhere preflight reports a digest, which is not something to ask for."""
     if not model.source.startswith("hf://"):
         return model
-    return model.model_copy(update={"revision": preflight.model_revision})
+    return model.model_copy(update={"revision": preflight.model_revision or None})  # `finetune plan` has no preflight
 
 
 def _lora(lora: LoraSpec) -> ResolvedLora:

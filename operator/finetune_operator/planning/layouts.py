@@ -1,6 +1,7 @@
 """What a run has to compute, and the ways to spread it over GPUs that our trainer can run. Called by planner."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -200,6 +201,12 @@ def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
         return wanted
     nearest = nearest_multiple(wanted, gpus)
     return None if fixed or not LEAST_MOVED * wanted <= nearest <= MOST_MOVED * wanted else nearest
+
+
+def shared_batches(counts: Iterable[int], *, wanted: int, fixed: bool) -> tuple[int, ...]:
+    """Return the global batches to try: a user's number, or a default and what it becomes on each number of GPUs, the nearest first."""
+    moved = {batch for gpus in counts if (batch := batch_for(gpus, wanted=wanted, fixed=fixed)) is not None}
+    return tuple(sorted({wanted} | moved, key=lambda batch: (abs(batch - wanted), batch)))
 
 
 def nearest_multiple(batch: int, gpus: int) -> int:

@@ -91,6 +91,25 @@ def test_a_job_in_training_shows_how_far_it_is():
     ]
 
 
+def test_a_job_on_gpus_shows_how_well_it_uses_them():
+    """Tokens per second, model FLOP utilisation and padding, in the line and in the details. 0 % padding is left out."""
+    fast = PROGRESS | {"tokensPerSecond": "51234", "modelFlopUtilisation": "0.414", "paddingShare": "0.071"}
+    packed = a_job(progress=fast | {"paddingShare": "0.004"})
+
+    assert (
+        line(a_job(progress=fast))
+        == "Training  25% (40/160)  loss 1.25  51,234 tokens/s, 41 % MFU, 7 % padding  1m35s left"
+    )
+    assert "Speed       51,234 tokens/s, 41 % MFU" in details(packed, NOW).splitlines()
+
+
+def test_a_job_on_a_cpu_has_no_utilisation():
+    """Nobody knows the peak of a CPU."""
+    job = a_job(progress=PROGRESS | {"tokensPerSecond": "90", "paddingShare": "0.25"})
+
+    assert line(job) == "Training  25% (40/160)  loss 1.25  90 tokens/s, 25 % padding  1m35s left"
+
+
 def test_details_leave_out_what_is_not_known():
     """A job nobody has looked at has a name, a phase, a model and an age."""
     assert details(a_job("Pending"), NOW).splitlines() == [

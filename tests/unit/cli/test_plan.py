@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import typer
+from finetune_operator.api.plan import Plan
+from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.cli.plan import Assumptions, command, in_lines, model_shape, supposed_preflight
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
@@ -31,6 +33,17 @@ def test_json_holds_the_plan_and_the_resolved_spec(capsys: pytest.CaptureFixture
     assert sorted(printed) == ["plan", "resolved"]
     assert printed["plan"]["method"] == printed["resolved"]["method"] == "qlora"
     assert printed["resolved"]["training"]["globalBatchSize"] == printed["plan"]["globalBatchSize"]
+
+
+def test_the_printed_spec_and_plan_can_be_read_back(capsys: pytest.CaptureFixture[str]):
+    """With and without a revision in the job: scripts feed what was printed to the same types."""
+    for options in ({"model": "meta-llama/Llama-3.1-8B"}, {"file": JOB}):
+        command(**options, as_json=True)
+        printed = json.loads(capsys.readouterr().out)
+        resolved = ResolvedSpec.model_validate(printed["resolved"])
+
+        assert resolved.model_dump() == printed["resolved"]
+        assert Plan.model_validate(printed["plan"]).model_dump() == printed["plan"]
 
 
 def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest.CaptureFixture[str]):
@@ -219,7 +232,7 @@ def test_models_of_a_series_are_named_before_those_spelt_like_it():
     """gemma-2-9b is spelt more like `gemma-3` than gemma-3-4b-pt is."""
     with pytest.raises(
         FinetuneError,
-        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt\? Pass",
+        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt, google/gemma-3-270m\? Pass",
     ):
         command(model="gemma-3")
 

@@ -6,7 +6,7 @@ import pytest
 from finetune_operator.api.pool_pod import PodResource, PoolPodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.layouts import batch_for, gpu_counts
+from finetune_operator.planning.layouts import gpu_counts, shared_batches
 from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.planner import PlannedRun, plan
 from finetune_operator.planning.search import Question, search
@@ -349,21 +349,42 @@ def test_a_default_batch_moves_to_what_more_gpus_share():
 def test_no_default_batch_that_gpus_share_is_better(
     model: str, method: str, objective: str, per_node: int, nodes: int, examples: int
 ):
-    """On each number of GPUs, the batch to which the default may move is planned as a user's own: none is better than the plan."""
+    """Each batch to which the default may move, on whichever number of GPUs, is planned as a user's own: none is better than the plan."""
     pool = a_pool(gpusPerNode=per_node, maxNodes=nodes)
-    found = {"examples": examples, "packed_rows": 0}
+    found, resources = {"examples": examples, "packed_rows": 0}, {"optimizeFor": objective}
     try:
-        best = planned(model, pool, found=found, method=method, resources={"optimizeFor": objective}).chosen
+        best = planned(model, pool, found=found, method=method, resources=resources).chosen
     except DoesNotFit:
         assume(False)
 
-    for count in gpu_counts(pool.spec, best.work.resolved.resources):
-        batch = batch_for(count, wanted=best.work.global_batch_size, fixed=False)
-        limits = {"optimizeFor": objective, "gpus": count}
+    counts = gpu_counts(pool.spec, best.work.resolved.resources)
+    for batch in shared_batches(counts, wanted=best.work.global_batch_size, fixed=False):
         training = {"globalBatchSize": batch}
         try:
-            other = planned(model, pool, found=found, method=method, resources=limits, training=training).chosen
+            other = planned(model, pool, found=found, method=method, resources=resources, training=training).chosen
         except DoesNotFit:
             continue
         values = [one.weight if objective == "cost" else one.seconds for one in (best, other)]
         assert values[0] <= 1.02 * values[1]
+
+
+def test_a_batch_that_other_numbers_of_gpus_bring_is_tried_on_each():
+    """16 rows would be 15 on 3 GPUs; 18, which 6 GPUs bring, has larger micro batches there."""
+    found = {"examples": 1000, "packed_rows": 0}
+    pool = a_pool(gpusPerNode=1, maxNodes=6)
+    run = planned("70b", pool, found=found, method="lora", resources={"optimizeFor": "cost"}).plan
+
+    assert (run.replicas, run.global_batch_size, run.micro_batch_size) == (3, 18, 2)
+
+
+def test_a_batch_that_moves_only_for_speed_says_so():
+    """2 GPUs with all states in host memory could share 16 rows, but pay for the optimizer once per step: 24 need fewer steps."""
+    found = {"examples": 1000, "packed_rows": 0}
+    pool = a_pool(gpusPerNode=4, maxNodes=6)
+    run = planned("70b", pool, found=found, method="full", resources={"optimizeFor": "cost"}).plan
+
+    assert (run.replicas * run.gpus_per_replica, run.offload, run.global_batch_size) == (2, "all", 24)
+    assert (
+        "the default globalBatchSize of 16 was moved to 24, with which 2 GPUs train faster: set training.globalBatchSize to keep a value"
+        in run.warnings
+    )

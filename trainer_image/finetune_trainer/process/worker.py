@@ -90,6 +90,8 @@ class Worker:
             checkpoint_step=now.checkpoint_step,
             peak_memory_gib=now.peak_memory_gib,
             tokens_per_second=now.tokens_per_second,
+            model_flop_utilisation=now.model_flop_utilisation,
+            padding_share=now.padding_share,
         )
 
     def _now(self) -> Progress:

@@ -1,11 +1,9 @@
-"""Progress lines on the stdout of replica 0's rank 0, and the clock behind tokens per second. Called by train and callbacks."""
+"""Progress lines on the stdout of replica 0's rank 0, and peaks of memory. Called by train and callbacks."""
 
 import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,47 +71,3 @@ def say(text: str) -> None:
     """Print an ordinary log line, from rank 0 only."""
     if ranks.rank() == 0:
         print(text, flush=True)
-
-
-class StepClock:
-    """Seconds and tokens of pure training: the first step of an attempt, evaluations and saves are not counted."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.tokens = 0.0
-        self.steps = 0
-        self._mark: float | None = None
-        self._tokens_at_mark = 0.0
-        self._paused = 0.0
-
-    def lap(self, total_tokens: float) -> None:
-        """Count the step that ends now; `total_tokens` is the trainer's running total."""
-        now = time.monotonic()
-        if self._mark is not None:
-            self.seconds += now - self._mark - self._paused
-            self.tokens += total_tokens - self._tokens_at_mark
-            self.steps += 1
-        self._mark, self._tokens_at_mark, self._paused = now, total_tokens, 0.0
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Do not count what happens inside."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._paused += time.monotonic() - started
-
-    def skip(self) -> None:
-        """Do not count what happened since the last lap."""
-        if self._mark is not None:
-            self._mark, self._paused = time.monotonic(), 0.0
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Tokens of all GPUs per second of training, padding not counted; None before the second step."""
-        return self.tokens / self.seconds if self.seconds > 0 else None
-
-    def seconds_for(self, steps: int) -> int | None:
-        """Predict how long so many steps take; None before the second step."""
-        return round(self.seconds / self.steps * steps) if self.steps else None

@@ -8,6 +8,7 @@ import json
 import math
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Reports(TrainerCallback):
         masters = self.loop.run.layout.zero_stage > 0
         self.loop.precision = stored_as(self.loop.trainer.model, self.loop.computation, masters=masters)
         say(self.loop.precision)
+        self.loop.padding.watch(self.loop.trainer.model)
         self.loop.bench.reporter.update(
             step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4)
         )
@@ -67,14 +69,14 @@ class Reports(TrainerCallback):
             return
         self._refuse_divergence(state.global_step, logs)
         self.loop.clock.lap(logs["num_tokens"])
-        speed = self.loop.clock.tokens_per_second
+        speed = self.loop.speed
         self.loop.bench.reporter.update(
             now=state.global_step in (1, self.total_steps),
             step=state.global_step,
             epoch=round(state.global_step * self.passes_per_step, 4),
             loss=round(logs["loss"], 6),
             learning_rate=logs["learning_rate"],
-            tokens_per_second=round(speed, 1) if speed is not None else None,
+            **asdict(speed),
             seconds_remaining=self.loop.clock.seconds_for(self.total_steps - state.global_step),
         )
 

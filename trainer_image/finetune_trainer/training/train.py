@@ -1,6 +1,6 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.model import load as model
 from finetune_trainer.model.precision import computation, float32_adapters
 from finetune_trainer.publishing import artifacts
-from finetune_trainer.publishing.artifacts import Published
+from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
@@ -228,6 +228,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
         steps=session.loop.trainer.state.global_step,
         final_loss=last_loss(session.loop.trainer),
         training_seconds=session.loop.clock.seconds,
+        speed=session.loop.speed,
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
@@ -263,7 +264,6 @@ def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
     checkpoints, clock = session.loop.checkpoints, session.loop.clock
     step, store = checkpoints.newest_step, checkpoints.store
     name = next((found.name for found in reversed(checkpoints.complete()) if found.step == step), "")
-    speed = clock.tokens_per_second
     return replace(
         outcome,
         checkpoint_step=step,
@@ -271,7 +271,7 @@ def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
         peak_memory_gib=round(bench.reporter.peak_gib, 3),
         peak_reserved_gib=bench.reporter.peak_reserved_gib,
         loading_peak_gib=round(session.loop.loading_peak_gib, 3),
-        tokens_per_second=round(speed, 1) if speed is not None else None,
+        **asdict(session.loop.speed),
         training_seconds=round(clock.seconds, 1),
         final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.loop.trainer),
     )
