@@ -74,7 +74,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {
     "accumulation": (1, 4),
     "optimizer": ("adamw", "adamw-8bit", "paged-adamw-8bit"),
     "activation_checkpointing": (True, True, False),
-    "attention": ("sdpa", "flash_attention_2"),
+    "attention": ("sdpa", "varlen"),
     "ranks": ((1, 0), (1, 0), (2, 0), (8, 0), (2, 2), (8, 2), (2, 3), (8, 3)),
     "depth": ("cut", "cut", "cut", "cut", "cut", "real"),
 }

@@ -86,7 +86,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
     others = [line.rpartition("  ")[2] for line in lines if "pool h100)" in line]
 
     assert others == [
-        "4 h 12 min, past the deadline",
+        "3 h 55 min, past the deadline",
         "23 min",
         "49 min",
         "44 min, over budget",
@@ -302,7 +302,7 @@ def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[s
 
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if line.endswith(" ")] == []
-    assert "confidence medium: few measured runs without flash attention" in printed
+    assert "confidence medium: few published runs on H100 or later GPUs" in printed
 
 
 def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
