@@ -1,11 +1,17 @@
 """What autocast does not have to be told, and what it has to: adapters' inputs, stacked experts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from finetune_trainer.model import experts
 from finetune_trainer.model.precision import float32_adapters, leave_casts_to_autocast
+from finetune_trainer.simulate.kernels import patched
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from transformers.models.llama import LlamaConfig
+from transformers.models.mixtral import MixtralConfig
 
 from tests.trainer.running import IN_PROCESS
 from tests.trainer.tiny import SHAPE
@@ -53,3 +59,34 @@ def losses_and_saved(model: torch.nn.Module, rows: torch.Tensor) -> tuple[torch.
     loss.backward()
     slopes = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return torch.cat([loss.detach()[None], *slopes]), sum(saved.values())
+
+
+def test_experts_are_computed_in_autocasts_type() -> None:
+    """torch's grouped product ignores autocast: from float32 weights it would make float32 products. Gradients reach the masters."""
+    torch.manual_seed(0)
+    config = MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    rows, taken = torch.arange(48)[None], []
+    experts.register()
+    with patched(torch.nn.functional, "grouped_mm", noting(taken)), torch.autocast("cpu", torch.bfloat16):
+        loss = model(input_ids=rows, labels=rows, use_cache=False).loss
+    loss.backward()
+    slopes = [p.grad for name, p in model.named_parameters() if ".experts." in name]
+    exact = model(input_ids=rows, labels=rows, use_cache=False).loss
+
+    assert set(taken) == {(torch.bfloat16, torch.bfloat16)}
+    assert len(taken) == 4  # two layers, two products each
+    assert {slope.dtype for slope in slopes} == {torch.float32}
+    assert all(slope.abs().sum() > 0 for slope in slopes)
+    assert torch.allclose(loss, exact, atol=2e-2)
+
+
+def noting(taken: list[tuple[torch.dtype, torch.dtype]]) -> Callable[..., torch.Tensor]:
+    """Return torch's grouped product, which writes down the types that it multiplies."""
+    multiply = torch.nn.functional.grouped_mm
+
+    def noted(rows: torch.Tensor, weights: torch.Tensor, **named: Any) -> torch.Tensor:
+        taken.append((rows.dtype, weights.dtype))
+        return multiply(rows, weights, **named)
+
+    return noted

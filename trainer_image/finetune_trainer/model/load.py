@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from finetune_trainer.errors import UserError
-from finetune_trainer.model import targets, varlen
+from finetune_trainer.model import experts, targets, varlen
 from finetune_trainer.model.assertions import assert_adapter_loaded, assert_all_loaded
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.model.tokenizer import load_tokenizer as tokenizer_of
@@ -94,6 +94,7 @@ def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTraine
     trust = run.model.trust_remote_code
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     _refuse_quantised(config)
+    experts.register()
     with _quantizer(run):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,

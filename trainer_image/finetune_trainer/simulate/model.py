@@ -27,7 +27,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.modeling_utils import set_quantized_state
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
-from finetune_trainer.model import targets, varlen
+from finetune_trainer.model import experts, targets, varlen
 from finetune_trainer.model.load import load_dtype, quantization
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.model.quantise import experts_too
@@ -54,6 +54,7 @@ def fake_base_model(config: Any, run: RunConfig, computation: Computation, ledge
     """Load the model of a config, its weights without values. Call it under FakeTensorMode and the ledger."""
     dtype, packing = load_dtype(run, computation), quantization(run, computation)
     whole = is_deepspeed_zero3_enabled() and packing is None
+    experts.register()
     with ExitStack() as stack:
         stack.enter_context(experts_too())
         # One after the other: other threads would read real tensors. They read ahead what stays, so the peak is the same.
