@@ -141,8 +141,8 @@ def refuse_without_accelerator(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         raise UserError("NoAccelerator", no_accelerator(str(error))) from error
     torch.cuda.set_device(ranks.local_rank())
-    # cuDNN's attention makes a plan for every shape that it has not seen, and nearly every batch brings a new length (transformers PR 48163
-    # measured 0.245 s a step with it and 0.100 s without, on a B200). Flash and memory-efficient kernels have no plans.
+    # cuDNN's attention makes a plan for every shape that it has not seen, and nearly every batch brings a new length (FunASR's
+    # issue 3704 measured 0.245 s a step with it and 0.100 s without, on a B200). Flash and memory-efficient kernels have no plans.
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
