@@ -64,6 +64,11 @@ class Work:
         return self.resolved.training.sequence_length
 
     @property
+    def row_tokens(self) -> float:
+        """What a row adds to a micro batch: its own tokens where rows lie end to end, else up to the longest row's."""
+        return self.mean_tokens if self.attention == "varlen" else self.sequence_length
+
+    @property
     def seen_tokens(self) -> float:
         """Length of the row that a mean token lies in, before packing: long rows hold more of the tokens.
 
@@ -223,10 +228,10 @@ def shareable_batch(batch: int) -> int:
     return max(8, round(batch / 8) * 8)
 
 
-def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...]:
+def micro_batch_sizes(rows_per_gpu: int, row_tokens: float) -> tuple[int, ...]:
     """Return the micro batches that divide the work of a GPU exactly, ascending, up to about 16k tokens."""
     sizes = (size for size in range(1, rows_per_gpu + 1) if rows_per_gpu % size == 0)
-    return tuple(size for size in sizes if size == 1 or size * sequence_length <= MICRO_STEP_TOKENS)
+    return tuple(size for size in sizes if size == 1 or size * row_tokens <= MICRO_STEP_TOKENS)
 
 
 def counted(count: int, noun: str) -> str:

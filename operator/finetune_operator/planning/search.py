@@ -189,7 +189,7 @@ def _sizes(work: Work, start: Layout, recompute: bool, memory: MemoryModel, usab
     """Return the layouts of every micro batch that fits. Memory grows with it, so halving finds the last."""
     layouts = [
         start.with_micro_batch(size, activation_checkpointing=recompute)
-        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.sequence_length)
+        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.row_tokens)
     ]
     fits, too_many = 0, len(layouts)
     while fits < too_many:

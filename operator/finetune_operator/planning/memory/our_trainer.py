@@ -190,8 +190,7 @@ def load_of(architecture: ModelArchitecture, layout: TrainerLayout) -> AdapterLo
         return None
     # DeepSpeed's engine casts the whole model to its one type.
     float32 = layout.zero_stage == 0
-    # Norms over a float32 base make float32 inputs, which autocast casts for each matrix; DoRA asks PEFT for the adapter's type.
-    casts = float32 and layout.method == "lora" and (layout.precision == "mixed" or layout.adapter.dora)
+    casts = float32 and layout.method == "lora" and layout.adapter.dora  # whose layers need the adapter's type
     return _load(architecture.config, _Held(architecture), layout.adapter, float32, casts, layout.dropout)
 
 
