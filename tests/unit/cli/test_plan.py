@@ -234,6 +234,24 @@ def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://local/my-model-v2"
 
 
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("meta-llama/Llama-3.1-8B", "varlen: rows lie end to end, without padding or masks"),
+        ("google/gemma-2-9b", "eager: scores are written out, because its attention caps scores or has sinks"),
+        (
+            "tiiuae/falcon-7b",
+            "sdpa: rows are padded or have a mask, because transformers' Falcon calls its own attention",
+        ),
+    ],
+)  # fmt: skip
+def test_the_attention_is_explained(model: str, line: str, capsys: pytest.CaptureFixture[str]):
+    """Which one, and why not the one without masks."""
+    command(model=model, method="qlora", explain=True)
+
+    assert f"attention     {line}" in capsys.readouterr().out.splitlines()
+
+
 def test_a_very_slow_run_is_explained_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Less than one token a second is a speed: 70 billion parameters on a laptop's CPU."""
     pools = tmp_path / "pool.yaml"
