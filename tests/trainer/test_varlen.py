@@ -11,6 +11,7 @@ from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.models.attention import attention_of, no_varlen
 from finetune_trainer.model import load, varlen
 from finetune_trainer.model.precision import computation
+from finetune_trainer.process.worker import quiet
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
@@ -217,6 +218,21 @@ def test_a_run_learns_what_it_learns_with_masks(tmp_path: Path, family: str, cha
     assert my_loss == pytest.approx(masked_loss, abs=2e-3)
     assert (my_weights - masked_weights).norm() < 2e-2 * masked_weights.norm()
     assert said.endswith(", varlen attention")
+
+
+def test_one_row_in_a_micro_batch_is_no_matter_for_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL advises to have more rows in a micro batch; the planner has compared, and the user would not know what to do."""
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    base, data = tiny_model(tmp_path / "model"), conversations(tmp_path / "data.jsonl", rows=20)
+    run = a_run(
+        tmp_path, model=base, data=data, attention=varlen.VARLEN, micro_batch_size=1, global_batch_size=1, max_steps=1
+    )
+    quiet("cpu")
+    carried_out(run, tmp_path)
+
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("trl")] == []
 
 
 def test_an_older_gpu_gets_masks_and_says_so(

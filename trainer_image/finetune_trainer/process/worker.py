@@ -127,6 +127,8 @@ def quiet(device: str) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed need not look for a GPU and warn that there is none
     # It misses a package with kernels for inference on the CPU.
     logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
+    # TRL would have more rows in a micro batch, for speed; the planner has compared.
+    logging.getLogger("trl.trainer.sft_trainer").addFilter(lambda record: "annihilate the benefits" not in record.msg)
     warnings.simplefilter("ignore", FutureWarning)
 
 
