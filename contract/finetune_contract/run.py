@@ -187,7 +187,7 @@ class Layout:
     """none | optimizer | all"""
     activation_checkpointing: bool
     attention: str
-    """sdpa | eager | flash_attention_2"""
+    """varlen (rows end to end, without masks) | sdpa | eager"""
     loss_kernel: str
     """tiled (TRL's chunked head) | full"""
     flops_per_token: int = 0

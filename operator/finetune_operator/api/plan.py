@@ -188,8 +188,8 @@ class Plan(StatusModel):
     """States that are kept in host memory."""
     activation_checkpointing: bool
     """Whether activations are recomputed instead of stored."""
-    attention: Literal["sdpa", "eager", "flash_attention_2"]
-    """Attention kernel."""
+    attention: Literal["varlen", "sdpa", "eager"]
+    """Attention: varlen (rows end to end, without padding or masks), sdpa (padded or masked rows), or eager."""
     loss_kernel: Literal["tiled", "full"]
     """Whether the logits are computed in tiles."""
     precision: Literal["mixed", "bf16"]

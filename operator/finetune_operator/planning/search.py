@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.resolved import Method
+from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, Refused
@@ -28,7 +28,7 @@ from finetune_operator.planning.layouts import (
     split,
 )
 from finetune_operator.planning.models.adapter import adapter_parameters
-from finetune_operator.planning.models.architecture import attention_kernel
+from finetune_operator.planning.models.attention import attention_of
 from finetune_operator.planning.pool_gpu import PoolGpu, gpu_of
 from finetune_operator.planning.pool_gpu import refused as refused_gpu
 from finetune_operator.planning.speed.step import step_seconds
@@ -80,7 +80,18 @@ def work_of(question: Question, method: Method) -> Work:
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
-        attention=attention_kernel(architecture),
+        attention=attention_of(
+            architecture, packed=resolved.training.packing == "always", noise=float(resolved.training.neftune_alpha) > 0
+        ),
+        casts_inputs=_casts_inputs(resolved),
+    )
+
+
+def _casts_inputs(resolved: ResolvedSpec) -> bool:
+    """Adapters read 16-bit inputs as they are, unless norms over a float32 base made float32 ones, or DoRA asks for their type."""
+    lora = resolved.lora
+    return lora is not None and (
+        lora.variant == "dora" or (resolved.method == "lora" and resolved.training.precision == "mixed")
     )
 
 
@@ -200,7 +211,7 @@ def _sizes(work: Work, start: Layout, recompute: bool, memory: MemoryModel, usab
     """Return the layouts of every micro batch that fits. Memory grows with it, so halving finds the last."""
     layouts = [
         start.with_micro_batch(size, activation_checkpointing=recompute)
-        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.sequence_length)
+        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.row_tokens)
     ]
     fits, too_many = 0, len(layouts)
     while fits < too_many:

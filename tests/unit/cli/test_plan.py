@@ -99,10 +99,10 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
     others = [line.rpartition("  ")[2] for line in lines if "pool h100)" in line]
 
     assert others == [
-        "4 h 12 min, past the deadline",
+        "3 h 55 min, past the deadline",
         "23 min",
-        "49 min",
-        "44 min, over budget",
+        "45 min",
+        "43 min, over budget",
     ]
 
 
@@ -247,6 +247,24 @@ def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://local/my-model-v2"
 
 
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("meta-llama/Llama-3.1-8B", "varlen: rows lie end to end, without padding or masks"),
+        ("google/gemma-2-9b", "eager: scores are written out, because its attention caps scores or has sinks"),
+        (
+            "tiiuae/falcon-7b",
+            "sdpa: rows are padded or have a mask, because transformers' Falcon calls its own attention",
+        ),
+    ],
+)  # fmt: skip
+def test_the_attention_is_explained(model: str, line: str, capsys: pytest.CaptureFixture[str]):
+    """Which one, and why not the one without masks."""
+    command(model=model, method="qlora", explain=True)
+
+    assert f"attention     {line}" in capsys.readouterr().out.splitlines()
+
+
 def test_a_very_slow_run_is_explained_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Less than one token a second is a speed: 70 billion parameters on a laptop's CPU."""
     pools = tmp_path / "pool.yaml"
@@ -315,7 +333,7 @@ def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[s
 
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if line.endswith(" ")] == []
-    assert "confidence medium: few measured runs without flash attention" in printed
+    assert "confidence medium: few published runs on H100 or later GPUs" in printed
 
 
 def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -46,7 +46,9 @@ class Reports(TrainerCallback):
         """Report the step that training starts from. What it goes on from is loaded by now."""
         self.loop.bench.heartbeat.enough()
         masters = self.loop.run.layout.zero_stage > 0
-        self.loop.precision = stored_as(self.loop.trainer.model, self.loop.computation, masters=masters)
+        model = self.loop.trainer.model
+        attention = model.config.get_text_config()._attn_implementation  # noqa: SLF001 - transformers has no other name for it
+        self.loop.precision = f"{stored_as(model, self.loop.computation, masters=masters)}, {attention} attention"
         say(self.loop.precision)
         self.loop.padding.watch(self.loop.trainer.model)
         self.loop.bench.reporter.update(

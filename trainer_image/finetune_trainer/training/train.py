@@ -15,7 +15,8 @@ from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.data import PreparedData, training_rows
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.model import load as model
-from finetune_trainer.model.precision import computation, float32_adapters
+from finetune_trainer.model import varlen
+from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
@@ -89,8 +90,9 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     numbers = computation(run.method, run.training.precision, device=bench.device)
     say(batch_arithmetic(run, rows=pass_rows(rows)))
     settings = trainer_settings(
-        run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps, packed=rows.packed
-    )
+        run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps,
+        end_to_end=rows.packed or varlen.serves(run.layout, numbers.device),
+    )  # fmt: skip
     resumed = take_up(checkpoints, bench)  # the settings made the processes known to each other: they agree on one
     patience = read_patience(resumed)
     settings.max_steps = steps = patience.evaluated_step if patience.stopped else run.training.max_steps
@@ -114,6 +116,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
     if run.lora is not None and run.layout.zero_stage == 0:
         float32_adapters(trainer.model)
+        if numbers.autocast:
+            leave_casts_to_autocast(trainer.model)
     refuse_other_sharding(run, trainer)
     trained, parameters = model.trainable_parameters(trainer.model)
     say(f"{trained:,} of {parameters:,} parameters are trained")
