@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from finetune_contract import Location, RunConfig
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.checkpoints.delivery import prune
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.training.row_order import row_order
 
 from tests.servers.versitygw import S3Server
-from tests.trainer.running import IN_PROCESS, stopped_at, trained
+from tests.trainer.running import IN_PROCESS, stopped_at, store_complete, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
@@ -35,7 +36,7 @@ def _saved(checkpoints: Checkpoints, step: int) -> Checkpoints:
     staged = checkpoints.staging() / f"checkpoint-{step}"
     staged.mkdir(parents=True)
     (staged / "trainer_state.json").write_text(str(step))
-    checkpoints.publish(staged, step)
+    store_complete(checkpoints, staged, checkpoints.named(step).name, step)
     return checkpoints
 
 
@@ -104,9 +105,10 @@ def test_only_the_newest_are_kept(run: RunConfig, tmp_path: Path) -> None:
         staged = checkpoints.staging() / f"best-{step}"
         staged.mkdir(parents=True)
         (staged / "adapter_model.safetensors").write_text(str(step))
-        best = checkpoints.publish_best(staged, step)
+        best = f"best-attempt-0-step-{step}"
+        store_complete(checkpoints, staged, best, step)
 
-    checkpoints.prune(best=best)
+    prune(checkpoints, best=best)
 
     assert _folders(run) == ["attempt-0-step-6", "attempt-0-step-9", "best-attempt-0-step-6"]
 

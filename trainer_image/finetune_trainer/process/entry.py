@@ -25,8 +25,9 @@ from finetune_contract import (
 from finetune_contract.wire import loads
 
 from finetune_trainer.process import cgroup, verdict
-from finetune_trainer.process.worker import die_with_parent, run_folder
+from finetune_trainer.process.worker import run_folder
 from finetune_trainer.runtime import heartbeat
+from finetune_trainer.runtime.lifeline import die_with_parent
 
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0

@@ -1,24 +1,22 @@
-"""What happens beside the arithmetic of a step: reports, AdaLoRA's schedule, checkpoints. Given to the trainer by train.
+"""What happens beside the arithmetic of a step: reports and AdaLoRA's schedule. Given to the trainer by train.
 
-Their order matters: reports first (the clock), then AdaLoRA and evaluation (held_out), then Saver, which publishes what
+Their order matters: reports first (the clock), then AdaLoRA and evaluation (held_out), then Saver (saver), which uploads what
 the others put into the staged folder.
 """
 
 import json
 import math
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.model.precision import stored_as
 from finetune_trainer.runtime import ranks
-from finetune_trainer.runtime.progress import peak_memory_gib, reset_peak_memory, say
+from finetune_trainer.runtime.progress import say
 from finetune_trainer.training.bench import Loop
 
 DIVERGENCE_REMEDY = (
@@ -143,45 +141,3 @@ def _tuner(model: Any) -> Any:
 def _settings(model: Any) -> Any:
     tuner = _tuner(model)
     return tuner.peft_config[tuner.trainable_adapter_name]
-
-
-class Saver(TrainerCallback):
-    """Checkpoints by the clock, on SIGTERM and at the end; all ranks decide together at the end of a step."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self._saved_at = time.monotonic()
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """From now on SIGTERM means: finish the step, save, leave. What loading and the baseline took is no part of the peak."""
-        self.loop.loading_peak_gib = ranks.largest([peak_memory_gib()[0]])[0]
-        reset_peak_memory()
-        self._saved_at = time.monotonic()
-        self.loop.bench.interrupt.must_save = self.loop.run.checkpoint.save_on_notice
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Agree with the other ranks whether to save and whether to stop."""
-        asked, due, peak, reserved = self._agree()
-        self.loop.bench.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
-        last = state.global_step >= state.max_steps or control.should_training_stop
-        if asked:
-            self.loop.bench.interrupt.asked = True
-            control.should_training_stop = True
-        control.should_save = bool(asked or due or last)
-        if control.should_save:
-            self.loop.bench.heartbeat.keep_beating()
-
-    def _agree(self) -> list[float]:
-        interval = self.loop.run.checkpoint.interval_seconds
-        due = bool(interval) and time.monotonic() - self._saved_at >= interval
-        peak, reserved = peak_memory_gib()
-        return ranks.largest([float(self.loop.bench.interrupt.asked), float(due), peak, reserved or 0.0])
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Publish the staged folder and remove what is older than `keep`."""
-        self.loop.checkpoints.publish(staged_folder(args, state), state.global_step)
-        self.loop.checkpoints.prune(best=self.loop.patience.best_slot)
-        self.loop.bench.heartbeat.enough()
-        self._saved_at = time.monotonic()
-        self.loop.clock.skip()
-        self.loop.bench.reporter.update(now=True, checkpoint_step=state.global_step)

@@ -1,6 +1,6 @@
 """The held-out measurements of a run: base before training, the model on its way, early stopping, the best slot.
 
-Given to the trainer by train, before callbacks.Saver, which publishes the state that is written here.
+Given to the trainer by train, before saver.Saver, which uploads the state that is written here.
 """
 
 import json
@@ -137,7 +137,8 @@ class HeldOut(TrainerCallback):
         with self.loop.bench.heartbeat.busy():
             self.loop.trainer.save_model(str(staged))
             drop_pickles(staged)
-            return self.loop.checkpoints.publish_best(staged, step)
+            self.loop.uploads.finish()  # a slot must not overtake the checkpoint that names the last one
+            return self.loop.uploads.begin_best(staged, step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Add the patience to the staged checkpoint."""
