@@ -17,7 +17,6 @@ from finetune_contract.wire import loads
 
 from finetune_trainer.checkpoints.digests import damaged
 from finetune_trainer.checkpoints.holder import Holder, refuse_if_overtaken, take_over
-from finetune_trainer.errors import ReportedError
 from finetune_trainer.runtime import ranks
 from finetune_trainer.storage import Store
 
@@ -84,20 +83,26 @@ class Checkpoints:
         """Take the destination over and return the newest complete checkpoint and the local folder that holds it.
 
         None to start from the base model. Every process calls it, when they know each other; all get what rank 0 sees.
-        Raises ReportedError where a later attempt was here, or the optimizer state belongs to another sharding.
+        Checkpoints whose optimizer state is sharded in another way are passed over, and the log says so.
+        Raises ReportedError where a later attempt was here.
         """
         found = self._taken_over() if ranks.rank() == 0 else []
         # Two looks may differ while an attempt that was cut off still saves.
         self.holder, self.present, found = ranks.from_first((self.holder, self.present, found))
+        passed_over: list[tuple[Checkpoint, Marker]] = []
         for checkpoint in found:
             marker = self._marker(checkpoint.name)
-            self._refuse_other_sharding(checkpoint, marker)
+            if marker is not None and self._is_of_another_layout(marker):
+                passed_over.append((checkpoint, marker))
+                continue
             folder = self._local(checkpoint.name)
             if self._is_as_written(checkpoint.name, folder, marker):
+                self._tell_passed_over(passed_over, f"resuming from checkpoint {checkpoint.name}")
                 self.newest_step = checkpoint.step
                 return checkpoint, folder
             if ranks.rank() == 0:  # it must not be counted among those that are kept
                 self.store.delete(f"{checkpoint.name}/{COMPLETE_MARKER}")
+        self._tell_passed_over(passed_over, "starting again at step 0")
         return None
 
     def _is_as_written(self, name: str, folder: Path, marker: Marker | None) -> bool:
@@ -128,17 +133,22 @@ class Checkpoints:
         """Return the last turn that a checkpoint here knows of, whichever run's it is."""
         return max((marker.turn for marker in self.markers(CHECKPOINT_NAME).values() if marker), default=0)
 
-    def _refuse_other_sharding(self, checkpoint: Checkpoint, marker: Marker | None) -> None:
+    def _is_of_another_layout(self, marker: Marker) -> bool:
+        """DeepSpeed's optimizer files belong to one stage and world size; plain ones fit any number of processes."""
         layout = self.run.layout
-        if marker is None or marker.zero_stage == layout.zero_stage == 0:
+        if marker.zero_stage == layout.zero_stage == 0:
+            return False
+        return (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size)
+
+    def _tell_passed_over(self, checkpoints: list[tuple[Checkpoint, Marker]], instead: str) -> None:
+        if not checkpoints or ranks.rank() != 0:
             return
-        if (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size):
-            raise ReportedError(
-                "TrainerError",
-                f"checkpoint {checkpoint.name} was written by {marker.world_size} processes at ZeRO stage "
-                f"{marker.zero_stage} and cannot be loaded by {layout.world_size} at stage {layout.zero_stage}; "
-                "the plan of a run cannot change after its first checkpoint",
-            )
+        (newest, marker), layout = checkpoints[0], self.run.layout
+        print(
+            f"checkpoint {newest.name} was written at world size {marker.world_size} and ZeRO stage {marker.zero_stage} and cannot be "
+            f"loaded at world size {layout.world_size} and stage {layout.zero_stage}: {instead}",
+            flush=True,
+        )
 
     def _clean(self, unfinished: list[str]) -> None:
         """Remove what earlier attempts left unfinished, also in their staging folders."""
