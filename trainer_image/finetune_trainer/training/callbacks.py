@@ -5,7 +5,6 @@ the others put into the staged folder.
 """
 
 import json
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,7 @@ from finetune_trainer.model.precision import stored_as
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.training.bench import Loop
-
-DIVERGENCE_REMEDY = (
-    "lower spec.training.learningRate, raise warmupFraction or look for broken rows with `finetune data preview`"
-)
+from finetune_trainer.training.divergence import DIVERGENCE_REMEDY, LossWatch, refuse_infinite
 
 ADALORA_SCORES, ADALORA_RANKS = "adalora.safetensors", "adalora-ranks.json"
 
@@ -32,16 +28,18 @@ def staged_folder(args: TrainingArguments, state: TrainerState) -> Path:
 
 
 class Reports(TrainerCallback):
-    """Progress lines, signs of life, and the end of a run whose loss is no number any more."""
+    """Progress lines, signs of life, and the end of a run whose loss diverges."""
 
     def __init__(self, loop: Loop, *, rows: int) -> None:
         self.loop = loop
         self.total_steps = loop.run.training.max_steps
         self.passes_per_step = loop.run.training.global_batch_size / rows
+        self.losses = LossWatch()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Report the step that training starts from. What it goes on from is loaded by now."""
         self.loop.bench.heartbeat.enough()
+        self.losses = LossWatch(entry["loss"] for entry in state.log_history if "loss" in entry)
         masters = self.loop.run.layout.zero_stage > 0
         self.loop.precision = stored_as(self.loop.trainer.model, self.loop.computation, masters=masters)
         say(self.loop.precision)
@@ -77,13 +75,12 @@ class Reports(TrainerCallback):
         )
 
     def _refuse_divergence(self, step: int, logs: dict[str, float]) -> None:
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise UserError(
-                    "LossDiverged",
-                    f"{'the loss' if name == 'loss' else 'the gradient norm'} became {logs[name]} at step {step} "
-                    f"(learning rate {logs['learning_rate']:.1e}): {DIVERGENCE_REMEDY}",
-                )
+        rate = f" (learning rate {logs['learning_rate']:.1e})"
+        refuse_infinite("the loss", logs["loss"], step, rate)
+        refuse_infinite("the gradient norm", logs.get("grad_norm", 0.0), step, rate)
+        self.losses.add(logs["loss"])
+        if figures := self.losses.diverged():
+            raise UserError("LossDiverged", f"{figures}; stopped at step {step}{rate}: {DIVERGENCE_REMEDY}")
 
 
 class AdaLoraSchedule(TrainerCallback):
