@@ -86,7 +86,7 @@ def test_sigkill_loses_nothing_but_the_steps_since_the_checkpoint(
         os.kill(worker, signal.SIGKILL)
         code, outcome = first.wait()
     assert (code, outcome.outcome, outcome.reason) == (137, "Failed", "Killed")
-    assert outcome.message == "the training processes exited without reporting a result (killed by SIGKILL)"
+    assert outcome.message == "the trainer was killed by signal 9 (SIGKILL)"
     with container(changed(run, attempt=1), tmp_path / "second") as second:
         code, _resumed = second.wait()
         started_at = next(report.step for report in second.progress() if report.step)

@@ -25,6 +25,7 @@ from finetune_contract import (
 from finetune_contract.wire import loads
 
 from finetune_trainer.process import cgroup, verdict
+from finetune_trainer.process.watched import killed
 from finetune_trainer.process.worker import run_folder
 from finetune_trainer.runtime import heartbeat
 from finetune_trainer.runtime.lifeline import die_with_parent
@@ -35,6 +36,9 @@ WATCH_SECONDS = 1.0
 
 DUMP_SECONDS = 3.0
 """faulthandler writes the stacks in a signal handler; so long the workers get for it."""
+
+FAREWELL_SECONDS = 20.0
+"""So long the other workers get to end by themselves when one has failed."""
 
 SHUTDOWN_SECONDS = 24 * 3600
 """Longer than any grace period."""
@@ -69,7 +73,10 @@ class Entry:
             if self.stalled or time.time() - looked < WATCH_SECONDS:
                 continue
             looked = time.time()
-            if looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
+            failed = verdict.first_failure(self.folder)
+            if failed is not None and looked - failed > FAREWELL_SECONDS:
+                self._kill()  # torchrun would wait for ever for those that NCCL keeps waiting for the one that failed
+            elif looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
                 self._end_stalled()
         return self._report(self.child.returncode)
 
@@ -115,15 +122,18 @@ class Entry:
             message = f"no step for {self.run.stall_seconds} s; the stacks of all processes are in the log"
             return Outcome(outcome="Failed", reason="Stalled", message=message)
         said = verdict.read(self.folder)
-        if said is not None:
+        if said is not None and not (said.reason == "Killed" and cgroup.ran_out_of_memory()):
             return said
         if self.terminated:
             message = "asked to stop; the training processes exited without saving anything since the last checkpoint"
             return Outcome(outcome="Preempted", reason="Preempted", message=message)
         if cgroup.ran_out_of_memory():
-            message = "the kernel killed a training process because the Pod reached its memory limit"
+            who = said.message.partition(" was ")[0] if said is not None else "a training process"
+            message = f"the kernel killed {who} because the Pod reached its memory limit"
             return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
-        message = f"the training processes exited without reporting a result ({ending(returncode)})"
+        if returncode < 0:
+            return killed("the trainer" if self.run.layout.world_size == 1 else "torchrun", -returncode)
+        message = f"the training processes exited without reporting a result (exit code {returncode})"
         return Outcome(outcome="Failed", reason="Killed", message=message)
 
 
@@ -161,13 +171,6 @@ def threads(layout: Layout, cores: float | None) -> dict[str, str]:
     Libraries count the node's cores: with a thread for each, all of them wait most of the time for the quota's next period.
     """
     return {} if cores is None else {"OMP_NUM_THREADS": str(max(1, int(cores / layout.gpus_per_replica)))}
-
-
-def ending(returncode: int) -> str:
-    """Say how a process ended."""
-    if returncode < 0:
-        return f"killed by {signal.Signals(-returncode).name}"
-    return f"exit code {returncode}"
 
 
 def _send(pid: int, number: int) -> None:

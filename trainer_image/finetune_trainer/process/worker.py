@@ -15,6 +15,7 @@ from finetune_contract.wire import loads
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.process import verdict
+from finetune_trainer.process.watched import watched
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
@@ -94,6 +95,15 @@ class Worker:
 
 
 def main() -> int:
+    """Run the worker, below a parent that sees its end where there are several. Returns the exit code."""
+    die_with_parent()
+    if ranks.world_size() == 1:
+        return work()
+    where = f"rank {ranks.rank()} (replica {os.environ.get('GROUP_RANK', '0')}, GPU {ranks.local_rank()})"
+    return watched(work, run_folder(), rank=ranks.rank(), where=where)
+
+
+def work() -> int:
     """Train, and leave a verdict whatever happens. Returns the exit code."""
     die_with_parent()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
