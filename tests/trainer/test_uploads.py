@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finetune_contract import Location, RunConfig
@@ -14,11 +15,14 @@ from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import RETRYING, Uploads
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, open_location
+from finetune_trainer.training.saver import Saver
+from finetune_trainer.training.train import carry_out, prepare
+from transformers import TrainerCallback, TrainerState
 
 from tests.cluster.client import eventually
 from tests.servers.gate import Gate, gate
 from tests.servers.versitygw import S3Server
-from tests.trainer.running import IN_PROCESS, PACED, container, until
+from tests.trainer.running import IN_PROCESS, PACED, bench, container, local_node, until
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
@@ -190,6 +194,48 @@ def test_older_checkpoints_go_when_the_newer_one_is_complete(uploads: Uploads, r
     assert folders == {"attempt-0-step-6", "attempt-0-step-9", "best-attempt-0-step-9", "holder.json"}
     marker = json.loads(uploads.checkpoints.store.read_text("attempt-0-step-9/COMPLETE") or "")
     assert (marker["sizeBytes"], list(marker["files"])) == (100, ["weights"])
+
+
+class _Fails(TrainerCallback):
+    """The step after a save fails."""
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        if state.global_step == 1:
+            raise RuntimeError("CUDA out of memory")
+
+
+def test_a_failure_of_the_training_does_not_cost_the_checkpoint_on_its_way(tmp_path: Path, run: RunConfig) -> None:
+    """One process: it waits for the upload before it reports the failure."""
+    model, data = tiny_model(tmp_path / "model"), conversations(tmp_path / "data.jsonl", rows=60)
+    short = a_run(
+        tmp_path,
+        model=model,
+        data=data,
+        prompts=(),
+        baseline=False,
+        interval_seconds=1,
+        location=run.checkpoint.location,
+    )
+    with local_node(tmp_path / "workspace"):
+        session = prepare(short, tools := bench(tmp_path / "workspace", short))
+        handler = session.loop.trainer.callback_handler
+        saver = handler.callbacks[-1]
+        assert isinstance(saver, Saver)
+        handler.callbacks += [_Due(saver), _Fails()]
+        with pytest.raises(RuntimeError, match="CUDA out of memory"):
+            carry_out(short, tools, session)
+
+    assert [found.step for found in session.loop.checkpoints.complete()] == [1]
+
+
+class _Due(TrainerCallback):
+    """A checkpoint is due at the end of the first step, however fast that is."""
+
+    def __init__(self, saver: Saver) -> None:
+        self.saver = saver
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        self.saver._saved_at -= 2.0
 
 
 def test_training_goes_on_while_a_checkpoint_is_held_up(tmp_path: Path, run: RunConfig, door: Gate) -> None:

@@ -103,7 +103,7 @@ class Uploads:
         self._working = False
         self._failing: Answer | None = None
         self._failing_since = 0.0
-        self._told = (-1, 0)
+        self._told: tuple[str, str, int, int] | None = None
 
     def begin_best(self, staged: Path, step: int) -> str:
         """Send the best weights so far to a slot of their own, outside `keep`; returns its name."""
@@ -212,13 +212,14 @@ class Uploads:
                 f"checkpoint {self.current.name} could not be stored (attempt {answer.tries}): {answer.message}. The run "
                 f"stops because {seconds:,.0f} s of work {since} are at risk; the limit is {limit:,.0f} s"
             )
-        if (rank, answer.tries) != self._told and ranks.rank() == 0:
+        failure = (self.current.name, self.current.stages[0], rank, answer.tries)
+        if failure != self._told and ranks.rank() == 0:
             print(
                 f"checkpoint {self.current.name} could not be stored (attempt {answer.tries} of rank {rank}), retrying: "
                 f"{answer.message}",
                 flush=True,
             )
-        self._told = (rank, answer.tries)
+        self._told = failure
 
     def _ask(self) -> None:
         """Give the present stage to those who have to do it."""

@@ -35,7 +35,8 @@ class Saver(TrainerCallback):
         """Agree with the other ranks how far the upload is, whether to save and whether to stop."""
         asked, due, peak, reserved, furthest = self._agree()
         self.loop.bench.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
-        self._report(self.loop.uploads.advance(furthest))
+        self.loop.uploads.advance(furthest)
+        self._report()
         self._last = bool(asked) or state.global_step >= state.max_steps or control.should_training_stop
         if asked:
             self.loop.bench.interrupt.asked = True
@@ -76,10 +77,10 @@ class Saver(TrainerCallback):
         self.loop.clock.skip()
 
     def _finish(self) -> None:
-        for name in self.loop.uploads.finish():
-            self._report(name)
+        self.loop.uploads.finish()
+        self._report()
 
-    def _report(self, completed: str | None) -> None:
+    def _report(self) -> None:
         newest, reporter = self.loop.checkpoints.newest_step, self.loop.bench.reporter
-        if completed is not None and newest != reporter.current.checkpoint_step:
+        if newest != reporter.current.checkpoint_step:
             reporter.update(now=True, checkpoint_step=newest)

@@ -1,5 +1,6 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     bench.heartbeat.keep_beating()
     try:
         trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+    except Exception:
+        bring_in(loop)
+        raise
     finally:
         loop.uploads.close()
     ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
@@ -80,6 +84,13 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
 
     bench.reporter.phase("publishing")
     return publish(run, bench, session, result)
+
+
+def bring_in(loop: Loop) -> None:
+    """Complete the checkpoint that is on its way when training fails. Several processes could not agree on it any more."""
+    if ranks.world_size() == 1:
+        with loop.bench.heartbeat.busy(), contextlib.suppress(ReportedError):
+            loop.uploads.finish()
 
 
 def prepare(run: RunConfig, bench: Bench) -> Session:
