@@ -113,6 +113,27 @@ def test_a_killed_rank_is_named_and_not_what_the_others_say_of_it(
     assert outcome.message == f"rank 1 (replica 0, GPU 1) {what}"
 
 
+def test_a_hung_run_tells_who_waits_and_who_is_waited_for(tmp_path: Path, model: Path, data: Path) -> None:
+    """Rank 1 is stopped: rank 0's stack is in the log, and it stands where ranks wait for each other."""
+    run = a_run(
+        tmp_path, model=model, data=data, max_steps=200, prompts=(), baseline=False, gpus_per_replica=2,
+        micro_batch_size=2, stall_seconds=40,
+    )  # fmt: skip
+    with container(run, tmp_path, MASTER_PORT=free_port(), **PACED) as pod:
+        pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        os.kill(int((tmp_path / "workspace" / "run" / "heartbeat-1").read_text()), signal.SIGSTOP)
+        code, outcome = pod.wait()
+
+    assert (code, outcome.reason) == (1, "Stalled")
+    assert re.fullmatch(
+        r"no step for 40 s: rank 0 (waits in a collective \(\w+\)|is in the backward pass); rank 1 is stopped \(SIGSTOP\). "
+        "The others wait for rank 1. The stacks of all processes are in the log",
+        outcome.message,
+    )
+    assert "--- rank 0\n" in pod.log.read_text()
+    assert "most recent call first" in pod.log.read_text()
+
+
 def two_replicas(
     stack: ExitStack, runs: tuple[RunConfig, RunConfig], folder: Path, **environment: str
 ) -> tuple[Container, Container]:

@@ -24,18 +24,19 @@ from finetune_contract import (
 )
 from finetune_contract.wire import loads
 
-from finetune_trainer.process import cgroup, verdict
+from finetune_trainer.process import cgroup, standstill, verdict
 from finetune_trainer.process.watched import killed
 from finetune_trainer.process.worker import run_folder
 from finetune_trainer.runtime import heartbeat
 from finetune_trainer.runtime.lifeline import die_with_parent
+from finetune_trainer.storage.secrecy import redacted
 
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
 """So often the workers' signs of life are read: files, which cost more to look at than whether the child still runs."""
 
-DUMP_SECONDS = 3.0
-"""faulthandler writes the stacks in a signal handler; so long the workers get for it."""
+SAVE_SECONDS = 60.0
+"""So long a run that stands still gets to save a checkpoint, before it is killed."""
 
 FAREWELL_SECONDS = 20.0
 """So long the other workers get to end by themselves when one has failed."""
@@ -54,7 +55,10 @@ class Entry:
         self.run = run
         self.folder = run_folder()
         self.terminated = False
-        self.stalled = False
+        self.stalled = ""
+        """Who stood where when no step had ended for too long."""
+        self.deadline = 0.0
+        """When a run that stands still is killed."""
         self.child: subprocess.Popen[bytes] | None = None
 
     def main(self) -> int:
@@ -70,9 +74,13 @@ class Entry:
         started = looked = time.time()
         while self.child.poll() is None:
             time.sleep(POLL_SECONDS)
-            if self.stalled or time.time() - looked < WATCH_SECONDS:
+            if time.time() - looked < WATCH_SECONDS:
                 continue
             looked = time.time()
+            if self.stalled:
+                if looked > self.deadline:
+                    self._kill()
+                continue
             failed = verdict.first_failure(self.folder)
             if failed is not None and looked - failed > FAREWELL_SECONDS:
                 self._kill()  # torchrun would wait for ever for those that NCCL keeps waiting for the one that failed
@@ -89,20 +97,24 @@ class Entry:
         self.child.send_signal(number)
 
     def _end_stalled(self) -> None:
-        self.stalled = True
-        print(
-            f"no step for {self.run.stall_seconds} s; the stacks of all processes follow", file=sys.stderr, flush=True
-        )
-        for pid in heartbeat.pids(self.folder):
+        """Find out who stands where, ask for a checkpoint, and end what does not end by itself."""
+        workers = heartbeat.processes(self.folder)
+        states = {rank: standstill.state(pid) for rank, pid in workers.items()}
+        for pid in workers.values():
             _send(pid, signal.SIGUSR1)
-        deadline = time.monotonic() + DUMP_SECONDS
-        while self.child is not None and self.child.poll() is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        self._kill()
+        stacks = standstill.dumped(self.folder)
+        places = [standstill.place(rank, stacks[rank], states[rank]) for rank in workers]
+        self.stalled = f"no step for {self.run.stall_seconds} s: {standstill.described(places)}"
+        print(f"{self.stalled}. The stacks of all processes follow", file=sys.stderr, flush=True)
+        for rank, text in stacks.items():
+            print(f"--- rank {rank}\n{redacted(text)}", file=sys.stderr, flush=True)
+        if self.child is not None:
+            self.child.send_signal(signal.SIGTERM)  # a step that is only slow comes to its end, and is saved
+        self.deadline = time.time() + SAVE_SECONDS
 
     def _kill(self) -> None:
         """End everything now. torchrun's workers are in sessions of their own, so each is named."""
-        for pid in heartbeat.pids(self.folder):
+        for pid in heartbeat.processes(self.folder).values():
             _send(pid, signal.SIGKILL)
         if self.child is not None:
             self.child.kill()
@@ -119,8 +131,11 @@ class Entry:
 
     def _outcome(self, returncode: int) -> Outcome:
         if self.stalled:
-            message = f"no step for {self.run.stall_seconds} s; the stacks of all processes are in the log"
-            return Outcome(outcome="Failed", reason="Stalled", message=message)
+            said = verdict.read(self.folder)
+            step = said.checkpoint_step if said is not None and said.outcome == "Preempted" else None
+            kept = f"; checkpoint of step {step} is complete" if step else ""
+            message = f"{self.stalled}{kept}. The stacks of all processes are in the log"
+            return Outcome(outcome="Failed", reason="Stalled", message=message, step=step or 0, checkpoint_step=step)
         said = verdict.read(self.folder)
         if said is not None and not (said.reason == "Killed" and cgroup.ran_out_of_memory()):
             return said

@@ -15,6 +15,7 @@ from finetune_contract.wire import loads
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.process import verdict
+from finetune_trainer.process.standstill import stacks_file
 from finetune_trainer.process.watched import watched
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.heartbeat import Heartbeat
@@ -106,8 +107,11 @@ def main() -> int:
 def work() -> int:
     """Train, and leave a verdict whatever happens. Returns the exit code."""
     die_with_parent()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
     worker = Worker()
+    stacks = stacks_file(run_folder(), worker.rank).open(
+        "w"
+    )  # open as long as the process: written in a signal handler
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
     worker.interrupt.install()
     try:
         outcome = worker.run()
