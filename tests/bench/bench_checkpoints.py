@@ -19,7 +19,7 @@ from tests.trainer.running import container
 from tests.trainer.tiny import a_run, conversations, tiny_model
 
 PAIRS = 4
-STEPS = 150
+STEPS = 60
 INTERVAL_SECONDS = 5
 BYTES_PER_SECOND = 2e6
 """A checkpoint of this model takes some seconds on such a link."""
