@@ -35,7 +35,7 @@ POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
 """So often the workers' signs of life are read: files, which cost more to look at than whether the child still runs."""
 
-SAVE_SECONDS = 60.0
+SAVE_SECONDS = 180.0
 """So long a run that stands still gets to save a checkpoint, before it is killed."""
 
 FAREWELL_SECONDS = 20.0
