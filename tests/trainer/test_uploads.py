@@ -165,7 +165,7 @@ def test_an_overtaken_attempt_ends_at_its_next_step(uploads: Uploads, run: RunCo
     successor.resume()
     uploads.begin(staged(uploads, 5), 5, best="")
 
-    with pytest.raises(ReportedError, match="attempt 1 has taken over from attempt 0"):
+    with pytest.raises(ReportedError, match="attempt 2 has taken over from attempt 1"):
         uploads.finish()
 
     assert successor.complete() == []
