@@ -29,7 +29,7 @@ class Saver(TrainerCallback):
         self.loop.loading_peak_gib = ranks.largest([peak_memory_gib()[0]])[0]
         reset_peak_memory()
         self._saved_at = self.loop.uploads.safe_at = time.monotonic()
-        self.loop.bench.interrupt.must_save = self.loop.run.checkpoint.save_on_notice
+        self.loop.bench.interrupt.must_save = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Agree with the other ranks how far the upload is, whether to save and whether to stop."""
