@@ -175,14 +175,16 @@ def test_two_runs_at_one_destination_are_told(run: RunConfig, tmp_path: Path) ->
     )
 
 
-def test_what_a_killed_attempt_had_staged_is_removed(run: RunConfig, tmp_path: Path) -> None:
-    """Killed while it saved: for a large model that is a terabyte on the user's volume."""
-    killed = holding(run, tmp_path)
-    (killed.staging() / "checkpoint-9").mkdir(parents=True)
+def test_what_a_killed_attempt_had_copied_is_removed(run: RunConfig, tmp_path: Path) -> None:
+    """Killed while it copied: for a large model that is a terabyte on the user's volume."""
+    holding(run, tmp_path)
+    volume = Path(run.checkpoint.location.uri.removeprefix("file://"))
+    (volume / "attempt-0-step-9").mkdir()
+    (volume / "attempt-0-step-9" / ".weights.0123.part").write_text("half")
 
     holding(changed(run, attempt=1), tmp_path)
 
-    assert not killed.staging().exists()
+    assert not (volume / "attempt-0-step-9").exists()
 
 
 class _Overtaken(TrainerCallback):

@@ -12,6 +12,7 @@ import pytest
 from finetune_contract import Location, RunConfig
 from finetune_trainer.checkpoints import uploads as module
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.checkpoints.delivery import deliver
 from finetune_trainer.checkpoints.uploads import RETRYING, Uploads
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, open_location
@@ -258,3 +259,24 @@ def test_training_goes_on_while_a_checkpoint_is_held_up(tmp_path: Path, run: Run
 
     assert (code, outcome.reason, outcome.checkpoint_step) == (85, "Preempted", outcome.step)
     assert outcome.checkpoint_uri == f"{run.checkpoint.location.uri}/attempt-0-step-{outcome.step}"
+
+
+def test_replicas_put_their_files_into_one_folder_of_a_volume(on_a_volume: Uploads, tmp_path: Path) -> None:
+    """The first one moves its folder there; the other has a disk of its own, and copies."""
+    checkpoints = on_a_volume.checkpoints
+    other = Checkpoints(checkpoints.store, checkpoints.run, scratch=tmp_path / "other")
+    other.holder = checkpoints.holder
+    theirs = other.staging() / "checkpoint-5"
+    theirs.mkdir(parents=True)
+    (theirs / "rng_state_1.pth").write_text("y" * 10)
+
+    parts = [
+        deliver(checkpoints, staged(on_a_volume, 5), "attempt-0-step-5"),
+        deliver(other, theirs, "attempt-0-step-5"),
+    ]
+
+    assert [(list(part.files), part.size_bytes) for part in parts] == [(["weights"], 100), (["rng_state_1.pth"], 10)]
+    assert [file.path for file in checkpoints.store.files("attempt-0-step-5")] == [
+        "attempt-0-step-5/rng_state_1.pth", "attempt-0-step-5/weights",
+    ]  # fmt: skip
+    assert not theirs.exists()

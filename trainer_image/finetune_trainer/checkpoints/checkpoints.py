@@ -23,7 +23,6 @@ from finetune_trainer.storage import Store
 CHECKPOINT_NAME = re.compile(r"^attempt-(\d+)-step-(\d+)$")
 BEST_NAME = re.compile(r"^best-attempt-(\d+)-step-(\d+)$")
 EITHER_NAME = re.compile(f"{CHECKPOINT_NAME.pattern}|{BEST_NAME.pattern}")
-STAGING = ".staging-"
 BASELINE_FILE = "baseline.json"
 
 
@@ -151,12 +150,10 @@ class Checkpoints:
         )
 
     def _clean(self, unfinished: list[str]) -> None:
-        """Remove what earlier attempts left unfinished, also in their staging folders."""
+        """Remove what earlier attempts left unfinished, here and at the destination."""
         for name in unfinished:
             self.store.delete(name)
-        local = self.store.local_folder()
-        for left in local.glob(f"{STAGING}*") if local is not None else [self.staging()]:
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(self.staging(), ignore_errors=True)
 
     def clear_staging(self) -> None:
         """Remove the folder that the trainer writes into. Harmless where it is gone."""
@@ -164,9 +161,8 @@ class Checkpoints:
             shutil.rmtree(self.staging(), ignore_errors=True)
 
     def staging(self) -> Path:
-        """Return the local folder that the trainer writes into; beside the checkpoints where that saves a copy."""
-        local = self.store.local_folder()
-        return local / f"{STAGING}{self.run.uid}-{self.run.attempt}" if local is not None else self.scratch / "staging"
+        """Return the folder on the Pod's own disk that the trainer writes into: a volume may be as slow as a bucket."""
+        return self.scratch / "staging"
 
     def named(self, step: int) -> Checkpoint:
         """Return the checkpoint that this attempt makes of a step."""

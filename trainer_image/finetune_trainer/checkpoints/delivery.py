@@ -37,13 +37,21 @@ def deliver(checkpoints: Checkpoints, staged: Path, name: str) -> Delivered:
     if not files:
         raise ReportedError("TrainerError", f"the staged folder {staged} of {name} is gone: nothing can be stored")
     delivered = Delivered(files=files, size_bytes=sum((staged / path).stat().st_size for path in files))
-    local = checkpoints.store.local_folder()
-    if local is not None:
-        staged.rename(local / name)
-    else:
+    if not _moved(staged, checkpoints.store.local_folder(), name):
         checkpoints.store.upload(staged, name)
         shutil.rmtree(staged)
     return delivered
+
+
+def _moved(staged: Path, local: Path | None, name: str) -> bool:
+    """Move the folder where destination and disk are one file system and no other replica was first; tell whether that worked."""
+    if local is None:
+        return False
+    try:
+        staged.rename(local / name)
+    except OSError:  # whatever it was: what copying says of it is worded
+        return False
+    return True
 
 
 def mark(checkpoints: Checkpoints, name: str, step: int, delivered: Delivered) -> None:

@@ -226,8 +226,7 @@ class Uploads:
         current, checkpoints = self.current, self.checkpoints
         assert current is not None
         stage = current.stages[0]
-        local = checkpoints.store.local_folder() is not None
-        mine = ranks.rank() == 0 if stage != "upload" or local else ranks.local_rank() == 0
+        mine = ranks.local_rank() == 0 if stage == "upload" else ranks.rank() == 0
         if stage == "upload" and ranks.rank() != 0:
             mine = mine and current.staged.is_dir()  # of weights alone only rank 0's replica has any
         if not mine:
