@@ -23,6 +23,7 @@ ENV_RUN_CONFIG = "FINETUNE_RUN_CONFIG"  # path of run.json
 ENV_WORKSPACE = "FINETUNE_WORKSPACE"  # writable scratch folder: downloads, caches, temporary checkpoints
 ENV_TERMINATION_LOG = "FINETUNE_TERMINATION_LOG"  # where the outcome is written
 ENV_CLAIMS = "FINETUNE_CLAIMS"  # "CLAIM=/mnt/claims/CLAIM:CLAIM2=/mnt/claims/CLAIM2": PersistentVolumeClaims
+ENV_CONFIG_MAPS = "FINETUNE_CONFIG_MAPS"  # "NAME=/mnt/config-maps/NAME:...": one file per key that a location names
 ENV_SECRETS = "FINETUNE_SECRETS"  # "SECRET=/mnt/secrets/SECRET:...": one file per documented key
 # Environment that only a node of the local cluster sets.
 ENV_DEVICE = "FINETUNE_DEVICE"  # "cpu" lets the trainer run without a GPU; otherwise it fails with NoAccelerator

@@ -11,7 +11,7 @@ SAMPLE_TOKENS: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """A place outside the Pod: `hf://ORG/NAME`, `s3://BUCKET/KEY`, `pvc://CLAIM/PATH` or `file:///PATH`."""
+    """A place outside the Pod: `hf://ORG/NAME`, `s3://BUCKET/KEY`, `pvc://CLAIM/PATH`, `configmap://NAME/KEY` or `file:///PATH`."""
 
     uri: str
     secret: str = ""

@@ -45,6 +45,13 @@ def test_the_kinds_are_established(api: Client, crd: dict):
     assert held == {"Established": "True", "NamesAccepted": "True"}
 
 
+def test_what_no_operator_has_seen_is_not_ready(api: Client, collection: str, namespace: str):
+    """kstatus compares observedGeneration with the generation, and calls an object without a status ready."""
+    job = api.create(collection, changed(GOOD_JOB, {"metadata": {"name": "unseen", "namespace": namespace}}))
+
+    assert (job["metadata"]["generation"], job["status"]) == (1, {"observedGeneration": 0})
+
+
 def test_the_names_are_known(api: Client):
     """Discovery: names, scope, category."""
     found = {item["name"]: item for item in api.get(FINETUNE)["resources"]}
@@ -148,10 +155,7 @@ def test_a_job_from_before_a_rule_can_still_be_changed(api: Client):
         old = changed(GOOD_JOB, {"apiVersion": "ratchet.example.com/v1alpha1", "spec.training": both})
         eventually(lambda: created(api, jobs, old), "the loose kind is served")
         strict["x-kubernetes-validations"] = rules
-        version = api.get(f"{definitions}/{crd['metadata']['name']}")["metadata"]["resourceVersion"]
-        api.request(
-            "PUT", f"{definitions}/{crd['metadata']['name']}", changed(crd, {"metadata.resourceVersion": version})
-        )
+        api.patch(f"{definitions}/{crd['metadata']['name']}", {"spec": crd["spec"]})
         newer = changed(old, {"metadata.name": "newer"})
         eventually(lambda: "mutually exclusive" in refusal_of_a_creation(api, jobs, newer), "the rule is enforced")
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.golden import chart, explain, manifests, plans, pools
+from tests.golden import argo, chart, explain, manifests, plans, pools
 
 PARTS: Final[dict[str, Callable[[], dict[Path, str]]]] = {
     "plans": plans.files,
     "manifests": manifests.files,
     "pools": pools.files,
     "explain": explain.files,  # starts a control plane
+    "argo": argo.files,
     "chart": chart.files,  # builds helm once
 }
 

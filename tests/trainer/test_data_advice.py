@@ -37,7 +37,9 @@ REFUSED = [
     ("csv in Latin-1", "a.csv", "prompt,completion\r\ncaf\xe9,fine\r\n".encode("latin-1"),
      "file:///a.csv: a.csv is not UTF-8 text (invalid continuation byte): save the file as UTF-8"),
     ("tools that are no list", "a.jsonl", json.dumps({"messages": said("a", "b"), "tools": {"name": "x"}}).encode(),
-     "file:///a.jsonl: a.jsonl row 1: its tools are dict, not a list of tools"),
+     'file:///a.jsonl: a.jsonl row 1: its tools are an object, not a list of tools: write each as '
+     '{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}} in a list, or rename the column to '
+     "train without it"),
     ("a speaker that is a list", "a.jsonl", json.dumps({"messages": [{"from": ["x"], "value": "y"}]}).encode(),
      "file:///a.jsonl: a.jsonl row 1: message 1 has a role that is a list, not text"),
 ]  # fmt: skip

@@ -91,7 +91,8 @@ def test_columns_are_joined_by_a_template(tmp_path):
     assert rows_of(tmp_path, datasets=(joined,))[0][0].startswith("<|im_start|>user\na dog\nQ: what?<|im_end|>")
     assert prepared_rows(a_request(datasets=(joined,)), tokenizer(), tmp_path / "work").warnings == ()
     assert refusal_of(tmp_path, datasets=(unknown,)) == (
-        "DatasetInvalid", "file:///a.jsonl has no column for {text} in promptTemplate: its columns are context, question, answer"
+        "DatasetInvalid",
+        "file:///a.jsonl: promptTemplate names text, which no row has. Its columns are context, question, answer",
     )  # fmt: skip
 
 

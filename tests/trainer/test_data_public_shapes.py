@@ -82,9 +82,6 @@ REFUSED = [
     ("several answers", "a.jsonl", json.dumps({"instruction": "hello", "output": ["fine", "thanks"]}),
      "a.jsonl row 1: its output is a list, not text: write its text into that column, or JSON text if the model is to read or write "
      "JSON"),
-    ("texts that say who speaks", "a.jsonl", json.dumps({"conversations": ["User: hello", "Assistant: fine"]}),
-     "a.jsonl row 1: its messages are texts that begin with who speaks (such as User:): write each as an object with role and "
-     "content"),
     ("answers of annotators", "a.jsonl", json.dumps({"prompt": "hello", "response": [{"value": "fine", "status": "submitted"}]}),
      "a.jsonl row 1: message 1 has no role (its keys: value, status): name the key that holds it in columns.role"),
 ]  # fmt: skip

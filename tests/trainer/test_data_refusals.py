@@ -51,9 +51,8 @@ REFUSED = [
      "14 (char 13)): correct or remove that line (a.jsonl row 1). Correct or remove them, or skip them with "
      "datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("conversations written out", '{"chosen": "\\n\\nHuman: hello\\n\\nAssistant: fine", "rejected": "x"}', "DatasetInvalid",
-     "file:///a.jsonl looks like preference data (columns chosen, rejected): sft learns one answer. Besides, chosen holds a "
-     "conversation written out as text (2 turns in the first row): write each as a list of objects with role and content into a "
-     "column messages, and set columns: {messages: messages}"),
+     "file:///a.jsonl looks like preference data (columns chosen, rejected): sft learns one answer. To learn those in "
+     "chosen and not those in rejected, set columns: {messages: chosen}, which splits its conversations into turns"),
     ("numbers as roles", '{"messages": [{"role": 0, "content": "x"}, {"role": 1, "content": "y"}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role '0', which is unknown: map it with datasets[].roles, such as "
      'roles: {user: ["0"], assistant: ["1"]}'),
@@ -72,7 +71,9 @@ REFUSED = [
      "file:///a.jsonl: 1 of 2 rows cannot be used: its prompt is empty or missing; the row has prompt, completion (a.jsonl "
      "row 2). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("number as text", '{"prompt": "x", "completion": 4}', "DatasetInvalid",
-     "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write it in quotes, and classes by their "
+     "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write numbers as text (in quotes in "
+    "JSON, astype(str) in pandas), "
+     "and classes by their "
      "names"),
     ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is unknown: map it with datasets[].roles, such as "

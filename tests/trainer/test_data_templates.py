@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from finetune_contract import Chat
+from finetune_contract import Chat, Location
 from finetune_trainer.chat import ready_tokenizer
 from finetune_trainer.chat.conversation import Conversation
 from finetune_trainer.data.training import training_rows
@@ -104,6 +104,26 @@ def test_an_own_template_is_read_from_a_file(tmp_path):
         ("[INST]user\nhello 0<|im_end|>\n[INST]assistant\nfine 0 thanks<|im_end|>\n", "fine 0 thanks<|im_end|>")
     ]
     assert words.chat_template.startswith("{% for m in messages %}[INST]")
+
+
+def test_a_template_in_a_config_map_changes_the_digest_with_its_content(tmp_path, monkeypatch):
+    """It is mounted as files by key; the rows that it writes are part of the run."""
+    (tmp_path / "maps").mkdir()
+    monkeypatch.setenv("FINETUNE_CONFIG_MAPS", f"chat={tmp_path / 'maps'}")
+    chat = Chat(template_source=Location(uri="configmap://chat/own.jinja"))
+    file = jsonl(tmp_path / "a.jsonl", chats(1))
+    with pytest.raises(UserError) as refusal:
+        ready_tokenizer(tokenizer(), chat)
+    digests = set()
+    for mark in ("[INST]", "<|im_start|>"):
+        (tmp_path / "maps" / "own.jinja").write_text(BODY.replace("<|im_start|>", mark))
+        digests.add(prepared_rows(a_request(file, chat=chat), tokenizer(), tmp_path / mark[1:5]).digest)
+
+    assert (refusal.value.reason, refusal.value.message) == (
+        "InvalidSpec",
+        "the ConfigMap chat does not exist in this namespace or has no key own.jinja: create it or correct chat.templateSource",
+    )
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize(("content", "words"), [("{% for", "is not a Jinja template ("), ("", "is empty")])

@@ -147,7 +147,8 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
         1,
         [
             "InvalidSpec: 'pvc://data/model': the PersistentVolumeClaim data is not mounted in this Pod (mounted: none)",
-            "If the job uses a PersistentVolumeClaim or a Secret, provide it with --claim NAME=FOLDER or --secret NAME=FOLDER.",
+            "If the job uses a PersistentVolumeClaim, a Secret or a ConfigMap, provide it with --claim NAME=FOLDER, "
+            "--secret NAME=FOLDER or --config-map NAME=FOLDER.",
         ],
     )
     with pytest.raises(FinetuneError, match="--claim 'data' is not NAME=FOLDER with an existing folder"):

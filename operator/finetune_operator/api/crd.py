@@ -56,6 +56,10 @@ TYPE_META = {
 }
 
 
+NOT_LOOKED_AT = {"observedGeneration": 0}
+"""Status of what no operator has seen. kstatus, by which Flux waits, calls an object without a status ready."""
+
+
 def crds() -> tuple[Schema, ...]:
     """Return the CustomResourceDefinitions of the project."""
     return job_crd(), pool_crd()
@@ -100,7 +104,7 @@ def as_observed(schema: Schema) -> Schema:
 def _root(description: str, spec: type[Model], status: type[Model]) -> Schema:
     parts = {
         "spec": to_structural(with_rules(described_schema(spec), STRUCT_RULES)),
-        "status": as_observed(to_structural(described_schema(status))),
+        "status": as_observed(to_structural(described_schema(status))) | {"default": NOT_LOOKED_AT},
     }
     return {"type": "object", "description": description, "required": ["spec"], "properties": TYPE_META | parts}
 

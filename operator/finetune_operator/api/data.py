@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from finetune_operator.api.fields import Model, Name, Text, between, items, items_by, unique
-from finetune_operator.api.locations import DataSource, Source
+from finetune_operator.api.locations import DataSource, TemplateSource
 from finetune_operator.api.values import (
     ArgumentName,
     ColumnName,
@@ -123,9 +123,9 @@ class ChatSpec(Model):
 
     template: Literal["auto", "chatml"] = "auto"
     """Chat template: auto uses the tokenizer's own; chatml is for base models that have none."""
-    template_source: Source | None = None
-    """A file with a Jinja chat template to use instead of the tokenizer's: s3://BUCKET/KEY, pvc://CLAIM/PATH or
-    file:///PATH (local cluster only). The published tokenizer gets it too."""
+    template_source: TemplateSource | None = None
+    """A file with a Jinja chat template to use instead of the tokenizer's: configmap://NAME/KEY, s3://BUCKET/KEY,
+    pvc://CLAIM/PATH or file:///PATH (local cluster only). The published tokenizer gets it too."""
     template_credentials: Credentials | None = None
     """Secret with the credentials for reading templateSource."""
     template_arguments: (

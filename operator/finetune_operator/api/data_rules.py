@@ -79,12 +79,6 @@ CHAT = (
         holds=lambda chat: chat.template_credentials is None or chat.template_source is not None,
         field="templateCredentials",
     ),
-    Rule(
-        cel="!has(self.templateSource) || !self.templateSource.startsWith('hf://')",
-        message="templateSource is a file at s3://, pvc:// or file://: copy the template there",
-        holds=lambda chat: chat.template_source is None or not chat.template_source.startswith("hf://"),
-        field="templateSource",
-    ),
     only_remote(
         "templateCredentials",
         "templateSource",

@@ -26,6 +26,11 @@ SHAPES = (
         "pvc:// must be followed by a PersistentVolumeClaim of this namespace and a path in it, such as pvc://models/llama",
     ),
     matching_after(
+        "configmap://",
+        "^configmap://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[A-Za-z0-9._-]{1,253}$",
+        "configmap:// must be followed by a ConfigMap of this namespace and a key in it, such as configmap://chat/template.jinja",
+    ),
+    matching_after(
         "file://",
         "^file:///[^/]",
         "file:// must be followed by an absolute path, such as file:///home/me/data.jsonl",
@@ -70,6 +75,7 @@ def checkpoints_beside(output: str) -> str:
 ANY = ("hf", "s3", "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]
+TemplateSource = Annotated[str, Length, location(("s3", "pvc", "configmap", "file"), NO_TRAILING_SLASH)]
 DataSource = Annotated[str, Length, location(("hf", "s3", "pvc", "https", "file"), WEB_SHAPE, globs=True)]
 Destination = Annotated[str, Length, location(("s3", "pvc", "hf", "file"), NO_TRAILING_SLASH)]
 Folder = Annotated[str, Length, location(("s3", "pvc", "file"), NO_TRAILING_SLASH)]

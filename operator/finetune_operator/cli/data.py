@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
+from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
 from finetune_contract.wire import dumps
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
@@ -58,6 +58,12 @@ def preview(
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="Use a folder with one file per key as the Secret NAME; repeatable."),
     ] = None,
+    config_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Use a folder with one file per key as the ConfigMap NAME; repeatable."
+        ),
+    ] = None,
     colour: Annotated[bool | None, typer.Option(help="Colour the trained tokens. Default: only on a terminal.")] = None,
 ) -> None:
     """Print sample rows with the trained tokens marked, row lengths, truncation and duplicates.
@@ -72,10 +78,16 @@ def preview(
         job = read_job(file) if file else parse_job(job_of(data or "", model, Path(links)))
         metadata = Metadata(name=job.name, namespace=job.namespace, uid="preview", generation=1)
         config = dumps(preflight_config(FineTuneJob(metadata=metadata, spec=job.spec), 1))
-        code = run_preview(config, claims=claim or [], secrets=secret or [], colour=coloured)
+        mounted = {
+            ENV_CLAIMS: joined(claim or [], "--claim"),
+            ENV_SECRETS: joined(secret or [], "--secret"),
+            ENV_CONFIG_MAPS: joined(config_map or [], "--config-map"),
+        }
+        code = run_preview(config, mounted, colour=coloured)
     if code and file:
         typer.echo(
-            "If the job uses a PersistentVolumeClaim or a Secret, provide it with --claim NAME=FOLDER or --secret NAME=FOLDER.",
+            "If the job uses a PersistentVolumeClaim, a Secret or a ConfigMap, provide it with --claim NAME=FOLDER, "
+            "--secret NAME=FOLDER or --config-map NAME=FOLDER.",
             err=True,
         )
     raise typer.Exit(1 if code else 0)  # the trainer's own codes are for the operator: docs/cli.md
@@ -126,7 +138,7 @@ def check_installed() -> None:
         raise FinetuneError(f"data preview needs {', '.join(missing)}, which is not installed: pip install '{EXTRA}'")
 
 
-def run_preview(config: str, *, claims: list[str], secrets: list[str], colour: bool) -> int:
+def run_preview(config: str, mounted: dict[str, str], *, colour: bool) -> int:
     """Run the trainer's preview in a process of its own, in a Pod's environment; return its exit code."""
     with tempfile.TemporaryDirectory(prefix="finetune-preview-") as folder:
         run = Path(folder) / "run.json"
@@ -135,10 +147,9 @@ def run_preview(config: str, *, claims: list[str], secrets: list[str], colour: b
             ENV_RUN_CONFIG: str(run),
             ENV_WORKSPACE: folder,
             ENV_ALLOW_FILE: "1",
-            ENV_CLAIMS: joined(claims, "--claim"),
-            ENV_SECRETS: joined(secrets, "--secret"),
             "FINETUNE_COLOUR": "1" if colour else "0",
         }
+        environment |= mounted
         return subprocess.run(
             [sys.executable, "-m", "finetune_trainer.preflight.preview"], env=environment, check=False
         ).returncode

@@ -16,6 +16,12 @@ from finetune_operator.errors import FinetuneError
 HEADER = "# generated; edit operator/finetune_operator/api/spec.py (or pools.py, status.py) and run `make generate`\n"
 CRD_TEMPLATES = Path("charts/finetune-operator/templates/crds")
 
+KEPT_BY_GITOPS = {
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+}
+"""Of a CRD that Argo CD or Flux applies: neither deletes it with the rest."""
+
 KEEP = """  {{- if .Values.crds.keep }}
   annotations:
     helm.sh/resource-policy: keep
@@ -59,10 +65,15 @@ def files() -> dict[Path, str]:
     out = {Path("docs/api.md"): f"<!-- {HEADER[2:-1]} -->\n\n{reference(both)}"}
     for crd in both:
         name = f"{crd['spec']['names']['plural']}.yaml"
-        for folder in ("crds", "kustomize"):  # kustomize takes no file from outside its folder
-            out[Path(folder) / name] = HEADER + to_yaml(crd)
+        out[Path("crds") / name] = HEADER + to_yaml(crd)
+        out[Path("kustomize") / name] = HEADER + to_yaml(kept(crd))  # kustomize takes no file from outside its folder
         out[CRD_TEMPLATES / name] = HEADER + chart_template(crd)
     return out
+
+
+def kept(crd: Schema) -> Schema:
+    """Return a CRD that GitOps tools leave in place when the operator is uninstalled, because jobs would go with it."""
+    return crd | {"metadata": crd["metadata"] | {"annotations": KEPT_BY_GITOPS}}
 
 
 def chart_template(crd: Schema) -> str:

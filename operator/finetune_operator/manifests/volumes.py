@@ -14,7 +14,8 @@ from finetune_operator.manifests.labels import Manifest
 RUN_FOLDER, RUN_FILE = "/etc/finetune", "run.json"
 WORKSPACE = "/workspace"
 TERMINATION_LOG = "/dev/termination-log"
-CLAIMS_FOLDER, SECRETS_FOLDER = "/mnt/claims", "/mnt/secrets"
+CLAIMS_FOLDER, SECRETS_FOLDER, CONFIG_MAPS_FOLDER = "/mnt/claims", "/mnt/secrets", "/mnt/config-maps"
+CONFIG_MAP = "configmap://"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point that NCCL and torch use
 
 CACHE_FOLDERS = {
@@ -37,6 +38,8 @@ class Storage:
     claims: tuple[tuple[str, bool], ...]
     """PersistentVolumeClaims by name, each with whether it is only read."""
     secrets: tuple[str, ...]
+    config_maps: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """ConfigMaps by name, each with the keys that are read."""
 
 
 def storage(config: contract.PreflightConfig | contract.RunConfig) -> Storage:
@@ -50,7 +53,14 @@ def storage(config: contract.PreflightConfig | contract.RunConfig) -> Storage:
             (claim, claim not in written) for claim in sorted({claim_of(place.uri) for place in places} - {""})
         ),
         secrets=tuple(sorted({place.secret for place in places} - {""})),
+        config_maps=config_maps(place.uri for place in places),
     )
+
+
+def config_maps(uris: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the ConfigMaps of configmap:// locations with their keys."""
+    pairs = sorted({uri.removeprefix(CONFIG_MAP).partition("/")[::2] for uri in uris if uri.startswith(CONFIG_MAP)})
+    return tuple((name, tuple(key for other, key in pairs if other == name)) for name in dict(pairs))
 
 
 def locations(value: object) -> Iterable[contract.Location]:
@@ -71,7 +81,7 @@ def claim_of(uri: str) -> str:
 
 
 def volumes(needed: Storage, *, workspace_gib: int) -> list[Manifest]:
-    """Return the Pod's volumes: run.json, the workspace, claims and Secrets."""
+    """Return the Pod's volumes: run.json, the workspace, claims, Secrets and ConfigMaps."""
     path = f"metadata.annotations['{names.RUN_ANNOTATION}']"
     return [
         {"name": "run", "downwardAPI": {"items": [{"path": RUN_FILE, "fieldRef": {"fieldPath": path}}]}},
@@ -81,7 +91,14 @@ def volumes(needed: Storage, *, workspace_gib: int) -> list[Manifest]:
             for number, (claim, _) in enumerate(needed.claims)
         ),
         *(secret_volume(number, secret) for number, secret in enumerate(needed.secrets)),
+        *(config_map_volume(number, *named) for number, named in enumerate(needed.config_maps)),
     ]
+
+
+def config_map_volume(number: int, name: str, keys: tuple[str, ...]) -> Manifest:
+    """Return a volume with some keys of a ConfigMap. It may arrive later, as Secrets may: preflight says what is missing."""
+    items = [{"key": key, "path": key} for key in keys]
+    return {"name": f"config-map-{number}", "configMap": {"name": name, "items": items, "optional": True}}
 
 
 def secret_volume(number: int, secret: str) -> Manifest:
@@ -104,6 +121,10 @@ def mounts(needed: Storage) -> list[Manifest]:
             {"name": f"secret-{number}", "mountPath": f"{SECRETS_FOLDER}/{secret}", "readOnly": True}
             for number, secret in enumerate(needed.secrets)
         ),
+        *(
+            {"name": f"config-map-{number}", "mountPath": f"{CONFIG_MAPS_FOLDER}/{name}", "readOnly": True}
+            for number, (name, _) in enumerate(needed.config_maps)
+        ),
     ]
 
 
@@ -111,12 +132,14 @@ def environment(needed: Storage) -> list[Manifest]:
     """Return the environment that every container of ours gets."""
     claims = ":".join(f"{claim}={CLAIMS_FOLDER}/{claim}" for claim, _ in needed.claims)
     secrets = ":".join(f"{secret}={SECRETS_FOLDER}/{secret}" for secret in needed.secrets)
+    mapped = ":".join(f"{name}={CONFIG_MAPS_FOLDER}/{name}" for name, _ in needed.config_maps)
     return [
         variable(contract.ENV_RUN_CONFIG, f"{RUN_FOLDER}/{RUN_FILE}"),
         variable(contract.ENV_WORKSPACE, WORKSPACE),
         variable(contract.ENV_TERMINATION_LOG, TERMINATION_LOG),
         variable(contract.ENV_CLAIMS, claims),
         variable(contract.ENV_SECRETS, secrets),
+        *([variable(contract.ENV_CONFIG_MAPS, mapped)] if mapped else []),
         variable("TMPDIR", WORKSPACE),
         *(variable(name, f"{WORKSPACE}/{folder}") for name, folder in CACHE_FOLDERS.items()),
     ]

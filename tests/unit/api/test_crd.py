@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from finetune_operator.api.cel import VALIDATIONS, Bounds, decimal, matching, not_matching, quoted
 from finetune_operator.api.crd import as_observed, job_crd, pool_crd
 from finetune_operator.api.job_rules import MUTABLE, frozen_paths
@@ -59,8 +60,11 @@ def test_a_constant_is_an_enum():
 
 
 def test_status_has_neither_defaults_nor_rules():
-    """It shows what was observed, and the operator's writes must not be refused for the user's sake."""
-    status = job_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    """It shows what was observed, and the operator's writes must not be refused for the user's sake. Only a status that nobody
+    has written has a value.
+    """
+    status = dict(job_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"])
+    assert status.pop("default") == {"observedGeneration": 0}
 
     assert "default" not in str(list(_keys(status)))
     assert VALIDATIONS not in _keys(status)
@@ -167,6 +171,15 @@ def test_a_check_names_what_is_out_of_date(repository, stale):
     with pytest.raises(OutOfDate) as refusal:
         command(check=True, directory=repository)
     assert str(refusal.value) == f"out of date: {repository / stale}; run `make generate`"
+
+
+def test_gitops_tools_keep_the_crds_of_the_kustomize_base():
+    """The same when an Application or a Kustomization is deleted."""
+    for name in ("finetunejobs", "gpupools"):
+        assert yaml.safe_load((REPOSITORY / f"kustomize/{name}.yaml").read_text())["metadata"]["annotations"] == {
+            "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+            "kustomize.toolkit.fluxcd.io/prune": "disabled",
+        }
 
 
 def test_the_chart_keeps_its_crds():

@@ -157,6 +157,21 @@ def test_secrets_are_mounted_by_their_documented_keys_only():
     )
 
 
+def test_a_template_in_a_config_map_is_mounted_into_preflight_and_trainer():
+    """The key alone, and optional as Secrets are: one that arrives late lets the job go on."""
+    job = a_pinned_job(chat={"templateSource": "configmap://chat/own.jinja"})
+    for pod in (*pods_of(job), preflight_pod(job, 1, image="p")):
+        (mount,) = [m for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"].startswith("config-map")]
+        (volume,) = [v for v in pod["spec"]["volumes"] if "configMap" in v]
+
+        assert mount == {"name": "config-map-0", "mountPath": "/mnt/config-maps/chat", "readOnly": True}
+        assert volume == {
+            "name": "config-map-0",
+            "configMap": {"name": "chat", "items": [{"key": "own.jinja", "path": "own.jinja"}], "optional": True},
+        }
+        assert env_of(pod)[contract.ENV_CONFIG_MAPS] == "chat=/mnt/config-maps/chat"
+
+
 def test_one_process_needs_no_rendezvous():
     """Neither Service, nor gate, nor torchrun's environment."""
     job = a_pinned_job()

@@ -15,6 +15,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, open_location
 
 LARGEST_TEMPLATE_BYTES = 1 << 20
+CONFIG_MAP = "configmap://"
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 
@@ -30,6 +31,12 @@ def _read(chat: Chat) -> str:
     assert chat.template_source is not None
     store = open_location(chat.template_source, Role.DATASET)
     files = store.files()
+    if not files and store.uri.startswith(CONFIG_MAP):
+        name, _, key = store.uri.removeprefix(CONFIG_MAP).partition("/")
+        raise UserError(
+            "InvalidSpec",
+            f"the ConfigMap {name} does not exist in this namespace or has no key {key}: create it or correct chat.templateSource",
+        )
     if len(files) != 1 or files[0].size_bytes > LARGEST_TEMPLATE_BYTES:
         found = f"{len(files)} files" if len(files) != 1 else f"{files[0].size_bytes} bytes"
         raise UserError(

@@ -2,14 +2,18 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_contract import Dataset
 
+from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
+from finetune_trainer.data.formats.inside import inner_names, with_inner
 from finetune_trainer.data.formats.invalid import RowInvalid
 from finetune_trainer.data.formats.rows import Row, to_row
+from finetune_trainer.data.formats.spelling import Spellings
 from finetune_trainer.data.formats.unread import Unread
 from finetune_trainer.data.invalid_rows import InvalidRows
 from finetune_trainer.data.reading.files import DataFiles, data_files
@@ -47,7 +51,11 @@ class Corpus:
         self._first: Format | None = None
         self._formats: dict[tuple[str, ...], Format] = {}
         self._skipped: set[tuple[str, int]] = set()
-        self._unread = Unread()
+        self._unread, self._spellings = Unread(), Spellings(dataset)
+        self._named = named_columns(dataset)
+        self._inner = tuple(name for name in self._named if "." in name)
+        """Of these the names that may lead into another column."""
+        self._inside: dict[str, None] = {}
         self._folder: Path | None = None
         self._share = 1.0
 
@@ -60,7 +68,9 @@ class Corpus:
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the rows and files should know; complete once all rows were read."""
         unread = self._unread.warning(self.uri, self._first) if self._first and not self._plain else ""
-        return tuple(filter(None, (*self.files.warnings, unread, self.invalid.warning())))
+        return tuple(
+            filter(None, (*self.files.warnings, unread, self._spellings.warning(self.uri), self.invalid.warning()))
+        )
 
     def fetch(self, into: Path) -> None:
         """Bring the files here, so that reading them twice costs nothing."""
@@ -73,6 +83,7 @@ class Corpus:
     def fingerprints(self) -> Iterator[int]:
         """Yield the hash of each row that can be used, and count the others. Raises UserError(DatasetInvalid) at the end."""
         self.invalid, self._unread, self._skipped = self._no_invalid(), Unread(), set()
+        self._spellings = Spellings(self.dataset)
         for file, number, record in self._records():
             self.invalid.seen += 1
             try:
@@ -83,8 +94,12 @@ class Corpus:
                 self._skipped.add((file, number))
                 continue
             self._unread.row(row.unread)
+            self._spellings.row(row.spelt)
             yield fingerprint
+        if self._formats:
+            refuse_unknown(self._named, itertools.chain(*self._formats, self._inside), self.uri)
         self.invalid.check()
+        self._spellings.check(self.uri)
 
     def rows(self) -> Iterator[Placed]:
         """Yield the rows that can be used, in the order of the files; call fingerprints first, which finds the others."""
@@ -93,8 +108,13 @@ class Corpus:
                 yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
 
     def first_rows(self, count: int) -> list[Placed]:
-        """Return the first rows."""
-        return list(itertools.islice(self.rows(), count))
+        """Return the first rows that can be used."""
+        return list(itertools.islice(self._usable_rows(), count))
+
+    def _usable_rows(self) -> Iterator[Placed]:
+        for file, number, record in self._records():
+            with suppress(RowInvalid, Unreadable):  # fingerprints counts them
+                yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
 
     def _no_invalid(self) -> InvalidRows:
         dataset = self.dataset
@@ -105,6 +125,9 @@ class Corpus:
             record = named(tuple(record), tuple(record.values()))
         if isinstance(record, Unreadable):
             raise record
+        if self._inner:
+            self._inside.update(dict.fromkeys(inner_names(record)))
+            record = with_inner(record, self._inner)
         return to_row(record, self._format(record))
 
     def _format(self, record: Record) -> Format:

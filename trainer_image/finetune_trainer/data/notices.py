@@ -92,7 +92,8 @@ def written_turns() -> Notice:
     return Notice(
         lambda row: any(mark in text for text in _told(row) for mark in TURN_MARKS),
         "hold turns that are already rendered (such as <|im_start|> or ### Instruction:), first {first}: they are treated "
-        "as text. Put the conversation into a messages column instead, and the chat template renders the turns",
+        "as text. Where a column holds the whole conversation, name it in columns.messages: it is then split at these marks and "
+        "rendered by the chat template. Otherwise put the conversation into a messages column",
     )
 
 

@@ -58,6 +58,11 @@ def _check_object(content: bytes, name: str, uri: str) -> None:
 
 
 def _refused(folder: Path, uri: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"the tokenizer of {uri} brings its own Python code (auto_map in tokenizer_config.json): use a model whose "
+            "tokenizer is a tokenizer.json, or set model.trustRemoteCode with a pinned revision of a model on the hub"
+        )
     problem = shorten(" ".join(str(error).split()), 300)
     if (folder / "tokenizer.model").is_file() and not (folder / FILES[0]).is_file():
         return (

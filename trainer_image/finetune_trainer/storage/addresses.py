@@ -5,11 +5,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KEYS, Location
+from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_SECRETS, SECRET_KEYS, Location
 
 from finetune_trainer.errors import UserError
 
-SCHEMES = ("hf", "s3", "pvc", "file", "https")
+SCHEMES = ("hf", "s3", "pvc", "configmap", "file", "https")
+MOUNTED = {"pvc": (ENV_CLAIMS, "PersistentVolumeClaim"), "configmap": (ENV_CONFIG_MAPS, "ConfigMap")}
+"""Where the environment says what is mounted, and what it is."""
+
 SAFE = re.compile(r"[A-Za-z0-9._=+,~/*-]*", re.ASCII)
 
 
@@ -27,7 +30,7 @@ def parse(uri: str) -> Address:
     """Take a URI apart. Raises UserError(InvalidSpec) when it leaves what it may name."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise _invalid(uri, "must start with hf://, s3://, pvc://, https:// or file://")
+        raise _invalid(uri, "must start with hf://, s3://, pvc://, configmap://, https:// or file://")
     if not SAFE.fullmatch(rest):
         raise _invalid(
             uri, "may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong in a Secret"
@@ -50,17 +53,16 @@ def confined(path: str, uri: str) -> str:
 
 
 def mounted_root(address: Address) -> Path:
-    """Return the folder that stands for the claim (pvc) or the machine (file). Raises UserError when there is none."""
+    """Return the folder that stands for the claim (pvc), the ConfigMap or the machine (file). Raises UserError when there is none."""
     if address.scheme == "file":
         if os.environ.get(ENV_ALLOW_FILE) != "1":
             raise _invalid(address.uri, "file:// works on the local cluster only: use pvc://, s3:// or hf://")
         return Path("/")
-    mounts = _pairs(os.environ.get(ENV_CLAIMS, ""))
+    variable, what = MOUNTED[address.scheme]
+    mounts = _pairs(os.environ.get(variable, ""))
     if address.authority not in mounts:
         known = ", ".join(sorted(mounts)) or "none"
-        raise _invalid(
-            address.uri, f"the PersistentVolumeClaim {address.authority} is not mounted in this Pod (mounted: {known})"
-        )
+        raise _invalid(address.uri, f"the {what} {address.authority} is not mounted in this Pod (mounted: {known})")
     return Path(mounts[address.authority])
 
 

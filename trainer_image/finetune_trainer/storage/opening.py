@@ -13,7 +13,7 @@ def open_location(location: Location, role: Role, *, revision: str = "") -> Stor
     `revision` is the commit, tag or branch of a hub repository. Raises UserError(InvalidSpec).
     """
     address = parse(location.uri)
-    if address.scheme in ("file", "pvc"):
+    if address.scheme in ("file", "pvc", "configmap"):
         return FolderStore(address, role)
     if address.scheme == "s3":
         from finetune_trainer.storage.bucket import BucketStore  # noqa: PLC0415 - 1.5 s of import that folders do not need

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
+from finetune_trainer.data.formats.inside import texts_inside
 from finetune_trainer.data.formats.names import (
     ANSWERING,
+    ASKED,
     COMPLETIONS,
     CONTENT_KEYS,
     HISTORIES,
@@ -21,8 +22,11 @@ from finetune_trainer.data.formats.names import (
     TURNS,
     USER,
     bare,
+    is_empty,
     words_of,
 )
+from finetune_trainer.data.formats.texts import is_alternating
+from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record
 
 NEEDED = "a column with messages, or a prompt and a completion, or text"
@@ -55,9 +59,22 @@ def unpaired(record: Record, label: str, form: str, uri: str) -> str:
     )
 
 
+def judged(record: Record, uri: str) -> str:
+    """Say that Prodigy keeps what annotators rejected beside what they accepted."""
+    return (
+        f"{uri} is an export of Prodigy (columns {_exist(record)}): its column answer says accept, reject or ignore. Keep the rows "
+        "with accept, and remove that column"
+    )
+
+
 def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> str:
     """Say how to learn the better answers."""
     value: Any = record.get(good)
+    if isinstance(value, str) and written_out(value):
+        return (
+            f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. To learn those in {good} and not "
+            f"those in {bad}, set columns: {{messages: {good}}}, which splits its conversations into turns"
+        )
     if (turns := _written_turns(value)) > 1:
         return (
             f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. Besides, {good} holds a "
@@ -110,16 +127,23 @@ def one_message_a_row(uri: str, text: str) -> str:
     )
 
 
-def placeholders(unknown: Sequence[str], record: Record, uri: str) -> str:
-    """Say which placeholders of a prompt template name no column."""
-    named = ", ".join(f"{{{name}}}" for name in unknown)
-    return f"{uri} has no column for {named} in promptTemplate: its columns are {_exist(record)}"
+def without_system(system: str, text: str, uri: str) -> str:
+    """Say that plain text has no place for a system prompt."""
+    return (
+        f"{uri}: columns.system names {system}, but its rows are plain text (column {text}), which has no system prompt: remove "
+        "columns.system, or name the question and the answer in columns.prompt and columns.completion"
+    )
 
 
 def missing(record: Record, uri: str) -> str:
     """Say which columns exist, which are needed, and how to name them."""
     if _has_no_header(record):
         return without_header(record, uri)
+    if isinstance(record.get("mapping"), dict) and "current_node" in record:
+        return (
+            f"{uri} is an export of ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, "
+            "and write the role (author.role) and text (content.parts) of each message into a column messages"
+        )
     mapping = _mapping(record)
     remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
@@ -181,7 +205,17 @@ def without_text(record: Record, uri: str) -> str:
 
 def _mapping(record: Record) -> str:
     """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
+    if inner := texts_inside(record):
+        return _mapping(inner)
     turns = next((name for name, value in record.items() if _is_turns(value)), "")
+    said_alone = [name for name, value in record.items() if not is_empty(value) and not words_of(name) & INCIDENTAL]
+    if (
+        len(said_alone) == 1
+        and isinstance(texts := record[said_alone[0]], list)
+        and len(texts) > 1
+        and is_alternating(texts)
+    ):
+        return f"columns: {{messages: {_in_yaml(said_alone[0])}}}"
     if turns and bare(turns) in HISTORIES and (beside := _mapping({**record, turns: None})):
         return f"{beside}; {turns} is then read as the earlier turns"
     if turns:
@@ -191,6 +225,9 @@ def _mapping(record: Record) -> str:
     plain = not any(isinstance(value, list | dict) and value for value in record.values())
     if len(telling) == len(said) == 1 and plain and bare(telling[0]) not in PROMPTS:
         return f"columns: {{text: {_in_yaml(telling[0])}}}"
+    pair = [name for name in telling if "." in name]
+    if len(pair) == 2:
+        return f"columns: {{prompt: {pair[0]}, completion: {pair[1]}}}, or the other way round"
     answers = [name for name in telling if bare(name) in COMPLETIONS] or [
         name for name in telling if words_of(name) & ANSWERING and bare(name) not in PROMPTS
     ]
@@ -198,6 +235,8 @@ def _mapping(record: Record) -> str:
     asked = (
         known[:1] or [name for name in telling if name not in answers[:1]] or [n for n in said if n not in answers[:1]]
     )
+    if answers and known:
+        asked = [*(name for name in telling if words_of(name) & ASKED and name not in (*known, *answers)), *asked]
     if answers and len(asked) > 1 and len(asked) <= MOST_JOINED:
         joined = "\\n\\n".join(f"{{{name}}}" for name in asked)
         return f'columns: {{completion: {_in_yaml(answers[0])}}} and promptTemplate: "{joined}"'
@@ -227,6 +266,8 @@ def _is_told(value: Any) -> bool:
 
 def _is_turns(value: Any) -> bool:
     """A conversation in which somebody answers; a list of comments or annotations is none."""
+    if isinstance(value, str):
+        return written_out(value) is not None
     if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
         return False
     words = {item.get(key) for item in value for key in ROLE_KEYS if isinstance(item.get(key), str)}

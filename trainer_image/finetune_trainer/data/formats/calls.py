@@ -6,6 +6,14 @@ from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.names import is_empty
 from finetune_trainer.data.reading.record import kind
 
+ONLY_NAMED = "{} (names alone)"
+"""How a warning calls a column of tools without their descriptions."""
+
+AS_TOOLS = (
+    'write each as {"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}} in a list, or rename '
+    "the column to train without it"
+)
+
 ARGUMENTS = ("arguments", "args", "input", "parameters")
 SCHEMAS = ("parameters", "input_schema", "inputSchema")
 DECLARATIONS = ("functionDeclarations", "function_declarations")
@@ -52,19 +60,28 @@ def _arguments(value: Any, who: str) -> Any:
 def tools_of(value: Any) -> list[Any] | None:
     """Return the tools that may be called, each as a function; None where there are none. Raises RowInvalid."""
     if isinstance(value, str):
-        value = parsed(value, "its tools") if value.strip() else None
+        value = parsed(value, "its tools", else_=AS_TOOLS) if value.strip() else None
     if isinstance(value, dict) and isinstance(value.get("tools"), list):
         value = value["tools"]  # Bedrock's toolConfig
     if isinstance(value, dict) and any(key in value for key in DECLARATIONS):
         value = [value]
+    if isinstance(value, dict) and ("function" in value or any(key in value for key in SCHEMAS)):
+        value = [value]
     if value and not isinstance(value, list):
-        raise RowInvalid(f"its tools are {type(value).__name__}, not a list of tools")
+        raise RowInvalid(f"its tools are {kind(value)}, not a list of tools: {AS_TOOLS}")
     return [tool for item in value or () for tool in _tools(item)] or None
 
 
+def are_names(value: Any) -> bool:
+    """Tell names of tools from tools: a template has nothing to write about them."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) and item[:1] != "{" for item in value)
+
+
 def _tools(item: Any) -> list[Any]:
+    if isinstance(item, str):
+        item = parsed(item, "its tools", else_=AS_TOOLS)
     if not isinstance(item, dict):
-        return [item]
+        raise RowInvalid(f"its tools hold {kind(item)}: {AS_TOOLS}")
     declared = next((item[key] for key in DECLARATIONS if isinstance(item.get(key), list)), None)
     if declared is not None:
         return [tool for one in declared for tool in _tools(one)]

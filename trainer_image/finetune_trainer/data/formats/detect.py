@@ -1,6 +1,5 @@
 """Which columns of a data set play which role, told by their names. Raises with what to write instead where none do."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +7,17 @@ from typing import Any
 from finetune_contract import Dataset
 
 from finetune_trainer.data.formats.advice import (
+    judged,
     missing,
     one_message_a_row,
-    placeholders,
     preference,
     several_answers,
     undecided,
     unpaired,
+    without_system,
     without_text,
 )
-from finetune_trainer.data.formats.messages import TurnForm
+from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns, refuse_unknown
 from finetune_trainer.data.formats.names import (
     CALLS,
     COMPLETIONS,
@@ -37,12 +37,16 @@ from finetune_trainer.data.formats.names import (
     is_empty,
     truth,
 )
+from finetune_trainer.data.formats.roles import TurnForm
 from finetune_trainer.data.formats.texts import is_alternating
+from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import UserError
 
+VERDICTS = ("accept", "reject", "ignore")
+"""What Prodigy writes of each task into a column answer."""
+
 MESSAGES, PAIR, TEXT = "messages", "prompt-completion", "text"
-PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +100,14 @@ class Format:
             self.tools,
             self.history,
         )
-        return frozenset({*named, *self.joined, *PLACEHOLDER.findall(self.template)} - {""})
+        columns = {*named, *self.joined, *PLACEHOLDER.findall(self.template)} - {""}
+        return frozenset(columns | {name.split(".")[0] for name in columns})
 
 
 def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted: str = "") -> Format:
     """Tell the format by a record's columns. Raises UserError(DatasetInvalid) with those that exist."""
     names = _by_bare_name(record)
     kind = wanted or (dataset.format if dataset.format != "auto" else "")
-    _check_columns(dataset, record, uri)
     if not kind and not chat.plain:
         _refuse_other_kinds(dataset, names, record, uri)
     kinds = [kind] if kind else _kinds(dataset, plain=chat.plain)
@@ -112,11 +116,14 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
     if not known and chat.plain:
         raise UserError("DatasetInvalid", without_text(record, uri))
     if not known:
+        refuse_unknown(named_columns(dataset), record, uri)
         _refuse_lone_messages(dataset, names, record, uri)
         raise UserError("DatasetInvalid", missing(record, uri))
     chosen, columns = next((one for one in known if _is_filled(record, one[1])), known[0])
     if chosen == TEXT and not kind and not chat.plain:
         _refuse_lone_messages(dataset, names, record, uri)
+    if chosen == TEXT and dataset.columns.system:
+        raise UserError("DatasetInvalid", without_system(dataset.columns.system, columns["text"], uri))
     return Format(
         kind=chosen,
         **columns,
@@ -156,22 +163,15 @@ def _kinds(dataset: Dataset, *, plain: bool) -> tuple[str, ...]:
     return (TEXT, MESSAGES, PAIR) if plain else (MESSAGES, PAIR, TEXT)
 
 
-def _check_columns(dataset: Dataset, record: Record, uri: str) -> None:
-    if dataset.prompt_template:
-        unknown = [name for name in PLACEHOLDER.findall(dataset.prompt_template) if name not in record]
-        if unknown:
-            raise UserError("DatasetInvalid", placeholders(unknown, record, uri))
-
-
 def _columns(kind: str, dataset: Dataset, names: Mapping[str, str], record: Record) -> dict[str, Any] | None:
     named = dataset.columns
     shared = {"system": named.system or _first(SYSTEMS, names), "tools": _first(TOOLS, names)}
     if kind == MESSAGES:
         column = named.messages or _turns_column(names, record, certain=dataset.format == MESSAGES)
-        return {"messages": column, **shared} if column in record else None
+        return {"messages": column, **shared} if named.messages or column in record else None
     if kind == TEXT:
         column = named.text or _first(("text",), names)
-        return {"text": column} if column in record else None
+        return {"text": column} if named.text or column in record else None
     return _pair(dataset, names, record, shared)
 
 
@@ -181,12 +181,12 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
         query, answers, _ = (names[name] for name in CALLS)
         return {"prompt": query, "completion": answers, "calls": True, **shared}
     completion = named.completion or _first(COMPLETIONS, names)
-    if completion not in record:
+    if not named.completion and completion not in record:
         return None
     if dataset.prompt_template:
         return {"template": dataset.prompt_template, "completion": completion, **shared}
     prompt = named.prompt or _first([name for name in PROMPTS if names.get(name) != completion], names)
-    if prompt not in record:
+    if not named.prompt and prompt not in record:
         return None
     beside = () if named.prompt else JOINED.get(bare(prompt), ())
     joined = tuple(names[name] for name in beside if name in names and names[name] != completion)
@@ -214,10 +214,10 @@ def _turns_column(names: Mapping[str, str], record: Record, *, certain: bool) ->
 
 
 def is_turns(value: Any) -> bool:
-    """Tell whether a value looks like a list of turns: of objects, the same as JSON text, or a struct of lists."""
+    """Tell whether a value looks like a list of turns: of objects, the same as JSON text, written out, or a struct of lists."""
     match value:
         case str():
-            return value.lstrip()[:2] in ("[{", "[]") or value.lstrip()[:1] == "["
+            return value.lstrip()[:1] == "[" or written_out(value) is not None
         case list():
             return all(isinstance(item, dict) for item in value) or is_alternating(value)
         case dict():
@@ -239,11 +239,13 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
     label = _first(LABELS, names)
     if (completion or turns) and completion != label and truth(record.get(label)) is not None:
         raise UserError("DatasetInvalid", unpaired(record, label, MESSAGES if turns else PAIR, uri))
+    if record.get("answer") in VERDICTS and any(key in record for key in ("_task_hash", "_input_hash")):
+        raise UserError("DatasetInvalid", judged(record, uri))
     if named.completion:
         return
     for good, bad in PREFERENCES:
         if good in names and bad in names:
-            prompt = named.prompt or _first(PROMPTS, names) or turns
+            prompt = (named.prompt if named.prompt in record else "") or _first(PROMPTS, names) or turns
             raise UserError("DatasetInvalid", preference(record, names[good], names[bad], prompt, uri))
     for one, other in UNDECIDED:
         if one in names and other in names:
@@ -256,7 +258,7 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
 def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:
     text = _first(CONTENT_KEYS, names)
     role = record.get(_first(ROLE_KEYS, names))
-    speaks = isinstance(role, str) and role.strip().lower() in ROLES
+    speaks = isinstance(role, dict) or (isinstance(role, str) and role.strip().lower() in ROLES)
     if (
         text and not dataset.columns.text and (speaks or record.get(names.get("type", "type")) == "message")
     ):  # Slack's type

@@ -10,8 +10,11 @@ class RowInvalid(Exception):
     """A record that does not say what its format needs; the message says what is wrong."""
 
 
-def parsed(text: str, what: str) -> Any:
-    """Return what a text says as JSON. Raises RowInvalid, which tells Python's own notation from other text."""
+def parsed(text: str, what: str, *, else_: str = "") -> Any:
+    """Return what a text says as JSON. Raises RowInvalid, which tells Python's own notation from other text.
+
+    `else_` says what else it might have been, or what to write.
+    """
     try:
         return json.loads(text, object_pairs_hook=unrepeated)
     except RepeatedKey as error:
@@ -21,4 +24,4 @@ def parsed(text: str, what: str) -> Any:
             raise RowInvalid(
                 f"{what} are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"
             ) from error
-        raise RowInvalid(f"{what} are text that is not JSON") from error
+        raise RowInvalid(f"{what} are text that is not JSON{f': {else_}' if else_ else ''}") from error

@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.calls import calls_of
+from finetune_trainer.data.formats.chosen import did_you_mean, nearest
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
@@ -31,11 +31,18 @@ from finetune_trainer.data.formats.names import (
     truth,
 )
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
+from finetune_trainer.data.formats.roles import TurnForm, UnknownRole, mapping, misspelt, role_of
 from finetune_trainer.data.formats.texts import alternating, is_alternating
+from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import kind
 
 TYPE = "type"
 """Where LangChain keeps who speaks: human, ai."""
+
+AS_TURNS = (
+    "write each conversation as a list of objects with role and content, or as turns such as USER: and ASSISTANT: that "
+    "alternate"
+)
 
 PLAIN_KEYS = {"role", "content"}
 PLAIN_ROLES = (SYSTEM, USER, ASSISTANT)
@@ -48,18 +55,8 @@ SPEAKER = re.compile(r"""\bm(sg|essage)?(\.name\b|\[['"]name['"]\])""")
 """How a template writes the name of who speaks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnForm:
-    """How the turns of one data set are spelt, where the tables do not say it."""
-
-    role: str = ""
-    """Key of the role."""
-    content: str = ""
-    """Key of the content."""
-    roles: Mapping[str, str] = field(default_factory=dict)
-    """Their word for a role -> ours."""
-    template: str = ""
-    """Keys that the chat template names are left to it."""
+Spelling = tuple[str, str]
+"""A field of the job, and what a message has of it: ("columns.role", "speaker") or ("roles", "Agent")."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,13 +68,22 @@ class Turns:
     """Answers that a switch of the data takes out of the loss."""
     unread: dict[str, Any] = field(default_factory=dict)
     """Keys that most likely matter and are not read, with a value."""
+    spelt: set[Spelling] = field(default_factory=set)
+    """What the messages have of what the job names."""
 
 
 def turns_of(value: Any, form: TurnForm) -> Turns:
     """Check and normalise a list of turns; a table holds it as JSON text. Raises RowInvalid."""
-    if isinstance(value, str):
-        value = parsed(value, "its messages")
     found = Turns()
+    if isinstance(value, str) and (messages := written_out(value)):
+        found.messages = messages
+        return found
+    if isinstance(value, str):
+        value = parsed(
+            value,
+            "its messages",
+            else_=AS_TURNS,
+        )
     if isinstance(value, dict):
         value = _inside(value, found)
     if not isinstance(value, list) or not value:
@@ -91,36 +97,9 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         except UnknownRole as unknown:
             raise RowInvalid(
                 f"message {number} has the role {unknown.word!r}, which is unknown: map it with datasets[].roles, such as "
-                f"roles: {{{_mapping(value, form)}}}"
+                f"roles: {{{mapping(value, form)}}}{misspelt(unknown.word, form)}"
             ) from unknown
     return found
-
-
-class UnknownRole(Exception):
-    """A word for a role that no table knows."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__(word)
-        self.word = word
-
-
-def _mapping(turns: list[Any], form: TurnForm) -> str:
-    """Suggest a role for every unknown word of a conversation: who speaks first asks, unless a known speaker does."""
-    words: list[str] = []
-    known: set[str] = set()
-    for item in turns:
-        said = item if isinstance(item, dict) else {}
-        word = role_word(said.get(form.role or next((key for key in ROLE_KEYS if key in said), "")))
-        role = form.roles.get(word, ROLES.get(word.strip().lower())) if isinstance(word, str) else None
-        if role:
-            known.add(role)
-        elif isinstance(word, str) and word not in words:
-            words.append(word)
-    free = [role for role in (USER, ASSISTANT) if role not in known] or [USER]
-    by_role: dict[str, list[str]] = {}
-    for number, word in enumerate(words):
-        by_role.setdefault(free[number] if number < len(free) else USER, []).append(json.dumps(word))
-    return ", ".join(f"{role}: [{', '.join(said)}]" for role, said in by_role.items())
 
 
 def _inside(value: dict[str, Any], found: Turns) -> Any:
@@ -146,6 +125,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     who = f"message {number}"
     if not isinstance(item, dict):
         raise RowInvalid(f"{who} is not an object with role and content")
+    _check_keys(item, who, form, found)
     said = {key: value for key, value in item.items() if value is not None}
     if isinstance(said.get("data"), dict) and _is_typed(said):
         said = {**said["data"], TYPE: said[TYPE]}  # LangChain
@@ -153,7 +133,9 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if not role_key and (pair := _pair(said)):
         found.messages += pair
         return
-    role = _role(said.get(role_key), who, form, said)
+    role = role_of(said.get(role_key), who, form, said)
+    if form.roles:
+        found.spelt.add(("roles", str(role_word(said[role_key]))))
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
     parts = _content(said.get(content_key), role, said, who)
     if role == CALL:
@@ -172,6 +154,18 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
         elif is_meaningful(key) and extra != message["content"]:
             found.unread[f"{OF_MESSAGES}{key}"] = extra
     _place(message, parts, learned, found, who)
+
+
+def _check_keys(item: dict[str, Any], who: str, form: TurnForm, found: Turns) -> None:
+    """Keep in mind which of the keys that the job names are there. Raises RowInvalid for one that is not."""
+    for key, column in (("columns.role", form.role), ("columns.content", form.content)):
+        if column in item:
+            found.spelt.add((key, column))
+        elif column and (key == "columns.role" or not _has_calls(item)):
+            raise RowInvalid(
+                f"{who} has no {column}, which {key} names (its keys: {', '.join(map(str, item)) or 'none'})"
+                f"{did_you_mean(filter(None, [nearest(column, map(str, item))]))}"
+            )
 
 
 def _is_typed(said: dict[str, Any]) -> bool:
@@ -209,23 +203,6 @@ def _pair(item: dict[str, Any]) -> list[Message]:
         return []
     said = zip((SYSTEM, USER, ASSISTANT), texts, strict=True)
     return [{"role": role, "content": text} for role, text in said if text]
-
-
-def _role(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
-    if isinstance(word, dict):
-        word = word.get("role")  # the author of an exported chat
-    word = role_word(word)
-    if isinstance(word, str):
-        if word in form.roles:
-            return form.roles[word]
-        if word.strip().lower() in ROLES:
-            return ROLES[word.strip().lower()]
-    if word is None:
-        keys = ", ".join(map(str, said)) or "none"
-        raise RowInvalid(f"{who} has no role (its keys: {keys}): name the key that holds it in columns.role")
-    if not isinstance(word, str):
-        raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
-    raise UnknownRole(word)
 
 
 def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:

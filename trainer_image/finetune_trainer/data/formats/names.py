@@ -98,7 +98,7 @@ TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
     "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
     "\nHuman:", "\nUser:", "\nUSER:",
-    "\nAssistant:", "\nASSISTANT:",
+    "\nAssistant:", "ASSISTANT:",
 )  # fmt: skip
 """How well-known templates and scripts begin a turn."""
 

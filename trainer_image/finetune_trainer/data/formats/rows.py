@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
-from finetune_trainer.data.formats.calls import calls_of, tools_of
-from finetune_trainer.data.formats.detect import MESSAGES, PAIR, PLACEHOLDER, TEXT, Format
+from finetune_trainer.data.formats.calls import ONLY_NAMED, are_names, calls_of, tools_of
+from finetune_trainer.data.formats.chosen import PLACEHOLDER
+from finetune_trainer.data.formats.detect import MESSAGES, PAIR, TEXT, Format
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
-from finetune_trainer.data.formats.messages import OF_MESSAGES, Turns, turns_of
+from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
     NOT_TRAINED,
@@ -26,6 +29,9 @@ from finetune_trainer.data.formats.names import (
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
 from finetune_trainer.data.reading.record import Record, kind
+
+SYSTEM_MARK = re.compile(r"\A\s*SYSTEM:\s*")
+"""How the system prompt beside a conversation that is written out begins (Glaive)."""
 
 CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""
@@ -45,6 +51,8 @@ class Row:
     """Plain text, or the completion of a plain prompt."""
     unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
     """Columns and keys that most likely matter and are not read; true where they hold text."""
+    spelt: frozenset[Spelling] = field(default=frozenset(), compare=False)
+    """What the messages hold of the keys and role words that the job names."""
 
     def fingerprint(self) -> int:
         """64 bits of a hash over all that the row says: exact duplicates have the same.
@@ -86,12 +94,14 @@ def _conversation(record: Record, form: Format, turns: Turns, learned_from: int)
     said, tools = _in_the_body(turns)
     before = _with_system(turns.messages, record, form, said)
     added = len(before) - len(turns.messages)
+    named = {ONLY_NAMED.format(form.tools): False} if are_names(record.get(form.tools)) else {}
     return Row(
         messages=tuple(before),
-        tools=tools_of(record.get(form.tools)) or tools,
+        tools=(None if named else tools_of(record.get(form.tools))) or tools,
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
-        unread=dict.fromkeys(turns.unread, False) | _unread(record, form, before),
+        unread=dict.fromkeys(turns.unread, False) | named | _unread(record, form, before),
+        spelt=frozenset(turns.spelt),
     )
 
 
@@ -119,6 +129,7 @@ def _prompt_completion(record: Record, form: Format) -> Row:
         messages=[*before.messages, *after.messages],
         unlearned=[*before.unlearned, *(len(before.messages) + index for index in after.unlearned)],
         unread={**before.unread, **after.unread},
+        spelt=before.spelt | after.spelt,
     )
     return _conversation(record, form, both, learned_from=len(before.messages))
 
@@ -138,7 +149,7 @@ def _plain(record: Record, form: Format) -> Row:
 
 def _holds_turns(value: Any) -> bool:
     """A list of texts is several answers here, not turns."""
-    return (isinstance(value, list) and not is_alternating(value)) or (
+    return (isinstance(value, list) and any(isinstance(item, dict) for item in value)) or (
         isinstance(value, dict) and any(key in value for key in ("messages", "role", "choices", "from"))
     )
 
@@ -212,7 +223,8 @@ def _system(record: Record, form: Format) -> str:
 
 
 def _own_system(record: Record, form: Format) -> str:
-    return _said_by_system(record.get(form.system))
+    said = _said_by_system(record.get(form.system))
+    return SYSTEM_MARK.sub("", said) if isinstance(record.get(form.messages), str) else said
 
 
 def _said_by_system(value: Any) -> str:
@@ -264,8 +276,13 @@ def _text(record: Record, column: str) -> str:
     value = _value(record, column)
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and math.isnan(value):
+        raise RowInvalid(f"its {column} is NaN, which stands for a missing value: fill it in, or remove the row")
     if isinstance(value, int | float):
-        raise RowInvalid(f"its {column} is {kind(value)}, not text: write it in quotes, and classes by their names")
+        raise RowInvalid(
+            f"its {column} is {kind(value)}, not text: write numbers as text (in quotes in JSON, astype(str) in pandas), and "
+            "classes by their names"
+        )
     if isinstance(value, dict | list):
         raise RowInvalid(
             f"its {column} is {kind(value)}, not text: write its text into that column, or JSON text if the model is to read or "

@@ -5,7 +5,7 @@ from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
-from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER
+from finetune_trainer.data.formats.names import ASSISTANT, CALL, ROLE_KEYS, ROLES, USER
 
 TURNS_AS_TEXT = re.compile(r"""\s*(\[\s*)?\{\s*(?P<quote>["'])(role|content|from|value|messages)["']\s*:""")
 """How the JSON (or Python's notation) of one or several messages begins."""
@@ -24,12 +24,20 @@ def _is_text_pair(item: Any) -> bool:
 
 
 def alternating(value: list[Any]) -> list[Message]:
-    """Return the messages of texts by turns. Raises RowInvalid where each text says itself who speaks."""
+    """Return the messages of texts by turns. Raises RowInvalid where only some say themselves who speaks."""
     texts = [text for item in value for text in ([item] if isinstance(item, str) else item)]
-    if any(SPOKEN.match(text) for text in texts):
+    spoken = [SPOKEN.match(text) for text in texts]
+    roles = [ROLES[found[1].lower()] for found in spoken if found]
+    if roles and (len(roles) < len(texts) or CALL in roles):
         raise RowInvalid(
-            "its messages are texts that begin with who speaks (such as User:): write each as an object with role and content"
+            "its messages are texts of which some begin with who speaks (such as User:): write each as an object with role and content"
         )
+    if roles:
+        return [
+            {"role": role, "content": text[found.end() :].strip()}
+            for role, text, found in zip(roles, texts, spoken, strict=True)
+            if found
+        ]
     return [{"role": (USER, ASSISTANT)[number % 2], "content": text} for number, text in enumerate(texts)]
 
 

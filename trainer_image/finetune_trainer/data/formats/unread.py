@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from finetune_trainer.data.formats.detect import PAIR, TEXT, Format
+from finetune_trainer.data.formats.calls import ONLY_NAMED
+from finetune_trainer.data.formats.detect import MESSAGES, PAIR, TEXT, Format
 from finetune_trainer.data.formats.names import ANSWERING, ASKED, COMPLETIONS, LABELS, SPLIT_COLUMNS, bare, words_of
 
 NAMED = 6
@@ -36,9 +37,11 @@ class Unread:
 
     def _remedy(self, form: Format) -> str:
         names = list(self._rows)
+        if any(name.endswith(ONLY_NAMED.format("")) for name in names):
+            return "Tools are written into the prompt if each is an object with a name, a description and parameters"
         label = next((name for name in names if bare(name) in LABELS), "")
         if form.kind == TEXT and label:
-            return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
+            return self._teach_label(form, label)
         if any(bare(name) in SPLIT_COLUMNS for name in names):
             return "Test rows are trained with the others: move them to evaluation.source"
         if label:
@@ -50,6 +53,16 @@ class Unread:
         if form.kind == PAIR and form.prompt and asked:
             joined = "\\n\\n".join(f"{{{name}}}" for name in (form.prompt, asked))
             return f'If it is part of the question, set promptTemplate: "{joined}" in place of columns.prompt'
+        if form.kind == MESSAGES and not form.system and asked:
+            return f"If it is the system prompt of each conversation, set columns.system: {asked}"
         if form.kind == PAIR and bare(answer) in COMPLETIONS:
             return f"Rows teach {form.completion}. If {answer} is the answer to learn, set columns: {{completion: {answer}}}"
         return "Rows are trained without it: add it to the question or the answer if it matters"
+
+    def _teach_label(self, form: Format, label: str) -> str:
+        if label in self._texts:
+            return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
+        return (
+            f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}.0}} for the first item of a list; it must be "
+            "text, not a number"
+        )

@@ -1,5 +1,6 @@
 """JSON: one record a line, or one document that holds the records."""
 
+import ast
 import io
 import json
 import re
@@ -11,6 +12,11 @@ from finetune_trainer.data.reading.record import Place, Record, Unreadable, kind
 
 LARGEST_JSON_BYTES = 512 << 20
 """A .json file is read whole, and parsed takes some five times its size."""
+
+CONVERSION = (
+    "convert the file with python3 -c 'import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin if "
+    "line.strip()]' < OLD.jsonl > NEW.jsonl"
+)
 
 NOT_SPACE = re.compile(r"\S")
 
@@ -61,9 +67,19 @@ def _of_line(line: bytes) -> Record | Unreadable:
 def _not_json(line: bytes, error: ValueError) -> Unreadable:
     if line in (b"[", b"{"):
         return Unreadable(f"it is only {line.decode()}: name a document that spans several lines .json")
+    if _is_python(line):
+        return Unreadable(f"it is written as a Python dict, not as JSON (single quotes, None, True): {CONVERSION}")
     if line.endswith(b",") and _is_json(line[:-1]):
         return Unreadable("it ends with a comma: remove the commas between JSON lines")
     return Unreadable(f"it is not JSON ({error}): correct or remove that line")
+
+
+def _is_python(line: bytes) -> bool:
+    """Tell what Python's print writes of a record."""
+    try:
+        return isinstance(ast.literal_eval(line.decode()), dict | list)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
 
 
 def _is_json(text: bytes) -> bool:
@@ -126,6 +142,9 @@ def document(file: BinaryIO) -> Iterator[Place]:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             yield from lines(io.BytesIO(content)) if _has_lines(content) else _one_after_another(content)
+            return
+        if _is_python(content.split(b"\n", 1)[0].strip()):
+            yield from lines(io.BytesIO(content))
             return
         raise Unreadable(f"line {error.lineno} is not JSON ({error.msg})") from error
     for number, item in enumerate(_items(value), start=1):

@@ -41,7 +41,10 @@ def refuse_gaps(uri: str, paths: Iterable[str]) -> None:
 
 def gap_warnings(uri: str, paths: Iterable[str]) -> tuple[str, ...]:
     """Say which files of a numbered set are not among those that the job names."""
-    return tuple(f"{uri} {gap}. Add them unless you left them out on purpose" for gap in gaps(paths))
+    remedy = "Add them unless you left them out on purpose"
+    if uri.startswith("hf://"):
+        remedy = "The repository may be incomplete: training uses the files that are there; ask its owner, or set datasets[].revision"
+    return tuple(f"{uri} {gap}. {remedy}" for gap in gaps(paths))
 
 
 def gaps(paths: Iterable[str]) -> Iterator[Gap]:

@@ -1,0 +1,76 @@
+"""Who speaks: the words of a data set for roles become ours, or are refused with the mapping that a job can set."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune_trainer.data.formats.chosen import nearest
+from finetune_trainer.data.formats.invalid import RowInvalid
+from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER, role_word
+from finetune_trainer.data.reading.record import kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnForm:
+    """How the turns of one data set are spelt, where the tables do not say it."""
+
+    role: str = ""
+    """Key of the role."""
+    content: str = ""
+    """Key of the content."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Their word for a role -> ours."""
+    template: str = ""
+    """Keys that the chat template names are left to it."""
+
+
+class UnknownRole(Exception):
+    """A word for a role that no table knows."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+def misspelt(word: str, form: TurnForm) -> str:
+    """Say which word of datasets[].roles is near to one that nobody knows."""
+    near = nearest(word, form.roles)
+    return f" (the job maps {near!r} instead)" if near else ""
+
+
+def mapping(turns: list[Any], form: TurnForm) -> str:
+    """Suggest a role for every unknown word of a conversation: who speaks first asks, unless a known speaker does."""
+    words: list[str] = []
+    known: set[str] = set()
+    for item in turns:
+        said = item if isinstance(item, dict) else {}
+        word = role_word(said.get(form.role or next((key for key in ROLE_KEYS if key in said), "")))
+        role = form.roles.get(word, ROLES.get(word.strip().lower())) if isinstance(word, str) else None
+        if role:
+            known.add(role)
+        elif isinstance(word, str) and word not in words:
+            words.append(word)
+    free = [role for role in (USER, ASSISTANT) if role not in known] or [USER]
+    by_role: dict[str, list[str]] = {}
+    for number, word in enumerate(words):
+        by_role.setdefault(free[number] if number < len(free) else USER, []).append(json.dumps(word))
+    return ", ".join(f"{role}: [{', '.join(said)}]" for role, said in by_role.items())
+
+
+def role_of(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
+    """Return our word for a role. Raises RowInvalid, or UnknownRole for a word that no table has."""
+    if isinstance(word, dict):
+        word = word.get("role")  # the author of an exported chat
+    word = role_word(word)
+    if isinstance(word, str):
+        if word in form.roles:
+            return form.roles[word]
+        if word.strip().lower() in ROLES:
+            return ROLES[word.strip().lower()]
+    if word is None:
+        keys = ", ".join(map(str, said)) or "none"
+        raise RowInvalid(f"{who} has no role (its keys: {keys}): name the key that holds it in columns.role")
+    if not isinstance(word, str):
+        raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
+    raise UnknownRole(word)
