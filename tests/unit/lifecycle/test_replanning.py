@@ -4,15 +4,11 @@ from typing import Any
 
 import pytest
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.lifecycle.results import preflight_status
-from finetune_operator.planning.models.architecture import architecture
 
 from tests.unit.lifecycle.lifecycle_builders import (
-    SMOLLM2_CONFIG,
     a_failure,
     a_pool,
     a_progress,
-    a_report,
     examined,
     pinned_status,
 )
@@ -35,8 +31,7 @@ def planned(*pools: GPUPool, plan: dict[str, Any] | None = None, **spec: Any) ->
     world = a_world(pool=FIRST, **spec).settle()
     world.pools = (FIRST, *pools)
     world.run("bot-preflight-1").end("bot-preflight-1", 0, examined())
-    found = preflight_status(a_report(), architecture(SMOLLM2_CONFIG))
-    pinned = pinned_status(world.job, FIRST, **(plan or {})).model_copy(update={"preflight": found})
+    pinned = pinned_status(world.job, FIRST, **(plan or {}))
     world.job = world.job.model_copy(update={"status": pinned})
     return world.settle()
 
