@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from finetune_contract import Outcome, RunConfig
 
-from tests.trainer.running import IN_PROCESS, PACED, Container, container, free_port, losses, trained
+from tests.trainer.running import IN_PROCESS, PACED, Container, container, free_port, losses, trained, until
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = IN_PROCESS
@@ -121,7 +121,10 @@ def test_a_hung_run_tells_who_waits_and_who_is_waited_for(tmp_path: Path, model:
     )  # fmt: skip
     with container(run, tmp_path, MASTER_PORT=free_port(), **PACED) as pod:
         pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
-        os.kill(int((tmp_path / "workspace" / "run" / "heartbeat-1").read_text()), signal.SIGSTOP)
+        stopped = int((tmp_path / "workspace" / "run" / "heartbeat-1").read_text())
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: "The stacks of all processes follow" in pod.log.read_text(), pod)
+        os.kill(stopped, signal.SIGKILL)  # else the run has three minutes to save
         code, outcome = pod.wait()
 
     assert (code, outcome.reason) == (1, "Stalled")
