@@ -209,8 +209,6 @@ class Checkpointing:
     keep: int
     interval_seconds: int
     """0: only on SIGTERM and suspend"""
-    save_on_notice: bool = True
-    """False where saving takes longer than the reclaim notice: the save is skipped and the lost steps reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ def _lag_behind() -> None:
     at_once = os.scandir
 
     def late(path: Any = ".") -> Any:
-        if "/.staging-" in os.fspath(path):
+        if "/staging/" in f"{os.fspath(path)}/":
             time.sleep(0.5)
         return at_once(path)
 

@@ -12,7 +12,7 @@ from finetune_trainer.storage import Role, open_location
 from transformers import TrainerCallback, TrainerState
 
 from tests.servers.versitygw import S3Server
-from tests.trainer.running import IN_PROCESS, carried_out
+from tests.trainer.running import IN_PROCESS, carried_out, store_complete
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
@@ -37,7 +37,7 @@ def save(checkpoints: Checkpoints, step: int) -> None:
     staged = checkpoints.staging() / f"checkpoint-{step}"
     staged.mkdir(parents=True)
     (staged / "weights").write_text("x" * 100)
-    checkpoints.publish(staged, step)
+    store_complete(checkpoints, staged, checkpoints.named(step).name, step)
 
 
 def steps(checkpoints: Checkpoints) -> list[tuple[int, int]]:
@@ -175,14 +175,16 @@ def test_two_runs_at_one_destination_are_told(run: RunConfig, tmp_path: Path) ->
     )
 
 
-def test_what_a_killed_attempt_had_staged_is_removed(run: RunConfig, tmp_path: Path) -> None:
-    """Killed while it saved: for a large model that is a terabyte on the user's volume."""
-    killed = holding(run, tmp_path)
-    (killed.staging() / "checkpoint-9").mkdir(parents=True)
+def test_what_a_killed_attempt_had_copied_is_removed(run: RunConfig, tmp_path: Path) -> None:
+    """Killed while it copied: for a large model that is a terabyte on the user's volume."""
+    holding(run, tmp_path)
+    volume = Path(run.checkpoint.location.uri.removeprefix("file://"))
+    (volume / "attempt-0-step-9").mkdir()
+    (volume / "attempt-0-step-9" / ".weights.0123.part").write_text("half")
 
     holding(changed(run, attempt=1), tmp_path)
 
-    assert not killed.staging().exists()
+    assert not (volume / "attempt-0-step-9").exists()
 
 
 class _Overtaken(TrainerCallback):

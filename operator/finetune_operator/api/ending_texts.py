@@ -33,7 +33,8 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
     AttemptOutcome.OUT_OF_MEMORY: ReasonText(
         "A GPU ran out of memory.",
         "Nothing at first. If the job ends as `DoesNotFit`, lower `training.sequenceLength` or use `qlora` or a larger GPU.",
-        "Halves the micro batch, turns on activation checkpointing and retries. The global batch stays the same.",
+        "Halves the micro batch, turns on activation checkpointing and retries. The global batch stays the same. If that is "
+        "spent before the first checkpoint, plans again with raised estimates.",
     ),
     AttemptOutcome.HOST_OUT_OF_MEMORY: ReasonText(
         "The Pod reached its memory limit (OOMKilled).",
@@ -76,7 +77,8 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
     AttemptOutcome.NOT_SCHEDULED: ReasonText(
         "Not all replicas found a node within the pool's `provisioningSeconds`.",
         "Free or add nodes of the pool.",
-        "Releases the nodes and retries after a pause. This does not count against `maxRetries`.",
+        "Releases the nodes and retries after a pause, or at once on another pool if `resources.failover` allows it. This does not "
+        "count against `maxRetries`.",
     ),
 }
 
@@ -160,7 +162,7 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Never overwrites the result of another run.",
     ),
     TerminalReason.LOSS_DIVERGED: ReasonText(
-        "The loss became NaN or infinite.",
+        "The loss became NaN or infinite, or stayed several times above its best for 50 steps.",
         "Lower `training.learningRate`, check the data, and apply the job under a new name with another `output.destination`.",
         "Does not retry, and does not publish the weights.",
     ),

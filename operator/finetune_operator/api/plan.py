@@ -165,9 +165,10 @@ class Alternative(StatusModel):
 
 
 class Plan(StatusModel):
-    """The layout chosen for the run, written before anything is created. Only two things change it later, each with a
+    """The layout chosen for the run, written before anything is created. Little changes it later, each time with a
     warning: after an attempt runs out of GPU memory, the next one uses a smaller micro batch with the same global batch;
     after one runs out of host memory or local disk, the next one gets 50 % more of it, up to what a node of the pool has.
+    Before the first checkpoint another layout or pool may replace it (lack of GPU memory, resources.failover).
     """
 
     summary: ShortText

@@ -99,7 +99,8 @@ class GPUPoolSpec(Model):
     price_per_gpu_hour_usd: Price
     """Price of one GPU per hour in US dollars: a decimal in quotes such as "2.50"."""
     provisioning_seconds: Annotated[int, between(10, 86_400)] = PROVISIONING_SECONDS
-    """How long a run on several nodes waits for all of them, in seconds, before its Pods are deleted and it is retried."""
+    """How long a run on several nodes waits for all of them, in seconds, before its Pods are deleted and it is retried. With
+    resources.failover, how long any run waits before it moves to another pool."""
 
     @property
     def reached(self) -> Interconnect:

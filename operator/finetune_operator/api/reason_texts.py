@@ -110,7 +110,8 @@ WAITING: dict[WaitingReason, ReasonText] = {
     WaitingReason.UNSCHEDULABLE: ReasonText(
         "No node can take a Pod. The message is the scheduler's.",
         "Free or add a node of the pool, or create the PersistentVolumeClaim that the message names.",
-        "A job with one replica waits. Several replicas give up after the pool's `provisioningSeconds` (`NotScheduled`).",
+        "A job with one replica waits. Several replicas, and jobs that may move to another pool (`resources.failover`), give up "
+        "after the pool's `provisioningSeconds` (`NotScheduled`).",
     ),
     WaitingReason.GATED: ReasonText(
         "Somebody else's scheduling gate holds a Pod, such as that of a queue. The message names it.",

@@ -157,6 +157,8 @@ class ResourcesSpec(Model):
     """Capacity that may be used: spot, on-demand or any."""
     optimize_for: Literal["cost", "balanced", "time"] = "balanced"
     """Plan to choose among those that fit: the cheapest, the fastest, or (balanced) the fastest within 15 % of the cheapest."""
+    failover: bool = False
+    """Before the first step, move to another pool if the chosen one has no free nodes for its provisioningSeconds."""
     offload: Literal["auto", "none", "optimizer", "all"] = "auto"
     """Training state of method full to keep in host memory, which is slower. auto offloads only if nothing else fits."""
 

@@ -9,6 +9,7 @@ from finetune_operator.api.fields import (
     Decimal,
     Digest,
     Message,
+    Name,
     Number,
     ShortText,
     SignedDecimal,
@@ -164,6 +165,17 @@ class CostStatus(StatusModel):
     """Currency."""
 
 
+class ReplannedStatus(StatusModel):
+    """What happened under earlier plans, if the job was planned again before its first checkpoint."""
+
+    pools: Annotated[list[Name], items("atomic", most=32)] = []
+    """Pools that the job left because they had no free nodes. The others are tried first."""
+    gpu_seconds: Count = 0
+    """GPU-seconds of the attempts under earlier plans."""
+    cost_usd: Decimal = "0.00"
+    """Cost of these attempts in US dollars."""
+
+
 class FineTuneJobStatus(StatusModel):
     """What the operator observed."""
 
@@ -185,6 +197,8 @@ class FineTuneJobStatus(StatusModel):
     """The spec with every default filled in."""
     plan: Plan | None = None
     """The layout chosen for the run."""
+    replanned: ReplannedStatus | None = None
+    """Earlier plans of the job, if there were any."""
     progress: ProgressStatus | None = None
     """Last progress report of the trainer."""
     attempts: Annotated[list[AttemptStatus], items_by("number", most=10)] | None = None

@@ -5,10 +5,11 @@ GPUs are paid for from the moment a Pod is scheduled until it has ended, whateve
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.reasons import AttemptOutcome
-from finetune_operator.api.status import AttemptStatus, CostStatus, FineTuneJobStatus
+from finetune_operator.api.status import AttemptStatus, CostStatus, FineTuneJobStatus, ReplannedStatus
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.times import moment
 from finetune_operator.planning import cost
@@ -79,9 +80,21 @@ def cost_status(status: FineTuneJobStatus) -> CostStatus:
     """Return the money spent so far; none without a plan."""
     if status.plan is None:
         return CostStatus()
-    price, spent = status.plan.pool.price_per_gpu_hour_usd, spent_gpu_seconds(status)
     return CostStatus(
-        gpu_hours=cost.gpu_hours(spent),
-        cost_usd=cost.cost_usd(spent, price),
-        wasted_usd=cost.cost_usd(status.wasted_gpu_seconds, price),
+        gpu_hours=cost.gpu_hours(spent_gpu_seconds(status)),
+        cost_usd=cost.amount(spent_usd(status)),
+        wasted_usd=cost.amount(_usd(status, status.wasted_gpu_seconds)),
     )
+
+
+def spent_usd(status: FineTuneJobStatus) -> Decimal:
+    """Return the cost of all attempts, each at the price of its plan."""
+    return _usd(status, spent_gpu_seconds(status))
+
+
+def _usd(status: FineTuneJobStatus, gpu_seconds: int) -> Decimal:
+    """What earlier plans held has their price; they trained nothing that was kept, so all of it is part of the waste, too."""
+    assert status.plan is not None
+    earlier = status.replanned or ReplannedStatus()
+    price = Decimal(status.plan.pool.price_per_gpu_hour_usd)
+    return Decimal(earlier.cost_usd) + (gpu_seconds - earlier.gpu_seconds) * price / 3600

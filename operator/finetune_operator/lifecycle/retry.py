@@ -15,6 +15,7 @@ from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending
+from finetune_operator.lifecycle.replanning import larger
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View
 
@@ -44,7 +45,7 @@ class RetryVerdict:
 
     again: bool
     leaner: bool = False
-    """The next attempt gets a layout that needs less GPU memory."""
+    """The next attempt gets a layout that needs less GPU memory, or has more."""
     delay_seconds: int = 0
     reason: TerminalReason | None = None
     """How the job ends, where it does."""
@@ -106,7 +107,7 @@ def verdict_on(view: View, attempt: AttemptStatus) -> RetryVerdict:
     without_progress, most = status.attempts_without_progress, view.spec.run_policy.max_retries
     if (terminal := TERMINAL_REASONS.get(outcome)) is not None:
         return RetryVerdict(again=False, reason=terminal, message=message)
-    if outcome == AttemptOutcome.OUT_OF_MEMORY and leaner(view.plan) is None:
+    if outcome == AttemptOutcome.OUT_OF_MEMORY and leaner(view.plan) is None and larger(view) is None:
         return RetryVerdict(again=False, reason=TerminalReason.DOES_NOT_FIT, message=too_small(view.plan))
     if outcome in CLUSTERS_FAULTS and not moved(attempt):
         return after_fault(view, attempt)

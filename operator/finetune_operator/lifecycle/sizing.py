@@ -1,5 +1,9 @@
 """The planner asked about a job as it stands. Called by record (does it fit by now?) and by the policy `pin_plan`."""
 
+from collections.abc import Sequence
+
+from finetune_operator.api.plan import Plan
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.lifecycle.conditions import Claim, find, set_condition
@@ -7,8 +11,11 @@ from finetune_operator.lifecycle.view import View
 from finetune_operator.planning.planner import PlannedRun, plan
 
 
-def sized(view: View) -> PlannedRun:
-    """Return the plan on the pools of this moment. Raises JobError, DoesNotFit among them."""
+def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan | None = None) -> PlannedRun:
+    """Return the plan on these pools, or on all of this moment. Raises JobError, DoesNotFit among them.
+
+    `exceeded` is a plan that ran out of GPU memory: what it was estimated to need was too little.
+    """
     found = view.status.preflight
     assert found is not None
     assert found.architecture is not None
@@ -16,8 +23,9 @@ def sized(view: View) -> PlannedRun:
         view.spec,
         architecture=found.architecture,
         preflight=found,
-        pools=view.seen.pools,
+        pools=view.seen.pools if pools is None else pools,
         image=view.seen.settings.trainer_image,
+        exceeded=exceeded,
     )
 
 

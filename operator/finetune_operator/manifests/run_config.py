@@ -271,5 +271,4 @@ def checkpointing(checkpoint: ResolvedCheckpoint, plan: Plan) -> contract.Checkp
         location=checkpoint_location(checkpoint),
         keep=checkpoint.keep,
         interval_seconds=plan.checkpoint.interval_seconds,
-        save_on_notice=plan.checkpoint.loss_on_reclaim_seconds == 0,
     )

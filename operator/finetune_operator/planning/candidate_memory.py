@@ -1,6 +1,6 @@
 """Memory of a candidate, remembered: many candidates differ in nothing that memory depends on. For search."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from finetune_operator.planning.layouts import LOSS_KERNEL, Layout, Work, adapter_of
@@ -14,6 +14,8 @@ class MemoryModel:
     """Estimates for one work, each computed once."""
 
     work: Work
+    raised: float = 1.0
+    """By how much more than estimated a run of this job needed."""
     seen: dict[tuple[object, ...], MemoryEstimate] = field(default_factory=dict)
 
     def of(self, layout: Layout) -> MemoryEstimate:
@@ -23,7 +25,8 @@ class MemoryModel:
         accumulates = layout.gradient_accumulation_steps > 1
         key = (shards, layout.rung, layout.activation_checkpointing, layout.micro_batch_size, accumulates)
         if key not in self.seen:
-            self.seen[key] = estimate(scenario_for(self.work.architecture, self._trainer_layout(layout, shards)))
+            found = estimate(scenario_for(self.work.architecture, self._trainer_layout(layout, shards)))
+            self.seen[key] = replace(found, margin=found.margin * self.raised)
         return self.seen[key]
 
     def _trainer_layout(self, layout: Layout, shards: int) -> TrainerLayout:

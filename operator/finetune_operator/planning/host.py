@@ -50,6 +50,8 @@ SAVES_PER_RUN = 5
 """A run is saved at least so often, however short: a checkpoint after the end is none."""
 
 LEAST_GRACE_SECONDS = 30
+SAVES_AT_STOP = 2
+"""The checkpoint that was on its way, and the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +96,21 @@ def published_bytes(work: Work) -> float:
 def checkpoint_plan(
     work: Work, layout: Layout, pool: GPUPool, *, training_seconds: float, step_seconds: float
 ) -> CheckpointPlan:
-    """Choose the interval that loses least (Young's rule) within the run, and the grace period that a save needs."""
+    """Choose the interval that loses least (Young's rule) within the run, and the grace period that stopping needs.
+
+    At SIGTERM the trainer finishes its step, waits for the checkpoint that is being uploaded, and saves and uploads another one.
+    """
     needs = saving(work, layout)
     interval = _interval_seconds(needs, layout, pool, training_seconds)
     interval = work.resolved.checkpoint.interval_seconds or interval
+    stopping = step_seconds + SAVES_AT_STOP * needs.save_seconds
+    # an upload is under way for a tenth of the time at most (_interval_seconds): the usual loss is that without one
     on_notice = needs.save_seconds + step_seconds <= NOTICE_SECONDS
     return CheckpointPlan(
         size_gib=f"{needs.checkpoint_gib:.2f}",
         save_seconds=math.ceil(needs.save_seconds),
         interval_seconds=interval,
-        grace_seconds=max(LEAST_GRACE_SECONDS, math.ceil(15 + step_seconds + 1.5 * needs.save_seconds)),
+        grace_seconds=max(LEAST_GRACE_SECONDS, math.ceil(15 + 1.5 * stopping)),
         # without a save on notice the mean loss is half an interval, at most half the run, and the step under way
         loss_on_reclaim_seconds=0 if on_notice else math.ceil(min(interval, training_seconds) / 2 + step_seconds),
     )

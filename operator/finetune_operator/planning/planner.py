@@ -8,7 +8,7 @@ Read next: survey, search, candidate, methods, advice, report, refusal; then lay
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
@@ -21,7 +21,7 @@ from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted, gpu_counts, shareable_batch
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
-from finetune_operator.planning.search import Question
+from finetune_operator.planning.search import Question, raised_by
 from finetune_operator.planning.speed.duration import evaluate_every_steps, hours
 from finetune_operator.planning.survey import Survey
 
@@ -45,12 +45,16 @@ def plan(
     preflight: PreflightStatus,
     pools: Sequence[GPUPool],
     image: str,
+    exceeded: Plan | None = None,
 ) -> PlannedRun:
     """Return the best plan under the spec's limits, with the spec that it resolves to.
 
+    `exceeded` is a plan of this job that ran out of GPU memory: all estimates are raised by what that one lacked at least.
     Raises DoesNotFit with need, supply and what would fit; JobError where the spec cannot be resolved.
     """
     question = Question(spec=spec, architecture=architecture, preflight=preflight, pools=pools)
+    if exceeded is not None:
+        question = replace(question, raised=raised_by(question, exceeded))
     survey = Survey(question=question)
     choice = survey.choice()
     chosen = survey.best(choice) if choice else None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
@@ -36,6 +36,9 @@ from finetune_operator.planning.speed.step import step_seconds
 ROUNDING = 1.02
 """A default batch does not move for less: the last step of an epoch may be fuller with one batch than with another."""
 
+BEYOND = 1.05
+"""Of the card's memory: the least that a run needs which has run out of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -45,6 +48,8 @@ class Question:
     architecture: ModelArchitecture
     preflight: PreflightStatus
     pools: Sequence[GPUPool]
+    raised: float = 1.0
+    """The factor on all estimates of GPU memory, after a run of this job needed more than was estimated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,7 @@ class Findings:
 
 def search(question: Question, method: Method) -> Findings:
     """Return the best layout, or the reason why there is none, per pool and number of GPUs."""
-    found = list(_options(work_of(question, method), question.pools))
+    found = list(_options(work_of(question, method), question.pools, question.raised))
     return Findings(
         fitting=tuple(one for one in found if isinstance(one, Candidate)),
         refused=tuple(one for one in found if isinstance(one, Refused)),
@@ -95,6 +100,21 @@ def _casts_inputs(resolved: ResolvedSpec) -> bool:
     )
 
 
+def raised_by(question: Question, exceeded: Plan) -> float:
+    """Return the factor by which the memory of a plan that did not suffice was underestimated, at least.
+
+    The peak that was measured is what the card has: how much more was needed nobody knows, so BEYOND of it is assumed.
+    """
+    work = work_of(question, exceeded.method)
+    layout = Layout(
+        method=exceeded.method, replicas=exceeded.replicas, gpus_per_replica=exceeded.gpus_per_replica,
+        rung=Rung(zero_stage=exceeded.zero_stage, offload=exceeded.offload),
+        activation_checkpointing=exceeded.activation_checkpointing, micro_batch_size=exceeded.micro_batch_size,
+        gradient_accumulation_steps=exceeded.gradient_accumulation_steps,
+    )  # fmt: skip
+    return BEYOND * float(exceeded.vram.usable_gib) / MemoryModel(work).of(layout).request_gib
+
+
 def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: LoraSpec | None) -> int:
     """Return the parameters with gradients: all of them, or the adapter and the modules trained in full beside it."""
     if method == "full" or lora is None:
@@ -104,11 +124,12 @@ def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: 
     return adapter_parameters(architecture, adapter_of(lora)) + saved
 
 
-def _options(work: Work, pools: Sequence[GPUPool]) -> Iterator[Candidate | Refused]:
+def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Candidate | Refused]:
     """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
-    memory, resources, offered = MemoryModel(work), work.resolved.resources, allowed(pools, work.resolved.resources)
+    resources, offered = work.resolved.resources, allowed(pools, work.resolved.resources)
     counts = {gpus for pool in offered for gpus in gpu_counts(pool.spec, resources)}
     batches = shared_batches(counts, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
+    memory = MemoryModel(work, raised)
     solved: dict[tuple[object, ...], Candidate | Refused] = {}
     for pool in offered:
         spec = pool.spec

@@ -1,6 +1,6 @@
 """What fits per method, and which of it is taken. Called by planner, and by refusal for every remedy that it names."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from finetune_operator.api.resolved import Method
 from finetune_operator.planning.candidate import Candidate, best
@@ -51,7 +51,7 @@ def with_lora_rank(question: Question, rank: int) -> Question:
     """Return the question with another LoRA rank."""
     lora = question.spec.lora.model_copy(update={"rank": rank})
     spec = question.spec.model_copy(update={"lora": lora})
-    return Question(spec=spec, architecture=question.architecture, preflight=question.preflight, pools=question.pools)
+    return replace(question, spec=spec)
 
 
 def solved(question: Question) -> Candidate | None:

@@ -16,6 +16,7 @@ BOOLEANS = {
     "trustRemoteCode": "code runs or does not; transformers has the same name and type",
     "experts": "adapted or not; which ones is a question of targetModules",
     "baseline": "measured or not",
+    "failover": "allowed or not; which pools is a question of resources.pools",
     "sampled": "a fact about a count",
     "tiedEmbeddings": "a fact about a model",
     "activationCheckpointing": "on or off in the trainer we ship",

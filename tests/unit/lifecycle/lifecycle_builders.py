@@ -10,6 +10,7 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.results import preflight_status
 from finetune_operator.planning.defaults import resolve
+from finetune_operator.planning.models.architecture import architecture
 
 from tests.unit.smallest_spec import PINNED_SPEC
 
@@ -114,7 +115,7 @@ def a_progress(step: int, **parts: Any) -> Progress:
 
 def pinned_status(job: FineTuneJob, pool: GPUPool, **plan: Any) -> FineTuneJobStatus:
     """Return the status of a job right after planning; the plan is fixed here, so that no planner changes a test."""
-    preflight = preflight_status(a_report(), SMOLLM2)
+    preflight = preflight_status(a_report(), architecture(SMOLLM2_CONFIG))
     resolved = resolve(job.spec, method=plan.get("method", "lora"), architecture=SMOLLM2, preflight=preflight)
     values = {"preflight": preflight, "resolved": resolved, "run_digest": "sha256:" + "a" * 64}
     return job.status.model_copy(update=values | {"plan": a_plan(pool, replicas=job.spec.resources.gpus or 1, **plan)})

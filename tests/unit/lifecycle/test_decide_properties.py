@@ -18,6 +18,7 @@ from tests.unit.lifecycle.lifecycle_builders import (
     JOB_UID,
     a_failure,
     a_pod,
+    a_pool,
     a_preemption,
     a_progress,
     examined,
@@ -28,6 +29,10 @@ from tests.unit.lifecycle.world import World, a_planned_world, a_training_world,
 MOST_PASSES = 10
 EXAMPLES = int(os.environ.get("FINETUNE_EXAMPLES", "60"))
 """Stories per run; the environment asks for more: 2,000 take about a minute."""
+
+OTHER_POOL = a_pool(pricePerGPUHourUSD="7.20", provisioningSeconds=100)
+OTHER_POOL = OTHER_POOL.model_copy(update={"metadata": OTHER_POOL.metadata.model_copy(update={"name": "other"})})
+"""Where a job goes that may leave its pool."""
 
 ENDS: list[tuple[int, Outcome | None]] = [
     (0, published()), (0, None), (1, None), (1, a_failure("CommunicationTimeout")), (85, a_preemption(30)),
@@ -70,6 +75,11 @@ def runs(world: World, name: str, pick: int) -> None:
         world.run(name, f"node-{pick % 3}")
 
 
+def finds_no_node(world: World, name: str, _: int) -> None:
+    if not world.pods[name].node_name:
+        world.change(name, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+
+
 def node_dies(world: World, name: str, pick: int) -> None:
     pod = world.pods[name]
     if pod.node_name and not pod.finished:
@@ -89,6 +99,7 @@ ACTS: dict[str, Act] = {
     "time": lambda world, pick: void(world.later([1, 20, 90, 1500][pick % 4])),
     "runs": on_some_pod(runs),
     "ends": on_some_pod(ends),
+    "finds no node": on_some_pod(finds_no_node),
     "dies with its node": on_some_pod(node_dies),
     "vanishes": on_some_pod(lambda world, name, _: void(world.vanish(name))),
     "is deleted": on_some_pod(lambda world, name, _: world.remove(name)),
@@ -179,7 +190,7 @@ beginnings = st.sampled_from([a_world, a_planned_world, a_training_world])
 specs = st.fixed_dictionaries(
     {},
     optional={
-        "resources": st.sampled_from([{"gpus": 1}, {"gpus": 3}]),
+        "resources": st.sampled_from([{"gpus": 1}, {"gpus": 3}, {"failover": True}]),
         "runPolicy": st.sampled_from([
             {"maxRetries": 1}, {"budget": {"maxCostUSD": "0.05"}}, {"activeDeadlineSeconds": 30},
             {"podRetentionSeconds": 60, "ttlSecondsAfterFinished": 0},
@@ -196,6 +207,7 @@ def test_every_decision_keeps_the_rules_and_every_story_comes_to_rest(
 ):
     """Whatever happened, ten passes with an obedient node later nothing changes any more, and no rule was broken."""
     world = beginning(**{"training": {"globalBatchSize": 32}, **spec})
+    world.pools = (*world.pools, OTHER_POOL)
     stranger = replace(a_pod(name="bot-0-9", uid="stranger"), owner_uid="somebody-else", replica=9)
     world.pods["bot-0-9"] = stranger
     for name, pick in story:

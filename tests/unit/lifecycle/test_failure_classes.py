@@ -325,7 +325,7 @@ def test_the_pause_ends_at_ten_minutes():
 
 def test_a_leaner_layout_keeps_the_global_batch_and_ends_where_nothing_is_left():
     """Micro batch 4, 2, 1: after that the job does not fit, and the message says what would."""
-    world = a_training_world(runPolicy={"maxRetries": 10})
+    world = a_training_world(method="lora", runPolicy={"maxRetries": 10})
     layouts = []
     for number in range(3):
         plan = world.status.plan

@@ -236,7 +236,8 @@ def test_a_reclaim_costs_nothing_when_a_save_fits_the_notice():
 
     assert (small.loss_on_reclaim_seconds, small.grace_seconds <= 60) == (0, True)
     assert large.loss_on_reclaim_seconds > 60
-    assert large.grace_seconds > large.save_seconds > 60
+    assert large.save_seconds > 60
+    assert large.grace_seconds > 2 * large.save_seconds  # the checkpoint that is being uploaded, and the last one
 
 
 def test_a_reclaim_loses_no_more_than_the_run():

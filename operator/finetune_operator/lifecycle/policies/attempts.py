@@ -10,6 +10,7 @@ from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child, Manifest
 from finetune_operator.lifecycle.policies import gang
 from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
+from finetune_operator.lifecycle.replanning import enlarged, larger
 from finetune_operator.lifecycle.results import restarted
 from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, verdict_on
 from finetune_operator.lifecycle.step import Step, fail, say
@@ -65,8 +66,16 @@ def next_attempt(view: View, ended: AttemptStatus, verdict: RetryVerdict) -> Ste
         step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"{what}; attempt {ended.number + 2} starts at {at}")
         return replace(step, requeue_after=view.seconds_until(moment(at)))
     if verdict.leaner:
-        view = view.writing(plan=leaner(view.plan))
+        view = relieved(view)
     return launch(view.writing(plan=roomier(view.plan, ended.outcome or "", view.seen.pools)))
+
+
+def relieved(view: View) -> View:
+    """Return the view with the leaner form of the layout, or where it has none with a larger layout."""
+    if (plan := leaner(view.plan)) is not None:
+        return view.writing(plan=plan)
+    run = larger(view)
+    return view if run is None else enlarged(view, run)
 
 
 def launch(view: View) -> Step:

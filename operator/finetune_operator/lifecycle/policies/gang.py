@@ -11,6 +11,7 @@ from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.attempt_record import closed, with_attempt
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.money import wasted_gpu_seconds
+from finetune_operator.lifecycle.replanning import elsewhere, failed_over, is_out_of_stock, may_fail_over
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View, deletions
@@ -40,9 +41,9 @@ def start_over(view: View, attempt: AttemptStatus) -> Step:
 
 
 def deadline(view: View, attempt: AttemptStatus) -> datetime | None:
-    """Return when all replicas must have a node; None for one replica, which may wait as long as it likes."""
+    """Return when all replicas must have a node; None for one replica that stays on its pool, which may wait as long as it likes."""
     pods = view.replicas(attempt.number)
-    if view.plan.replicas == 1 or attempt.running_time is not None or not pods:
+    if attempt.running_time is not None or not pods or (view.plan.replicas == 1 and not may_fail_over(view)):
         return None
     patience = view.plan.pool.provisioning_seconds
     wait = patience + jitter(view.job.metadata.uid, patience // 10)
@@ -50,25 +51,32 @@ def deadline(view: View, attempt: AttemptStatus) -> datetime | None:
 
 
 def seconds_left(view: View, attempt: AttemptStatus) -> float | None:
-    """Return the seconds to the deadline, None without one."""
+    """Return the seconds to the deadline, None without one or after it."""
     due = deadline(view, attempt)
-    return None if due is None else view.seconds_until(due)
+    return None if due is None or view.now >= due else view.seconds_until(due)
 
 
 def is_overdue(view: View, attempt: AttemptStatus) -> bool:
-    """Tell whether some replicas have held GPUs for too long while others find none."""
+    """Tell whether some replicas have held GPUs for too long while others find none, or one could find some elsewhere."""
     due = deadline(view, attempt)
-    return due is not None and view.now >= due
+    return due is not None and view.now >= due and (view.plan.replicas > 1 or moves(view, attempt))
+
+
+def moves(view: View, attempt: AttemptStatus) -> bool:
+    """Tell whether the job goes to another pool because this one has no nodes."""
+    return may_fail_over(view) and is_out_of_stock(view, attempt.number) and elsewhere(view) is not None
 
 
 def let_go(view: View, attempt: AttemptStatus) -> View:
-    """Return the view with the attempt closed: its nodes are given back, and tried for again after a pause."""
+    """Return the view with the attempt closed: its nodes are given back, and tried for again after a pause or elsewhere."""
+    run = elsewhere(view) if moves(view, attempt) else None
     why = waiting(view.replicas(attempt.number), view.plan.replicas).message
     message = f"not all Pods were scheduled within {view.plan.pool.provisioning_seconds} s: {why}"
     ended = closed(view, attempt, Ending(replica=0, outcome=AttemptOutcome.NOT_SCHEDULED, message=message))
     pause = view.seen.settings.retry_back_off_seconds
     pause += jitter(f"{view.job.metadata.uid}/{attempt.number}", PAUSE_SECONDS)
-    return with_attempt(view, ended).writing(
+    view = with_attempt(view, ended).writing(
         wasted_gpu_seconds=view.status.wasted_gpu_seconds + wasted_gpu_seconds(ended),
-        retry_time=timestamp(view.now + timedelta(seconds=pause)),
+        retry_time=timestamp(view.now + timedelta(seconds=pause)) if run is None else None,
     )
+    return view if run is None else failed_over(view, run)

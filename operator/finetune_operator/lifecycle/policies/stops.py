@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, WaitingReason
-from finetune_operator.api.status import AttemptStatus
+from finetune_operator.api.status import AttemptStatus, ReplannedStatus
 from finetune_operator.lifecycle.attempt_record import closed, with_attempt
 from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
@@ -115,7 +115,9 @@ def limits(view: View) -> tuple[Limit, ...]:
     if policy.budget is not None and price > 0:
         most = policy.budget.max_cost_usd
         message = f"the job has spent its budget of ${most}: raise runPolicy.budget.maxCostUSD to continue"
-        found.append(Limit(WaitingReason.BUDGET_EXCEEDED, float(Decimal(most) * 3600 / price), message))
+        earlier = view.status.replanned or ReplannedStatus()
+        left = (Decimal(most) - Decimal(earlier.cost_usd)) * 3600 / price
+        found.append(Limit(WaitingReason.BUDGET_EXCEEDED, float(earlier.gpu_seconds + left), message))
     if policy.active_deadline_seconds is not None:
         most_seconds = policy.active_deadline_seconds
         message = f"the job has run for {most_seconds} s, its limit: raise runPolicy.activeDeadlineSeconds to continue"
