@@ -15,6 +15,8 @@ import pytest
 from finetune_contract import Outcome, Progress, RunConfig, parse_outcome, parse_progress
 from finetune_contract.wire import dumps
 from finetune_operator.local import ports
+from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.checkpoints.delivery import clear, deliver, mark
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
 from finetune_trainer.runtime.progress import Reporter
@@ -93,6 +95,12 @@ def stopped_at(run: RunConfig, folder: Path, *, step: int) -> Outcome:
             return carry_out(run, tools, session)
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def store_complete(checkpoints: Checkpoints, staged: Path, name: str, step: int) -> None:
+    """Do inside this process what the uploader does for a staged folder."""
+    clear(checkpoints, name)
+    mark(checkpoints, name, step, deliver(checkpoints, staged, name))
 
 
 def losses(folder: Path) -> list[float]:

@@ -13,7 +13,7 @@ from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.process import verdict
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.adapter_facts import facts_of
-from finetune_trainer.training.held_out import refuse_divergence
+from finetune_trainer.training.divergence import refuse_infinite
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -215,9 +215,9 @@ def test_the_outcome_of_a_real_run_fits_a_termination_message(tmp_path: Path, ll
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_run_that_diverges_where_it_is_evaluated_says_so(loss: float) -> None:
     """Not that a number is out of range: trying again would diverge again."""
-    refuse_divergence(7, 1.5)
+    refuse_infinite("the evaluation loss", 1.5, 7)
     with pytest.raises(UserError) as refusal:
-        refuse_divergence(8, loss)
+        refuse_infinite("the evaluation loss", loss, 8)
 
     assert (refusal.value.reason, refusal.value.message) == (
         "LossDiverged",

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from finetune_contract import Location, RunConfig
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.checkpoints.delivery import prune
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.training.row_order import row_order
 
 from tests.servers.versitygw import S3Server
-from tests.trainer.running import IN_PROCESS, stopped_at, trained
+from tests.trainer.running import IN_PROCESS, stopped_at, store_complete, trained
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
@@ -35,7 +36,7 @@ def _saved(checkpoints: Checkpoints, step: int) -> Checkpoints:
     staged = checkpoints.staging() / f"checkpoint-{step}"
     staged.mkdir(parents=True)
     (staged / "trainer_state.json").write_text(str(step))
-    checkpoints.publish(staged, step)
+    store_complete(checkpoints, staged, checkpoints.named(step).name, step)
     return checkpoints
 
 
@@ -104,9 +105,10 @@ def test_only_the_newest_are_kept(run: RunConfig, tmp_path: Path) -> None:
         staged = checkpoints.staging() / f"best-{step}"
         staged.mkdir(parents=True)
         (staged / "adapter_model.safetensors").write_text(str(step))
-        best = checkpoints.publish_best(staged, step)
+        best = f"best-attempt-0-step-{step}"
+        store_complete(checkpoints, staged, best, step)
 
-    checkpoints.prune(best=best)
+    prune(checkpoints, best=best)
 
     assert _folders(run) == ["attempt-0-step-6", "attempt-0-step-9", "best-attempt-0-step-6"]
 
@@ -131,17 +133,36 @@ def test_another_runs_checkpoints_do_not_count(run: RunConfig, tmp_path: Path) -
     assert _checkpoints(changed(run, run_digest="sha256:other"), tmp_path).resume() is None
 
 
-def test_a_sharded_checkpoint_is_not_loaded_by_another_layout(run: RunConfig, tmp_path: Path) -> None:
-    """DeepSpeed's optimizer files belong to one stage and world size; plain ones fit any number of processes."""
+def test_a_sharded_checkpoint_is_not_loaded_by_another_layout(
+    run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DeepSpeed's optimizer files belong to one stage and world size: the run starts again, and says so."""
     sharded = changed(run, zero_stage=2, replicas=2)
     _publish(sharded, tmp_path, 5)
 
-    with pytest.raises(ReportedError) as refusal:
-        _checkpoints(changed(sharded, replicas=4), tmp_path).resume()
+    assert _checkpoints(changed(sharded, attempt=1, replicas=4), tmp_path).resume() is None
+    assert capsys.readouterr().out == (
+        "checkpoint attempt-0-step-5 was written at world size 2 and ZeRO stage 2 and cannot be loaded at world size 4 and stage 2: "
+        "starting again at step 0\n"
+    )
 
-    assert refusal.value.message == (
-        "checkpoint attempt-0-step-5 was written by 2 processes at ZeRO stage 2 and cannot be loaded by 4 at stage 2; "
-        "the plan of a run cannot change after its first checkpoint"
+
+def test_after_a_change_of_the_layout_an_older_checkpoint_that_fits_is_used(
+    run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plain ones fit any number of processes; a newer one at ZeRO stage 2 does not."""
+    _publish(run, tmp_path, 3)
+    _publish(changed(run, attempt=1, zero_stage=2, replicas=2), tmp_path, 5)
+
+    found = _checkpoints(changed(run, attempt=2, replicas=4), tmp_path).resume()
+
+    assert found is not None
+    assert found[0].name == "attempt-0-step-3"
+    assert capsys.readouterr().out == (
+        "checkpoint attempt-0-step-3 was written at world size 1 and ZeRO stage 0 and cannot be loaded at world size 2 and stage 2: "
+        "starting again at step 0\n"
+        "checkpoint attempt-1-step-5 was written at world size 2 and ZeRO stage 2 and cannot be loaded at world size 4 and stage 0: "
+        "resuming from checkpoint attempt-0-step-3\n"
     )
 
 

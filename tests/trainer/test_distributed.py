@@ -1,5 +1,7 @@
 """Two replicas with one process each, as the operator starts them: torchrun over gloo. And that layout changes no result."""
 
+import os
+import re
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,6 +82,56 @@ def test_a_lost_replica_ends_the_other_with_a_reason(tmp_path: Path, model: Path
         code, outcome = first.wait()
 
     assert (code, outcome.outcome, outcome.reason) == (1, "Failed", "CommunicationTimeout")
+    assert re.fullmatch(
+        r"the connection to the process at 127.0.0.1 was lost while training at step \d+: that process ended, or the network "
+        "between the Pods failed. Its own Pod says which",
+        outcome.message,
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "what"),
+    [
+        (signal.SIGKILL, "Killed", "was killed by signal 9 (SIGKILL)"),
+        (signal.SIGSEGV, "TrainerError", "crashed with signal 11 (SIGSEGV)"),
+    ],
+)
+def test_a_killed_rank_is_named_and_not_what_the_others_say_of_it(
+    tmp_path: Path, model: Path, data: Path, number: int, reason: str, what: str
+) -> None:
+    """Rank 1 of one Pod ends by a signal; rank 0 has lost a connection, which is not why the run ended."""
+    run = a_run(
+        tmp_path, model=model, data=data, max_steps=200, prompts=(), baseline=False, gpus_per_replica=2,
+        micro_batch_size=2,
+    )  # fmt: skip
+    with container(run, tmp_path, MASTER_PORT=free_port(), **PACED) as pod:
+        pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        os.kill(int((tmp_path / "workspace" / "run" / "heartbeat-1").read_text()), number)
+        code, outcome = pod.wait()
+
+    assert (code, outcome.outcome, outcome.reason) == (1, "Failed", reason)
+    assert outcome.message == f"rank 1 (replica 0, GPU 1) {what}"
+
+
+def test_a_hung_run_tells_who_waits_and_who_is_waited_for(tmp_path: Path, model: Path, data: Path) -> None:
+    """Rank 1 is stopped: rank 0's stack is in the log, and it stands where ranks wait for each other."""
+    run = a_run(
+        tmp_path, model=model, data=data, max_steps=200, prompts=(), baseline=False, gpus_per_replica=2,
+        micro_batch_size=2, stall_seconds=40,
+    )  # fmt: skip
+    with container(run, tmp_path, MASTER_PORT=free_port(), **PACED) as pod:
+        pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+        os.kill(int((tmp_path / "workspace" / "run" / "heartbeat-1").read_text()), signal.SIGSTOP)
+        code, outcome = pod.wait()
+
+    assert (code, outcome.reason) == (1, "Stalled")
+    assert re.fullmatch(
+        r"no step for 40 s: rank 0 (waits in a collective \(\w+\)|is in the backward pass); rank 1 is stopped \(SIGSTOP\). "
+        "The others wait for rank 1. The stacks of all processes are in the log",
+        outcome.message,
+    )
+    assert "--- rank 0\n" in pod.log.read_text()
+    assert "most recent call first" in pod.log.read_text()
 
 
 def two_replicas(

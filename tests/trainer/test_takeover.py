@@ -12,7 +12,7 @@ from finetune_trainer.storage import Role, open_location
 from transformers import TrainerCallback, TrainerState
 
 from tests.servers.versitygw import S3Server
-from tests.trainer.running import IN_PROCESS, carried_out
+from tests.trainer.running import IN_PROCESS, carried_out, store_complete
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
 
 pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
@@ -37,7 +37,7 @@ def save(checkpoints: Checkpoints, step: int) -> None:
     staged = checkpoints.staging() / f"checkpoint-{step}"
     staged.mkdir(parents=True)
     (staged / "weights").write_text("x" * 100)
-    checkpoints.publish(staged, step)
+    store_complete(checkpoints, staged, checkpoints.named(step).name, step)
 
 
 def steps(checkpoints: Checkpoints) -> list[tuple[int, int]]:

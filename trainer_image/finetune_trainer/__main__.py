@@ -3,13 +3,14 @@
 preflight   check the job's inputs and report them (no torch)
 train       run the workers and report how they ended
 worker      one training process; started by train
+upload      store the checkpoints of one replica; started by worker
 preview     show rows as the model will see them
 simulate    show what memory a training step takes, on a machine without a GPU
 """
 
 import sys
 
-USAGE = "usage: python -m finetune_trainer preflight|train|worker|preview|simulate"
+USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|preview|simulate"
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +28,10 @@ def main(arguments: list[str]) -> int:
             from finetune_trainer.process import worker  # noqa: PLC0415
 
             return worker.main()
+        case ["upload"]:
+            from finetune_trainer.checkpoints import uploader  # noqa: PLC0415
+
+            return uploader.main()
         case ["preview"]:
             from finetune_trainer.preflight.preview import main as preview  # noqa: PLC0415
 

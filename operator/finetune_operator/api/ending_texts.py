@@ -160,7 +160,7 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Never overwrites the result of another run.",
     ),
     TerminalReason.LOSS_DIVERGED: ReasonText(
-        "The loss became NaN or infinite.",
+        "The loss became NaN or infinite, or stayed several times above its best for 50 steps.",
         "Lower `training.learningRate`, check the data, and apply the job under a new name with another `output.destination`.",
         "Does not retry, and does not publish the weights.",
     ),

@@ -1,4 +1,4 @@
-"""Resumable state at the checkpoint destination. Called by callbacks (save) and train (resume).
+"""Resumable state at the checkpoint destination. Called by train (resume), uploads and delivery (save).
 
 A checkpoint is a folder `attempt-<n>-step-<s>` that holds a file COMPLETE, written last, and all that this file says was there.
 Other folders do not count and are removed. Only the attempt that holds the destination (holder.py) may write one.
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from finetune_contract import COMPLETE_MARKER, RunConfig
-from finetune_contract.wire import dumps, loads
+from finetune_contract.wire import loads
 
-from finetune_trainer.checkpoints.digests import damaged, digests
+from finetune_trainer.checkpoints.digests import damaged
 from finetune_trainer.checkpoints.holder import Holder, refuse_if_overtaken, take_over
-from finetune_trainer.errors import ReportedError
 from finetune_trainer.runtime import ranks
 from finetune_trainer.storage import Store
 
@@ -67,12 +66,14 @@ class Checkpoints:
         self.scratch = scratch
         self.holder: Holder | None = None
         """As this attempt took the destination over; the other processes know its turn from rank 0."""
+        self.present: frozenset[str] = frozenset()
+        """Folders that earlier attempts left here, whosever they are: their names must be cleared before they are used."""
         self.newest_step: int | None = None
         """Step of the newest complete checkpoint known to this process."""
 
     def complete(self) -> list[Checkpoint]:
         """Return the complete checkpoints of this run, oldest first; those of another run digest do not count."""
-        return self._of_this_run(self._markers(CHECKPOINT_NAME))
+        return self._of_this_run(self.markers(CHECKPOINT_NAME))
 
     def _of_this_run(self, markers: dict[str, Marker | None]) -> list[Checkpoint]:
         mine = (marker for marker in markers.values() if marker and marker.run_digest == self.run.run_digest)
@@ -82,20 +83,26 @@ class Checkpoints:
         """Take the destination over and return the newest complete checkpoint and the local folder that holds it.
 
         None to start from the base model. Every process calls it, when they know each other; all get what rank 0 sees.
-        Raises ReportedError where a later attempt was here, or the optimizer state belongs to another sharding.
+        Checkpoints whose optimizer state is sharded in another way are passed over, and the log says so.
+        Raises ReportedError where a later attempt was here.
         """
         found = self._taken_over() if ranks.rank() == 0 else []
         # Two looks may differ while an attempt that was cut off still saves.
-        self.holder, found = ranks.from_first((self.holder, found))
+        self.holder, self.present, found = ranks.from_first((self.holder, self.present, found))
+        passed_over: list[tuple[Checkpoint, Marker]] = []
         for checkpoint in found:
             marker = self._marker(checkpoint.name)
-            self._refuse_other_sharding(checkpoint, marker)
+            if marker is not None and self._is_of_another_layout(marker):
+                passed_over.append((checkpoint, marker))
+                continue
             folder = self._local(checkpoint.name)
             if self._is_as_written(checkpoint.name, folder, marker):
+                self._tell_passed_over(passed_over, f"resuming from checkpoint {checkpoint.name}")
                 self.newest_step = checkpoint.step
                 return checkpoint, folder
             if ranks.rank() == 0:  # it must not be counted among those that are kept
                 self.store.delete(f"{checkpoint.name}/{COMPLETE_MARKER}")
+        self._tell_passed_over(passed_over, "starting again at step 0")
         return None
 
     def _is_as_written(self, name: str, folder: Path, marker: Marker | None) -> bool:
@@ -116,26 +123,32 @@ class Checkpoints:
         In this order: nothing that an earlier attempt does from then on counts.
         """
         self.holder = take_over(self.store, self.run, turns=self._turns)
-        markers = self._markers(EITHER_NAME)
+        markers = self.markers(EITHER_NAME)
         self._clean([name for name, marker in markers.items() if marker is None])
+        self.present = frozenset(name for name, marker in markers.items() if marker is not None)
         whole = {name: marker for name, marker in markers.items() if CHECKPOINT_NAME.match(name)}
         return list(reversed(self._of_this_run(whole)))
 
     def _turns(self) -> int:
         """Return the last turn that a checkpoint here knows of, whichever run's it is."""
-        return max((marker.turn for marker in self._markers(CHECKPOINT_NAME).values() if marker), default=0)
+        return max((marker.turn for marker in self.markers(CHECKPOINT_NAME).values() if marker), default=0)
 
-    def _refuse_other_sharding(self, checkpoint: Checkpoint, marker: Marker | None) -> None:
+    def _is_of_another_layout(self, marker: Marker) -> bool:
+        """DeepSpeed's optimizer files belong to one stage and world size; plain ones fit any number of processes."""
         layout = self.run.layout
-        if marker is None or marker.zero_stage == layout.zero_stage == 0:
+        if marker.zero_stage == layout.zero_stage == 0:
+            return False
+        return (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size)
+
+    def _tell_passed_over(self, checkpoints: list[tuple[Checkpoint, Marker]], instead: str) -> None:
+        if not checkpoints or ranks.rank() != 0:
             return
-        if (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size):
-            raise ReportedError(
-                "TrainerError",
-                f"checkpoint {checkpoint.name} was written by {marker.world_size} processes at ZeRO stage "
-                f"{marker.zero_stage} and cannot be loaded by {layout.world_size} at stage {layout.zero_stage}; "
-                "the plan of a run cannot change after its first checkpoint",
-            )
+        (newest, marker), layout = checkpoints[0], self.run.layout
+        print(
+            f"checkpoint {newest.name} was written at world size {marker.world_size} and ZeRO stage {marker.zero_stage} and cannot be "
+            f"loaded at world size {layout.world_size} and stage {layout.zero_stage}: {instead}",
+            flush=True,
+        )
 
     def _clean(self, unfinished: list[str]) -> None:
         """Remove what earlier attempts left unfinished, also in their staging folders."""
@@ -155,42 +168,10 @@ class Checkpoints:
         local = self.store.local_folder()
         return local / f"{STAGING}{self.run.uid}-{self.run.attempt}" if local is not None else self.scratch / "staging"
 
-    def publish(self, staged: Path, step: int) -> Checkpoint:
-        """Turn a staged folder into a complete checkpoint. Every process calls it; returns when all have written.
-
-        Raises ReportedError where a later attempt has taken over.
-        """
+    def named(self, step: int) -> Checkpoint:
+        """Return the checkpoint that this attempt makes of a step."""
         turn = self.holder.turn if self.holder is not None else 0
-        checkpoint = Checkpoint(turn=turn, attempt=self.run.attempt, step=step)
-        self.refuse_if_overtaken()
-        files = self._deliver(staged, checkpoint.name)
-        if ranks.rank() == 0:
-            self._mark(checkpoint.name, step, files)
-        ranks.wait_for_all()
-        self.newest_step = step
-        return checkpoint
-
-    def prune(self, *, best: str) -> None:
-        """Keep the newest `keep` checkpoints and the best slot in use; rank 0 removes what is older."""
-        if ranks.rank() != 0:
-            return
-        for checkpoint in self.complete()[: -self.run.checkpoint.keep]:
-            # The marker goes first: a half-removed checkpoint must not look whole.
-            self.store.delete(f"{checkpoint.name}/{COMPLETE_MARKER}")
-            self.store.delete(checkpoint.name)
-        for name in self._folders(BEST_NAME):
-            marker = self._marker(name)
-            if name != best and marker is not None and marker.run_digest == self.run.run_digest:
-                self.store.delete(name)
-
-    def publish_best(self, staged: Path, step: int) -> str:
-        """Put the best weights so far into a slot of their own, outside `keep`; return its name. Every process calls it."""
-        name = f"best-attempt-{self.run.attempt}-step-{step}"
-        files = self._deliver(staged, name)
-        if ranks.rank() == 0:
-            self._mark(name, step, files)
-        ranks.wait_for_all()
-        return name
+        return Checkpoint(turn=turn, attempt=self.run.attempt, step=step)
 
     def best(self, name: str) -> Path | None:
         """Return the local folder of a best slot; None where it is gone or damaged. Every process calls it."""
@@ -215,35 +196,7 @@ class Checkpoints:
         """Raise where another attempt, or another run, holds the destination by now."""
         refuse_if_overtaken(self.store, self.run, self.holder)
 
-    def _deliver(self, staged: Path, name: str) -> dict[str, str]:
-        """Bring the files of every replica together under one name; returns their digests when all are there."""
-        files: dict[str, str] = {}
-        if ranks.rank() == 0:
-            self.store.delete(name)  # left by a job of the same name that was deleted: its marker would count for ours
-        ranks.wait_for_all()
-        local = self.store.local_folder()
-        if local is not None:
-            if ranks.rank() == 0:
-                files = digests(staged)
-                staged.rename(local / name)
-        elif ranks.local_rank() == 0 and staged.is_dir():  # of weights alone only rank 0's replica has any
-            files = digests(staged)
-            self.store.upload(staged, name)
-            shutil.rmtree(staged)
-        return {path: digest for part in ranks.gathered(files) for path, digest in part.items()}
-
-    def _mark(self, name: str, step: int, files: dict[str, str]) -> None:
-        size = sum(file.size_bytes for file in self.store.files(name))
-        layout = self.run.layout
-        marker = Marker(
-            run_digest=self.run.run_digest, attempt=self.run.attempt, step=step, size_bytes=size,
-            world_size=layout.world_size, zero_stage=layout.zero_stage, turn=self.holder.turn if self.holder else 0,
-            files=files,
-        )  # fmt: skip
-        self.refuse_if_overtaken()  # the last moment: from then on a successor may have removed some of the files
-        self.store.write_text(f"{name}/{COMPLETE_MARKER}", dumps(marker))
-
-    def _markers(self, pattern: re.Pattern[str]) -> dict[str, Marker | None]:
+    def markers(self, pattern: re.Pattern[str]) -> dict[str, Marker | None]:
         """Return the folders with such names and their markers; None where files are missing, too.
 
         A successor may have cleared some away before the marker was written.

@@ -24,16 +24,22 @@ from finetune_contract import (
 )
 from finetune_contract.wire import loads
 
-from finetune_trainer.process import cgroup, verdict
-from finetune_trainer.process.worker import die_with_parent, run_folder
+from finetune_trainer.process import cgroup, standstill, verdict
+from finetune_trainer.process.watched import killed
+from finetune_trainer.process.worker import run_folder
 from finetune_trainer.runtime import heartbeat
+from finetune_trainer.runtime.lifeline import die_with_parent
+from finetune_trainer.storage.secrecy import redacted
 
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
 """So often the workers' signs of life are read: files, which cost more to look at than whether the child still runs."""
 
-DUMP_SECONDS = 3.0
-"""faulthandler writes the stacks in a signal handler; so long the workers get for it."""
+SAVE_SECONDS = 180.0
+"""So long a run that stands still gets to save a checkpoint, before it is killed."""
+
+FAREWELL_SECONDS = 20.0
+"""So long the other workers get to end by themselves when one has failed."""
 
 SHUTDOWN_SECONDS = 24 * 3600
 """Longer than any grace period."""
@@ -49,7 +55,10 @@ class Entry:
         self.run = run
         self.folder = run_folder()
         self.terminated = False
-        self.stalled = False
+        self.stalled = ""
+        """Who stood where when no step had ended for too long."""
+        self.deadline = 0.0
+        """When a run that stands still is killed."""
         self.child: subprocess.Popen[bytes] | None = None
 
     def main(self) -> int:
@@ -65,10 +74,17 @@ class Entry:
         started = looked = time.time()
         while self.child.poll() is None:
             time.sleep(POLL_SECONDS)
-            if self.stalled or time.time() - looked < WATCH_SECONDS:
+            if time.time() - looked < WATCH_SECONDS:
                 continue
             looked = time.time()
-            if looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
+            if self.stalled:
+                if looked > self.deadline:
+                    self._kill()
+                continue
+            failed = verdict.first_failure(self.folder)
+            if failed is not None and looked - failed > FAREWELL_SECONDS:
+                self._kill()  # torchrun would wait for ever for those that NCCL keeps waiting for the one that failed
+            elif looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
                 self._end_stalled()
         return self._report(self.child.returncode)
 
@@ -81,20 +97,24 @@ class Entry:
         self.child.send_signal(number)
 
     def _end_stalled(self) -> None:
-        self.stalled = True
-        print(
-            f"no step for {self.run.stall_seconds} s; the stacks of all processes follow", file=sys.stderr, flush=True
-        )
-        for pid in heartbeat.pids(self.folder):
+        """Find out who stands where, ask for a checkpoint, and end what does not end by itself."""
+        workers = heartbeat.processes(self.folder)
+        states = {rank: standstill.state(pid) for rank, pid in workers.items()}
+        for pid in workers.values():
             _send(pid, signal.SIGUSR1)
-        deadline = time.monotonic() + DUMP_SECONDS
-        while self.child is not None and self.child.poll() is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        self._kill()
+        stacks = standstill.dumped(self.folder)
+        places = [standstill.place(rank, stacks[rank], states[rank]) for rank in workers]
+        self.stalled = f"no step for {self.run.stall_seconds} s: {standstill.described(places)}"
+        print(f"{self.stalled}. The stacks of all processes follow", file=sys.stderr, flush=True)
+        for rank, text in stacks.items():
+            print(f"--- rank {rank}\n{redacted(text)}", file=sys.stderr, flush=True)
+        if self.child is not None:
+            self.child.send_signal(signal.SIGTERM)  # a step that is only slow comes to its end, and is saved
+        self.deadline = time.time() + SAVE_SECONDS
 
     def _kill(self) -> None:
         """End everything now. torchrun's workers are in sessions of their own, so each is named."""
-        for pid in heartbeat.pids(self.folder):
+        for pid in heartbeat.processes(self.folder).values():
             _send(pid, signal.SIGKILL)
         if self.child is not None:
             self.child.kill()
@@ -111,18 +131,24 @@ class Entry:
 
     def _outcome(self, returncode: int) -> Outcome:
         if self.stalled:
-            message = f"no step for {self.run.stall_seconds} s; the stacks of all processes are in the log"
-            return Outcome(outcome="Failed", reason="Stalled", message=message)
+            said = verdict.read(self.folder)
+            step = said.checkpoint_step if said is not None and said.outcome == "Preempted" else None
+            kept = f"; checkpoint of step {step} is complete" if step else ""
+            message = f"{self.stalled}{kept}. The stacks of all processes are in the log"
+            return Outcome(outcome="Failed", reason="Stalled", message=message, step=step or 0, checkpoint_step=step)
         said = verdict.read(self.folder)
-        if said is not None:
+        if said is not None and not (said.reason == "Killed" and cgroup.ran_out_of_memory()):
             return said
         if self.terminated:
             message = "asked to stop; the training processes exited without saving anything since the last checkpoint"
             return Outcome(outcome="Preempted", reason="Preempted", message=message)
         if cgroup.ran_out_of_memory():
-            message = "the kernel killed a training process because the Pod reached its memory limit"
+            who = said.message.partition(" was ")[0] if said is not None else "a training process"
+            message = f"the kernel killed {who} because the Pod reached its memory limit"
             return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
-        message = f"the training processes exited without reporting a result ({ending(returncode)})"
+        if returncode < 0:
+            return killed("the trainer" if self.run.layout.world_size == 1 else "torchrun", -returncode)
+        message = f"the training processes exited without reporting a result (exit code {returncode})"
         return Outcome(outcome="Failed", reason="Killed", message=message)
 
 
@@ -160,13 +186,6 @@ def threads(layout: Layout, cores: float | None) -> dict[str, str]:
     Libraries count the node's cores: with a thread for each, all of them wait most of the time for the quota's next period.
     """
     return {} if cores is None else {"OMP_NUM_THREADS": str(max(1, int(cores / layout.gpus_per_replica)))}
-
-
-def ending(returncode: int) -> str:
-    """Say how a process ended."""
-    if returncode < 0:
-        return f"killed by {signal.Signals(-returncode).name}"
-    return f"exit code {returncode}"
 
 
 def _send(pid: int, number: int) -> None:

@@ -5,6 +5,7 @@ Imports no torch: entry needs it too.
 """
 
 import errno
+import re
 import traceback
 from pathlib import Path
 
@@ -27,14 +28,30 @@ LOST_EACH_OTHER = ("connection closed by peer", "connection reset by peer", "con
 """What gloo and NCCL say when another process is gone."""
 
 
+PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
+"""How gloo writes the address of the process that it lost."""
+
+
 def failure(error: BaseException, *, during: str = "") -> Outcome:
     """Tell what an exception means: a reason from the contract, and a message that says what to do where that is known."""
     reason, message = _reason(error), str(error)
     if reason == "OutOfMemory":
         message = f"GPU memory ran out{during}: {_first_line(message)}"
-    elif reason == "TrainerError":
+    elif reason == "CommunicationTimeout" and not isinstance(error, ReportedError):
+        message = _lost(message, during)
+    elif reason == "TrainerError" and not isinstance(error, ReportedError):
         message = "".join(traceback.format_exception(error)[-3:]).strip()
     return Outcome(outcome="Failed", reason=reason, message=redacted(message))
+
+
+def _lost(text: str, during: str) -> str:
+    """Say what the communication library's text means; the text itself is in the log, with the traceback."""
+    peer = PEER.search(text)
+    whom = f"the process at {peer.group(1)}" if peer else "another process of the run"
+    return (
+        f"the connection to {whom} was lost{during}: that process ended, or the network between the Pods failed. Its own Pod "
+        "says which"
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -86,13 +103,24 @@ def write(outcome: Outcome, folder: Path, *, rank: int) -> None:
 
 
 def read(folder: Path) -> Outcome | None:
-    """Return what the replica's workers say: the failure that came first, else the verdict of the lowest rank.
+    """Return what the replica's workers say: the failure that is the cause, else the verdict of the lowest rank.
 
-    The first failure is the cause; what the other processes report afterwards is that they lost it.
+    The first failure is the cause; what the other processes report is that they lost it, perhaps a moment earlier.
     """
     files = sorted(folder.glob("verdict-*.json"), key=lambda path: int(path.stem.rpartition("-")[2]))
     verdicts = [(path.stat().st_mtime_ns, parse_outcome(path.read_text())) for path in files]
     failed = [(time, outcome) for time, outcome in verdicts if outcome is not None and outcome.outcome == "Failed"]
     if failed:
-        return min(failed, key=lambda pair: pair[0])[1]
+        return min(failed, key=lambda pair: (_is_consequence(pair[1]), pair[0]))[1]
     return next((outcome for _, outcome in verdicts if outcome is not None), None)
+
+
+def first_failure(folder: Path) -> float | None:
+    """Return when a worker of this replica first failed, in seconds since the epoch; None while none has."""
+    outcomes = [(path.stat().st_mtime, parse_outcome(path.read_text())) for path in folder.glob("verdict-*.json")]
+    return min((time for time, outcome in outcomes if outcome and outcome.outcome == "Failed"), default=None)
+
+
+def _is_consequence(outcome: Outcome) -> bool:
+    """NCCL's own watchdog ends a process that lost another one with SIGABRT."""
+    return outcome.reason == "CommunicationTimeout" or outcome.message.endswith("(SIGABRT)")

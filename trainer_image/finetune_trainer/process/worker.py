@@ -1,6 +1,5 @@
 """One training process: signals first, then the libraries, then train; its verdict last. Started by entry, perhaps by torchrun."""
 
-import ctypes
 import faulthandler
 import logging
 import os
@@ -16,9 +15,12 @@ from finetune_contract.wire import loads
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.process import verdict
+from finetune_trainer.process.standstill import stacks_file
+from finetune_trainer.process.watched import watched
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
+from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.naming import counted
 from finetune_trainer.storage.secrecy import redacted
 
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 DRIVER = "r580"
 """The first driver that runs CUDA 13, for which the image's PyTorch is built (CUDA 13.0's release notes: 580.65.06)."""
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2): which signal to get when the parent dies."""
 
 
 def run_folder() -> Path:
@@ -97,10 +96,22 @@ class Worker:
 
 
 def main() -> int:
+    """Run the worker, below a parent that sees its end where there are several. Returns the exit code."""
+    die_with_parent()
+    if ranks.world_size() == 1:
+        return work()
+    where = f"rank {ranks.rank()} (replica {os.environ.get('GROUP_RANK', '0')}, GPU {ranks.local_rank()})"
+    return watched(work, run_folder(), rank=ranks.rank(), where=where)
+
+
+def work() -> int:
     """Train, and leave a verdict whatever happens. Returns the exit code."""
     die_with_parent()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
     worker = Worker()
+    stacks = stacks_file(run_folder(), worker.rank).open(
+        "w"
+    )  # open as long as the process: written in a signal handler
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
     worker.interrupt.install()
     try:
         outcome = worker.run()
@@ -109,12 +120,6 @@ def main() -> int:
         print(redacted(verdict.trace(error)), file=sys.stderr, flush=True)
     verdict.write(outcome, run_folder(), rank=worker.rank)
     return verdict.exit_code(outcome)
-
-
-def die_with_parent() -> None:
-    """Let the kernel end this process when its parent is gone: an orphan would go on training and hold the GPU."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def quiet(device: str) -> None:

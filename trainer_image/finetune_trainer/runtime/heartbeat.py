@@ -51,10 +51,10 @@ class Heartbeat:
             self.beat()
 
 
-def pids(folder: Path) -> list[int]:
-    """Return the process ids of the workers that ever beat here."""
-    texts = [path.read_text() for path in sorted(folder.glob("heartbeat-*"))]
-    return [int(text) for text in texts if text.isdigit()]
+def processes(folder: Path) -> dict[int, int]:
+    """Return the process id of each rank that ever beat here."""
+    texts = {int(path.name.rpartition("-")[2]): path.read_text() for path in folder.glob("heartbeat-*")}
+    return {rank: int(text) for rank, text in sorted(texts.items()) if text.isdigit()}
 
 
 def newest_beat(folder: Path) -> float:

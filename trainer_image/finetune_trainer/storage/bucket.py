@@ -16,13 +16,13 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # it has no a
 
 from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
 from finetune_trainer.storage.addresses import Address, confined
+from finetune_trainer.storage.retries import CONFIG, patient
 from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found, unauthorized
 from finetune_trainer.storage.transfer import alone
 
 PARALLEL_TRANSFERS = 8
 """Files in flight at once: enough to fill a node's network with model shards, few enough for a small gateway."""
 
-TIMEOUTS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 4, "mode": "standard"}}
 MISSING = ("NoSuchKey", "NoSuchBucket", "404")
 REFUSED = (
     "AccessDenied", "403", "401", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
@@ -45,16 +45,17 @@ class BucketStore:
         self.role = role
         self._bucket = address.authority
         self._prefix, self._pattern = glob_base(address.path)
-        self._s3: Any = s3fs.S3FileSystem(
+        client = s3fs.S3FileSystem(
             key=keys.get("AWS_ACCESS_KEY_ID"),
             secret=keys.get("AWS_SECRET_ACCESS_KEY"),
             token=keys.get("AWS_SESSION_TOKEN"),
             endpoint_url=keys.get("AWS_ENDPOINT_URL"),
             client_kwargs={"region_name": keys["AWS_REGION"]} if "AWS_REGION" in keys else {},
-            config_kwargs=TIMEOUTS,
+            config_kwargs=CONFIG,
             use_listings_cache=False,
             skip_instance_cache=True,
         )
+        self._s3: Any = patient(client)
 
     def local_folder(self) -> Path | None:
         """Return None: objects must be fetched."""

@@ -7,6 +7,7 @@ from finetune_contract import RunConfig
 from trl import SFTTrainer
 
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
@@ -35,6 +36,7 @@ class Loop:
     bench: Bench
     computation: Computation
     checkpoints: Checkpoints
+    uploads: Uploads
     patience: Patience
     """How early stopping stands; names the best slot, which is kept beside the newest checkpoints."""
     trainer: SFTTrainer = field(init=False)

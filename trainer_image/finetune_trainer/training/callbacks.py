@@ -1,29 +1,23 @@
-"""What happens beside the arithmetic of a step: reports, AdaLoRA's schedule, checkpoints. Given to the trainer by train.
+"""What happens beside the arithmetic of a step: reports and AdaLoRA's schedule. Given to the trainer by train.
 
-Their order matters: reports first (the clock), then AdaLoRA and evaluation (held_out), then Saver, which publishes what
+Their order matters: reports first (the clock), then AdaLoRA and evaluation (held_out), then Saver (saver), which uploads what
 the others put into the staged folder.
 """
 
 import json
-import math
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.model.precision import stored_as
 from finetune_trainer.runtime import ranks
-from finetune_trainer.runtime.progress import peak_memory_gib, reset_peak_memory, say
+from finetune_trainer.runtime.progress import say
 from finetune_trainer.training.bench import Loop
-
-DIVERGENCE_REMEDY = (
-    "lower spec.training.learningRate, raise warmupFraction or look for broken rows with `finetune data preview`"
-)
+from finetune_trainer.training.divergence import DIVERGENCE_REMEDY, LossWatch, refuse_infinite
 
 ADALORA_SCORES, ADALORA_RANKS = "adalora.safetensors", "adalora-ranks.json"
 
@@ -34,16 +28,18 @@ def staged_folder(args: TrainingArguments, state: TrainerState) -> Path:
 
 
 class Reports(TrainerCallback):
-    """Progress lines, signs of life, and the end of a run whose loss is no number any more."""
+    """Progress lines, signs of life, and the end of a run whose loss diverges."""
 
     def __init__(self, loop: Loop, *, rows: int) -> None:
         self.loop = loop
         self.total_steps = loop.run.training.max_steps
         self.passes_per_step = loop.run.training.global_batch_size / rows
+        self.losses = LossWatch()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Report the step that training starts from. What it goes on from is loaded by now."""
         self.loop.bench.heartbeat.enough()
+        self.losses = LossWatch(entry["loss"] for entry in state.log_history if "loss" in entry)
         masters = self.loop.run.layout.zero_stage > 0
         self.loop.precision = stored_as(self.loop.trainer.model, self.loop.computation, masters=masters)
         say(self.loop.precision)
@@ -79,13 +75,12 @@ class Reports(TrainerCallback):
         )
 
     def _refuse_divergence(self, step: int, logs: dict[str, float]) -> None:
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise UserError(
-                    "LossDiverged",
-                    f"{'the loss' if name == 'loss' else 'the gradient norm'} became {logs[name]} at step {step} "
-                    f"(learning rate {logs['learning_rate']:.1e}): {DIVERGENCE_REMEDY}",
-                )
+        rate = f" (learning rate {logs['learning_rate']:.1e})"
+        refuse_infinite("the loss", logs["loss"], step, rate)
+        refuse_infinite("the gradient norm", logs.get("grad_norm", 0.0), step, rate)
+        self.losses.add(logs["loss"])
+        if figures := self.losses.diverged():
+            raise UserError("LossDiverged", f"{figures}; stopped at step {step}{rate}: {DIVERGENCE_REMEDY}")
 
 
 class AdaLoraSchedule(TrainerCallback):
@@ -143,45 +138,3 @@ def _tuner(model: Any) -> Any:
 def _settings(model: Any) -> Any:
     tuner = _tuner(model)
     return tuner.peft_config[tuner.trainable_adapter_name]
-
-
-class Saver(TrainerCallback):
-    """Checkpoints by the clock, on SIGTERM and at the end; all ranks decide together at the end of a step."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self._saved_at = time.monotonic()
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """From now on SIGTERM means: finish the step, save, leave. What loading and the baseline took is no part of the peak."""
-        self.loop.loading_peak_gib = ranks.largest([peak_memory_gib()[0]])[0]
-        reset_peak_memory()
-        self._saved_at = time.monotonic()
-        self.loop.bench.interrupt.must_save = self.loop.run.checkpoint.save_on_notice
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Agree with the other ranks whether to save and whether to stop."""
-        asked, due, peak, reserved = self._agree()
-        self.loop.bench.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
-        last = state.global_step >= state.max_steps or control.should_training_stop
-        if asked:
-            self.loop.bench.interrupt.asked = True
-            control.should_training_stop = True
-        control.should_save = bool(asked or due or last)
-        if control.should_save:
-            self.loop.bench.heartbeat.keep_beating()
-
-    def _agree(self) -> list[float]:
-        interval = self.loop.run.checkpoint.interval_seconds
-        due = bool(interval) and time.monotonic() - self._saved_at >= interval
-        peak, reserved = peak_memory_gib()
-        return ranks.largest([float(self.loop.bench.interrupt.asked), float(due), peak, reserved or 0.0])
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Publish the staged folder and remove what is older than `keep`."""
-        self.loop.checkpoints.publish(staged_folder(args, state), state.global_step)
-        self.loop.checkpoints.prune(best=self.loop.patience.best_slot)
-        self.loop.bench.heartbeat.enough()
-        self._saved_at = time.monotonic()
-        self.loop.clock.skip()
-        self.loop.bench.reporter.update(now=True, checkpoint_step=state.global_step)

@@ -1,10 +1,9 @@
 """The held-out measurements of a run: base before training, the model on its way, early stopping, the best slot.
 
-Given to the trainer by train, before callbacks.Saver, which publishes the state that is written here.
+Given to the trainer by train, before saver.Saver, which uploads the state that is written here.
 """
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,24 +12,15 @@ from typing import Any
 from finetune_contract import RunConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from finetune_trainer.errors import UserError
 from finetune_trainer.publishing.artifacts import drop_pickles
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.training import evaluate
 from finetune_trainer.training.bench import Loop
-from finetune_trainer.training.callbacks import DIVERGENCE_REMEDY, staged_folder
+from finetune_trainer.training.callbacks import staged_folder
+from finetune_trainer.training.divergence import refuse_infinite
 from finetune_trainer.training.evaluate import Answers, Measurement, Row, Rows
 from finetune_trainer.training.patience import STATE_FILE
-
-
-def refuse_divergence(step: int, loss: float) -> None:
-    """Raise UserError(LossDiverged) in every process, before such weights are kept as the best ones."""
-    if not math.isfinite(loss):
-        raise UserError(
-            "LossDiverged",
-            f"the evaluation loss became {loss} at step {step}: {DIVERGENCE_REMEDY}",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +103,9 @@ class HeldOut(TrainerCallback):
         self.loop.bench.reporter.phase("evaluating")
         measured = self._measure(self.questions.rows)
         if measured is not None:
-            refuse_divergence(state.global_step, measured.loss)
+            refuse_infinite(
+                "the evaluation loss", measured.loss, state.global_step
+            )  # before such weights are kept as the best
             self._judge(args, state, control, measured.loss)
             self.loop.bench.reporter.update(eval_loss=round(measured.loss, 6))
         self.loop.bench.reporter.phase("training")
@@ -137,7 +129,8 @@ class HeldOut(TrainerCallback):
         with self.loop.bench.heartbeat.busy():
             self.loop.trainer.save_model(str(staged))
             drop_pickles(staged)
-            return self.loop.checkpoints.publish_best(staged, step)
+            self.loop.uploads.finish()  # a slot must not overtake the checkpoint that names the last one
+            return self.loop.uploads.begin_best(staged, step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Add the patience to the staged checkpoint."""

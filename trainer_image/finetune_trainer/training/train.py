@@ -1,5 +1,6 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
+from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.model import load as model
@@ -24,11 +26,12 @@ from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
 from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.best_weights import put_back
-from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports, Saver
+from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
 from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.held_out import HeldOut, questions
 from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.row_order import row_order
+from finetune_trainer.training.saver import Saver
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
 
 
@@ -60,7 +63,13 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     """Train, measure, publish. Callbacks measure the base, report, evaluate and save on the way."""
     loop, trainer = session.loop, session.loop.trainer
     bench.heartbeat.keep_beating()
-    trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+    except Exception:
+        bring_in(loop)
+        raise
+    finally:
+        loop.uploads.close()
     ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
     session.loop.checkpoints.clear_staging()
     bench.interrupt.must_save = False  # the last step is saved: from here on there is nothing to lose
@@ -75,6 +84,13 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
 
     bench.reporter.phase("publishing")
     return publish(run, bench, session, result)
+
+
+def bring_in(loop: Loop) -> None:
+    """Complete the checkpoint that is on its way when training fails. Several processes could not agree on it any more."""
+    if ranks.world_size() == 1:
+        with loop.bench.heartbeat.busy(), contextlib.suppress(ReportedError):
+            loop.uploads.finish()
 
 
 def prepare(run: RunConfig, bench: Bench) -> Session:
@@ -97,7 +113,10 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
     asked = questions(run, rows.evaluation, tokenizer, conversational=rows.conversational)
-    loop = Loop(run=run, bench=bench, computation=numbers, checkpoints=checkpoints, patience=patience)
+    loop = Loop(
+        run=run, bench=bench, computation=numbers, checkpoints=checkpoints, uploads=Uploads(checkpoints),
+        patience=patience,
+    )  # fmt: skip
     held_out = HeldOut(loop, asked)
     adalora = [AdaLoraSchedule(resumed=resumed)] if run.lora is not None and run.lora.variant == "adalora" else []
     loop.trainer = trainer = SFTTrainer(
