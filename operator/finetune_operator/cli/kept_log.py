@@ -52,7 +52,7 @@ async def read_kept(kept: Kept, jobs: Jobs, *, claims: str) -> str | None:
             f"its Pod is gone, and its log is kept at {kept}: mount the PersistentVolumeClaim {claim} and pass "
             f"--claim {claim}=FOLDER"
         )
-    check_installed()
+    check_installed("reading the log of a Pod that is gone")
     with tempfile.TemporaryDirectory(prefix="finetune-logs-") as folder:
         environment = os.environ | {ENV_ALLOW_FILE: "1", ENV_CLAIMS: claims}
         if kept.secret:
