@@ -14,6 +14,7 @@ from finetune_contract import ENV_DEVICE, ENV_RUN_CONFIG, ENV_WORKSPACE, Outcome
 from finetune_contract.wire import loads
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.journal.parts import Parts
 from finetune_trainer.process import verdict
 from finetune_trainer.process.standstill import stacks_file
 from finetune_trainer.process.watched import watched
@@ -36,6 +37,11 @@ def run_folder() -> Path:
     return Path(os.environ[ENV_WORKSPACE]) / "run"
 
 
+def journal_folder() -> Path:
+    """Return where log and metrics grow until they are stored."""
+    return run_folder() / "journal"
+
+
 class Worker:
     """This process's place in the run: what it would say if it ended now."""
 
@@ -54,7 +60,8 @@ class Worker:
             from finetune_trainer.runtime.progress import Reporter  # noqa: PLC0415 - torch and friends: six seconds
 
             refuse_without_accelerator(device)
-            self.reporter = Reporter(total_steps=run.training.max_steps)
+            history = Parts(journal_folder(), "metrics", ".jsonl") if self.rank == 0 else None
+            self.reporter = Reporter(total_steps=run.training.max_steps, history=history)
             self.reporter.phase("loading")
             from finetune_trainer.training.bench import Bench  # noqa: PLC0415 - as above
             from finetune_trainer.training.train import train  # noqa: PLC0415 - as above

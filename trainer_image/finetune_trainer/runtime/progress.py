@@ -1,15 +1,20 @@
 """Progress lines on the stdout of replica 0's rank 0, and peaks of memory. Called by train and callbacks."""
 
 import contextlib
+import json
+import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from finetune_contract import Progress, progress_line
 
+from finetune_trainer.journal.parts import Parts
 from finetune_trainer.runtime import ranks
 
 GIB = 2**30
@@ -20,11 +25,21 @@ LINE_SECONDS = 1.0
 class Reporter:
     """The newest progress report, printed when something a reader would notice has changed."""
 
-    def __init__(self, *, total_steps: int) -> None:
+    def __init__(self, *, total_steps: int, history: Parts | None = None) -> None:
         self.current = Progress(phase="loading", step=0, total_steps=total_steps)
         self.peak_gib = 0.0
         self.peak_reserved_gib: float | None = None
         self._printed_at = float("-inf")
+        self._history = history
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep what was measured at a step: every one, where progress lines are at most one a second."""
+        if self._history is not None:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            finite = {
+                name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
+            }
+            self._history.append(json.dumps({"time": now, "step": step} | finite).encode() + b"\n")
 
     def phase(self, name: str) -> None:
         """Enter a phase; always printed."""

@@ -65,6 +65,7 @@ class Reports(TrainerCallback):
         """Report a finished step. Raises UserError(LossDiverged) before such a state is saved."""
         if "loss" not in logs:
             return
+        self.loop.bench.reporter.record(state.global_step, logs)
         self._refuse_divergence(state.global_step, logs)
         self.loop.clock.lap(logs["num_tokens"])
         speed = self.loop.speed

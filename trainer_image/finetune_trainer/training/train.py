@@ -15,7 +15,7 @@ from trl import SFTTrainer
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
-from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.errors import ReportedError
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
 from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
@@ -31,6 +31,7 @@ from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
 from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.held_out import HeldOut, questions
 from finetune_trainer.training.patience import read_patience
+from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
 from finetune_trainer.training.saver import Saver
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
@@ -146,28 +147,6 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     )  # fmt: skip
 
 
-def refuse_senseless(run: RunConfig) -> None:
-    """Raise UserError for combinations that the libraries would accept and not honour."""
-    adalora, stopping = run.lora is not None and run.lora.variant == "adalora", run.training.early_stopping_patience
-    if adalora and run.layout.zero_stage:
-        raise UserError(
-            "InvalidSpec", "spec.lora.variant: adalora needs whole gradients, which ZeRO shards; use another variant"
-        )
-    if adalora and stopping:
-        raise UserError(
-            "InvalidSpec", "spec.training.earlyStopping: adalora's ranks follow a fixed schedule; remove earlyStopping"
-        )
-    if stopping and run.layout.zero_stage == 3:
-        raise UserError(
-            "InvalidSpec",
-            "spec.training.earlyStopping: the best weights cannot be restored at ZeRO stage 3; remove earlyStopping",
-        )
-    if run.layout.loss_kernel != "tiled":
-        raise UserError(
-            "InvalidSpec", f"loss kernel {run.layout.loss_kernel}: supervised fine-tuning always uses the tiled kernel"
-        )
-
-
 def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:
     """Find the checkpoint to go on from, the same for every process."""
     found = checkpoints.resume()
@@ -190,23 +169,6 @@ def ordered(run: RunConfig, rows: Any, *, steps: int) -> Any:
 def pass_rows(rows: PreparedData) -> int:
     """Return how many rows one pass has: packed rows where they are packed."""
     return len(rows.train) if isinstance(rows.train, Dataset) else rows.examples
-
-
-def refuse_other_sharding(run: RunConfig, trainer: SFTTrainer) -> None:
-    """Hold what accelerate set up against the plan: it falls back to plain replication without a word."""
-    layout, accelerator = run.layout, trainer.accelerator
-    found, plugin = accelerator.distributed_type.value, accelerator.state.deepspeed_plugin
-    stage = plugin.zero_stage if plugin is not None else 0
-    wanted = "DEEPSPEED" if layout.zero_stage else "NO" if layout.world_size == 1 else "MULTI"
-    as_planned = (accelerator.num_processes, stage) == (layout.world_size, layout.zero_stage)
-    if not (as_planned and found.startswith(wanted)):
-        raise ReportedError(
-            "TrainerError",
-            f"the plan says {layout.world_size} process(es) at ZeRO stage {layout.zero_stage}, but accelerate "
-            f"set up {accelerator.num_processes} as {found} at ZeRO stage {stage}",
-        )
-    if plugin is not None:
-        say(f"{layout.world_size} processes, DeepSpeed at ZeRO stage {stage}, offload: {layout.offload}")
 
 
 def preempted(session: Session, bench: Bench) -> Outcome:
