@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check docs pictures lint generate goldens verify bench requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check docs pictures lint generate goldens verify bench gpu-check requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -87,6 +87,10 @@ goldens: binaries ## write every golden file anew, kustomize/ too (builds helm o
 
 verify: $(INSTALLED) ## prove that the generated files are up to date
 	@$(BIN)/finetune generate --check
+
+# Not $(INSTALLED): on the machine with the GPU there is no network, and its own Python has torch.
+gpu-check: ## try what the documents claim about GPUs, on one NVIDIA GPU: 8 minutes, no network; writes gpu-check.jsonl
+	@PYTHONPATH=.:contract:operator:trainer_image $(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.gpu --out gpu-check.jsonl
 
 bench: $(INSTALLED) ## print the figures that the documents quote
 	@for file in tests/bench/bench_*.py; do echo "==> $$file"; $(BIN)/python -m tests.bench.$$(basename $$file .py); done

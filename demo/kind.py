@@ -30,8 +30,6 @@ SYSTEM, CHART = "finetune-system", ROOT / "charts/finetune-operator"
 EXAMPLE = ROOT / "examples/01-first-fine-tune"
 FINETUNE = (sys.executable, "-m", "finetune_operator")
 
-SLIM = "docker.io/library/python:3.11-slim-bookworm"
-"""Base of all images here: the CUDA runtime would be gigabytes that a CPU does not need."""
 OPERATOR, PREFLIGHT, TRAINER = (
     f"ghcr.io/finetune-operator/{name}:{__version__}" for name in ("operator", "preflight", "trainer")
 )
@@ -82,7 +80,7 @@ def tell(story: Narrator) -> int:
 
     story.step("Our images, under the names of the chart")
     for image, dockerfile, target in images():
-        run(story, "docker", "build", "--quiet", *bases(), "-f", dockerfile, "--target", target, "-t", image, str(ROOT))
+        run(story, "docker", "build", "--quiet", "-f", dockerfile, "--target", target, "-t", image, str(ROOT))
     on_the_cpu(story)
 
     story.step("A kind cluster whose node pretends to have two GPUs")
@@ -129,11 +127,6 @@ def images() -> tuple[tuple[str, str, str], ...]:
         (PREFLIGHT, str(ROOT / "trainer_image/Dockerfile"), "preflight"),
         (TRAINER, str(ROOT / "trainer_image/Dockerfile"), "trainer"),
     )
-
-
-def bases() -> tuple[str, ...]:
-    """Return the build arguments that name the base images."""
-    return ("--build-arg", f"BASE={SLIM}", "--build-arg", f"SLIM={SLIM}")
 
 
 def on_the_cpu(story: Narrator) -> None:

@@ -48,3 +48,11 @@ MANIFEST_FILE = "finetune-manifest.json"
 
 COMPLETE_MARKER = "COMPLETE"
 """In a checkpoint folder, written last: the checkpoint exists from then on."""
+
+JOURNAL_FOLDER = "logs"
+"""At the checkpoint destination: the logs of Pods and the history of metrics, in numbered parts."""
+
+
+def log_folder(uid: str, attempt: int | None) -> str:
+    """Return where an attempt's Pods keep what they printed, below the checkpoint destination; None: preflight's."""
+    return f"{JOURNAL_FOLDER}/{uid}/{'preflight' if attempt is None else f'attempt-{attempt}'}"

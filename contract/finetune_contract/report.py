@@ -26,6 +26,10 @@ class Progress:
     learning_rate: float | None = None
     tokens_per_second: float | None = None
     """Over all GPUs, padding not counted."""
+    model_flop_utilisation: float | None = None
+    """Of the peak of all GPUs; None on a CPU."""
+    padding_share: float | None = None
+    """Of the positions that rank 0's training micro batches computed."""
     seconds_remaining: int | None = None
     peak_memory_gib: float | None = None
     """Largest allocated memory of any one GPU so far; host RSS of the process on the CPU."""
@@ -130,6 +134,8 @@ class Outcome:
     loading_peak_gib: float | None = None
     """Largest allocated memory of any one GPU before the first step: loading, and measuring the base model."""
     tokens_per_second: float | None = None
+    model_flop_utilisation: float | None = None
+    padding_share: float | None = None
     training_seconds: float | None = None
     final_loss: float | None = None
     evaluation: EvaluationResult | None = None

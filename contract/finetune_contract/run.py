@@ -187,9 +187,13 @@ class Layout:
     """none | optimizer | all"""
     activation_checkpointing: bool
     attention: str
-    """sdpa | eager | flash_attention_2"""
+    """varlen (rows end to end, without masks) | sdpa | eager"""
     loss_kernel: str
     """tiled (TRL's chunked head) | full"""
+    flops_per_token: int = 0
+    """Operations that the method needs for one trained token."""
+    peak_tflops_per_gpu: float = 0.0
+    """Nominal; 0: not known, or a CPU. Then no utilisation is reported."""
 
     @property
     def world_size(self) -> int:

@@ -17,9 +17,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
+from finetune_trainer.model import varlen
 from finetune_trainer.simulate.kernels import emulated
 from finetune_trainer.simulate.ledger import Category, Ledger
-from finetune_trainer.simulate.model import without_masks
 from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -142,10 +142,11 @@ def config(vocabulary: int) -> LlamaConfig:
 
 def trace(vocabulary: int, tokens: int, *, checkpointing: bool) -> list[tuple[int, int]]:
     """Return the allocations of one micro step of LoRA with autocast, gradients of an earlier one in place."""
+    varlen.register()
     with emulated(unequal_rows=False), FakeTensorMode(allow_non_fake_inputs=True):
         with no_init_weights():
             built = AutoModelForCausalLM.from_config(
-                config(vocabulary), dtype=torch.bfloat16, attn_implementation=without_masks()
+                config(vocabulary), dtype=torch.bfloat16, attn_implementation=varlen.VARLEN
             )
         lora = LoraConfig(r=8, target_modules=["q_proj", "k_proj", "v_proj"], task_type="CAUSAL_LM")
         model = get_peft_model(built, lora).train()
@@ -162,9 +163,9 @@ def trace(vocabulary: int, tokens: int, *, checkpointing: bool) -> list[tuple[in
 
 def micro_step(model: Any, tokens: int, vocabulary: int) -> None:
     """Forward, the loss on logits in float32, backward."""
-    rows = torch.zeros((1, tokens), dtype=torch.long)
+    rows, ends = torch.zeros((1, tokens), dtype=torch.long), torch.tensor([0, tokens], dtype=torch.int32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=rows).logits.float()
+        logits = model(input_ids=rows, cu_seq_lens_q=ends, max_length_q=tokens).logits.float()
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, vocabulary), rows[0, 1:])
     del logits
     loss.backward()

@@ -70,6 +70,7 @@ class Row:
     layout: Layout
     speed: Speed
     links: Interconnect
+    gpu: str
 
     def predicted_by(self, constants: Constants) -> float:
         return tokens_per_second(self.work, self.layout, self.speed, self.links, constants) / self.layout.gpus
@@ -136,7 +137,7 @@ GRID: dict[str, Sequence[float]] = {
     "fast_share": (0.5, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0),
     "traffic": (1.0, 1.5, 2.0, 2.5, 2.75, 3.0, 3.5, 4.0),
     "adapter_traffic": (3.0, 4.0, 5.0, 5.5, 6.0, 7.0),
-    "bf16_adapter_share": (0.5, 0.75, 1.0),
+    "uncast_adapter_share": (0.5, 0.75, 1.0),
     "dequantise_bytes": (2.5, 4.0, 5.0, 6.0, 8.0),
     "launch_seconds": (0.003, 0.004, 0.005, 0.006, 0.007),
     "full_launch_share": (0.5, 0.75, 1.0),
@@ -148,7 +149,7 @@ GRID: dict[str, Sequence[float]] = {
 """Values that a refit may choose."""
 
 THEORY = Constants(
-    utilisation=0.8, fast_share=1.0, traffic=2.0, adapter_traffic=4.0, bf16_adapter_share=1.0, dequantise_bytes=2.5,
+    utilisation=0.8, fast_share=1.0, traffic=2.0, adapter_traffic=4.0, uncast_adapter_share=1.0, dequantise_bytes=2.5,
     launch_seconds=0.004, full_launch_share=1.0, sharded_launch_seconds=0.004, overlap=1.0, nvlink_gbps=100.0,
     pcie_gbps=10.0,
 )  # fmt: skip
@@ -236,6 +237,7 @@ def row_of(reading: dict[str, str]) -> Row:
         work=_work(reading, _architecture(shape), layout.method),
         layout=layout,
         speed=_speed(reading),
+        gpu=reading["gpu"],
         links=links,
     )
 
@@ -274,6 +276,7 @@ def _work(reading: dict[str, str], architecture: ModelArchitecture, method: Any)
         batch_is_fixed=True,
         num_trainable_parameters=architecture.num_parameters if method == "full" else 40_000_000,
         attention="eager" if reading["model"].startswith("gpt-oss") else "sdpa",
+        casts_inputs=method == "lora",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenari
 from finetune_operator.planning.models.adapter import Adapter
 from finetune_operator.planning.models.catalogue import model_named
 
-LORA = TrainerLayout(method="lora", adapter=Adapter(lora_rank=16), sequence_length=2048, attention="flash_attention_2")
+LORA = TrainerLayout(method="lora", adapter=Adapter(lora_rank=16), sequence_length=2048, attention="varlen")
 QLORA = replace(LORA, method="qlora")
 FULL = replace(LORA, method="full", adapter=None, precision="mixed")
 BF16 = replace(FULL, precision="bf16")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from finetune_operator.cli.app import app
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 from demo.checks import folder_digest
 from demo.chitchat import chitchat
@@ -21,6 +23,17 @@ pytestmark = pytest.mark.e2e
 
 def adapter_folder(status: dict) -> Path:
     return Path(status["adapterURI"].removeprefix("file://"))
+
+
+def logs_without_pods(product: Product, name: str) -> list[tuple[str, bool]]:
+    """Delete a job's Pods and look for words in what `finetune logs` still prints of the trainer and of preflight."""
+    product.cluster.kubectl("delete", "pods", "-n", product.namespace, "-l", f"finetune.dev/job-name={name}")
+    found = []
+    for words, options in (("adapter published to", ()), ("Succeeded Examined", ("--preflight",))):
+        where = ("-n", product.namespace, "--kubeconfig", str(product.cluster.kubeconfig))
+        done = CliRunner().invoke(app, ["logs", name, *options, *where])
+        found.append((words, words in done.output))
+    return found
 
 
 def test_one_yaml_file_becomes_an_adapter(product: Product):
@@ -107,6 +120,9 @@ def test_output_in_a_bucket(product: Product, s3_server: S3Server):
     stored = s3_server.folder / s3_server.bucket / "adapters" / product.namespace
 
     assert status["adapterURI"] == f"{destination}/adapter"
+    assert logs_without_pods(product, "bucket") == [
+        ("adapter published to", True), ("Succeeded Examined", True),
+    ]  # fmt: skip
     assert folder_digest(stored / "adapter") == status["artifacts"][0]["digest"]
     assert json.loads((stored / "finetune-manifest.json").read_text())
 

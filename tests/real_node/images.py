@@ -33,8 +33,6 @@ class Image:
     name: str
     dockerfile: str
     target: str
-    base_argument: str = "BASE"
-    """Build argument that names the base image."""
     requirements: str
     """File of pinned packages that are installed in it."""
 
@@ -63,11 +61,7 @@ OPERATOR = Image(
     name="finetune-operator", dockerfile="operator/Dockerfile", target="operator", requirements="operator.txt"
 )
 PREFLIGHT = Image(
-    name="finetune-preflight",
-    dockerfile="trainer_image/Dockerfile",
-    target="preflight",
-    base_argument="SLIM",
-    requirements="preflight.txt",
+    name="finetune-preflight", dockerfile="trainer_image/Dockerfile", target="preflight", requirements="preflight.txt"
 )
 TRAINER = Image(
     name="finetune-trainer", dockerfile="trainer_image/Dockerfile", target="trainer", requirements="trainer.txt"
@@ -97,6 +91,19 @@ def build(image: Image, say: Say) -> None:
     _build(image, image.target, "--tag", image.local)
 
 
+def rebuilt(image: Image) -> list[str]:
+    """Build an image without any layer of before; returns the digests of its layers."""
+    name = f"{image.local}-again"
+    _build(image, image.target, "--no-cache", "--tag", name)
+    try:
+        layers: list[str] = json.loads(run("buildah", "inspect", "--type", "image", name))["OCIv1"]["rootfs"][
+            "diff_ids"
+        ]
+        return layers
+    finally:
+        run("buildah", "rmi", name, check=False)
+
+
 def configuration(image: Image) -> dict[str, Any]:
     """Return an image's OCI configuration: user, entry point, environment, labels."""
     found: dict[str, Any] = json.loads(run("buildah", "inspect", "--type", "image", image.local))["OCIv1"]["config"]
@@ -114,9 +121,9 @@ def packages(image: Image) -> list[dict[str, Any]]:
 def _build(image: Image, target: str, *result: str) -> None:
     with trusted_certificates() as mounts:
         run(
-            *("buildah", "build", "--quiet", "--runtime", "runc", "--network", "host", "--layers"),
+            *("buildah", "build", "--quiet", "--runtime", "runc", "--network", "host", "--layers", "--timestamp", "0"),
             *mounts,
-            *("--build-arg", f"{image.base_argument}={BASE}", "--target", target),
+            *("--build-arg", f"BASE={BASE}", "--target", target),
             *("--file", REPOSITORY / image.dockerfile, *result, REPOSITORY),
             seconds=BUILD_SECONDS,
         )

@@ -5,7 +5,18 @@ from importlib.metadata import distributions, version
 
 import pytest
 
-from tests.real_node.images import IMAGES, OPERATOR, REPOSITORY, Image, configuration, inside, packages
+from tests.real_node.images import (
+    IMAGES,
+    OPERATOR,
+    PREFLIGHT,
+    REPOSITORY,
+    TRAINER,
+    Image,
+    configuration,
+    inside,
+    packages,
+    rebuilt,
+)
 
 pytestmark = pytest.mark.real_node
 
@@ -87,3 +98,17 @@ def test_the_entry_point_answers(built: tuple[Image, ...], image: Image):
     said = inside(image, "python3", "-m", module, "--help")
 
     assert said.lower().startswith("usage") or "Usage" in said
+
+
+def test_the_trainers_image_has_what_compilers_would_make_in_each_pod(built: tuple[Image, ...]):
+    """DeepSpeed's optimizer for this CPU, and the headers that Triton's launchers need."""
+    provide = "from finetune_trainer.runtime.host_optimizer import level_of, provide, _cpu_flags as flags; "
+    headers = "import os, sysconfig; print(os.path.exists(sysconfig.get_path('include') + '/Python.h'))"
+    said = inside(TRAINER, "python3", "-c", f"{provide}print(provide() == level_of(flags()) != ''); {headers}")
+
+    assert said.split()[-2:] == ["True", "True"]
+
+
+def test_an_image_built_twice_is_the_same(built: tuple[Image, ...]):
+    """From the same base: no layer holds the time of its build. Preflight's, because it is built in a minute."""
+    assert rebuilt(PREFLIGHT) == rebuilt(PREFLIGHT)

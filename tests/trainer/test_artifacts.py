@@ -13,6 +13,8 @@ from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.process import verdict
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.adapter_facts import facts_of
+from finetune_trainer.publishing.published import Published
+from finetune_trainer.runtime.speed import Speed
 from finetune_trainer.training.divergence import refuse_infinite
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -185,12 +187,13 @@ def test_a_continued_adapter_is_reported_as_it_is(tmp_path: Path, llama: Path, d
 def test_the_card_shows_both_models(tmp_path: Path) -> None:
     """What it was made from, and base against tuned."""
     run = a_run(tmp_path, model=Path("/m"), data=Path("/d"))
-    published = artifacts.Published(
+    published = Published(
         evaluation=EvaluationResult(
             examples=20, base_loss=3.5, tuned_loss=2.25, base_token_accuracy=0.25, tuned_token_accuracy=0.5,
             samples=(Sample(prompt="Hi", base="", tuned="Hello\nyou"),),
         ),
         computation="float32 weights, float32 computation on cpu", steps=8, final_loss=2.0, training_seconds=3.0,
+        speed=Speed(tokens_per_second=51_234.5, model_flop_utilisation=0.4142, padding_share=0.0706),
     )  # fmt: skip
     described = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
     (tmp_path / "adapter_config.json").write_text(json.dumps(described))
@@ -200,6 +203,7 @@ def test_the_card_shows_both_models(tmp_path: Path) -> None:
     assert "| base model | `file:///m` |" in card
     assert "| adapter | LoRA rank 4, alpha 8, all-linear, standard |" in card
     assert "| serving | vllm |" in card
+    assert "| speed | 51,234 tokens/s on 1 GPU, 41 % model FLOP utilisation, 7 % padding |" in card
     assert "| loss | 3.5000 | 2.2500 |" in card
     assert "| loss on a general text | not measured | not measured |" in card
     assert "> Hi\n\n- base: (nothing)\n- tuned: Hello you" in card

@@ -48,7 +48,7 @@ def test_the_log_holds_nothing_but_what_the_run_says(uninterrupted: tuple[Path, 
     assert said == [
         "global batch 4 = micro batch 4 x accumulation 1 x 1 process(es); 200 steps x 4 = 7.41 passes over 108 rows",
         "8,192 of 115,008 parameters are trained",
-        "float32 base, float32 adapter, float32 computation on cpu",
+        "float32 base, float32 adapter, float32 computation on cpu, sdpa attention",
     ]
     assert parse_outcome(last) == outcome
 

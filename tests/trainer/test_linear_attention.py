@@ -1,9 +1,9 @@
-"""Why api.defaults packs no model with linear attention: transformers refuses packed rows without another library."""
+"""Why planning packs no model with linear attention: transformers refuses packed rows without another library."""
 
 from typing import Any
 
 import pytest
-from finetune_operator.planning.defaults import LINEAR_ATTENTION
+from finetune_operator.planning.models.attention import LINEAR_ATTENTION
 from finetune_operator.planning.models.family_table import FAMILIES
 
 pytestmark = pytest.mark.trainer

@@ -160,7 +160,7 @@ def test_the_command_names_the_extra_that_is_missing(monkeypatch):
     monkeypatch.setattr(command, "NEEDED", ("transformers", "no_such_library"))
 
     with pytest.raises(FinetuneError) as refusal:
-        command.check_installed()
+        command.check_installed("data preview")
 
     assert str(refusal.value) == (
         "data preview needs no_such_library, which is not installed: pip install 'finetune-operator[preflight]'"

@@ -29,7 +29,7 @@ def test_the_optimizer_asked_for_is_the_one_that_is_built(
     """Pages need a GPU's unified memory: for the paged one, what transformers would hand to bitsandbytes is looked at."""
     run = a_run(tmp_path, model=tmp_path, data=tmp_path, optimizer=optimizer, weight_decay=0.1)
     numbers = computation(run.method, run.training.precision, device="cpu")
-    settings = trainer_settings(run, numbers, folder=tmp_path, steps=8, packed=False)
+    settings = trainer_settings(run, numbers, folder=tmp_path, steps=8, end_to_end=False)
     kind, options = Trainer.get_optimizer_cls_and_kwargs(settings)
 
     assert (settings.optim, settings.weight_decay, options["lr"]) == (name, 0.1, 5e-3)
@@ -52,7 +52,7 @@ def test_the_learning_rate_rises_and_then_follows_its_scheduler(
     """Shares of the peak: a quarter into the warm-up, at its end, half way down, behind the last step."""
     run = a_run(tmp_path, model=tmp_path, data=tmp_path, scheduler=scheduler, objective=objective, warmup_fraction=0.2)
     numbers = computation(run.method, run.training.precision, device="cpu")
-    settings = trainer_settings(run, numbers, folder=tmp_path, steps=100, packed=False)
+    settings = trainer_settings(run, numbers, folder=tmp_path, steps=100, end_to_end=False)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.learning_rate)
     schedule = get_scheduler(
         settings.lr_scheduler_type, optimizer, settings.get_warmup_steps(100), 100, settings.lr_scheduler_kwargs

@@ -4,13 +4,15 @@ preflight   check the job's inputs and report them (no torch)
 train       run the workers and report how they ended
 worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
+keep        store the log and the metrics while they grow; started by train
+stored      print a log that was kept; started by `finetune logs`
 preview     show rows as the model will see them
 simulate    show what memory a training step takes, on a machine without a GPU
 """
 
 import sys
 
-USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|preview|simulate"
+USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|keep|stored|preview|simulate"
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +34,14 @@ def main(arguments: list[str]) -> int:
             from finetune_trainer.checkpoints import uploader  # noqa: PLC0415
 
             return uploader.main()
+        case ["keep", folder]:
+            from finetune_trainer.journal import keeper  # noqa: PLC0415
+
+            return keeper.main(folder)
+        case ["stored", uri, folder, name, *secret]:
+            from finetune_trainer.journal import stored  # noqa: PLC0415
+
+            return stored.main(uri, folder, name, *secret)
         case ["preview"]:
             from finetune_trainer.preflight.preview import main as preview  # noqa: PLC0415
 

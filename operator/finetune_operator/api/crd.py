@@ -34,6 +34,8 @@ JOB_COLUMNS = (
     ("Loss", "string", ".status.progress.loss", 0),
     ("Cost", "string", ".status.cost.costUSD", 0),
     ("Eval", "string", ".status.progress.evalLoss", 1),
+    ("Tokens/s", "string", ".status.progress.tokensPerSecond", 1),
+    ("MFU", "string", ".status.progress.modelFlopUtilisation", 1),
     ("Adapter", "string", ".status.adapterURI", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )

@@ -7,7 +7,7 @@ from finetune_operator.api.data import ChatSpec, DatasetSpec
 from finetune_operator.api.data_rules import CHAT, DATASET
 from finetune_operator.api.fields import Model
 from finetune_operator.api.locations import CHECKPOINT_FOLDER
-from finetune_operator.api.pools import Toleration
+from finetune_operator.api.pools import GPUPoolSpec, Toleration
 from finetune_operator.api.rules import (
     CHECKPOINT,
     EVALUATION,
@@ -15,6 +15,7 @@ from finetune_operator.api.rules import (
     LORA,
     MODEL,
     OUTPUT,
+    POOL,
     RESOURCES,
     TOLERATION,
     TRAINING,
@@ -216,6 +217,7 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     CheckpointSpec: CHECKPOINT,
     FineTuneJobSpec: (*METHODS, *CPT, *PLACES),
     Toleration: TOLERATION,
+    GPUPoolSpec: POOL,
 }
 
 

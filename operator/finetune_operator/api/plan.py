@@ -133,6 +133,8 @@ class CostEstimate(StatusModel):
 
     tokens_per_second: Decimal
     """Throughput of all GPUs together, not counting padding."""
+    model_flop_utilisation: Decimal | None = None
+    """Predicted share of the GPUs' peak that the throughput uses. Absent for CPUs and unknown GPUs."""
     seconds: Count
     """Estimated time from start to published result, in seconds."""
     gpu_hours: Decimal
@@ -187,8 +189,8 @@ class Plan(StatusModel):
     """States that are kept in host memory."""
     activation_checkpointing: bool
     """Whether activations are recomputed instead of stored."""
-    attention: Literal["sdpa", "eager", "flash_attention_2"]
-    """Attention kernel."""
+    attention: Literal["varlen", "sdpa", "eager"]
+    """Attention: varlen (rows end to end, without padding or masks), sdpa (padded or masked rows), or eager."""
     loss_kernel: Literal["tiled", "full"]
     """Whether the logits are computed in tiles."""
     precision: Literal["mixed", "bf16"]
@@ -211,6 +213,10 @@ class Plan(StatusModel):
     """Steps between evaluations. 0 means only at the end."""
     num_trainable_parameters: Count
     """Number of trainable parameters."""
+    flops_per_token: Count = 0
+    """Floating-point operations that the method needs for one trained token. Recomputation and padding do not count."""
+    peak_tflops_per_gpu: Decimal | None = None
+    """Nominal dense 16-bit TFLOP/s of one GPU, which utilisation is measured against. Absent for CPUs and unknown GPUs."""
     vram: VramEstimate
     """Estimated memory of the fullest GPU."""
     host: HostNeeds

@@ -226,3 +226,12 @@ TOLERATION = (
         field="key",
     ),
 )
+
+POOL = (
+    Rule(
+        cel="self.pod.resources.all(other, other.key != self.resourceName)",
+        message="resourceName must not be named here: the planner decides how many of it a Pod requests. Remove it from pod.resources",
+        holds=lambda pool: all(other.key != pool.resource_name for other in pool.pod.resources),
+        field="pod.resources",
+    ),
+)

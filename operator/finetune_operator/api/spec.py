@@ -202,7 +202,7 @@ class RunPolicySpec(Model):
     budget: BudgetSpec | None = None
     """The most that this job may cost. Default: no limit."""
     pod_retention_seconds: Annotated[int, between(0, 31_536_000)] = 86_400
-    """How long to keep finished Pods and their logs, in seconds."""
+    """How long to keep finished Pods, in seconds. Their logs stay beside the checkpoints."""
     ttl_seconds_after_finished: Annotated[int, between(0, 315_360_000)] | None = None
     """Delete the FineTuneJob this many seconds after it finishes. Default: never. A GitOps tool would create it again."""
 

@@ -96,7 +96,12 @@ class ProgressStatus(StatusModel):
     learning_rate: Number | None = None
     """Current learning rate."""
     tokens_per_second: Decimal | None = None
-    """Throughput of all GPUs together."""
+    """Throughput of all GPUs together, not counting padding."""
+    model_flop_utilisation: Decimal | None = None
+    """Share of the GPUs' peak that the throughput uses: tokensPerSecond x plan.flopsPerToken / (GPUs x plan.peakTflopsPerGPU). Absent
+    on a CPU."""
+    padding_share: Decimal | None = None
+    """Share of the computed positions that hold padding instead of a token."""
     peak_memory_gib: Decimal | None = None
     """Peak allocated memory of any GPU in GiB (of the host when training on CPU on the local cluster)."""
     seconds_remaining: Count | None = None

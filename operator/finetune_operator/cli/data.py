@@ -70,7 +70,7 @@ def preview(
 
     This runs the preflight code on this machine. It downloads the tokenizer and the data, but no weights.
     """
-    check_installed()
+    check_installed("data preview")
     if (data is None) == (file is None):
         raise FinetuneError("name the data and its model (finetune data preview qa.csv --model FOLDER), or a job by -f")
     coloured = sys.stdout.isatty() if colour is None else colour
@@ -132,10 +132,10 @@ def location(given: str, links: Path) -> str:
     return f"file://{path}"
 
 
-def check_installed() -> None:
+def check_installed(what: str) -> None:
     """Raise FinetuneError with the command to type when the trainer's libraries are not there."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise FinetuneError(f"data preview needs {', '.join(missing)}, which is not installed: pip install '{EXTRA}'")
+        raise FinetuneError(f"{what} needs {', '.join(missing)}, which is not installed: pip install '{EXTRA}'")
 
 
 def run_preview(config: str, mounted: dict[str, str], *, colour: bool) -> int:

@@ -6,9 +6,11 @@ from datetime import datetime
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import MemoryStatus
 from finetune_operator.api.reasons import ConditionType, Phase
-from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ProgressStatus
 
 COLUMNS = ("NAME", "PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
+LEAST_PADDING = 0.005
+"""Less rounds to 0 %, which is not worth a word."""
 
 
 def condition(status: FineTuneJobStatus, kind: ConditionType) -> Condition | None:
@@ -52,6 +54,15 @@ def progress_text(status: FineTuneJobStatus) -> str:
     return f"{progress.percent}% ({progress.step}/{progress.total_steps})" if progress else ""
 
 
+def speed_text(progress: ProgressStatus) -> str:
+    """Return tokens per second, the share of the GPUs' peak that they use, and the share of padding, as far as each is known."""
+    used, padding = progress.model_flop_utilisation, progress.padding_share
+    parts = [f"{float(progress.tokens_per_second or 0):,.0f} tokens/s"]
+    parts += [f"{100 * float(used):.0f} % MFU"] if used else []
+    parts += [f"{100 * float(padding):.0f} % padding"] if padding and float(padding) >= LEAST_PADDING else []
+    return ", ".join(parts)
+
+
 def cost_text(status: FineTuneJobStatus) -> str:
     """Return the money spent, or before the run the estimate."""
     if status.cost is not None and status.attempts:
@@ -83,6 +94,7 @@ def line(job: FineTuneJob, *, with_reason: bool = True) -> str:
         parts.append(progress_text(status))
         parts += [f"loss {progress.loss}"] if progress.loss else []
         parts += [f"eval loss {progress.eval_loss}"] if progress.eval_loss else []
+        parts += [speed_text(progress)] if progress.tokens_per_second else []
         parts += [f"{duration_text(progress.seconds_remaining)} left"] if progress.seconds_remaining is not None else []
     elif status.plan and status.phase is Phase.PLANNED:
         parts.append(status.plan.summary)
@@ -124,6 +136,8 @@ def details(job: FineTuneJob, now: datetime) -> str:
     pairs = list(zip(COLUMNS, row(job, now), strict=True))
     lines = [f"{name.capitalize():<12}{value}" for name, value in pairs if value]
     lines += [f"{'Adapter':<12}{status.adapter_uri}"] if status.adapter_uri else []
+    if status.progress and status.progress.tokens_per_second:
+        lines.append(f"{'Speed':<12}{speed_text(status.progress)}")
     lines += [f"{'Memory':<12}{memory_text(status.memory)}"] if status.memory else []
     if measured := status.evaluation:
         before = f"{measured.base_loss} before, " if measured.base_loss else ""  # not with evaluation.baseline: false

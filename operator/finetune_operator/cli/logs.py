@@ -1,39 +1,79 @@
-"""`finetune logs`: what replica 0 of the newest attempt printed, without the progress lines."""
+"""`finetune logs`: what a replica of an attempt printed, from its Pod or, when that is gone, from beside the checkpoints."""
 
+import asyncio
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 from finetune_contract import parse_progress
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.jobs import Context, JobNotFound, Jobs, Kubeconfig, Name, Namespace, with_jobs
+from finetune_operator.cli.data import joined
+from finetune_operator.cli.jobs import (
+    POLL_SECONDS,
+    Context,
+    JobNotFound,
+    Jobs,
+    Kubeconfig,
+    Name,
+    Namespace,
+    with_jobs,
+)
+from finetune_operator.cli.kept_log import kept_log, read_kept
 from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.store import collection
+from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
 
 
-def chosen(pods: tuple[SeenPod, ...], *, preflight: bool, replica: int) -> SeenPod | None:
-    """Return the newest preflight Pod, or the replica of the newest attempt."""
-    if preflight:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Whose log."""
+
+    preflight: bool = False
+    attempt: int | None = None
+    """From 0; None: the newest."""
+    replica: int = 0
+
+
+def chosen(pods: tuple[SeenPod, ...], wanted: Wanted) -> SeenPod | None:
+    """Return the newest preflight Pod, or the replica of the attempt."""
+    if wanted.preflight:
         return max((pod for pod in pods if pod.role == "preflight"), key=lambda pod: pod.generation, default=None)
-    trainers = (pod for pod in pods if pod.role == "trainer" and pod.replica == replica)
-    return max(trainers, key=lambda pod: pod.attempt, default=None)
+    trainers = (pod for pod in pods if pod.role == "trainer" and pod.replica == wanted.replica)
+    mine = (pod for pod in trainers if wanted.attempt in (None, pod.attempt))
+    return max(mine, key=lambda pod: pod.attempt, default=None)
 
 
-def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], *, preflight: bool, replica: int) -> str:
+def attempt_of(job: FineTuneJob, *, previous: bool, attempt: int) -> int | None:
+    """Return which attempt is meant, from 0; None for the newest. Raises JobNotFound where there was none of it."""
+    attempts = job.status.attempts or []
+    started = len(attempts)
+    number = started - 1 if previous else attempt
+    if not previous and not attempt:
+        return None
+    if not 1 <= number <= started:
+        had = "1 attempt" if started == 1 else f"{started} attempts"
+        raise JobNotFound(
+            f"{job.metadata.name} has had {had}: there is no {'earlier one' if previous else f'attempt {attempt}'}"
+        )
+    return attempts[number - 1].number
+
+
+def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], wanted: Wanted) -> str:
     """Say why there is no such log, and where to look instead."""
     where = f"{job.metadata.name} (phase {job.status.phase})"
-    examined = not preflight and any(pod.role == "preflight" for pod in pods)
+    examined = not wanted.preflight and any(pod.role == "preflight" for pod in pods)
     instead = f": see `finetune logs {job.metadata.name} --preflight`" if examined else ""
-    if preflight:
-        return f"{where} has no preflight Pod"
+    if wanted.preflight:
+        return f"{where} has no preflight Pod, and preflight has left no log"
     if not job.status.attempts:
         return f"{where} has not started a trainer{instead}"
     most = job.status.plan.replicas if job.status.plan else 1
-    if replica >= most:
-        return f"{where} has {most} replica{'s' if most > 1 else ''}, counted from 0, and no replica {replica}"
-    return f"{where} has no Pod of replica {replica}: finished Pods are deleted after runPolicy.podRetentionSeconds"
+    if wanted.replica >= most:
+        return f"{where} has {most} replica{'s' if most > 1 else ''}, counted from 0, and no replica {wanted.replica}"
+    return f"{where} has no Pod of replica {wanted.replica}, and it has left no log beside the checkpoints"
 
 
 def shown(text: str, *, progress: bool) -> str:
@@ -45,26 +85,82 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     name: Name,
     *,
     preflight: Annotated[bool, typer.Option("--preflight", help="Print the log of the preflight Pod instead.")] = False,
+    previous: Annotated[bool, typer.Option("--previous", "-p", help="Print the log of the attempt before.")] = False,
+    attempt: Annotated[int, typer.Option(min=1, help="Attempt whose log is printed, counted from 1.")] = 0,
     replica: Annotated[int, typer.Option(min=0, help="Replica whose log is printed.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job has ended.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Also print the progress reports.")] = False,
     tail: Annotated[int, typer.Option(min=0, help="Print only the last N lines. 0 means all.")] = 0,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
+        ),
+    ] = None,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
-    """Print the trainer log of a job's latest attempt."""
+    """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
+    claims = joined(claim or [], "--claim")
 
-    async def read(jobs: Jobs) -> str:
+    async def read(jobs: Jobs) -> None:
         job = await jobs.get(name)
-        items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
-        pods = seen_pods(items)
-        pod = chosen(pods, preflight=preflight, replica=replica)
-        if pod is None:
-            raise JobNotFound(nothing_to_show(job, pods, preflight=preflight, replica=replica))
-        query = {"container": CONTAINERS[pod.role]} | ({"tailLines": str(tail)} if tail else {})
-        answer = await jobs.api.get(f"{collection('Pod', jobs.namespace)}/{pod.name}/log", query)
-        answer.expect(200)
-        return shown(answer.text, progress=progress)
+        number = attempt_of(job, previous=previous, attempt=attempt)
+        wanted = Wanted(preflight=preflight, attempt=number, replica=replica)
+        if follow:
+            await follow_log(jobs, job, wanted, progress=progress, tail=tail)
+            return
+        text = shown(await whole_log(jobs, job, wanted, claims=claims), progress=progress)
+        if text:
+            print("\n".join(text.splitlines()[-tail:]) if tail else text)
 
-    if text := with_jobs((kubeconfig, context, namespace), read):
-        print(text)
+    with_jobs((kubeconfig, context, namespace), read)
+
+
+async def pods_of(jobs: Jobs, job: FineTuneJob) -> tuple[SeenPod, ...]:
+    """Return the job's Pods."""
+    items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
+    return seen_pods(items)
+
+
+async def whole_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, claims: str) -> str:
+    """Return a log. Raises JobNotFound where there is none."""
+    pods = await pods_of(jobs, job)
+    if (pod := chosen(pods, wanted)) is not None:
+        answer = await jobs.api.get(log_path(jobs, pod), {"container": CONTAINERS[pod.role]})
+        answer.expect(200)
+        return answer.text
+    last = job.status.attempts[-1].number if job.status.attempts else None
+    number = None if wanted.preflight else last if wanted.attempt is None else wanted.attempt
+    if wanted.preflight or number is not None:
+        kept = await read_kept(kept_log(job, attempt=number, replica=wanted.replica), jobs, claims=claims)
+        if kept is not None:
+            return kept
+    raise JobNotFound(nothing_to_show(job, pods, wanted))
+
+
+async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int) -> None:
+    """Print a log as it grows, one attempt after the other, until the job has ended or, for one Pod, until that has."""
+    followed: set[str] = set()
+    one_only = wanted.preflight or wanted.attempt is not None
+    while True:
+        pods = await pods_of(jobs, job)
+        pod = chosen(pods, wanted)
+        if pod is not None and pod.name not in followed and pod.phase != "Pending":
+            query = {"container": CONTAINERS[pod.role], "follow": "true"} | ({"tailLines": str(tail)} if tail else {})
+            async for text in jobs.api.lines(log_path(jobs, pod), query):
+                if progress or parse_progress(text) is None:
+                    print(text, flush=True)
+            followed.add(pod.name)
+        job = await jobs.get(job.metadata.name)
+        if has_ended(job.status) or (one_only and followed):
+            if not followed:
+                raise JobNotFound(nothing_to_show(job, pods, wanted))
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def log_path(jobs: Jobs, pod: SeenPod) -> str:
+    """Return the address of a Pod's log."""
+    return f"{collection('Pod', jobs.namespace)}/{pod.name}/log"

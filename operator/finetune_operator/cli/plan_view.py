@@ -17,6 +17,7 @@ from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import Rung, counted, sharding
+from finetune_operator.planning.models.attention import no_varlen
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
 from finetune_operator.planning.speed.duration import hours
@@ -129,7 +130,9 @@ def _training(plan: Plan) -> str:
     """The rest is start, download, evaluation, saves: tokens over time would not give the speed."""
     speed = float(plan.estimate.tokens_per_second)
     training = round(plan.steps * plan.tokens_per_step / speed)
-    return f"of which {hours(training)} training at {rate(speed)}"
+    used = plan.estimate.model_flop_utilisation
+    share = f" ({100 * float(used):.0f} % of the GPUs' peak)" if used else ""
+    return f"of which {hours(training)} training at {rate(speed)}{share}"
 
 
 def rate(tokens_per_second: float) -> str:
@@ -256,6 +259,20 @@ def _held_for(chosen: Candidate) -> str:
     return ", ".join(f"{name} {seconds:,.0f}" for name, seconds in spent if seconds >= 0.5)
 
 
+ATTENTION = {
+    "varlen": "rows lie end to end, without padding or masks",
+    "sdpa": "rows are padded or have a mask",
+    "eager": "scores are written out",
+}
+
+
+def _attention(page: Page) -> str:
+    """Return which attention is used, and why not the one without masks."""
+    kind = page.planned.plan.attention
+    why = "" if kind == "varlen" else no_varlen(page.architecture) or "NEFTune's noise depends on the length of a row"
+    return f"{kind}: {ATTENTION[kind]}{f', because {why}' if why else ''}"
+
+
 def explanation(page: Page) -> tuple[str, ...]:
     """Return the arithmetic behind time and money, in words."""
     plan, found = page.planned.plan, page.preflight
@@ -266,6 +283,7 @@ def explanation(page: Page) -> tuple[str, ...]:
     return (
         "",
         f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
+        f"attention     {_attention(page)}",
         f"step          {_step(page.planned.chosen)}",
         f"training      {tokens:,} / ({rate(speed)}) = {tokens / speed:,.0f} s",
         f"total         {plan.estimate.seconds:,} s = {_held_for(page.planned.chosen)}",

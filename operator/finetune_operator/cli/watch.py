@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_operator.api.status import FineTuneJob, ProgressStatus
-from finetune_operator.cli.job_text import COLUMNS, duration_text, ended, line, reason_line, row
+from finetune_operator.cli.job_text import COLUMNS, duration_text, ended, line, reason_line, row, speed_text
 from finetune_operator.cli.jobs import Context, Jobs, Kubeconfig, Name, Namespace, with_jobs
 
 SHOWN = ("PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST")
@@ -28,6 +28,8 @@ def panel(job: FineTuneJob, now: datetime) -> RenderableType:
             grid.add_row(Text(name.lower(), style="dim"), values[name])
         if name == "PROGRESS" and status.progress is not None:
             grid.add_row("", bar(status.progress))
+        if name == "LOSS" and status.progress is not None and status.progress.tokens_per_second:
+            grid.add_row(Text("speed", style="dim"), speed_text(status.progress))
     return Panel(Group(grid, Text(reason_line(job))), title=job.key, width=100)
 
 

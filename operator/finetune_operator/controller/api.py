@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -108,6 +108,22 @@ class Api:
             raise ClusterUnavailable(unreached(self.connection.configuration.host, error, seconds)) from error
         metrics.REQUESTS.labels(method, resource_of(path), str(response.status)).inc()
         return answer(response.status, content)
+
+    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
+        """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
+        headers = {"Accept": "application/json, */*"}
+        client = self.connection.client
+        url = f"{self.connection.configuration.host}{path}?{urlencode(query)}"
+        try:
+            await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+            response = await client.call_api("GET", url, headers, None, _request_timeout=limit)
+            if response.status != 200:
+                raise failure(answer(response.status, await response.read()))
+            async for line in response.content:
+                yield line.decode(errors="replace").rstrip("\n")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ClusterUnavailable(unreached(self.connection.configuration.host, error, CONNECT_SECONDS)) from error
 
     async def list(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
         """Return all objects of a collection and the resourceVersion at which they were so."""

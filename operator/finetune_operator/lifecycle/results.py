@@ -41,7 +41,7 @@ def progress_status(progress: Progress, at: datetime) -> ProgressStatus:
         loss=decimal(progress.loss, 4),
         eval_loss=decimal(progress.eval_loss, 4),
         learning_rate=rate(progress.learning_rate),
-        tokens_per_second=unsigned(progress.tokens_per_second, 0),
+        **speed_fields(progress),
         peak_memory_gib=unsigned(progress.peak_memory_gib, 2),
         seconds_remaining=None if progress.seconds_remaining is None else max(0, progress.seconds_remaining),
         last_report_time=timestamp(at),
@@ -50,7 +50,10 @@ def progress_status(progress: Progress, at: datetime) -> ProgressStatus:
 
 def restarted(progress: ProgressStatus | None) -> ProgressStatus | None:
     """Return the last report of an earlier attempt: what it says about speed and activity is over."""
-    gone = {"phase": "", "tokens_per_second": None, "seconds_remaining": None}
+    gone = {
+        "phase": "", "tokens_per_second": None, "model_flop_utilisation": None, "padding_share": None,
+        "seconds_remaining": None,
+    }  # fmt: skip
     return None if progress is None else progress.model_copy(update=gone)
 
 
@@ -65,7 +68,18 @@ def done(progress: ProgressStatus | None, outcome: Outcome, at: datetime) -> Pro
         "loss": decimal(outcome.final_loss, 4) or known.loss,
         "eval_loss": (decimal(measured.tuned_loss, 4) if measured else None) or known.eval_loss,
     }  # fmt: skip
-    return known.model_copy(update=changes)
+    # a short run ends before its log is read
+    measured_speed = {name: value for name, value in speed_fields(outcome).items() if value is not None}
+    return known.model_copy(update=changes | measured_speed)
+
+
+def speed_fields(report: Progress | Outcome) -> dict[str, str | None]:
+    """Return how fast the trainer is, as status has it."""
+    return {
+        "tokens_per_second": unsigned(report.tokens_per_second, 0),
+        "model_flop_utilisation": unsigned(report.model_flop_utilisation, 3),
+        "padding_share": unsigned(report.padding_share, 3),
+    }
 
 
 def evaluation_status(result: EvaluationResult) -> EvaluationStatus:

@@ -260,6 +260,8 @@ def layout(plan: Plan) -> contract.Layout:
         activation_checkpointing=plan.activation_checkpointing,
         attention=plan.attention,
         loss_kernel=plan.loss_kernel,
+        flops_per_token=plan.flops_per_token,
+        peak_tflops_per_gpu=float(plan.peak_tflops_per_gpu or 0),
     )
 
 

@@ -12,6 +12,7 @@ from finetune_operator.api.resolved import Method, ResolvedCheckpoint, ResolvedL
 from finetune_operator.api.spec import CheckpointSpec, FineTuneJobSpec, LoraSpec, ModelSpec, OutputSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
+from finetune_operator.planning.models.attention import can_lie_end_to_end, no_varlen
 
 STEPS_AIMED_AT = 200
 """The default global batch makes a run of about so many steps: enough for the schedule, not more communication."""
@@ -21,15 +22,11 @@ FEWEST_PACKED_ROWS = 200
 """Packing is off below: a run of a few dozen packed rows would have hardly any steps."""
 
 PACKING_PAYS = 0.75
-"""Packing must save a quarter of the rows; less is not worth its attention mask."""
+"""Packing must save a quarter of the rows; less is not worth fewer rows to shuffle."""
 
-LONGEST_PACKED_ROW = 8192
-"""Without a variable-length kernel a packed row gets a dense mask, and attention works on all of it: past this it costs
-more than it saves."""
-
-LINEAR_ATTENTION = ("qwen3_next", "qwen3_5")
-"""Families whose linear attention cannot keep the rows of a packed sequence apart: transformers refuses the step without
-flash-linear-attention, which the trainer's image does not have."""
+LONGEST_MASKED_ROW = 8192
+"""Of packed rows where variable-length attention does not serve the model: they get a dense mask, and attention works on all of it,
+which costs more than packing saves past this length."""
 
 LARGE_MODEL = 30_000_000_000
 SMALL_MODEL = 3_500_000_000
@@ -69,7 +66,7 @@ def resolve(
     evaluation.everySteps and checkpoint.intervalSeconds where they are 0.
     Raises JobError (InvalidSpec) when a checkpoint has no place to go, or packing is asked of a model that cannot.
     """
-    if spec.training.packing == "always" and not can_pack(architecture):
+    if spec.training.packing == "always" and not can_lie_end_to_end(architecture):
         raise JobError(
             "InvalidSpec",
             f"spec.training.packing always does not work with {architecture.model_type}, whose linear attention cannot separate rows: "
@@ -87,7 +84,7 @@ def resolve(
 
 def packs(spec: FineTuneJobSpec, preflight: PreflightStatus, architecture: ModelArchitecture) -> bool:
     """Tell whether several rows share a sequence. Decided before the batch size, which counts packed rows."""
-    if not can_pack(architecture):
+    if not can_lie_end_to_end(architecture):
         return False
     match spec.training.packing:
         case "always":
@@ -95,20 +92,13 @@ def packs(spec: FineTuneJobSpec, preflight: PreflightStatus, architecture: Model
         case "never":
             return False
         case "auto":
-            return packing_pays(preflight)
+            return packing_pays(preflight, architecture)
 
 
-def can_pack(architecture: ModelArchitecture) -> bool:
-    """Tell whether the model keeps the rows of a packed sequence apart."""
-    return not architecture.model_type.startswith(LINEAR_ATTENTION)
-
-
-def packing_pays(preflight: PreflightStatus) -> bool:
+def packing_pays(preflight: PreflightStatus, architecture: ModelArchitecture) -> bool:
     """Tell whether packing saves enough rows, leaves enough of them, and keeps attention affordable."""
-    return (
-        FEWEST_PACKED_ROWS <= preflight.packed_rows <= PACKING_PAYS * preflight.examples
-        and preflight.sequence_length <= LONGEST_PACKED_ROW
-    )
+    enough = FEWEST_PACKED_ROWS <= preflight.packed_rows <= PACKING_PAYS * preflight.examples
+    return enough and (preflight.sequence_length <= LONGEST_MASKED_ROW or not no_varlen(architecture))
 
 
 def training_rows(spec: FineTuneJobSpec, preflight: PreflightStatus, architecture: ModelArchitecture) -> int:
@@ -138,7 +128,7 @@ def _model(model: ModelSpec, preflight: PreflightStatus) -> ModelSpec:
     """Only a hub has revisions; elsewhere preflight reports a digest, which is not something to ask for."""
     if not model.source.startswith("hf://"):
         return model
-    return model.model_copy(update={"revision": preflight.model_revision})
+    return model.model_copy(update={"revision": preflight.model_revision or None})  # `finetune plan` has no preflight
 
 
 def _lora(lora: LoraSpec) -> ResolvedLora:

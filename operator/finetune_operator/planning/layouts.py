@@ -1,6 +1,7 @@
 """What a run has to compute, and the ways to spread it over GPUs that our trainer can run. Called by planner."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from finetune_operator.api.pools import GPUPool, GPUPoolSpec
 from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import LoraSpec, ResourcesSpec
 from finetune_operator.planning.models.adapter import Adapter
+from finetune_operator.planning.models.attention import Attention
 
 ZeroStage = Literal[0, 2, 3]
 Offload = Literal["none", "optimizer", "all"]
@@ -43,7 +45,9 @@ class Work:
     batch_is_fixed: bool
     """The user set globalBatchSize: it is kept exactly."""
     num_trainable_parameters: int
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Attention = "sdpa"
+    casts_inputs: bool = False
+    """Each adapted matrix casts what it reads to float32 and back, as PEFT does unless it is told not to."""
 
     @property
     def method(self) -> Method:
@@ -61,13 +65,26 @@ class Work:
         return self.resolved.training.sequence_length
 
     @property
+    def row_tokens(self) -> float:
+        """What a row adds to a micro batch: its own tokens where rows lie end to end, else up to the longest row's."""
+        return self.mean_tokens if self.attention == "varlen" else self.sequence_length
+
+    @property
+    def seen_tokens(self) -> float:
+        """Length of the row that a mean token lies in, before packing: long rows hold more of the tokens.
+
+        Twice the mean where lengths are spread as an exponential distribution spreads them, and at most a long row.
+        """
+        return max(self.evaluation_tokens, min(2 * self.evaluation_tokens, self.long_tokens))
+
+    @property
     def global_batch_size(self) -> int:
         """Rows per optimizer step that the defaults or the user ask for."""
         return self.resolved.training.global_batch_size
 
     def tokens_in(self, micro_batch_size: int) -> float:
-        """Return the tokens that a micro batch computes, padding to the longest row included."""
-        if self.packed or micro_batch_size == 1:
+        """Return the tokens that a micro batch computes, padding to the longest row included where rows are padded."""
+        if self.packed or micro_batch_size == 1 or self.attention == "varlen":
             return micro_batch_size * self.mean_tokens
         spread = (self.long_tokens - self.mean_tokens) * (1 - 1 / math.sqrt(micro_batch_size))
         return micro_batch_size * min(self.sequence_length, self.mean_tokens + max(0.0, spread))
@@ -202,6 +219,12 @@ def batch_for(gpus: int, *, wanted: int, fixed: bool) -> int | None:
     return None if fixed or not LEAST_MOVED * wanted <= nearest <= MOST_MOVED * wanted else nearest
 
 
+def shared_batches(counts: Iterable[int], *, wanted: int, fixed: bool) -> tuple[int, ...]:
+    """Return the global batches to try: a user's number, or a default and what it becomes on each number of GPUs, the nearest first."""
+    moved = {batch for gpus in counts if (batch := batch_for(gpus, wanted=wanted, fixed=fixed)) is not None}
+    return tuple(sorted({wanted} | moved, key=lambda batch: (abs(batch - wanted), batch)))
+
+
 def nearest_multiple(batch: int, gpus: int) -> int:
     """Return the batch nearest to a number of rows that so many GPUs can share."""
     return max(1, math.floor(batch / gpus + 0.5)) * gpus
@@ -212,10 +235,10 @@ def shareable_batch(batch: int) -> int:
     return max(8, round(batch / 8) * 8)
 
 
-def micro_batch_sizes(rows_per_gpu: int, sequence_length: int) -> tuple[int, ...]:
+def micro_batch_sizes(rows_per_gpu: int, row_tokens: float) -> tuple[int, ...]:
     """Return the micro batches that divide the work of a GPU exactly, ascending, up to about 16k tokens."""
     sizes = (size for size in range(1, rows_per_gpu + 1) if rows_per_gpu % size == 0)
-    return tuple(size for size in sizes if size == 1 or size * sequence_length <= MICRO_STEP_TOKENS)
+    return tuple(size for size in sizes if size == 1 or size * row_tokens <= MICRO_STEP_TOKENS)
 
 
 def counted(count: int, noun: str) -> str:

@@ -107,9 +107,10 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     """Say that a default batch was rounded, or that one of the user's own keeps GPUs from being used."""
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
+        gpus = counted(chosen.layout.gpus, "GPU")
+        why = f"which {gpus} can share evenly" if asked % chosen.layout.gpus else f"with which {gpus} train faster"
         return (
-            f"the default globalBatchSize of {asked} was moved to {batch}, which {counted(chosen.layout.gpus, 'GPU')} can share evenly: "
-            "set training.globalBatchSize to keep a value",
+            f"the default globalBatchSize of {asked} was moved to {batch}, {why}: set training.globalBatchSize to keep a value",
         )
     if not chosen.work.batch_is_fixed:
         return ()

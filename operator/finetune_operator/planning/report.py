@@ -15,6 +15,7 @@ from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.search import Findings
 from finetune_operator.planning.speed.duration import evaluate_every_steps
 from finetune_operator.planning.speed.step import tokens_per_second
+from finetune_operator.planning.speed.utilisation import flops_per_token, peak_tflops, utilisation
 
 MOST_ALTERNATIVES, MOST_WARNINGS = 5, 16
 LONGEST_SUMMARY = 256
@@ -30,7 +31,7 @@ COST_RANGE: dict[Confidence, tuple[float, float]] = {"high": (0.8, 1.3), "medium
 def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequence[Alternative], image: str) -> Plan:
     """Return the plan as it is pinned in status."""
     layout, work = chosen.layout, chosen.work
-    training = work.resolved.training
+    training, peak = work.resolved.training, peak_tflops(chosen.pool.spec)
     return Plan(
         summary=chosen.summary,
         method=layout.method,
@@ -53,6 +54,8 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         tokens_per_step=round(layout.global_batch_size * work.mean_tokens),
         evaluate_every_steps=evaluate_every_steps(work, chosen.steps, layout.global_batch_size),
         num_trainable_parameters=work.num_trainable_parameters,
+        flops_per_token=flops_per_token(work),
+        peak_tflops_per_gpu=None if peak is None else f"{peak:g}",
         vram=vram_estimate(chosen),
         host=chosen.host,
         checkpoint=chosen.checkpoint,
@@ -115,8 +118,11 @@ def cost_estimate(chosen: Candidate) -> CostEstimate:
     level, reason = confidence(chosen)
     low, high = COST_RANGE[level]
     speed = tokens_per_second(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.reached)
+    peak, flops = peak_tflops(chosen.pool.spec), flops_per_token(chosen.work)
+    used = utilisation(speed, flops, gpus=chosen.layout.gpus, peak=peak)
     return CostEstimate(
         tokens_per_second=f"{speed:.0f}" if speed >= 100 else f"{speed:.4f}",
+        model_flop_utilisation=None if used is None else f"{used:.3f}",
         seconds=chosen.seconds,
         gpu_hours=cost.gpu_hours(held),
         cost_usd=cost.cost_usd(held, price),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.resolved import Method
+from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, Refused
@@ -19,19 +19,22 @@ from finetune_operator.planning.layouts import (
     Rung,
     Work,
     adapter_of,
-    batch_for,
     card_name,
     gpu_counts,
     illegal,
     micro_batch_sizes,
     sharding,
+    shared_batches,
     split,
 )
 from finetune_operator.planning.models.adapter import adapter_parameters
-from finetune_operator.planning.models.architecture import attention_kernel
+from finetune_operator.planning.models.attention import attention_of
 from finetune_operator.planning.pool_gpu import PoolGpu, gpu_of
 from finetune_operator.planning.pool_gpu import refused as refused_gpu
 from finetune_operator.planning.speed.step import step_seconds
+
+ROUNDING = 1.02
+"""A default batch does not move for less: the last step of an epoch may be fuller with one batch than with another."""
 
 BEYOND = 1.05
 """Of the card's memory: the least that a run needs which has run out of it."""
@@ -82,7 +85,18 @@ def work_of(question: Question, method: Method) -> Work:
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
-        attention=attention_kernel(architecture),
+        attention=attention_of(
+            architecture, packed=resolved.training.packing == "always", noise=float(resolved.training.neftune_alpha) > 0
+        ),
+        casts_inputs=_casts_inputs(resolved),
+    )
+
+
+def _casts_inputs(resolved: ResolvedSpec) -> bool:
+    """Adapters read 16-bit inputs as they are, unless norms over a float32 base made float32 ones, or DoRA asks for their type."""
+    lora = resolved.lora
+    return lora is not None and (
+        lora.variant == "dora" or (resolved.method == "lora" and resolved.training.precision == "mixed")
     )
 
 
@@ -112,14 +126,17 @@ def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: 
 
 def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Candidate | Refused]:
     """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
+    resources, offered = work.resolved.resources, allowed(pools, work.resolved.resources)
+    counts = {gpus for pool in offered for gpus in gpu_counts(pool.spec, resources)}
+    batches = shared_batches(counts, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
     memory = MemoryModel(work, raised)
     solved: dict[tuple[object, ...], Candidate | Refused] = {}
-    for pool in allowed(pools, work.resolved.resources):
+    for pool in offered:
         spec = pool.spec
         nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.reached))
-        for gpus in gpu_counts(spec, work.resolved.resources):
+        for gpus in gpu_counts(spec, resources):
             if (*nodes, gpus) not in solved:
-                solved[*nodes, gpus] = _option(work, pool, gpus, memory)
+                solved[*nodes, gpus] = _option(work, pool, gpus, batches, memory)
             yield replace(solved[*nodes, gpus], pool=pool)
 
 
@@ -133,14 +150,31 @@ def allowed(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool
     )
 
 
-def _option(work: Work, pool: GPUPool, gpus: int, memory: MemoryModel) -> Candidate | Refused:
-    batch = batch_for(gpus, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
-    if batch is None:
+def _option(work: Work, pool: GPUPool, gpus: int, batches: Sequence[int], memory: MemoryModel) -> Candidate | Refused:
+    """Return the layout with the batch nearest to the default, or with another where that is faster by more than rounding."""
+    divisible = [batch for batch in batches if batch % gpus == 0]
+    if not divisible:
         reason = f"globalBatchSize {work.global_batch_size} is not a multiple of {gpus} GPUs"
         return Refused(method=work.method, pool=pool, gpus=gpus, reason=reason)
     gpu = gpu_of(pool.spec)
     if gpu is None:
         return Refused(method=work.method, pool=pool, gpus=gpus, reason=refused_gpu(pool.spec))
+    tried = [_with_batch(work, pool, gpu, batch, gpus, memory=memory) for batch in divisible]
+    fitting = [one for one in tried if isinstance(one, Candidate)]
+    if not fitting:
+        return tried[0]
+    fastest = min(fitting, key=_training_seconds)
+    return fitting[0] if _training_seconds(fitting[0]) <= ROUNDING * _training_seconds(fastest) else fastest
+
+
+def _training_seconds(one: Candidate) -> float:
+    return one.steps * one.step_seconds
+
+
+def _with_batch(
+    work: Work, pool: GPUPool, gpu: PoolGpu, batch: int, gpus: int, *, memory: MemoryModel
+) -> Candidate | Refused:
+    """Return the layout of the first rung that fits."""
     refused: list[Refused] = []
     for rung in LADDER[work.method]:
         tried = _on_rung(work, pool, gpu, start=_start(work, pool, gpus, batch, rung), memory=memory)
@@ -198,7 +232,7 @@ def _sizes(work: Work, start: Layout, recompute: bool, memory: MemoryModel, usab
     """Return the layouts of every micro batch that fits. Memory grows with it, so halving finds the last."""
     layouts = [
         start.with_micro_batch(size, activation_checkpointing=recompute)
-        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.sequence_length)
+        for size in micro_batch_sizes(start.gradient_accumulation_steps, work.row_tokens)
     ]
     fits, too_many = 0, len(layouts)
     while fits < too_many:

@@ -11,7 +11,7 @@ from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get import table
 from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
 from finetune_operator.cli.jobs import JobNotFound, Jobs
-from finetune_operator.cli.logs import chosen, nothing_to_show, shown
+from finetune_operator.cli.logs import Wanted, attempt_of, chosen, nothing_to_show, shown
 from finetune_operator.cli.wait import WaitExit, command
 from finetune_operator.controller.api import Api
 from finetune_operator.lifecycle.observation import SeenPod
@@ -91,6 +91,25 @@ def test_a_job_in_training_shows_how_far_it_is():
     ]
 
 
+def test_a_job_on_gpus_shows_how_well_it_uses_them():
+    """Tokens per second, model FLOP utilisation and padding, in the line and in the details. 0 % padding is left out."""
+    fast = PROGRESS | {"tokensPerSecond": "51234", "modelFlopUtilisation": "0.414", "paddingShare": "0.071"}
+    packed = a_job(progress=fast | {"paddingShare": "0.004"})
+
+    assert (
+        line(a_job(progress=fast))
+        == "Training  25% (40/160)  loss 1.25  51,234 tokens/s, 41 % MFU, 7 % padding  1m35s left"
+    )
+    assert "Speed       51,234 tokens/s, 41 % MFU" in details(packed, NOW).splitlines()
+
+
+def test_a_job_on_a_cpu_has_no_utilisation():
+    """Nobody knows the peak of a CPU."""
+    job = a_job(progress=PROGRESS | {"tokensPerSecond": "90", "paddingShare": "0.25"})
+
+    assert line(job) == "Training  25% (40/160)  loss 1.25  90 tokens/s, 25 % padding  1m35s left"
+
+
 def test_details_leave_out_what_is_not_known():
     """A job nobody has looked at has a name, a phase, a model and an age."""
     assert details(a_job("Pending"), NOW).splitlines() == [
@@ -126,13 +145,14 @@ def test_logs_are_of_the_newest_attempt():
         a_pod("t-1-1", "trainer", attempt=1, replica=1),
     )  # fmt: skip
     picked = [
-        chosen(pods, preflight=True, replica=0),
-        chosen(pods, preflight=False, replica=0),
-        chosen(pods, preflight=False, replica=1),
-        chosen(pods, preflight=False, replica=2),
+        chosen(pods, Wanted(preflight=True)),
+        chosen(pods, Wanted()),
+        chosen(pods, Wanted(replica=1)),
+        chosen(pods, Wanted(replica=2)),
+        chosen(pods, Wanted(attempt=0)),
     ]
 
-    assert [pod and pod.name for pod in picked] == ["p-2", "t-1-0", "t-1-1", None]
+    assert [pod and pod.name for pod in picked] == ["p-2", "t-1-0", "t-1-1", None, "t-0-0"]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +161,11 @@ def test_logs_are_of_the_newest_attempt():
         ("Failed", {}, ["preflight"], {"replica": 0},
          "tiny (phase Failed) has not started a trainer: see `finetune logs tiny --preflight`"),
         ("Failed", {}, [], {"replica": 0}, "tiny (phase Failed) has not started a trainer"),
-        ("Failed", {}, [], {"preflight": True}, "tiny (phase Failed) has no preflight Pod"),
+        ("Failed", {}, [], {"preflight": True}, "tiny (phase Failed) has no preflight Pod, and preflight has left no log"),
         ("Training", {"attempts": [{"number": 0, "startTime": BORN}]}, ["preflight"], {"replica": 2},
          "tiny (phase Training) has 1 replica, counted from 0, and no replica 2"),
         ("Failed", {"attempts": [{"number": 0, "startTime": BORN}]}, [], {"replica": 0},
-         "tiny (phase Failed) has no Pod of replica 0: finished Pods are deleted after runPolicy.podRetentionSeconds"),
+         "tiny (phase Failed) has no Pod of replica 0, and it has left no log beside the checkpoints"),
     ],
 )  # fmt: skip
 def test_logs_say_why_there_are_none(
@@ -153,9 +173,20 @@ def test_logs_say_why_there_are_none(
 ):
     """The command that is named is one that works: the preflight log is pointed to only where its Pod is there."""
     found = tuple(a_pod(f"p-{role}", role) for role in pods)
-    question = {"preflight": False, "replica": 0, **asked}
 
-    assert nothing_to_show(a_job(phase, **status), found, **question) == said
+    assert nothing_to_show(a_job(phase, **status), found, Wanted(**asked)) == said
+
+
+def test_attempts_are_counted_from_one():
+    """As in the sentences of the status; an attempt that was never made is refused with how many there were."""
+    job = a_job(attempts=[{"number": number, "startTime": BORN} for number in (0, 1, 2)])
+    found = [attempt_of(job, previous=False, attempt=0), attempt_of(job, previous=False, attempt=1)]
+
+    assert (found, attempt_of(job, previous=True, attempt=0)) == ([None, 0], 1)
+    with pytest.raises(JobNotFound, match=r"^tiny has had 3 attempts: there is no attempt 4$"):
+        attempt_of(job, previous=False, attempt=4)
+    with pytest.raises(JobNotFound, match=r"^tiny has had 1 attempt: there is no earlier one$"):
+        attempt_of(a_job(attempts=[{"number": 0, "startTime": BORN}]), previous=True, attempt=0)
 
 
 def test_an_ordinary_log_line_is_shown():

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import typer
+from finetune_operator.api.plan import Plan
+from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.cli.plan import Assumptions, command, in_lines, model_shape, supposed_preflight
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
@@ -31,6 +33,17 @@ def test_json_holds_the_plan_and_the_resolved_spec(capsys: pytest.CaptureFixture
     assert sorted(printed) == ["plan", "resolved"]
     assert printed["plan"]["method"] == printed["resolved"]["method"] == "qlora"
     assert printed["resolved"]["training"]["globalBatchSize"] == printed["plan"]["globalBatchSize"]
+
+
+def test_the_printed_spec_and_plan_can_be_read_back(capsys: pytest.CaptureFixture[str]):
+    """With and without a revision in the job: scripts feed what was printed to the same types."""
+    for options in ({"model": "meta-llama/Llama-3.1-8B"}, {"file": JOB}):
+        command(**options, as_json=True)
+        printed = json.loads(capsys.readouterr().out)
+        resolved = ResolvedSpec.model_validate(printed["resolved"])
+
+        assert resolved.model_dump() == printed["resolved"]
+        assert Plan.model_validate(printed["plan"]).model_dump() == printed["plan"]
 
 
 def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest.CaptureFixture[str]):
@@ -86,10 +99,10 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
     others = [line.rpartition("  ")[2] for line in lines if "pool h100)" in line]
 
     assert others == [
-        "4 h 12 min, past the deadline",
+        "3 h 55 min, past the deadline",
         "23 min",
-        "49 min",
-        "44 min, over budget",
+        "45 min",
+        "43 min, over budget",
     ]
 
 
@@ -219,7 +232,7 @@ def test_models_of_a_series_are_named_before_those_spelt_like_it():
     """gemma-2-9b is spelt more like `gemma-3` than gemma-3-4b-pt is."""
     with pytest.raises(
         FinetuneError,
-        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt\? Pass",
+        match=r"model gemma-3 is not in the catalogue\. Did you mean google/gemma-3-1b-pt, .*-27b-pt, google/gemma-3-270m\? Pass",
     ):
         command(model="gemma-3")
 
@@ -232,6 +245,24 @@ def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.Capt
     command(model=str(file), as_json=True)
 
     assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://local/my-model-v2"
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("meta-llama/Llama-3.1-8B", "varlen: rows lie end to end, without padding or masks"),
+        ("google/gemma-2-9b", "eager: scores are written out, because its attention caps scores or has sinks"),
+        (
+            "tiiuae/falcon-7b",
+            "sdpa: rows are padded or have a mask, because transformers' Falcon calls its own attention",
+        ),
+    ],
+)  # fmt: skip
+def test_the_attention_is_explained(model: str, line: str, capsys: pytest.CaptureFixture[str]):
+    """Which one, and why not the one without masks."""
+    command(model=model, method="qlora", explain=True)
+
+    assert f"attention     {line}" in capsys.readouterr().out.splitlines()
 
 
 def test_a_very_slow_run_is_explained_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -302,7 +333,7 @@ def test_a_pipe_gets_whole_lines_without_colours(capsys: pytest.CaptureFixture[s
 
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if line.endswith(" ")] == []
-    assert "confidence medium: few measured runs without flash attention" in printed
+    assert "confidence medium: few published runs on H100 or later GPUs" in printed
 
 
 def test_no_color_is_obeyed_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -19,7 +19,7 @@ def training(step: int, seconds_remaining: int, message: str = "attempt 0 runs")
         phase="Training",
         progress={
             "step": step, "totalSteps": 20, "percent": 5 * step, "loss": "1.25", "lastReportTime": BORN,
-            "secondsRemaining": seconds_remaining,
+            "secondsRemaining": seconds_remaining, "tokensPerSecond": "9500", "modelFlopUtilisation": "0.4",
         },
     )  # fmt: skip
 
@@ -53,9 +53,9 @@ def test_a_recording_repeats_nothing(capsys: pytest.CaptureFixture[str]):
     lines = [printed.partition("  ")[2] for printed in capsys.readouterr().out.splitlines()]
 
     assert lines == [
-        "Training  5% (1/20)  loss 1.25  1m35s left  Running: attempt 0 runs",
-        "Training  10% (2/20)  loss 1.25  1m30s left",
-        "Training  10% (2/20)  loss 1.25  1m30s left  Running: a replica has ended",
+        "Training  5% (1/20)  loss 1.25  9,500 tokens/s, 40 % MFU  1m35s left  Running: attempt 0 runs",
+        "Training  10% (2/20)  loss 1.25  9,500 tokens/s, 40 % MFU  1m30s left",
+        "Training  10% (2/20)  loss 1.25  9,500 tokens/s, 40 % MFU  1m30s left  Running: a replica has ended",
     ]
 
 
@@ -71,5 +71,6 @@ def test_the_panel_has_a_line_for_each_thing():
         "progress  50% (10/20)",
         f"{'━' * 30}{' ' * 32}1m35s left",
         "loss      1.25",
+        "speed     9,500 tokens/s, 40 % MFU",
         "Training: Running: attempt 0 runs",
     ]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from finetune_contract import Sample
+from finetune_operator.lifecycle.results import restarted
 
 from tests.unit.lifecycle.lifecycle_builders import a_progress, examined, published
 from tests.unit.lifecycle.world import a_training_world, a_world
@@ -61,6 +62,22 @@ def test_the_column_eval_ends_with_the_loss_of_what_was_published():
         evals.append(world.status.progress and world.status.progress.eval_loss)
 
     assert evals == ["1.5000", "1.5000"]
+
+
+def test_the_speed_that_was_reached_stays_after_the_end():
+    """A short run is over before its log is read: the outcome says how fast it was. The next attempt starts with nothing."""
+    measured = {"tokens_per_second": 51234.6, "model_flop_utilisation": 0.41449, "padding_share": 0.0706}
+    shown = {"tokens_per_second": "51235", "model_flop_utilisation": "0.414", "padding_share": "0.071"}
+    progress = []
+    for reported in ({}, measured):
+        world = a_training_world().report(a_progress(60, **reported)).settle()
+        progress.append(world.status.progress)
+        world.end("bot-0-0", 0, published(**measured)).settle()
+        progress.append(world.status.progress)
+
+    nothing = dict.fromkeys(shown)
+    assert [one and one.model_dump(include=set(shown), by_alias=False) for one in progress] == [nothing, *[shown] * 3]
+    assert restarted(progress[-1]).model_dump(include=set(shown), by_alias=False) == nothing  # type: ignore[union-attr]
 
 
 def test_figures_that_are_not_numbers_are_left_out():

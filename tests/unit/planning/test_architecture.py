@@ -1,5 +1,7 @@
 """Architectures from config.json without torch: published totals, both forms of a config, refusals."""
 
+import re
+
 import pytest
 from finetune_operator.errors import JobError
 from finetune_operator.planning.models.adapter import Adapter, adapter_parameters
@@ -29,6 +31,17 @@ PUBLISHED = {
     "01-ai/Yi-6B": 6_061_035_520,
     "microsoft/Phi-4-mini-instruct": 3_836_021_760,
     "codellama/CodeLlama-7b-hf": 6_738_546_688,
+    "google/gemma-3-270m": 268_098_176,
+    "CohereLabs/c4ai-command-r7b-12-2024": 8_028_033_024,
+    "01-ai/Yi-1.5-34B": 34_388_917_248,
+    "deepseek-ai/deepseek-llm-7b-base": 6_910_365_696,
+    "zai-org/glm-4-9b-chat-hf": 9_399_951_360,
+    "tiiuae/falcon-40b": 41_303_293_952,
+    "stabilityai/stablelm-3b-4e1t": 2_795_443_200,
+    "EleutherAI/pythia-12b": 11_846_072_320,
+    "allenai/OLMo-7B-hf": 6_888_095_744,
+    "BSC-LT/salamandra-7b": 7_768_117_248,
+    "Qwen/Qwen1.5-110B": 111_209_914_368,
     # The hub's figure less SigLIP's tower (416,866,032) and its projector (1152 x width + 1152).
     "google/gemma-3-4b-pt": 4_300_079_472 - 416_866_032 - 1152 * 2561,
     "google/gemma-3-12b-pt": 12_187_325_040 - 416_866_032 - 1152 * 3841,
@@ -59,9 +72,38 @@ def test_every_catalogue_model_can_be_sized():
     """No entry of the catalogue is refused; names are told apart."""
     names = [name for model in models() for name in (model.name, *model.aliases)]
 
-    assert len(models()) >= 55
+    assert len(models()) >= 100
     assert all(model.architecture.num_parameters > 0 and model.source for model in models())
     assert len(names) == len(set(names))
+
+
+SIZE = re.compile(r"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+SOLD_AS = {
+    "meta-llama/Llama-4-Scout-17B-16E": 109,
+    "tiiuae/Falcon3-1B-Base": 1.67,
+    "meta-llama/Llama-3.2-1B": 1.23,
+    "google/gemma-2b": 2.51,
+    "google/gemma-7b": 8.54,
+    "google/gemma-2-2b": 2.61,
+    "baidu/ERNIE-4.5-0.3B-PT": 0.36,
+}
+"""Billions of parameters by the authors' own account, where the name says another figure: active parameters, or a rounder one."""
+
+
+def test_a_models_name_says_how_many_parameters_it_has():
+    """Within a sixth, as names are rounded: a figure of config.json that belongs to another size is further off."""
+    off, seen = {}, 0
+    for model in models():
+        said = SIZE.search(model.name.rpartition("/")[2])
+        if said is None or "-8x" in model.name.lower():
+            continue
+        billions = SOLD_AS.get(model.name, float(said[1]) * (1 if said[2].lower() == "b" else 0.001))
+        seen += 1
+        if not 5 / 6 <= model.architecture.num_parameters / 1e9 / billions <= 7 / 6:
+            off[model.name] = model.architecture.num_parameters
+
+    assert off == {}
+    assert seen >= 80
 
 
 def test_an_instruct_variant_is_found_by_its_own_name():

@@ -105,7 +105,7 @@ def test_global_batch_is_the_power_of_two_nearest_to_a_two_hundredth(rows: int, 
         ({}, "auto", "always"),
         ({"packed_rows": 199}, "auto", "never"),  # too few steps would be left
         ({"packed_rows": 4000}, "auto", "never"),  # saves hardly anything
-        ({"sequence_length": 16384}, "auto", "never"),  # the mask of a packed row is quadratic
+        ({"sequence_length": 131072}, "auto", "always"),  # rows do not see each other, and there is no mask
         ({"packed_rows": 20}, "always", "always"),
         ({}, "never", "never"),
     ],
@@ -113,6 +113,20 @@ def test_global_batch_is_the_power_of_two_nearest_to_a_two_hundredth(rows: int, 
 def test_packing_is_used_where_it_pays(found: dict[str, Any], asked: Any, packing: str):
     """auto packs when a quarter of the rows is saved, 200 are left and attention stays affordable."""
     assert packing == resolved(a_spec(training={"packing": asked}), **found).training.packing
+
+
+def test_long_rows_are_not_packed_where_they_would_need_a_mask():
+    """Falcon calls its own attention: its packed rows have a mask, which is quadratic."""
+    falcon = model_named("tiiuae/falcon-7b")
+    assert falcon is not None
+    found = {
+        length: resolve(
+            a_spec(), method="lora", architecture=falcon, preflight=a_preflight(sequence_length=length)
+        ).training.packing
+        for length in (8192, 8193)
+    }
+
+    assert found == {8192: "always", 8193: "never"}
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3.5-9B", "Qwen/Qwen3.5-35B-A3B"])

@@ -6,7 +6,7 @@ import pytest
 from finetune_operator.api.pool_pod import PodResource, PoolPodSettings
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.errors import DoesNotFit
-from finetune_operator.planning.layouts import batch_for, gpu_counts
+from finetune_operator.planning.layouts import gpu_counts, shared_batches
 from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.planner import PlannedRun, plan
 from finetune_operator.planning.search import Question, search
@@ -63,14 +63,14 @@ def test_a_model_without_sdpa_is_planned_with_eager_attention():
     found = a_preflight(model_bytes=16_060_522_496)
     asked = a_spec(method="lora", resources={"gpus": 1}, training={"packing": "never", "sequenceLength": 2048})
     eager = plan(asked, architecture=gemma, preflight=found, pools=(a_pool(),), image="i").plan
-    sdpa = plan(asked, architecture=MODELS["8b"][0], preflight=found, pools=(a_pool(),), image="i").plan
+    varlen = plan(asked, architecture=MODELS["8b"][0], preflight=found, pools=(a_pool(),), image="i").plan
 
-    assert (eager.attention, sdpa.attention) == ("eager", "sdpa")
+    assert (eager.attention, varlen.attention) == ("eager", "varlen")
     assert (eager.micro_batch_size, eager.activation_checkpointing) == (1, False)
-    assert (sdpa.micro_batch_size, sdpa.activation_checkpointing) == (1, False)
+    assert (varlen.micro_batch_size, varlen.activation_checkpointing) == (1, False)
     # 8 bytes for each of 2,048 x 2,048 pairs, 32 heads and 32 layers, and the working set of one layer
     pairs_gib = 8 * 2048 * 2048 * 32 * 32 / 2**30
-    assert pairs_gib < float(eager.vram.activations_gib) - float(sdpa.vram.activations_gib) < 1.1 * pairs_gib
+    assert pairs_gib < float(eager.vram.activations_gib) - float(varlen.vram.activations_gib) < 1.1 * pairs_gib
 
 
 def test_tokens_times_epochs_over_speed_is_the_training_time():
@@ -350,21 +350,42 @@ def test_a_default_batch_moves_to_what_more_gpus_share():
 def test_no_default_batch_that_gpus_share_is_better(
     model: str, method: str, objective: str, per_node: int, nodes: int, examples: int
 ):
-    """On each number of GPUs, the batch to which the default may move is planned as a user's own: none is better than the plan."""
+    """Each batch to which the default may move, on whichever number of GPUs, is planned as a user's own: none is better than the plan."""
     pool = a_pool(gpusPerNode=per_node, maxNodes=nodes)
-    found = {"examples": examples, "packed_rows": 0}
+    found, resources = {"examples": examples, "packed_rows": 0}, {"optimizeFor": objective}
     try:
-        best = planned(model, pool, found=found, method=method, resources={"optimizeFor": objective}).chosen
+        best = planned(model, pool, found=found, method=method, resources=resources).chosen
     except DoesNotFit:
         assume(False)
 
-    for count in gpu_counts(pool.spec, best.work.resolved.resources):
-        batch = batch_for(count, wanted=best.work.global_batch_size, fixed=False)
-        limits = {"optimizeFor": objective, "gpus": count}
+    counts = gpu_counts(pool.spec, best.work.resolved.resources)
+    for batch in shared_batches(counts, wanted=best.work.global_batch_size, fixed=False):
         training = {"globalBatchSize": batch}
         try:
-            other = planned(model, pool, found=found, method=method, resources=limits, training=training).chosen
+            other = planned(model, pool, found=found, method=method, resources=resources, training=training).chosen
         except DoesNotFit:
             continue
         values = [one.weight if objective == "cost" else one.seconds for one in (best, other)]
         assert values[0] <= 1.02 * values[1]
+
+
+def test_a_batch_that_other_numbers_of_gpus_bring_is_tried_on_each():
+    """16 rows would be 15 on 3 GPUs; 18, which 6 GPUs bring, has larger micro batches there."""
+    found = {"examples": 1000, "packed_rows": 0}
+    pool = a_pool(gpusPerNode=1, maxNodes=6)
+    run = planned("70b", pool, found=found, method="lora", resources={"optimizeFor": "cost"}).plan
+
+    assert (run.replicas, run.global_batch_size, run.micro_batch_size) == (3, 18, 2)
+
+
+def test_a_batch_that_moves_only_for_speed_says_so():
+    """2 GPUs with all states in host memory could share 16 rows, but pay for the optimizer once per step: 24 need fewer steps."""
+    found = {"examples": 1000, "packed_rows": 0}
+    pool = a_pool(gpusPerNode=4, maxNodes=6)
+    run = planned("70b", pool, found=found, method="full", resources={"optimizeFor": "cost"}).plan
+
+    assert (run.replicas * run.gpus_per_replica, run.offload, run.global_batch_size) == (2, "all", 24)
+    assert (
+        "the default globalBatchSize of 16 was moved to 24, with which 2 GPUs train faster: set training.globalBatchSize to keep a value"
+        in run.warnings
+    )

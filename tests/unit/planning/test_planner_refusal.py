@@ -24,9 +24,9 @@ def message(model: str, *pools: GPUPool, **spec: Any) -> str:
 def test_the_need_is_told_per_term_with_what_would_fit():
     """What, how much, what to do."""
     assert message("70b", a_pool(**SMALL_NODE), method="lora") == (
-        "lora on 1 x H100-80GB-HBM3 needs 158.8 GiB per GPU including the margin, but H100-80GB-HBM3 has 79.1 GiB "
-        "(weights 131.4, activations 7.9, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
-        "(qlora on 1 x H100-80GB-HBM3, $22.21); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $28.98)"
+        "lora on 1 x H100-80GB-HBM3 needs 157.6 GiB per GPU including the margin, but H100-80GB-HBM3 has 79.1 GiB "
+        "(weights 131.4, activations 7.0, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
+        "(qlora on 1 x H100-80GB-HBM3, $20.52); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $27.57)"
     )
 
 
@@ -74,7 +74,7 @@ def test_a_remedy_that_the_api_would_refuse_is_not_named():
 
 def test_a_shorter_sequence_is_planned_as_preflight_would_count_it():
     """More packed rows of fewer tokens: the remedy's price is that of the plan that follows it."""
-    card = {"memoryGiB": "24", **SMALL_NODE}
+    card = {"memoryGiB": "22", **SMALL_NODE}
     said = message("8b", a_pool(**card), method="lora", training={"sequenceLength": 8192, "packing": "always"},
                    found={"sequence_length": 8192, "packed_rows": 925})  # fmt: skip
     length, cost = re.search(r"training\.sequenceLength (\d+) \(lora on 1 x [^,]+, \$([\d.]+)\)", said).groups()  # type: ignore[union-attr]

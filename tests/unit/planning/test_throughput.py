@@ -122,6 +122,7 @@ def test_mixtral_is_predicted_within_a_quarter(hugging_face: list[Row]):
         # fused kernels are faster than transformers' layers, never slower
         ("NeMo Automodel, 8B LoRA, 1 H100 (fused kernels)", -0.35, 0.0),
         ("NeMo Automodel, 70B LoRA, 8 H100 (tensor parallel)", -0.4, 0.0),
+        ("Transformers v5, Qwen3-30B-A3B full, 8 H100 (FSDP)", -0.35, 0.0),
     ],
 )
 def test_well_known_runs_that_had_no_part_in_the_fit(anchor: str, least: float, most: float):
@@ -158,6 +159,48 @@ def test_written_out_attention_costs_traffic_with_the_square_of_the_length(a_row
     )
 
     assert more == 32 * 2 * 4096 * 4096 * model.num_attention_heads * model.num_layers
+
+
+def test_rows_end_to_end_cost_their_own_tokens_and_pairs(a_row: Row):
+    """No padding, and attention inside each row: half its pairs, as a mean token sees them. Padded ones cost more of both."""
+    model = a_row.work.architecture
+    short = replace(
+        a_row.work, attention="varlen", mean_tokens=300.0, evaluation_tokens=300.0, long_tokens=900,
+        resolved=a_row.work.resolved.model_copy(
+            update={"training": a_row.work.resolved.training.model_copy(update={"packing": "never"})}
+        ),
+    )  # fmt: skip
+    padded = replace(short, attention="sdpa")
+    packed = replace(
+        short, mean_tokens=4096.0, resolved=short.resolved.model_copy(
+            update={"training": short.resolved.training.model_copy(update={"packing": "always"})}
+        ),
+    )  # fmt: skip
+
+    assert (short.tokens_in(4), padded.tokens_in(4)) == (1200.0, 2400.0)
+    assert (short.row_tokens, padded.row_tokens) == (300.0, padded.sequence_length)
+    assert short.seen_tokens == 600.0
+    pairs = 4.0 * model.num_attention_heads * model.num_layers * model.head_dim
+    per_token = {
+        name: pass_cost(work, 1, DEFAULT).flops / work.tokens_in(1)
+        for name, work in (("short", short), ("packed", packed))
+    }
+    masked = pass_cost(replace(packed, attention="sdpa"), 1, DEFAULT).flops / packed.tokens_in(1)
+    assert per_token["packed"] == pytest.approx(per_token["short"])
+    assert masked - per_token["packed"] == pytest.approx(pairs * (4096 - 300))
+
+
+def test_an_adapter_that_casts_costs_a_third_more_traffic(a_row: Row):
+    """PEFT's casts to float32 and back: our trainer leaves them out."""
+    lora = replace(
+        a_row.work, resolved=a_row.work.resolved.model_copy(update={"method": "lora", "lora": ResolvedLora(alpha=32)})
+    )
+    full = pass_cost(
+        replace(lora, resolved=lora.resolved.model_copy(update={"method": "full"})), 1, DEFAULT
+    ).traffic_bytes
+    plain, casting = (pass_cost(replace(lora, casts_inputs=casts), 1, DEFAULT).traffic_bytes for casts in (False, True))
+
+    assert (plain - full) / (casting - full) == pytest.approx(DEFAULT.uncast_adapter_share)
 
 
 def test_adapted_experts_cost_a_copy_of_every_expert(a_row: Row):

@@ -36,7 +36,7 @@ class PreparedData:
     evaluation: Any | None
     """datasets.Dataset, never packed; None where nothing is held out"""
     packed: bool
-    """Set padding_free: every sequence restarts its positions at each row."""
+    """Positions restart at each row of a sequence."""
     conversational: bool
     """Prompts go through the chat template."""
     examples: int

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from finetune_trainer.errors import UserError
-from finetune_trainer.model import targets
+from finetune_trainer.model import experts, targets, varlen
 from finetune_trainer.model.assertions import assert_adapter_loaded, assert_all_loaded
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.model.tokenizer import load_tokenizer as tokenizer_of
@@ -94,12 +94,13 @@ def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTraine
     trust = run.model.trust_remote_code
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     _refuse_quantised(config)
+    experts.register()
     with _quantizer(run):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=load_dtype(run, computation),
-            attn_implementation=attention(config, run.layout.attention),
+            attn_implementation=attention(config, run, computation),
             quantization_config=quantization(run, computation),
             device_map=_device_map(run, computation),
             trust_remote_code=trust,
@@ -129,20 +130,35 @@ def load_dtype(run: RunConfig, computation: Computation) -> torch.dtype:
     return getattr(torch, computation.compute if run.layout.zero_stage else computation.weights)
 
 
-def attention(config: Any, planned: str) -> str:
+def attention(config: Any, run: RunConfig, computation: Computation) -> str:
     """Return the attention to load with: eager where the model has no other.
 
     Gemma 2 caps its attention scores (soft-capping), which torch's sdpa cannot; transformers refuses to load it so.
     """
     mapping = MODEL_FOR_CAUSAL_LM_MAPPING
     family = mapping[type(config)] if type(config) in mapping else None  # noqa: SIM401 - its get() has no default
-    if planned != "sdpa" or getattr(family, "_supports_sdpa", True):
-        return planned
+    if run.layout.attention == "eager":
+        return "eager"
+    if getattr(family, "_supports_sdpa", True):
+        return _varlen_or_sdpa(run, computation)
     name = type(config).__name__.removesuffix("Config")
     say(
         f"{name} does not support sdpa: it uses eager attention, whose memory grows with the square of the sequence length"
     )
     return "eager"
+
+
+def _varlen_or_sdpa(run: RunConfig, computation: Computation) -> str:
+    if varlen.serves(run.layout, computation.device):
+        varlen.register()
+        return varlen.VARLEN
+    if run.layout.attention == varlen.VARLEN:
+        found = ".".join(map(str, torch.cuda.get_device_capability()))
+        say(
+            f"the GPU has compute capability {found}, but variable-length attention needs 8.0: rows are padded or get a dense "
+            "mask, which takes more memory than was planned"
+        )
+    return "sdpa"
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,17 @@ def float32_adapters(model: torch.nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "lora_" in name:  # embeddings beside it (modules_to_save) would cost too much
             parameter.data = parameter.data.float()
+
+
+def leave_casts_to_autocast(model: torch.nn.Module) -> None:
+    """Keep PEFT from casting what an adapted matrix reads to the adapter's float32: autocast casts it back at once.
+
+    The products are the same, and no float32 copy is made or 16-bit copy kept. DoRA's layers are left as they are: they take the norms
+    of their weights in the type of what they read. Only for runs that train under autocast.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and not getattr(module, "lora_variant", None):
+            module.cast_input_dtype_enabled = False
 
 
 def stored_as(model: torch.nn.Module, numbers: Computation, *, masters: bool) -> str:

@@ -13,23 +13,35 @@ from finetune_contract import (
     ExitCode,
     Outcome,
     PreflightConfig,
+    log_folder,
     outcome_text,
 )
 from finetune_contract.wire import loads
 
 from finetune_trainer.errors import ReportedError
+from finetune_trainer.journal.keeper import Keeping
+from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.storage.secrecy import redacted
 
 
 def main() -> int:
-    """Examine what the run configuration names and say how it went. Returns the exit code."""
+    """Examine what the run configuration names and say how it went. Returns the exit code. What is printed is kept."""
     without_torch()
-    outcome, code = examined()
-    text = outcome_text(without_secrets(outcome))
-    log = os.environ.get(ENV_TERMINATION_LOG)
-    if log:
-        Path(log).write_text(text)
-    print(f"{outcome.outcome} {outcome.reason}: {redacted(outcome.message)}", flush=True)
+    config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    folder = Path(os.environ[ENV_WORKSPACE]) / "journal"
+    transcript = Transcript(folder, f"generation-{config.generation}")
+    transcript.follow()
+    try:
+        outcome, code = examined(config)
+        text = outcome_text(without_secrets(outcome))
+        log = os.environ.get(ENV_TERMINATION_LOG)
+        if log:
+            Path(log).write_text(text)
+        print(f"{outcome.outcome} {outcome.reason}: {redacted(outcome.message)}", flush=True)
+    finally:
+        transcript.end()
+    if failure := Keeping(folder, config.checkpoint, log_folder(config.uid, None)).store():
+        print(redacted(failure), flush=True)
     return int(code)
 
 
@@ -46,12 +58,11 @@ def without_torch() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def examined() -> tuple[Outcome, ExitCode]:
+def examined(config: PreflightConfig) -> tuple[Outcome, ExitCode]:
     """Return the outcome, also of an exception that nobody foresaw."""
     try:
         from finetune_trainer.preflight.examine import examine  # noqa: PLC0415 - torch must be hidden first
 
-        config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
         return examine(config, Path(os.environ[ENV_WORKSPACE])), ExitCode.DONE
     except ReportedError as error:
         return Outcome(outcome="Failed", reason=error.reason, message=error.message), error.exit_code

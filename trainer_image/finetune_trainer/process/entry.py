@@ -24,9 +24,11 @@ from finetune_contract import (
 )
 from finetune_contract.wire import loads
 
+from finetune_trainer.journal.keeper import Keeper
+from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.process import cgroup, standstill, verdict
 from finetune_trainer.process.watched import killed
-from finetune_trainer.process.worker import run_folder
+from finetune_trainer.process.worker import journal_folder, run_folder
 from finetune_trainer.runtime import heartbeat
 from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.secrecy import redacted
@@ -62,15 +64,25 @@ class Entry:
         self.child: subprocess.Popen[bytes] | None = None
 
     def main(self) -> int:
-        """Run the workers to their end; returns the container's exit code."""
+        """Run the workers to their end; returns the container's exit code. What is printed on the way is kept."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         signal.signal(signal.SIGTERM, self._on_signal)
+        keeper = Keeper(journal_folder())
+        transcript = Transcript(journal_folder(), f"replica-{os.environ.get('RANK', '0')}")
+        try:
+            return self._see_through(transcript)
+        finally:
+            transcript.end()
+            keeper.end()
+
+    def _see_through(self, transcript: Transcript) -> int:
         self.child = subprocess.Popen(
             command(self.run.layout),
             env=threads(self.run.layout, cgroup.cpu_limit()) | environment(self.run.layout, dict(os.environ)),
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
         )
+        transcript.follow()
         started = looked = time.time()
         while self.child.poll() is None:
             time.sleep(POLL_SECONDS)

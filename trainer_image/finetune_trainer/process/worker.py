@@ -14,6 +14,7 @@ from finetune_contract import ENV_DEVICE, ENV_RUN_CONFIG, ENV_WORKSPACE, Outcome
 from finetune_contract.wire import loads
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.journal.parts import Parts
 from finetune_trainer.process import verdict
 from finetune_trainer.process.standstill import stacks_file
 from finetune_trainer.process.watched import watched
@@ -36,6 +37,11 @@ def run_folder() -> Path:
     return Path(os.environ[ENV_WORKSPACE]) / "run"
 
 
+def journal_folder() -> Path:
+    """Return where log and metrics grow until they are stored."""
+    return run_folder() / "journal"
+
+
 class Worker:
     """This process's place in the run: what it would say if it ended now."""
 
@@ -54,7 +60,8 @@ class Worker:
             from finetune_trainer.runtime.progress import Reporter  # noqa: PLC0415 - torch and friends: six seconds
 
             refuse_without_accelerator(device)
-            self.reporter = Reporter(total_steps=run.training.max_steps)
+            history = Parts(journal_folder(), "metrics", ".jsonl") if self.rank == 0 else None
+            self.reporter = Reporter(total_steps=run.training.max_steps, history=history)
             self.reporter.phase("loading")
             from finetune_trainer.training.bench import Bench  # noqa: PLC0415 - as above
             from finetune_trainer.training.train import train  # noqa: PLC0415 - as above
@@ -89,6 +96,8 @@ class Worker:
             checkpoint_step=now.checkpoint_step,
             peak_memory_gib=now.peak_memory_gib,
             tokens_per_second=now.tokens_per_second,
+            model_flop_utilisation=now.model_flop_utilisation,
+            padding_share=now.padding_share,
         )
 
     def _now(self) -> Progress:
@@ -132,6 +141,8 @@ def quiet(device: str) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed need not look for a GPU and warn that there is none
     # It misses a package with kernels for inference on the CPU.
     logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
+    # TRL would have more rows in a micro batch, for speed; the planner has compared.
+    logging.getLogger("trl.trainer.sft_trainer").addFilter(lambda record: "annihilate the benefits" not in record.msg)
     warnings.simplefilter("ignore", FutureWarning)
 
 
@@ -146,8 +157,8 @@ def refuse_without_accelerator(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         raise UserError("NoAccelerator", no_accelerator(str(error))) from error
     torch.cuda.set_device(ranks.local_rank())
-    # cuDNN's attention makes a plan for every shape that it has not seen, and nearly every batch brings a new length (transformers PR 48163
-    # measured 0.245 s a step with it and 0.100 s without, on a B200). Flash and memory-efficient kernels have no plans.
+    # cuDNN's attention makes a plan for every shape that it has not seen, and nearly every batch brings a new length (FunASR's
+    # issue 3704 measured 0.245 s a step with it and 0.100 s without, on a B200). Flash and memory-efficient kernels have no plans.
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from finetune_contract.wire import from_wire, to_wire
 
 from finetune_trainer.publishing.adapter_facts import adapter_facts
 from finetune_trainer.publishing.card import model_card
+from finetune_trainer.publishing.published import Published
 from finetune_trainer.storage import Store
 
 PACKAGES = (
@@ -19,17 +19,6 @@ PACKAGES = (
     "tokenizers", "torch", "transformers", "trl",
 )  # fmt: skip
 """Those whose version can change a result."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What is known of a run at its end."""
-
-    evaluation: EvaluationResult | None
-    computation: str
-    steps: int
-    final_loss: float | None
-    training_seconds: float
 
 
 def kind(run: RunConfig) -> str:
@@ -90,9 +79,7 @@ def already_published(store: Store, run: RunConfig) -> Outcome | None:
 
 def write_card(folder: Path, run: RunConfig, published: Published) -> None:
     """Write README.md, which is the artifact's page on a model hub."""
-    (folder / "README.md").write_text(
-        model_card(run, published.evaluation, base_name(run), published.computation, adapter_facts(folder))
-    )
+    (folder / "README.md").write_text(model_card(run, published, base_name(run), adapter_facts(folder)))
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -129,6 +116,7 @@ def manifest(run: RunConfig, artifact: Artifact, digests: dict[str, str], publis
         "steps": published.steps,
         "finalLoss": published.final_loss,
         "trainingSeconds": round(published.training_seconds, 1),
+        **to_wire(published.speed),
         "evaluation": to_wire(published.evaluation) if published.evaluation is not None else None,
         "versions": versions(),
         "provenance": run.provenance,

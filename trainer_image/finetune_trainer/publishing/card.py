@@ -5,17 +5,17 @@ import json
 from finetune_contract import EvaluationResult, RunConfig
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
+from finetune_trainer.publishing.published import Published
+from finetune_trainer.runtime.speed import Speed
 
 
-def model_card(
-    run: RunConfig, evaluation: EvaluationResult | None, base: str, computation: str, adapter: AdapterFacts | None
-) -> str:
+def model_card(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None) -> str:
     """Return the card: what it is, what it was made from, how it does, how to load it."""
     parts = [
         _front_matter(run, base),
         f"# {run.name}\n",
-        _summary(run, base, computation, adapter),
-        _results(evaluation),
+        _summary(run, published, base, adapter),
+        _results(published.evaluation),
         _use(run, base),
     ]
     return "\n".join(part for part in parts if part)
@@ -29,7 +29,7 @@ def _front_matter(run: RunConfig, base: str) -> str:
     return "---\n" + "\n".join(lines) + "\n---\n"
 
 
-def _summary(run: RunConfig, base: str, computation: str, adapter: AdapterFacts | None) -> str:
+def _summary(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None) -> str:
     training = run.training
     rows = [
         ("base model", f"`{base}`" + (f" at revision `{run.model.revision}`" if run.model.revision else "")),
@@ -41,12 +41,23 @@ def _summary(run: RunConfig, base: str, computation: str, adapter: AdapterFacts 
             f"{training.max_steps} steps of {training.global_batch_size} rows, at most {training.sequence_length} tokens",
         ),
         ("learning rate", f"{training.learning_rate:g}, {training.scheduler}"),
-        ("computation", computation),
+        ("computation", published.computation),
+        *_speed(run, published.speed),
     ]
     if adapter is not None:
         rows.insert(4, ("adapter", _adapter(run, adapter)))
         rows.insert(5, ("serving", adapter.servable))
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def _speed(run: RunConfig, speed: Speed) -> list[tuple[str, str]]:
+    """Say how fast the GPUs were, as far as it was measured."""
+    if speed.tokens_per_second is None:
+        return []
+    gpus, used, padding = run.layout.world_size, speed.model_flop_utilisation, speed.padding_share
+    where = "" if used is None else f" on {gpus} GPU{'' if gpus == 1 else 's'}, {used:.0%} model FLOP utilisation"
+    empty = "" if padding is None else f", {padding:.0%} padding"
+    return [("speed", f"{speed.tokens_per_second:,.0f} tokens/s{where}{empty}".replace("%", " %"))]
 
 
 def _adapter(run: RunConfig, adapter: AdapterFacts) -> str:

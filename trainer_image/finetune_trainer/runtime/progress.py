@@ -1,17 +1,20 @@
-"""Progress lines on the stdout of replica 0's rank 0, and the clock behind tokens per second. Called by train and callbacks."""
+"""Progress lines on the stdout of replica 0's rank 0, and peaks of memory. Called by train and callbacks."""
 
 import contextlib
+import json
+import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from finetune_contract import Progress, progress_line
 
+from finetune_trainer.journal.parts import Parts
 from finetune_trainer.runtime import ranks
 
 GIB = 2**30
@@ -22,11 +25,21 @@ LINE_SECONDS = 1.0
 class Reporter:
     """The newest progress report, printed when something a reader would notice has changed."""
 
-    def __init__(self, *, total_steps: int) -> None:
+    def __init__(self, *, total_steps: int, history: Parts | None = None) -> None:
         self.current = Progress(phase="loading", step=0, total_steps=total_steps)
         self.peak_gib = 0.0
         self.peak_reserved_gib: float | None = None
         self._printed_at = float("-inf")
+        self._history = history
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep what was measured at a step: every one, where progress lines are at most one a second."""
+        if self._history is not None:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            finite = {
+                name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
+            }
+            self._history.append(json.dumps({"time": now, "step": step} | finite).encode() + b"\n")
 
     def phase(self, name: str) -> None:
         """Enter a phase; always printed."""
@@ -73,47 +86,3 @@ def say(text: str) -> None:
     """Print an ordinary log line, from rank 0 only."""
     if ranks.rank() == 0:
         print(text, flush=True)
-
-
-class StepClock:
-    """Seconds and tokens of pure training: the first step of an attempt, evaluations and saves are not counted."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.tokens = 0.0
-        self.steps = 0
-        self._mark: float | None = None
-        self._tokens_at_mark = 0.0
-        self._paused = 0.0
-
-    def lap(self, total_tokens: float) -> None:
-        """Count the step that ends now; `total_tokens` is the trainer's running total."""
-        now = time.monotonic()
-        if self._mark is not None:
-            self.seconds += now - self._mark - self._paused
-            self.tokens += total_tokens - self._tokens_at_mark
-            self.steps += 1
-        self._mark, self._tokens_at_mark, self._paused = now, total_tokens, 0.0
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Do not count what happens inside."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._paused += time.monotonic() - started
-
-    def skip(self) -> None:
-        """Do not count what happened since the last lap."""
-        if self._mark is not None:
-            self._mark, self._paused = time.monotonic(), 0.0
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Tokens of all GPUs per second of training, padding not counted; None before the second step."""
-        return self.tokens / self.seconds if self.seconds > 0 else None
-
-    def seconds_for(self, steps: int) -> int | None:
-        """Predict how long so many steps take; None before the second step."""
-        return round(self.seconds / self.steps * steps) if self.steps else None

@@ -16,8 +16,11 @@ from bitsandbytes.optim import GlobalOptimManager
 from bitsandbytes.optim.optimizer import Optimizer2State, Optimizer8bit
 from torch._subclasses.fake_tensor import FakeTensor
 
+from finetune_trainer.model import varlen
+
 EMULATED = (
     "scaled dot product attention: CUDA's FlashAttention without a mask, its memory-efficient kernel with one",
+    "variable-length attention: CUDA's FlashAttention over the rows of a micro batch",
     "dropout: its mask is one byte per element, as on CUDA",
     "TRL's Triton tiles of the loss: they work in place",
     "products that accumulate in float32 (addmm with out_dtype): in place",
@@ -55,6 +58,7 @@ def emulated(*, unequal_rows: bool) -> Iterator[None]:
 def _kernels() -> Iterator[tuple[Any, str, Any]]:
     tiles = trl.kernels.chunked_logprob
     yield torch.nn.functional, "scaled_dot_product_attention", attention
+    yield varlen, "one_by_one", varlen_attention
     yield torch.nn.functional, "dropout", dropout
     yield tiles, "_forward_tile", _nothing
     yield tiles, "_backward_tile", _nothing
@@ -174,6 +178,42 @@ class FlashAttention(torch.autograd.Function):
         if key.shape[1] == query.shape[1]:
             return grads
         return grads[0], torch.empty_like(key), torch.empty_like(value)
+
+
+BLOCK = 128
+"""Tokens by which FlashAttention's backward pass rounds up each document (flash_api.cpp, mha_varlen_bwd)."""
+
+
+def varlen_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, of: varlen.Documents) -> torch.Tensor:
+    """torch.nn.attention.varlen.varlen_attn, by what its CUDA kernels allocate. Shapes: (tokens, heads, width)."""
+    return VarlenAttention.apply(query, key, value, of.ends)
+
+
+class VarlenAttention(torch.autograd.Function):
+    """Saves queries, keys, values, output and row sums, as FlashAttention does; grouped keys are expanded only in backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ends: torch.Tensor
+    ) -> torch.Tensor:
+        """Allocate output and row sums."""
+        out, sums = torch.empty_like(query), torch.empty(query.shape[1], query.shape[0], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, ends, out, sums)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor | None, ...]:
+        """Allocate the float32 accumulator of the queries' gradient, and gradients per query head."""
+        query, key, value, ends, _out, _sums = ctx.saved_tensors
+        tokens, heads, width = query.shape
+        rounded = tokens + BLOCK * (ends.shape[0] - 1)
+        accumulator = torch.empty(rounded, heads, width, dtype=torch.float32)
+        row_sums = torch.empty(heads, rounded, dtype=torch.float32)
+        grads = torch.empty_like(query), torch.empty_like(query), torch.empty_like(query)
+        del accumulator, row_sums
+        if key.shape[1] == heads:
+            return *grads, None
+        return grads[0], torch.empty_like(key), torch.empty_like(value), None
 
 
 class EfficientAttention(torch.autograd.Function):

@@ -26,7 +26,7 @@ def load_peak(run: RunConfig, config: Any) -> Peak:
         stack.enter_context(one_rank_of(run.layout))
         stack.enter_context(emulated(unequal_rows=False))
         # transformers' loader shards where these settings, which nothing else reads here, have been made.
-        _settings = trainer_settings(run, numbers, folder=Path(folder), steps=2, packed=False)
+        _settings = trainer_settings(run, numbers, folder=Path(folder), steps=2, end_to_end=False)
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(ledger)
         _model = fake_base_model(config, run, numbers, ledger)

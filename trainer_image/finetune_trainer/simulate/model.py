@@ -24,20 +24,15 @@ from transformers import (
 from transformers.core_model_loading import WeightConverter, revert_weight_conversion
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, set_quantized_state
+from transformers.modeling_utils import set_quantized_state
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
-from finetune_trainer.model import targets
+from finetune_trainer.model import experts, targets, varlen
 from finetune_trainer.model.load import load_dtype, quantization
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.model.quantise import experts_too
 from finetune_trainer.simulate.kernels import patched
 from finetune_trainer.simulate.ledger import Ledger
-
-FLASH = "simulated_varlen"
-"""Attention without masks: rows are told apart by their lengths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +54,7 @@ def fake_base_model(config: Any, run: RunConfig, computation: Computation, ledge
     """Load the model of a config, its weights without values. Call it under FakeTensorMode and the ledger."""
     dtype, packing = load_dtype(run, computation), quantization(run, computation)
     whole = is_deepspeed_zero3_enabled() and packing is None
+    experts.register()
     with ExitStack() as stack:
         stack.enter_context(experts_too())
         # One after the other: other threads would read real tensors. They read ahead what stays, so the peak is the same.
@@ -111,15 +107,10 @@ def on_the_host(ledger: Ledger) -> Iterator[None]:
 
 
 def attention_of(run: RunConfig) -> str:
-    """Return transformers' attention to build with; flash-attn cannot be installed here, so a stand-in without masks is."""
-    return without_masks() if run.layout.attention == "flash_attention_2" else run.layout.attention
-
-
-def without_masks() -> str:
-    """Register the stand-in for flash-attn with transformers, and return its name."""
-    ALL_ATTENTION_FUNCTIONS.register(FLASH, sdpa_attention_forward)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(FLASH, lambda *_, **__: None)
-    return FLASH
+    """Return transformers' attention to build with."""
+    if run.layout.attention == varlen.VARLEN:
+        varlen.register()
+    return run.layout.attention
 
 
 def prepare_packing() -> None:

@@ -24,7 +24,8 @@ from trl import SFTTrainer
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
 from finetune_trainer.model import load as model
-from finetune_trainer.model.precision import Computation, computation, float32_adapters
+from finetune_trainer.model.precision import Computation, computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.varlen import VARLEN
 from finetune_trainer.simulate.kernels import emulated, patched
 from finetune_trainer.simulate.ledger import Ledger, Peak
 from finetune_trainer.simulate.model import fake_base_model, prepare_packing, states_of_quantisation
@@ -45,8 +46,9 @@ def step_peak(run: RunConfig, config: Any) -> Peak:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(one_rank_of(run.layout))
-        stack.enter_context(emulated(unequal_rows=run.layout.micro_batch_size > 1 and not run.training.packing))
-        settings = trainer_settings(run, numbers, folder=Path(folder), steps=2, packed=run.training.packing)
+        end_to_end = run.training.packing or run.layout.attention == VARLEN
+        stack.enter_context(emulated(unequal_rows=run.layout.micro_batch_size > 1 and not end_to_end))
+        settings = trainer_settings(run, numbers, folder=Path(folder), steps=2, end_to_end=end_to_end)
         settings.dataloader_pin_memory = False
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(ledger)
@@ -101,6 +103,8 @@ def fake_trainer(run: RunConfig, config: Any, numbers: Computation, settings: An
     )
     if run.lora is not None and run.layout.zero_stage == 0:
         float32_adapters(trainer.model)
+        if numbers.autocast:
+            leave_casts_to_autocast(trainer.model)
     return trainer
 
 

@@ -11,7 +11,8 @@ from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
-from finetune_trainer.runtime.progress import Reporter, StepClock
+from finetune_trainer.runtime.progress import Reporter
+from finetune_trainer.runtime.speed import Padding, Speed, StepClock, speed_of
 from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.patience import Patience
 
@@ -42,9 +43,15 @@ class Loop:
     trainer: SFTTrainer = field(init=False)
     """Set once it is built: it takes the callbacks."""
     clock: StepClock = field(default_factory=StepClock)
+    padding: Padding = field(default_factory=Padding)
     base: Answers | None = None
     """What was measured of the base model; None before that, or where the run has no baseline."""
     loading_peak_gib: float = 0.0
     """Largest memory of any one GPU before the first step: while weights arrive, and while the base model is measured."""
     precision: str = ""
     """What the tensors are stored and multiplied in, in words, as seen when training begins."""
+
+    @property
+    def speed(self) -> Speed:
+        """How fast this attempt has trained so far."""
+        return speed_of(self.clock, self.padding, self.run.layout)

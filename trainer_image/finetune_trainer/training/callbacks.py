@@ -6,6 +6,7 @@ the others put into the staged folder.
 
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,11 @@ class Reports(TrainerCallback):
         self.loop.bench.heartbeat.enough()
         self.losses = LossWatch(entry["loss"] for entry in state.log_history if "loss" in entry)
         masters = self.loop.run.layout.zero_stage > 0
-        self.loop.precision = stored_as(self.loop.trainer.model, self.loop.computation, masters=masters)
+        model = self.loop.trainer.model
+        attention = model.config.get_text_config()._attn_implementation  # noqa: SLF001 - transformers has no other name for it
+        self.loop.precision = f"{stored_as(model, self.loop.computation, masters=masters)}, {attention} attention"
         say(self.loop.precision)
+        self.loop.padding.watch(self.loop.trainer.model)
         self.loop.bench.reporter.update(
             step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4)
         )
@@ -61,16 +65,17 @@ class Reports(TrainerCallback):
         """Report a finished step. Raises UserError(LossDiverged) before such a state is saved."""
         if "loss" not in logs:
             return
+        self.loop.bench.reporter.record(state.global_step, logs)
         self._refuse_divergence(state.global_step, logs)
         self.loop.clock.lap(logs["num_tokens"])
-        speed = self.loop.clock.tokens_per_second
+        speed = self.loop.speed
         self.loop.bench.reporter.update(
             now=state.global_step in (1, self.total_steps),
             step=state.global_step,
             epoch=round(state.global_step * self.passes_per_step, 4),
             loss=round(logs["loss"], 6),
             learning_rate=logs["learning_rate"],
-            tokens_per_second=round(speed, 1) if speed is not None else None,
+            **asdict(speed),
             seconds_remaining=self.loop.clock.seconds_for(self.total_steps - state.global_step),
         )
 

@@ -103,6 +103,8 @@ class HeldOut(TrainerCallback):
         self.loop.bench.reporter.phase("evaluating")
         measured = self._measure(self.questions.rows)
         if measured is not None:
+            figures = {"eval_loss": measured.loss, "eval_token_accuracy": measured.token_accuracy}
+            self.loop.bench.reporter.record(state.global_step, figures)
             refuse_infinite(
                 "the evaluation loss", measured.loss, state.global_step
             )  # before such weights are kept as the best

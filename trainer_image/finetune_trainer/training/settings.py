@@ -23,8 +23,13 @@ COLLECTIVE_TIMEOUT_SECONDS = 6 * 3600
 found by the watchdog of the entry process (contract.run.stall_seconds), long before."""
 
 
-def trainer_settings(run: RunConfig, computation: Computation, *, folder: Path, steps: int, packed: bool) -> SFTConfig:
-    """Return TRL's configuration of this run; `folder` takes the staged checkpoints."""
+def trainer_settings(
+    run: RunConfig, computation: Computation, *, folder: Path, steps: int, end_to_end: bool
+) -> SFTConfig:
+    """Return TRL's configuration of this run; `folder` takes the staged checkpoints.
+
+    `end_to_end`: the rows of a micro batch are laid end to end as one, instead of padded to the longest.
+    """
     training, layout = run.training, run.layout
     on_cpu = computation.device == "cpu"
     return SFTConfig(
@@ -50,7 +55,7 @@ def trainer_settings(run: RunConfig, computation: Computation, *, folder: Path, 
         gradient_checkpointing=layout.activation_checkpointing,
         max_length=None,
         packing=False,  # the rows are packed already
-        padding_free=packed,
+        padding_free=end_to_end,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=not on_cpu,
         dataloader_num_workers=0,

@@ -1,7 +1,7 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from trl import SFTTrainer
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
-from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.errors import ReportedError
 from finetune_trainer.model import load as model
-from finetune_trainer.model.precision import computation, float32_adapters
+from finetune_trainer.model import varlen
+from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
 from finetune_trainer.publishing import artifacts
-from finetune_trainer.publishing.artifacts import Published
+from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
-from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
 from finetune_trainer.training.bench import Bench, Loop
@@ -30,6 +31,7 @@ from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
 from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.held_out import HeldOut, questions
 from finetune_trainer.training.patience import read_patience
+from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
 from finetune_trainer.training.saver import Saver
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
@@ -105,11 +107,15 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     numbers = computation(run.method, run.training.precision, device=bench.device)
     say(batch_arithmetic(run, rows=pass_rows(rows)))
     settings = trainer_settings(
-        run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps, packed=rows.packed
-    )
+        run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps,
+        end_to_end=rows.packed or varlen.serves(run.layout, numbers.device),
+    )  # fmt: skip
     resumed = take_up(checkpoints, bench)  # the settings made the processes known to each other: they agree on one
     patience = read_patience(resumed)
     settings.max_steps = steps = patience.evaluated_step if patience.stopped else run.training.max_steps
+    if run.layout.offload != "none":
+        level = host_optimizer.provide()
+        say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
     asked = questions(run, rows.evaluation, tokenizer, conversational=rows.conversational)
@@ -130,6 +136,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
     if run.lora is not None and run.layout.zero_stage == 0:
         float32_adapters(trainer.model)
+        if numbers.autocast:
+            leave_casts_to_autocast(trainer.model)
     refuse_other_sharding(run, trainer)
     trained, parameters = model.trainable_parameters(trainer.model)
     say(f"{trained:,} of {parameters:,} parameters are trained")
@@ -137,28 +145,6 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, resumed=resumed,
         stored=model.stored_dtype(base), steps=steps,
     )  # fmt: skip
-
-
-def refuse_senseless(run: RunConfig) -> None:
-    """Raise UserError for combinations that the libraries would accept and not honour."""
-    adalora, stopping = run.lora is not None and run.lora.variant == "adalora", run.training.early_stopping_patience
-    if adalora and run.layout.zero_stage:
-        raise UserError(
-            "InvalidSpec", "spec.lora.variant: adalora needs whole gradients, which ZeRO shards; use another variant"
-        )
-    if adalora and stopping:
-        raise UserError(
-            "InvalidSpec", "spec.training.earlyStopping: adalora's ranks follow a fixed schedule; remove earlyStopping"
-        )
-    if stopping and run.layout.zero_stage == 3:
-        raise UserError(
-            "InvalidSpec",
-            "spec.training.earlyStopping: the best weights cannot be restored at ZeRO stage 3; remove earlyStopping",
-        )
-    if run.layout.loss_kernel != "tiled":
-        raise UserError(
-            "InvalidSpec", f"loss kernel {run.layout.loss_kernel}: supervised fine-tuning always uses the tiled kernel"
-        )
 
 
 def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:
@@ -183,23 +169,6 @@ def ordered(run: RunConfig, rows: Any, *, steps: int) -> Any:
 def pass_rows(rows: PreparedData) -> int:
     """Return how many rows one pass has: packed rows where they are packed."""
     return len(rows.train) if isinstance(rows.train, Dataset) else rows.examples
-
-
-def refuse_other_sharding(run: RunConfig, trainer: SFTTrainer) -> None:
-    """Hold what accelerate set up against the plan: it falls back to plain replication without a word."""
-    layout, accelerator = run.layout, trainer.accelerator
-    found, plugin = accelerator.distributed_type.value, accelerator.state.deepspeed_plugin
-    stage = plugin.zero_stage if plugin is not None else 0
-    wanted = "DEEPSPEED" if layout.zero_stage else "NO" if layout.world_size == 1 else "MULTI"
-    as_planned = (accelerator.num_processes, stage) == (layout.world_size, layout.zero_stage)
-    if not (as_planned and found.startswith(wanted)):
-        raise ReportedError(
-            "TrainerError",
-            f"the plan says {layout.world_size} process(es) at ZeRO stage {layout.zero_stage}, but accelerate "
-            f"set up {accelerator.num_processes} as {found} at ZeRO stage {stage}",
-        )
-    if plugin is not None:
-        say(f"{layout.world_size} processes, DeepSpeed at ZeRO stage {stage}, offload: {layout.offload}")
 
 
 def preempted(session: Session, bench: Bench) -> Outcome:
@@ -244,6 +213,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
         steps=session.loop.trainer.state.global_step,
         final_loss=last_loss(session.loop.trainer),
         training_seconds=session.loop.clock.seconds,
+        speed=session.loop.speed,
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
@@ -279,7 +249,6 @@ def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
     checkpoints, clock = session.loop.checkpoints, session.loop.clock
     step, store = checkpoints.newest_step, checkpoints.store
     name = next((found.name for found in reversed(checkpoints.complete()) if found.step == step), "")
-    speed = clock.tokens_per_second
     return replace(
         outcome,
         checkpoint_step=step,
@@ -287,7 +256,7 @@ def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
         peak_memory_gib=round(bench.reporter.peak_gib, 3),
         peak_reserved_gib=bench.reporter.peak_reserved_gib,
         loading_peak_gib=round(session.loop.loading_peak_gib, 3),
-        tokens_per_second=round(speed, 1) if speed is not None else None,
+        **asdict(session.loop.speed),
         training_seconds=round(clock.seconds, 1),
         final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.loop.trainer),
     )

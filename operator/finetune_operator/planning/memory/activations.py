@@ -104,8 +104,9 @@ def input_bytes(s: MemoryScenario) -> float:
     kept = shared if keeps_frozen_inputs(s) else 0.0
     if adapter.dropout:
         return own + 1.0 * adapter.input_width + kept  # each adapted matrix keeps its own copy, and a mask of one byte
-    # Each adapted matrix casts its input to the adapter's float32, and autocast casts that back: a copy each.
-    if adapter.casts_inputs:
+    # Each adapted matrix casts its input to the adapter's float32, and autocast casts that back: a copy each. Norms over a
+    # float32 base make float32 inputs, which autocast casts for each matrix as well.
+    if adapter.casts_inputs or (s.autocast and s.sharding != "fsdp"):
         return own
     return max(kept, 2.0 * adapter.distinct_width if adapter.distinct_width else min(own, shared))
 

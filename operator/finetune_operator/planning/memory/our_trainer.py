@@ -22,6 +22,7 @@ from finetune_operator.planning.memory.scenario import (
 )
 from finetune_operator.planning.models.adapter import Adapter, adapted_linears, adapter_parameters
 from finetune_operator.planning.models.architecture import caps_scores, linears, norms, sliding_layers
+from finetune_operator.planning.models.attention import Attention as AttentionChoice
 from finetune_operator.planning.models.families import Linear
 
 
@@ -46,7 +47,7 @@ class TrainerLayout:
     sequence_length: int
     accumulates: bool = False
     packed: bool = False
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    attention: AttentionChoice = "sdpa"
     loss_kernel: Literal["tiled", "full"] = "tiled"
     quantized_experts: bool = True
     """The trainer stores stacked experts in NF4 too, which stock transformers does not."""
@@ -98,7 +99,7 @@ def scenario_for(architecture: ModelArchitecture, layout: TrainerLayout) -> Memo
 def _attention(architecture: ModelArchitecture, layout: TrainerLayout) -> tuple[Attention, bool]:
     """Return what attention costs, and whether only layers that see a window have a mask.
 
-    Plain sdpa needs none only where one row sees all that came before.
+    Variable-length attention has none. Plain sdpa needs none only where one row sees all that came before.
     """
     if layout.attention != "sdpa":
         return "eager" if layout.attention == "eager" else "flash", False
@@ -189,7 +190,7 @@ def load_of(architecture: ModelArchitecture, layout: TrainerLayout) -> AdapterLo
         return None
     # DeepSpeed's engine casts the whole model to its one type.
     float32 = layout.zero_stage == 0
-    casts = float32 and layout.method == "lora"
+    casts = float32 and layout.method == "lora" and layout.adapter.dora  # whose layers need the adapter's type
     return _load(architecture.config, _Held(architecture), layout.adapter, float32, casts, layout.dropout)
 
 

@@ -84,8 +84,8 @@ class AdapterLoad:
     """The MLP's last projection has an adapter."""
     dtype: Literal["float32", "bfloat16"]
     casts_inputs: bool
-    """Each adapted matrix casts its input to the adapter's float32, as PEFT does beside 16-bit matrices; beside bitsandbytes'
-    4-bit ones it leaves that to autocast (peft/tuners/lora/bnb.py)."""
+    """Each adapted matrix casts its input to the adapter's float32, as PEFT does beside 16-bit matrices unless it is told not to, as
+    our trainer does; beside bitsandbytes' 4-bit ones it leaves that to autocast (peft/tuners/lora/bnb.py)."""
     dropout: bool = False
     dora: bool = False
     normed_inputs: int = 0

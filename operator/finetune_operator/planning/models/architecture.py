@@ -6,7 +6,7 @@ Nothing is guessed: a family that is not in family_table is refused. Read next: 
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.errors import JobError
@@ -117,10 +117,9 @@ def _sliding_layers(text: str) -> tuple[int, int]:
     return values.layers - (values.layers // period if period else 0), window
 
 
-def attention_kernel(shape: ModelArchitecture) -> Literal["sdpa", "eager"]:
-    """Return the attention that our trainer loads a model with: sdpa wherever transformers has it."""
-    family, _values = _family(json.loads(shape.config))
-    return "eager" if family.eager_only else "sdpa"
+def family_of(shape: ModelArchitecture) -> Family:
+    """Return the family that a model belongs to."""
+    return _family(json.loads(shape.config))[0]
 
 
 def linears_of(family: Family, values: Config) -> tuple[Linear, ...]:

@@ -193,7 +193,7 @@ FAMILIES: dict[str, Family] = {
     "stablelm": Family(norm_bias=True, qkv_bias="use_qkv_bias", vectors=per_head_norms),
     "seed_oss": Family(
         qkv_bias=BIASED, out_bias="attention_out_bias", mlp_bias="mlp_bias",
-        defaults={"attention_bias": True, "head_dim": 128},
+        defaults={"attention_bias": True, "head_dim": 128, "attention_dropout": 0.1},
     ),
     "ernie4_5": Family(
         qkv_bias="use_bias", out_bias="use_bias", mlp_bias="use_bias", defaults={**TIED, "head_dim": 128}

@@ -21,8 +21,8 @@ class Constants:
     (norms, residuals, rotary embedding and SwiGLU are not fused)."""
     adapter_traffic: float = 5.5
     """The same for an adapted layer's inputs and outputs: casts to float32 and back, two small products, a sum."""
-    bf16_adapter_share: float = 0.75
-    """Of that traffic for the bfloat16 adapters of qlora, which need no casts."""
+    uncast_adapter_share: float = 0.75
+    """Of that traffic where inputs are not cast (qlora's rows had bfloat16 adapters)."""
     dequantise_bytes: float = 5.0
     """Traffic per weight and pass to turn 4 bit into 16 bit before a product (2.5 would be the least)."""
     launch_seconds: float = 0.005

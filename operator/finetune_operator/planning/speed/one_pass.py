@@ -51,10 +51,8 @@ class PassCost:
 def pass_cost(work: Work, micro_batch_size: int, constants: Constants) -> PassCost:
     """Return what a forward pass of a micro batch costs."""
     model, tokens = work.architecture, work.tokens_in(micro_batch_size)
-    # packed rows are one long row without padding: attention sees all of it through a mask
-    keys = tokens if work.packed else tokens / micro_batch_size
-    # eager attention and the dense mask of packed rows compute every pair, else causal attention skips half of them
-    attended = keys if work.packed or work.attention == "eager" else keys / 2
+    keys, share = _attended(work, tokens, micro_batch_size)
+    attended = keys * share
     pairs = tokens * model.num_attention_heads * model.num_layers
     scores = EAGER_SCORE_BYTES * keys * pairs if work.attention == "eager" else 0.0
     return PassCost(
@@ -63,6 +61,16 @@ def pass_cost(work: Work, micro_batch_size: int, constants: Constants) -> PassCo
         weight_bytes=2.0 * expert_parameters(model),
         traffic_bytes=tokens * _token_bytes(work, constants) + _weight_traffic(work, constants) + scores,
     )
+
+
+def _attended(work: Work, tokens: float, micro_batch_size: int) -> tuple[float, float]:
+    """Return how many tokens a mean token shares its attention with, and which share of the pairs is computed."""
+    if work.attention == "varlen":
+        return work.seen_tokens, 0.5
+    # packed rows are one long row without padding: attention computes all of it, and a mask hides pairs of different rows
+    keys = tokens if work.packed else tokens / micro_batch_size
+    # eager attention and the dense mask of packed rows compute every pair, else causal attention skips half of them
+    return keys, 1.0 if work.packed or work.attention == "eager" else 0.5
 
 
 def expert_parameters(model: ModelArchitecture) -> float:
@@ -100,7 +108,7 @@ def _token_bytes(work: Work, constants: Constants) -> float:
     inner = 2 * model.intermediate_size * max(1, copies)
     moved = constants.traffic * 4 * (outside + inner) + EXPERT_ROW_BYTES * copies * model.hidden_size
     if work.method != "full":
-        casts = constants.bf16_adapter_share if work.method == "qlora" else 1.0
+        casts = 1.0 if work.casts_inputs else constants.uncast_adapter_share
         # adapters on attention alone leave the experts as they are
         adapted = outside if model.num_experts else outside + inner
         moved += casts * constants.adapter_traffic * 4 * adapted

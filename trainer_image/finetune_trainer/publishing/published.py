@@ -1,0 +1,19 @@
+"""What card and manifest say about how a run went. Made by train, read by artifacts and card."""
+
+from dataclasses import dataclass
+
+from finetune_contract import EvaluationResult
+
+from finetune_trainer.runtime.speed import Speed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What is known of a run at its end."""
+
+    evaluation: EvaluationResult | None
+    computation: str
+    steps: int
+    final_loss: float | None
+    training_seconds: float
+    speed: Speed
