@@ -1,0 +1,98 @@
+"""The operator as a Deployment runs it: whenever it ends it is started again. Forked from a process that has imported everything."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from finetune_operator.cli import main as finetune
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__, "finetune_operator.cli.run"])
+
+QUICK = (
+    "--retry-back-off-seconds=0",
+    "--no-leader-elect",
+    "--no-pod-logs",
+    "--resync-seconds=1",
+    "--refused-seconds=2",
+)
+"""Retries at once; compares often, so that the tests wait for no watch."""
+
+
+def run(arguments: tuple[str, ...], log: str) -> None:
+    """Be the operator, with a log of its own."""
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    asyncio.set_event_loop_policy(None)
+    sys.argv = ["finetune", "run", *arguments]
+    finetune()
+
+
+@dataclass
+class SupervisedOperator:
+    """One operator at a time, whatever happens to it, until `stop`."""
+
+    kubeconfig: Path
+    log: Path
+    options: tuple[str, ...]
+    starts: int = 0
+    _process: ForkServerProcess | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _supervisor: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start it, and see to it that it runs."""
+        self.log.touch()
+        self._fork()
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
+        self._supervisor.start()
+
+    def _fork(self) -> None:
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            arguments = (f"--kubeconfig={self.kubeconfig}", *QUICK, *self.options)
+            self._process = FORKS.Process(target=run, args=(arguments, str(self.log)), daemon=True)
+            self._process.start()
+            self.starts += 1
+
+    def _supervise(self) -> None:
+        while not self._stopped.is_set():
+            assert self._process is not None
+            self._process.join()
+            self._fork()
+
+    def kill(self) -> None:
+        """SIGKILL; another one starts."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.join(timeout=10)
+
+    def stop(self) -> None:
+        """End it for good."""
+        self._stopped.set()
+        with self._lock:
+            self.kill()
+        assert self._supervisor is not None
+        self._supervisor.join(timeout=10)
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def text(self) -> str:
+        """The log of all of them so far."""
+        return self.log.read_text()
