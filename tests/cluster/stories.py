@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tests.cluster.client import FINETUNE, ApiError, Client, Raw, eventually
 from tests.cluster.faults import FaultProxy
-from tests.cluster.plays import POOL, Play, Script, a_job, preempted, training_fails
+from tests.cluster.plays import POOL, Play, Script, a_job, preempted, training_fails, training_succeeds
 from tests.cluster.standin import StandIn
 from tests.cluster.supervised_operator import SupervisedOperator
 
@@ -116,7 +116,12 @@ STORIES = {
         Story(
             "told-gang",
             succeeds,
-            {"0/0": Play(hold=True), "0/1": training_fails("TrainerError", "boom"), "sigterm": Play(exit_code=143)},
+            {
+                "0/0": Play(hold=True),
+                "0/1": training_fails("TrainerError", "boom"),
+                "sigterm": Play(exit_code=143),
+                "1/0": training_succeeds(run_seconds=2),  # the last one to end: the others need not be deleted
+            },
             GANG,
         ),
         Story("told-deleted", is_deleted, HOLDS, GANG),
@@ -188,8 +193,29 @@ class Ending:
     entries: dict[tuple[str, str], int]
 
 
+def facts(value: Any, path: str = "") -> dict[str, str]:
+    """Return an ending as one line for each fact in it."""
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, (list, tuple)):
+        parts = enumerate(value)
+    else:
+        return {path: repr(value)}
+    return {line: fact for key, each in parts for line, fact in facts(each, f"{path}.{key}").items()}
+
+
+def differences(found: Ending, expected: Ending) -> list[str]:
+    """Return what ended differently."""
+    here, there = facts(vars(found)), facts(vars(expected))
+    return [
+        f"{path}: {here.get(path)} instead of {there.get(path)}"
+        for path in sorted(here.keys() | there.keys())
+        if here.get(path) != there.get(path)
+    ]
+
+
 TIMES = re.compile(
-    r"Time$|^(costUSD|gpuSeconds|archivedGPUSeconds|progress|uid|namespace|resourceVersion|managedFields)$"
+    r"[tT]ime$|USD$|GPUSeconds$|^(gpuSeconds|gpuHours|progress|uid|namespace|resourceVersion|managedFields)$"
 )
 NUMBERS = re.compile(r"\d[\d.,:]*")
 

@@ -1,16 +1,24 @@
 """The operator as a Deployment runs it: whenever it ends it is started again. Forked from a process that has imported everything."""
 
 import asyncio
+import dataclasses
+import gc
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from finetune_operator.cli import main as finetune
+from finetune_operator.controller.process import Operator
+
+from tests.cluster.client import eventually
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, "finetune_operator.cli.run"])
@@ -25,12 +33,40 @@ QUICK = (
 """Retries at once; compares often, so that the tests wait for no watch."""
 
 
+MAPS = "maps "
+"""What a line of the log begins with that says how many entries each of the operator's collections has."""
+
+
+def sizes(part: Any, path: str = "", seen: frozenset[int] = frozenset()) -> dict[str, int]:
+    """Return the number of entries of each collection in a part of the operator, and in its parts."""
+    if isinstance(part, asyncio.Queue):
+        return {path: part.qsize()}
+    if isinstance(part, Sized) and not isinstance(part, (str, bytes, tuple)):
+        return {path: len(part)}
+    if not dataclasses.is_dataclass(part) or not type(part).__module__.startswith("finetune_operator.controller"):
+        return {}
+    if id(part) in seen:
+        return {}
+    found = {}
+    for each in dataclasses.fields(part):
+        value = getattr(part, each.name, None)
+        found |= sizes(value, f"{path}.{each.name}".lstrip("."), seen | {id(part)})
+    return found
+
+
+def tell_sizes(*_: object) -> None:
+    """Write the sizes of all collections into the log."""
+    (operator,) = (each for each in gc.get_objects() if isinstance(each, Operator))
+    os.write(1, f"{MAPS}{json.dumps(sizes(operator))}\n".encode())
+
+
 def run(arguments: tuple[str, ...], log: str) -> None:
     """Be the operator, with a log of its own."""
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, tell_sizes)
     asyncio.set_event_loop_policy(None)
     sys.argv = ["finetune", "run", *arguments]
     finetune()
@@ -84,6 +120,15 @@ class SupervisedOperator:
             self.kill()
         assert self._supervisor is not None
         self._supervisor.join(timeout=10)
+
+    def maps(self) -> dict[str, int]:
+        """Return how many entries each of its collections has."""
+        before = self.text.count(MAPS)
+        os.kill(self.pid, signal.SIGUSR1)
+        eventually(lambda: self.text.count(MAPS) > before and self.text.endswith("\n"), "the operator tells its sizes")
+        last = self.text.rpartition(MAPS)[2].splitlines()[0]
+        told: dict[str, int] = json.loads(last)
+        return told
 
     @property
     def pid(self) -> int:
