@@ -10,7 +10,7 @@ from tests.cluster.stories import SECONDS, WHOLE, Open, told
 pytestmark = pytest.mark.cluster
 
 SEED = 20260131
-NUMBER = 300 if WHOLE else 30
+NUMBER = 300 if WHOLE else 20
 WAITS = {str(reason) for reason in WaitingReason}
 
 

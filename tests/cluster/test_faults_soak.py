@@ -15,7 +15,7 @@ from tests.cluster.stories import SECONDS, WHOLE, Open
 
 pytestmark = pytest.mark.cluster
 
-JOBS = 2000 if WHOLE else 40
+JOBS = 2000 if WHOLE else 25
 AT_ONCE = 40
 """So many exist at the same time."""
 
