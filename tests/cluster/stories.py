@@ -139,7 +139,6 @@ class Ledger:
     entries: Counter[tuple[str, str]] = field(default_factory=Counter)
     uids: dict[str, str] = field(default_factory=dict)
     """Those that exist -> their names."""
-    live: dict[str, int] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -156,12 +155,15 @@ class Ledger:
         self._stopped.set()
 
     def _watch(self, path: str, version: str) -> None:
-        try:
-            for event in self.api.watch(path, version, self._stopped.is_set):
-                self._enter(event["type"], event["object"])
-        except (ApiError, KeyError, OSError):  # the namespace goes with the test
-            if not self._stopped.is_set():
-                raise
+        while not self._stopped.is_set():
+            try:
+                for event in self.api.watch(path, version, self._stopped.is_set):
+                    self._enter(event["type"], event["object"])
+            except KeyError:  # the version is too old: nothing has happened for long
+                version = self.api.get(path)["metadata"]["resourceVersion"]
+            except (ApiError, OSError):  # the namespace goes with the test
+                if not self._stopped.is_set():
+                    raise
 
     def _enter(self, kind: str, found: Raw) -> None:
         uid, name = found["metadata"]["uid"], f"{found['kind']} {found['metadata']['name']}"
@@ -258,6 +260,11 @@ class Theatre:
         self.settle()
         return self.ending()
 
+    def close(self) -> None:
+        """End the operator and the ledger; what is there stays."""
+        self.operator.stop()
+        self.ledger.stop()
+
     def settle(self) -> None:
         """Wait until several comparisons have brought no write."""
         seen = {"writes": -1, "lists": 0}
@@ -290,11 +297,11 @@ def theatre(api: Client, standin: StandIn, namespace: str, proxy: FaultProxy) ->
     ledger.start()
     options = (f"--namespace={namespace}",)
     operator = SupervisedOperator(proxy.operator_kubeconfig, proxy.folder / "operator.log", options)
+    stage = Theatre(api, standin, namespace, proxy, operator, ledger)
     try:
-        yield Theatre(api, standin, namespace, proxy, operator, ledger)
+        yield stage
     finally:
-        operator.stop()
-        ledger.stop()
+        stage.close()
         proxy.stop()
         print(operator.text)  # pytest shows it when the test fails
 
@@ -307,7 +314,9 @@ def undisturbed(curtain: Open, *stories: Story) -> tuple[Ending, int]:
     """Return how stories end without faults, and after how many writes."""
     stage = curtain()
     stage.operator.start()
-    return stage.play(stories), len(stage.proxy.writes)
+    ending, writes = stage.play(stories), len(stage.proxy.writes)
+    stage.close()
+    return ending, writes
 
 
 def sample(cases: Iterable[Case], size: int, seed: int) -> list[Case]:

@@ -116,9 +116,10 @@ class SupervisedOperator:
     def stop(self) -> None:
         """End it for good."""
         self._stopped.set()
+        if self._supervisor is None:
+            return
         with self._lock:
             self.kill()
-        assert self._supervisor is not None
         self._supervisor.join(timeout=10)
 
     def maps(self) -> dict[str, int]:
