@@ -10,8 +10,8 @@ from tests.golden.worlds import WORLDS, restore, revived
 pytestmark = pytest.mark.cluster
 
 FOUND = sorted(WORLDS.glob("*/*.json"))
-GOES_ON = {"running": "old-trains", "begun": "old-examined"}
-"""World -> the job in it whose Pod is taken away: the new operator sees to the next one."""
+GOES_ON = {"running": ("old-trains", "old-trains-0-0"), "begun": ("old-examined", "old-examined-preflight-1")}
+"""World -> a job in it and its Pod, which is taken away: the new operator sees to the next one."""
 
 
 @pytest.mark.parametrize("world", FOUND, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -28,10 +28,9 @@ def test_an_upgrade_writes_nothing_and_goes_on(curtain: Open, world: Path):
         assert (stage.proxy.writes, stage.ending()) == ([], before)
     finally:
         stage.standin.held.clear()
-    if job := GOES_ON.get(world.stem):
-        pods = f"/api/v1/namespaces/{stage.namespace}/pods"
-        (pod,) = (each for each in stage.api.items(pods) if each["metadata"]["name"].startswith(f"{job}-"))
-        stage.api.delete(f"{pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
+    if world.stem in GOES_ON:
+        job, pod = GOES_ON[world.stem]
+        stage.api.delete(f"{stage.ledger.paths[0]}/{pod}", gracePeriodSeconds=0)
         Stage(stage.api, stage.namespace, job).reaches("Succeeded")
 
 
