@@ -63,7 +63,7 @@ faults: binaries ## the operator killed at every write, every fault of the API s
 		tests/unit/lifecycle/test_decide_properties.py tests/cluster/test_faults_*.py --deselect tests/cluster/test_faults_soak.py
 
 soak: binaries ## 2,000 jobs come and go; the operator's memory must not grow, and nothing of them is left (20 minutes)
-	@FINETUNE_FAULTS=all $(BIN)/python -m pytest -rP tests/cluster/test_faults_soak.py
+	@FINETUNE_SOAK_JOBS=2000 $(BIN)/python -m pytest -rP tests/cluster/test_faults_soak.py
 
 e2e-node: binaries ## tests on two real kubelets, after building what is missing (root on Linux, some Debian packages)
 	@$(BIN)/python -u -m tests.real_node.build

@@ -37,20 +37,20 @@ MAPS = "maps "
 """What a line of the log begins with that says how many entries each of the operator's collections has."""
 
 
-def sizes(part: Any, path: str = "", seen: frozenset[int] = frozenset()) -> dict[str, int]:
-    """Return the number of entries of each collection in a part of the operator, and in its parts."""
+def sizes(part: Any, path: str = "", seen: set[int] | None = None) -> dict[str, int]:
+    """Return the number of entries of each collection in a part of the operator, and in its parts; each part once."""
     if isinstance(part, asyncio.Queue):
         return {path: part.qsize()}
     if isinstance(part, Sized) and not isinstance(part, (str, bytes, tuple)):
         return {path: len(part)}
-    if not dataclasses.is_dataclass(part) or not type(part).__module__.startswith("finetune_operator.controller"):
+    seen = set() if seen is None else seen
+    ours = dataclasses.is_dataclass(part) and type(part).__module__.startswith("finetune_operator.controller")
+    if not ours or id(part) in seen:
         return {}
-    if id(part) in seen:
-        return {}
+    seen.add(id(part))
     found = {}
     for each in dataclasses.fields(part):
-        value = getattr(part, each.name, None)
-        found |= sizes(value, f"{path}.{each.name}".lstrip("."), seen | {id(part)})
+        found |= sizes(getattr(part, each.name, None), f"{path}.{each.name}".lstrip("."), seen)
     return found
 
 
