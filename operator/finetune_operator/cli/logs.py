@@ -8,7 +8,7 @@ from finetune_contract import parse_progress
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.jobs import Context, JobNotFound, Jobs, Kubeconfig, Name, Namespace, with_jobs
 from finetune_operator.controller.seen import seen_pods
-from finetune_operator.controller.store import collection
+from finetune_operator.controller.stored import collection
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
 

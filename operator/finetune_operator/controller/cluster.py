@@ -8,17 +8,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finetune_operator.api.group import JOB_KIND
+from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
-from finetune_operator.controller.neighbours import at_same_checkpoints
+from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.seen import seen_pods, unrecorded
-from finetune_operator.controller.store import Kind, Store, collection, controller_uid
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import Kind, collection, controller_uid
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.observation import (
@@ -40,6 +41,14 @@ log = logging.getLogger(__name__)
 def status_dict(status: FineTuneJobStatus) -> dict[str, Any]:
     """Return the status as it is written: absent fields are absent."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def status_body(job: FineTuneJob, status: FineTuneJobStatus) -> dict[str, Any]:
+    """Return the body of a status write: nothing else of it counts, and spec and labels would only be read in vain."""
+    meta = job.metadata
+    # The version that was decided upon, not the newest one known: that is the fence.
+    fence = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version}
+    return {"apiVersion": API_VERSION, "kind": JOB_KIND, "metadata": fence, "status": status_dict(status)}
 
 
 def delete_options(uid: str, grace_seconds: int | None = None) -> dict[str, Any]:
@@ -86,7 +95,7 @@ class Cluster:
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
         stored = self.store.get(uid)
-        return None if stored is None else FineTuneJob.model_validate(stored.raw)
+        return None if stored is None else FineTuneJob.model_validate_json(stored.text)
 
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
@@ -129,9 +138,11 @@ class Cluster:
 
     def _neighbour(self, job: FineTuneJob) -> str:
         stored = self.store.get(job.metadata.uid)
-        if stored is None or job.status.attempts:
+        destination = job.spec.checkpoint.destination
+        if stored is None or job.status.attempts or destination is None:
             return ""
-        others = (other.raw for other in self.store.of_kind("FineTuneJob") if other.uid != stored.uid)
+        jobs = self.store.of_kind("FineTuneJob")
+        others = (each.raw for each in jobs if each.uid != stored.uid and may_share(each, destination))
         return at_same_checkpoints(stored.raw, others)
 
     def pools(self) -> tuple[GPUPool, ...]:
@@ -158,12 +169,9 @@ class Cluster:
         """
         if status == job.status:
             return False
-        stored = self.store.get(job.metadata.uid)
-        if stored is None:
+        if self.store.get(job.metadata.uid) is None:
             raise Conflict(f"{job.key} was deleted")
-        # The version that was decided upon, not the newest one known: that is the fence.
-        meta = stored.raw["metadata"] | {"resourceVersion": job.metadata.resource_version}
-        body = stored.raw | {"metadata": meta, "status": status_dict(status)}
+        body = status_body(job, status)
         path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}/status"
         answer = await self.api.write("PUT", path, body)
         if answer.status == 409:
