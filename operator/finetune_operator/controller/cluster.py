@@ -16,6 +16,7 @@ from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
+from finetune_operator.controller.patience import Patience
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.seen import seen_pods, unrecorded
 from finetune_operator.controller.store import Store
@@ -91,6 +92,7 @@ class Cluster:
 
     failures: dict[str, FailedWrite] = field(default_factory=dict)
     """Job uid -> the write that failed last; until a pass has done all that it wanted."""
+    patience: Patience = field(default_factory=Patience)
 
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
@@ -101,6 +103,7 @@ class Cluster:
         """Drop what was remembered about a deleted job."""
         self.refusals.pop(uid, None)
         self.failures.pop(uid, None)
+        self.patience.forget(uid)
         self.progress.forget(uid)
 
     async def observe(self, job: FineTuneJob) -> Observation:

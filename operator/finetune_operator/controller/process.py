@@ -162,8 +162,10 @@ class Operator:
         self.pools.changed()
 
     def _ask_for_family(self, child: Stored) -> None:
+        ended = child.kind == "Pod" and child.phase in ("Succeeded", "Failed")
         for job in self.store.members(child.family, "FineTuneJob"):
-            self.queue.put(job.uid)
+            # an end frees GPUs and tells a person; before the first attempt it asks for a plan, which can wait
+            self.queue.put(job.uid, urgent=ended and job.begun)
 
     def _ask_for_unplanned(self, pool: Stored) -> None:
         """A pool is new or has a new spec: jobs without a plan may fit now. Its status says nothing to them."""

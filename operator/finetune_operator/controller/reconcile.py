@@ -45,7 +45,9 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     tally, started = Tally(), time.perf_counter()
     seen = await cluster.observe(job)
     decision = decide(job, seen, now)
-    tally.wrote += await write_status(job, decision, cluster, now)  # intent first, fenced by resourceVersion
+    wait = cluster.patience.left(job, decision.status)
+    if not wait:
+        tally.wrote += await write_status(job, decision, cluster, now)  # intent first, fenced by resourceVersion
     if tally.wrote:
         count_growth(job, decision.status)
     try:
@@ -55,11 +57,12 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
         cluster.remember_failure(job, tally.doing, error)
         raise
     finally:  # what the status says by now is told now: to the next pass it is no news
-        await cluster.publish(job, decision.events, now)
+        await cluster.publish(job, () if wait else decision.events, now)
     count(job, decision.status, tally, time.perf_counter() - started)
     if recovered or tally.acted or (tally.wrote and says_more(job.status, decision.status)):
         return 0.0  # look again: the decision may have been one step of several
-    return soonest(decision.requeue_after, cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
+    looks = (cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
+    return soonest(decision.requeue_after, wait or None, *looks)
 
 
 async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.controller import patience
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection
@@ -23,6 +24,7 @@ from tests.unit.smallest_spec import SMALLEST_SPEC
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 JOBS = "/apis/finetune.dev/v1alpha1/namespaces/team/finetunejobs"
 PODS = "/api/v1/namespaces/team/pods"
+CREATED = {"creationTimestamp": "2026-01-31T12:00:00Z"}
 EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
 
 
@@ -97,8 +99,11 @@ async def test_a_job_that_somebody_changed_is_read_again():
 
 
 @pytest.mark.parametrize(("version", "at_once"), [("7", False), ("8", True)])
-async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(version: str, at_once: bool):
+async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(
+    version: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+):
     """CRDs older than the operator: what is dropped changes nothing, so there is nothing to look at again."""
+    monkeypatch.setattr(patience, "HOLD_SECONDS", 0.0)
     async with scripted() as (server, connection):
         server.replies = {
             f"PUT {JOBS}/bot/status": (200, raw_job(version=version)),
@@ -111,8 +116,9 @@ async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(ver
     assert (refused == 0.0, standing == 0.0) == (True, at_once)
 
 
-async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out():
+async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out(monkeypatch: pytest.MonkeyPatch):
     """The status is written by then: to the next pass it is no news."""
+    monkeypatch.setattr(patience, "HOLD_SECONDS", 0.0)
     async with scripted() as (server, connection):
         server.replies = {
             f"PUT {JOBS}/bot/status": (200, raw_job(version="8")),
@@ -125,3 +131,23 @@ async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out():
         told = [event["reason"] for event in server.bodies(f"POST {EVENTS}")]
 
     assert told == ["Examining"]
+
+
+async def test_that_preflight_begins_is_written_once_it_has_lasted(monkeypatch: pytest.MonkeyPatch):
+    """The Pod has a fixed name and may be over before anybody reads of it: it is created first, and told a moment later."""
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PUT {JOBS}/bot/status": (200, raw_job(version="8")),
+            f"POST {PODS}": lambda body: (201, raw_pod() | {"metadata": raw_pod()["metadata"] | body["metadata"] | CREATED}),
+            f"POST {EVENTS}": lambda body: (201, body),
+        }
+        cluster, job = a_cluster(connection)
+        waits = [await reconcile(job, cluster, NOW) for _ in range(2)]
+        asked = [call for call, _ in server.asked]
+        monkeypatch.setattr(patience, "HOLD_SECONDS", 0.0)
+        await reconcile(job, cluster, NOW)
+        written = server.bodies(f"PUT {JOBS}/bot/status")
+
+    assert (waits[0], 0 < (waits[1] or 0) <= 1, asked) == (0.0, True, [f"POST {PODS}"])
+    assert [body["status"]["phase"] for body in written] == ["Preflight"]
+    assert [set(body) for body in written] == [{"apiVersion", "kind", "metadata", "status"}]
