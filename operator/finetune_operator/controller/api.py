@@ -14,6 +14,7 @@ from kubernetes.aio.config import ConfigException
 from finetune_operator.controller import metrics
 from finetune_operator.controller.clock import ServerClock
 from finetune_operator.controller.connection import Connection
+from finetune_operator.controller.patience import Pace
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, ServerFailed
 
@@ -71,6 +72,8 @@ class Api:
     """False while we are not the leader: then nothing but reads leaves this process."""
     clock: ServerClock = field(default_factory=ServerClock)
     """The server's, kept by the answers."""
+    pace: Pace = field(default_factory=Pace)
+    """How long writes take, kept by them."""
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
         """Read one object or one page."""
@@ -80,7 +83,10 @@ class Api:
         """Change something. Raises ClusterUnavailable, with nothing sent, while another operator leads."""
         if not self.may_write():
             raise ClusterUnavailable("this operator is not the leader")
-        return await self.request(method, path, body=body, content_type=content_type)
+        sent = time.monotonic()
+        found = await self.request(method, path, body=body, content_type=content_type)
+        self.pace.heard(time.monotonic() - sent)
+        return found
 
     async def request(
         self,

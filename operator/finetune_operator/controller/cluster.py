@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finetune_operator.api.group import API_VERSION, JOB_KIND
+from finetune_operator.api.group import JOB_KIND
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
+from finetune_operator.controller.bodies import delete_options, status_body
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
 from finetune_operator.controller.patience import Patience
@@ -37,27 +38,6 @@ from finetune_operator.lifecycle.waiting import refusal_words
 from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
 
 log = logging.getLogger(__name__)
-
-
-def status_dict(status: FineTuneJobStatus) -> dict[str, Any]:
-    """Return the status as it is written: absent fields are absent."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def status_body(job: FineTuneJob, status: FineTuneJobStatus) -> dict[str, Any]:
-    """Return the body of a status write: nothing else of it counts, and spec and labels would only be read in vain."""
-    meta = job.metadata
-    # The version that was decided upon, not the newest one known: that is the fence.
-    fence = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version}
-    return {"apiVersion": API_VERSION, "kind": JOB_KIND, "metadata": fence, "status": status_dict(status)}
-
-
-def delete_options(uid: str, grace_seconds: int | None = None) -> dict[str, Any]:
-    """Return the body of a DELETE that only the object with this uid can match."""
-    options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-    if uid:
-        options["preconditions"] = {"uid": uid}
-    return options if grace_seconds is None else options | {"gracePeriodSeconds": grace_seconds}
 
 
 def refusal_of(error: Forbidden | NameConflict, at: datetime) -> Refusal:
@@ -92,7 +72,10 @@ class Cluster:
 
     failures: dict[str, FailedWrite] = field(default_factory=dict)
     """Job uid -> the write that failed last; until a pass has done all that it wanted."""
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patience = Patience(self.api.pace)
 
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
