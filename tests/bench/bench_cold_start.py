@@ -1,7 +1,7 @@
 """An operator that starts beside thousands of finished jobs: how long it takes, and how much memory.
 
-Run: `python -m tests.bench.bench_cold_start [--jobs 1000 5000] [--source FOLDER]`. Each job has a preflight Pod and a
-training Pod. Another checkout is measured with `--source`.
+Run: `python -m tests.bench.bench_cold_start [--jobs 1000 5000] [--source FOLDER]`. Each job has a training
+Pod, the first thousand a preflight Pod too. Another checkout is measured with `--source`.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from tests.bench.scale.load import create
 from tests.bench.scale.measure import cold_start
 from tests.bench.scale.population import NAME, populate
 from tests.cluster.client import eventually
+
+WITH_PREFLIGHT = 1000
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
             path = f"{contender.jobs}/{NAME.format(0)}"
             eventually(lambda: contender.marks["finished"](cluster.client.get(path)), "the job has finished", 120)
         for number in options.jobs:
-            populate(cluster, number - 1)
+            populate(cluster, number - 1, preflight=number <= WITH_PREFLIGHT)
             cold_start(cluster, contender)
 
 

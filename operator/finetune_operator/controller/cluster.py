@@ -17,9 +17,10 @@ from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH,
 from finetune_operator.controller.bodies import delete_options, status_body
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
+from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
 from finetune_operator.controller.patience import Patience
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.seen import seen_pods, unrecorded
+from finetune_operator.controller.seen import unrecorded
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Kind, collection, controller_uid
 from finetune_operator.controller.warnings import Warnings
@@ -80,7 +81,7 @@ class Cluster:
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
         stored = self.store.get(uid)
-        return None if stored is None else FineTuneJob.model_validate_json(stored.text)
+        return None if stored is None else parsed_job(stored.text)
 
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
@@ -109,8 +110,8 @@ class Cluster:
         )
 
     def _pods(self, job: FineTuneJob) -> tuple[SeenPod, ...]:
-        present = seen_pods(stored.raw for stored in self.store.members(job.key, "Pod"))
-        departed = seen_pods(stored.raw for stored in self.store.departed(job.key))
+        present = parsed_pods(stored.text for stored in self.store.members(job.key, "Pod"))
+        departed = parsed_pods(stored.text for stored in self.store.departed(job.key))
         return tuple(map(self._warned(job), (*present, *unrecorded(job, present, departed))))
 
     def _warned(self, job: FineTuneJob) -> Callable[[SeenPod], SeenPod]:
@@ -136,7 +137,7 @@ class Cluster:
         found = []
         for stored in self.store.of_kind("GPUPool"):
             try:
-                found.append(GPUPool.model_validate(stored.raw))
+                found.append(parsed_pool(stored.text))
             except ValidationError as error:  # a field of a newer CRD: this pool cannot be planned with
                 log.warning("GPUPool cannot be read and is ignored", extra={"pool": stored.name, "error": str(error)})
         return tuple(sorted(found, key=lambda pool: pool.metadata.name))

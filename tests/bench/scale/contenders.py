@@ -84,7 +84,7 @@ def ours(source: Path = REPOSITORY) -> Contender:
         paths = ":".join(str(source / each) for each in ("contract", "operator"))
         env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         with program([*command, "--no-pod-logs"], log=log, env=env) as process:
-            until("ready jobs=", process, log)
+            until("ready jobs=", process, log, 300)
             yield process
 
     return Contender(
