@@ -1,7 +1,6 @@
 """The operator process: puts the parts together, starts them in order, and ends them in order. Called by cli.run."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -26,7 +25,7 @@ from finetune_operator.controller.queue import WorkQueue
 from finetune_operator.controller.reconcile import Reconciler
 from finetune_operator.controller.resync import Resync
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.startup import answered, require_crds
+from finetune_operator.controller.startup import answered, require_crds, settle_memory
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Kind, Stored
 from finetune_operator.controller.warnings import Warnings
@@ -253,8 +252,7 @@ class Operator:
             for job in self.store.of_kind("FineTuneJob"):
                 self.queue.put(job.uid)
             self.synced = True
-            gc.collect()
-            gc.freeze()  # modules and models stay: looking for garbage among them takes a tenth of a second each time
+            settle_memory()
             log.info("ready", extra={"jobs": len(self.store.of_kind("FineTuneJob"))})
             group.create_task(self.queue.run(Reconciler(self.cluster).work, self.settings.workers), name="queue")
             group.create_task(self.resync.run(), name="resync")
