@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.scale.cluster import simulated_cluster
 from tests.bench.scale.contenders import REPOSITORY, ours
-from tests.bench.scale.measure import cold_start, load, progress_reports
+from tests.bench.scale.measure import cold_start, described, gang, load, progress_reports
 
 WARM_UP = 40
 
@@ -28,9 +28,11 @@ def main() -> None:
         contender.install(cluster)
         with contender.started(cluster) as operator:
             load(cluster, contender, operator.pid, WARM_UP)
+            gang(cluster)
             load(cluster, contender, operator.pid, options.jobs)
             if options.per_second:
                 load(cluster, contender, operator.pid, int(options.per_second * options.seconds), options.per_second)
+            described(cluster)
         progress_reports(cluster)
         cold_start(cluster, contender)
 

@@ -51,6 +51,13 @@ def a_finetunejob(name: str) -> Raw:
     return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}, "spec": spec}
 
 
+def a_gang(name: str, nodes: int) -> Raw:
+    """Return a job on all GPUs of some nodes."""
+    job = a_finetunejob(name)
+    more = {"resources": {"pools": ["simulated"], "gpus": 8 * nodes}, "training": {"globalBatchSize": 8 * nodes}}
+    return job | {"spec": job["spec"] | {"method": "lora"} | more}
+
+
 POOL: Raw = {
     "apiVersion": "finetune.dev/v1alpha1",
     "kind": "GPUPool",

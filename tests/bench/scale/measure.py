@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from tests.bench.scale.cluster import NAMESPACE, Cluster
-from tests.bench.scale.contenders import Contender, ours, phase
+from tests.bench.scale.contenders import Contender, a_gang, ours, phase
 from tests.bench.scale.load import Stopwatch, between, create
 from tests.bench.scale.meter import Meter, Peak, rss_mib, settled
 from tests.cluster.client import Raw, eventually
@@ -98,3 +98,30 @@ def progress_reports(cluster: Cluster, rounds: int = 10, jobs: int = 20) -> None
             found[number] = client.request("PUT", path, body)
     cost, size = 1000 * meter.cpu("API server") / (rounds * len(found)), len(json.dumps(found[0]))
     print(f"a progress report: {cost:.1f} CPU ms of the API server; the object has {size:,} bytes")
+
+
+def gang(cluster: Cluster, nodes: int = 64) -> None:
+    """Run one job on many nodes, and print how long its Pods take to be created and released."""
+    marks = {"created": lambda _: True, "succeeded": phase("Succeeded"), "released": is_released}
+    cluster.clear(ours().jobs, PODS)
+    with Stopwatch(cluster.client, PODS, marks, lambda raw: str(raw["metadata"]["name"])) as pods:
+        cluster.client.create(ours().jobs, a_gang("gang", nodes))
+        trainers = [f"gang-0-{replica}" for replica in range(nodes)]
+        eventually(lambda: all(name in pods.seen["released"] for name in trainers), "all Pods are released", 300)
+    began = pods.seen["succeeded"]["gang-preflight-1"]
+    created, released = (max(pods.seen[mark][name] for name in trainers) - began for mark in ("created", "released"))
+    print(
+        f"one job on {nodes} nodes: all Pods created {created:.1f} s and released {released:.1f} s after preflight's end"
+    )
+
+
+def is_released(pod: Raw) -> bool:
+    """Tell whether a Pod may be scheduled."""
+    return not pod["spec"].get("schedulingGates")
+
+
+def described(cluster: Cluster) -> None:
+    """Print how long `kubectl describe` of a finished job is."""
+    name = cluster.client.items(ours().jobs, limit="1")[0]["metadata"]["name"]
+    text = cluster.kubectl("describe", "finetunejob", name, f"--namespace={NAMESPACE}")
+    print(f"kubectl describe of a finished job: {len(text.splitlines())} lines")

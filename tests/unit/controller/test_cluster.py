@@ -12,11 +12,11 @@ from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.reconcile import reconcile
+from finetune_operator.controller.reconcile import Tally, reconcile, ungate
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.warnings import Warnings
-from finetune_operator.errors import ClusterUnavailable, Conflict
-from finetune_operator.lifecycle.observation import Settings
+from finetune_operator.errors import ClusterUnavailable, Conflict, Forbidden
+from finetune_operator.lifecycle.observation import Decision, Settings
 
 from tests.unit.controller.scripted import scripted
 from tests.unit.smallest_spec import SMALLEST_SPEC
@@ -154,3 +154,21 @@ async def test_that_preflight_begins_is_written_once_it_has_lasted(monkeypatch: 
     assert (waits[0], 0 < (waits[1] or 0) <= 30, asked) == (0.0, True, [f"POST {PODS}"])
     assert [body["status"]["phase"] for body in written] == ["Preflight"]
     assert [set(body) for body in written] == [{"apiVersion", "kind", "metadata", "status"}]
+
+
+async def test_the_gates_of_a_gang_are_lifted_together():
+    """Those beside the one that fails, too; the failure is told by its Pod's name."""
+    names = tuple(f"bot-0-{number}" for number in range(20))
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PATCH {PODS}/{name}": (200, raw_pod() | {"metadata": raw_pod()["metadata"] | {"name": name, "uid": name}})
+            for name in names
+        } | {f"PATCH {PODS}/bot-0-3": (403, {"message": "no"})}
+        cluster, job = a_cluster(connection)
+        tally = Tally()
+        with pytest.raises(Forbidden, match="no"):
+            await ungate(job, Decision(status=job.status, ungate=names), cluster, tally)
+        asked = {call for call, _ in server.asked}
+
+    assert asked == {f"PATCH {PODS}/{name}" for name in names[:16]}
+    assert tally.doing == "lift the scheduling gate of Pod bot-0-3"
