@@ -7,22 +7,14 @@ Pod, the first thousand a preflight Pod too. Another checkout is measured with `
 import argparse
 from pathlib import Path
 
-from tests.bench.scale.cluster import Cluster, simulated_cluster
+from tests.bench.scale.cluster import simulated_cluster
 from tests.bench.scale.contenders import REPOSITORY, ours
 from tests.bench.scale.load import create
-from tests.bench.scale.measure import cold_start, number_of
-from tests.bench.scale.population import NAME, populate
-from tests.cluster.client import ApiError, eventually
+from tests.bench.scale.measure import cold_start
+from tests.bench.scale.population import NAME, has_caught_up, populate
+from tests.cluster.client import eventually
 
 WITH_PREFLIGHT = 1000
-
-
-def has_caught_up(cluster: Cluster, path: str, number: int) -> bool:
-    """Tell whether the API server's own cache has taken in what was put into etcd behind its back."""
-    try:
-        return number_of(cluster, path) >= number
-    except ApiError:
-        return False
 
 
 def main() -> None:
@@ -40,9 +32,7 @@ def main() -> None:
             eventually(lambda: contender.marks["finished"](cluster.client.get(path)), "the job has finished", 120)
         for number in options.jobs:
             populate(cluster, number - 1, preflight=number <= WITH_PREFLIGHT)
-            eventually(
-                lambda number=number: has_caught_up(cluster, contender.jobs, number), "the API server knows them", 600
-            )
+            eventually(lambda: has_caught_up(cluster), "the API server knows them", 600)
             cold_start(cluster, contender)
 
 

@@ -2,14 +2,18 @@
 
 import base64
 import json
+from typing import Any
 from urllib.request import Request, urlopen
 
 from finetune_operator.local.state import read_json
 
 from tests.bench.scale.cluster import NAMESPACE, Cluster
+from tests.cluster.client import FINETUNE, ApiError
 
 BATCH = 100
 NAME = "seed-{:05}"
+JOBS = f"{FINETUNE}/namespaces/{NAMESPACE}/finetunejobs"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
 def populate(cluster: Cluster, copies: int, *, preflight: bool = True) -> None:
@@ -33,13 +37,19 @@ def populate(cluster: Cluster, copies: int, *, preflight: bool = True) -> None:
         ask(cluster, "txn", {"success": puts})
 
 
+def has_caught_up(cluster: Cluster) -> bool:
+    """Tell whether the API server's caches have taken in what was put into etcd behind its back."""
+    now = ask(cluster, "range", {"key": encoded(b"/")})["header"]["revision"]
+    fresh = f"limit=1&resourceVersion={now}&resourceVersionMatch=NotOlderThan"
+    try:
+        return all(cluster.client.get(f"{path}?{fresh}") for path in (JOBS, PODS))
+    except ApiError:
+        return False
+
+
 def cluster_uids(cluster: Cluster) -> list[str]:
     """Return the uids of the job that is copied and of its Pods."""
-    jobs, pods = (
-        f"/apis/finetune.dev/v1alpha1/namespaces/{NAMESPACE}/finetunejobs",
-        f"/api/v1/namespaces/{NAMESPACE}/pods",
-    )
-    found = [*cluster.client.items(jobs), *cluster.client.items(pods)]
+    found = [*cluster.client.items(JOBS), *cluster.client.items(PODS)]
     return [each["metadata"]["uid"] for each in found if each["metadata"]["name"].startswith(NAME.format(0))]
 
 
@@ -50,7 +60,7 @@ def read(cluster: Cluster, prefix: str) -> list[tuple[str, bytes]]:
     return [(base64.b64decode(each["key"]).decode(), base64.b64decode(each["value"])) for each in answer.get("kvs", ())]
 
 
-def ask(cluster: Cluster, what: str, body: object) -> dict[str, list[dict[str, str]]]:
+def ask(cluster: Cluster, what: str, body: object) -> dict[str, Any]:
     """Ask etcd through its JSON gateway."""
     ports = read_json(cluster.state.settings)
     url = f"http://127.0.0.1:{ports['etcd']}/v3/kv/{what}"
