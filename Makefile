@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e faults soak e2e-node check docs pictures lint generate goldens verify bench gpu-check requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e faults soak e2e-node check docs pictures lint generate goldens verify bench bench-peers gpu-check requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ gpu-check: ## try what the documents claim about GPUs, on one NVIDIA GPU: 8 minu
 
 bench: $(INSTALLED) ## print the figures that the documents quote
 	@for file in tests/bench/bench_*.py; do echo "==> $$file"; $(BIN)/python -m tests.bench.$$(basename $$file .py); done
+
+bench-peers: binaries ## our operator beside Kubeflow's training-operator, on simulated nodes (root on Linux; an hour with what it builds)
+	@$(BIN)/python -u -m tests.bench.peers
 
 requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (hashed, without download addresses)
 	@$(BIN)/python -m pip install --quiet uv

@@ -1,6 +1,7 @@
 """Dataclasses to camelCase JSON and back: the only serialiser of the contract. No dependencies, imports in milliseconds."""
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -35,8 +36,7 @@ def from_wire(kind: type[T], data: dict[str, Any]) -> T:
 
     Raises ValueError naming the field when one is unknown, missing or of the wrong type.
     """
-    hints = typing.get_type_hints(kind)
-    names = {camel(field.name): field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints, names = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
     if unknown := sorted(set(data) - set(names)):
         raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}")
     values = {names[key]: _parse(hints[names[key]], item, f"{kind.__name__}.{key}") for key, item in data.items()}
@@ -44,6 +44,12 @@ def from_wire(kind: type[T], data: dict[str, Any]) -> T:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the types of a dataclass's fields, and their names by API spelling; found once, as they are the slow part."""
+    return typing.get_type_hints(kind), {camel(field.name): field.name for field in dataclasses.fields(kind)}
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:

@@ -195,3 +195,29 @@ def refusal_of_a_creation(api: Client, path: str, body: dict) -> str:
 def test_both_kinds_were_tested():
     """A third kind needs its own lines here."""
     assert [crd["spec"]["names"]["kind"] for crd in crds()] == ["FineTuneJob", "GPUPool"]
+
+
+def test_a_job_that_nobody_has_looked_at_is_not_done(api: Client, collection: str, namespace: str):
+    """kstatus, and with it Flux and Argo CD, takes an object without a status for one that has reached it."""
+    api.create(collection, changed(GOOD_JOB, {"metadata": {"name": "new", "namespace": namespace}}))
+
+    assert api.get(f"{collection}/new")["status"] == {"observedGeneration": 0}
+
+
+def test_a_status_is_written_without_the_rest(api: Client, collection: str, namespace: str):
+    """Spec and labels stay, and stay their owner's; of the status only one entry is kept of who wrote it."""
+    meta = {"name": "owned", "namespace": namespace, "labels": {"team": "a"}}
+    path = f"{collection}/owned"
+    applied = changed(GOOD_JOB, {"metadata": meta})
+    stored = api.request("PATCH", f"{path}?fieldManager=user", applied, "application/apply-patch+yaml")
+    theirs = stored["metadata"]["managedFields"]
+    fence = {key: stored["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
+    status = {"phase": "Training", "attempts": [{"number": 0, "startTime": "2026-01-31T12:00:00Z"}]}
+    body = {"apiVersion": stored["apiVersion"], "kind": stored["kind"], "metadata": fence, "status": status}
+
+    written = api.request("PUT", f"{path}/status?fieldManager=finetune-operator", body)
+
+    assert (written["spec"], written["metadata"]["labels"]) == (stored["spec"], {"team": "a"})
+    ours = [each for each in written["metadata"]["managedFields"] if each["manager"] == "finetune-operator"]
+    assert [each for each in written["metadata"]["managedFields"] if each["manager"] == "user"] == theirs
+    assert [each["fieldsV1"] for each in ours] == [{"f:status": {}}]

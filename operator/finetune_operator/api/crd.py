@@ -51,15 +51,18 @@ POOL_COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 
+STATUS = {
+    # our operator is the only one that writes it, and always as a whole: who wrote which part would be half of the object
+    "x-kubernetes-map-type": "atomic",
+    # until it has written: a job without conditions must not be taken for one that is done
+    "default": {"observedGeneration": 0},
+}
+
 TYPE_META = {
     "apiVersion": {"type": "string", "description": "API version of the object."},
     "kind": {"type": "string", "description": "Kind of the object."},
     "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # the name rule points at it
 }
-
-
-NOT_LOOKED_AT = {"observedGeneration": 0}
-"""Status of what no operator has seen. kstatus, by which Flux waits, calls an object without a status ready."""
 
 
 def crds() -> tuple[Schema, ...]:
@@ -106,7 +109,7 @@ def as_observed(schema: Schema) -> Schema:
 def _root(description: str, spec: type[Model], status: type[Model]) -> Schema:
     parts = {
         "spec": to_structural(with_rules(described_schema(spec), STRUCT_RULES)),
-        "status": as_observed(to_structural(described_schema(status))) | {"default": NOT_LOOKED_AT},
+        "status": as_observed(to_structural(described_schema(status))) | STATUS,
     }
     return {"type": "object", "description": description, "required": ["spec"], "properties": TYPE_META | parts}
 

@@ -52,7 +52,7 @@ MUTABLE = (
 """What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
 
 FROZEN_MESSAGE = (
-    "cannot be changed once the first attempt has started: apply the changed job under a new name with another"
+    " cannot be changed once the first attempt has started: apply the changed job under a new name with another"
     " output.destination (only suspend, runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and"
     " ttlSecondsAfterFinished can be changed)"
 )
@@ -222,11 +222,11 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
 
 
 def root_validations() -> list[dict[str, str]]:
-    """Return the rules of the whole object: its name, and one freeze rule per field so that the message names it."""
+    """Return the rules of the whole object: its name, and the freeze of what is pinned."""
     name = f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches({quoted(NAME_PATTERN)})"
     return [
         {"rule": name, "message": NAME_MESSAGE, "fieldPath": ".metadata.name"},
-        *(_frozen(path) for path in frozen_paths()),
+        freeze(),
     ]
 
 
@@ -237,13 +237,25 @@ def frozen_paths() -> tuple[str, ...]:
     return tuple(path for path in (*top, *policy) if path not in MUTABLE)
 
 
-def _frozen(path: str) -> dict[str, str]:
-    """A field that was added or removed has changed too."""
-    now, before = f"self.spec.{path}", f"oldSelf.spec.{path}"
-    same = f"has({now}) == has({before}) && (!has({now}) || {now} == {before})"
+def freeze() -> dict[str, str]:
+    """Return the rule that pinned fields stay as they are.
+
+    One rule for all of them, since it looks at every write of a status too: there the specs are the same, which is
+    compared first. The message names the first field that differs.
+    """
+    changed = " || ".join(_differs(path) for path in frozen_paths())
+    begun = "has(oldSelf.status) && has(oldSelf.status.attempts)"
+    first = " : ".join(f"{_differs(path)} ? 'spec.{path}'" for path in frozen_paths())
     return {
-        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.attempts) || ({same})",
-        "message": FROZEN_MESSAGE,
-        "fieldPath": f".spec.{path}",
+        "rule": f"self.spec == oldSelf.spec || !({begun}) || !({changed})",
+        "message": f"spec{FROZEN_MESSAGE}",
+        "messageExpression": f"({first} : 'spec') + {quoted(FROZEN_MESSAGE)}",
+        "fieldPath": ".spec",
         "reason": "FieldValueForbidden",
     }
+
+
+def _differs(path: str) -> str:
+    """Return in CEL: a field is not as it was. One that was added or removed has changed too."""
+    now, before = f"self.spec.{path}", f"oldSelf.spec.{path}"
+    return f"(has({now}) != has({before}) || (has({now}) && {now} != {before}))"

@@ -14,7 +14,7 @@ from finetune_operator.api.job_rules import NAME_PATTERN
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import connect, default_namespace
-from finetune_operator.controller.store import collection
+from finetune_operator.controller.stored import collection
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KE
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.data import check_installed
 from finetune_operator.cli.jobs import Jobs
-from finetune_operator.controller.store import collection
+from finetune_operator.controller.stored import collection
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.defaults import checkpoint_of
 

@@ -21,7 +21,7 @@ from finetune_operator.cli.jobs import (
 )
 from finetune_operator.cli.kept_log import kept_log, read_kept
 from finetune_operator.controller.seen import seen_pods
-from finetune_operator.controller.store import collection
+from finetune_operator.controller.stored import collection
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL

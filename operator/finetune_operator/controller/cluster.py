@@ -14,11 +14,15 @@ from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
+from finetune_operator.controller.bodies import delete_options, status_body
 from finetune_operator.controller.events import Recorder
-from finetune_operator.controller.neighbours import at_same_checkpoints
+from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
+from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
+from finetune_operator.controller.patience import Patience
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.seen import seen_pods, unrecorded
-from finetune_operator.controller.store import Kind, Store, collection, controller_uid
+from finetune_operator.controller.seen import unrecorded
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import Kind, collection, controller_uid
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.observation import (
@@ -35,19 +39,6 @@ from finetune_operator.lifecycle.waiting import refusal_words
 from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
 
 log = logging.getLogger(__name__)
-
-
-def status_dict(status: FineTuneJobStatus) -> dict[str, Any]:
-    """Return the status as it is written: absent fields are absent."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def delete_options(uid: str, grace_seconds: int | None = None) -> dict[str, Any]:
-    """Return the body of a DELETE that only the object with this uid can match."""
-    options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-    if uid:
-        options["preconditions"] = {"uid": uid}
-    return options if grace_seconds is None else options | {"gracePeriodSeconds": grace_seconds}
 
 
 def refusal_of(error: Forbidden | NameConflict, at: datetime) -> Refusal:
@@ -82,16 +73,21 @@ class Cluster:
 
     failures: dict[str, FailedWrite] = field(default_factory=dict)
     """Job uid -> the write that failed last; until a pass has done all that it wanted."""
+    patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patience = Patience(self.api.pace)
 
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
         stored = self.store.get(uid)
-        return None if stored is None else FineTuneJob.model_validate(stored.raw)
+        return None if stored is None else parsed_job(stored.text)
 
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
         self.refusals.pop(uid, None)
         self.failures.pop(uid, None)
+        self.patience.forget(uid)
         self.progress.forget(uid)
 
     async def observe(self, job: FineTuneJob) -> Observation:
@@ -114,8 +110,8 @@ class Cluster:
         )
 
     def _pods(self, job: FineTuneJob) -> tuple[SeenPod, ...]:
-        present = seen_pods(stored.raw for stored in self.store.members(job.key, "Pod"))
-        departed = seen_pods(stored.raw for stored in self.store.departed(job.key))
+        present = parsed_pods(stored.text for stored in self.store.members(job.key, "Pod"))
+        departed = parsed_pods(stored.text for stored in self.store.departed(job.key))
         return tuple(map(self._warned(job), (*present, *unrecorded(job, present, departed))))
 
     def _warned(self, job: FineTuneJob) -> Callable[[SeenPod], SeenPod]:
@@ -129,9 +125,11 @@ class Cluster:
 
     def _neighbour(self, job: FineTuneJob) -> str:
         stored = self.store.get(job.metadata.uid)
-        if stored is None or job.status.attempts:
+        destination = job.spec.checkpoint.destination
+        if stored is None or job.status.attempts or destination is None:
             return ""
-        others = (other.raw for other in self.store.of_kind("FineTuneJob") if other.uid != stored.uid)
+        jobs = self.store.of_kind("FineTuneJob")
+        others = (each.raw for each in jobs if each.uid != stored.uid and may_share(each, destination))
         return at_same_checkpoints(stored.raw, others)
 
     def pools(self) -> tuple[GPUPool, ...]:
@@ -139,7 +137,7 @@ class Cluster:
         found = []
         for stored in self.store.of_kind("GPUPool"):
             try:
-                found.append(GPUPool.model_validate(stored.raw))
+                found.append(parsed_pool(stored.text))
             except ValidationError as error:  # a field of a newer CRD: this pool cannot be planned with
                 log.warning("GPUPool cannot be read and is ignored", extra={"pool": stored.name, "error": str(error)})
         return tuple(sorted(found, key=lambda pool: pool.metadata.name))
@@ -158,12 +156,9 @@ class Cluster:
         """
         if status == job.status:
             return False
-        stored = self.store.get(job.metadata.uid)
-        if stored is None:
+        if self.store.get(job.metadata.uid) is None:
             raise Conflict(f"{job.key} was deleted")
-        # The version that was decided upon, not the newest one known: that is the fence.
-        meta = stored.raw["metadata"] | {"resourceVersion": job.metadata.resource_version}
-        body = stored.raw | {"metadata": meta, "status": status_dict(status)}
+        body = status_body(job, status)
         path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}/status"
         answer = await self.api.write("PUT", path, body)
         if answer.status == 409:

@@ -3,11 +3,17 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from finetune_operator import __version__
 from finetune_operator.errors import ClusterUnavailable
+
+USER_AGENT = f"finetune-operator/{__version__}"
+"""Its first word is the field manager that the API server notes with each of our writes."""
 
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 
@@ -37,7 +43,16 @@ async def connect(kubeconfig: str = "", context: str = "") -> Connection:
     path = kubeconfig or default_kubeconfig()
     await load_into(configuration, path, context)
     configuration.connection_pool_maxsize = 64
+    configuration.proxy = configuration.proxy or proxy_for(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False, "headers": {"User-Agent": USER_AGENT}}
     return Connection(configuration=configuration, client=ApiClient(configuration), kubeconfig=path, context=context)
+
+
+def proxy_for(address: str) -> str | None:
+    """Return the proxy that the environment names for an address; asked once, for aiohttp would ask with each request."""
+    url = urlsplit(address)
+    bypassed = url.hostname is None or proxy_bypass(url.hostname)
+    return None if bypassed else getproxies().get(url.scheme)
 
 
 def in_cluster() -> bool:

@@ -5,17 +5,17 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import kopf
 
 from finetune_operator.api.group import GROUP, JOB_PLURAL, POOL_PLURAL, VERSION
-from finetune_operator.controller.api import Api
+from finetune_operator.controller.api import PAGE_ITEMS, Api
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.resync import CLUSTER_KINDS, KINDS_OF_NAMESPACES, OUR_CHILDREN
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.store import KINDS, Kind
+from finetune_operator.controller.stored import KINDS, Kind
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,22 @@ CREDENTIALS_SECONDS = 600
 OUTAGE_RETRIES = 60
 OUTAGE_RETRY_SECONDS = 5
 """An API server that fails for five minutes ends the process, non-zero; the default would be 54 s (facts 0.1.3)."""
+
+
+class NoDiffBase(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf exports it without types
+    """Our handlers want events only: what an object was before, which kopf copies with each event, nobody asks."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002  # kopf's signature
+        """Return nothing to compare with."""
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002  # kopf's signature
+        """Return that nothing was stored."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Store nothing."""
+
 
 Heard = Callable[[Kind, str | None, dict[str, Any]], None]
 """Called with kind, event type (None: from a list) and object."""
@@ -123,11 +139,13 @@ class Watches:
         settings = kopf.OperatorSettings()
         settings.scanning.disabled = True  # else it needs to watch CRDs and namespaces
         settings.posting.enabled = False  # it makes one Event per message; controller.events counts repeats
+        settings.persistence.diffbase_storage = NoDiffBase()
+        settings.watching.chunk_size = PAGE_ITEMS
         settings.watching.server_timeout = 290  # an int: it goes out as timeoutSeconds
         settings.watching.client_timeout = 300
         settings.watching.connect_timeout = 5
         settings.watching.reconnect_backoff = 1.0
-        settings.queueing.idle_timeout = 1.0
+        settings.queueing.idle_timeout = 0.1  # a task per object holds its last event for so long
         settings.queueing.exit_timeout = 0.5
         settings.queueing.error_delays = (1, 2, 5, 10, 30, 60)
         settings.networking.request_timeout = 30

@@ -3,12 +3,18 @@
 from collections.abc import Iterable
 from typing import Any
 
-from finetune_operator.api.locations import checkpoints_beside
+from finetune_operator.api.locations import CHECKPOINT_FOLDER, checkpoints_beside
 from finetune_operator.api.reasons import Phase
+from finetune_operator.controller.stored import Stored
 
 Raw = dict[str, Any]
 
 ENDED = (Phase.SUCCEEDED, Phase.FAILED)
+
+
+def may_share(job: Stored, destination: str) -> bool:
+    """Tell whether a job may keep its checkpoints at a place: few do, and only those are worth reading."""
+    return job.phase not in ENDED and destination.rstrip("/").removesuffix(f"/{CHECKPOINT_FOLDER}") in job.text
 
 
 def at_same_checkpoints(job: Raw, others: Iterable[Raw]) -> str:

@@ -16,7 +16,8 @@ from finetune_operator.api.group import POOL_KIND
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec, GPUPoolStatus
 from finetune_operator.controller.api import Api
-from finetune_operator.controller.store import Store, Stored, collection
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import Stored, collection
 from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import ROLE_LABEL
 from finetune_operator.planning.pool_gpu import refused
@@ -30,6 +31,7 @@ NODES_SECONDS = 60.0
 USAGE_SECONDS = 5.0
 """Shortest time between two writes because of Pods: a burst of jobs is one change of a pool."""
 
+ENDED = ("Succeeded", "Failed")
 Raw = dict[str, Any]
 
 
@@ -48,16 +50,10 @@ def gpus_of(nodes: Iterable[Raw], resource_name: str) -> int:
 def gpus_held(pod: Raw, resource_name: str) -> int:
     """Return the GPUs that a Pod holds: from being scheduled until all its containers have ended."""
     scheduled = bool(pod["spec"].get("nodeName"))
-    if not scheduled or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+    if not scheduled or pod.get("status", {}).get("phase") in ENDED:
         return 0
     limits = (each.get("resources", {}).get("limits", {}) for each in pod["spec"]["containers"])
     return sum(int(parse_quantity(limit.get(resource_name, 0))) for limit in limits)
-
-
-def pool_of(job: Stored | None) -> str:
-    """Return the pool that a job is planned on; empty without a plan."""
-    plan = ((job.raw.get("status") or {}).get("plan") or {}) if job is not None else {}
-    return str(plan.get("pool", {}).get("name", ""))
 
 
 def accepted(pool: GPUPool, now: datetime) -> Condition:
@@ -153,11 +149,15 @@ class Pools:
             log.debug("Nodes could not be read", extra={"error": str(error)})
 
     def _in_use(self, pool: GPUPool) -> int:
-        trainers = (
-            pod for pod in self.store.of_kind("Pod") if pod.raw["metadata"]["labels"].get(ROLE_LABEL) == "trainer"
-        )
-        mine = (pod for pod in trainers if pool_of(self.store.get(pod.owner_uid)) == pool.metadata.name)
-        return sum(gpus_held(pod.raw, pool.spec.resource_name) for pod in mine)
+        """Return the GPUs that the trainer Pods of the pool's jobs hold."""
+        live = (pod for pod in self.store.of_kind("Pod") if pod.phase not in ENDED)
+        mine = (pod.raw for pod in live if self._pool_of(pod) == pool.metadata.name)
+        trainers = (raw for raw in mine if raw["metadata"]["labels"].get(ROLE_LABEL) == "trainer")
+        return sum(gpus_held(raw, pool.spec.resource_name) for raw in trainers)
+
+    def _pool_of(self, pod: Stored) -> str:
+        job = self.store.get(pod.owner_uid)
+        return job.pool if job is not None else ""
 
     async def _write(self, pool: GPUPool, status: GPUPoolStatus) -> None:
         stored = self.store.get(pool.metadata.uid)

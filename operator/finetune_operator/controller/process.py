@@ -25,8 +25,9 @@ from finetune_operator.controller.queue import WorkQueue
 from finetune_operator.controller.reconcile import Reconciler
 from finetune_operator.controller.resync import Resync
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.startup import answered, require_crds
-from finetune_operator.controller.store import Kind, Store, Stored
+from finetune_operator.controller.startup import answered, require_crds, settle_memory
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import Kind, Stored
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import FinetuneError
 
@@ -120,8 +121,8 @@ class Operator:
         if event is None and uid in self._watched:
             self.resync.soon()
         self._watched.add(uid)
-        if self.store.put(kind, raw):
-            self.changed(kind, raw)
+        if self.store.put(kind, raw) and (stored := self.store.get(uid)) is not None:
+            self.changed(stored)
 
     async def _gone_unless_kept(self, raw: dict[str, Any]) -> None:
         """Forget a Pod that left its watch without having been told to end, unless only its label was taken away."""
@@ -135,15 +136,14 @@ class Operator:
             self.gone(raw["metadata"]["uid"])
         self._asked.discard(asyncio.current_task())
 
-    def changed(self, kind: Kind, raw: dict[str, Any]) -> None:
+    def changed(self, stored: Stored) -> None:
         """Ask for the passes that a new or changed object calls for."""
-        stored = self.store.get(raw["metadata"]["uid"])
-        if kind == "FineTuneJob" and stored is not None:
+        if stored.kind == "FineTuneJob":
             self.queue.put(stored.uid)
-        elif kind == "GPUPool":
+        elif stored.kind == "GPUPool":
             self.pools.changed()
-            self._ask_for_unplanned(raw)
-        elif stored is not None:
+            self._ask_for_unplanned(stored)
+        else:
             self._ask_for_family(stored)
             self.pools.changed()
 
@@ -162,17 +162,19 @@ class Operator:
         self.pools.changed()
 
     def _ask_for_family(self, child: Stored) -> None:
+        ended = child.kind == "Pod" and child.phase in ("Succeeded", "Failed")
         for job in self.store.members(child.family, "FineTuneJob"):
-            self.queue.put(job.uid)
+            # an end frees GPUs and tells a person; before the first attempt it asks for a plan, which can wait
+            self.queue.put(job.uid, urgent=ended and job.begun)
 
-    def _ask_for_unplanned(self, pool: dict[str, Any]) -> None:
+    def _ask_for_unplanned(self, pool: Stored) -> None:
         """A pool is new or has a new spec: jobs without a plan may fit now. Its status says nothing to them."""
-        uid, generation = pool["metadata"]["uid"], pool["metadata"].get("generation", 0)
-        if self._generations.get(uid) == generation:
+        generation = pool.raw["metadata"].get("generation", 0)
+        if self._generations.get(pool.uid) == generation:
             return
-        self._generations[uid] = generation
+        self._generations[pool.uid] = generation
         for job in self.store.of_kind("FineTuneJob"):
-            if not (job.raw.get("status") or {}).get("attempts"):
+            if not job.begun:
                 self.queue.put(job.uid)
 
     # From start to end -------------------------------------------------------------------------------------------
@@ -250,7 +252,8 @@ class Operator:
             for job in self.store.of_kind("FineTuneJob"):
                 self.queue.put(job.uid)
             self.synced = True
-            log.info("ready", extra={"jobs": len(list(self.store.of_kind("FineTuneJob")))})
+            settle_memory()
+            log.info("ready", extra={"jobs": len(self.store.of_kind("FineTuneJob"))})
             group.create_task(self.queue.run(Reconciler(self.cluster).work, self.settings.workers), name="queue")
             group.create_task(self.resync.run(), name="resync")
             group.create_task(self.resync.retry(), name="namespaces")
@@ -287,7 +290,7 @@ class Operator:
         while True:
             phases: dict[str, int] = {}
             for job in self.store.of_kind("FineTuneJob"):
-                phase = str((job.raw.get("status") or {}).get("phase", "Pending"))
+                phase = job.phase or "Pending"
                 phases[phase] = phases.get(phase, 0) + 1
             metrics.JOBS.clear()
             for phase, number in phases.items():

@@ -1,9 +1,10 @@
 """Which job gets the next pass. Fed by handlers, resync and passes themselves; emptied by the workers."""
 
 import asyncio
+import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from finetune_operator.controller import metrics
@@ -29,35 +30,42 @@ class WorkQueue:
     * No put is lost: after it a pass begins, unless the queue is closed.
     * An immediate put overtakes a delayed one. A pass makes delayed puts from before it void: it returns its own.
     * A failing key is retried after 0.2 s, 0.4 s ... 1 min, jittered, whatever the others do; success forgets.
+    * What is urgent overtakes what is not, and does not wait behind a hundred plans.
     * Closing ends the passes in progress and starts no more.
     * Passes that wait for nothing let everybody else have a turn in between: the lease, the probes, the watches.
     """
 
     name_of: Callable[[str], str] = str
     """What the log calls a key."""
-    _ready: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    _pending: set[str] = field(default_factory=set)
+    _ready: asyncio.PriorityQueue[tuple[int, int, str]] = field(default_factory=asyncio.PriorityQueue)
+    """Rank, number and key; an entry whose number is not that of the key is void."""
+    _pending: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Key -> rank and number of its entry."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
     _working: set[str] = field(default_factory=set)
-    _again: set[str] = field(default_factory=set)
+    _again: dict[str, bool] = field(default_factory=dict)
+    """Keys that were put while they are worked on, and whether that is urgent."""
     _timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
 
-    def put(self, key: str, delay: float = 0) -> None:
+    def put(self, key: str, delay: float = 0, *, urgent: bool = False) -> None:
         """Ask for a pass over `key`, now or after `delay` seconds."""
-        if self._closed or key in self._pending:
+        rank = 0 if urgent else 1
+        if self._closed or (key in self._pending and self._pending[key][0] <= rank):
             return
         if delay > 0:
             self._put_later(key, delay)
             return
         self._cancel_timer(key)
         if key in self._working:
-            self._again.add(key)
+            self._again[key] = self._again.get(key, False) or urgent
             return
-        self._pending.add(key)
-        self._ready.put_nowait(key)
-        metrics.QUEUE_ADDS.inc()
+        if key not in self._pending:
+            metrics.QUEUE_ADDS.inc()
+        self._pending[key] = (rank, next(self._numbers))
+        self._ready.put_nowait((*self._pending[key], key))
         metrics.QUEUE_DEPTH.set(len(self._pending))
 
     def _put_later(self, key: str, delay: float) -> None:
@@ -89,10 +97,12 @@ class WorkQueue:
 
     async def _worker(self, work: Work) -> None:
         while True:
-            key = await self._ready.get()
+            *entry, key = await self._ready.get()
             if self._closed:
                 return
-            self._pending.discard(key)
+            if self._pending.get(key) != tuple(entry):
+                continue  # it was put once more, as urgent, and had its turn
+            del self._pending[key]
             self._cancel_timer(key)
             self._working.add(key)
             self._idle.clear()
@@ -102,8 +112,7 @@ class WorkQueue:
             if not self._working:
                 self._idle.set()
             if key in self._again:
-                self._again.discard(key)
-                self.put(key)
+                self.put(key, urgent=self._again.pop(key))
             elif delay is not None:
                 self.put(key, delay)
             await asyncio.sleep(0)  # a queue that is not empty never waits

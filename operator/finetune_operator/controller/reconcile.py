@@ -1,7 +1,9 @@
 """One pass over one job: look, decide, enact. Called by the queue's workers; calls lifecycle.decide and cluster."""
 
+import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +21,9 @@ from finetune_operator.lifecycle.decide import TOLD_FAILURES, decide
 from finetune_operator.lifecycle.observation import Decision, Event
 
 log = logging.getLogger(__name__)
+
+AT_A_TIME = 16
+"""Requests for one job at the same time."""
 
 
 @dataclass(slots=True)
@@ -45,7 +50,9 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     tally, started = Tally(), time.perf_counter()
     seen = await cluster.observe(job)
     decision = decide(job, seen, now)
-    tally.wrote += await write_status(job, decision, cluster, now)  # intent first, fenced by resourceVersion
+    wait = cluster.patience.left(job, decision.status)
+    if not wait:
+        tally.wrote += await write_status(job, decision, cluster, now)  # intent first, fenced by resourceVersion
     if tally.wrote:
         count_growth(job, decision.status)
     try:
@@ -55,11 +62,12 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
         cluster.remember_failure(job, tally.doing, error)
         raise
     finally:  # what the status says by now is told now: to the next pass it is no news
-        await cluster.publish(job, decision.events, now)
+        await cluster.publish(job, () if wait else decision.events, now)
     count(job, decision.status, tally, time.perf_counter() - started)
     if recovered or tally.acted or (tally.wrote and says_more(job.status, decision.status)):
         return 0.0  # look again: the decision may have been one step of several
-    return soonest(decision.requeue_after, cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
+    looks = (cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
+    return soonest(decision.requeue_after, wait or None, *looks)
 
 
 async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:
@@ -83,11 +91,24 @@ async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: T
     except (Forbidden, NameConflict) as error:
         cluster.remember_refusal(job, error)
         tally.refused += 1
-    for pod in decision.ungate:
-        tally.doing = f"lift the scheduling gate of Pod {pod}"
-        await cluster.ungate(job, pod)
-        tally.ungated += 1
+    await ungate(job, decision, cluster, tally)
     await delete(job, decision, cluster, tally)
+
+
+async def ungate(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: Tally) -> None:
+    """Lift the gates of a gang, some at a time: its first Pods hold their nodes while the last ones wait."""
+    for pods in batched(decision.ungate, AT_A_TIME):
+        answers = await asyncio.gather(*(cluster.ungate(job, pod) for pod in pods), return_exceptions=True)
+        for pod, answer in zip(pods, answers, strict=True):
+            if isinstance(answer, BaseException):
+                tally.doing = f"lift the scheduling gate of Pod {pod}"
+                raise answer
+            tally.ungated += 1
+
+
+def batched(names: tuple[str, ...], size: int) -> Iterator[tuple[str, ...]]:
+    """Yield so many at a time."""
+    return (names[start : start + size] for start in range(0, len(names), size))
 
 
 async def delete(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: Tally) -> None:

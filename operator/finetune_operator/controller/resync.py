@@ -11,7 +11,8 @@ from typing import Any
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.namespaces import Namespaces
-from finetune_operator.controller.store import KINDS, Kind, Store, collection
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import KINDS, Kind, Stored, collection, stored
 from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import JOB_UID_LABEL
 
@@ -48,7 +49,7 @@ class Resync:
     store: Store
     namespaces: Namespaces
     interval_seconds: float
-    changed: Callable[[Kind, dict[str, Any]], None]
+    changed: Callable[[Stored], None]
     """Called with an object that is new or newer."""
     gone: Callable[[str], None]
     """Called with the uid of an object that no longer exists."""
@@ -139,11 +140,25 @@ class Resync:
             self._compare(kind, namespace, *lists[kind])
         return not again or self._begin(namespace)
 
-    async def _listed(self, kind: Kind, namespace: str) -> tuple[list[dict[str, Any]], str]:
+    async def _listed(self, kind: Kind, namespace: str) -> tuple[list[Stored], int]:
         """List a kind; one that is older than the last list is listed again: one of several API servers may lag behind."""
-        path, before = collection(kind, namespace), self._versions.get((kind, namespace), 0)
-        found = await self.api.list(path, selector(kind))
-        return found if int(found[1]) >= before else await self.api.list(path, selector(kind))
+        found, version = await self._pages(kind, namespace)
+        if version >= self._versions.get((kind, namespace), 0):
+            return found, version
+        return await self._pages(kind, namespace)
+
+    async def _pages(self, kind: Kind, namespace: str) -> tuple[list[Stored], int]:
+        """Return what there is of a kind, and the version of that list. Each page is reduced as it comes."""
+        found: list[Stored] = []
+        version = "0"
+        async for page, version in self.api.pages(collection(kind, namespace), selector(kind)):  # noqa: B007  # the last one
+            found += (self._reduced(kind, raw) for raw in page)
+        return found, int(version)
+
+    def _reduced(self, kind: Kind, raw: dict[str, Any]) -> Stored:
+        known = self.store.get(str(raw["metadata"]["uid"]))
+        same = known is not None and known.version == int(raw["metadata"]["resourceVersion"])
+        return known if known is not None and same else stored(kind, raw)
 
     async def _skip(self, namespace: str, why: str) -> None:
         self.store.forget_namespace(namespace)
@@ -151,19 +166,19 @@ class Resync:
 
     def _begin(self, namespace: str) -> bool:
         """Ask for a pass over each job of a namespace that is served again."""
-        for stored in self.store.of_kind("FineTuneJob"):
-            if stored.namespace == namespace:
-                self.changed("FineTuneJob", stored.raw)
+        for job in self.store.of_kind("FineTuneJob"):
+            if job.namespace == namespace:
+                self.changed(job)
         return True
 
-    def _compare(self, kind: Kind, namespace: str, listed: list[dict[str, Any]], listed_version: str) -> None:
-        version, missed = int(listed_version), 0
+    def _compare(self, kind: Kind, namespace: str, listed: list[Stored], version: int) -> None:
+        missed = 0
         self._notice_restore(kind, namespace, version)
-        for raw in listed:
-            if self.store.put(kind, raw):
+        for each in listed:
+            if self.store.take(each):
                 missed += 1
-                self.changed(kind, raw)
-        present = {raw["metadata"]["uid"] for raw in listed}
+                self.changed(each)
+        present = {each.uid for each in listed}
         known = (each for each in self.store.of_kind(kind) if not namespace or each.namespace == namespace)
         # An object with a newer version than the list was created after it: it is no ghost.
         ghosts = [each.uid for each in known if each.uid not in present and each.version <= version]

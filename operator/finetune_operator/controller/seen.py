@@ -9,7 +9,7 @@ from finetune_contract import parse_outcome
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.containers import Containers
-from finetune_operator.controller.store import controller_uid, controlling_owner
+from finetune_operator.controller.stored import controller_uid, controlling_owner
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, GANG_GATE, pod_identity
 

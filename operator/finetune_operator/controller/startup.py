@@ -1,6 +1,7 @@
 """Before the operator works: wait until the API server answers, and see that it serves our kinds. Called by process."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -10,6 +11,9 @@ from finetune_operator.controller.api import Answer, Api
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
+
+GARBAGE_THRESHOLDS = (20_000, 20, 20)
+"""New objects per search; about 2 MB."""
 
 T = TypeVar("T")
 
@@ -52,3 +56,13 @@ async def require_crds(api: Api) -> None:
         raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
     if not {JOB_PLURAL, POOL_PLURAL} <= served:
         raise FinetuneError(f"the API server does not serve {API_VERSION}: run `kubectl apply -f crds/`")
+
+
+def settle_memory() -> None:
+    """Look for garbage once, and from now on only among what comes: modules and models stay.
+
+    Otherwise every few hundred objects, which one job read from JSON has, set off a search, now and then among all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)

@@ -8,8 +8,6 @@ from finetune_operator.api.status import AttemptStatus, FineTuneJobStatus
 from finetune_operator.lifecycle.conditions import Outlook
 from finetune_operator.lifecycle.observation import Event
 
-GOOD_ENDS = {AttemptOutcome.SUCCEEDED, AttemptOutcome.SUSPENDED}
-
 
 def events(old: FineTuneJobStatus, new: FineTuneJobStatus, outlook: Outlook) -> tuple[Event, ...]:
     """Return what happened between two statuses."""
@@ -26,12 +24,12 @@ def told(status: FineTuneJobStatus) -> tuple[str, str]:
 
 
 def ended(old: FineTuneJobStatus, new: FineTuneJobStatus) -> Iterable[Event]:
-    """Yield one event per attempt that ended."""
+    """Yield one event per attempt that ended without a result; with one the job ends too, and says so."""
     open_before = {attempt.number for attempt in old.attempts or () if attempt.outcome is None}
     for attempt in new.attempts or ():
-        if attempt.number in open_before and attempt.outcome is not None:
+        if attempt.number in open_before and attempt.outcome not in (None, AttemptOutcome.SUCCEEDED):
             yield Event(
-                type="Normal" if attempt.outcome in GOOD_ENDS else "Warning",
+                type="Normal" if attempt.outcome == AttemptOutcome.SUSPENDED else "Warning",
                 reason=attempt.outcome,
                 message=sentence(attempt),
             )

@@ -8,7 +8,8 @@ from finetune_operator.api.reasons import ConditionType, ProgressReason, Termina
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.lifecycle.conditions import Claim, find, set_condition
 from finetune_operator.lifecycle.view import View
-from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.once import planned
+from finetune_operator.planning.planner import PlannedRun
 
 
 def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan | None = None) -> PlannedRun:
@@ -19,7 +20,7 @@ def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan 
     found = view.status.preflight
     assert found is not None
     assert found.architecture is not None
-    return plan(
+    return planned(
         view.spec,
         architecture=found.architecture,
         preflight=found,

@@ -85,6 +85,23 @@ HELM = Binary(
     linker_flags=("-s", "-w", "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
 )
 """Renders and installs the chart. Not part of the cluster."""
+KWOK = Binary(
+    name="kwok",
+    module="kwok",
+    package="sigs.k8s.io/kwok/cmd/kwok",
+    version="v0.8.0",
+    version_command=("--version",),
+    linker_flags=("-s", "-w", "-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0"),
+)
+"""Simulates nodes and what kubelets do to Pods. Not part of the cluster: benchmarks run on its nodes."""
+TRAINING_OPERATOR = Binary(
+    name="training-operator",
+    module="training-operator",
+    package="github.com/kubeflow/training-operator/cmd/training-operator.v1",
+    version="v1.9.3",
+    version_command=("--version",),
+)
+"""Kubeflow's operator, which `make bench-peers` measures beside ours."""
 
 CONTROL_PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL)
 

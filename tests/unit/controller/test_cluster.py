@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.controller import patience
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.progress import ProgressReader
-from finetune_operator.controller.reconcile import reconcile
+from finetune_operator.controller.reconcile import Tally, reconcile, ungate
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.warnings import Warnings
-from finetune_operator.errors import ClusterUnavailable, Conflict
-from finetune_operator.lifecycle.observation import Child, Settings
+from finetune_operator.errors import ClusterUnavailable, Conflict, Forbidden
+from finetune_operator.lifecycle.observation import Child, Decision, Settings
 
 from tests.unit.controller.scripted import scripted
 from tests.unit.smallest_spec import SMALLEST_SPEC
@@ -24,6 +25,7 @@ from tests.unit.smallest_spec import SMALLEST_SPEC
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 JOBS = "/apis/finetune.dev/v1alpha1/namespaces/team/finetunejobs"
 PODS = "/api/v1/namespaces/team/pods"
+CREATED = {"creationTimestamp": "2026-01-31T12:00:00Z"}
 EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
 
 
@@ -98,8 +100,11 @@ async def test_a_job_that_somebody_changed_is_read_again():
 
 
 @pytest.mark.parametrize(("version", "at_once"), [("7", False), ("8", True)])
-async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(version: str, at_once: bool):
+async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(
+    version: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+):
     """CRDs older than the operator: what is dropped changes nothing, so there is nothing to look at again."""
+    monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
     async with scripted() as (server, connection):
         server.replies = {
             f"PUT {JOBS}/bot/status": (200, raw_job(version=version)),
@@ -112,8 +117,9 @@ async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(ver
     assert (refused == 0.0, standing == 0.0) == (True, at_once)
 
 
-async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out():
+async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out(monkeypatch: pytest.MonkeyPatch):
     """The status is written by then: to the next pass it is no news."""
+    monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
     async with scripted() as (server, connection):
         server.replies = {
             f"PUT {JOBS}/bot/status": (200, raw_job(version="8")),
@@ -140,3 +146,44 @@ async def test_a_conflict_of_a_deletion_is_not_taken_for_a_deletion(there: str, 
             await cluster.delete(job, Child(kind="Pod", name="bot-0-1", uid="pod"))
 
         assert [each.uid for each in cluster.store.members("team/bot", "Pod")] == left
+
+
+async def test_that_preflight_begins_is_written_once_it_has_lasted(monkeypatch: pytest.MonkeyPatch):
+    """The Pod has a fixed name and may be over before anybody reads of it: it is created first, and told a moment later."""
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PUT {JOBS}/bot/status": (200, raw_job(version="8")),
+            f"POST {PODS}": lambda body: (
+                201,
+                raw_pod() | {"metadata": raw_pod()["metadata"] | body["metadata"] | CREATED},
+            ),
+            f"POST {EVENTS}": lambda body: (201, body),
+        }
+        cluster, job = a_cluster(connection)
+        waits = [await reconcile(job, cluster, NOW) for _ in range(2)]
+        asked = [call for call, _ in server.asked]
+        monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
+        await reconcile(job, cluster, NOW)
+        written = server.bodies(f"PUT {JOBS}/bot/status")
+
+    assert (waits[0], 0 < (waits[1] or 0) <= 30, asked) == (0.0, True, [f"POST {PODS}"])
+    assert [body["status"]["phase"] for body in written] == ["Preflight"]
+    assert [set(body) for body in written] == [{"apiVersion", "kind", "metadata", "status"}]
+
+
+async def test_the_gates_of_a_gang_are_lifted_together():
+    """Those beside the one that fails, too; the failure is told by its Pod's name."""
+    names = tuple(f"bot-0-{number}" for number in range(20))
+    async with scripted() as (server, connection):
+        server.replies = {
+            f"PATCH {PODS}/{name}": (200, raw_pod() | {"metadata": raw_pod()["metadata"] | {"name": name, "uid": name}})
+            for name in names
+        } | {f"PATCH {PODS}/bot-0-3": (403, {"message": "no"})}
+        cluster, job = a_cluster(connection)
+        tally = Tally()
+        with pytest.raises(Forbidden, match="no"):
+            await ungate(job, Decision(status=job.status, ungate=names), cluster, tally)
+        asked = {call for call, _ in server.asked}
+
+    assert asked == {f"PATCH {PODS}/{name}" for name in names[:16]}
+    assert tally.doing == "lift the scheduling gate of Pod bot-0-3"

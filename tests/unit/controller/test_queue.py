@@ -224,3 +224,36 @@ async def test_passes_that_wait_for_nothing_let_others_have_a_turn():
     other.cancel()
 
     assert turns > 1000 / 16 / 2
+
+
+async def test_what_is_urgent_overtakes_what_is_not():
+    """A key that waits already moves up, and is worked on once."""
+    queue, passes = WorkQueue(), []
+
+    async def work(key: str) -> None:
+        passes.append(key)
+
+    for key in ("plan-1", "plan-2", "ended"):
+        queue.put(key)
+    queue.put("ended", urgent=True)
+    queue.put("ended")
+    queue.put("plan-3")
+    await worked(queue, work, lambda: len(passes) >= 4, workers=1)
+
+    assert passes == ["ended", "plan-1", "plan-2", "plan-3"]
+
+
+async def test_what_becomes_urgent_during_a_pass_overtakes_too():
+    """The end of a Pod comes in while the pass over its start waits for an answer."""
+    queue, passes = WorkQueue(), []
+
+    async def work(key: str) -> None:
+        passes.append(key)
+        if passes == ["a"]:
+            queue.put("a", urgent=True)
+
+    for key in ("a", "b", "c"):
+        queue.put(key)
+    await worked(queue, work, lambda: len(passes) >= 4, workers=1)
+
+    assert passes == ["a", "a", "b", "c"]

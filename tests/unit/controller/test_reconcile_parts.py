@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.controller.api import answer, failure
-from finetune_operator.controller.cluster import delete_options, leaves_soon, refusal_of
+from finetune_operator.controller.bodies import delete_options
+from finetune_operator.controller.cluster import leaves_soon, refusal_of
 from finetune_operator.controller.logs import JsonLines, TextLines
 from finetune_operator.controller.pools import gpus_held, pool_status
 from finetune_operator.controller.reconcile import soonest

@@ -6,7 +6,8 @@ from typing import Any
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.resync import Resync
-from finetune_operator.controller.store import KINDS, Store, collection
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import KINDS, collection
 
 from tests.unit.controller.scripted import scripted
 
@@ -32,7 +33,7 @@ def test_a_restored_store_is_read_anew():
         store, changed = Store(), []
         async with scripted(replies=lists(90, a_job("kept", 80), a_job("younger", 85))) as (script, connection):
             resync = Resync(
-                Api(connection=connection), store, Namespaces(), 300, changed=lambda _, raw: changed.append(raw["metadata"]["uid"]),
+                Api(connection=connection), store, Namespaces(), 300, changed=lambda stored: changed.append(stored.uid),
                 gone=lambda uid: store.drop(uid) and None,
             )  # fmt: skip
             await resync.once()

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from finetune_operator.controller.store import DEPARTED, Store, collection
+from finetune_operator.controller.store import DEPARTED, Store
+from finetune_operator.controller.stored import collection
 
 
 def an_object(uid: str, version: int, job: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from finetune_operator.api.published import EvaluationStatus, MemoryStatus
 from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus
 from finetune_operator.lifecycle.observation import Event
 
-from tests.unit.lifecycle.lifecycle_builders import a_progress, examined, published
+from tests.unit.lifecycle.lifecycle_builders import a_preemption, a_progress, examined, published
 from tests.unit.lifecycle.world import a_planned_world, a_training_world, a_world
 
 ATTEMPT: dict[str, Any] = {
@@ -178,10 +178,20 @@ def test_events_tell_the_story_once():
         ("Normal", "Examining"),
         ("Normal", "Starting"),
         ("Normal", "Running"),
-        ("Normal", "Succeeded"),
         ("Normal", "Published"),
     ]
-    assert told[3].message == "attempt 1 stopped at step 169 (latest checkpoint: step 160): published"
+    assert told[3].message == "published at s3://team-a/out/adapter"
+
+
+def test_an_attempt_that_ended_without_a_result_is_told():
+    """Where it stopped, and what the next one resumes from."""
+    world = a_training_world()
+    world.end("bot-0-0", 85, a_preemption(80, 60))
+
+    told = world.one_pass().events[0]
+
+    assert (told.type, told.reason) == ("Warning", "Preempted")
+    assert told.message.startswith("attempt 1 stopped at step 80 (latest checkpoint: step 60): ")
 
 
 def test_a_job_that_is_being_deleted_is_left_alone():

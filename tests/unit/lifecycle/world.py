@@ -12,6 +12,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.decide import decide
 from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings
+from finetune_operator.lifecycle.passing import may_wait
 from finetune_operator.manifests import names
 
 from tests.unit.lifecycle.lifecycle_builders import NOW, a_job, a_pool, examined, pinned_status
@@ -31,6 +32,8 @@ class World:
     refusal: Refusal | None = None
     checkpoints_of: str = ""
     settings: Settings = field(default_factory=Settings)
+    patient: bool = False
+    """Never write a status that may wait."""
     quota: int = 1000
     """Pods that the namespace may have."""
     grace_seconds: int = 30
@@ -59,8 +62,9 @@ class World:
 
     def _writes(self, decision: Decision) -> Iterator[None]:
         """Carry out a decision, write by write."""
-        self.job = self.job.model_copy(update={"status": decision.status})
-        yield
+        if not (self.patient and may_wait(self.status, decision.status)):
+            self.job = self.job.model_copy(update={"status": decision.status})
+            yield
         for manifest in decision.create:
             if not self._create(manifest):
                 break

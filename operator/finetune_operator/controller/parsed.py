@@ -1,0 +1,36 @@
+"""What is kept as text, parsed once for the several passes that look at the same version of it. Called by cluster."""
+
+import functools
+import json
+from collections.abc import Iterable
+
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.controller.seen import seen_pod
+from finetune_operator.lifecycle.observation import SeenPod
+
+BUSY_JOBS = 256
+"""Jobs, and twice as many Pods, that passes look at again and again; about 10 MB."""
+
+
+def parsed_pods(texts: Iterable[str]) -> tuple[SeenPod, ...]:
+    """Return the job's Pods among some, as `seen.seen_pods` does."""
+    return tuple(pod for pod in map(parsed_pod, texts) if pod is not None)
+
+
+@functools.lru_cache(maxsize=2 * BUSY_JOBS)
+def parsed_pod(text: str) -> SeenPod | None:
+    """Return what a decision needs to know about one of our Pods; None for a Pod that is none of them."""
+    return seen_pod(json.loads(text))
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def parsed_job(text: str) -> FineTuneJob:
+    """Return a job. Raises ValidationError where its spec is not one we can read."""
+    return FineTuneJob.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def parsed_pool(text: str) -> GPUPool:
+    """Return a pool. Raises ValidationError where its spec is not one we can read."""
+    return GPUPool.model_validate_json(text)

@@ -1,0 +1,58 @@
+"""How long a status that only passes by is held back before it is written after all. Used by reconcile.
+
+The busier the API server, the slower a job passes through its states, and the more each write would slow all of them.
+So what tells little is held for a hundred times as long as writes take at present.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.lifecycle.passing import may_wait
+
+SHORTEST_SECONDS = 1.0
+"""A person hardly notices, and preflight of a cached model, or the start of a Pod on a free node, is over by then."""
+
+LONGEST_SECONDS = 30.0
+WRITES = 100
+SMOOTHING = 0.1
+"""Weight of the newest write in the average."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long a write takes at present."""
+
+    seconds: float = 0.0
+
+    def heard(self, seconds: float) -> None:
+        """Take in how long one write took."""
+        self.seconds += SMOOTHING * (seconds - self.seconds)
+
+
+@dataclass(slots=True)
+class Patience:
+    """When each job first had something to say that may wait."""
+
+    pace: Pace
+    _since: dict[str, float] = field(default_factory=dict)
+
+    def left(self, job: FineTuneJob, status: FineTuneJobStatus) -> float:
+        """Return the seconds for which a status is still held back; 0: it is to be written now."""
+        uid = job.metadata.uid
+        if status == job.status or not may_wait(job.status, status):
+            self.forget(uid)
+            return 0.0
+        now = time.monotonic()
+        left = self._since.setdefault(uid, now) + self.hold_seconds() - now
+        if left <= 0:
+            self.forget(uid)
+        return max(0.0, left)
+
+    def hold_seconds(self) -> float:
+        """Return for how long such statuses are held back at present."""
+        return min(max(SHORTEST_SECONDS, WRITES * self.pace.seconds), LONGEST_SECONDS)
+
+    def forget(self, uid: str) -> None:
+        """Hold nothing back for a job."""
+        self._since.pop(uid, None)

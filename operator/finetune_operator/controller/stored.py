@@ -1,0 +1,142 @@
+"""One object as the store keeps it: who it is, and the parts that passes read, as JSON. Made by store and resync.
+
+Parsed, an object takes several times the memory of its text, and thousands of finished jobs are looked at once an hour.
+What nobody reads is dropped as it arrives: managedFields, and of a Pod nearly everything but its status.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL
+from finetune_operator.manifests.names import JOB_NAME_LABEL
+
+Raw = dict[str, Any]
+Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service"]
+KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+
+PLURALS: dict[Kind, str] = {"FineTuneJob": JOB_PLURAL, "GPUPool": POOL_PLURAL, "Pod": "pods", "Service": "services"}
+assert set(PLURALS) == {JOB_KIND, POOL_KIND, "Pod", "Service"}
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def collection(kind: str, namespace: str = "") -> str:
+    """Return the path of a collection; without a namespace that of the whole cluster."""
+    root = f"/apis/{API_VERSION}" if kind in (JOB_KIND, POOL_KIND) else "/api/v1"
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{within}/{PLURALS[kind]}"  # type: ignore[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One object: identity, place in a family, and what passes over others ask about it without reading it all."""
+
+    kind: Kind
+    uid: str
+    """metadata.uid: the identity; a name may be used again."""
+    name: str
+    namespace: str
+    """Empty for GPUPools."""
+    version: int
+    """metadata.resourceVersion; the API server's are numbers that only grow."""
+    owner_uid: str
+    """uid of the controlling owner; empty without one."""
+    family: str
+    """`namespace/name` of the job that this is, or is a child of; empty for anything else."""
+    text: str
+    """JSON of what is kept."""
+    phase: str = ""
+    """status.phase; empty where there is none yet."""
+    begun: bool = False
+    """A job that has had an attempt."""
+    pool: str = ""
+    """The pool that a job is planned on."""
+
+    @property
+    def raw(self) -> Raw:
+        """What is kept of the object, parsed."""
+        return json.loads(self.text)  # type: ignore[no-any-return]
+
+
+def stored(kind: Kind, raw: Raw) -> Stored:
+    """Return what is kept of an object that the API server sent."""
+    meta, status = raw["metadata"], raw.get("status") or {}
+    plan = (status.get("plan") or {}) if kind == "FineTuneJob" else {}
+    return Stored(
+        kind=kind,
+        uid=str(meta["uid"]),
+        name=str(meta["name"]),
+        namespace=str(meta.get("namespace", "")),
+        version=int(meta["resourceVersion"]),
+        owner_uid=controller_uid(raw),
+        family=family_of(kind, raw),
+        text=json.dumps(KEPT[kind](raw), separators=(",", ":")),
+        phase=str(status.get("phase", "")),
+        begun=kind == "FineTuneJob" and bool(status.get("attempts")),
+        pool=str((plan.get("pool") or {}).get("name", "")),
+    )
+
+
+def family_of(kind: Kind, raw: Raw) -> str:
+    """Return `namespace/name` of the job that an object is, or is a child of; empty for anything else."""
+    meta = raw["metadata"]
+    owner = controlling_owner(raw)
+    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "")
+    name = meta["name"] if kind == "FineTuneJob" else owner["name"] if owner.get("kind") == JOB_KIND else labelled
+    return f"{meta.get('namespace', '')}/{name}" if name else ""
+
+
+def controlling_owner(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the reference to an object's controlling owner, empty without one."""
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def controller_uid(raw: dict[str, Any]) -> str:
+    """Return the uid of an object's controlling owner, empty without one."""
+    return str(controlling_owner(raw).get("uid", ""))
+
+
+def whole(raw: Raw) -> Raw:
+    """Keep all but what other programs wrote for themselves."""
+    meta = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+    if LAST_APPLIED in (meta.get("annotations") or {}):
+        meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
+    return raw | {"metadata": meta}
+
+
+def pod(raw: Raw) -> Raw:
+    """Keep identity, scheduling and status of a Pod; what its containers run is in the job's plan."""
+    spec, status = raw.get("spec") or {}, raw.get("status") or {}
+    kept: Raw = {"metadata": identity(raw["metadata"]), "spec": picked(spec, ("nodeName", "schedulingGates"))}
+    kept["spec"]["containers"] = [
+        {"name": each["name"], "resources": picked(each.get("resources") or {}, ("limits",))}
+        for each in spec.get("containers") or ()
+    ]
+    if "status" in raw:
+        kept["status"] = picked(status, ("phase", "reason", "message", "conditions"))
+        for containers in ("containerStatuses", "initContainerStatuses"):
+            if containers in status:
+                kept["status"][containers] = [picked(each, ("name", "state")) for each in status[containers]]
+    return kept
+
+
+def service(raw: Raw) -> Raw:
+    """Keep the identity of a Service."""
+    return {"metadata": identity(raw["metadata"])}
+
+
+def identity(meta: Raw) -> Raw:
+    """Keep who an object is and whose."""
+    names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels")
+    return picked(meta, (*names, "ownerReferences"))
+
+
+def picked(value: Raw, keys: Iterable[str]) -> Raw:
+    """Return some of the entries of a mapping."""
+    return {key: value[key] for key in keys if key in value}
+
+
+KEPT: dict[Kind, Callable[[Raw], Raw]] = {"FineTuneJob": whole, "GPUPool": whole, "Pod": pod, "Service": service}

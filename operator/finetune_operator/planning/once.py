@@ -1,0 +1,80 @@
+"""The planner, asked each question once. Called by lifecycle, which asks in every pass that needs a plan.
+
+A sweep asks the same about hundreds of jobs, and a job that does not fit asks whenever a pool changes. Where results and
+checkpoints are kept plays no part in a plan: jobs that differ in nothing else share one.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from finetune_operator.api.meta import Metadata
+from finetune_operator.api.plan import ModelArchitecture, Plan
+from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import PreflightStatus
+from finetune_operator.errors import JobError
+from finetune_operator.planning.defaults import checkpoint_of
+from finetune_operator.planning.planner import PlannedRun, plan
+
+REMEMBERED = 64
+SOMEWHERE = "s3://somewhere/else"
+
+
+def planned(
+    spec: FineTuneJobSpec,
+    *,
+    architecture: ModelArchitecture,
+    preflight: PreflightStatus,
+    pools: Sequence[GPUPool],
+    image: str,
+    exceeded: Plan | None = None,
+) -> PlannedRun:
+    """Return what `plan` returns, and raise what it raises."""
+    found = _answer(
+        without_places(spec).model_dump_json(),
+        architecture.model_dump_json(),
+        preflight.model_copy(update={"prepared_uri": "", "preview_uri": ""}).model_dump_json(),
+        tuple(as_planned_on(pool).model_dump_json() for pool in pools),
+        image,
+        exceeded.model_dump_json() if exceeded is not None else "",
+    )
+    if isinstance(found, JobError):
+        raise found.with_traceback(None)
+    interval = found.resolved.checkpoint.interval_seconds
+    checkpoint = checkpoint_of(spec.checkpoint, spec.output).model_copy(update={"interval_seconds": interval})
+    return replace(found, resolved=found.resolved.model_copy(update={"output": spec.output, "checkpoint": checkpoint}))
+
+
+def without_places(spec: FineTuneJobSpec) -> FineTuneJobSpec:
+    """Return the spec with its results and checkpoints kept where those of every job are kept."""
+    elsewhere = {"destination": SOMEWHERE, "credentials": None}
+    return spec.model_copy(
+        update={
+            "output": spec.output.model_copy(update=elsewhere),
+            "checkpoint": spec.checkpoint.model_copy(update=elsewhere),
+        }
+    )
+
+
+def as_planned_on(pool: GPUPool) -> GPUPool:
+    """Return a pool without what changes with every job on it."""
+    return GPUPool(metadata=Metadata(name=pool.metadata.name, uid=""), spec=pool.spec)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _answer(
+    spec: str, architecture: str, preflight: str, pools: tuple[str, ...], image: str, exceeded: str
+) -> PlannedRun | JobError:
+    """Return the plan, or why there is none."""
+    try:
+        return plan(
+            FineTuneJobSpec.model_validate_json(spec),
+            architecture=ModelArchitecture.model_validate_json(architecture),
+            preflight=PreflightStatus.model_validate_json(preflight),
+            pools=tuple(GPUPool.model_validate_json(pool) for pool in pools),
+            image=image,
+            exceeded=Plan.model_validate_json(exceeded) if exceeded else None,
+        )
+    except JobError as error:
+        return error

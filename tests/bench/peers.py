@@ -1,0 +1,44 @@
+"""Our operator beside Kubeflow's training-operator: the same burst and the same rate, one after the other, on one machine.
+
+Run: `make bench-peers` (root on Linux: the other one's webhook listens on all addresses, so that everything runs in a
+network namespace of its own). Each begins with a fresh control plane and a warm-up.
+"""
+
+import argparse
+import os
+import sys
+
+from tests.bench.scale.cluster import simulated_cluster
+from tests.bench.scale.contenders import ours
+from tests.bench.scale.measure import cold_start, load
+from tests.bench.scale.training_operator import TRAINING_OPERATOR_CONTENDER
+
+WARM_UP = 100
+INSIDE = "FINETUNE_BENCH_INSIDE"
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--per-second", type=float, default=10)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--warm-up", type=int, default=WARM_UP)
+    options = parser.parse_args()
+    for contender in (TRAINING_OPERATOR_CONTENDER, ours()):
+        with simulated_cluster() as cluster:
+            contender.install(cluster)
+            with contender.started(cluster) as operator:
+                load(cluster, contender, operator.pid, options.warm_up)
+                load(cluster, contender, operator.pid, options.jobs)
+                steady = int(options.per_second * options.seconds)
+                load(cluster, contender, operator.pid, steady, options.per_second)
+            cold_start(cluster, contender)
+
+
+if __name__ == "__main__":
+    if INSIDE not in os.environ:
+        shell = f'ip link set lo up && exec "{sys.executable}" -u -m tests.bench.peers "$@"'
+        command = ["unshare", "--net", "sh", "-c", shell, "sh", *sys.argv[1:]]
+        os.execvpe(command[0], command, {**os.environ, INSIDE: "1"})  # a program of util-linux
+    main()

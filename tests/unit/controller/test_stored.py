@@ -1,0 +1,84 @@
+"""What is kept of an object: enough for every pass, and nothing that nobody reads."""
+
+from typing import Any
+
+from finetune_operator.controller.seen import seen_pod
+from finetune_operator.controller.stored import stored
+
+META: dict[str, Any] = {
+    "name": "j-0-0",
+    "namespace": "team",
+    "uid": "pod",
+    "resourceVersion": "7",
+    "creationTimestamp": "2026-01-02T03:04:05Z",
+    "labels": {"finetune.dev/role": "trainer"},
+    "ownerReferences": [{"uid": "job", "controller": True, "kind": "FineTuneJob", "name": "j"}],
+}
+POD: dict[str, Any] = {
+    "metadata": META | {"managedFields": [{"manager": "kubelet"}], "annotations": {"finetune.dev/run": "{}" * 999}},
+    "spec": {
+        "nodeName": "gpu-1",
+        "schedulingGates": [{"name": "finetune.dev/gang"}],
+        "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}],
+        "containers": [
+            {
+                "name": "trainer",
+                "image": "trainer:1",
+                "env": [{"name": "A", "value": "b"}],
+                "resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "4"}},
+            }
+        ],
+    },
+    "status": {
+        "phase": "Failed",
+        "reason": "Evicted",
+        "message": "the node was low on memory",
+        "podIP": "10.0.0.1",
+        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}],
+        "initContainerStatuses": [{"name": "mesh", "state": {"terminated": {"exitCode": 1}}, "imageID": "sha256:1"}],
+        "containerStatuses": [
+            {
+                "name": "trainer",
+                "imageID": "sha256:2",
+                "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "Killed"}},
+            }
+        ],
+    },
+}
+
+
+def test_a_pod_is_kept_as_far_as_decisions_look_at_it():
+    """What it runs is not kept, nor what kubelet and mesh wrote for others."""
+    kept = stored("Pod", POD)
+
+    assert kept.raw == {
+        "metadata": META,
+        "spec": {
+            "nodeName": "gpu-1",
+            "schedulingGates": [{"name": "finetune.dev/gang"}],
+            "containers": [{"name": "trainer", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+        },
+        "status": {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "the node was low on memory",
+            "conditions": POD["status"]["conditions"],
+            "initContainerStatuses": [{"name": "mesh", "state": {"terminated": {"exitCode": 1}}}],
+            "containerStatuses": [{"name": "trainer", "state": POD["status"]["containerStatuses"][0]["state"]}],
+        },
+    }
+    assert seen_pod(kept.raw) == seen_pod(POD)
+
+
+def test_a_job_is_kept_whole_but_for_what_was_applied():
+    """The last applied configuration says the spec once more, and managedFields who wrote it."""
+    meta = {"name": "j", "namespace": "team", "uid": "job", "resourceVersion": "9", "annotations": {"a": "b"}}
+    noted = meta["annotations"] | {"kubectl.kubernetes.io/last-applied-configuration": "{}"}  # type: ignore[operator]
+    status = {"phase": "Training", "attempts": [{"number": 0}], "plan": {"pool": {"name": "h100"}}}
+    raw = {"metadata": meta | {"annotations": noted, "managedFields": []}, "spec": {"method": "lora"}, "status": status}
+
+    kept = stored("FineTuneJob", raw)
+
+    assert kept.raw == {"metadata": meta, "spec": {"method": "lora"}, "status": status}
+    assert (kept.uid, kept.version, kept.family) == ("job", 9, "team/j")
+    assert (kept.phase, kept.begun, kept.pool) == ("Training", True, "h100")
