@@ -120,7 +120,7 @@ def test_a_template_in_a_config_map_changes_the_digest_with_its_content(tmp_path
         digests.add(prepared_rows(a_request(file, chat=chat), tokenizer(), tmp_path / mark[1:5]).digest)
 
     assert (refusal.value.reason, refusal.value.message) == (
-        "InvalidSpec",
+        "DatasetNotFound",
         "the ConfigMap chat does not exist in this namespace or has no key own.jinja: create it or correct chat.templateSource",
     )
     assert len(digests) == 2
