@@ -34,7 +34,7 @@ REFUSED = [
      "in chosen and not those in rejected, set columns: {prompt: prompt, completion: chosen}"),
     ("broken line", '{"text": "x"}\n{"text": \n', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
-     "remove that line (a.jsonl row 2). Correct or remove them, or skip them with datasets[].invalidRows: "
+     "remove that line (a.jsonl row 2), or skip them with datasets[].invalidRows: "
      "{action: skip, maxPercent: 50}"),
     ("not an object", '["x"]', "DatasetInvalid",
      f"file:///a.jsonl: a.jsonl row 1: it is a list, {AS_OBJECT}"),
@@ -48,7 +48,7 @@ REFUSED = [
     ("a record over lines", '{"text":\n "x"}', "DatasetInvalid", DOCUMENT),
     ("a broken line among whole ones", '{"text": "x",\n{"text": "y"}', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting property name enclosed in double quotes: line 1 column "
-     "14 (char 13)): correct or remove that line (a.jsonl row 1). Correct or remove them, or skip them with "
+     "14 (char 13)): correct or remove that line (a.jsonl row 1), or skip them with "
      "datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("conversations written out", '{"chosen": "\\n\\nHuman: hello\\n\\nAssistant: fine", "rejected": "x"}', "DatasetInvalid",
      "file:///a.jsonl looks like preference data (columns chosen, rejected): sft learns one answer. To learn those in "
@@ -62,7 +62,7 @@ REFUSED = [
      "file:///a.jsonl: a.jsonl row 1: it is nested too deeply to be read: correct or remove that line"),
     ("half a character", '{"text": "x"}\n{"text": "cut \\ud83d"}', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: it holds \\ud83d, half of a character: correct or remove the row (a.jsonl row "
-     "2). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
+     "2), or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("answers good and bad", '{"prompt": "p", "completion": "x", "label": false}', "DatasetInvalid",
      "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): sft would learn the bad "
      "answers too; keep the rows whose label is true, or set format: prompt-completion to learn all of them"),
@@ -164,7 +164,7 @@ def test_a_row_that_the_template_refuses_is_named(tmp_path):
     assert (reason, message) == (
         "DatasetInvalid",
         "file:///a.jsonl: 2 of 7 rows cannot be used: the chat template refuses it: no boom; correct or remove such rows, or set "
-        "chat.template: chatml (a.jsonl rows 2, 7). Correct or remove them, or skip them with datasets[].invalidRows: "
+        "chat.template: chatml (a.jsonl rows 2, 7), or skip them with datasets[].invalidRows: "
         "{action: skip, maxPercent: 29}",
     )
 

@@ -33,3 +33,22 @@ def test_a_tokenizer_file_that_was_cut_is_named(refused, name: str) -> None:
     assert (reason, message.split(" (")[0], message.rsplit("): ")[-1]) == (
         "ModelInvalid", f"{name} of MODEL is not JSON", "copy it again"
     )  # fmt: skip
+
+
+def test_a_tokenizer_that_the_library_made_up_is_refused(refused) -> None:
+    """Without its files some families get one with nothing but special tokens: every row would be empty."""
+
+    def removed(folder: Path) -> None:
+        (folder / "tokenizer.json").write_text(
+            '{"version": "1.0", "added_tokens": [{"id": 0, "content": "<s>", "special": true, "single_word": false, "lstrip": false,'
+            ' "rstrip": false, "normalized": false}], "model": {"type": "BPE", "vocab": {}, "merges": []}}'
+        )
+        (folder / "tokenizer_config.json").write_text(
+            '{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>"}'
+        )
+
+    assert refused(files=removed) == (
+        "ModelInvalid",
+        "the tokenizer of MODEL has no tokens but special ones: copy the tokenizer files (tokenizer.json, tokenizer_config.json) of "
+        "the model next to config.json",
+    )

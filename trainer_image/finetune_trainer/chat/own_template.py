@@ -34,7 +34,7 @@ def _read(chat: Chat) -> str:
     if not files and store.uri.startswith(CONFIG_MAP):
         name, _, key = store.uri.removeprefix(CONFIG_MAP).partition("/")
         raise UserError(
-            "InvalidSpec",
+            "DatasetNotFound",  # preflight is run again for it: the ConfigMap may arrive later
             f"the ConfigMap {name} does not exist in this namespace or has no key {key}: create it or correct chat.templateSource",
         )
     if len(files) != 1 or files[0].size_bytes > LARGEST_TEMPLATE_BYTES:

@@ -14,6 +14,9 @@ NAMED_KINDS = 4
 SKIPPED_PERCENT = 10
 """What maxPercent is where it is not set: the same as in the API."""
 
+CORRECT = "correct or remove"
+"""What a fault says whose only remedy this is: it is not said again."""
+
 VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 """What differs between rows with the same fault: names, values and numbers."""
 
@@ -62,12 +65,13 @@ class InvalidRows:
         if self.rows == self.seen:
             return ""
         percent = -(-100 * self.rows // self.seen)
+        is_said = all(CORRECT in fault.message for fault in self._faults.values())
         if self._skip:
-            return (
-                f"; invalidRows.maxPercent allows {self._max_percent} %: correct or remove them, or set it to {percent}"
-            )
+            other = f"set it to {percent}" if is_said else f"correct or remove them, or set it to {percent}"
+            return f"; invalidRows.maxPercent allows {self._max_percent} %: {other}"
         most = f", maxPercent: {percent}" if percent > SKIPPED_PERCENT else ""
-        return f". Correct or remove them, or skip them with datasets[].invalidRows: {{action: skip{most}}}"
+        skip = f"skip them with datasets[].invalidRows: {{action: skip{most}}}"
+        return f", or {skip}" if is_said else f". Correct or remove them, or {skip}"
 
     def warning(self) -> str:
         """Say what was left out; empty where nothing was."""

@@ -29,6 +29,14 @@ def load_tokenizer(folder: Path, model: Model) -> Any:
         Exception
     ) as error:  # its files are the user's: each parser raises errors of its own for what it does not know
         raise UserError("ModelUnsupported", _refused(folder, model.location.uri, error)) from error
+    if set(tokenizer.get_vocab().values()) <= set(
+        tokenizer.all_special_ids
+    ):  # made up by the library for want of a file
+        raise UserError(
+            "ModelInvalid",
+            f"the tokenizer of {model.location.uri} has no tokens but special ones: copy the tokenizer files (tokenizer.json, "
+            "tokenizer_config.json) of the model next to config.json",
+        )
     if not tokenizer.chat_template and (template := _processor_template(folder, model.location.uri)):
         tokenizer.chat_template = template
     return tokenizer

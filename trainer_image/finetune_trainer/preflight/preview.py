@@ -3,12 +3,13 @@
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from finetune_contract import ENV_RUN_CONFIG, ENV_WORKSPACE, PreflightConfig
 from finetune_contract.wire import loads
 
-from finetune_trainer.errors import ReportedError
+from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.preflight.__main__ import without_torch
 from finetune_trainer.storage.secrecy import redacted
 
@@ -33,7 +34,7 @@ def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
     # Imported here because torch must be hidden first.
     from finetune_trainer.data.prepare import prepare  # noqa: PLC0415
     from finetune_trainer.data.request import preflight_request  # noqa: PLC0415
-    from finetune_trainer.preflight.model import examine_model  # noqa: PLC0415
+    from finetune_trainer.preflight.model import check_complete, examine_model  # noqa: PLC0415
     from finetune_trainer.preflight.preview_text import preview_text  # noqa: PLC0415
     from finetune_trainer.preflight.template import check_template  # noqa: PLC0415
     from finetune_trainer.preflight.tokens import check_tokens  # noqa: PLC0415
@@ -43,6 +44,12 @@ def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
     request = preflight_request(config, model.length_limit)
     prepared = prepare(request, model.tokenizer, workspace, say=_say)
     check_tokens(prepared.folder, model, config.model.location.uri)
+    doubts = model.warnings
+    try:
+        check_complete(model, config.model.location.uri)
+    except UserError as error:  # the rows can be seen all the same
+        doubts += (f"preflight will refuse the model: {error.message}",)
+    prepared = replace(prepared, warnings=(*doubts, *prepared.warnings))
     return preview_text(prepared, model.tokenizer, title=config.name, colour=colour)
 
 

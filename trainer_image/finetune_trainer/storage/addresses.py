@@ -8,6 +8,7 @@ from pathlib import Path
 from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_SECRETS, SECRET_KEYS, Location
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.storage.store import Role, unauthorized
 
 SCHEMES = ("hf", "s3", "pvc", "configmap", "file", "https")
 MOUNTED = {"pvc": (ENV_CLAIMS, "PersistentVolumeClaim"), "configmap": (ENV_CONFIG_MAPS, "ConfigMap")}
@@ -66,19 +67,19 @@ def mounted_root(address: Address) -> Path:
     return Path(mounts[address.authority])
 
 
-def credentials(location: Location) -> dict[str, str]:
+def credentials(location: Location, role: Role) -> dict[str, str]:
     """Return the documented keys of the location's Secret; empty for ambient identity.
 
-    Raises UserError(InvalidSpec) when the Secret is named but none of its keys is there: the volume is optional, so a
-    misspelt name would otherwise look like anonymous access.
+    Raises UserError when the Secret is named but none of its keys is there: the volume is optional, so a misspelt name would
+    otherwise look like anonymous access. Its reason is one that preflight is run again for: the Secret may arrive later.
     """
     if not location.secret:
         return {}
     folder = Path(_pairs(os.environ.get(ENV_SECRETS, "")).get(location.secret, "/nonexistent"))
     found = {key: (folder / key).read_text().strip() for key in SECRET_KEYS if (folder / key).is_file()}
     if not found:
-        raise UserError(
-            "InvalidSpec",
+        raise unauthorized(
+            role,
             f"the Secret {location.secret} for {location.uri} does not exist in this namespace or has none of the keys "
             f"{', '.join(SECRET_KEYS)}: create it or correct credentials.secretName",
         )

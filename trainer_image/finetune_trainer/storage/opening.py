@@ -10,7 +10,8 @@ from finetune_trainer.storage.store import Role, Store
 def open_location(location: Location, role: Role, *, revision: str = "") -> Store:
     """Return the store at a location. Nothing is read yet, except that a claim must be mounted and a Secret be there.
 
-    `revision` is the commit, tag or branch of a hub repository. Raises UserError(InvalidSpec).
+    `revision` is the commit, tag or branch of a hub repository. Raises UserError (InvalidSpec; for a Secret that is
+    missing as for one that is refused).
     """
     address = parse(location.uri)
     if address.scheme in ("file", "pvc", "configmap"):
@@ -18,11 +19,11 @@ def open_location(location: Location, role: Role, *, revision: str = "") -> Stor
     if address.scheme == "s3":
         from finetune_trainer.storage.bucket import BucketStore  # noqa: PLC0415 - 1.5 s of import that folders do not need
 
-        return BucketStore(address, role, credentials(location))
+        return BucketStore(address, role, credentials(location, role))
     if address.scheme == "https":
         from finetune_trainer.storage.web import WebStore  # noqa: PLC0415 - as above
 
         return WebStore(address, role)
     from finetune_trainer.storage.hub import HubStore  # noqa: PLC0415 - as above
 
-    return HubStore(address, role, credentials(location), revision=revision, secret=location.secret)
+    return HubStore(address, role, credentials(location, role), revision=revision, secret=location.secret)

@@ -8,6 +8,7 @@ from finetune_trainer.data.formats.inside import texts_inside
 from finetune_trainer.data.formats.names import (
     ANSWERING,
     ASKED,
+    ASSISTANT,
     COMPLETIONS,
     CONTENT_KEYS,
     HISTORIES,
@@ -18,7 +19,6 @@ from finetune_trainer.data.formats.names import (
     ROLE_KEYS,
     ROLES,
     SYSTEMS,
-    TURN_MARKS,
     TURNS,
     USER,
     bare,
@@ -51,69 +51,10 @@ MOST_JOINED = 3
 """So many columns a suggestion joins into a question: of more nobody knows which are part of it."""
 
 
-def unpaired(record: Record, label: str, form: str, uri: str) -> str:
-    """Say that the answers are good ones and bad ones."""
-    return (
-        f"{uri} looks like unpaired preference data (columns {_exist(record)}): sft would learn the bad answers too; keep the "
-        f"rows whose {label} is true, or set format: {form} to learn all of them"
-    )
-
-
-def judged(record: Record, uri: str) -> str:
-    """Say that Prodigy keeps what annotators rejected beside what they accepted."""
-    return (
-        f"{uri} is an export of Prodigy (columns {_exist(record)}): its column answer says accept, reject or ignore. Keep the rows "
-        "with accept, and remove that column"
-    )
-
-
-def preference(record: Record, good: str, bad: str, prompt: str, uri: str) -> str:
-    """Say how to learn the better answers."""
-    value: Any = record.get(good)
-    if isinstance(value, str) and written_out(value):
-        return (
-            f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. To learn those in {good} and not "
-            f"those in {bad}, set columns: {{messages: {good}}}, which splits its conversations into turns"
-        )
-    if (turns := _written_turns(value)) > 1:
-        return (
-            f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. Besides, {good} holds a "
-            f"conversation written out as text ({turns} turns in the first row): write each as a list of objects with role and "
-            "content into a column messages, and set columns: {messages: messages}"
-        )
-    if _is_turns(value) and (not prompt or any(_asks(turn) for turn in value)):
-        columns = f"{{messages: {good}}}"
-    elif prompt:
-        columns = f"{{prompt: {prompt}, completion: {good}}}"
-    else:
-        columns = f"{{text: {good}}}"
-    return (
-        f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. To learn those in {good} and not "
-        f"those in {bad}, set columns: {columns}"
-    )
-
-
-def _written_turns(value: Any) -> int:
-    return sum(f"\n{value}".count(mark) for mark in TURN_MARKS) if isinstance(value, str) else 0
-
-
-def _asks(turn: Record) -> bool:
-    return any(isinstance(turn.get(key), str) and ROLES.get(turn[key].strip().lower()) == USER for key in ROLE_KEYS)
-
-
-def undecided(record: Record, one: str, other: str, uri: str) -> str:
-    """Say that of two answers the better one must be chosen first."""
-    role = "messages" if _is_turns(record[one]) else "completion"
-    return (
-        f"{uri} looks like preference data (columns {_exist(record)}): sft learns one answer. Write the better one of {one} and "
-        f"{other} into a column {role}, or set columns.{role} to the one to learn"
-    )
-
-
 def several_answers(record: Record, column: str, uri: str) -> str:
     """Say that the rows hold many answers, such as UltraFeedback before it was turned into pairs."""
     return (
-        f"{uri} holds several answers to each question in {column} (columns {_exist(record)}): write the one to learn into a "
+        f"{uri} holds several answers to each question in {column} (columns {exist(record)}): write the one to learn into a "
         "column completion"
     )
 
@@ -144,7 +85,7 @@ def missing(record: Record, uri: str) -> str:
             f"{uri} is an export of ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, "
             "and write the role (author.role) and text (content.parts) of each message into a column messages"
         )
-    mapping = _mapping(record)
+    mapping = _answer_inside(record) or _mapping(record)
     remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
         remedy = "none of them holds the answer as text, so write it into a column completion"
@@ -155,7 +96,7 @@ def missing(record: Record, uri: str) -> str:
             )
     if TOKENISED in record:
         remedy = "tokens are not read, so write the text that they stand for into a column"
-    return f"{uri} has the columns {_exist(record)}, but {NEEDED} is needed: {remedy}"
+    return f"{uri} has the columns {exist(record)}, but {NEEDED} is needed: {remedy}"
 
 
 def without_header(record: Record, uri: str) -> str:
@@ -200,14 +141,14 @@ def without_text(record: Record, uri: str) -> str:
         remedy = f"name it in datasets[].columns, such as columns: {{text: {_in_yaml(column)}}}"
     if _has_no_header(record):
         return without_header(record, uri)
-    return f"{uri} has the columns {_exist(record)}, but objective cpt learns a column with text: {remedy}"
+    return f"{uri} has the columns {exist(record)}, but objective cpt learns a column with text: {remedy}"
 
 
 def _mapping(record: Record) -> str:
     """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
     if inner := texts_inside(record):
         return _mapping(inner)
-    turns = next((name for name, value in record.items() if _is_turns(value)), "")
+    turns = next((name for name, value in record.items() if is_turns(value)), "")
     said_alone = [name for name, value in record.items() if not is_empty(value) and not words_of(name) & INCIDENTAL]
     if (
         len(said_alone) == 1
@@ -219,7 +160,7 @@ def _mapping(record: Record) -> str:
     if turns and bare(turns) in HISTORIES and (beside := _mapping({**record, turns: None})):
         return f"{beside}; {turns} is then read as the earlier turns"
     if turns:
-        return f"columns: {{messages: {turns}}}"
+        return _of_turns(record, turns)
     said = [name for name, value in record.items() if _is_told(value)]
     telling = _telling(record)
     plain = not any(isinstance(value, list | dict) and value for value in record.values())
@@ -249,6 +190,37 @@ def _mapping(record: Record) -> str:
     return ""
 
 
+def _answer_inside(record: Record) -> str:
+    """Suggest the first of several answers to a question, such as `answers.0.text`."""
+    question = next((name for name, value in record.items() if bare(name) in PROMPTS and isinstance(value, str)), "")
+    if not question:
+        return ""
+    for name, value in record.items():
+        first = value[0] if isinstance(value, list) and value and words_of(name) & ANSWERING else None
+        if not isinstance(first, dict):
+            continue
+        keys = [key for key in CONTENT_KEYS if isinstance(first.get(key), str)]
+        if keys and not any(key in ROLE_KEYS and str(first[key]).lower() in ROLES for key in first):
+            path = f"{name}.0.{keys[0]}"
+            return f"columns: {{prompt: {_in_yaml(question)}, completion: {path}}}, which learns the first answer of each question"
+    return ""
+
+
+def _of_turns(record: Record, turns: str) -> str:
+    """Turns in which nobody answers are the question of an answer beside them (`ideal`)."""
+    beside = [name for name in _telling(record) if name != turns and words_of(name) & ANSWERING]
+    asked: Any = record[turns]
+    if len(beside) == 1 and isinstance(asked, list) and not any(map(_answers, asked)):
+        return f"columns: {{prompt: {turns}, completion: {_in_yaml(beside[0])}}}"
+    return f"columns: {{messages: {turns}}}"
+
+
+def _answers(turn: Record) -> bool:
+    return any(
+        isinstance(turn.get(key), str) and ROLES.get(turn[key].strip().lower()) == ASSISTANT for key in ROLE_KEYS
+    )
+
+
 def _in_yaml(name: str) -> str:
     return name if PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
@@ -264,7 +236,7 @@ def _is_told(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_turns(value: Any) -> bool:
+def is_turns(value: Any) -> bool:
     """A conversation in which somebody answers; a list of comments or annotations is none."""
     if isinstance(value, str):
         return written_out(value) is not None
@@ -274,5 +246,6 @@ def _is_turns(value: Any) -> bool:
     return bool(words) and any(ROLES.get(word.strip().lower()) != USER for word in words if isinstance(word, str))
 
 
-def _exist(record: Record) -> str:
+def exist(record: Record) -> str:
+    """Return the columns that are there, for a sentence."""
     return ", ".join(map(str, record)) or "none"

@@ -7,13 +7,9 @@ from typing import Any
 from finetune_contract import Dataset
 
 from finetune_trainer.data.formats.advice import (
-    judged,
     missing,
     one_message_a_row,
-    preference,
     several_answers,
-    undecided,
-    unpaired,
     without_system,
     without_text,
 )
@@ -37,6 +33,7 @@ from finetune_trainer.data.formats.names import (
     is_empty,
     truth,
 )
+from finetune_trainer.data.formats.preference import judged, preference, undecided, unpaired
 from finetune_trainer.data.formats.roles import TurnForm
 from finetune_trainer.data.formats.texts import is_alternating
 from finetune_trainer.data.formats.transcripts import written_out

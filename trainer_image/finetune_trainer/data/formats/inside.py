@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
-from finetune_trainer.data.formats.names import ANSWERING, PROMPTS, bare, words_of
+from finetune_trainer.data.formats.names import ANSWERING, COMPLETIONS, CONTENT_KEYS, PROMPTS, bare, words_of
 from finetune_trainer.data.reading.record import Record
 
 LANGUAGE = 5
@@ -68,3 +68,13 @@ def _inner_texts(name: str, value: Any) -> Record:
     if not texts and isinstance(listed, list) and listed and isinstance(listed[0], str):
         return {f"{name}.text.0": listed[0]}
     return texts if len(texts) == len(value) == 2 and all(len(key) <= LANGUAGE for key in value) else {}
+
+
+def text_inside(column: str, value: Any) -> str:
+    """Return how the text in a column is named, such as `inputs.question` or `answers.0`; empty where there may be several."""
+    if isinstance(value, list):
+        return f"{column}.0" if value and isinstance(value[0], str) and len(value) == 1 else ""
+    texts = [key for key, item in value.items() if isinstance(item, str)] if isinstance(value, dict) else []
+    known = [key for key in texts if bare(key) in (*CONTENT_KEYS, *PROMPTS, *COMPLETIONS)]
+    chosen = texts if len(texts) == 1 == len(value) else known
+    return f"{column}.{chosen[0]}" if len(chosen) == 1 else ""

@@ -113,9 +113,15 @@ MEANINGFUL = frozenset(
     "reward quality correct refusal speech knowledge persona text article articles paragraph paragraphs body story facts hint "
     "hints choices options code schema kwargs train training trainable loss solution solutions target targets reply problem "
     "query summary summaries highlights translation feedback accepted approved thumbs verdict helpful helpfulness corrected "
-    "correction revision revised rewritten".split()
+    "correction revision revised rewritten attempt attempts trajectory trajectories generation generations ideal gold "
+    "correctness scores ratings".split()
 )
 """Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
+
+RATINGS = frozenset(
+    "score scores rating ratings reward quality helpful helpfulness correctness thumbs verdict feedback".split()
+)
+"""Of these words those that say how good an answer is."""
 
 ASKED = frozenset(
     "input inputs context contexts history document documents passage passages evidence knowledge persona text article articles "
@@ -131,7 +137,8 @@ INCIDENTAL = frozenset(
 
 ANSWERING = frozenset(
     "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
-    "category class sentiment emotion intent summary summaries highlights headline abstract translation code".split()
+    "category class sentiment emotion intent summary summaries highlights headline abstract translation code "
+    "ideal gold generation attempt".split()
 )
 """Words in the names of columns that may hold what is to be learned."""
 

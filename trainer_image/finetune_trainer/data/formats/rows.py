@@ -12,19 +12,18 @@ from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import ONLY_NAMED, are_names, calls_of, tools_of
 from finetune_trainer.data.formats.chosen import PLACEHOLDER
-from finetune_trainer.data.formats.detect import MESSAGES, PAIR, TEXT, Format
+from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
+from finetune_trainer.data.formats.inside import text_inside
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
+from finetune_trainer.data.formats.left import left_unread
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
-    NOT_TRAINED,
-    SPLIT_COLUMNS,
     TOOLS,
     USER,
     bare,
     is_empty,
     is_meaningful,
-    may_answer,
 )
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
@@ -32,9 +31,6 @@ from finetune_trainer.data.reading.record import Record, kind
 
 SYSTEM_MARK = re.compile(r"\A\s*SYSTEM:\s*")
 """How the system prompt beside a conversation that is written out begins (Glaive)."""
-
-CERTAIN_LENGTH = 20
-"""A text as long as this that stands in a message is the same text, not a word that happens to be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +83,7 @@ def to_row(record: Record, form: Format) -> Row:
     if form.kind == PAIR:
         return _prompt_completion(record, form)
     text = _text(record, form.text)
-    return Row(text=text, unread=_unread(record, form, ()))
+    return Row(text=text, unread=left_unread(record, form, ()))
 
 
 def _conversation(record: Record, form: Format, turns: Turns, learned_from: int) -> Row:
@@ -100,7 +96,7 @@ def _conversation(record: Record, form: Format, turns: Turns, learned_from: int)
         tools=(None if named else tools_of(record.get(form.tools))) or tools,
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
-        unread=dict.fromkeys(turns.unread, False) | named | _unread(record, form, before),
+        unread=dict.fromkeys(turns.unread, False) | named | left_unread(record, form, before),
         spelt=frozenset(turns.spelt),
     )
 
@@ -143,7 +139,7 @@ def _plain(record: Record, form: Format) -> Row:
     return Row(
         prompt=f"{system}\n\n{told}" if system else told,
         text=_text(record, form.completion),
-        unread=_unread(record, form, ()),
+        unread=left_unread(record, form, ()),
     )
 
 
@@ -240,48 +236,22 @@ def _said_by_system(value: Any) -> str:
     return value
 
 
-def _unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
-    """Columns that most likely matter and are not read, unless they say again what the messages say."""
-    left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
-    return {name: isinstance(record[name], str) for name in left if not _said_already(record[name], messages)}
-
-
-def _matters(name: str, value: Any, form: Format) -> bool:
-    """Beside plain text any other text may be what it is to be turned into."""
-    if is_empty(value):
-        return False
-    beside_text = form.kind == TEXT and may_answer(name) and not isinstance(value, int | float)
-    return is_meaningful(name) or beside_text or _is_held_out(name, value)
-
-
-def _is_held_out(name: str, value: Any) -> bool:
-    """Tell whether a column says that its row is for tests."""
-    return bare(name) in SPLIT_COLUMNS and isinstance(value, str) and bare(value) in NOT_TRAINED
-
-
-def _said_already(value: Any, messages: Sequence[Message]) -> bool:
-    if not isinstance(value, str):
-        return False
-    said = value.strip()
-    if messages and all(text.strip() in said for text in _contents(messages)):
-        return True  # the whole row, written out
-    return any(said == text.strip() or (len(said) >= CERTAIN_LENGTH and said in text) for text in _contents(messages))
-
-
-def _contents(messages: Sequence[Message]) -> list[str]:
-    return [message["content"] for message in messages]
-
-
 def _text(record: Record, column: str) -> str:
     value = _value(record, column)
     if isinstance(value, str):
         return value
     if isinstance(value, float) and math.isnan(value):
         raise RowInvalid(f"its {column} is NaN, which stands for a missing value: fill it in, or remove the row")
+    if isinstance(value, bool):
+        raise RowInvalid(f"its {column} is {kind(value)}, not text: write it as text, such as yes or no")
     if isinstance(value, int | float):
         raise RowInvalid(
             f"its {column} is {kind(value)}, not text: write numbers as text (in quotes in JSON, astype(str) in pandas), and "
             "classes by their names"
+        )
+    if inside := text_inside(column, value):
+        raise RowInvalid(
+            f"its {column} is {kind(value)}, not text: set {inside} in datasets[].columns to use the text in it"
         )
     if isinstance(value, dict | list):
         raise RowInvalid(

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 
 from finetune_trainer.data.formats.calls import ONLY_NAMED
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, TEXT, Format
-from finetune_trainer.data.formats.names import ANSWERING, ASKED, COMPLETIONS, LABELS, SPLIT_COLUMNS, bare, words_of
+from finetune_trainer.data.formats.names import (
+    ANSWERING,
+    ASKED,
+    COMPLETIONS,
+    LABELS,
+    RATINGS,
+    SPLIT_COLUMNS,
+    bare,
+    words_of,
+)
 
 NAMED = 6
 """So many names the warning holds: it shares 4,096 bytes with the rest of the report."""
@@ -57,12 +66,14 @@ class Unread:
             return f"If it is the system prompt of each conversation, set columns.system: {asked}"
         if form.kind == PAIR and bare(answer) in COMPLETIONS:
             return f"Rows teach {form.completion}. If {answer} is the answer to learn, set columns: {{completion: {answer}}}"
+        if any(words_of(name) & RATINGS for name in names) and not self._texts:
+            return "All rows are learned alike, good or bad: if it says how good an answer is, remove the rows with bad ones"
         return "Rows are trained without it: add it to the question or the answer if it matters"
 
     def _teach_label(self, form: Format, label: str) -> str:
         if label in self._texts:
             return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
         return (
-            f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}.0}} for the first item of a list; it must be "
-            "text, not a number"
+            f"To teach it, write it as text into a column completion, and set columns: {{prompt: {form.text}, completion: "
+            f"completion}}; the first text of a list is {label}.0"
         )

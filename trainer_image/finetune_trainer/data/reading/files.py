@@ -19,6 +19,8 @@ NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "sta
 NOT_DATA = ("readme.md", "license", "license.txt", "license.md", "notice", "makefile", *NOT_ROWS)
 """Files that lie beside data everywhere: that they are not read surprises nobody."""
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst", ".7z", ".rar", ".xz")
+
 NAMED_FILES = 3
 """So many of the files that are not read a warning names."""
 
@@ -96,6 +98,8 @@ def _refuse_choice(dataset: Dataset, uri: str) -> None:
 
 def _no_rows(uri: str, visible: Sequence[StoredFile], *, documents: bool) -> str:
     names = ", ".join(file.path for file in visible[:NAMED_FILES]) or "nothing"
+    if any(file.path.lower().endswith(ARCHIVES) for file in visible):
+        return f"{uri} has no data files, only {names}: archives are not read, so unpack them and name the folder or the file in them"
     for_text = (
         "" if documents or not any(kind_of(file.path) for file in visible) else "; .txt and .md are for objective cpt"
     )

@@ -18,6 +18,10 @@ CONVERSION = (
     "line.strip()]' < OLD.jsonl > NEW.jsonl"
 )
 
+TYPESET_QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb"
+
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
 NOT_SPACE = re.compile(r"\S")
 
 SPEAKERS = ("role", "from")
@@ -33,6 +37,8 @@ def lines(file: BinaryIO) -> Iterator[Place]:
     stripped = ((number, line.removeprefix(b"\xef\xbb\xbf").strip()) for number, line in enumerate(file, start=1))
     filled = ((number, line) for number, line in stripped if line)
     beginning = list(islice(filled, 2))
+    if beginning and beginning[0][1].startswith(UTF_16):
+        raise Unreadable("it is UTF-16 text: save the file as UTF-8")
     if len(beginning) == 2 and _is_document(*(line for _, line in beginning)):
         raise Unreadable("it is a JSON document over several lines, not one record per line: rename it to .json")
     for number, line in chain(beginning, filled):
@@ -71,7 +77,19 @@ def _not_json(line: bytes, error: ValueError) -> Unreadable:
         return Unreadable(f"it is written as a Python dict, not as JSON (single quotes, None, True): {CONVERSION}")
     if line.endswith(b",") and _is_json(line[:-1]):
         return Unreadable("it ends with a comma: remove the commas between JSON lines")
+    if typeset := _typeset(line.decode()):
+        return Unreadable(typeset)
     return Unreadable(f"it is not JSON ({error}): correct or remove that line")
+
+
+def _typeset(text: str) -> str:
+    """Say that a word processor has put other quotes in place of those of JSON; empty where it has not."""
+    found = next((mark for mark in text if mark in TYPESET_QUOTES), "")
+    if not found or not _is_json(text.translate(dict.fromkeys(map(ord, TYPESET_QUOTES), '"')).encode()):
+        return ""
+    return (
+        f'it has typographic quotes ({found}), as word processors write them: replace those around names and texts by "'
+    )
 
 
 def _is_python(line: bytes) -> bool:
@@ -146,6 +164,8 @@ def document(file: BinaryIO) -> Iterator[Place]:
         if _is_python(content.split(b"\n", 1)[0].strip()):
             yield from lines(io.BytesIO(content))
             return
+        if typeset := _typeset(content.decode("utf-8-sig")):
+            raise Unreadable(typeset) from error
         raise Unreadable(f"line {error.lineno} is not JSON ({error.msg})") from error
     for number, item in enumerate(_items(value), start=1):
         yield number, _item(item)
@@ -211,7 +231,10 @@ def _items(value: Any) -> list[Any]:
 
 
 def _transposed(value: Record) -> list[Record]:
-    """Columns of values, as pandas writes them: lists of one length, or objects from row label to value."""
+    """Columns of values, as pandas writes them: lists of one length, objects from row label to value, or rows beside their names."""
+    names, split = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(split, list) and all(isinstance(name, str) for name in names):
+        return _split(names, split)
     columns = list(value.values())
     if all(key.isdigit() and isinstance(row, dict) and not all(map(str.isdigit, row)) for key, row in value.items()):
         return columns  # rows by their numbers
@@ -222,3 +245,10 @@ def _transposed(value: Record) -> list[Record]:
     if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return []
     return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _split(names: list[str], rows: list[Any]) -> list[Record]:
+    """pandas' orient="split"; empty where a row is no list of as many values as there are names."""
+    if len(set(names)) < len(names) or not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        return []
+    return [dict(zip(names, row, strict=True)) for row in rows]

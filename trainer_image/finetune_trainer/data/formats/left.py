@@ -1,0 +1,54 @@
+"""Which columns of a row most likely matter and are not read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from finetune_trainer.chat.conversation import Message
+from finetune_trainer.data.formats.detect import TEXT, Format
+from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare, is_empty, is_meaningful, may_answer
+from finetune_trainer.data.reading.record import Record
+
+CERTAIN_LENGTH = 20
+"""A text as long as this that stands in a message is the same text, not a word that happens to be there."""
+
+
+def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
+    """Columns that most likely matter and are not read, unless they say again what the messages say."""
+    left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
+    read = [value for name, value in record.items() if name in form.read and isinstance(value, str) and value.strip()]
+    return {
+        name: isinstance(record[name], str)
+        for name in left
+        if not _said_already(record[name], messages) and not (len(read) > 1 and _holds_all(record[name], read))
+    }
+
+
+def _holds_all(value: Any, read: Sequence[str]) -> bool:
+    """Tell whether a text is the whole row, written out: Alpaca's text is its other columns under headings."""
+    return isinstance(value, str) and all(text.strip() in value for text in read)
+
+
+def _matters(name: str, value: Any, form: Format) -> bool:
+    """Beside plain text any other text may be what it is to be turned into."""
+    if is_empty(value):
+        return False
+    beside_text = form.kind == TEXT and may_answer(name) and not isinstance(value, int | float)
+    return is_meaningful(name) or beside_text or _is_held_out(name, value)
+
+
+def _is_held_out(name: str, value: Any) -> bool:
+    """Tell whether a column says that its row is for tests."""
+    return bare(name) in SPLIT_COLUMNS and isinstance(value, str) and bare(value) in NOT_TRAINED
+
+
+def _said_already(value: Any, messages: Sequence[Message]) -> bool:
+    if not isinstance(value, str):
+        return False
+    said = value.strip()
+    if messages and all(text.strip() in said for text in _contents(messages)):
+        return True  # the whole row, written out
+    return any(said == text.strip() or (len(said) >= CERTAIN_LENGTH and said in text) for text in _contents(messages))
+
+
+def _contents(messages: Sequence[Message]) -> list[str]:
+    return [message["content"] for message in messages]
