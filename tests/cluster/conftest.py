@@ -13,7 +13,7 @@ from tests.cluster.kubelet import Kubelet
 from tests.cluster.operator_process import OperatorProcess
 from tests.cluster.plays import POOL, a_pool
 from tests.cluster.standin import StandIn
-from tests.cluster.stories import Open, Theatre, theatre
+from tests.cluster.theatre import Open, Theatre, theatre
 from tests.servers.control_plane import ControlPlane
 
 CRDS = Path(__file__).parents[2] / "crds"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.cluster.faults import Refusal
-from tests.cluster.stories import STORIES, Ending, Open, differences, sample, undisturbed
+from tests.cluster.stories import STORIES
+from tests.cluster.theatre import Ending, Open, differences, sample, undisturbed
 
 pytestmark = pytest.mark.cluster
 

@@ -1,19 +1,22 @@
 """The operator is killed before and after its writes: the same end, the same number of creations and deletions."""
 
-import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from tests.cluster.stories import STORIES, WHOLE, Ending, Open, Story, Theatre, differences, undisturbed
+from tests.cluster.stories import STORIES, Story
+from tests.cluster.theatre import WHOLE, Ending, Open, Theatre, differences, undisturbed
 
 pytestmark = pytest.mark.cluster
 
 SEED = 20260131
 EVERY = 4
 """In the sample about one write in four costs the operator its life."""
+
+MORE_WRITES = 3
+"""By so many the writes of a run may differ: what two passes would say is said by one where the Pods are quick."""
 
 
 @dataclass
@@ -64,14 +67,13 @@ def test_killed_at_any_write_a_story_ends_as_without_it(curtain: Open, name: str
     """One run for each write, with one kill."""
     story = STORIES[name]
     expected, writes = undisturbed(curtain, story)
-    different = {}
-    for point in itertools.count(1):
+    different, struck = {}, 0
+    for point in range(1, writes + MORE_WRITES):
         ending, kills = killed(curtain, moment, lambda number, point=point: number == point, story)
-        if not kills:
-            break
+        struck += kills
         if found := differences(ending, expected):
             different[point] = found
-    print(f"{name}, {moment}: {point - 1} points, {writes} writes undisturbed")
+    print(f"{name}, {moment}: {struck} kills, {writes} writes undisturbed")
 
     assert different == {}
-    assert point > writes
+    assert struck >= writes - MORE_WRITES

@@ -5,7 +5,8 @@ from finetune_operator.api.reasons import WaitingReason
 
 from tests.cluster.client import ApiError, Raw, eventually
 from tests.cluster.mutations import drawn
-from tests.cluster.stories import SECONDS, WHOLE, Open, told
+from tests.cluster.stories import SECONDS
+from tests.cluster.theatre import WHOLE, Open, told
 
 pytestmark = pytest.mark.cluster
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.cluster.client import Raw, eventually
 from tests.cluster.plays import a_job
-from tests.cluster.stories import SECONDS, Open
+from tests.cluster.stories import SECONDS
+from tests.cluster.theatre import Open
 
 pytestmark = pytest.mark.cluster
 

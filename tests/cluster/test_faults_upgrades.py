@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.stories import Open, Stage
+from tests.cluster.stories import Stage
+from tests.cluster.theatre import Open
 from tests.golden.worlds import WORLDS, restore, revived
 
 pytestmark = pytest.mark.cluster

@@ -23,7 +23,8 @@ from tests.cluster.conftest import serves
 from tests.cluster.faults import FaultProxy
 from tests.cluster.plays import Play, Script, a_pool, preempted, preflight_fails, training_fails
 from tests.cluster.standin import StandIn
-from tests.cluster.stories import GANG, Stage, Story, Theatre, theatre
+from tests.cluster.stories import GANG, Stage, Story
+from tests.cluster.theatre import Theatre, theatre
 from tests.servers.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
