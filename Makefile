@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e e2e-node check docs pictures lint generate goldens verify bench gpu-check requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e faults soak e2e-node check docs pictures lint generate goldens verify bench gpu-check requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,13 @@ test-offload: $(INSTALLED) ## ZeRO-Offload on two ranks; compiles DeepSpeed's CP
 
 test-e2e: binaries ## tests of the whole product
 	@$(BIN)/python -m pytest tests/e2e
+
+faults: binaries ## the operator killed at every write, every fault of the API server, 300 mutated jobs, upgrades (an hour)
+	@FINETUNE_FAULTS=all FINETUNE_EXAMPLES=1000 $(BIN)/python -m pytest tests/unit/lifecycle/test_decide_machine.py \
+		tests/unit/lifecycle/test_decide_properties.py tests/cluster/test_faults_*.py --deselect tests/cluster/test_faults_soak.py
+
+soak: binaries ## 2,000 jobs come and go; the operator's memory must not grow, and nothing of them is left (20 minutes)
+	@FINETUNE_SOAK_JOBS=2000 $(BIN)/python -m pytest -rP tests/cluster/test_faults_soak.py
 
 e2e-node: binaries ## tests on two real kubelets, after building what is missing (root on Linux, some Debian packages)
 	@$(BIN)/python -u -m tests.real_node.build

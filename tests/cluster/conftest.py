@@ -1,6 +1,7 @@
 """What tests of the controller share: the API as a user sees it, stand-in nodes, and operators as subprocesses."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.cluster.kubelet import Kubelet
 from tests.cluster.operator_process import OperatorProcess
 from tests.cluster.plays import POOL, a_pool
 from tests.cluster.standin import StandIn
+from tests.cluster.stories import Open, Theatre, theatre
 from tests.servers.control_plane import ControlPlane
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -98,3 +100,38 @@ def start_operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) 
     for operator in started:
         operator.close()
         print(operator.text)  # pytest shows it when the test fails
+
+
+@pytest.fixture
+def curtain(
+    api: Client, standin: StandIn, control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Open]:
+    """Theatres in namespaces of their own; each closes with the next one, the last one with the test."""
+    with stages(api, standin, control_plane, tmp_path_factory) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def curtains(
+    api: Client, standin: StandIn, control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Open]:
+    """The same, for what the tests of a module are compared with."""
+    with stages(api, standin, control_plane, tmp_path_factory) as opened:
+        yield opened
+
+
+@contextmanager
+def stages(
+    api: Client, standin: StandIn, control_plane: ControlPlane, folders: pytest.TempPathFactory
+) -> Iterator[Open]:
+    """Yield what opens theatres one after the other."""
+    with ExitStack() as stack:
+
+        def open_one() -> Theatre:
+            stack.close()
+            namespace = control_plane.namespace()
+            stack.callback(control_plane.kubectl, "delete", "namespace", namespace, "--wait=false")
+            proxy = FaultProxy(control_plane.kubeconfig, folders.mktemp("theatre"))
+            return stack.enter_context(theatre(api, standin, namespace, proxy))
+
+        yield open_one

@@ -24,6 +24,27 @@ Call = tuple[str, str]
 """(method, path)"""
 
 
+COLLECTIONS = ("finetunejobs", "gpupools", "pods", "services", "nodes", "events")
+VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer instead of the API server's; status 0: the connection is cut without one."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def verb_of(request: web.Request) -> str:
+    """Return what Kubernetes calls a request: get, list, watch, create, update, patch or delete."""
+    if request.method != "GET":
+        return VERBS[request.method]
+    if "watch=true" in request.query_string:
+        return "watch"
+    return "list" if request.path.endswith(COLLECTIONS) else "get"
+
+
 def is_write(call: Call) -> bool:
     """Leases and events are left out: neither is part of what a job becomes."""
     return call[0] != "GET" and "/leases" not in call[1] and "/events" not in call[1]
@@ -46,9 +67,16 @@ class FaultProxy:
     """Called with (number of the write, "before" | "after") around forwarding; False before it: the write is lost."""
     drop_event: Callable[[dict[str, Any]], bool] = lambda _: False
     """Tells which watch events never reach the operator."""
+    refusal: Callable[[str, str], Refusal | None] = lambda *_: None
+    """Called with (verb, path): what to answer instead, None: forward it."""
+    delays: Callable[[dict[str, Any]], tuple[float, ...]] = lambda _: (0,)
+    """After how many seconds a watch event is sent: once for each, so that (0, 1) is a late copy."""
+    listed: Callable[[str, bytes], bytes] = lambda _, content: content
+    """Called with the path and the answer of a list: what the operator gets."""
     port: int = 0
     _streams: set[Any] = field(default_factory=set)
     _responses: set[Any] = field(default_factory=set)
+    _late: set[Any] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _thread: threading.Thread | None = None
     _site: web.TCPSite | None = None
@@ -167,7 +195,13 @@ class FaultProxy:
         self.calls.append(call)
         number = len(self.writes)
         if (status := self.answer_instead(call)) is not None:
-            return web.json_response({"kind": "Status", "message": f"fault {status}", "code": status}, status=status)
+            return fault(Refusal(status))
+        verb = verb_of(request)
+        if (refusal := self.refusal(verb, request.path)) is not None:
+            if refusal.status == 0:
+                assert request.transport is not None
+                request.transport.close()
+            return fault(refusal)
         if is_write(call) and not self.around_write(number, "before"):
             return web.Response(status=500)
         body = await request.read()
@@ -179,9 +213,11 @@ class FaultProxy:
         if is_write(call):
             self.around_write(number, "after")
         try:
-            if "watch=true" in request.query_string:
+            if verb == "watch":
                 return await self._stream(request, upstream)
             content = await upstream.read()
+            if verb == "list" and upstream.status == 200:
+                content = self.listed(request.path, content)
         finally:
             upstream.close()
         kind = upstream.headers.get("Content-Type", "application/json")
@@ -194,8 +230,10 @@ class FaultProxy:
         self._responses.add(response)
         try:
             async for line in upstream.content:
-                if upstream.status != 200 or not self.drop_event(json.loads(line)):
+                if upstream.status != 200:
                     await response.write(line)
+                elif not self.drop_event(event := json.loads(line)):
+                    await self._send(response, line, self.delays(event))
         except (aiohttp.ClientError, ConnectionError):
             pass
         finally:
@@ -203,3 +241,23 @@ class FaultProxy:
             self._responses.discard(response)
             upstream.close()
         return response
+
+    async def _send(self, response: web.StreamResponse, line: bytes, delays: tuple[float, ...]) -> None:
+        for seconds in delays:
+            if seconds:
+                self._loop.call_later(seconds, self._send_late, response, line)
+            else:
+                await response.write(line)
+
+    def _send_late(self, response: web.StreamResponse, line: bytes) -> None:
+        """Send a line into a stream that may have ended meanwhile."""
+        if response in self._responses:
+            task = self._loop.create_task(response.write(line))
+            self._late.add(task)
+            task.add_done_callback(lambda done: (self._late.discard(done), done.cancelled() or done.exception()))
+
+
+def fault(refusal: Refusal) -> web.Response:
+    """Return an answer that the API server might give."""
+    status = {"kind": "Status", "message": f"fault {refusal.status}", "code": refusal.status}
+    return web.json_response(status, status=refusal.status or 500, headers=dict(refusal.headers))

@@ -52,7 +52,7 @@ def manifest(world: World) -> dict[str, Any]:
         "apiVersion": "finetune.dev/v1alpha1",
         "kind": "FineTuneJob",
         "metadata": {"name": "bot", "namespace": "team-a", "generation": job.metadata.generation},
-        "spec": job.spec.model_dump(by_alias=True, exclude_unset=True, mode="json"),
+        "spec": job.spec.model_dump(by_alias=True, exclude_defaults=True, mode="json"),
         "status": {key: status[key] for key in seen},
     }
 

@@ -254,13 +254,22 @@ class Cluster:
         uid = child.uid or self._uid_of(job, child)
         path = f"{collection(child.kind, job.metadata.namespace)}/{child.name}"
         answer = await self.api.write("DELETE", path, delete_options(uid, child.grace_seconds))
+        if answer.status == 409 and await self._exists(path, uid):
+            raise Conflict(answer.message)
         self._take_deleted(answer, child.kind, uid)
 
     async def delete_job(self, job: FineTuneJob) -> None:
         """Delete the job itself; the garbage collector takes its children."""
         path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}"
         answer = await self.api.write("DELETE", path, delete_options(job.metadata.uid))
+        if answer.status == 409:  # changed meanwhile, or another job's name by now: its watch tells which
+            raise Conflict(answer.message)
         self._take_deleted(answer, "FineTuneJob", job.metadata.uid)
+
+    async def _exists(self, path: str, uid: str) -> bool:
+        """Tell whether the object with this uid is still there: not every conflict means that its name was taken."""
+        answer = await self.api.get(path)
+        return answer.status != 404 and answer.expect(200)["metadata"]["uid"] == uid
 
     def _uid_of(self, job: FineTuneJob, child: Child) -> str:
         known = self.store.members(job.key, child.kind)

@@ -128,7 +128,7 @@ class Resync:
         lists = {}
         for kind in kinds:  # children after the jobs: no job is seen without what it already had
             try:
-                lists[kind] = await self.api.list(collection(kind, namespace), selector(kind))
+                lists[kind] = await self._listed(kind, namespace)
             except (Forbidden, Conflict) as error:
                 if not namespace:
                     raise
@@ -138,6 +138,12 @@ class Resync:
         for kind in reversed(kinds):  # taken in before the jobs: a pass must not miss them
             self._compare(kind, namespace, *lists[kind])
         return not again or self._begin(namespace)
+
+    async def _listed(self, kind: Kind, namespace: str) -> tuple[list[dict[str, Any]], str]:
+        """List a kind; one that is older than the last list is listed again: one of several API servers may lag behind."""
+        path, before = collection(kind, namespace), self._versions.get((kind, namespace), 0)
+        found = await self.api.list(path, selector(kind))
+        return found if int(found[1]) >= before else await self.api.list(path, selector(kind))
 
     async def _skip(self, namespace: str, why: str) -> None:
         self.store.forget_namespace(namespace)

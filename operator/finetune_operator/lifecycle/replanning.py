@@ -13,6 +13,7 @@ from finetune_operator.lifecycle.money import spent_gpu_seconds, spent_usd
 from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.view import View
 from finetune_operator.lifecycle.waiting import missing_claim, waiting
+from finetune_operator.planning import cost
 from finetune_operator.planning.planner import PlannedRun
 
 MOST_WARNINGS = 16
@@ -88,8 +89,7 @@ def enlarged(view: View, run: PlannedRun) -> View:
 
 def replanned(view: View, run: PlannedRun, warning: str, *, pools: list[str]) -> View:
     """Pin another plan. What was spent so far was paid at the price of the old one, and trained nothing that was kept."""
-    earlier = ReplannedStatus(
-        pools=pools, gpu_seconds=spent_gpu_seconds(view.status), cost_usd=f"{spent_usd(view.status):.4f}"
-    )
+    spent = spent_gpu_seconds(view.status)
+    earlier = ReplannedStatus(pools=pools, gpu_seconds=spent, cost_usd=cost.amount(spent_usd(view.status)))
     plan: Plan = run.plan.model_copy(update={"warnings": [warning, *run.plan.warnings][:MOST_WARNINGS]})
     return view.writing(plan=plan, resolved=run.resolved, replanned=earlier)

@@ -108,7 +108,11 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     asked, batch = chosen.work.global_batch_size, chosen.layout.global_batch_size
     if batch != asked:
         gpus = counted(chosen.layout.gpus, "GPU")
-        why = f"which {gpus} can share evenly" if asked % chosen.layout.gpus else f"with which {gpus} train faster"
+        why = (
+            f"which {gpus} can share evenly"
+            if asked % chosen.layout.gpus
+            else f"with which {gpus} {'trains' if chosen.layout.gpus == 1 else 'train'} faster"
+        )
         return (
             f"the default globalBatchSize of {asked} was moved to {batch}, {why}: set training.globalBatchSize to keep a value",
         )

@@ -101,7 +101,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
     assert others == [
         "3 h 55 min, past the deadline",
         "23 min",
-        "45 min",
+        "43 min",
         "43 min, over budget",
     ]
 

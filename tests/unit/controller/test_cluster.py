@@ -1,5 +1,6 @@
 """One pass against an API server that answers late, twice, or not as it was asked to."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from finetune_operator.controller.reconcile import reconcile
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict
-from finetune_operator.lifecycle.observation import Settings
+from finetune_operator.lifecycle.observation import Child, Settings
 
 from tests.unit.controller.scripted import scripted
 from tests.unit.smallest_spec import SMALLEST_SPEC
@@ -125,3 +126,17 @@ async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out():
         told = [event["reason"] for event in server.bodies(f"POST {EVENTS}")]
 
     assert told == ["Examining"]
+
+
+@pytest.mark.parametrize(("there", "left"), [("pod", ["pod"]), ("another", [])])
+async def test_a_conflict_of_a_deletion_is_not_taken_for_a_deletion(there: str, left: list[str]):
+    """Only where another object has the name is ours gone; else it is tried again, and still known."""
+    now = raw_pod() | {"metadata": raw_pod()["metadata"] | {"uid": there}}
+    replies = {f"DELETE {PODS}/bot-0-1": (409, {"message": "busy"}), f"GET {PODS}/bot-0-1": (200, now)}
+    async with scripted(replies=replies) as (_, connection):
+        cluster, job = a_cluster(connection)
+        cluster.store.put("Pod", raw_pod())
+        with pytest.raises(Conflict, match="busy") if left else nullcontext():
+            await cluster.delete(job, Child(kind="Pod", name="bot-0-1", uid="pod"))
+
+        assert [each.uid for each in cluster.store.members("team/bot", "Pod")] == left

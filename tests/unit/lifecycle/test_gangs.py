@@ -31,6 +31,18 @@ def test_the_service_comes_first_and_the_gates_are_lifted_when_all_pods_exist():
     assert (gated, list(releasing.ungate)) == ([True] * 3, REPLICAS)
 
 
+def test_gates_that_were_not_lifted_are_lifted_by_the_next_pass():
+    """The operator died between two of them: one replica has a node by now, and waits for the others."""
+    world = a_world(resources={"gpus": 3}, training={"globalBatchSize": 33}).settle()
+    world.run("bot-preflight-1").end("bot-preflight-1", 0, examined()).one_pass()
+    world.change("bot-0-0", gated=False).run("bot-0-0")
+
+    world.settle()
+
+    assert [world.pods[name].gated for name in REPLICAS] == [False] * 3
+    assert world.condition("PodsReady")[1] == "WaitingForGang"
+
+
 def test_a_refused_replica_takes_the_others_down_and_all_are_tried_again():
     """Quota for two of three: nothing stays behind, nothing is scheduled, and the wait has a reason."""
     world = a_world(resources={"gpus": 3}, training={"globalBatchSize": 33}).settle()

@@ -1,7 +1,10 @@
 """A cluster in miniature, in which the tests of decisions let jobs run. Called by the tests."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from finetune_contract import Outcome, Progress
@@ -47,20 +50,28 @@ class World:
             checkpoints_of=self.checkpoints_of, settings=self.settings,
         )  # fmt: skip
 
-    def one_pass(self) -> Decision:
-        """Decide and carry out, as controller.reconcile does."""
+    def one_pass(self, most: int | None = None) -> Decision:
+        """Decide and carry out, as controller.reconcile does; an operator that is killed gets so far: so many writes."""
         decision = decide(self.job, self.observe(), self.now)
         self.decision = decision
+        deque(islice(self._writes(decision), most), maxlen=0)
+        return decision
+
+    def _writes(self, decision: Decision) -> Iterator[None]:
+        """Carry out a decision, write by write."""
         self.job = self.job.model_copy(update={"status": decision.status})
+        yield
         for manifest in decision.create:
             if not self._create(manifest):
                 break
+            yield
         for name in decision.ungate:
             self.pods[name] = replace(self.pods[name], gated=False)
+            yield
         for child in decision.delete:
             self._delete(child)
+            yield
         self.job_deleted = self.job_deleted or decision.delete_job
-        return decision
 
     def settle(self, most: int = 10) -> "World":
         """Make passes until nothing changes any more."""

@@ -166,7 +166,8 @@ def watch(view: View) -> Step:
     up = sum(1 for pod in pods if pod.phase == "Running" or pod.finished)
     service = lost_service(view, attempt)
     if up < wanted and not publishing:
-        return replace(starting(view, attempt), create=service, requeue_after=soonest(view, attempt))
+        step = replace(starting(view, attempt), create=service, ungate=gang.gated(pods))
+        return replace(step, requeue_after=soonest(view, attempt))
     shaky = unsettled(pods)
     if shaky is not None:
         step = say(view, Phase.TRAINING, shaky.reason, f"attempt {attempt.number + 1}: {shaky.message}")

@@ -3,6 +3,7 @@
 Holding a few nodes while waiting for the others would block them for everybody. Called by attempts.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.attempt_record import closed, with_attempt
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.money import wasted_gpu_seconds
+from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.replanning import elsewhere, failed_over, is_out_of_stock, may_fail_over
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.times import timestamp
@@ -26,11 +28,16 @@ def release(view: View, attempt: AttemptStatus) -> Step | None:
     pods = view.replicas(attempt.number)
     if any(pod.deleting for pod in pods):
         return start_over(view, attempt)
-    gated = tuple(pod.name for pod in pods if pod.gated)
-    if not gated:
+    held_back = gated(pods)
+    if not held_back:
         return None
     message = f"all {view.plan.replicas} Pods of attempt {attempt.number + 1} are created and can be scheduled"
-    return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), ungate=gated)
+    return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), ungate=held_back)
+
+
+def gated(pods: Iterable[SeenPod]) -> tuple[str, ...]:
+    """Return the Pods whose gate is still there: releasing them may be cut short, and some may have a node by then."""
+    return tuple(pod.name for pod in pods if pod.gated and not pod.deleting)
 
 
 def start_over(view: View, attempt: AttemptStatus) -> Step:
