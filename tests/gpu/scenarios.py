@@ -38,7 +38,9 @@ class Scenario:
 
 def _case(model: str, method: str, **values: Any) -> Case:
     depth = 28 if model == "llama-3.2-3b" else MODELS[model].layers
-    return Case(model=model, method=method, **{"layers": depth, "sequence_length": 2048, **values})
+    return Case(
+        model=model, method=method, **{"layers": depth, "sequence_length": 2048, "attention": "varlen", **values}
+    )
 
 
 ONE_B, THREE_B, EIGHT_B, MIXTRAL = "llama-3.2-1b", "llama-3.2-3b", "llama-3.1-8b", "mixtral-8x7b"

@@ -1,20 +1,21 @@
 """Part 3: speed of an 8B lora: our trainer, a plain TRL script, and one change at a time, on the same model and rows.
 
-The changes are made here, on torch and the libraries, so that each can be measured whether the trainer has it or not.
+What the trainer does by itself (variable-length attention, no casts, no cuDNN attention) is undone for one run each, so that each is seen.
 """
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
-from finetune_trainer.model.precision import computation
+from finetune_contract import RunConfig
+from finetune_trainer.model import load as model
+from finetune_trainer.model.precision import Computation, computation
 from finetune_trainer.simulate.step import a_tokenizer
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -25,9 +26,9 @@ from tests.gpu.training import Clock, loaded, rows_of, scatter, trainer_of
 from tests.simulated.cases import run_of
 
 STEPS, WARM_UP = 6, 2
-VARLEN = "gpu_check_varlen"
-VARIANTS = ("ours", "plain TRL", "ours, again", "cuDNN on", "no casts", "varlen", "liger layers", "all of them")
-REDUCED_VARIANTS = ("ours", "plain TRL", "no casts", "varlen")
+VARIANTS = ("ours", "plain TRL", "ours, again", "cuDNN on", "with casts", "padding and masks", "liger layers")
+REDUCED_VARIANTS = ("ours", "plain TRL", "with casts", "padding and masks")
+"""What the trainer does, a plain script, then one thing at a time done otherwise."""
 
 
 def check(card: Card) -> None:
@@ -67,18 +68,19 @@ class Absent(Exception):
 
 
 def ours(variant: str, built: Any, scenario: Scenario, rows: Any, card: Card) -> Clock:
-    """Train with our settings and one change."""
+    """Train with our settings, one of them changed."""
     run = run_of(scenario.case)
+    if variant == "padding and masks":
+        run = replace(run, layout=replace(run.layout, attention="sdpa"))
     numbers = computation(run.method, run.training.precision, device=card.device)
-    both = variant == "all of them"
     with (
         cudnn(card, variant == "cuDNN on"),
-        attention(built, variant == "varlen" or both, card),
-        liger_layers(built, variant == "liger layers" or both, card),
+        attention(built, run, numbers),
+        liger_layers(built, variant == "liger layers", card),
         trainer_of(scenario, built, run, numbers, rows=rows, steps=STEPS) as (trainer, clock),
     ):
-        if variant == "no casts" or both:
-            without_casts(trainer.model)
+        if variant == "with casts":
+            with_casts(trainer.model)
         trainer.train()
         return clock
 
@@ -86,6 +88,8 @@ def ours(variant: str, built: Any, scenario: Scenario, rows: Any, card: Card) ->
 def plain(built: Any, scenario: Scenario, rows: Any, card: Card) -> Clock:
     """Train as a practitioner's script does: TRL's defaults but for what describes the run."""
     clock, case = Clock(), scenario.case
+    before = built.config.get_text_config()._attn_implementation
+    built.set_attn_implementation("sdpa")
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
             model=built,
@@ -104,47 +108,26 @@ def plain(built: Any, scenario: Scenario, rows: Any, card: Card) -> Clock:
         trainer.train()
         trainer.model.unload()
         trainer.model = trainer.model_wrapped = trainer.optimizer = None
+    built.set_attn_implementation(before)
     return clock
 
 
-def without_casts(model: torch.nn.Module) -> None:
-    """Leave the casts of adapters' inputs to autocast."""
+def with_casts(model: torch.nn.Module) -> None:
+    """Let PEFT cast what adapters read, as it does by default."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = False
+            module.cast_input_dtype_enabled = True
 
 
 @contextmanager
-def attention(built: Any, wanted: bool, card: Card) -> Iterator[None]:
-    """Let packed rows attend by torch's varlen kernel."""
-    if not wanted:
-        yield
-        return
-    if card.device == "cpu":
-        raise Absent("torch.nn.attention.varlen needs a GPU")
-    AttentionInterface.register(VARLEN, attend)
-    AttentionMaskInterface.register(VARLEN, flash_attention_mask)
-    built.set_attn_implementation(VARLEN)
+def attention(built: Any, run: RunConfig, numbers: Computation) -> Iterator[None]:
+    """Attend as the run says, and afterwards as before."""
+    before = built.config.get_text_config()._attn_implementation
+    built.set_attn_implementation(model.attention(built.config, run, numbers))
     try:
         yield
     finally:
-        built.set_attn_implementation("sdpa")
-
-
-def attend(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *,
-    scaling: float | None = None, cu_seq_lens_q: torch.Tensor | None = None, max_length_q: int | None = None, **_: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Attend document by document. Raises Absent where the rows are padded: their ends are in a mask."""
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - torch 2.10 and later
-
-    if cu_seq_lens_q is None or max_length_q is None:
-        raise Absent("only packed rows come with their ends")
-    ends = cu_seq_lens_q.to(torch.int32)
-    flat = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-    longest = int(max_length_q)
-    out = varlen_attn(*flat, ends, ends, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=True)
-    return out[None], None
+        built.set_attn_implementation(before)
 
 
 @contextmanager

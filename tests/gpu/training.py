@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 from finetune_contract import RunConfig
+from finetune_trainer.model import experts, varlen
 from finetune_trainer.model import load as model
-from finetune_trainer.model.precision import Computation, computation, float32_adapters
+from finetune_trainer.model.precision import Computation, computation, float32_adapters, leave_casts_to_autocast
 from finetune_trainer.model.quantise import experts_too
 from finetune_trainer.simulate.model import Slice, stored
 from finetune_trainer.simulate.step import a_tokenizer
@@ -44,14 +45,15 @@ def config_of(values: dict[str, Any]) -> Any:
     return AutoConfig.for_model(rest.pop("model_type"), **rest)
 
 
-def loaded(run: RunConfig, values: dict[str, Any], numbers: Computation, *, attention: str = "sdpa") -> Any:
+def loaded(run: RunConfig, values: dict[str, Any], numbers: Computation) -> Any:
     """Load a model as train does, by transformers' loader and our packing of experts; only the files are made up."""
     config, dtype = config_of(values), model.load_dtype(run, numbers)
     config.use_cache = False
+    experts.register()
     files = {name: Filled(found.shape, found.dtype) for name, found in stored(config, dtype).items()}
     with experts_too():
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
-            None, config=config, state_dict=files, dtype=dtype, attn_implementation=attention,
+            None, config=config, state_dict=files, dtype=dtype, attn_implementation=model.attention(config, run, numbers),
             quantization_config=model.quantization(run, numbers),
             device_map={"": 0 if numbers.device == "cuda" else "cpu"},
         )  # fmt: skip
@@ -137,7 +139,8 @@ def trainer_of(
     """Build the trainer as train.prepare does; afterwards the model is without its adapter again."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        settings = trainer_settings(run, numbers, folder=folder, steps=steps, packed=run.training.packing)
+        end_to_end = run.training.packing or varlen.serves(run.layout, numbers.device)
+        settings = trainer_settings(run, numbers, folder=folder, steps=steps, end_to_end=end_to_end)
         adapter = None if run.lora is None else model.adapter_config(built, run.lora, steps=100)
         clock = Clock()
         trainer = SFTTrainer(
@@ -147,6 +150,8 @@ def trainer_of(
         trainer.remove_callback(PrinterCallback)
         if run.lora is not None:
             float32_adapters(trainer.model)
+            if numbers.autocast:
+                leave_casts_to_autocast(trainer.model)
         yield trainer, clock
         if run.lora is not None:
             trainer.model.unload()
@@ -159,7 +164,7 @@ def measured(scenario: Scenario, card: Card) -> dict[str, Any]:
     numbers = computation(run.method, run.training.precision, device=card.device)
     reset_peaks()
     started = time.perf_counter()
-    built = loaded(run, scenario.config, numbers, attention=scenario.case.attention)
+    built = loaded(run, scenario.config, numbers)
     loading = {"loadSeconds": round(time.perf_counter() - started, 2)}
     loading |= {f"loading{name[0].upper()}{name[1:]}": value for name, value in peaks().items()}
     scatter(built)
