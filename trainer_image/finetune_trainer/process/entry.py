@@ -94,8 +94,9 @@ class Entry:
                     self._kill()
                 continue
             failed = verdict.first_failure(self.folder)
-            if failed is not None and looked - failed > FAREWELL_SECONDS:
-                self._kill()  # torchrun would wait for ever for those that NCCL keeps waiting for the one that failed
+            if failed is not None:
+                if looked - failed > FAREWELL_SECONDS:
+                    self._kill()  # torchrun would wait for ever for those that NCCL keeps waiting for the one that failed
             elif looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
                 self._end_stalled()
         return self._report(self.child.returncode)
