@@ -163,12 +163,8 @@ def _option(work: Work, pool: GPUPool, gpus: int, batches: Sequence[int], memory
     fitting = [one for one in tried if isinstance(one, Candidate)]
     if not fitting:
         return tried[0]
-    fastest = min(fitting, key=_training_seconds)
-    return fitting[0] if _training_seconds(fitting[0]) <= ROUNDING * _training_seconds(fastest) else fastest
-
-
-def _training_seconds(one: Candidate) -> float:
-    return one.steps * one.step_seconds
+    fastest = min(fitting, key=lambda one: one.seconds)
+    return fitting[0] if fitting[0].seconds <= ROUNDING * fastest.seconds else fastest
 
 
 def _with_batch(
