@@ -43,6 +43,12 @@ class Stage:
         except AssertionError as error:
             raise AssertionError(f"{error}; it says {(self.api.find(self.path) or {}).get('status')}") from None
 
+    def leaves_nothing(self) -> None:
+        """Wait until the job and, by the garbage collector, its Pods are gone."""
+        self.reaches("")
+        mine = {"labelSelector": f"finetune.dev/job-name={self.name}"}
+        eventually(lambda: self.api.items(self.pods, **mine) == [], f"the Pods of {self.name} are gone", SECONDS)
+
     def edit(self, **spec: Any) -> None:
         self.api.patch(self.path, {"spec": spec})
 
@@ -99,11 +105,11 @@ def is_reclaimed(stage: Stage) -> None:
 def is_deleted(stage: Stage) -> None:
     stage.reaches("Training")
     stage.api.delete(stage.path, propagationPolicy="Foreground")
-    stage.reaches("")
+    stage.leaves_nothing()
 
 
 def expires(stage: Stage) -> None:
-    stage.reaches("")
+    stage.leaves_nothing()
 
 
 HOLDS: Script = {"0": Play(hold=True), "sigterm": SAVES}
