@@ -259,3 +259,15 @@ def test_a_split_of_a_single_file_is_refused(tmp_path):
         "DatasetInvalid",
         "file:///a.jsonl names its files itself, so datasets[].split has no effect: remove it, or set source to the folder",
     )
+
+
+def test_quotes_in_a_tsv_are_letters_where_they_enclose_nothing(tmp_path):
+    """Many programs write TSV without quoting; a quote at the beginning of a field then closes nowhere."""
+    file = tmp_path / "a.tsv"
+    file.write_text('prompt\tcompletion\n"hello" there\t"fine" it said\nhow\tred "blue"\n')
+    learned = [trained for _whole, trained in rows_of(tmp_path, file)]
+    assert sorted(learned) == ['"fine" it said<|im_end|>', 'red "blue"<|im_end|>']
+
+    file.write_text('prompt\tcompletion\n"hello" there\t"fine"\n')
+    reason, message = refusal_of(tmp_path, file)
+    assert (reason, "line 2 is not CSV" in message) == ("DatasetInvalid", True)

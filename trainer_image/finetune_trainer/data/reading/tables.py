@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from finetune_trainer.data.reading.record import Place, Record, Unreadable, named
 
@@ -23,9 +23,11 @@ def table(file: BinaryIO) -> Iterator[Place]:
     file.seek(0)
     encoding = "utf-16" if beginning in UTF_16 else "utf-8-sig"
     with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-        first = text.readline()
-        separator, rest = separated(first)
-        reader = csv.reader(chain(rest, text), delimiter=separator, strict=True)
+        separator, _rest = separated(text.readline())
+        quoting = _quoting(text) if separator == "\t" else csv.QUOTE_MINIMAL
+        text.seek(0)
+        separator, rest = separated(text.readline())
+        reader = csv.reader(chain(rest, text), delimiter=separator, quoting=quoting, strict=True)
         try:
             names = header(next(reader, []))
             for number, fields in enumerate((row for row in reader if any(row)), start=1):
@@ -34,6 +36,21 @@ def table(file: BinaryIO) -> Iterator[Place]:
             raise Unreadable(
                 f"line {reader.line_num} is not CSV ({error}): inside quotes a quote is written twice"
             ) from error
+
+
+def _quoting(text: io.TextIOWrapper) -> Literal[0, 3]:
+    """Tell whether quotes in a TSV enclose fields, as spreadsheets write it, or are letters like any other, as in IANA's definition.
+
+    Where some fields are enclosed and others cannot be, nobody knows, and the line that fails is told.
+    """
+    try:
+        deque(csv.reader(text, delimiter="\t", strict=True), maxlen=0)
+    except csv.Error:
+        text.seek(0)
+        fields = (field for line in text for field in line.rstrip("\r\n").split("\t"))
+        enclosed = any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
+        return csv.QUOTE_MINIMAL if enclosed else csv.QUOTE_NONE
+    return csv.QUOTE_MINIMAL
 
 
 def separated(first: str) -> tuple[str, list[str]]:
