@@ -128,7 +128,9 @@ STORIES = {
             succeeds,
             {
                 "0/0": Play(hold=True),
-                "0/1": training_fails("TrainerError", "boom"),
+                "0/1": training_fails(
+                    "StorageUnavailable", "the bucket is away"
+                ),  # a cause, whoever ends in the same second
                 "sigterm": Play(exit_code=143),
                 "1/0": training_succeeds(run_seconds=2),  # the last one to end: the others need not be deleted
             },

@@ -61,12 +61,12 @@ class Churn:
         self.samples: list[tuple[float, float]] = []
 
     def run(self, jobs: int) -> None:
-        created, there, started = 0, jobs, time.monotonic()
+        created, there, started = 0, 0, time.monotonic()
         while created < jobs or there:
-            there = len(self.api.items(self.path))
             for _ in range(min(AT_ONCE - there, jobs - created)):
                 self.api.create(self.path, self.job(created))
                 created += 1
+            there = len(self.api.items(self.path))
             if created > WARM_UP * jobs:
                 self.samples.append(((time.monotonic() - started) / 60, self.measure()))
             threading.Event().wait(0.5)
@@ -94,7 +94,9 @@ def test_nothing_is_left_of_jobs_that_came_and_went(curtain: Open):
     assert left() == {}
     assert stage.operator.starts == 1
     assert "Traceback" not in stage.operator.text
+    if JOBS < LONG:
+        return
     slope = linear_regression(*zip(*churn.samples, strict=True)).slope
     minutes, mib = churn.samples[-1]
     print(f"{JOBS} jobs in {minutes:.1f} min: {slope:.2f} MiB a minute, {mib:.0f} MiB at the end")
-    assert slope < MOST_MIB_A_MINUTE or JOBS < LONG
+    assert slope < MOST_MIB_A_MINUTE
