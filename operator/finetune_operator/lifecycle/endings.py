@@ -46,6 +46,8 @@ class Ending:
     node_name: str = ""
     at: datetime | None = None
     """None: nobody saw it end."""
+    told_to_end: bool = False
+    """Its Pod was being deleted: perhaps by us, because another replica had ended."""
 
     @property
     def is_users(self) -> bool:
@@ -64,7 +66,10 @@ def ending(pod: SeenPod, *, spot: bool) -> Ending:
     authored = pod.disruption in NOT_THE_CLOUD or pod.pod_reason in NOT_THE_CLOUDS_REASONS
     if spot and outcome in RECLAIMED and not authored:
         outcome = AttemptOutcome.SPOT_RECLAIMED
-    return Ending(replica=pod.replica, outcome=outcome, message=says(pod), node_name=pod.node_name, at=pod.finished_at)
+    return Ending(
+        replica=pod.replica, outcome=outcome, message=says(pod), node_name=pod.node_name, at=pod.finished_at,
+        told_to_end=pod.deleting,
+    )  # fmt: skip
 
 
 def lost(pod: SeenPod, *, spot: bool) -> Ending:
@@ -161,12 +166,15 @@ def explanation(endings: tuple[Ending, ...]) -> Ending:
     return min(endings, key=_telling)
 
 
-def _telling(one: Ending) -> tuple[int, datetime, int, int]:
+def _telling(one: Ending) -> tuple[int, datetime, int, bool, int]:
     unseen = one.at or datetime.max.replace(tzinfo=UTC)
     if one.is_users:
-        return (0, unseen, 0, one.replica)
+        return (0, unseen, 0, False, one.replica)
     if one.outcome in CAUSES:
-        return (1 + CAUSES.index(AttemptOutcome(one.outcome)), unseen, 0, one.replica)
+        return (1 + CAUSES.index(AttemptOutcome(one.outcome)), unseen, 0, False, one.replica)
     last = one.outcome == AttemptOutcome.SUCCEEDED
-    rank = len(CONSEQUENCES) if last else CONSEQUENCES.index(AttemptOutcome(one.outcome))
-    return (len(CAUSES) + 1 + last, unseen, rank, one.replica)
+    # Times have no fractions: in the second in which a replica fails, the others are killed for it.
+    killed_for = one.told_to_end and one.outcome == AttemptOutcome.KILLED
+    outcome = AttemptOutcome.TRAINER_ERROR if killed_for else AttemptOutcome(one.outcome)
+    rank = len(CONSEQUENCES) if last else CONSEQUENCES.index(outcome)
+    return (len(CAUSES) + 1 + last, unseen, rank, killed_for, one.replica)

@@ -126,6 +126,15 @@ def test_the_next_attempt_waits_until_no_pod_of_the_last_one_computes():
     assert [(entry.outcome, entry.checkpoint_step) for entry in world.attempts] == [("Killed", 30), (None, 30)]
 
 
+def test_a_replica_killed_for_another_ones_failure_does_not_hide_it():
+    """Times have no fractions: the one that we delete may end in the second of the one that failed."""
+    world = a_training_world(resources={"gpus": 2})
+    world.end("bot-0-1", 1, a_failure("TrainerError", "index out of range")).one_pass()
+    world.end("bot-0-0", 137).settle().reap().settle()
+
+    assert (world.attempts[0].outcome, world.attempts[0].message) == ("TrainerError", "index out of range")
+
+
 def test_replica_zero_decides_about_success():
     """It publishes; the others only have to end."""
     world = a_running_gang().later(60).end("bot-0-0", 0, published()).settle()
