@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_operator.local import binaries
+from finetune_operator.local.binaries import HELM
+from finetune_operator.local.provide import provide
 
 from tests.cluster.client import eventually
 from tests.real_node.cluster import RealCluster
@@ -68,7 +69,7 @@ class Installation:
 
     def helm(self, *arguments: str) -> str:
         """Run helm on this cluster."""
-        program = binaries.provide([binaries.HELM], say=print)["helm"]
+        program = provide([HELM], say=print)["helm"]
         return run(program, f"--kubeconfig={self.cluster.plane.kubeconfig}", *arguments)
 
     def _values(self) -> Path:
