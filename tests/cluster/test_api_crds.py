@@ -15,6 +15,7 @@ STATUS = {
     "plan": None,
     "progress": {
         "step": 120, "totalSteps": 169, "percent": 71, "loss": "1.183", "evalLoss": "1.240",
+        "tokensPerSecond": "9500", "modelFlopUtilisation": "0.41",
         "lastReportTime": "2026-11-23T12:00:00Z",
     },
     "cost": {"costUSD": "1.50"},
@@ -96,10 +97,23 @@ def test_kubectl_get_shows_the_run(api: Client, collection: str, namespace: str)
 
     assert columns == [
         ("Name", 0), ("Phase", 0), ("Reason", 0), ("Model", 0), ("Plan", 0), ("Progress", 0), ("Loss", 0), ("Cost", 0), ("Eval", 1),
-        ("Adapter", 1), ("Age", 0),
+        ("Tokens/s", 1), ("MFU", 1), ("Adapter", 1), ("Age", 0),
     ]  # fmt: skip
     assert [row[:-1] for row in rows] == [
-        ["shown", "Training", None, "hf://org/model", None, 71, "1.183", "1.50", "1.240", "s3://bucket/adapter/adapter"]
+        [
+            "shown",
+            "Training",
+            None,
+            "hf://org/model",
+            None,
+            71,
+            "1.183",
+            "1.50",
+            "1.240",
+            "9500",
+            "0.41",
+            "s3://bucket/adapter/adapter",
+        ]
     ]
 
 

@@ -36,7 +36,7 @@ def test_plan_and_resolved_spec_pass_the_schema(api: Client, namespace: str, tra
     """Whatever the planner fills in, the API server must keep, whole: an invalid status would stop every job."""
     run = planned("135m", a_laptop(), training=training)
     job = a_finished_job("small", speed=1, memory=1)
-    status = {"plan": run.plan.model_dump(), "resolved": run.resolved.model_dump(exclude_none=True)}
+    status = {"plan": run.plan.model_dump(exclude_none=True), "resolved": run.resolved.model_dump(exclude_none=True)}
     with_status(api, namespace, {**job, "status": status})
     kept = api.get(f"{FINETUNE}/namespaces/{namespace}/finetunejobs/small")["status"]
 

@@ -29,7 +29,7 @@ def logs_without_pods(product: Product, name: str) -> list[tuple[str, bool]]:
     """Delete a job's Pods and look for words in what `finetune logs` still prints of the trainer and of preflight."""
     product.cluster.kubectl("delete", "pods", "-n", product.namespace, "-l", f"finetune.dev/job-name={name}")
     found = []
-    for words, options in (("adapter published to", ()), ("Succeeded Examined", ("--preflight",))):
+    for words, options in (("parameters are trained", ()), ("Succeeded Examined", ("--preflight",))):
         where = ("-n", product.namespace, "--kubeconfig", str(product.cluster.kubeconfig))
         done = CliRunner().invoke(app, ["logs", name, *options, *where])
         found.append((words, words in done.output))
@@ -121,7 +121,7 @@ def test_output_in_a_bucket(product: Product, s3_server: S3Server):
 
     assert status["adapterURI"] == f"{destination}/adapter"
     assert logs_without_pods(product, "bucket") == [
-        ("adapter published to", True), ("Succeeded Examined", True),
+        ("parameters are trained", True), ("Succeeded Examined", True),
     ]  # fmt: skip
     assert folder_digest(stored / "adapter") == status["artifacts"][0]["digest"]
     assert json.loads((stored / "finetune-manifest.json").read_text())

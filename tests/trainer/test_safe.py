@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> None:
-    """Keys are in no argument list of entry, torchrun and workers; in no log, outcome, manifest, card or checkpoint.
+    """Keys are in no argument list of any process; in no log, outcome, manifest, card or checkpoint.
 
     Those of a mounted Secret are in no process's environment either, which whoever may `exec` could read.
     """
@@ -53,9 +53,7 @@ def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> No
     said = {path.name for path in left}
 
     assert code == 0
-    assert len(processes) == 4
-    assert [b"\0train\0" in arguments[0], b"\0torch.distributed.run\0" in arguments[1]] == [True, True]
-    assert [argument.endswith(b"\0worker\0") for argument in arguments] == [False, True, True, True]
+    assert {_verb(argument) for argument in arguments} >= {"train", "keep", "torch.distributed.run", "worker"}
     assert [argument for argument in arguments if CANARY.encode() in argument] == []
     assert [found[:80] for found in environments if MOUNTED.encode() in found] == []
     assert said > {
@@ -63,6 +61,13 @@ def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> No
         "COMPLETE", "optimizer.pt",
     }  # fmt: skip
     assert [str(path) for path in left if CANARY.encode() in path.read_bytes()] == []
+
+
+def _verb(arguments: bytes) -> str:
+    """Return what a process was started as."""
+    words = arguments.decode().split("\0")
+    module, first = words[words.index("-m") + 1 :][:2]
+    return first if module == "finetune_trainer" else module
 
 
 def _tree(process: int) -> list[int]:

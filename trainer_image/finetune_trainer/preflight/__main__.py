@@ -27,12 +27,11 @@ from finetune_trainer.storage.secrecy import redacted
 def main() -> int:
     """Examine what the run configuration names and say how it went. Returns the exit code. What is printed is kept."""
     without_torch()
-    config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
     folder = Path(os.environ[ENV_WORKSPACE]) / "journal"
-    transcript = Transcript(folder, f"generation-{config.generation}")
+    transcript = Transcript(folder, "printed")
     transcript.follow()
     try:
-        outcome, code = examined(config)
+        outcome, code = examined()
         text = outcome_text(without_secrets(outcome))
         log = os.environ.get(ENV_TERMINATION_LOG)
         if log:
@@ -40,9 +39,20 @@ def main() -> int:
         print(f"{outcome.outcome} {outcome.reason}: {redacted(outcome.message)}", flush=True)
     finally:
         transcript.end()
+    keep(folder)
+    return int(code)
+
+
+def keep(folder: Path) -> None:
+    """Store what was printed, if the configuration says where."""
+    try:
+        config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    except Exception:  # noqa: BLE001 - the outcome has said it
+        return
+    for part in folder.glob("printed-*"):
+        part.rename(part.with_name(part.name.replace("printed", f"generation-{config.generation}", 1)))
     if failure := Keeping(folder, config.checkpoint, log_folder(config.uid, None)).store():
         print(redacted(failure), flush=True)
-    return int(code)
 
 
 def without_secrets(outcome: Outcome) -> Outcome:
@@ -58,11 +68,12 @@ def without_torch() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def examined(config: PreflightConfig) -> tuple[Outcome, ExitCode]:
+def examined() -> tuple[Outcome, ExitCode]:
     """Return the outcome, also of an exception that nobody foresaw."""
     try:
         from finetune_trainer.preflight.examine import examine  # noqa: PLC0415 - torch must be hidden first
 
+        config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
         return examine(config, Path(os.environ[ENV_WORKSPACE])), ExitCode.DONE
     except ReportedError as error:
         return Outcome(outcome="Failed", reason=error.reason, message=error.message), error.exit_code
