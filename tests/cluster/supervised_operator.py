@@ -56,6 +56,7 @@ def sizes(part: Any, path: str = "", seen: set[int] | None = None) -> dict[str, 
 
 def tell_sizes(*_: object) -> None:
     """Write the sizes of all collections into the log."""
+    gc.unfreeze()  # what the operator froze at its start is not listed
     (operator,) = (each for each in gc.get_objects() if isinstance(each, Operator))
     os.write(1, f"{MAPS}{json.dumps(sizes(operator))}\n".encode())
 

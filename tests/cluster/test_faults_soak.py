@@ -42,6 +42,7 @@ BOUNDED = {
     "_generations": 1,
     "_watched": 1,
     "resync._versions": 4,
+    "store._kinds": 4,
     "_tasks": 2,
 }
 """Memories of fixed size, and entries for the one pool, for kinds and for parts of the operator. Everything else is about jobs."""
