@@ -14,7 +14,6 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KE
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.data import check_installed
 from finetune_operator.cli.jobs import Jobs
-from finetune_operator.controller.stored import collection
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.defaults import checkpoint_of
 
@@ -73,7 +72,7 @@ async def read_kept(kept: Kept, jobs: Jobs, *, claims: str) -> str | None:
 
 
 async def _write_secret(jobs: Jobs, name: str, folder: Path) -> None:
-    answer = await jobs.api.get(f"{collection('Secret', jobs.namespace)}/{name}")
+    answer = await jobs.api.get(f"/api/v1/namespaces/{jobs.namespace}/secrets/{name}")
     if answer.status != 200:
         raise FinetuneError(f"the Secret {name}, which opens the place of the log, cannot be read: {answer.message}")
     for key, value in (answer.body.get("data") or {}).items():

@@ -86,7 +86,9 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     *,
     preflight: Annotated[bool, typer.Option("--preflight", help="Print the log of the preflight Pod instead.")] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="Print the log of the attempt before.")] = False,
-    attempt: Annotated[int, typer.Option(min=1, help="Attempt whose log is printed, counted from 1.")] = 0,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="Attempt whose log is printed, counted from 1. Default: the newest.")
+    ] = None,
     replica: Annotated[int, typer.Option(min=0, help="Replica whose log is printed.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job has ended.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Also print the progress reports.")] = False,
@@ -106,7 +108,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
 
     async def read(jobs: Jobs) -> None:
         job = await jobs.get(name)
-        number = attempt_of(job, previous=previous, attempt=attempt)
+        number = attempt_of(job, previous=previous, attempt=attempt or 0)
         wanted = Wanted(preflight=preflight, attempt=number, replica=replica)
         if follow:
             await follow_log(jobs, job, wanted, progress=progress, tail=tail)
