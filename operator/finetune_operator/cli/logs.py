@@ -22,6 +22,7 @@ from finetune_operator.cli.jobs import (
 from finetune_operator.cli.kept_log import kept_log, read_kept
 from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.stored import collection
+from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
@@ -105,12 +106,13 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
 ) -> None:
     """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
     claims = joined(claim or [], "--claim")
+    refuse_senseless(preflight=preflight, previous=previous, attempt=attempt, follow=follow)
 
     async def read(jobs: Jobs) -> None:
         job = await jobs.get(name)
         number = attempt_of(job, previous=previous, attempt=attempt or 0)
         wanted = Wanted(preflight=preflight, attempt=number, replica=replica)
-        if follow:
+        if follow and not (preflight and job.status.preflight is not None):  # what is over is read as a whole
             await follow_log(jobs, job, wanted, progress=progress, tail=tail)
             return
         text = shown(await whole_log(jobs, job, wanted, claims=claims), progress=progress)
@@ -118,6 +120,16 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
             print("\n".join(text.splitlines()[-tail:]) if tail else text)
 
     with_jobs((kubeconfig, context, namespace), read)
+
+
+def refuse_senseless(*, preflight: bool, previous: bool, attempt: int | None, follow: bool) -> None:
+    """Raise FinetuneError for options of which one would be ignored."""
+    if previous and attempt is not None:
+        raise FinetuneError("--previous and --attempt both name an attempt: give one of them")
+    if preflight and (previous or attempt is not None):
+        raise FinetuneError("--preflight has no attempts: leave --previous and --attempt out")
+    if follow and (previous or attempt is not None):
+        raise FinetuneError("--follow goes on with the newest attempt: leave --previous and --attempt out")
 
 
 async def pods_of(jobs: Jobs, job: FineTuneJob) -> tuple[SeenPod, ...]:
@@ -143,9 +155,8 @@ async def whole_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, claims: str
 
 
 async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int) -> None:
-    """Print a log as it grows, one attempt after the other, until the job has ended or, for one Pod, until that has."""
+    """Print a log as it grows, one attempt after the other, until the job or its preflight has ended."""
     followed: set[str] = set()
-    one_only = wanted.preflight or wanted.attempt is not None
     while True:
         pods = await pods_of(jobs, job)
         pod = chosen(pods, wanted)
@@ -156,7 +167,7 @@ async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: 
                     print(text, flush=True)
             followed.add(pod.name)
         job = await jobs.get(job.metadata.name)
-        if has_ended(job.status) or (one_only and followed):
+        if has_ended(job.status) or (wanted.preflight and followed):
             if not followed:
                 raise JobNotFound(nothing_to_show(job, pods, wanted))
             return

@@ -12,8 +12,10 @@ from finetune_operator.cli.get import table
 from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
 from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.logs import Wanted, attempt_of, chosen, nothing_to_show, shown
+from finetune_operator.cli.logs import command as logs
 from finetune_operator.cli.wait import WaitExit, command
 from finetune_operator.controller.api import Api
+from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.observation import SeenPod
 
 from tests.unit.smallest_spec import SMALLEST_SPEC
@@ -187,6 +189,24 @@ def test_attempts_are_counted_from_one():
         attempt_of(job, previous=False, attempt=4)
     with pytest.raises(JobNotFound, match=r"^tiny has had 1 attempt: there is no earlier one$"):
         attempt_of(a_job(attempts=[{"number": 0, "startTime": BORN}]), previous=True, attempt=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"previous": True, "attempt": 2}, "--previous and --attempt both name an attempt: give one of them"),
+        ({"preflight": True, "previous": True}, "--preflight has no attempts: leave --previous and --attempt out"),
+        (
+            {"follow": True, "attempt": 1},
+            "--follow goes on with the newest attempt: leave --previous and --attempt out",
+        ),
+    ],
+)
+def test_no_option_of_logs_is_ignored(given: dict[str, Any], said: str):
+    """Refused before the cluster is asked."""
+    with pytest.raises(FinetuneError) as refused:
+        logs("tiny", **given)
+    assert str(refused.value) == said
 
 
 def test_an_ordinary_log_line_is_shown():
