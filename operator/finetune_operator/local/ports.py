@@ -1,9 +1,13 @@
 """Free loopback ports, chosen once per cluster and kept in its state folder. Called by control_plane before a start."""
 
+import getpass
 import json
 import random
 import socket
+import tempfile
+import time
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
 from finetune_operator.errors import LocalClusterError
 from finetune_operator.local.state import ClusterState, file_lock, read_json, write_file
@@ -12,6 +16,12 @@ HOST = "127.0.0.1"
 
 PORT_RANGE = range(20000, 32000)
 """Below the range that Linux gives to outgoing connections (32768 to 60999), which come and go under our feet."""
+
+HANDED_OUT = Path(tempfile.gettempdir()) / f"finetune-operator-ports-{getpass.getuser()}.json"
+"""The ports that this user's processes chose lately, with the time of the choice. A port is bound only after its server has
+started, seconds later, so a look at what is bound does not keep two clusters that start at once from the same choice."""
+
+KEPT_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +68,18 @@ def is_free(port: int) -> bool:
 
 
 def free_port(reserved: set[int]) -> int:
-    """Choose a port that nobody uses and nobody reserved."""
+    """Choose a port that nobody uses, nobody reserved and no other process chose in the last minutes."""
+    with file_lock(HANDED_OUT.with_suffix(".lock")):
+        now = time.time()
+        recent = {int(port): at for port, at in (read_json(HANDED_OUT) or {}).items() if 0 <= now - at < KEPT_SECONDS}
+        port = _unused(reserved | recent.keys())
+        write_file(HANDED_OUT, json.dumps(recent | {port: now}))
+    return port
+
+
+def _unused(taken: set[int]) -> int:
     for port in random.sample(PORT_RANGE, 1000):
-        if port not in reserved and is_free(port):
+        if port not in taken and is_free(port):
             return port
     raise LocalClusterError(
         f"no free port found between {PORT_RANGE.start} and {PORT_RANGE.stop} on {HOST}: stop other programs that use them"
