@@ -7,6 +7,7 @@ What nobody reads is dropped as it arrives: managedFields, and of a Pod nearly e
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL
@@ -18,6 +19,8 @@ KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
 
 PLURALS: dict[Kind, str] = {"FineTuneJob": JOB_PLURAL, "GPUPool": POOL_PLURAL, "Pod": "pods", "Service": "services"}
 assert set(PLURALS) == {JOB_KIND, POOL_KIND, "Pod", "Service"}
+
+NEAR_BUDGET = Decimal("0.9")
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -53,6 +56,10 @@ class Stored:
     """A job that has had an attempt."""
     pool: str = ""
     """The pool that a job is planned on."""
+    waits_since: str = ""
+    """When the attempt of a job was started whose Pods are not all scheduled yet; empty where none waits."""
+    near_budget: bool = False
+    """A job with an attempt in progress that has spent 90 % or more of its budget."""
 
     @property
     def raw(self) -> Raw:
@@ -64,6 +71,7 @@ def stored(kind: Kind, raw: Raw) -> Stored:
     """Return what is kept of an object that the API server sent."""
     meta, status = raw["metadata"], raw.get("status") or {}
     plan = (status.get("plan") or {}) if kind == "FineTuneJob" else {}
+    attempt = attempt_in_progress(status) if kind == "FineTuneJob" else {}
     return Stored(
         kind=kind,
         uid=str(meta["uid"]),
@@ -76,7 +84,22 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         phase=str(status.get("phase", "")),
         begun=kind == "FineTuneJob" and bool(status.get("attempts")),
         pool=str((plan.get("pool") or {}).get("name", "")),
+        waits_since="" if attempt.get("runningTime") else str(attempt.get("startTime", "")),
+        near_budget=bool(attempt) and is_near_budget(raw),
     )
+
+
+def attempt_in_progress(status: Raw) -> Raw:
+    """Return the entry of a job's attempt that has not ended; empty where there is none."""
+    newest: Raw = (status.get("attempts") or ({},))[-1]
+    return {} if newest.get("outcome") else newest
+
+
+def is_near_budget(raw: Raw) -> bool:
+    """Tell whether a job has spent so much of its budget that its owner should hear of it."""
+    budget = ((raw.get("spec") or {}).get("runPolicy") or {}).get("budget")
+    spent = Decimal((raw["status"].get("cost") or {}).get("costUSD", "0"))
+    return budget is not None and spent >= NEAR_BUDGET * Decimal(budget["maxCostUSD"])
 
 
 def family_of(kind: Kind, raw: Raw) -> str:
