@@ -53,6 +53,7 @@ from finetune_contract.run import (
     RunConfig,
     Training,
 )
+from finetune_contract.words import harmless
 
 __all__ = [
     "CLAIM_FILE",
@@ -92,6 +93,7 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Training",
+    "harmless",
     "log_folder",
     "outcome_text",
     "parse_outcome",
