@@ -9,6 +9,7 @@ from typing import Any
 from finetune_contract import MANIFEST_FILE, Artifact, EvaluationResult, Outcome, RunConfig
 from finetune_contract.wire import from_wire, to_wire
 
+from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.publishing.adapter_facts import adapter_facts
 from finetune_trainer.publishing.card import model_card
 from finetune_trainer.publishing.published import Published
@@ -55,7 +56,11 @@ def publish(folder: Path, store: Store, run: RunConfig, published: Published) ->
         servable=adapter.servable if adapter is not None else "vllm",
     )
     store.upload(folder, kind(run))
-    store.write_text(MANIFEST_FILE, json.dumps(manifest(run, artifact, digests, published), indent=2) + "\n")
+    record = folder.parent / RECORD_FOLDER
+    if record.is_dir():
+        store.upload(record, RECORD_FOLDER)
+    described = manifest(run, artifact, digests, published) | {"evaluationFiles": file_digests(record)}
+    store.write_text(MANIFEST_FILE, json.dumps(described, indent=2) + "\n")
     return artifact
 
 

@@ -5,6 +5,7 @@ import json
 from finetune_contract import EvaluationResult, RunConfig
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
+from finetune_trainer.publishing.card_metrics import metrics_section
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.runtime.speed import Speed
 
@@ -16,6 +17,7 @@ def model_card(run: RunConfig, published: Published, base: str, adapter: Adapter
         f"# {run.name}\n",
         _summary(run, published, base, adapter),
         _results(published.evaluation),
+        metrics_section(published.metrics),
         _use(run, base),
     ]
     return "\n".join(part for part in parts if part)
