@@ -72,7 +72,7 @@ ENGINES: Final = (
     Engine(
         name="tgi",
         version="3.3",
-        source="server/text_generation_server/adapters/lora.py: it reads r, lora_alpha and use_rslora, and lora_A and lora_B of every layer",
+        source="server/text_generation_server/adapters/lora.py: r, lora_alpha, use_rslora, and the matrices of every layer",
         refuses=frozenset({Trait.RANK_PATTERN}),
         distorts=frozenset(
             {
@@ -163,7 +163,8 @@ def largest_rank(described: dict[str, Any]) -> int:
     """Return the largest LoRA rank of any module, as an adapter_config.json says it."""
     if described.get("peft_type") == "ADALORA":  # its pattern says which singular values are left, not a rank
         return int(described["target_r"])
-    return max([int(described["r"]), *(described.get("rank_pattern") or {}).values()])
+    ranks: list[int] = list((described.get("rank_pattern") or {}).values())
+    return max([int(described["r"]), *ranks])
 
 
 def traits_of(described: dict[str, Any], tensors: Iterable[str] = ()) -> frozenset[Trait]:

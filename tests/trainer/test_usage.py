@@ -57,7 +57,7 @@ def typed(code: str, folder: Path, **environment: str) -> str:
 
 def test_the_published_card_loads_its_adapter(made: tuple[RunConfig, Outcome, Path], tmp_path: Path) -> None:
     """From a folder: the card that lies beside the adapter, as it is."""
-    run, _, folder = made
+    _, _, folder = made
     code = snippet((folder / "out/adapter/README.md").read_text())
 
     assert f'folder = "{folder}/out/adapter"' in code

@@ -169,7 +169,8 @@ def test_the_users_method_is_used():
         ({"lora": {"rank": 1024}}, {},
          "a LoRA rank above 512: not loaded by vllm; publish a merged model, which every server loads"),
         ({"lora": {"modulesToSave": ["lm_head"]}}, {},
-         "whole modules (modulesToSave): not loaded by vllm, llama.cpp and ignored by sglang, tgi; publish a merged model, which every server loads"),
+         "whole modules (modulesToSave): not loaded by vllm, llama.cpp and ignored by sglang, tgi; "
+         "publish a merged model, which every server loads"),
         ({"method": "lora", "training": {"learningRate": "0.01"}}, {},
          "training.learningRate 0.01 is high, and training may diverge: the usual range for lora is 1e-5 to 1e-3"),
         ({"method": "full", "training": {"learningRate": "2e-7"}}, {},

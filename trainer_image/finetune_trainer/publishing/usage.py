@@ -25,7 +25,7 @@ def usage(run: RunConfig, kind: str, *, chat: bool) -> str:
     libraries = ("from transformers import AutoModelForCausalLM, AutoTokenizer",)
     if base is None:
         imports = (*result.imports, *libraries)
-        model = (f"model = {loaded}folder{options})",)
+        model: tuple[str, ...] = (f"model = {loaded}folder{options})",)
     else:
         imports = (*result.imports, *base.imports, "from peft import PeftModel", *libraries)
         revision = f", revision={json.dumps(run.model.revision)}" if run.model.revision else ""
