@@ -56,7 +56,7 @@ class Artifact:
     base_revision: str = ""
     lora_rank: int = 0
     servable: str = ""
-    """vllm, or why not"""
+    """Inference servers that load it as it is (engines.summary)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
