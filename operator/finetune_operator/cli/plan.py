@@ -18,6 +18,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.local_model import local_config
 from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_pools, text_of
+from finetune_operator.cli.plan_limits import limits_of
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
@@ -25,6 +26,7 @@ from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.models.catalogue import CatalogueModel, catalogue_entry, models
 from finetune_operator.planning.planner import plan
 from finetune_operator.planning.pool_gpu import refused
+from finetune_operator.planning.quota import UNLIMITED
 from finetune_operator.planning.refusal import WOULD_FIT
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
@@ -72,6 +74,13 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     pools: Annotated[
         Path | None, typer.Option(help="YAML file with GPUPools, or a folder of such files. Default: built-in pools.")
     ] = None,
+    quota: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the ResourceQuotas and LimitRanges of the namespace; - for standard input. Default: none.",
+            callback=must_exist,
+        ),
+    ] = None,
     examples: Annotated[int, typer.Option(min=1, max=MOST_EXAMPLES, help="Number of rows in the data.")] = EXAMPLES,
     tokens_per_example: Annotated[
         int, typer.Option(min=1, max=MOST_TOKENS, help="Average tokens per row.")
@@ -95,7 +104,8 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     for remark in remarks(offered, shape, found):
         print(f"finetune: {remark}", file=sys.stderr)
     try:
-        planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
+        limits = limits_of(quota, job.spec) if quota else UNLIMITED
+        planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="", limits=limits)
     except DoesNotFit as refusal:
         raise DoesNotFit(in_lines(refusal.message)) from refusal
     if as_json:

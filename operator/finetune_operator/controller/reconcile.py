@@ -90,7 +90,7 @@ async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: T
             tally.doing = f"create {manifest['kind']} {manifest['metadata']['name']}"
             tally.created += await cluster.create(job, manifest)
     except (Forbidden, NameConflict) as error:
-        cluster.remember_refusal(job, error)
+        cluster.refusals.remember(job, error, cluster.api.clock.now())
         tally.refused += 1
     await ungate(job, decision, cluster, tally)
     await delete(job, decision, cluster, tally)

@@ -4,6 +4,7 @@ Parsed, an object takes several times the memory of its text, and thousands of f
 What nobody reads is dropped as it arrives: managedFields, and of a Pod nearly everything but its status.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,11 +15,21 @@ from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL, POOL_
 from finetune_operator.manifests.names import JOB_NAME_LABEL
 
 Raw = dict[str, Any]
-Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service"]
-KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service", "ResourceQuota", "LimitRange"]
+QUOTA_KINDS: tuple[Kind, ...] = ("ResourceQuota", "LimitRange")
+"""Without the right to read these the operator works on, and Pods that exceed a quota wait."""
+REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+KINDS = (*REQUIRED_KINDS, *QUOTA_KINDS)
 
-PLURALS: dict[Kind, str] = {"FineTuneJob": JOB_PLURAL, "GPUPool": POOL_PLURAL, "Pod": "pods", "Service": "services"}
-assert set(PLURALS) == {JOB_KIND, POOL_KIND, "Pod", "Service"}
+PLURALS: dict[Kind, str] = {
+    "FineTuneJob": JOB_PLURAL,
+    "GPUPool": POOL_PLURAL,
+    "Pod": "pods",
+    "Service": "services",
+    "ResourceQuota": "resourcequotas",
+    "LimitRange": "limitranges",
+}
+assert {JOB_KIND, POOL_KIND} < set(PLURALS)
 
 NEAR_BUDGET = Decimal("0.9")
 
@@ -106,7 +117,7 @@ def family_of(kind: Kind, raw: Raw) -> str:
     """Return `namespace/name` of the job that an object is, or is a child of; empty for anything else."""
     meta = raw["metadata"]
     owner = controlling_owner(raw)
-    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "")
+    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "") if kind in ("Pod", "Service") else ""
     name = meta["name"] if kind == "FineTuneJob" else owner["name"] if owner.get("kind") == JOB_KIND else labelled
     return f"{meta.get('namespace', '')}/{name}" if name else ""
 
@@ -151,6 +162,15 @@ def service(raw: Raw) -> Raw:
     return {"metadata": identity(raw["metadata"])}
 
 
+def limits(kind: Kind, raw: Raw) -> Raw:
+    """Keep what a quota or LimitRange allows. How much of it is used changes with every Pod and has no part in a plan."""
+    return {
+        "kind": kind,
+        "metadata": picked(raw["metadata"], ("name", "namespace", "uid")),
+        "spec": raw.get("spec") or {},
+    }
+
+
 def identity(meta: Raw) -> Raw:
     """Keep who an object is and whose."""
     names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels")
@@ -162,4 +182,11 @@ def picked(value: Raw, keys: Iterable[str]) -> Raw:
     return {key: value[key] for key in keys if key in value}
 
 
-KEPT: dict[Kind, Callable[[Raw], Raw]] = {"FineTuneJob": whole, "GPUPool": whole, "Pod": pod, "Service": service}
+KEPT: dict[Kind, Callable[[Raw], Raw]] = {
+    "FineTuneJob": whole,
+    "GPUPool": whole,
+    "Pod": pod,
+    "Service": service,
+    "ResourceQuota": functools.partial(limits, "ResourceQuota"),
+    "LimitRange": functools.partial(limits, "LimitRange"),
+}
