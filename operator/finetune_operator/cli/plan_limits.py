@@ -13,7 +13,7 @@ from finetune_operator.cli.manifest_file import read_manifests, title_of
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.governed import Offer, governed_plan
 from finetune_operator.planning.planner import METHODS, PlannedRun, plan
-from finetune_operator.planning.quota import NamespaceLimits
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 QUOTAS_FROM = "use the output of `kubectl get resourcequotas,limitranges -o yaml`"
 
@@ -38,8 +38,8 @@ class Surroundings:
     shape: ModelArchitecture
     found: PreflightStatus
     pools: Sequence[GPUPool]
-    limits: NamespaceLimits
-    policy: FineTunePolicy | None
+    limits: NamespaceLimits = UNLIMITED
+    policy: FineTunePolicy | None = None
 
 
 def planned_for(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:

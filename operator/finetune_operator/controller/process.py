@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 
 from aiohttp import web as http
 
-from finetune_operator.controller import metrics, web
+from finetune_operator.controller import web
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.asking import Asking
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection, connect
 from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.gauges import keep_counting
 from finetune_operator.controller.handlers import Watches
 from finetune_operator.controller.leader import Lease
 from finetune_operator.controller.namespaces import Namespaces
@@ -258,7 +259,7 @@ class Operator:
             if not self.settings.namespaces:
                 group.create_task(self.pools.run(), name="pools")
             group.create_task(self.policies.run(), name="policies")
-            group.create_task(self._count_jobs(), name="gauges")
+            group.create_task(keep_counting(self.store, self.cluster.api.clock), name="gauges")
 
     def _lost(self) -> NoReturn:
         """End at once: another operator may be writing in five seconds."""
@@ -284,14 +285,3 @@ class Operator:
 
     def _ready(self) -> str:
         return "" if self.synced or self.lease is not None else "the first comparison is not finished"
-
-    async def _count_jobs(self) -> None:
-        while True:
-            phases: dict[str, int] = {}
-            for job in self.store.of_kind("FineTuneJob"):
-                phase = job.phase or "Pending"
-                phases[phase] = phases.get(phase, 0) + 1
-            metrics.JOBS.clear()
-            for phase, number in phases.items():
-                metrics.JOBS.labels(phase).set(number)
-            await asyncio.sleep(10)

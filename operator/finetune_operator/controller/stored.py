@@ -8,6 +8,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from finetune_operator.api.group import (
@@ -39,6 +40,8 @@ PLURALS: dict[Kind, str] = {
 }
 OURS = (JOB_KIND, POOL_KIND, POLICY_KIND)
 assert set(OURS) < set(PLURALS)
+
+NEAR_BUDGET = Decimal("0.9")
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -82,6 +85,10 @@ class Stored:
     """What a job has cost so far."""
     created: str = ""
     """metadata.creationTimestamp."""
+    waits_since: str = ""
+    """When the attempt of a job was started whose Pods are not all scheduled yet; empty where none waits."""
+    near_budget: bool = False
+    """A job with an attempt in progress that has spent 90 % or more of its budget."""
 
     @property
     def raw(self) -> Raw:
@@ -94,6 +101,7 @@ def stored(kind: Kind, raw: Raw) -> Stored:
     meta, status = raw["metadata"], raw.get("status") or {}
     is_job = kind == "FineTuneJob"
     plan, attempts = (status.get("plan") or {}, status.get("attempts") or []) if is_job else ({}, [])
+    attempt = attempt_in_progress(status) if is_job else {}
     return Stored(
         kind=kind,
         uid=str(meta["uid"]),
@@ -107,10 +115,25 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         begun=bool(attempts),
         pool=str((plan.get("pool") or {}).get("name", "")),
         gpus=int(plan.get("replicas", 0)) * int(plan.get("gpusPerReplica", 0)),
-        running=bool(attempts) and not attempts[-1].get("outcome"),
+        running=bool(attempt),
         cost_usd=str((status.get("cost") or {}).get("costUSD", "0.00")) if is_job else "0.00",
         created=str(meta.get("creationTimestamp", "")),
+        waits_since="" if attempt.get("runningTime") else str(attempt.get("startTime", "")),
+        near_budget=bool(attempt) and is_near_budget(raw),
     )
+
+
+def attempt_in_progress(status: Raw) -> Raw:
+    """Return the entry of a job's attempt that has not ended; empty where there is none."""
+    newest: Raw = (status.get("attempts") or ({},))[-1]
+    return {} if newest.get("outcome") else newest
+
+
+def is_near_budget(raw: Raw) -> bool:
+    """Tell whether a job has spent so much of its budget that its owner should hear of it."""
+    budget = ((raw.get("spec") or {}).get("runPolicy") or {}).get("budget")
+    spent = Decimal((raw["status"].get("cost") or {}).get("costUSD", "0"))
+    return budget is not None and spent >= NEAR_BUDGET * Decimal(budget["maxCostUSD"])
 
 
 def family_of(kind: Kind, raw: Raw) -> str:
