@@ -40,4 +40,5 @@ class Metadata(StatusModel):
     resource_version: ShortText = ""
     creation_timestamp: ShortText = ""
     deletion_timestamp: ShortText | None = None
+    annotations: dict[str, str] = {}
     finalizers: list[str] = []
