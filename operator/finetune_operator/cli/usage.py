@@ -64,7 +64,7 @@ def use_of(job: FineTuneJob, since: datetime, now: datetime) -> Use:
         plan is not None
         and not runs
         and not has_ended(job.status)
-        and job.status.phase == Phase.PLANNED
+        and job.status.phase in (Phase.PLANNED, Phase.QUEUED)
         and not job.spec.plan_only
     )
     price = Decimal(plan.pool.price_per_gpu_hour_usd) if plan is not None else NOTHING

@@ -51,7 +51,7 @@ def count_use(jobs: Iterable[Stored]) -> None:
         if scheduled:
             running[job.namespace, job.pool] += job.gpus
             rates[job.namespace] = rates.get(job.namespace, 0.0) + job.gpus * float(job.price_usd)
-        elif job.phase == Phase.PLANNED and not job.plan_only:
+        elif job.phase in (Phase.PLANNED, Phase.QUEUED) and not job.plan_only:
             waiting[job.namespace] += job.gpus
     metrics.GPUS_RUNNING.clear()
     for (namespace, pool), gpus in running.items():
