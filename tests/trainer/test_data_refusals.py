@@ -113,9 +113,8 @@ def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
     words = loaded(model(tmp_path / "model"))
 
     assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
-        f"file://{labelled} holds data that is not used: label in 30 (of 30 rows). To teach the label, set columns: "
-        f"{{prompt: text, "
-        "completion: label}; it must be text, not a number",
+        f"file://{labelled} holds data that is not used: label in 30 (of 30 rows). Rows teach the text alone. To teach "
+        "label, set columns: {prompt: text, completion: label}",
     )
     assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
     assert prepared_rows(a_request(datasets=asked), words, tmp_path / "three").train.rows == 30
