@@ -135,9 +135,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     )  # fmt: skip
     assert refusal_of(tmp_path, tmp_path / "none") == (
         "DatasetInvalid",
-        "file:///none has no data files, only notes.md: data is read from .jsonl, .ndjson, .json, .csv, .tsv, .xlsx, .parquet, "
-        ".arrow; text files may end in .gz, .bz2 or .zst too; .txt and .md are for objective cpt. Rename the file if it is "
-        "one of these, or convert it",
+        "file:///none has no data files, only notes.md: .txt and .md are for objective cpt, and data is read from .jsonl, "
+        ".ndjson, .json, .csv, .tsv, .xlsx, .parquet, .arrow; text files may end in .gz, .bz2 or .zst too. For sft, write each question "
+        'with its answer as a line such as {"prompt": ..., "completion": ...} into a .jsonl file',
     )
     assert refusal_of(tmp_path, tmp_path / "pickle")[0] == "DatasetInvalid"
     assert refusal_of(tmp_path, datasets=(no_split,)) == (

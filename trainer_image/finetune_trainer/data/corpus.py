@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune_contract import Dataset
 
-from finetune_trainer.data.formats.advice import missing
+from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
@@ -150,11 +150,27 @@ class Corpus:
 
     def _told(self, problem: RowInvalid | Unreadable, record: Record | Unreadable) -> str:
         """Say what is wrong with a row; of a column that holds no text, under which names the text is."""
-        if not isinstance(problem, NotText) or not isinstance(record, dict):
+        if not isinstance(problem, RowInvalid) or not isinstance(record, dict):
+            return str(problem)
+        if self._fits_another_form(record):
+            return (
+                f"it has the columns {exist(record)}, which are another form than that of the first row: move such rows into a file "
+                "of their own and add it to datasets"
+            )
+        if not isinstance(problem, NotText):
             return str(problem)
         if problem.what not in self._remedies:
             self._remedies[problem.what] = instead(problem, record, self.dataset, self._chat)
         return self._remedies[problem.what]
+
+    def _fits_another_form(self, record: Record) -> bool:
+        """Tell whether a row has none of the columns that the others are read by, and could be read by its own."""
+        if self._first is None or any(record.get(column) is not None for column in self._first.read):
+            return False
+        try:
+            return detect(self.dataset, record, self.uri, self._chat).kind != self._first.kind
+        except (UserError, NoForm):
+            return False
 
     def _format(self, record: Record) -> Format:
         """Return how records with these columns are read: the first one tells the kind, the others may name it otherwise."""
