@@ -16,6 +16,7 @@ from finetune_trainer.data.formats.invalid import NoForm, NotText, RowInvalid
 from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
+from finetune_trainer.data.formats.suggest import Suggestion
 from finetune_trainer.data.formats.tried import instead, with_answer, working
 from finetune_trainer.data.formats.unread import Other, Unread
 from finetune_trainer.data.invalid_rows import InvalidRows
@@ -126,6 +127,19 @@ class Corpus:
             if (file, number) not in self._skipped:
                 yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
 
+    @property
+    def form(self) -> Format | None:
+        """How the rows are read, as the first one tells; None before one was read."""
+        return self._first
+
+    def reading(self, dataset: Dataset) -> "Corpus":
+        """Return the same files read as another dataset says."""
+        return Corpus(dataset, self._chat, documents=self._plain)
+
+    def suggestion(self) -> Suggestion | None:
+        """Return what a job could say of the columns so that rows are read; None where nothing tells."""
+        return next(working(self._fullest(), self.dataset, self._chat), None)
+
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows that can be used."""
         return list(itertools.islice(self._usable_rows(), count))
@@ -214,7 +228,7 @@ class Corpus:
         """Return the record of which most can be read: it says more than the others."""
         first = (_with_names(record) for _, _, record in itertools.islice(self._records(), LOOKED_AT))
         whole = [record for record in first if isinstance(record, dict)]
-        fullest: Record = max(whole, key=lambda record: len(leaves(record)))
+        fullest: Record = max(whole, key=lambda record: len(leaves(record)), default={})
         return with_inner(fullest, self._inner)
 
     def _records(self) -> Iterator[tuple[str, int, Record | Unreadable]]:
