@@ -36,8 +36,8 @@ def test_a_classifier_is_judged_by_accuracy_and_macro_f1(tmp_path: Path, llama: 
         fraction=0.2, max_examples=60,
         metrics=(Metric(name="label", type="label"), Metric(name="exact", type="exactMatch")), max_answer_tokens=8,
     )  # fmt: skip
-    run = a_run(tmp_path, model=llama, data=data, evaluation=evaluation, max_steps=60, global_batch_size=8,
-                micro_batch_size=8, answers_at_once=16)  # fmt: skip
+    run = a_run(tmp_path, model=llama, data=data, evaluation=evaluation, max_steps=90, global_batch_size=16,
+                micro_batch_size=16, method="full", learning_rate=3e-3, answers_at_once=16)  # fmt: skip
     outcome = trained(run, tmp_path)
 
     assert outcome.evaluation is not None

@@ -41,6 +41,10 @@ class Work:
     evaluation_rows: int
     evaluation_tokens: float
     """Tokens of a mean held-out row."""
+    generated_answers: int
+    """That each model generates for the metrics."""
+    label_answers: int
+    """Rows times labels whose likelihood each model computes."""
     model_bytes: int
     batch_is_fixed: bool
     """The user set globalBatchSize: it is kept exactly."""
@@ -63,6 +67,11 @@ class Work:
     def sequence_length(self) -> int:
         """Longest row in tokens."""
         return self.resolved.training.sequence_length
+
+    @property
+    def answered_tokens(self) -> int:
+        """Longest prompt with the longest answer to it; 0 where nothing is generated for metrics."""
+        return self.sequence_length + self.resolved.evaluation.max_answer_tokens if self.generated_answers else 0
 
     @property
     def row_tokens(self) -> float:
