@@ -16,9 +16,9 @@ class MetricSpec(Model):
     """A way to judge answers, from 0 to 1. Base and tuned model answer the same rows; the answers are published beside the result."""
 
     type: MetricType
-    """label: the likeliest label is the row's (accuracy; macro F1 as NAME.macroF1). exactMatch: the answer is the row's. contains: it
-    holds the row's. regex: pattern finds the same as in the row's. numeric: the result is the same number or expression. json: it is
-    JSON. rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function)."""
+    """What makes an answer right. label: the row's label is the likeliest (macro F1 as NAME.macroF1). exactMatch: it is the row's answer.
+    contains: it contains that. regex: pattern finds the same in both. numeric: both have the same result. json: it is valid JSON.
+    rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function)."""
     name: MetricName | None = None
     """Name in status and gate. Default: the type."""
     source: DatasetSpec | None = None
@@ -30,12 +30,10 @@ class MetricSpec(Model):
     # `schema` would hide pydantic's own
     json_schema: Annotated[str, StringConstraints(min_length=2, max_length=8192)] | None = None
     """JSON Schema of type json, as JSON text. Default: any JSON."""
-    equal: bool = False
-    """Type json: the answer must also hold the same values as the row's answer."""
-    ignore_case: bool = False
-    """Types exactMatch, contains and regex: compare without regard to case."""
-    ignore_punctuation: bool = False
-    """Types exactMatch, contains and regex: compare without ASCII punctuation."""
+    values: Literal["any", "equal"] = "any"
+    """Values that the JSON of type json may hold: any, or the same as the row's answer (equal)."""
+    ignore: Annotated[list[Literal["case", "punctuation"]], items("set", least=1, most=2), UNIQUE] | None = None
+    """Differences that types exactMatch, contains and regex ignore: case, or ASCII punctuation. White space never counts."""
 
 
 class MetricGateSpec(Model):

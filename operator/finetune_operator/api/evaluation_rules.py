@@ -81,13 +81,8 @@ METRIC = (
     only_for("pattern", "regex", cel="!has(self.pattern)", holds=lambda metric: metric.pattern is None),
     only_for("labels", "label", cel="!has(self.labels)", holds=lambda metric: metric.labels is None),
     only_for("jsonSchema", "json", cel="!has(self.jsonSchema)", holds=lambda metric: metric.json_schema is None),
-    only_for("equal", "json", cel="!self.equal", holds=lambda metric: not metric.equal),
-    only_for(
-        "ignoreCase", *COMPARING, cel="!self.ignoreCase", holds=lambda metric: not metric.ignore_case
-    ),
-    only_for(
-        "ignorePunctuation", *COMPARING, cel="!self.ignorePunctuation", holds=lambda metric: not metric.ignore_punctuation
-    ),
+    only_for("values", "json", cel="self.values == 'any'", holds=lambda metric: metric.values == "any"),
+    only_for("ignore", *COMPARING, cel="!has(self.ignore)", holds=lambda metric: metric.ignore is None),
     Rule(
         cel="!has(self.source) || (!has(self.source.weight) && !has(self.source.maxExamples))",
         message="weight and maxExamples apply to training data only: remove them, and set evaluation.maxExamples",
@@ -99,8 +94,9 @@ METRIC = (
 METRIC_GATE = (
     Rule(
         cel="has(self.minValue) || has(self.minImprovement) || has(self.maxRegression)",
-        message="must have minValue, minImprovement or maxRegression: set at least one of them",
+        message="minValue, minImprovement and maxRegression are all missing: set one of them",
         holds=lambda gate: (gate.min_value, gate.min_improvement, gate.max_regression) != (None, None, None),
+        field="minValue",
     ),
     Rule(
         cel="!has(self.minImprovement) || !has(self.maxRegression)",
@@ -113,8 +109,9 @@ METRIC_GATE = (
 GATE = (
     Rule(
         cel="has(self.minRelativeLossImprovement) || has(self.metrics)",
-        message="must have minRelativeLossImprovement or metrics: set at least one of them",
+        message="minRelativeLossImprovement and metrics are both missing: set one of them, or remove gate",
         holds=lambda gate: gate.min_relative_loss_improvement is not None or gate.metrics is not None,
+        field="metrics",
     ),
 )
 

@@ -40,7 +40,7 @@ class MetricStatus(StatusModel):
     tuned_high: Decimal
     """Upper end of its interval."""
     difference: SignedDecimal | None = None
-    """tuned - base, measured row by row."""
+    """Tuned minus base, measured row by row."""
     difference_low: SignedDecimal | None = None
     """Lower end of its interval. Above 0 the tuned model is better with 95 % confidence."""
     difference_high: SignedDecimal | None = None

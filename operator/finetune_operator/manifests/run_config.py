@@ -224,12 +224,12 @@ def metric(asked: MetricSpec) -> contract.Metric:
         name=name_of(asked),
         type=asked.type,
         source=None if asked.source is None else dataset(asked.source),
-        ignore_case=asked.ignore_case,
-        ignore_punctuation=asked.ignore_punctuation,
+        ignore_case="case" in (asked.ignore or ()),
+        ignore_punctuation="punctuation" in (asked.ignore or ()),
         pattern=asked.pattern or "",
         labels=tuple(asked.labels or ()),
         schema=asked.json_schema or "",
-        equal=asked.equal,
+        equal=asked.values == "equal",
     )
 
 

@@ -41,10 +41,6 @@ class Work:
     evaluation_rows: int
     evaluation_tokens: float
     """Tokens of a mean held-out row."""
-    generated_answers: int
-    """That each model generates for the metrics."""
-    label_answers: int
-    """Rows times labels whose likelihood each model computes."""
     model_bytes: int
     batch_is_fixed: bool
     """The user set globalBatchSize: it is kept exactly."""
@@ -52,6 +48,10 @@ class Work:
     attention: Attention = "sdpa"
     casts_inputs: bool = False
     """Each adapted matrix casts what it reads to float32 and back, as PEFT does unless it is told not to."""
+    generated_answers: int = 0
+    """That each model generates for the metrics."""
+    label_answers: int = 0
+    """Rows times labels whose likelihood each model computes."""
 
     @property
     def method(self) -> Method:
