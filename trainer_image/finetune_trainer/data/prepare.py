@@ -227,7 +227,8 @@ def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
 
 def _warnings(request: DataRequest, selection: Selection, train: TokenStats, held_out: int) -> Iterator[str]:
     if selection.leaked:
-        yield f"{selection.leaked} training rows are also in the evaluation source: they are not trained"
+        where = "sources" if request.evaluation.further_sources else "source"
+        yield f"{selection.leaked} training rows are also in the evaluation {where}: they are not trained"
     for dataset, times in zip(request.datasets, selection.repeated, strict=True):
         if times > 1.5:
             yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach its weight"
