@@ -61,6 +61,7 @@ from finetune_contract.run import (
     RunConfig,
     Training,
 )
+from finetune_contract.words import harmless
 
 __all__ = [
     "ANSWER_TOKENS",
@@ -108,6 +109,7 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Training",
+    "harmless",
     "log_folder",
     "outcome_text",
     "parse_outcome",

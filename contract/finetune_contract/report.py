@@ -8,6 +8,7 @@ from typing import Any
 from finetune_contract.measuring import EvaluationResult
 from finetune_contract.names import PROGRESS_MARK, TERMINATION_MESSAGE_BYTES
 from finetune_contract.wire import dumps, loads
+from finetune_contract.words import harmless_fields
 
 WARNING_LENGTHS = (400, 250, 150, 100)
 """To which the warnings of a preflight are cut, one after the other, until the outcome fits."""
@@ -55,7 +56,7 @@ class Artifact:
     base_revision: str = ""
     lora_rank: int = 0
     servable: str = ""
-    """vllm, or why not"""
+    """Inference servers that load it as it is (engines.summary)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +137,18 @@ def parse_progress(line: str) -> Progress | None:
     try:
         data = json.loads(line)
         del data["finetune"]
-        return loads(Progress, json.dumps(data))
+        return harmless_fields(loads(Progress, json.dumps(data)))
     except ValueError:
         return None
 
 
 def parse_outcome(text: str) -> Outcome | None:
-    """Read an outcome from a termination message; None where it is not one (a traceback, an empty string)."""
+    """Read an outcome from a termination message; None where it is not one (a traceback, an empty string).
+
+    Messages quote data and samples quote models: what a terminal would obey is spelled out.
+    """
     try:
-        return loads(Outcome, text)
+        return harmless_fields(loads(Outcome, text))
     except ValueError:
         return None
 

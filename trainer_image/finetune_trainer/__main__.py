@@ -6,13 +6,15 @@ worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
 keep        store the log and the metrics while they grow; started by train
 stored      print a log that was kept; started by `finetune logs`
+forget      remove checkpoints, rows and logs of a deleted job; started by `finetune delete`
 preview     show rows as the model will see them
+look        say what data is: format, columns, rows; run by `finetune init` and `finetune plan`
 simulate    show what memory a training step takes, on a machine without a GPU
 """
 
 import sys
 
-USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|keep|stored|preview|simulate"
+USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|keep|stored|forget|preview|look|simulate"
 
 
 def main(arguments: list[str]) -> int:
@@ -42,10 +44,18 @@ def main(arguments: list[str]) -> int:
             from finetune_trainer.journal import stored  # noqa: PLC0415
 
             return stored.main(uri, folder, name, *secret)
+        case ["forget", uri, uid, run_digest, *secret]:
+            from finetune_trainer.checkpoints import forget  # noqa: PLC0415
+
+            return forget.main(uri, uid, run_digest, *secret)
         case ["preview"]:
             from finetune_trainer.preflight.preview import main as preview  # noqa: PLC0415
 
             return preview()
+        case ["look", *options]:
+            from finetune_trainer.preflight.look import main as look  # noqa: PLC0415
+
+            return look(*options)
         case ["simulate", *rest]:
             from finetune_trainer.simulate import command as simulate  # noqa: PLC0415
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from finetune_operator.cli.job_text import COLUMNS, details, row
-from finetune_operator.cli.jobs import Context, Jobs, Kubeconfig, Namespace, with_jobs
+from finetune_operator.cli.jobs import Jobs, with_jobs
+from finetune_operator.cli.options import Context, Kubeconfig, Namespace
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

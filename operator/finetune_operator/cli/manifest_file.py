@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,8 @@ class JobManifest:
     name: str
     namespace: str
     spec: FineTuneJobSpec
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    """The whole document, as it is sent to the API server."""
 
 
 class ManifestInvalid(FinetuneError):
@@ -140,7 +142,9 @@ def parse_job(text: str) -> JobManifest:
         raise ManifestInvalid(Violation(WHOLE_FILE, _count_words(text, len(jobs))))
     metadata = _metadata(jobs[0])
     spec = _spec(FineTuneJobSpec, jobs[0], name_violations(metadata.name))
-    return JobManifest(name=metadata.name, namespace=metadata.namespace or "default", spec=spec)
+    raw = without_nulls(jobs[0])
+    assert isinstance(raw, dict)
+    return JobManifest(name=metadata.name, namespace=metadata.namespace or "default", spec=spec, raw=raw)
 
 
 def parse_pools(text: str) -> tuple[GPUPool, ...]:
@@ -186,6 +190,17 @@ def manifests(text: str) -> list[dict[str, Any]]:
         for item in (items if isinstance(items, list) else [document])
     ]
     return [item for item in flat if isinstance(item, dict)]
+
+
+def scalar(text: str) -> Any:
+    """Return what a text means as a value in YAML; the text itself where it means nothing."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 2)
+    yaml.Constructor = NumberKeepingConstructor
+    try:
+        return yaml.load(text)
+    except YAMLError:
+        return text
 
 
 def yaml_words(error: YAMLError) -> str:

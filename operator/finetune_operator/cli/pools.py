@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from kubernetes.utils.quantity import parse_quantity
 
-from finetune_operator.cli.jobs import Context, Kubeconfig
 from finetune_operator.cli.manifest_file import read_manifests, title_of
+from finetune_operator.cli.options import Context, Kubeconfig
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, ROWS
 from finetune_operator.cli.pools_text import pools_text
 from finetune_operator.controller.api import Api

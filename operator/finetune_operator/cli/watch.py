@@ -14,7 +14,8 @@ from rich.text import Text
 
 from finetune_operator.api.status import FineTuneJob, ProgressStatus
 from finetune_operator.cli.job_text import COLUMNS, duration_text, ended, line, reason_line, row, speed_text
-from finetune_operator.cli.jobs import Context, Jobs, Kubeconfig, Name, Namespace, with_jobs
+from finetune_operator.cli.jobs import Jobs, with_jobs
+from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
 
 SHOWN = ("PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST")
 

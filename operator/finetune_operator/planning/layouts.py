@@ -11,6 +11,7 @@ from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import LoraSpec, ResourcesSpec
 from finetune_operator.planning.models.adapter import Adapter
 from finetune_operator.planning.models.attention import Attention
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 ZeroStage = Literal[0, 2, 3]
 Offload = Literal["none", "optimizer", "all"]
@@ -52,6 +53,8 @@ class Work:
     """That each model generates for the metrics."""
     label_answers: int = 0
     """Rows times labels whose likelihood each model computes."""
+    limits: NamespaceLimits = UNLIMITED
+    """What the namespace lets it have."""
 
     @property
     def method(self) -> Method:

@@ -13,6 +13,7 @@ from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ende
 from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.logs import Wanted, attempt_of, chosen, nothing_to_show, shown
 from finetune_operator.cli.logs import command as logs
+from finetune_operator.cli.target import Target
 from finetune_operator.cli.wait import WaitExit, command
 from finetune_operator.controller.api import Api
 from finetune_operator.errors import FinetuneError
@@ -262,7 +263,7 @@ def test_an_evaluation_without_a_baseline_has_no_before(base: dict[str, str], sa
 async def test_what_cannot_be_a_name_is_not_asked_for(name: str):
     """An unset variable of a script would ask for the list of all jobs."""
     with pytest.raises(JobNotFound) as refusal:
-        await Jobs(api=Api(connection=None), namespace="team-a").get(name)
+        await Jobs(api=Api(connection=None), namespace="team-a", target=Target(kubeconfig="")).get(name)
 
     assert str(refusal.value) == f"{name!r} is not a valid FineTuneJob name"
 

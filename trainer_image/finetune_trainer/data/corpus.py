@@ -107,6 +107,19 @@ class Corpus:
             if (file, number) not in self._skipped:
                 yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
 
+    @property
+    def form(self) -> Format | None:
+        """How the rows are read, as the first one tells; None before one was read."""
+        return self._first
+
+    def reading(self, dataset: Dataset) -> "Corpus":
+        """Return the same files read as another dataset says."""
+        return Corpus(dataset, self._chat, documents=self._plain)
+
+    def first_record(self) -> Record | None:
+        """Return the first record as it is written; None where there is none that can be read."""
+        return next((record for _, _, record in self._records() if isinstance(record, dict)), None)
+
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows that can be used."""
         return list(itertools.islice(self._usable_rows(), count))

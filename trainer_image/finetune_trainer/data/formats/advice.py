@@ -85,7 +85,7 @@ def missing(record: Record, uri: str) -> str:
             f"{uri} is an export of ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, "
             "and write the role (author.role) and text (content.parts) of each message into a column messages"
         )
-    mapping = _answer_inside(record) or _mapping(record)
+    mapping = suggested(record)
     remedy = f"name them in datasets[].columns, such as {mapping}"
     if not mapping:
         remedy = "none of them holds the answer as text, so write it into a column completion"
@@ -97,6 +97,11 @@ def missing(record: Record, uri: str) -> str:
     if TOKENISED in record:
         remedy = "tokens are not read, so write the text that they stand for into a column"
     return f"{uri} has the columns {exist(record)}, but {NEEDED} is needed: {remedy}"
+
+
+def suggested(record: Record) -> str:
+    """Return what to write into datasets[] so that records like this one are read; empty where nothing tells."""
+    return _answer_inside(record) or _mapping(record)
 
 
 def without_header(record: Record, uri: str) -> str:
