@@ -173,6 +173,7 @@ def dataset(entry: DatasetSpec) -> contract.Dataset:
         columns=columns(entry.columns or ColumnsSpec()),
         roles=roles(entry.roles or RolesSpec()),
         prompt_template=entry.prompt_template or "",
+        class_names=tuple(entry.class_names or ()),
         invalid_rows=invalid.action,
         invalid_max_percent=invalid.max_percent,
         max_examples=entry.max_examples or 0,
