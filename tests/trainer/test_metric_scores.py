@@ -71,7 +71,8 @@ WRITTEN = {
     "DeepSeek V3.1": '<｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Oslo", "days": 2}<｜tool▁call▁end｜>',  # noqa: RUF001
     "gpt-oss": ' to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo", "days": 2}<|call|>',
     "Llama 4": "[get_weather(city='Oslo', days=2)]",
-    "OpenAI": '{"tool_calls": [{"type": "function", "function": {"name": "get_weather", "arguments": "{\\"city\\": \\"Oslo\\", \\"days\\": 2}"}}]}',
+    "OpenAI": '{"tool_calls": [{"type": "function", "function": {"name": "get_weather", '
+    '"arguments": "{\\"city\\": \\"Oslo\\", \\"days\\": 2}"}}]}',
 }  # fmt: skip
 
 

@@ -97,6 +97,11 @@ def test_rows_of_another_source_are_asked_and_never_trained(tmp_path: Path):
     assert prepared.generated_answers == 4
 
 
+def called(name: str, **arguments: int) -> dict[str, Any]:
+    """A call as chat data has it."""
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 def calls(count: int) -> list[dict[str, Any]]:
     """Questions that are answered by a call, its result and a sentence."""
     tools = [
@@ -109,7 +114,7 @@ def calls(count: int) -> list[dict[str, Any]]:
         {
             "messages": [
                 {"role": "user", "content": f"hello {n}"},
-                {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {"n": n}}}]},
+                {"role": "assistant", "content": "", "tool_calls": [called("add", n=n)]},
                 {"role": "tool", "content": "fine"},
                 {"role": "assistant", "content": f"thanks {n}"},
             ],
