@@ -72,6 +72,10 @@ class PreflightReport:
     dataset_digest: str
     examples: int
     evaluation_examples: int
+    generated_answers: int = 0
+    """That each model generates for evaluation.metrics."""
+    label_answers: int = 0
+    """Rows times labels whose likelihood each model computes."""
     tokens: int
     """Tokens of the training rows after truncation, one epoch."""
     trained_tokens: int

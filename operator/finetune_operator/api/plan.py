@@ -213,6 +213,8 @@ class Plan(StatusModel):
     """Average tokens per optimizer step."""
     evaluate_every_steps: Count
     """Steps between evaluations. 0 means only at the end."""
+    answers_at_once: Count = 1
+    """Held-out rows that a GPU answers at once to measure evaluation.metrics, by the memory that training leaves unused then."""
     num_trainable_parameters: Count
     """Number of trainable parameters."""
     flops_per_token: Count = 0

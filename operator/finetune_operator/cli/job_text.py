@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from finetune_operator.api.meta import Condition
-from finetune_operator.api.published import MemoryStatus
+from finetune_operator.api.published import MemoryStatus, MetricStatus
 from finetune_operator.api.reasons import ConditionType, Phase
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ProgressStatus
 
@@ -130,6 +130,14 @@ def memory_text(memory: MemoryStatus) -> str:
     return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} GiB measured{share}{reserved}"
 
 
+def metric_lines(metric: MetricStatus) -> list[str]:
+    """Return both models' figures with the interval of the tuned one, what they say, and what to know about them."""
+    tuned = f"{metric.tuned} ({metric.tuned_low} to {metric.tuned_high})"
+    went = f"{metric.base} before, {tuned} after" if metric.base else tuned
+    said = f"{metric.name} {went} on {metric.examples} rows{f': {metric.verdict}' if metric.verdict else ''}"
+    return [said, *([f"{metric.name}: {metric.note}"] if metric.note else [])]
+
+
 def details(job: FineTuneJob, now: datetime) -> str:
     """Return everything worth knowing about one job, as lines."""
     status = job.status
@@ -142,6 +150,7 @@ def details(job: FineTuneJob, now: datetime) -> str:
     if measured := status.evaluation:
         before = f"{measured.base_loss} before, " if measured.base_loss else ""  # not with evaluation.baseline: false
         lines.append(f"{'Evaluation':<12}loss {before}{measured.tuned_loss} after")
+        lines += [f"{'':<12}{text}" for metric in measured.metrics for text in metric_lines(metric)]
     lines += ["", "Conditions"]
     lines += condition_lines(status.conditions)
     if status.attempts:

@@ -54,6 +54,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         global_batch_size=layout.global_batch_size,
         steps=chosen.steps,
         tokens_per_step=round(layout.global_batch_size * work.mean_tokens),
+        answers_at_once=chosen.answers_at_once,
         evaluate_every_steps=evaluate_every_steps(work, chosen.steps, layout.global_batch_size),
         num_trainable_parameters=work.num_trainable_parameters,
         flops_per_token=flops_per_token(work),
