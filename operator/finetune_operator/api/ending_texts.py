@@ -110,6 +110,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Make one of the changes that the message lists. Each of them was planned and fits.",
         "Before the first attempt, plans again when the spec, a GPUPool or a quota of the namespace changes. After that, nothing.",
     ),
+    TerminalReason.POLICY_VIOLATION: ReasonText(
+        "The namespace's FineTunePolicy does not allow the job. The message names each rule, the figure, and who can change it.",
+        "Change the job, or ask for another policy.",
+        "Before the first attempt, looks again when the spec, the policy or a GPUPool changes. After that, nothing.",
+    ),
     TerminalReason.MODEL_NOT_FOUND: ReasonText(
         "The model or the revision does not exist at `model.source`.",
         "Correct the source or the revision.",

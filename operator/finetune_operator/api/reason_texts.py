@@ -155,4 +155,10 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "Raise `runPolicy.activeDeadlineSeconds` to continue, or delete the job.",
         "Suspends the job. It continues automatically when the deadline is raised.",
     ),
+    WaitingReason.POLICY_LIMIT: ReasonText(
+        "A limit of the namespace's FineTunePolicy is reached: jobs or GPUs at a time, the money of the month, or what one job may cost or "
+        "take. The message names the limit, the figure, and who can change it.",
+        "Wait for the jobs that the message names, or for the next month; or ask for a higher limit.",
+        "A job that has not started waits, a running one is suspended with a checkpoint. It goes on by itself.",
+    ),
 }
