@@ -138,30 +138,41 @@ def test_a_diverging_loss_ends_the_run_with_a_remedy(tmp_path: Path, llama: Path
 @pytest.mark.parametrize(
     ("changes", "rank", "servable"),
     [
-        ({}, 8, "vllm"),
-        ({"use_rslora": True, "rank_pattern": {"q_proj": 40}}, 40, "vllm, started with --max-lora-rank 64"),
-        ({"use_dora": True}, 8, "not by vLLM: it does not support DoRA; "),
-        ({"peft_type": "ADALORA", "target_r": 4}, 4, "not by vLLM: it does not support AdaLoRA; "),
-        ({"modules_to_save": ["lm_head", "embed_tokens"]}, 8,
-         "not by vLLM: the adapter holds whole modules (embed_tokens, lm_head); "),
-        ({"target_parameters": ["experts.down_proj"]}, 8,
-         "not by vLLM: the adapter changes expert weights (target_parameters); "),
-        ({"bias": "lora_only"}, 8, "not by vLLM: the adapter holds biases; "),
-        ({"lora_bias": True}, 8, "not by vLLM: the adapter holds biases; "),
-        ({"trainable_token_indices": [3]}, 8, "not by vLLM: the adapter holds token embeddings; "),
-        ({"r": 1024}, 1024, "not by vLLM: LoRA rank 1024 is above its limit of 512; "),
+        ({}, 8, "vllm, sglang, tgi, llama.cpp"),
+        ({"r": 40}, 40, "vllm (--max-lora-rank 64), sglang (--max-lora-rank 64), tgi, llama.cpp"),
+        ({"rank_pattern": {"q_proj": 40}}, 40, "vllm (--max-lora-rank 64), llama.cpp; not sglang, tgi"),
+        ({"use_rslora": True}, 8, "vllm, tgi; not sglang, llama.cpp"),
+        ({"alpha_pattern": {"q_proj": 64}}, 8, "vllm; not sglang, tgi, llama.cpp"),
+        ({"layers_to_transform": [0]}, 8, "vllm, sglang, llama.cpp; not tgi"),
+        ({"target_modules": ["q_proj", "lm_head"]}, 8, "vllm, sglang, tgi; not llama.cpp"),
+        ({"use_dora": True}, 8, "merged only: vllm does not load DoRA"),
+        ({"peft_type": "ADALORA", "target_r": 4}, 4, "merged only: vllm does not load AdaLoRA"),
+        ({"modules_to_save": ["lm_head"]}, 8, "merged only: vllm does not load whole modules (modulesToSave)"),
+        ({"target_parameters": ["experts.down_proj"]}, 8, "merged only: vllm does not load expert weights"),
+        ({"bias": "lora_only"}, 8, "merged only: vllm does not load biases"),
+        ({"lora_bias": True}, 8, "merged only: vllm does not load biases"),
+        ({"trainable_token_indices": [3]}, 8, "merged only: vllm does not load trained or added token embeddings"),
+        ({"r": 1024}, 1024, "sglang (--max-lora-rank 1024), tgi, llama.cpp; not vllm"),
     ],
-)  # fmt: skip
-def test_what_an_adapter_is_stands_in_its_own_configuration(
+)
+def test_which_servers_load_an_adapter_stands_in_its_own_configuration(
     changes: dict[str, object], rank: int, servable: str
 ) -> None:
-    """Its rank, and whether vLLM can serve it or why not: as vLLM answers, whatever the job's spec says."""
+    """As the engines answer, whatever the job's spec says: one that ignores a part of the adapter does not serve it."""
     described = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"], "bias": "none"}
-    advice = "merge it into the base model with PEFT's merge_and_unload()" if servable.endswith("; ") else ""
 
     found = facts_of({**described, **changes})
 
-    assert (found.rank, found.alpha, found.servable) == (rank, 16, servable + advice)
+    assert (found.rank, found.alpha, found.servable) == (rank, 16, servable)
+
+
+def test_embeddings_beside_an_adapter_are_seen_in_its_tensors() -> None:
+    """PEFT saves them when tokens were added, and no field of the configuration says so."""
+    described = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"], "bias": "none"}
+
+    found = facts_of(described, ["base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight"])
+
+    assert found.servable == "merged only: vllm does not load trained or added token embeddings"
     assert found.target_modules == ("q_proj", "v_proj")
 
 
@@ -177,7 +188,7 @@ def test_a_continued_adapter_is_reported_as_it_is(tmp_path: Path, llama: Path, d
 
     (artifact,) = trained(second, tmp_path / "second").artifacts
 
-    assert (artifact.lora_rank, artifact.servable.split(";")[0]) == (2, "not by vLLM: it does not support DoRA")
+    assert (artifact.lora_rank, artifact.servable) == (2, "merged only: vllm does not load DoRA")
     assert (
         "| adapter | LoRA rank 2, alpha 6, k_proj, o_proj, q_proj, v_proj, dora; continued from an earlier adapter |"
         in (tmp_path / "second/out/adapter/README.md").read_text()
@@ -202,7 +213,7 @@ def test_the_card_shows_both_models(tmp_path: Path) -> None:
 
     assert "| base model | `file:///m` |" in card
     assert "| adapter | LoRA rank 4, alpha 8, all-linear, standard |" in card
-    assert "| serving | vllm |" in card
+    assert "| served by vllm | yes |" in card
     assert "| speed | 51,234 tokens/s on 1 GPU, 41 % model FLOP utilisation, 7 % padding |" in card
     assert "| loss | 3.5000 | 2.2500 |" in card
     assert "| loss on a general text | not measured | not measured |" in card

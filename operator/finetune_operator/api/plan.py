@@ -179,6 +179,8 @@ class Plan(StatusModel):
     """Why this method was chosen."""
     pool: PoolSnapshot
     """Where the Pods run, and what a GPU costs."""
+    quotas: Annotated[list[Message], items("atomic", most=8)] = []
+    """What the run takes of each ResourceQuota of its namespace, such as 8 of 8 GPUs of quota team-a."""
     replicas: Count
     """Number of trainer Pods, one per node."""
     gpus_per_replica: Count

@@ -65,7 +65,7 @@ class ArtifactStatus(StatusModel):
     lora_rank: Count = 0
     """LoRA rank of an adapter."""
     servable: ShortText = ""
-    """Server that can load it (vllm), or the reason why none can."""
+    """Inference servers that load it as it is, with the options they need, and those that do not."""
 
 
 class MemoryStatus(StatusModel):

@@ -92,9 +92,10 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
 
 WAITING: dict[WaitingReason, ReasonText] = {
     WaitingReason.QUOTA_EXCEEDED: ReasonText(
-        "The namespace's ResourceQuota refused a Pod.",
+        "The namespace's ResourceQuota is used up: a Pod was refused. The message names the jobs that hold its GPUs.",
         "Wait for other jobs, or have the quota raised.",
-        "Deletes the other Pods of the attempt and retries about every 30 seconds.",
+        "Deletes the other Pods of the attempt and retries about every 30 seconds, and at once when the quota changes. A job that never "
+        "ran is planned again if the quota was lowered below its plan.",
     ),
     WaitingReason.POD_REFUSED: ReasonText(
         "Admission, Pod Security or RBAC refused a Pod. The message quotes the rule.",

@@ -28,6 +28,7 @@ from finetune_operator.cli.plan_data import (
     estimated,
 )
 from finetune_operator.cli.plan_facts import ClusterFacts, pinned_preflight
+from finetune_operator.cli.plan_limits import limits_of
 from finetune_operator.cli.plan_model import catalogue_model, model_shape
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, dollars, show
@@ -35,6 +36,7 @@ from finetune_operator.cli.target import find_target
 from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.planner import PlannedRun, plan
 from finetune_operator.planning.pool_gpu import refused
+from finetune_operator.planning.quota import UNLIMITED, Limits
 from finetune_operator.planning.refusal import WOULD_FIT
 from finetune_operator.planning.speed.duration import hours
 
@@ -71,6 +73,13 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
         int | None,
         typer.Option(min=1, max=MOST_EXAMPLES, help=f"Number of rows in the data. Default: counted, or {EXAMPLES}."),
     ] = None,
+    quota: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the ResourceQuotas and LimitRanges of the namespace; - for standard input. Default: none.",
+            callback=must_exist,
+        ),
+    ] = None,
     tokens_per_example: Annotated[
         int | None,
         typer.Option(
@@ -99,7 +108,8 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     data = data_facts(job, shape, examples, tokens_per_example, None if model else pinned)
     for remark in (*([cluster.remark] if cluster.remark else []), *remarks(offered, shape, data.preflight)):
         print(f"finetune: {remark}", file=sys.stderr)
-    planned = planned_run(job.spec, shape, data, offered)
+    limits = limits_of(quota, job.spec) if quota else UNLIMITED
+    planned = planned_run(job.spec, shape, data, offered, limits)
     if shape_of:
         found = {"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}
         print_object({**found, "assumed": [*data.assumed, *_assumed_pools(note)]}, shape_of)
@@ -109,11 +119,15 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
 
 
 def planned_run(
-    spec: FineTuneJobSpec, shape: ModelArchitecture, data: DataFacts, offered: tuple[GPUPool, ...]
+    spec: FineTuneJobSpec,
+    shape: ModelArchitecture,
+    data: DataFacts,
+    offered: tuple[GPUPool, ...],
+    limits: Limits = UNLIMITED,
 ) -> PlannedRun:
     """Return the plan. Raises DoesNotFit with a remedy on each line."""
     try:
-        return plan(spec, architecture=shape, preflight=data.preflight, pools=offered, image="")
+        return plan(spec, architecture=shape, preflight=data.preflight, pools=offered, image="", limits=limits)
     except DoesNotFit as refusal:
         raise DoesNotFit(in_lines(refusal.message)) from refusal
 

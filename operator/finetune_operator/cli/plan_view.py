@@ -99,6 +99,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
+        *(("quota", share) for share in plan.quotas),
     )
 
 

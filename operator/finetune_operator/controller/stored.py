@@ -4,20 +4,34 @@ Parsed, an object takes several times the memory of its text, and thousands of f
 What nobody reads is dropped as it arrives: managedFields, and of a Pod nearly everything but its status.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL
 from finetune_operator.manifests.names import JOB_NAME_LABEL
 
 Raw = dict[str, Any]
-Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service"]
-KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service", "ResourceQuota", "LimitRange"]
+QUOTA_KINDS: tuple[Kind, ...] = ("ResourceQuota", "LimitRange")
+"""Without the right to read these the operator works on, and Pods that exceed a quota wait."""
+REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+KINDS = (*REQUIRED_KINDS, *QUOTA_KINDS)
 
-PLURALS: dict[Kind, str] = {"FineTuneJob": JOB_PLURAL, "GPUPool": POOL_PLURAL, "Pod": "pods", "Service": "services"}
-assert set(PLURALS) == {JOB_KIND, POOL_KIND, "Pod", "Service"}
+PLURALS: dict[Kind, str] = {
+    "FineTuneJob": JOB_PLURAL,
+    "GPUPool": POOL_PLURAL,
+    "Pod": "pods",
+    "Service": "services",
+    "ResourceQuota": "resourcequotas",
+    "LimitRange": "limitranges",
+}
+assert {JOB_KIND, POOL_KIND} < set(PLURALS)
+
+NEAR_BUDGET = Decimal("0.9")
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -53,6 +67,10 @@ class Stored:
     """A job that has had an attempt."""
     pool: str = ""
     """The pool that a job is planned on."""
+    waits_since: str = ""
+    """When the attempt of a job was started whose Pods are not all scheduled yet; empty where none waits."""
+    near_budget: bool = False
+    """A job with an attempt in progress that has spent 90 % or more of its budget."""
 
     @property
     def raw(self) -> Raw:
@@ -64,6 +82,7 @@ def stored(kind: Kind, raw: Raw) -> Stored:
     """Return what is kept of an object that the API server sent."""
     meta, status = raw["metadata"], raw.get("status") or {}
     plan = (status.get("plan") or {}) if kind == "FineTuneJob" else {}
+    attempt = attempt_in_progress(status) if kind == "FineTuneJob" else {}
     return Stored(
         kind=kind,
         uid=str(meta["uid"]),
@@ -76,14 +95,29 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         phase=str(status.get("phase", "")),
         begun=kind == "FineTuneJob" and bool(status.get("attempts")),
         pool=str((plan.get("pool") or {}).get("name", "")),
+        waits_since="" if attempt.get("runningTime") else str(attempt.get("startTime", "")),
+        near_budget=bool(attempt) and is_near_budget(raw),
     )
+
+
+def attempt_in_progress(status: Raw) -> Raw:
+    """Return the entry of a job's attempt that has not ended; empty where there is none."""
+    newest: Raw = (status.get("attempts") or ({},))[-1]
+    return {} if newest.get("outcome") else newest
+
+
+def is_near_budget(raw: Raw) -> bool:
+    """Tell whether a job has spent so much of its budget that its owner should hear of it."""
+    budget = ((raw.get("spec") or {}).get("runPolicy") or {}).get("budget")
+    spent = Decimal((raw["status"].get("cost") or {}).get("costUSD", "0"))
+    return budget is not None and spent >= NEAR_BUDGET * Decimal(budget["maxCostUSD"])
 
 
 def family_of(kind: Kind, raw: Raw) -> str:
     """Return `namespace/name` of the job that an object is, or is a child of; empty for anything else."""
     meta = raw["metadata"]
     owner = controlling_owner(raw)
-    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "")
+    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "") if kind in ("Pod", "Service") else ""
     name = meta["name"] if kind == "FineTuneJob" else owner["name"] if owner.get("kind") == JOB_KIND else labelled
     return f"{meta.get('namespace', '')}/{name}" if name else ""
 
@@ -128,6 +162,15 @@ def service(raw: Raw) -> Raw:
     return {"metadata": identity(raw["metadata"])}
 
 
+def limits(kind: Kind, raw: Raw) -> Raw:
+    """Keep what a quota or LimitRange allows. How much of it is used changes with every Pod and has no part in a plan."""
+    return {
+        "kind": kind,
+        "metadata": picked(raw["metadata"], ("name", "namespace", "uid")),
+        "spec": raw.get("spec") or {},
+    }
+
+
 def identity(meta: Raw) -> Raw:
     """Keep who an object is and whose."""
     names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels")
@@ -139,4 +182,11 @@ def picked(value: Raw, keys: Iterable[str]) -> Raw:
     return {key: value[key] for key in keys if key in value}
 
 
-KEPT: dict[Kind, Callable[[Raw], Raw]] = {"FineTuneJob": whole, "GPUPool": whole, "Pod": pod, "Service": service}
+KEPT: dict[Kind, Callable[[Raw], Raw]] = {
+    "FineTuneJob": whole,
+    "GPUPool": whole,
+    "Pod": pod,
+    "Service": service,
+    "ResourceQuota": functools.partial(limits, "ResourceQuota"),
+    "LimitRange": functools.partial(limits, "LimitRange"),
+}

@@ -125,7 +125,8 @@ def planned(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     if status.plan is not None:
         estimate = status.plan.estimate
         cost = f"estimated {estimate.gpu_hours} GPU-hours, ${estimate.cost_usd}"
-        return Claim(ConditionType.PLANNED, "True", ProgressReason.PLANNED, f"{status.plan.summary}; {cost}")
+        message = "; ".join((status.plan.summary, cost, *status.plan.quotas))
+        return Claim(ConditionType.PLANNED, "True", ProgressReason.PLANNED, message)
     if outlook.phase in (Phase.FAILED, Phase.SUCCEEDED):
         return Claim(ConditionType.PLANNED, "False", outlook.reason, outlook.message)
     return Claim(ConditionType.PLANNED, "Unknown", outlook.reason, outlook.message)
@@ -159,7 +160,7 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     if status.attempts:
         again = "to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:
-        again = "the job is planned again when its spec or a GPUPool changes"
+        again = "the job is planned again when its spec, a GPUPool or a quota of the namespace changes"
     elif outlook.reason in MENDABLE:
         again = "to retry, change the spec or repair the cause: for 24 hours preflight runs again by itself, at least every 10 minutes"
     else:

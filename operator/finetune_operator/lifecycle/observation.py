@@ -11,6 +11,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.manifests.names import Role
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 DEFAULT_PODS = PodSettings()
 
@@ -116,6 +117,8 @@ class Observation:
     """Newest report in the log of replica 0 of the current attempt."""
     progress_at: datetime | None = None
     pools: tuple[GPUPool, ...] = ()
+    limits: NamespaceLimits = UNLIMITED
+    """What the namespace's quotas let the job have."""
     refusal: Refusal | None = None
     failed_write: FailedWrite | None = None
     checkpoints_of: str = ""

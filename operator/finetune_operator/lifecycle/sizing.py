@@ -13,7 +13,7 @@ from finetune_operator.planning.planner import PlannedRun
 
 
 def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan | None = None) -> PlannedRun:
-    """Return the plan on these pools, or on all of this moment. Raises JobError, DoesNotFit among them.
+    """Return the plan on these pools, or on all of this moment, within the namespace's quotas. Raises JobError, DoesNotFit among them.
 
     `exceeded` is a plan that ran out of GPU memory: what it was estimated to need was too little.
     """
@@ -27,6 +27,7 @@ def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan 
         pools=view.seen.pools if pools is None else pools,
         image=view.seen.settings.trainer_image,
         exceeded=exceeded,
+        limits=view.seen.limits,
     )
 
 

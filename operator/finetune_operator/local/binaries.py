@@ -28,6 +28,8 @@ class Binary:
     version_command: tuple[str, ...]
     """Arguments that make it print its version."""
     linker_flags: tuple[str, ...] = ("-s", "-w")
+    tags: tuple[str, ...] = ()
+    """Go build tags."""
 
     @property
     def cached(self) -> Path:

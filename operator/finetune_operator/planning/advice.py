@@ -3,6 +3,8 @@
 Every change that is advised here and that memory or the API could refuse was planned first.
 """
 
+from finetune_contract.engines import VLLM_LORA_RANKS, Trait, servable_by
+
 from finetune_operator.api.cel import default
 from finetune_operator.api.resolved import ResolvedLora
 from finetune_operator.api.spec import LoraSpec
@@ -25,9 +27,6 @@ USUAL_RATES = {"lora": (1e-5, 1e-3), "qlora": (1e-5, 1e-3), "full": (1e-6, 1e-4)
 
 FAR = 2.0
 """Only a rate that is this many times outside the range is warned of."""
-
-HIGHEST_SERVED_RANK = 512
-"""The largest --max-lora-rank of vLLM (vllm/config/lora.py, 0.32)."""
 
 Warnings = tuple[tuple[bool, str], ...]
 """(whether it applies, what it says)"""
@@ -98,7 +97,7 @@ def _rate_warnings(chosen: Candidate) -> Warnings:
 def _adapter_warnings(question: Question, chosen: Candidate, lora: ResolvedLora) -> Warnings:
     spec, revision = question.spec, question.preflight.model_revision
     frozen = chosen.work.architecture.num_experts > 0 and not lora.experts
-    high = 128 < lora.rank <= HIGHEST_SERVED_RANK and _planned(question, method="full", lora=LoraSpec()) is not None
+    high = 128 < lora.rank <= VLLM_LORA_RANKS[-1] and _planned(question, method="full", lora=LoraSpec()) is not None
     wider = lora.targets == "attention" and _planned(question, lora=_with(spec.lora, targets="all-linear")) is not None
     unserved = _unserved(lora)
     return (
@@ -113,7 +112,7 @@ def _adapter_warnings(question: Question, chosen: Candidate, lora: ResolvedLora)
         ),
         (
             bool(unserved),
-            f"vLLM cannot load {unserved}: merge the adapter into the base model before serving",
+            f"{unserved}; publish a merged model, which every server loads",
         ),
         (frozen, _frozen_experts(question, chosen) if frozen else ""),
         (
@@ -128,15 +127,26 @@ def _with(lora: LoraSpec, **changes: object) -> LoraSpec:
 
 
 def _unserved(lora: ResolvedLora) -> str:
-    """Say what vLLM 0.32 would refuse of the adapter; empty where it loads it."""
+    """Say which inference servers do not serve the adapter as it is; empty where all of them do."""
+    answers = servable_by(_traits(lora), lora.rank)
+    what = dict.fromkeys(word for one in answers for word in (*one.refuses, *one.distorts))
+    refusing = ", ".join(one.engine for one in answers if one.refuses)
+    distorting = ", ".join(one.engine for one in answers if one.distorts)
+    said = [f"not loaded by {refusing}"] if refusing else []
+    said += [f"ignored by {distorting}"] if distorting else []
+    return f"{', '.join(what)}: {' and '.join(said)}" if said else ""
+
+
+def _traits(lora: ResolvedLora) -> frozenset[Trait]:
     table = (
-        (lora.variant == "dora", "DoRA adapters"),
-        (lora.variant == "adalora", "AdaLoRA adapters"),
-        (bool(lora.modules_to_save), "adapters with lora.modulesToSave"),
-        (lora.experts, "adapters with lora.experts"),
-        (lora.rank > HIGHEST_SERVED_RANK, f"adapters of lora.rank {lora.rank}, only up to {HIGHEST_SERVED_RANK}"),
+        (lora.variant == "dora", Trait.DORA),
+        (lora.variant == "adalora", Trait.ADALORA),
+        (lora.variant == "rslora", Trait.RSLORA),
+        (bool(lora.modules_to_save), Trait.WHOLE_MODULES),
+        (lora.experts, Trait.EXPERTS),
+        ("lm_head" in (lora.target_modules or ()), Trait.HEAD),
     )
-    return next((text for applies, text in table if applies), "")
+    return frozenset(trait for applies, trait in table if applies)
 
 
 def _frozen_experts(question: Question, chosen: Candidate) -> str:

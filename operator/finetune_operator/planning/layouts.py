@@ -11,6 +11,7 @@ from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import LoraSpec, ResourcesSpec
 from finetune_operator.planning.models.adapter import Adapter
 from finetune_operator.planning.models.attention import Attention
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 ZeroStage = Literal[0, 2, 3]
 Offload = Literal["none", "optimizer", "all"]
@@ -48,6 +49,8 @@ class Work:
     attention: Attention = "sdpa"
     casts_inputs: bool = False
     """Each adapted matrix casts what it reads to float32 and back, as PEFT does unless it is told not to."""
+    limits: NamespaceLimits = UNLIMITED
+    """What the namespace lets it have."""
 
     @property
     def method(self) -> Method:

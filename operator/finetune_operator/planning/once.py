@@ -16,6 +16,7 @@ from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
 from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 REMEMBERED = 64
 SOMEWHERE = "s3://somewhere/else"
@@ -29,6 +30,7 @@ def planned(
     pools: Sequence[GPUPool],
     image: str,
     exceeded: Plan | None = None,
+    limits: NamespaceLimits = UNLIMITED,
 ) -> PlannedRun:
     """Return what `plan` returns, and raise what it raises."""
     found = _answer(
@@ -38,6 +40,7 @@ def planned(
         tuple(as_planned_on(pool).model_dump_json() for pool in pools),
         image,
         exceeded.model_dump_json() if exceeded is not None else "",
+        limits,
     )
     if isinstance(found, JobError):
         raise found.with_traceback(None)
@@ -64,7 +67,13 @@ def as_planned_on(pool: GPUPool) -> GPUPool:
 
 @functools.lru_cache(maxsize=REMEMBERED)
 def _answer(
-    spec: str, architecture: str, preflight: str, pools: tuple[str, ...], image: str, exceeded: str
+    spec: str,
+    architecture: str,
+    preflight: str,
+    pools: tuple[str, ...],
+    image: str,
+    exceeded: str,
+    limits: NamespaceLimits,
 ) -> PlannedRun | JobError:
     """Return the plan, or why there is none."""
     try:
@@ -75,6 +84,7 @@ def _answer(
             pools=tuple(GPUPool.model_validate_json(pool) for pool in pools),
             image=image,
             exceeded=Plan.model_validate_json(exceeded) if exceeded else None,
+            limits=limits,
         )
     except JobError as error:
         return error

@@ -22,9 +22,10 @@ from finetune_operator.planning.layouts import (
     shareable_batch,
 )
 from finetune_operator.planning.methods import ADAPTERS
+from finetune_operator.planning.quota import UNLIMITED, pods_of, shortages
 from finetune_operator.planning.report import terms_gib
 from finetune_operator.planning.search import Findings, Question, allowed, search, work_of
-from finetune_operator.planning.survey import solved
+from finetune_operator.planning.survey import Survey, solved
 
 SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
@@ -40,6 +41,8 @@ def refusal(question: Question, findings: Findings) -> str:
         return _no_pool(question)
     if not findings.refused:
         return f"{_too_few_gpus(question, pools)}{_remedies(question)}"
+    if (free := _without_limits(question)) is not None:
+        return _beyond_limits(question, free)
     nearest = min(findings.refused, key=lambda one: (one.excess, one.gpus))
     return f"{_need(nearest)}{_remedies(question, hopeless=HOPELESS if math.isfinite(nearest.excess) else '')}"
 
@@ -52,6 +55,25 @@ def _no_pool(question: Question) -> str:
     asked += [f"capacity {resources.capacity}"] if resources.capacity != "any" else []
     names = ", ".join(f"{pool.metadata.name} ({pool.spec.capacity})" for pool in question.pools)
     return f"no GPUPool matches spec.resources ({'; '.join(asked)}). Available pools: {names}"
+
+
+def _without_limits(question: Question) -> Candidate | None:
+    """Return the smallest plan that only the namespace's quotas forbid, None where it is not they who forbid it."""
+    if question.limits == UNLIMITED:
+        return None
+    survey = Survey(question=replace(question, limits=UNLIMITED))
+    choice = survey.choice()
+    return survey.fewest_gpus(choice.method) if choice and survey.findings(choice.method).fitting else None
+
+
+def _beyond_limits(question: Question, free: Candidate) -> str:
+    """Say what the quotas do not allow, by how much they would have to be raised, and what fits within them."""
+    layout, host = free.layout, replace(free, work=replace(free.work, limits=question.limits)).host
+    pods = pods_of(free.pool.spec, layout.replicas, layout.gpus_per_replica, host)
+    found = tuple(shortages(question.limits, pods))
+    lacking, raised = " and ".join(one.text for one in found), " and ".join(one.remedy for one in found)
+    others = _remedies(question).removeprefix(WOULD_FIT)
+    return f"{free.summary} needs {lacking}{WOULD_FIT}{'; '.join(filter(None, (raised, others)))}"
 
 
 def _too_few_gpus(question: Question, pools: tuple[GPUPool, ...]) -> str:

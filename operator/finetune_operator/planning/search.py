@@ -11,7 +11,7 @@ from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, Refused
 from finetune_operator.planning.candidate_memory import MemoryModel
 from finetune_operator.planning.defaults import resolve, training_rows
-from finetune_operator.planning.host import host_needs, host_shortage
+from finetune_operator.planning.host import host_shortage
 from finetune_operator.planning.layouts import (
     LADDER,
     PLAIN,
@@ -31,6 +31,7 @@ from finetune_operator.planning.models.adapter import adapter_parameters
 from finetune_operator.planning.models.attention import attention_of
 from finetune_operator.planning.pool_gpu import PoolGpu, gpu_of
 from finetune_operator.planning.pool_gpu import refused as refused_gpu
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 from finetune_operator.planning.speed.step import step_seconds
 
 ROUNDING = 1.02
@@ -50,6 +51,8 @@ class Question:
     pools: Sequence[GPUPool]
     raised: float = 1.0
     """The factor on all estimates of GPU memory, after a run of this job needed more than was estimated."""
+    limits: NamespaceLimits = UNLIMITED
+    """The quotas of the job's namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ def work_of(question: Question, method: Method) -> Work:
             architecture, packed=resolved.training.packing == "always", noise=float(resolved.training.neftune_alpha) > 0
         ),
         casts_inputs=_casts_inputs(resolved),
+        limits=question.limits,
     )
 
 
@@ -133,7 +137,8 @@ def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Ca
     solved: dict[tuple[object, ...], Candidate | Refused] = {}
     for pool in offered:
         spec = pool.spec
-        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.reached))
+        requested = (spec.resource_name, str(spec.pod.resources)) if work.limits != UNLIMITED else ()
+        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.reached), *requested)
         for gpus in gpu_counts(spec, resources):
             if (*nodes, gpus) not in solved:
                 solved[*nodes, gpus] = _option(work, pool, gpus, batches, memory)
@@ -192,7 +197,7 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     """Return the fastest layout of a rung that fits card and node."""
     if reason := illegal(start.rung, start.gpus, work.resolved):
         return Refused(method=work.method, pool=pool, gpus=start.gpus, reason=reason)
-    need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool, card_gib=gpu.usable_gib), pool)
+    need, shortage = memory.of(start), host_shortage(work, start, pool, card_gib=gpu.usable_gib)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
         card = (

@@ -14,6 +14,7 @@ from finetune_operator.lifecycle.decide import decide
 from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings
 from finetune_operator.lifecycle.passing import may_wait
 from finetune_operator.manifests import names
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 from tests.unit.lifecycle.lifecycle_builders import NOW, a_job, a_pool, examined, pinned_status
 
@@ -24,6 +25,7 @@ class World:
 
     job: FineTuneJob
     pools: tuple[GPUPool, ...] = ()
+    limits: NamespaceLimits = UNLIMITED
     now: datetime = NOW
     pods: dict[str, SeenPod] = field(default_factory=dict)
     services: set[str] = field(default_factory=set)
@@ -49,7 +51,8 @@ class World:
     def observe(self) -> Observation:
         return Observation(
             pods=tuple(self.pods[name] for name in sorted(self.pods)), services=tuple(sorted(self.services)),
-            progress=self.progress, progress_at=self.progress_at, pools=self.pools, refusal=self.refusal,
+            progress=self.progress, progress_at=self.progress_at, pools=self.pools, limits=self.limits,
+            refusal=self.refusal,
             checkpoints_of=self.checkpoints_of, settings=self.settings,
         )  # fmt: skip
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from finetune_contract import MANIFEST_FILE, Artifact, EvaluationResult, Outcome, RunConfig
+from finetune_contract.engines import servable_by, summary
 from finetune_contract.wire import from_wire, to_wire
 
-from finetune_trainer.publishing.adapter_facts import adapter_facts
+from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
+from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_facts
 from finetune_trainer.publishing.card import model_card
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.storage import Store
@@ -52,11 +54,21 @@ def publish(folder: Path, store: Store, run: RunConfig, published: Published) ->
         base_model=base_name(run),
         base_revision=run.model.revision,
         lora_rank=adapter.rank if adapter is not None else 0,
-        servable=adapter.servable if adapter is not None else "vllm",
+        servable=adapter.servable if adapter is not None else summary(servable_by((), 0)),
     )
     store.upload(folder, kind(run))
-    store.write_text(MANIFEST_FILE, json.dumps(manifest(run, artifact, digests, published), indent=2) + "\n")
+    record = folder.parent / RECORD_FOLDER
+    if record.is_dir():
+        store.upload(record, RECORD_FOLDER)
+    recorded = {"evaluationFiles": file_digests(record)}
+    described = manifest(run, artifact, digests, published) | _serving(adapter) | recorded
+    store.write_text(MANIFEST_FILE, json.dumps(described, indent=2) + "\n")
     return artifact
+
+
+def _serving(adapter: AdapterFacts | None) -> dict[str, Any]:
+    """Say what each inference server does with an adapter; any of them serves a whole model."""
+    return {} if adapter is None else {"servableBy": [to_wire(one) for one in adapter.servable_by]}
 
 
 def already_published(store: Store, run: RunConfig) -> Outcome | None:
@@ -79,7 +91,9 @@ def already_published(store: Store, run: RunConfig) -> Outcome | None:
 
 def write_card(folder: Path, run: RunConfig, published: Published) -> None:
     """Write README.md, which is the artifact's page on a model hub."""
-    (folder / "README.md").write_text(model_card(run, published, base_name(run), adapter_facts(folder)))
+    chat = (folder / "chat_template.jinja").is_file()
+    card = model_card(run, published, base_name(run), adapter_facts(folder), chat=chat)
+    (folder / "README.md").write_text(card)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

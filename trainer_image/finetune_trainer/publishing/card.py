@@ -3,20 +3,24 @@
 import json
 
 from finetune_contract import EvaluationResult, RunConfig
+from finetune_contract.engines import Servable
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
+from finetune_trainer.publishing.card_metrics import metrics_section
 from finetune_trainer.publishing.published import Published
+from finetune_trainer.publishing.usage import usage
 from finetune_trainer.runtime.speed import Speed
 
 
-def model_card(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None) -> str:
-    """Return the card: what it is, what it was made from, how it does, how to load it."""
+def model_card(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None, *, chat: bool) -> str:
+    """Return the card: what it is, what it was made from, how it does, how to load it. `chat`: it has a chat template."""
     parts = [
         _front_matter(run, base),
         f"# {run.name}\n",
         _summary(run, published, base, adapter),
         _results(published.evaluation),
-        _use(run, base),
+        metrics_section(published.metrics),
+        usage(run, "model" if adapter is None else "adapter", chat=chat),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -46,8 +50,15 @@ def _summary(run: RunConfig, published: Published, base: str, adapter: AdapterFa
     ]
     if adapter is not None:
         rows.insert(4, ("adapter", _adapter(run, adapter)))
-        rows.insert(5, ("serving", adapter.servable))
+        rows[5:5] = [(f"served by {one.engine}", _served(one)) for one in adapter.servable_by]
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def _served(one: Servable) -> str:
+    """Say what an inference server does with the adapter."""
+    if one.serves:
+        return f"yes, started with `{one.option}`" if one.option else "yes"
+    return f"not as an adapter: it {one.why_not}. Merge it into its base model"
 
 
 def _speed(run: RunConfig, speed: Speed) -> list[tuple[str, str]]:
@@ -91,14 +102,3 @@ def _number(value: float | None) -> str:
 
 def _quoted(text: str) -> str:
     return " ".join(text.split()) or "(nothing)"
-
-
-def _use(run: RunConfig, base: str) -> str:
-    if run.lora is None:
-        return (
-            '## Use\n\n```python\nfrom transformers import pipeline\n\npipeline("text-generation", model="PATH")\n```\n'
-        )
-    return (
-        "## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained({json.dumps(base)})\nmodel = PeftModel.from_pretrained(base, "PATH")\n```\n'
-    )

@@ -10,6 +10,7 @@ from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child, Manifest
 from finetune_operator.lifecycle.policies import gang
 from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
+from finetune_operator.lifecycle.quotas import refitted
 from finetune_operator.lifecycle.replanning import enlarged, larger
 from finetune_operator.lifecycle.results import restarted
 from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, verdict_on
@@ -108,6 +109,7 @@ def create_missing(view: View) -> Step | None:
 
 def bring_up(view: View, attempt: AttemptStatus) -> Step:
     """Create the children of an attempt that has not started, all or none."""
+    view = refitted(view, attempt)
     missing = missing_children(view, attempt)
     if not missing:
         step = gang.release(view, attempt) or starting(view, attempt)

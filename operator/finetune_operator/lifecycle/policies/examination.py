@@ -13,6 +13,7 @@ from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending, ending
 from finetune_operator.lifecycle.observation import Child, Refusal, SeenPod
 from finetune_operator.lifecycle.policies.attempts import launch
+from finetune_operator.lifecycle.quotas import quotas_moved
 from finetune_operator.lifecycle.record import examined, preflight_pod_of
 from finetune_operator.lifecycle.retry import back_off_seconds, disrupted, disturbed, gave_up, undisturbed
 from finetune_operator.lifecycle.sizing import sized
@@ -199,11 +200,11 @@ def paused(view: View, times: int) -> View:
 
 
 def pin_plan(view: View) -> Step | None:
-    """Pin a plan, and with it the first attempt unless only the plan is wanted."""
+    """Pin a plan, and with it the first attempt unless only the plan is wanted. Quotas that changed make a plan void until then."""
     status = view.status
-    if status.attempts or (status.plan is not None and not view.spec.plan_only):
+    if status.attempts:
         return None
-    if status.plan is None:
+    if status.plan is None or quotas_moved(view):
         try:
             run = sized(view)
         except JobError as error:

@@ -23,7 +23,7 @@ from finetune_trainer.data.formats.names import (
     USER,
     bare,
     is_empty,
-    is_meaningful,
+    is_harmless,
 )
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
@@ -46,7 +46,7 @@ class Row:
     text: str = ""
     """Plain text, or the completion of a plain prompt."""
     unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
-    """Columns and keys that most likely matter and are not read; true where they hold text."""
+    """Columns and keys that are not read and not known to be harmless; true where they hold text."""
     spelt: frozenset[Spelling] = field(default=frozenset(), compare=False)
     """What the messages hold of the keys and role words that the job names."""
 
@@ -106,7 +106,7 @@ def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
     body = turns.unread
     tools = [tools_of(body.pop(key)) for key in list(body) if bare(key) in TOOLS]
     system = body.pop("system", None)
-    for key in [key for key in body if not key.startswith(OF_MESSAGES) and not is_meaningful(key)]:
+    for key in [key for key in body if not key.startswith(OF_MESSAGES) and is_harmless(key)]:
         del body[key]
     return _said_by_system(system), next((found for found in tools if found), None)
 

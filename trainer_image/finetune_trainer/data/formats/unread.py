@@ -16,12 +16,15 @@ from finetune_trainer.data.formats.names import (
     words_of,
 )
 
+TELLING = ANSWERING | ASKED | RATINGS
+"""Words in the names that come first where as many rows hold others."""
+
 NAMED = 6
 """So many names the warning holds: it shares 4,096 bytes with the rest of the report."""
 
 
 class Unread:
-    """Counts, by column or key, the rows in which something that most likely matters is not read."""
+    """Counts, by column or key, the rows in which something is not read that is not known to be harmless."""
 
     def __init__(self) -> None:
         self._rows: Counter[str] = Counter()
@@ -40,7 +43,8 @@ class Unread:
         """Say what is not read, in how many rows, and what to do; empty where there is nothing."""
         if not self._rows:
             return ""
-        named = ", ".join(f"{name} in {count}" for name, count in self._rows.most_common(NAMED))
+        ordered = sorted(self._rows.items(), key=lambda item: (-item[1], not words_of(item[0]) & TELLING))
+        named = ", ".join(f"{name} in {count}" for name, count in ordered[:NAMED])
         more = f" and {len(self._rows) - NAMED} more" if len(self._rows) > NAMED else ""
         return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {self._remedy(form)}"
 

@@ -1,0 +1,85 @@
+"""The part of a model card that loads what was published, from the place where it lies. Pure text; runs as it is. Called by card."""
+
+import json
+from dataclasses import dataclass
+
+from finetune_contract import RunConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """Python that brings a folder here."""
+
+    imports: tuple[str, ...]
+    lines: tuple[str, ...]
+    value: str
+    """The expression that names the folder."""
+
+
+def usage(run: RunConfig, kind: str, *, chat: bool) -> str:
+    """Return the section: fetch, load, ask. `chat`: the tokenizer has a chat template."""
+    result = fetching(f"{run.output.uri.rstrip('/')}/{kind}", kind)
+    base = _base(run) if kind == "adapter" else None
+    loaded = "AutoModelForCausalLM.from_pretrained("
+    options = ', dtype="auto"' + (", trust_remote_code=True" if run.model.trust_remote_code else "")
+    libraries = ("from transformers import AutoModelForCausalLM, AutoTokenizer",)
+    if base is None:
+        imports = (*result.imports, *libraries)
+        model: tuple[str, ...] = (f"model = {loaded}folder{options})",)
+    else:
+        imports = (*result.imports, *base.imports, "from peft import PeftModel", *libraries)
+        revision = f", revision={json.dumps(run.model.revision)}" if run.model.revision else ""
+        model = (
+            f"base = {loaded}{base.value}{revision}{options})",
+            "model = PeftModel.from_pretrained(base, folder)",
+        )
+    lines = (
+        *dict.fromkeys(sorted(imports)), "", *result.lines, f"folder = {result.value}", *(base.lines if base else ()), *model,
+        "tokenizer = AutoTokenizer.from_pretrained(folder)", "", *(_CHAT if chat else _TEXT), *_ANSWER,
+    )  # fmt: skip
+    return "## Use\n\n```python\n" + "\n".join(lines) + "\n```\n"
+
+
+_CHAT = (
+    'messages = [{"role": "user", "content": "Hello"}]',
+    'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")',
+)
+_TEXT = ('inputs = tokenizer("Hello", return_tensors="pt")',)
+_ANSWER = (
+    "answer = model.generate(**inputs, max_new_tokens=100)[0, inputs.input_ids.shape[1] :]",
+    "print(tokenizer.decode(answer, skip_special_tokens=True))",
+)
+
+
+def fetching(uri: str, name: str) -> Fetching:
+    """Return how a folder at a location is brought here. `name`: the local folder that it is copied to."""
+    scheme, _, rest = uri.partition("://")
+    authority, _, path = rest.partition("/")
+    match scheme:
+        case "hf":
+            return _from_hub(authority, path)
+        case "s3":
+            lines = (f"S3FileSystem().get({json.dumps(f'{rest}/')}, {json.dumps(f'{name}/')}, recursive=True)",)
+            return Fetching(imports=("from s3fs import S3FileSystem",), lines=lines, value=json.dumps(name))
+        case "pvc":
+            where = f"# in a Pod that mounts the PersistentVolumeClaim {authority} at /mnt/{authority}"
+            return Fetching(imports=(), lines=(where,), value=json.dumps(f"/mnt/{authority}/{path}"))
+    return Fetching(imports=(), lines=(), value=json.dumps(f"/{path}"))
+
+
+def _from_hub(owner: str, path: str) -> Fetching:
+    repository, _, below = path.partition("/")
+    call = f"snapshot_download({json.dumps(f'{owner}/{repository}')}, allow_patterns={json.dumps(f'{below}/*')})"
+    return Fetching(
+        imports=("from huggingface_hub import snapshot_download",),
+        lines=(),
+        value=f"{call} + {json.dumps(f'/{below}')}",
+    )
+
+
+def _base(run: RunConfig) -> Fetching:
+    """The base model: transformers fetches it from the hub by itself."""
+    uri = run.model.location.uri
+    if uri.startswith("hf://"):
+        return Fetching(imports=(), lines=(), value=json.dumps(uri.removeprefix("hf://")))
+    return fetching(uri.rstrip("/"), "base")
