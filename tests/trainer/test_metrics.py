@@ -5,9 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
-from finetune_contract import Dataset, Evaluation, Location, Metric
+from finetune_contract import Evaluation, Metric
 
-from tests.trainer.running import IN_PROCESS, carried_out, trained
+from tests.trainer.running import IN_PROCESS, trained
 from tests.trainer.tiny import WORDS, a_run, tiny_model
 
 pytestmark = IN_PROCESS

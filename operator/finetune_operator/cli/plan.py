@@ -36,7 +36,7 @@ from finetune_operator.cli.target import find_target
 from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.planner import PlannedRun, plan
 from finetune_operator.planning.pool_gpu import refused
-from finetune_operator.planning.quota import UNLIMITED, Limits
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 from finetune_operator.planning.refusal import WOULD_FIT
 from finetune_operator.planning.speed.duration import hours
 
@@ -123,7 +123,7 @@ def planned_run(
     shape: ModelArchitecture,
     data: DataFacts,
     offered: tuple[GPUPool, ...],
-    limits: Limits = UNLIMITED,
+    limits: NamespaceLimits = UNLIMITED,
 ) -> PlannedRun:
     """Return the plan. Raises DoesNotFit with a remedy on each line."""
     try:
