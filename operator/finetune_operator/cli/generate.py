@@ -10,7 +10,6 @@ from finetune_operator.api.crd import crds
 from finetune_operator.api.reference import reference
 from finetune_operator.api.structural import Schema
 from finetune_operator.cli.generate_chart import chart_files
-from finetune_operator.cli.generate_dashboard import DASHBOARD, dashboard
 from finetune_operator.cli.generate_docs import doc_pages
 from finetune_operator.errors import FinetuneError
 
@@ -63,7 +62,7 @@ def command(
 def files() -> dict[Path, str]:
     """Return the text of every file that is generated as a whole, by its path in the repository."""
     both = crds()
-    out = {Path("docs/api.md"): f"<!-- {HEADER[2:-1]} -->\n\n{reference(both)}", DASHBOARD: dashboard()}
+    out = {Path("docs/api.md"): f"<!-- {HEADER[2:-1]} -->\n\n{reference(both)}"}
     for crd in both:
         name = f"{crd['spec']['names']['plural']}.yaml"
         out[Path("crds") / name] = HEADER + to_yaml(crd)

@@ -147,7 +147,7 @@ def test_generating_twice_changes_nothing(repository, capsys):
     command(directory=repository)
     command(check=True, directory=repository)
 
-    assert (len(first.splitlines()), capsys.readouterr().out) == (12, "")
+    assert (len(first.splitlines()), capsys.readouterr().out) == (13, "")
 
 
 @pytest.mark.parametrize(

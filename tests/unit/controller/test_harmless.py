@@ -3,8 +3,17 @@
 import logging
 
 import pytest
-from finetune_contract import Outcome, Progress, harmless, outcome_text, parse_outcome, parse_progress
-from finetune_contract.report import EvaluationResult, Sample, progress_line
+from finetune_contract import (
+    EvaluationResult,
+    Outcome,
+    Progress,
+    Sample,
+    harmless,
+    outcome_text,
+    parse_outcome,
+    parse_progress,
+)
+from finetune_contract.report import progress_line
 from finetune_operator.controller.logs import TextLines
 
 
