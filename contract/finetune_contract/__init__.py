@@ -21,6 +21,7 @@ from finetune_contract.names import (
     SECRET_KEYS,
     TERMINATION_MESSAGE_BYTES,
     ExitCode,
+    export_log_folder,
     log_folder,
 )
 from finetune_contract.report import (
@@ -45,6 +46,7 @@ from finetune_contract.run import (
     Columns,
     Dataset,
     Evaluation,
+    ExportConfig,
     Layout,
     Location,
     Lora,
@@ -81,6 +83,7 @@ __all__ = [
     "Evaluation",
     "EvaluationResult",
     "ExitCode",
+    "ExportConfig",
     "Layout",
     "Location",
     "Lora",
@@ -92,6 +95,7 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Training",
+    "export_log_folder",
     "log_folder",
     "outcome_text",
     "parse_outcome",

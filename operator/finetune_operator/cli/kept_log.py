@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KEYS, log_folder
+from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KEYS, export_log_folder, log_folder
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.data import check_installed
@@ -41,6 +41,15 @@ def kept_log(job: FineTuneJob, *, attempt: int | None, replica: int) -> Kept:
     name = f"generation-{job.status.preflight_generation}" if attempt is None else f"replica-{replica}"
     secret = place.credentials.secret_name if place.credentials is not None else ""
     return Kept(uri=place.destination, folder=log_folder(job.metadata.uid, attempt), name=name, secret=secret)
+
+
+def kept_export_log(job: FineTuneJob) -> Kept:
+    """Return where the log of the newest export Pod is kept."""
+    place = checkpoint_of(job.spec.checkpoint, job.spec.output)
+    number = job.status.export.number if job.status.export is not None else 0
+    secret = place.credentials.secret_name if place.credentials is not None else ""
+    folder = export_log_folder(job.metadata.uid)
+    return Kept(uri=place.destination, folder=folder, name=f"export-{number}", secret=secret)
 
 
 async def read_kept(kept: Kept, jobs: Jobs, *, claims: str) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import typer
 
-from finetune_operator.api.plan import Alternative, CheckpointPlan, HostNeeds, ModelArchitecture, Plan
+from finetune_operator.api.plan import Alternative, CheckpointPlan, ExportPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate
@@ -97,6 +97,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
+        *((("export", _export(plan.export, page.planned.resolved.output.exports or ())),) if plan.export else ()),
     )
 
 
@@ -161,6 +162,11 @@ def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
     if checkpoint.interval_seconds >= run_seconds:
         return f"none during the run ({size}, {save}); {loss}"
     return f"{size} every {hours(checkpoint.interval_seconds)} ({save}); {loss}"
+
+
+def _export(export: ExportPlan, forms: Sequence[str]) -> str:
+    room = f"{export.memory_gib:,} GiB memory, {export.cpus} CPUs, {export.ephemeral_gib:,} GiB disk"
+    return f"{', '.join(forms)}: {export.size_gib} GiB in {hours(export.seconds)} on a Pod without GPUs ({room})"
 
 
 def _host(host: HostNeeds) -> str:

@@ -4,13 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from finetune_operator.api.plan import Alternative, CostEstimate, Plan, PoolSnapshot, VramEstimate
+from finetune_operator.api.plan import Alternative, CostEstimate, ExportPlan, Plan, PoolSnapshot, VramEstimate
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
 from finetune_operator.planning.candidate import Candidate, Refused, best
-from finetune_operator.planning.layouts import LOSS_KERNEL
+from finetune_operator.planning.exports import export_plan
+from finetune_operator.planning.host import is_mounted, published_bytes
+from finetune_operator.planning.layouts import LOSS_KERNEL, Work
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.search import Findings
 from finetune_operator.planning.speed.duration import evaluate_every_steps
@@ -59,10 +61,21 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         vram=vram_estimate(chosen),
         host=chosen.host,
         checkpoint=chosen.checkpoint,
+        export=_export(work),
         estimate=cost_estimate(chosen),
         image=image,
         alternatives=list(others),
         warnings=list(told)[:MOST_WARNINGS],
+    )
+
+
+def _export(work: Work) -> ExportPlan | None:
+    return export_plan(
+        work.resolved.output.exports or (),
+        architecture=work.architecture,
+        model_bytes=work.model_bytes,
+        adapter_bytes=0 if work.method == "full" else round(published_bytes(work)),
+        mounted=is_mounted(work),
     )
 
 
