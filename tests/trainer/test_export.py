@@ -241,7 +241,10 @@ def test_ggufs_of_the_merged_model_answer_as_it_does(tmp_path: Path) -> None:
 
     adapter, *forms = outcome.artifacts
     assert [form.kind for form in forms] == ["gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]
-    assert all(form.servable == "llama.cpp" and re.match(r"merged model: \d+ next tokens in llama.cpp", form.checked) for form in forms)
+    assert all(
+        form.servable == "llama.cpp" and re.match(r"merged model: \d+ next tokens in llama.cpp", form.checked)
+        for form in forms
+    )
     sizes = [form.size_bytes for form in forms]
     assert sizes == sorted(sizes, reverse=True)
     assert adapter.kind == "adapter"

@@ -81,7 +81,9 @@ def test_a_failed_export_is_tried_again_and_nothing_is_trained_again():
 
 def test_an_export_that_only_the_user_can_mend_ends_the_job():
     """What was trained stays published, and how to go on is said."""
-    refused = a_failure("ExportFailed", "llama.cpp's converter refused the model: Model FooForCausalLM is not supported")
+    refused = a_failure(
+        "ExportFailed", "llama.cpp's converter refused the model: Model FooForCausalLM is not supported"
+    )
     world = exporting().end("bot-export-0", 87, refused).settle()
 
     assert world.condition("Succeeded") == (

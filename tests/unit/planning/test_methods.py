@@ -161,11 +161,13 @@ def test_the_users_method_is_used():
         ({"lora": {"rank": 4}}, {}, "lora.rank 4 is too low for most tasks: 16 is a good starting point"),
         ({"lora": {"rank": 256}}, {}, "lora.rank 256 is high: above 128, method full is usually the better choice"),
         ({"lora": {"variant": "dora"}}, {},
-         "DoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; add merged to output.exports for a model that every server loads"),
+         "DoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; "
+         "add merged to output.exports for a model that every server loads"),
         ({"lora": {"variant": "rslora"}}, {},
          "rslora scaling: ignored by sglang, llama.cpp; add merged to output.exports for a model that every server loads"),
         ({"lora": {"variant": "adalora"}}, {},
-         "AdaLoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; add merged to output.exports for a model that every server loads"),
+         "AdaLoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; "
+         "add merged to output.exports for a model that every server loads"),
         ({"lora": {"rank": 1024}}, {},
          "a LoRA rank above 512: not loaded by vllm; add merged to output.exports for a model that every server loads"),
         ({"lora": {"modulesToSave": ["lm_head"]}}, {},

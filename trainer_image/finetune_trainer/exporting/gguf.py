@@ -109,7 +109,9 @@ def check(form: str, file: Path, wanted: Wanted) -> str:
     answers = [{int(token): value for token, value in one} for one in json.loads(done.stdout.splitlines()[-1])]
     pairs = [(one, found) for one, found in zip(wanted.next_tokens, answers, strict=True) if found]
     if len(pairs) < FEWEST_ANSWERS:
-        raise UserError("ExportFailed", f"llama.cpp answers only {len(pairs)} of {len(answers)} prefixes: it is not published")
+        raise UserError(
+            "ExportFailed", f"llama.cpp answers only {len(pairs)} of {len(answers)} prefixes: it is not published"
+        )
     same = sum(max(found, key=found.__getitem__) == one.token for one, found in pairs) / len(pairs)
     lowest = [min(found.values()) for _, found in pairs]
     apart = [
