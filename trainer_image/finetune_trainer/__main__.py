@@ -2,6 +2,7 @@
 
 preflight   check the job's inputs and report them (no torch)
 train       run the workers and report how they ended
+export      make further forms of a published result, without a GPU
 worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
 keep        store the log and the metrics while they grow; started by train
@@ -14,7 +15,9 @@ simulate    show what memory a training step takes, on a machine without a GPU
 
 import sys
 
-USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|keep|stored|forget|preview|look|simulate"
+USAGE = (
+    "usage: python -m finetune_trainer preflight|train|export|worker|upload|keep|stored|forget|preview|look|simulate"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +31,10 @@ def main(arguments: list[str]) -> int:
             from finetune_trainer.process import entry  # noqa: PLC0415
 
             return entry.main()
+        case ["export"]:
+            from finetune_trainer.exporting import command as export  # noqa: PLC0415
+
+            return export.main()
         case ["worker"]:
             from finetune_trainer.process import worker  # noqa: PLC0415
 

@@ -100,6 +100,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Use `status.adapterURI`. For a new run, change the spec and the destination.",
         "Copies the result of the earlier run into the status.",
     ),
+    TerminalReason.EXPORT_FAILED: ReasonText(
+        "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
+        "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
+        "Nothing. The published result stays.",
+    ),
     TerminalReason.INVALID_SPEC: ReasonText(
         "The spec breaks a rule between its fields. The message names the field and the remedy.",
         "Change the field. `finetune plan -f job.yaml` finds most of these before you apply.",

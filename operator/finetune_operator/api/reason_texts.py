@@ -52,6 +52,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         NOTHING,
         "Lets the upload finish even if the budget or the deadline is reached now.",
     ),
+    ProgressReason.EXPORTING: ReasonText(
+        "The result is published, and a Pod without GPUs makes the forms in `output.exports`.",
+        "Nothing. `finetune logs JOB --export` shows its log.",
+        "Ends the job when the forms are published. Retries up to `maxRetries` times.",
+    ),
     ProgressReason.SUSPENDING: ReasonText(
         "The trainer is saving a checkpoint before its Pods are deleted.",
         NOTHING,

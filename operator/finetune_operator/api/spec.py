@@ -126,6 +126,9 @@ class ResourcesSpec(Model):
     """Training state of method full to keep in host memory, which is slower. auto offloads only if nothing else fits."""
 
 
+ExportForm = Literal["merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]
+
+
 class OutputSpec(Model):
     """Where the adapter or model is published."""
 
@@ -133,6 +136,9 @@ class OutputSpec(Model):
     """A folder: s3://BUCKET/PREFIX, pvc://CLAIM/PATH, hf://ORG/NAME, or file:///PATH (local cluster only)."""
     credentials: Credentials | None = None
     """Secret with the credentials for writing to destination."""
+    exports: Annotated[list[ExportForm], items("set", least=1, most=4), UNIQUE] | None = None
+    """Further forms of the result, made after training by a Pod without GPUs: merged (adapter and base model in one, 16 bit),
+    gguf-f16, gguf-q8_0 and gguf-q4_k_m (merged, for llama.cpp). The adapter or model itself is always published."""
 
 
 class CheckpointSpec(Model):
