@@ -176,6 +176,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
         NOTHING,
     ),
+    TerminalReason.EXPORT_FAILED: ReasonText(
+        "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
+        "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
+        "Nothing. The published result stays.",
+    ),
     TerminalReason.NAME_CONFLICT: ReasonText(
         "A Pod or Service with a name that the job needs already exists and does not belong to the job.",
         "Delete that object, or apply the job under a new name with another `output.destination`.",

@@ -13,10 +13,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from finetune_operator.api.data import ChatSpec, DatasetSpec
+from finetune_operator.api.evaluation import EvaluationSpec
 from finetune_operator.api.fields import StatusModel
 from finetune_operator.api.spec import (
     CheckpointSpec,
-    EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
     ModelSpec,
@@ -74,7 +74,7 @@ class ResolvedSpec(StatusModel):
     """Absent for method full, which has no adapter."""
     training: ResolvedTraining
     evaluation: EvaluationSpec
-    """Source, gate and samples are absent unless set."""
+    """Source, metrics, gate and samples are absent unless set."""
     resources: ResourcesSpec
     output: OutputSpec
     checkpoint: ResolvedCheckpoint

@@ -88,6 +88,8 @@ def work_of(question: Question, method: Method) -> Work:
         long_tokens=max(1, preflight.tokens_p99),
         evaluation_rows=preflight.evaluation_examples,
         evaluation_tokens=max(1.0, preflight.tokens / max(1, preflight.examples)),
+        generated_answers=preflight.generated_answers,
+        label_answers=preflight.label_answers,
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
@@ -235,7 +237,7 @@ def _fastest(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     seconds, layout = min(timed, key=lambda pair: pair[0])
     return Candidate(
         work=work, pool=pool, layout=layout, memory=memory.of(layout), usable_gib=usable, speed=speed,
-        step_seconds=seconds,
+        step_seconds=seconds, answers_at_once=memory.answers_at_once(layout, usable),
     )  # fmt: skip
 
 

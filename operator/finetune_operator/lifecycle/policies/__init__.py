@@ -13,6 +13,7 @@ from finetune_operator.lifecycle.policies.examination import (
     refuse_shared_checkpoints,
     run_preflight,
 )
+from finetune_operator.lifecycle.policies.exporting import export_result
 from finetune_operator.lifecycle.policies.stops import pause_at_limit, pause_for_queue, pause_on_request
 from finetune_operator.lifecycle.policies.terminal import clean_up_ended, record_success
 from finetune_operator.lifecycle.step import Step
@@ -28,7 +29,9 @@ POLICIES: Final[tuple[Policy, ...]] = (
     record_success,
     # Before the limit: a pause that has begun is finished first, and the user's own reason is the one that is shown.
     pause_on_request,
-    # Before the limit, for the same reason.
+    # After the user's pause and before the limits, which are about GPUs. Before preflight and plan: nothing is trained again.
+    export_result,
+    # Before the limit, too: Kueue's words say more than a limit that is reached meanwhile.
     pause_for_queue,
     # Before the next attempt: a job that is out of money does not try again. It reads the plan's price, so that it
     # passes on while there is no attempt.
