@@ -28,7 +28,8 @@ DOCUMENT = (
 REFUSED = [
     ("missing column", '{"topic": "x", "remark": "y"}', "DatasetInvalid",
      "file:///a.jsonl has the columns topic, remark, but a column with messages, or a prompt and a completion, or text is "
-     "needed: name them in datasets[].columns, such as columns: {prompt: topic, completion: remark}"),
+     "needed: name them in datasets[].columns, such as columns: {prompt: topic, completion: remark}, or the other way "
+     "round"),
     ("preference data", '{"prompt": "p", "chosen": "x", "rejected": "y"}', "DatasetInvalid",
      "file:///a.jsonl looks like preference data (columns prompt, chosen, rejected): sft learns one answer. To learn those "
      "in chosen and not those in rejected, set columns: {prompt: prompt, completion: chosen}"),

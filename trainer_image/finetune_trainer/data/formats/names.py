@@ -117,7 +117,7 @@ LABELS = ("label", "ktotag")
 
 RATINGS = frozenset(
     "score scores rating ratings reward quality helpful helpfulness correctness thumbs verdict feedback "
-    "safe toxic toxicity harmful stars".split()
+    "safe toxic toxicity harmful stars resolved success passed correct".split()
 )
 """Words in the names of columns that say how good an answer is."""
 
@@ -136,7 +136,7 @@ INCIDENTAL = frozenset(
     "difficulty author annotator annotators worker username email phone address zip ip session thread dataset "
     "copyright signature duration latency lead cost usage price unnamed "
     "header redacted state moderation flagged turn turns fingerprint generator "
-    "flags commit repo repos license task subreddit priority tags permalink".split()
+    "flags commit repo repos license task subreddit priority tags permalink account".split()
 )
 """Words that make such a name harmless: prompt_id, text_length. Whatever else is not read is named."""
 
@@ -154,6 +154,14 @@ MAY_HOLD = frozenset(
     "source sources title category model models name meta metadata data lang language file type".split()
 )
 """Of the harmless words those whose columns sometimes hold a question or an answer all the same."""
+
+SAID_BEFORE = frozenset(
+    "context contexts persona instruction instructions background scenario preamble role character".split()
+)
+"""Words in the names of columns beside a conversation that may hold its system prompt."""
+
+REPLIES = ("inreplyto", "inresponseto", "replyto", "parentid", "parentmessage", "threadts", "responsetweetid")
+"""What the name of a column holds that names the message which a row answers."""
 
 ANNOTATED = frozenset("annotation annotations result results annotated correction corrections".split())
 """Words in the names of columns that hold what people wrote about the rest of the row."""
@@ -197,6 +205,11 @@ def is_label_only(name: str) -> bool:
 def names_answer(name: str) -> bool:
     """Tell whether a column beside plain text may be what is to be learned: a summary, a class."""
     return bool(words_of(name) & ANSWERING)
+
+
+def is_reply(name: str) -> bool:
+    """Tell whether a column says which message its row answers."""
+    return any(word in bare(name) for word in REPLIES)
 
 
 def truth(value: object) -> bool | None:

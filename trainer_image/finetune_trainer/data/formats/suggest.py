@@ -109,14 +109,14 @@ def _of_turns(found: Sequence[Leaf]) -> Iterator[Suggestion]:
 
 def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     """A question and its answer, told by names; of two texts that say nothing the second is the answer."""
-    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT]
+    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT and (_answers(leaf) or not _counts(leaf.value))]
     choices = [leaf for leaf in found if leaf.kind is Kind.CHOICES]
     answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and _answers(leaf)]
     for answer in _best([*texts, *answering], _answers):
         yield from _asked([leaf for leaf in texts if leaf is not answer], choices, answer)
     if len(texts) == 2 and not choices and not any(map(_answers, texts)) and not all(map(_asks, texts)):
         first, second = sorted(texts, key=_asks, reverse=True)
-        either = first.is_inside and second.is_inside and not _asks(first)
+        either = not _asks(first)
         yield Suggestion(
             columns={"prompt": first.path, "completion": second.path}, note=", or the other way round" if either else ""
         )
@@ -245,12 +245,25 @@ def lone_answer(record: Record) -> str:
 
 def unwritten_answer(record: Record) -> str:
     """Return the column that holds the answer as a number or truth value, such as the number of a class; empty without one."""
-    found = [name for name, value in record.items() if _is_number(value) and _answering(str(name))]
-    return max(found, key=_answering, default="")
+    found = [name for name, value in record.items() if _is_number(value) and _classifies(str(name))]
+    return max(found, key=_classifies, default="")
+
+
+def _classifies(name: str) -> int:
+    return _answering(name) or (PERHAPS if words_of(name) & {"is", "polarity"} else 0)
+
+
+def _counts(value: Any) -> bool:
+    """Tell a number in a table, which is a text there."""
+    return isinstance(value, str) and value.strip().isdigit()
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+    return (
+        isinstance(value, int | float)
+        or _counts(value)
+        or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+    )
 
 
 def _best(found: Sequence[Leaf], says: Says) -> list[Leaf]:
@@ -288,7 +301,7 @@ def _asking(name: str) -> int:
 
 
 def _how_much(name: str, words: frozenset[str]) -> int:
-    if bare(name) in words:
+    if bare(name) in words or bare(name).removesuffix("s") in words:
         return LIKELY
-    held = len(words_of(name) & words)
+    held = len([word for word in words_of(name) if word in words or word.removesuffix("s") in words])
     return PERHAPS + held - 1 if held else 0

@@ -13,6 +13,7 @@ from finetune_trainer.data.formats.names import (
     COMPLETIONS,
     LABELS,
     RATINGS,
+    SAID_BEFORE,
     SPLIT_COLUMNS,
     bare,
     words_of,
@@ -78,7 +79,7 @@ class Unread:
             return "All answers are learned: if this column says which are good, remove the others"
         if form.kind == PAIR and (joined := self._joined(form, other)):
             return f"If it is part of the question, set promptTemplate: {joined} in place of columns.prompt"
-        asked = next((name for name in names if name in self._texts and words_of(name) & ASKED), "")
+        asked = next((name for name in names if name in self._texts and words_of(name) & SAID_BEFORE), "")
         answer = next((name for name in names if name in self._texts and words_of(name) & ANSWERING), "")
         if form.kind == MESSAGES and not form.system and asked:
             return f"If it is the system prompt of each conversation, set columns.system: {asked}"
