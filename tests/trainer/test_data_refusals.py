@@ -81,10 +81,10 @@ REFUSED = [
      'roles: {user: ["A"]}'),
     ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
-     '{"type": "text", "text": ...} are trained'),
+     '{"type": "text", "text": ...} are trained, so remove the others, or such rows'),
     ("parts without a type", '{"messages": [{"role": "user", "content": ["x"]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds str: only parts such as "
-     '{"type": "text", "text": ...} are trained'),
+     '{"type": "text", "text": ...} are trained, so remove the others, or such rows'),
     ("a part without text", '{"messages": [{"role": "user", "content": [{"type": "text"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has a part of type text without text"),
     ("no messages", '{"messages": []}', "DatasetInvalid",
