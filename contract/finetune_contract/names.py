@@ -37,6 +37,7 @@ SECRET_KEYS = (
     "AWS_SESSION_TOKEN",
     "AWS_REGION",
     "AWS_ENDPOINT_URL",
+    "OPENAI_API_KEY",
 )
 """The keys read from a credentials Secret. No other key is ever looked at."""
 

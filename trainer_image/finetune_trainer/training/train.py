@@ -83,7 +83,8 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     with bench.heartbeat.busy():
         put_back(loop)
     tuned = session.held_out.ask()
-    found = compared(run, loop.base, tuned, session.rows)
+    with bench.heartbeat.busy():
+        found = compared(run, loop.base, tuned, session.rows, session.tokenizer)
     if ranks.rank() == 0:
         record(
             bench.workspace / "publish" / RECORD_FOLDER, found, loop.base, tuned, data=session.rows,
