@@ -117,6 +117,7 @@ class HeldOut(TrainerCallback):
         if measured is not None:
             figures = {"eval_loss": measured.loss, "eval_token_accuracy": measured.token_accuracy}
             self.loop.bench.reporter.record(state.global_step, figures)
+            state.log_history.append({"step": state.global_step, **figures})  # checkpoints keep it
             refuse_infinite(
                 "the evaluation loss", measured.loss, state.global_step
             )  # before such weights are kept as the best

@@ -17,6 +17,7 @@ from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
+from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
 from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
@@ -90,6 +91,7 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
             bench.workspace / "publish" / RECORD_FOLDER, found, loop.base, tuned, data=session.rows,
             tokenizer=session.tokenizer,
         )  # fmt: skip
+        write_history(bench.workspace / "publish" / RECORD_FOLDER, loop.trainer.state.log_history)
 
     bench.reporter.phase("publishing")
     return publish(run, bench, session, found)
@@ -199,6 +201,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
     published = Published(
         evaluation=found.result,
         metrics=found.metrics,
+        history=session.loop.trainer.state.log_history,
         computation=session.loop.precision,
         steps=session.loop.trainer.state.global_step,
         final_loss=last_loss(session.loop.trainer),
