@@ -40,6 +40,7 @@ from finetune_contract.names import (
     SECRET_KEYS,
     TERMINATION_MESSAGE_BYTES,
     ExitCode,
+    export_log_folder,
     log_folder,
 )
 from finetune_contract.report import (
@@ -56,6 +57,7 @@ from finetune_contract.report import (
 from finetune_contract.run import (
     Chat,
     Checkpointing,
+    ExportConfig,
     Layout,
     Lora,
     Model,
@@ -98,6 +100,7 @@ __all__ = [
     "Evaluation",
     "EvaluationResult",
     "ExitCode",
+    "ExportConfig",
     "Figure",
     "Judge",
     "Layout",
@@ -113,6 +116,7 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Training",
+    "export_log_folder",
     "harmless",
     "log_folder",
     "outcome_text",

@@ -114,6 +114,12 @@ CPT = (
 
 METHODS = (
     Rule(
+        cel="self.method != 'full' || !has(self.output.exports) || !('merged' in self.output.exports)",
+        message="method full publishes a whole model, so there is nothing to merge: remove merged",
+        holds=lambda spec: spec.method != "full" or "merged" not in (spec.output.exports or ()),
+        field="output.exports",
+    ),
+    Rule(
         cel=f"self.method != 'full' || ({UNTOUCHED_LORA})",
         message="method full trains all weights without an adapter: remove lora, or use method lora or qlora",
         holds=lambda spec: spec.method != "full" or spec.lora == LoraSpec(),

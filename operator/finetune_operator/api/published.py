@@ -83,8 +83,8 @@ class EvaluationStatus(StatusModel):
 class ArtifactStatus(StatusModel):
     """A published adapter or model."""
 
-    kind: Literal["adapter", "model"]
-    """Kind of artifact: an adapter or a full model."""
+    kind: Literal["adapter", "model", "merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]
+    """Kind of artifact: the adapter or full model that was trained, or a form that was exported from it."""
     uri: URI
     """URI of the folder."""
     digest: Digest
@@ -99,6 +99,25 @@ class ArtifactStatus(StatusModel):
     """LoRA rank of an adapter."""
     servable: ShortText = ""
     """Inference servers that load it as it is, with the options they need, and those that do not."""
+    checked: ShortText = ""
+    """What an exported form was compared with before it was published, and the result."""
+
+
+class ExportStatus(StatusModel):
+    """The Pod that makes the forms in output.exports once the result is published. It holds no GPU."""
+
+    number: Count = 0
+    """Number of the Pod, from 0."""
+    failures: Count = 0
+    """Failed tries."""
+    memory_gib: Count
+    """Host memory of the Pod in GiB."""
+    ephemeral_gib: Count
+    """Local disk of the Pod in GiB."""
+    cpus: Count
+    """CPU cores of the Pod."""
+    image: ShortText = ""
+    """Image of the Pod."""
 
 
 class MemoryStatus(StatusModel):

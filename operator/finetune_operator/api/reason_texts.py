@@ -52,6 +52,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         NOTHING,
         "Lets the upload finish even if the budget or the deadline is reached now.",
     ),
+    ProgressReason.EXPORTING: ReasonText(
+        "The result is published, and a Pod without GPUs makes the forms in `output.exports`.",
+        "Nothing. `finetune logs JOB --export` shows its log.",
+        "Ends the job when the forms are published. Retries up to `maxRetries` times.",
+    ),
     ProgressReason.SUSPENDING: ReasonText(
         "The trainer is saving a checkpoint before its Pods are deleted.",
         NOTHING,
@@ -154,5 +159,11 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "The job has run for `runPolicy.activeDeadlineSeconds`. Its checkpoint is saved.",
         "Raise `runPolicy.activeDeadlineSeconds` to continue, or delete the job.",
         "Suspends the job. It continues automatically when the deadline is raised.",
+    ),
+    WaitingReason.POLICY_LIMIT: ReasonText(
+        "A limit of the namespace's FineTunePolicy is reached: jobs or GPUs at a time, the money of the month, or what one job may cost or "
+        "take. The message names the limit, the figure, and who can change it.",
+        "Wait for the jobs that the message names, or for the next month; or ask for a higher limit.",
+        "A job that has not started waits, a running one is suspended with a checkpoint. It goes on by itself.",
     ),
 }

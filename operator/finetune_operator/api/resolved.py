@@ -21,6 +21,7 @@ from finetune_operator.api.spec import (
     LoraSpec,
     ModelSpec,
     OutputSpec,
+    PodMetadata,
     ResourcesSpec,
     RunPolicySpec,
     TrainingSpec,
@@ -81,6 +82,7 @@ class ResolvedSpec(StatusModel):
     """Absent: the namespace's default."""
     priority_class_name: str | None = None
     """Absent: the cluster's default."""
+    pod_metadata: PodMetadata = PodMetadata()
     run_policy: RunPolicySpec
     plan_only: bool
     suspend: bool

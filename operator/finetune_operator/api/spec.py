@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from finetune_operator.api.data import ChatSpec, Credentials, DatasetSpec
 from finetune_operator.api.evaluation import EvaluationSpec
-from finetune_operator.api.fields import UNIQUE, Model, Name, between, items
+from finetune_operator.api.fields import UNIQUE, Model, Name, between, items, items_by
 from finetune_operator.api.locations import Destination, Folder, Source
+from finetune_operator.api.pool_pod import PodAnnotation, PodLabel
 from finetune_operator.api.values import (
     Dropout,
     GradNorm,
@@ -125,6 +126,9 @@ class ResourcesSpec(Model):
     """Training state of method full to keep in host memory, which is slower. auto offloads only if nothing else fits."""
 
 
+ExportForm = Literal["merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]
+
+
 class OutputSpec(Model):
     """Where the adapter or model is published."""
 
@@ -132,6 +136,9 @@ class OutputSpec(Model):
     """A folder: s3://BUCKET/PREFIX, pvc://CLAIM/PATH, hf://ORG/NAME, or file:///PATH (local cluster only)."""
     credentials: Credentials | None = None
     """Secret with the credentials for writing to destination."""
+    exports: Annotated[list[ExportForm], items("set", least=1, most=4), UNIQUE] | None = None
+    """Further forms of the result, made after training by a Pod without GPUs: merged (adapter and base model in one, 16 bit),
+    gguf-f16, gguf-q8_0 and gguf-q4_k_m (merged, for llama.cpp). The adapter or model itself is always published."""
 
 
 class CheckpointSpec(Model):
@@ -169,6 +176,15 @@ class RunPolicySpec(Model):
     """Delete the FineTuneJob this many seconds after it finishes. Default: never. A GitOps tool would create it again."""
 
 
+class PodMetadata(Model):
+    """Labels and annotations of the job's Pods: cost centres, queues, service meshes."""
+
+    labels: Annotated[list[PodLabel], items_by("key", most=16), UNIQUE] = []
+    """Labels of all Pods of the job. Those that the operator sets itself win."""
+    annotations: Annotated[list[PodAnnotation], items_by("key", most=16), UNIQUE] = []
+    """Annotations of all Pods of the job."""
+
+
 class FineTuneJobSpec(Model):
     """One fine-tuning run. It needs a base model, data and a destination; everything else has a default."""
 
@@ -199,6 +215,8 @@ class FineTuneJobSpec(Model):
     """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""
     priority_class_name: Name | None = None
     """PriorityClass of the trainer Pods."""
+    pod_metadata: PodMetadata = PodMetadata()
+    """Labels and annotations of the job's Pods."""
     run_policy: RunPolicySpec = RunPolicySpec()
     """Limits on retries, running time and cost, and how long finished objects are kept."""
     plan_only: bool = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
@@ -53,6 +54,8 @@ class Question:
     """The factor on all estimates of GPU memory, after a run of this job needed more than was estimated."""
     limits: NamespaceLimits = UNLIMITED
     """The quotas of the job's namespace."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Those that `method: auto` and remedies may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,7 @@ def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: 
 
 def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Candidate | Refused]:
     """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
-    resources, offered = work.resolved.resources, allowed(pools, work.resolved.resources)
+    resources, offered = work.resolved.resources, allowed(pools, work.resolved)
     counts = {gpus for pool in offered for gpus in gpu_counts(pool.spec, resources)}
     batches = shared_batches(counts, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
     memory = MemoryModel(work, raised)
@@ -147,8 +150,15 @@ def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Ca
             yield replace(solved[*nodes, gpus], pool=pool)
 
 
-def allowed(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
-    """Return the pools that spec.resources lets the planner use."""
+def allowed(pools: Sequence[GPUPool], spec: FineTuneJobSpec | ResolvedSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that a spec lets the planner use. A budget means nothing on a pool without a price."""
+    priced = spec.run_policy.budget is not None
+    named = named_pools(pools, spec.resources)
+    return tuple(pool for pool in named if not priced or float(pool.spec.price_per_gpu_hour_usd) > 0)
+
+
+def named_pools(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that spec.resources names, or all."""
     names, capacity = resources.pools, resources.capacity
     return tuple(
         pool

@@ -194,7 +194,7 @@ def _measured(
         raise UserError(
             "DatasetInvalid",
             f"no token of the {lengths.total()} rows would be trained within {longest} tokens: "
-            + (unanswered or "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"),
+            + (unanswered or _nothing_learned(train, longest)),
         )
     _check_gate(request, evaluation.rows, lengths.total())
     return Prepared(
@@ -207,6 +207,13 @@ def _measured(
         duplicates=selection.duplicates,
         warnings=(*turns.warnings, *_warnings(request, selection, train, evaluation.rows)),
     )
+
+
+def _nothing_learned(train: TokenStats, longest: int) -> str:
+    """Say why rows hold nothing to train on: they are cut before the first answer, or none is learned."""
+    if train.truncated_rows or train.longest >= longest:
+        return f"they are longer than that, and cut before the first answer begins: raise training.sequenceLength (now {longest})"
+    return "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"
 
 
 def _cut(request: DataRequest, folder: Path, name: str, longest: int) -> TokenStats:
