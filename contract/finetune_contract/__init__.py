@@ -63,6 +63,7 @@ from finetune_contract.run import (
     Model,
     PreflightConfig,
     RunConfig,
+    Tracker,
     Training,
 )
 from finetune_contract.words import harmless
@@ -115,6 +116,7 @@ __all__ = [
     "Progress",
     "RunConfig",
     "Sample",
+    "Tracker",
     "Training",
     "export_log_folder",
     "harmless",

@@ -38,6 +38,9 @@ SECRET_KEYS = (
     "AWS_REGION",
     "AWS_ENDPOINT_URL",
     "OPENAI_API_KEY",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
 )
 """The keys read from a credentials Secret. No other key is ever looked at."""
 

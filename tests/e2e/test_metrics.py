@@ -19,7 +19,9 @@ def test_answers_are_measured_planned_and_gated(product: Product):
             "maxExamples": 24,
             "maxAnswerTokens": 8,
             "metrics": [{"type": "rougeL"}, {"type": "exactMatch", "name": "exact"}],
-            "gate": {"metrics": [{"metric": "exact", "minValue": "0.99"}, {"metric": "rougeL", "maxRegression": "0.5"}]},
+            "gate": {
+                "metrics": [{"metric": "exact", "minValue": "0.99"}, {"metric": "rougeL", "maxRegression": "0.5"}]
+            },
         },
     )
     status = product.finish("judged")

@@ -19,6 +19,7 @@ from finetune_operator.api.spec import (
     OutputSpec,
 )
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.trackers import TrackerSpec
 from finetune_operator.manifests.data_config import dataset, location
 from finetune_operator.manifests.measured import evaluation
 from finetune_operator.manifests.pinned import pinned
@@ -125,6 +126,7 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         checkpoint=checkpointing(spec.checkpoint, plan),
         output=output_location(spec.output),
         prepared=prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
+        trackers=tuple(tracker(entry, job.metadata.name) for entry in spec.trackers),
         provenance={"image": plan.image, "plan": plan.summary},
     )
 
@@ -227,6 +229,13 @@ def layout(plan: Plan) -> contract.Layout:
         answers_at_once=plan.answers_at_once,
         flops_per_token=plan.flops_per_token,
         peak_tflops_per_gpu=float(plan.peak_tflops_per_gpu or 0),
+    )
+
+
+def tracker(asked: TrackerSpec, job: str) -> contract.Tracker:
+    """Return where the figures of the run are shown."""
+    return contract.Tracker(
+        type=asked.type, location=location(asked.uri or "", asked.credentials), project=asked.project or job
     )
 
 

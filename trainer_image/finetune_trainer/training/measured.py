@@ -80,3 +80,13 @@ def record(
         said = base.said if base is not None and base.said else None
         asked = Asked(questions=data.questions, base=said, tuned=tuned.said, decode=tokenizer.decode)
         write_record(folder, asked, found.metrics)
+
+
+def final_figures(found: Compared) -> dict[str, float]:
+    """Return what trackers show of both models in the end."""
+    if found.result is None:
+        return {}
+    losses = {"eval_loss": found.result.tuned_loss, "base_eval_loss": found.result.base_loss}
+    metrics = {f"eval_{one.name}": one.tuned[0] for one in found.result.metrics}
+    metrics |= {f"base_eval_{one.name}": one.base[0] for one in found.result.metrics if one.base is not None}
+    return {name: value for name, value in (losses | metrics).items() if value is not None}
