@@ -21,6 +21,8 @@ COMMANDS = {
     "rerun": "Run a job again under a new name, with some fields changed.",
     "diff": "Print the settings in which two jobs differ.",
     "delete": "Delete a job; its published result stays.",
+    "top": "Show the GPUs and dollars of running and waiting jobs.",
+    "cost": "Show what jobs have cost since a day.",
     "data": "Preview the data of a job as the model will see it.",
     "vram": "Estimate the GPU memory of training runs.",
     "models": "List the models and model families that can be tuned.",
