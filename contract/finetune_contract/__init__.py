@@ -38,6 +38,7 @@ from finetune_contract.names import (
     SECRET_KEYS,
     TERMINATION_MESSAGE_BYTES,
     ExitCode,
+    export_log_folder,
     log_folder,
 )
 from finetune_contract.report import (
@@ -54,6 +55,7 @@ from finetune_contract.report import (
 from finetune_contract.run import (
     Chat,
     Checkpointing,
+    ExportConfig,
     Layout,
     Lora,
     Model,
@@ -95,6 +97,7 @@ __all__ = [
     "Evaluation",
     "EvaluationResult",
     "ExitCode",
+    "ExportConfig",
     "Figure",
     "Layout",
     "Location",
@@ -109,6 +112,7 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Training",
+    "export_log_folder",
     "harmless",
     "log_folder",
     "outcome_text",

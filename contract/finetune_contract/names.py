@@ -56,3 +56,8 @@ JOURNAL_FOLDER = "logs"
 def log_folder(uid: str, attempt: int | None) -> str:
     """Return where an attempt's Pods keep what they printed, below the checkpoint destination; None: preflight's."""
     return f"{JOURNAL_FOLDER}/{uid}/{'preflight' if attempt is None else f'attempt-{attempt}'}"
+
+
+def export_log_folder(uid: str) -> str:
+    """Return where the export Pods of a job keep what they printed, below the checkpoint destination."""
+    return f"{JOURNAL_FOLDER}/{uid}/export"

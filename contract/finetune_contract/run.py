@@ -58,6 +58,24 @@ class PreflightConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """All that an export Pod is told: which further forms to make of a published result."""
+
+    namespace: str
+    name: str
+    uid: str
+    number: int
+    """Of the Pod, from 0."""
+    run_digest: str
+    model: Model
+    output: Location
+    checkpoint: Location
+    """Where its log is kept."""
+    exports: tuple[str, ...]
+    """merged | gguf-f16 | gguf-q8_0 | gguf-q4_k_m"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """The adapter's shape."""
 

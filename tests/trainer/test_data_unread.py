@@ -6,7 +6,9 @@ from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, said, tok
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
-RATED = "All rows are learned alike, good or bad: if it says how good an answer is, remove the rows with bad ones"
+RATED = (
+    "All rows are learned alike, good or bad: if helpfulness says how good an answer is, remove the rows with bad ones"
+)
 WITHOUT = "Rows are trained without it: add it to the question or the answer if it matters"
 NAMED = [
     ("five ratings of HelpSteer",

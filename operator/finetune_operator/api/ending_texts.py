@@ -100,6 +100,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Use `status.adapterURI`. For a new run, change the spec and the destination.",
         "Copies the result of the earlier run into the status.",
     ),
+    TerminalReason.EXPORT_FAILED: ReasonText(
+        "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
+        "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
+        "Nothing. The published result stays.",
+    ),
     TerminalReason.INVALID_SPEC: ReasonText(
         "The spec breaks a rule between its fields. The message names the field and the remedy.",
         "Change the field. `finetune plan -f job.yaml` finds most of these before you apply.",
@@ -109,6 +114,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "No layout on any pool has enough memory, or the GPU ran out of memory with the smallest layout.",
         "Make one of the changes that the message lists. Each of them was planned and fits.",
         "Before the first attempt, plans again when the spec, a GPUPool or a quota of the namespace changes. After that, nothing.",
+    ),
+    TerminalReason.POLICY_VIOLATION: ReasonText(
+        "The namespace's FineTunePolicy does not allow the job. The message names each rule, the figure, and who can change it.",
+        "Change the job, or ask for another policy.",
+        "Before the first attempt, looks again when the spec, the policy or a GPUPool changes. After that, nothing.",
     ),
     TerminalReason.MODEL_NOT_FOUND: ReasonText(
         "The model or the revision does not exist at `model.source`.",

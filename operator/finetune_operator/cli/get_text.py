@@ -7,7 +7,16 @@ from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import EvaluationStatus, SampleStatus
 from finetune_operator.api.reasons import ConditionType
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.job_text import COLUMNS, attempt_line, condition_lines, ended, memory_text, row, speed_text
+from finetune_operator.cli.job_text import (
+    COLUMNS,
+    attempt_line,
+    condition_lines,
+    ended,
+    memory_text,
+    metric_lines,
+    row,
+    speed_text,
+)
 from finetune_operator.cli.tables import fitted
 
 SHORTENED = "MODEL"
@@ -42,6 +51,8 @@ def _facts(job: FineTuneJob, now: datetime) -> Iterator[str]:
         "Evaluation": evaluation_text(status.evaluation) if status.evaluation else "",
     }
     yield from (f"{name:<{LABEL}}{value}" for name, value in told.items() if value)
+    metrics = status.evaluation.metrics if status.evaluation else []
+    yield from (f"{'':<{LABEL}}{text}" for metric in metrics for text in metric_lines(metric))
 
 
 def evaluation_text(measured: EvaluationStatus) -> str:

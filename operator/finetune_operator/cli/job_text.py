@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from finetune_operator.api.meta import Condition
-from finetune_operator.api.published import MemoryStatus
+from finetune_operator.api.published import MemoryStatus, MetricStatus
 from finetune_operator.api.reasons import ConditionType, Phase
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ProgressStatus
 
@@ -146,3 +146,11 @@ def memory_text(memory: MemoryStatus) -> str:
     reserved = f", {memory.reserved_gib} GiB reserved" if memory.reserved_gib else ""
     reserved += f", {memory.loading_gib} GiB while loading" if memory.loading_gib else ""
     return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} GiB measured{share}{reserved}"
+
+
+def metric_lines(metric: MetricStatus) -> list[str]:
+    """Return both models' figures with the interval of the tuned one, what they say, and what to know about them."""
+    tuned = f"{metric.tuned} ({metric.tuned_low} to {metric.tuned_high})"
+    went = f"{metric.base} before, {tuned} after" if metric.base else tuned
+    said = f"{metric.name} {went} on {metric.examples} rows{f': {metric.verdict}' if metric.verdict else ''}"
+    return [said, *([f"{metric.name}: {metric.note}"] if metric.note else [])]

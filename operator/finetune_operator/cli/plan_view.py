@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import typer
 
-from finetune_operator.api.plan import Alternative, CheckpointPlan, HostNeeds, ModelArchitecture, Plan
+from finetune_operator.api.plan import Alternative, CheckpointPlan, ExportPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.cli.plan_data import DataFacts
 from finetune_operator.planning.candidate import Candidate
@@ -100,6 +100,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
         *(("quota", share) for share in plan.quotas),
+        *((("export", _export(plan.export, page.planned.resolved.output.exports or ())),) if plan.export else ()),
     )
 
 
@@ -164,6 +165,11 @@ def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
     if checkpoint.interval_seconds >= run_seconds:
         return f"none during the run ({size}, {save}); {loss}"
     return f"{size} every {hours(checkpoint.interval_seconds)} ({save}); {loss}"
+
+
+def _export(export: ExportPlan, forms: Sequence[str]) -> str:
+    room = f"{export.memory_gib:,} GiB memory, {export.cpus} CPUs, {export.ephemeral_gib:,} GiB disk"
+    return f"{', '.join(forms)}: {export.size_gib} GiB in {hours(export.seconds)} on a Pod without GPUs ({room})"
 
 
 def _host(host: HostNeeds) -> str:

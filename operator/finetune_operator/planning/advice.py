@@ -111,8 +111,8 @@ def _adapter_warnings(question: Question, chosen: Candidate, lora: ResolvedLora)
             "lora.targets attention mostly changes style: all-linear learns more",
         ),
         (
-            bool(unserved),
-            f"{unserved}; publish a merged model, which every server loads",
+            bool(unserved) and "merged" not in (spec.output.exports or ()),
+            f"{unserved}; add merged to output.exports for a model that every server loads",
         ),
         (frozen, _frozen_experts(question, chosen) if frozen else ""),
         (

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from finetune_contract import FURTHER, LABEL, TOOL_CALL, Evaluation, Figure, Metric, MetricResult
+from finetune_contract import FURTHER, GENERATING, LABEL, TOOL_CALL, Evaluation, Figure, Metric, MetricResult
 
 from finetune_trainer.evaluation.intervals import Picks, Scores, figure, picks, rows_needed
 from finetune_trainer.evaluation.questions import HELD_OUT, Question
@@ -45,6 +45,13 @@ class Judged:
 def rows_of(metric: Metric, evaluation: Evaluation) -> int:
     """Return the number of the rows that a metric is measured on."""
     return HELD_OUT if metric.source is None else evaluation.further_sources.index(metric.source)
+
+
+def is_generated(question: Question, evaluation: Evaluation) -> bool:
+    """Tell whether a metric looks at the text that a model answers."""
+    return any(
+        metric.type in GENERATING and rows_of(metric, evaluation) == question.rows for metric in evaluation.metrics
+    )
 
 
 def judged(

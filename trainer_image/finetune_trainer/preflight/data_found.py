@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,6 @@ from finetune_contract import ENV_WORKSPACE, Columns, PreflightConfig
 from finetune_contract.wire import dumps
 
 from finetune_trainer.data.corpus import Corpus, Placed
-from finetune_trainer.data.formats.advice import suggested
 from finetune_trainer.data.formats.detect import ChatForm, Format
 from finetune_trainer.data.prepare import prepare
 from finetune_trainer.data.request import preflight_request
@@ -23,7 +21,6 @@ from finetune_trainer.preflight.model import examine_model
 from finetune_trainer.storage.secrecy import redacted
 
 COLUMNS = ("messages", "prompt", "completion", "text", "system")
-SUGGESTION = re.compile(r'^columns: \{(?P<columns>.*?)\}(?: and promptTemplate: "(?P<template>.*)")?(?P<remark>.*)$')
 SHOWN = 300
 """Characters of the first question and of the first answer."""
 
@@ -99,13 +96,10 @@ def shown(placed: Placed) -> list[list[str]]:
 
 def with_suggestion(corpus: Corpus) -> Found | None:
     """Return what the dataset is with the fields that most likely make it readable (`named`); None where nothing tells them."""
-    record = corpus.first_record()
-    match = SUGGESTION.match(suggested(record)) if record else None
-    if match is None:
+    suggested = corpus.suggestion()
+    if suggested is None:
         return None
-    pairs = re.findall(r'(\w+): ("(?:[^"\\]|\\.)*"|[^,}]+)', match["columns"])
-    columns = {role: json.loads(name) if name.startswith('"') else name for role, name in pairs}
-    template = json.loads(f'"{match["template"]}"') if match["template"] else ""
+    columns, template = suggested.columns, suggested.prompt_template
     dataset = replace(corpus.dataset, columns=Columns(**columns), prompt_template=template)
     found = looked_at(corpus.reading(dataset), guess=False)
     named = {"columns": columns} | ({"promptTemplate": template} if template else {})
