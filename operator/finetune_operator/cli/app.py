@@ -21,6 +21,8 @@ COMMANDS = {
     "resume": "Resume a suspended job from its checkpoint.",
     "rerun": "Run a job again under a new name, with some fields changed.",
     "diff": "Print the settings in which two jobs differ.",
+    "compare": "Print settings and results in which jobs differ.",
+    "report": "Write an HTML report of a job.",
     "delete": "Delete a job; its published result stays.",
     "data": "Preview the data of a job as the model will see it.",
     "vram": "Estimate the GPU memory of training runs.",
