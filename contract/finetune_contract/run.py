@@ -147,6 +147,23 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChatConfig:
+    """What a conversation in the terminal is about."""
+
+    model: Model
+    """The base model."""
+    folder: str
+    """Where the result lies on this machine."""
+    kind: str
+    """adapter | merged | model"""
+    cache: str
+    """Folder for what must be fetched."""
+    compare: bool = False
+    """Also ask the base model."""
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """The adapter's shape."""
 

@@ -53,7 +53,7 @@ class Vllm:
 @contextmanager
 def vllm(model: Path, folder: Path, *options: str) -> Iterator[Vllm]:
     """Serve a model in float32 until the end of the block."""
-    port = free_port(())
+    port = free_port(set())
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1",
         "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_HOST_IP": HOST,
@@ -64,7 +64,10 @@ def vllm(model: Path, folder: Path, *options: str) -> Iterator[Vllm]:
         "float32", "--enforce-eager", "--max-model-len", "128", "--max-num-seqs", "2", *options,
     ]  # fmt: skip
     log = folder / "vllm.log"
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment) as server:
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment) as server,
+    ):
         try:
             wait(f"http://{HOST}:{port}/health", server, log)
             yield Vllm(url=f"http://{HOST}:{port}")

@@ -122,7 +122,9 @@ def test_llama_cpp_converts_what_the_table_says(
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
-    by_converter = (traits & engine.refuses) - {Trait.HEAD}  # which its engine refuses, for a model with tied embeddings
+    by_converter = (traits & engine.refuses) - {
+        Trait.HEAD
+    }  # which its engine refuses, for a model with tied embeddings
     assert (done.returncode != 0) == bool(by_converter), done.stderr[-2000:]
 
 

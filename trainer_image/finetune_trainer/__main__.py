@@ -3,6 +3,9 @@
 preflight   check the job's inputs and report them (no torch)
 train       run the workers and report how they ended
 export      make further forms of a published result, without a GPU
+fetch       bring a published folder here and check its digest
+chat        ask a published result in the terminal; started by `finetune chat`
+serve       serve a GGUF with llama.cpp; started by `finetune serve`
 worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
 keep        store the log and the metrics while they grow; started by train
@@ -12,54 +15,39 @@ simulate    show what memory a training step takes, on a machine without a GPU
 """
 
 import sys
+from importlib import import_module
 
-USAGE = "usage: python -m finetune_trainer preflight|train|export|worker|upload|keep|stored|preview|simulate"
+VERBS: dict[str, tuple[str, int, int]] = {
+    "preflight": ("preflight.__main__", 0, 0),
+    "train": ("process.entry", 0, 0),
+    "export": ("exporting.command", 0, 0),
+    "fetch": ("serving.fetch", 2, 4),
+    "chat": ("serving.chat", 1, 1),
+    "serve": ("serving.llama_cpp", 3, 3),
+    "worker": ("process.worker", 0, 0),
+    "upload": ("checkpoints.uploader", 0, 0),
+    "keep": ("journal.keeper", 1, 1),
+    "stored": ("journal.stored", 3, 4),
+    "preview": ("preflight.preview", 0, 0),
+    "simulate": ("simulate.command", 0, 99),
+}
+"""Verb -> the module whose `main` does it, and how many words it takes at least and at most."""
+
+USAGE = f"usage: python -m finetune_trainer {'|'.join(VERBS)}"
 
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code."""
-    match arguments:
-        case ["preflight"]:
-            from finetune_trainer.preflight.__main__ import main as preflight  # noqa: PLC0415 - see the module's docstring
-
-            return preflight()
-        case ["train"]:
-            from finetune_trainer.process import entry  # noqa: PLC0415
-
-            return entry.main()
-        case ["export"]:
-            from finetune_trainer.exporting import command as export  # noqa: PLC0415
-
-            return export.main()
-        case ["worker"]:
-            from finetune_trainer.process import worker  # noqa: PLC0415
-
-            return worker.main()
-        case ["upload"]:
-            from finetune_trainer.checkpoints import uploader  # noqa: PLC0415
-
-            return uploader.main()
-        case ["keep", folder]:
-            from finetune_trainer.journal import keeper  # noqa: PLC0415
-
-            return keeper.main(folder)
-        case ["stored", uri, folder, name, *secret]:
-            from finetune_trainer.journal import stored  # noqa: PLC0415
-
-            return stored.main(uri, folder, name, *secret)
-        case ["preview"]:
-            from finetune_trainer.preflight.preview import main as preview  # noqa: PLC0415
-
-            return preview()
-        case ["simulate", *rest]:
-            from finetune_trainer.simulate import command as simulate  # noqa: PLC0415
-
-            return simulate.main(rest)
-        case ["--help" | "-h"]:
-            print(f"{USAGE}\n\n{__doc__}")
-            return 0
-    print(USAGE, file=sys.stderr)
-    return 2
+    verb, words = arguments[0] if arguments else "", arguments[1:]
+    if verb in ("--help", "-h"):
+        print(f"{USAGE}\n\n{__doc__}")
+        return 0
+    module, least, most = VERBS.get(verb, ("", 1, 0))
+    if not least <= len(words) <= most:
+        print(USAGE, file=sys.stderr)
+        return 2
+    run = import_module(f"finetune_trainer.{module}").main
+    return int(run(words) if verb == "simulate" else run(*words))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ async def read_kept(kept: Kept, jobs: Jobs, *, claims: str) -> str | None:
     with tempfile.TemporaryDirectory(prefix="finetune-logs-") as folder:
         environment = os.environ | {ENV_ALLOW_FILE: "1", ENV_CLAIMS: claims}
         if kept.secret:
-            await _write_secret(jobs, kept.secret, Path(folder))
+            await write_secret(jobs, kept.secret, Path(folder))
             environment[ENV_SECRETS] = f"{kept.secret}={folder}"
         command = [sys.executable, "-m", "finetune_trainer", "stored", kept.uri, kept.folder, kept.name, kept.secret]
         done = await asyncio.to_thread(
@@ -80,10 +80,11 @@ async def read_kept(kept: Kept, jobs: Jobs, *, claims: str) -> str | None:
     return done.stdout
 
 
-async def _write_secret(jobs: Jobs, name: str, folder: Path) -> None:
+async def write_secret(jobs: Jobs, name: str, folder: Path) -> None:
+    """Write the documented keys of a Secret as files. Raises FinetuneError where it cannot be read."""
     answer = await jobs.api.get(f"/api/v1/namespaces/{jobs.namespace}/secrets/{name}")
     if answer.status != 200:
-        raise FinetuneError(f"the Secret {name}, which opens the place of the log, cannot be read: {answer.message}")
+        raise FinetuneError(f"the Secret {name}, which opens the place, cannot be read: {answer.message}")
     for key, value in (answer.body.get("data") or {}).items():
         if key in SECRET_KEYS:
             (folder / key).write_bytes(base64.b64decode(value))

@@ -5,12 +5,13 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from finetune_contract.engines import servable_by, summary
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
@@ -21,11 +22,13 @@ from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_jo
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, show
 from finetune_operator.errors import DoesNotFit, FinetuneError
+from finetune_operator.planning.advice import traits_of as traits_of_spec
 from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.models.catalogue import CatalogueModel, catalogue_entry, models
-from finetune_operator.planning.planner import plan
+from finetune_operator.planning.planner import PlannedRun, plan
 from finetune_operator.planning.pool_gpu import refused
 from finetune_operator.planning.refusal import WOULD_FIT
+from finetune_operator.planning.serving import Load, described
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
 MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
@@ -85,6 +88,18 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print status.plan and status.resolved as JSON.")] = False,
     explain: Annotated[bool, typer.Option(help="Also print how the figures are calculated.")] = False,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="Also print what it takes to serve the result on these GPUs.")
+    ] = False,
+    length: Annotated[
+        int | None, typer.Option(min=16, help="With --serving: maximum tokens of a request. Default: 4096.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="With --serving: requests at the same time. Default: 8.")
+    ] = None,
+    adapters: Annotated[
+        int | None, typer.Option(min=1, help="With --serving: adapters on one server. Default: 1.")
+    ] = None,
 ) -> None:
     """Show the memory, time and cost of a job before running it. The job comes from a file or is a default one for a model."""
     job = job_of(file, model, method)
@@ -101,6 +116,9 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     if as_json:
         print(json.dumps({"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}, indent=2))
         return
+    if not serving and (length or concurrency or adapters):
+        raise typer.BadParameter("--length, --concurrency and --adapters describe a server: add --serving")
+    asked = Load(length=length or 4096, concurrency=concurrency or 8, adapters=adapters or 1)
     note = f"pools of {pools}" if pools else f"built-in pools; prices: {PRICE_SOURCE}"
     show(
         Page(
@@ -110,7 +128,26 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
             architecture=shape,
             pools_note=note,
             explain=explain,
+            serving=serving_lines(planned, shape, asked) if serving else (),
         )
+    )
+
+
+def serving_lines(planned: PlannedRun, shape: ModelArchitecture, asked: Load) -> Sequence[str]:
+    """Return what the result takes on GPUs of the plan's pool: as it is, and merged where that is a choice."""
+    chosen = planned.chosen
+    card = {"gpu_type": chosen.pool.spec.gpu_type, "memory_gib": chosen.usable_gib}
+    lora = planned.resolved.lora
+    if lora is None:
+        return described(shape, replace(asked, adapters=0), **card)
+    answers = servable_by(traits_of_spec(lora), lora.rank)
+    told = described(shape, replace(asked, lora_rank=lora.rank), **card)
+    merged = described(shape, replace(asked, adapters=0), **card)
+    return (
+        f"the adapter as it is: {summary(answers)}",
+        *(told if answers[0].serves else ()),
+        "merged (output.exports): every engine",
+        *merged,
     )
 
 
