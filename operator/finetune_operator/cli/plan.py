@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -136,13 +137,13 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
 def serving_lines(planned: PlannedRun, shape: ModelArchitecture, asked: Load) -> Sequence[str]:
     """Return what the result takes on GPUs of the plan's pool: as it is, and merged where that is a choice."""
     chosen = planned.chosen
-    card = {"gpu_type": chosen.pool.spec.gpu_type, "memory_gib": chosen.usable_gib}
+    on_card = partial(described, shape, gpu_type=chosen.pool.spec.gpu_type, memory_gib=chosen.usable_gib)
     lora = planned.resolved.lora
     if lora is None:
-        return described(shape, replace(asked, adapters=0), **card)
+        return on_card(replace(asked, adapters=0))
     answers = servable_by(traits_of_spec(lora), lora.rank)
-    told = described(shape, replace(asked, lora_rank=lora.rank), **card)
-    merged = described(shape, replace(asked, adapters=0), **card)
+    told = on_card(replace(asked, lora_rank=lora.rank))
+    merged = on_card(replace(asked, adapters=0))
     return (
         f"the adapter as it is: {summary(answers)}",
         *(told if answers[0].serves else ()),

@@ -97,7 +97,8 @@ def test_kserve_gets_base_and_adapters():
         ("vllm", [finished("one", artifact(servable="merged only: vllm does not load DoRA"))],
          "one has nothing that vllm serves: Add merged to output.exports, delete the job and apply it again: nothing is trained again"),
         ("llama-cpp", [finished("one", artifact())],
-         "one has nothing that llama-cpp serves: Add gguf-q8_0 to output.exports, delete the job and apply it again: nothing is trained again"),
+         "one has nothing that llama-cpp serves: Add gguf-q8_0 to output.exports, delete the job and apply it again: nothing is trained "
+         "again"),
         ("vllm", [finished("one", artifact()), finished("two", artifact(base_revision="d" * 40))],
          f"two belongs to base model org/model {'d' * 40}, and one to org/model {'c' * 40}: adapters share a server only on one revision "
          "of one base model"),
