@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e faults soak e2e-node e2e-serving check docs pictures lint generate goldens verify bench bench-peers gpu-check requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-e2e faults soak e2e-node e2e-gitops e2e-serving check docs pictures lint generate goldens verify bench bench-peers gpu-check requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ soak: binaries ## 2,000 jobs come and go; the operator's memory must not grow, a
 e2e-node: binaries ## tests on two real kubelets, after building what is missing (root on Linux, some Debian packages)
 	@$(BIN)/python -u -m tests.real_node.build
 	@$(BIN)/python -m pytest tests/real_node
+
+e2e-gitops: binaries ## tests beside the real Prometheus (builds it once; minutes)
+	@$(BIN)/python -m pytest tests/gitops
 
 e2e-serving: $(INSTALLED) ## adapters, merged models and GGUFs on the real vLLM and llama.cpp; installs vLLM for CPUs once (1.5 GB)
 	@$(BIN)/python -m tests.serving.install

@@ -12,11 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
-
-from finetune_operator.local.processes import CLUSTER_MARK
 
 from demo.checks import check
 from demo.inputs import cache_folder, prepare
@@ -136,24 +133,9 @@ def kubectl(story: Narrator, *arguments: str, quiet: bool = False) -> str:
 
 
 def start_operator(story: Narrator) -> None:
-    """Start the operator in the background, as one of the cluster's processes: they end together. Its log is a file."""
-    log = STATE / "operator.log"
-    command = [*FINETUNE, "run", "--kubeconfig", str(kubeconfig()), "--progress-seconds", "2", "--port", "0"]
-    marked = environment() | {CLUSTER_MARK: str(HOME)}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=marked, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    story.command("finetune run &", f"log: {log.relative_to(ROOT)}")
-    wait_until_ready(process, log)
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for the operator's word that it has synced. Raises when it ended instead."""
-    while " ready" not in log.read_text():
-        if process.poll() is not None:
-            raise RuntimeError(f"the operator ended: {log.read_text()[-1000:]}")
-        time.sleep(0.1)
+    """Start the operator as one of the cluster's processes: they end together. Its log is a file."""
+    command = [*FINETUNE, "local", "up", "--name", CLUSTER, "--operator"]
+    story.run(*command, shown="finetune local up --operator", env=environment())
 
 
 def explain(story: Narrator) -> None:

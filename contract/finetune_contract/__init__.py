@@ -4,6 +4,23 @@ The operator writes a PreflightConfig or a RunConfig into an annotation of the P
 stdout, one Outcome in the termination message, and an exit code. Imports neither torch nor pydantic: both sides load it.
 """
 
+from finetune_contract.data import Columns, Dataset, Location
+from finetune_contract.measuring import (
+    ANSWER_TOKENS,
+    FURTHER,
+    GENERATING,
+    HELD_OUT_FRACTION,
+    HELD_OUT_ROWS,
+    LABEL,
+    SAMPLE_TOKENS,
+    TOOL_CALL,
+    Evaluation,
+    EvaluationResult,
+    Figure,
+    Metric,
+    MetricResult,
+    Sample,
+)
 from finetune_contract.names import (
     CLAIM_FILE,
     COMPLETE_MARKER,
@@ -26,11 +43,9 @@ from finetune_contract.names import (
 )
 from finetune_contract.report import (
     Artifact,
-    EvaluationResult,
     Outcome,
     PreflightReport,
     Progress,
-    Sample,
     outcome_text,
     parse_outcome,
     parse_progress,
@@ -38,26 +53,21 @@ from finetune_contract.report import (
     shorten,
 )
 from finetune_contract.run import (
-    HELD_OUT_FRACTION,
-    HELD_OUT_ROWS,
-    SAMPLE_TOKENS,
     Chat,
     ChatConfig,
     Checkpointing,
-    Columns,
-    Dataset,
-    Evaluation,
     ExportConfig,
     Layout,
-    Location,
     Lora,
     Model,
     PreflightConfig,
     RunConfig,
     Training,
 )
+from finetune_contract.words import harmless
 
 __all__ = [
+    "ANSWER_TOKENS",
     "CLAIM_FILE",
     "COMPLETE_MARKER",
     "ENV_ALLOW_FILE",
@@ -68,14 +78,18 @@ __all__ = [
     "ENV_SECRETS",
     "ENV_TERMINATION_LOG",
     "ENV_WORKSPACE",
+    "FURTHER",
+    "GENERATING",
     "HELD_OUT_FRACTION",
     "HELD_OUT_ROWS",
     "JOURNAL_FOLDER",
+    "LABEL",
     "MANIFEST_FILE",
     "PROGRESS_MARK",
     "SAMPLE_TOKENS",
     "SECRET_KEYS",
     "TERMINATION_MESSAGE_BYTES",
+    "TOOL_CALL",
     "Artifact",
     "Chat",
     "ChatConfig",
@@ -86,9 +100,12 @@ __all__ = [
     "EvaluationResult",
     "ExitCode",
     "ExportConfig",
+    "Figure",
     "Layout",
     "Location",
     "Lora",
+    "Metric",
+    "MetricResult",
     "Model",
     "Outcome",
     "PreflightConfig",
@@ -98,6 +115,7 @@ __all__ = [
     "Sample",
     "Training",
     "export_log_folder",
+    "harmless",
     "log_folder",
     "outcome_text",
     "parse_outcome",

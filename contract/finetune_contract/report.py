@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from finetune_contract.measuring import EvaluationResult
 from finetune_contract.names import PROGRESS_MARK, TERMINATION_MESSAGE_BYTES
 from finetune_contract.wire import dumps, loads
+from finetune_contract.words import harmless_fields
 
 WARNING_LENGTHS = (400, 250, 150, 100)
 """To which the warnings of a preflight are cut, one after the other, until the outcome fits."""
@@ -41,30 +43,6 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What base and tuned model say to one prompt."""
-
-    prompt: str
-    base: str
-    tuned: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationResult:
-    """Base and tuned model on the same held-out rows. Losses are nats per trained token."""
-
-    examples: int
-    base_loss: float | None = None
-    tuned_loss: float
-    base_token_accuracy: float | None = None
-    tuned_token_accuracy: float | None = None
-    base_forgetting_loss: float | None = None
-    """On the general text that ships with the trainer."""
-    tuned_forgetting_loss: float | None = None
-    samples: tuple[Sample, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """Something published."""
 
@@ -96,6 +74,10 @@ class PreflightReport:
     dataset_digest: str
     examples: int
     evaluation_examples: int
+    generated_answers: int = 0
+    """That each model generates for evaluation.metrics."""
+    label_answers: int = 0
+    """Rows times labels whose likelihood each model computes."""
     tokens: int
     """Tokens of the training rows after truncation, one epoch."""
     trained_tokens: int
@@ -157,15 +139,18 @@ def parse_progress(line: str) -> Progress | None:
     try:
         data = json.loads(line)
         del data["finetune"]
-        return loads(Progress, json.dumps(data))
+        return harmless_fields(loads(Progress, json.dumps(data)))
     except ValueError:
         return None
 
 
 def parse_outcome(text: str) -> Outcome | None:
-    """Read an outcome from a termination message; None where it is not one (a traceback, an empty string)."""
+    """Read an outcome from a termination message; None where it is not one (a traceback, an empty string).
+
+    Messages quote data and samples quote models: what a terminal would obey is spelled out.
+    """
     try:
-        return loads(Outcome, text)
+        return harmless_fields(loads(Outcome, text))
     except ValueError:
         return None
 
@@ -173,8 +158,8 @@ def parse_outcome(text: str) -> Outcome | None:
 def outcome_text(outcome: Outcome) -> str:
     """Return the JSON of an outcome, cut down until it fits a termination message.
 
-    First the samples go, then preflight warnings are cut and at last left out, then the message is shortened from the middle:
-    what is left is always valid JSON of at most TERMINATION_MESSAGE_BYTES bytes.
+    First the samples go and the notes on metrics, then preflight warnings are cut and at last left out, then the message is shortened
+    from the middle: what is left is always valid JSON of at most TERMINATION_MESSAGE_BYTES bytes.
     """
     for candidate in _shrinking(outcome):
         text = dumps(candidate)
@@ -185,9 +170,11 @@ def outcome_text(outcome: Outcome) -> str:
 
 def _shrinking(outcome: Outcome) -> Iterator[Outcome]:
     yield outcome
-    if outcome.evaluation is not None:
-        outcome = replace(outcome, evaluation=replace(outcome.evaluation, samples=()))
-        yield outcome
+    if (evaluation := outcome.evaluation) is not None:
+        bare = tuple(replace(metric, note="") for metric in evaluation.metrics)
+        for shorter in (replace(evaluation, samples=()), replace(evaluation, samples=(), metrics=bare)):
+            outcome = replace(outcome, evaluation=shorter)
+            yield outcome
     if (preflight := outcome.preflight) is not None:
         for warnings in (*(_shortened(preflight.warnings, length) for length in WARNING_LENGTHS), ()):
             outcome = replace(outcome, preflight=replace(preflight, warnings=warnings))

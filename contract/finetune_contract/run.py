@@ -1,21 +1,9 @@
 """What goes in: PreflightConfig and RunConfig, written by the operator into an annotation of the Pod. Part of contract."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
-HELD_OUT_FRACTION: Final = 0.05
-HELD_OUT_ROWS: Final = 200
-SAMPLE_TOKENS: Final = 64
-"""Defaults that the spec shares."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """A place outside the Pod: `hf://ORG/NAME`, `s3://BUCKET/KEY`, `pvc://CLAIM/PATH`, `configmap://NAME/KEY` or `file:///PATH`."""
-
-    uri: str
-    secret: str = ""
-    """Name of the credentials Secret, looked up in ENV_SECRETS; empty: ambient identity."""
+from finetune_contract.data import Dataset, Location
+from finetune_contract.measuring import Evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,48 +14,6 @@ class Model:
     revision: str = ""
     """Commit of a hub model; empty: the default branch (preflight resolves it)."""
     trust_remote_code: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Which column of the data plays which role; empty: the role's own name."""
-
-    messages: str = ""
-    prompt: str = ""
-    completion: str = ""
-    text: str = ""
-    system: str = ""
-    role: str = ""
-    """Key of a message that says who speaks."""
-    content: str = ""
-    """Key of a message that holds what is said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """One source of rows."""
-
-    location: Location
-    split: str = "train"
-    config: str = ""
-    """Configuration of the data card; empty: its default."""
-    revision: str = ""
-    """Commit, tag or branch of a hub data set."""
-    format: str = "auto"
-    """auto | messages | prompt-completion | text"""
-    columns: Columns = field(default_factory=Columns)
-    roles: dict[str, str] = field(default_factory=dict)
-    """The data's word for a role -> ours."""
-    prompt_template: str = ""
-    """Joins columns into the prompt: `{column}` is replaced by its text."""
-    invalid_rows: str = "error"
-    """error | skip"""
-    invalid_max_percent: int = 10
-    """With skip: more invalid rows than this share of all are refused."""
-    max_examples: int = 0
-    """Rows taken with a fixed seed; 0: all."""
-    weight: float = 0.0
-    """Share of an epoch, relative to the other data sets; 0 for all: no mixture, every row once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,23 +29,6 @@ class Chat:
     system_prompt: str = ""
     train_on: str = "assistant"
     """assistant | last | all"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """The held-out measurement."""
-
-    fraction: float = HELD_OUT_FRACTION
-    max_examples: int = HELD_OUT_ROWS
-    source: Dataset | None = None
-    """A data set of its own instead of a fraction."""
-    every_steps: int = 0
-    """0: never while training (the planner fills in its cadence)."""
-    baseline: bool = True
-    prompts: tuple[str, ...] = ()
-    max_new_tokens: int = SAMPLE_TOKENS
-    gated: bool = False
-    """A promotion gate rests on this evaluation, so fewer than 20 held-out rows are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +154,8 @@ class Layout:
     """varlen (rows end to end, without masks) | sdpa | eager"""
     loss_kernel: str
     """tiled (TRL's chunked head) | full"""
+    answers_at_once: int = 1
+    """Prompts in one batch of generation."""
     flops_per_token: int = 0
     """Operations that the method needs for one trained token."""
     peak_tflops_per_gpu: float = 0.0

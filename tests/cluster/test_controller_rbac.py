@@ -154,12 +154,16 @@ def test_no_rule_reaches_further_than_named():
         "finetunejobs",
         "finetunejobs/finalizers",
         "finetunejobs/status",
+        "finetunepolicies",
+        "finetunepolicies/status",
         "gpupools",
         "gpupools/status",
         "leases",
+        "limitranges",
         "nodes",
         "pods",
         "pods/log",
+        "resourcequotas",
         "services",
     }
     assert {verb for _, _, verb in granted} == {"create", "delete", "get", "list", "patch", "update", "watch"}

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.cluster
 
 METRICS = {
     "finetune_api_requests_total",
+    "finetune_attempts_ended_total",
     "finetune_build_info",
     "finetune_cost_usd_total",
     "finetune_failed_writes_total",
@@ -26,7 +27,10 @@ METRICS = {
     "finetune_job_reconcile_total",
     "finetune_job_start_latency_seconds",
     "finetune_jobs",
+    "finetune_jobs_ended_total",
+    "finetune_jobs_near_budget",
     "finetune_leader",
+    "finetune_longest_wait_seconds",
     "finetune_watch_last_event_timestamp_seconds",
     "finetune_watch_missed_total",
     "finetune_workqueue_adds_total",

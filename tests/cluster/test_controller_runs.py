@@ -176,28 +176,6 @@ def test_a_job_among_the_checkpoints_of_another_is_refused(
     reaches(api, namespace, "next", "Succeeded")
 
 
-def test_a_quota_is_named_and_waited_for(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):
-    """The quota's own sentence is shown; once it allows the Pod, an edit (or half a minute) lets the job go on."""
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}}
-    quota |= {"spec": {"hard": {"requests.nvidia.com/gpu": "0"}}}
-    quotas = f"/api/v1/namespaces/{namespace}/resourcequotas"
-    api.create(quotas, quota)
-    eventually(lambda: api.get(f"{quotas}/gpus").get("status", {}).get("hard"), "the quota is counted")
-    start_operator().start()
-    api.create(jobs(namespace), a_job("poor"))
-
-    def said() -> Raw | None:
-        conditions = api.get(f"{jobs(namespace)}/poor").get("status", {}).get("conditions", [])
-        return next((each for each in conditions if each["reason"] == "QuotaExceeded"), None)
-
-    refused = eventually(said, "QuotaExceeded is shown", 45)
-    assert "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1" in refused["message"]
-
-    api.patch(f"{quotas}/gpus", {"spec": {"hard": {"requests.nvidia.com/gpu": "8"}}})
-    api.patch(f"{jobs(namespace)}/poor", {"spec": {"runPolicy": {"podRetentionSeconds": 60}}})
-    assert attempts(reaches(api, namespace, "poor", "Succeeded")) == [(0, "Succeeded")]
-
-
 def test_a_strangers_pod_is_not_touched(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):
     """A Pod that happens to have the name stays as it is; the job says so."""
     stranger = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "clash-0-0"}}

@@ -39,10 +39,10 @@ BOUNDED = {
     "cluster.recorder._tokens": 10_000,
     "cluster.warnings._known": 1_000,
     "store.objects": 1,
-    "_generations": 1,
+    "asking._specs": 1,
     "_watched": 1,
-    "resync._versions": 4,
-    "store._kinds": 4,
+    "resync._versions": 6,
+    "store._kinds": 6,
     "_tasks": 2,
 }
 """Memories of fixed size, and entries for the one pool, for kinds and for parts of the operator. Everything else is about jobs."""

@@ -8,14 +8,9 @@ from typing import Any
 
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.cli.manifest_file import parse_job, parse_pools
-from finetune_operator.cli.plan import (
-    EXAMPLES,
-    TOKENS_PER_EXAMPLE,
-    Assumptions,
-    command,
-    model_shape,
-    supposed_preflight,
-)
+from finetune_operator.cli.plan import BUILT_IN, command
+from finetune_operator.cli.plan_data import EXAMPLES, TOKENS_PER_EXAMPLE, Assumptions, supposed_preflight
+from finetune_operator.cli.plan_model import model_shape
 from finetune_operator.planning.planner import plan
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +55,7 @@ def page_text(folder: Path) -> str:
     """Return what `finetune plan --explain` prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        command(file=folder / "job.yaml", explain=True)
+        command(file=folder / "job.yaml", pools=BUILT_IN, explain=True)
     return printed.getvalue()
 
 

@@ -89,15 +89,19 @@ def test_a_full_workspace_is_evicted_and_the_next_attempt_goes_on(workspace: Wor
     step = workspace.saves("full")
     gib = workspace.status("full")["plan"]["host"]["ephemeralGiB"]
     workspace.execute("full-0-0", "fallocate", "--length", f"{gib + 1}G", "/workspace/filling")
-    status = workspace.until("full", lambda status: status["attempts"][0].get("outcome"), "the attempt ended", 150)
-    (first, *_) = status["attempts"]
+    workspace.until("full", lambda status: status["attempts"][0].get("outcome"), "the attempt ended", 150)
+    status = workspace.until(
+        "full",
+        lambda status: len(status["attempts"]) == 2 and status["attempts"][1]["firstStep"] >= step,
+        "the next attempt goes on from the checkpoint",
+    )
+    (first, _) = status["attempts"]
 
     assert (first["outcome"], first["message"]) == (
         "StorageFull",
         'Pod full-0-0 was evicted: Usage of EmptyDir volume "workspace" exceeds the limit "11Gi"; '
         "it had 11 GiB of local disk; the next attempt gets 17 GiB",
     )
-    assert first["checkpointStep"] >= step
     assert workspace.limit("full-1-0", "ephemeral-storage") == "17Gi"
 
 
@@ -142,5 +146,6 @@ def test_a_gpu_that_turns_unhealthy_stays_with_its_job_and_is_given_to_no_other(
     message = workspace.condition(waits, "PodsReady")[2]
 
     assert [attempt["outcome"] for attempt in old["attempts"]] == ["Succeeded"]
-    assert message.startswith("attempt 1: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu."), message
+    assert message.startswith("attempt 1: 0/2 nodes are available: "), message
+    assert "2 Insufficient nvidia.com/gpu." in message  # the node of the running job may lack CPUs, too
     assert [attempt["outcome"] for attempt in workspace.finish("new")["attempts"]] == ["Succeeded"]

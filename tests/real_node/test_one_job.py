@@ -57,7 +57,10 @@ def test_two_replicas_on_two_nodes_find_each_other_by_name(workspace: Workspace)
     assert {name: pod["spec"]["nodeName"] for name, pod in pods.items()}.keys() == {"pair-0-0", "pair-0-1"}
     assert {pod["spec"]["nodeName"] for pod in pods.values()} == {"real-0", "real-1"}
     assert {each["name"]: each.get("value") for each in variables}["MASTER_ADDR"] == "pair-0-0.pair-0"
-    assert [pod["status"]["phase"] for pod in pods.values()] == ["Succeeded", "Succeeded"]
+    eventually(
+        lambda: [pod["status"]["phase"] for pod in workspace.pods("pair")] == ["Succeeded", "Succeeded"],
+        "both Pods end, a little after their containers",
+    )
     assert float(status["evaluation"]["tunedLoss"]) < float(status["evaluation"]["baseLoss"])
 
     workspace.change("pair", {"runPolicy": {"podRetentionSeconds": 0}})

@@ -150,8 +150,8 @@ def test_the_advice_about_a_context_works(tmp_path):
     record = {"question": "what?", "context": "a dog", "answer": "dog"}
     (warning,) = warned(tmp_path, record)
 
-    assert warning.endswith('set promptTemplate: "{question}\\n\\n{context}" in place of columns.prompt')
-    assert warned(tmp_path, record, prompt_template="{question}\n\n{context}") == []
+    assert warning.endswith('set promptTemplate: "{context}\\n\\n{question}" in place of columns.prompt')
+    assert warned(tmp_path, record, prompt_template="{context}\n\n{question}") == []
 
 
 PREFERENCES = [
@@ -210,7 +210,7 @@ def test_names_of_classes_are_learned_end_to_end(tmp_path):
     taught = Dataset(location=at(tmp_path / "a.parquet"), columns=Columns(prompt="text", completion="label"))
 
     (warning,) = prepared_rows(a_request(tmp_path / "a.parquet"), tokenizer(), tmp_path / "work").warnings
-    assert "To teach the label, set columns: {prompt: text, completion: label}" in warning
+    assert "To teach label, set columns: {prompt: text, completion: label}" in warning
     assert [learned for _, learned in rows_of(tmp_path, datasets=(taught,))] == ["neg<|im_end|>", "pos<|im_end|>"]
 
 

@@ -39,7 +39,10 @@ def test_a_column_that_no_row_has_is_refused_with_the_nearest_one(tmp_path, kind
     """In every field that names one."""
     file = jsonl(tmp_path / "a.jsonl", [QA] * 3)
 
-    assert refusal_of(tmp_path, datasets=named(file, **fields)) == ("DatasetInvalid", f"file:///a.jsonl: {message}")
+    assert refusal_of(tmp_path, datasets=named(file, **fields)) == (
+        "DatasetInvalid",
+        f"file:///a.jsonl (3 rows): {message}",
+    )
 
 
 def test_a_column_that_only_later_rows_have_exists(tmp_path):

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.usefixtures("local_files")
 CHAT_TEXT = ("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\nfine<|im_end|>\n", "fine<|im_end|>")
 NEEDED = "but a column with messages, or a prompt and a completion, or text is needed"
 NAME_THEM = f"{NEEDED}: name them in datasets[].columns, such as "
-NONE_HOLDS = f"{NEEDED}: none of them holds the answer as text, so write it into a column completion"
 
 
 def cell(value):
@@ -80,8 +79,8 @@ REFUSED = [
     ("messages in Python's notation", "a.csv", "prompt,completion\n\"[{'role': 'user', 'content': 'hello'}]\",fine\n",
      "a.csv row 1: its messages are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"),
     ("several answers", "a.jsonl", json.dumps({"instruction": "hello", "output": ["fine", "thanks"]}),
-     "a.jsonl row 1: its output is a list, not text: write its text into that column, or JSON text if the model is to read or write "
-     "JSON"),
+     "a.jsonl row 1: its output is a list, not text: set columns: {prompt: instruction, completion: output.0}, which learns the first "
+     "answer of each question"),
     ("answers of annotators", "a.jsonl", json.dumps({"prompt": "hello", "response": [{"value": "fine", "status": "submitted"}]}),
      "a.jsonl row 1: message 1 has no role (its keys: value, status): name the key that holds it in columns.role"),
 ]  # fmt: skip
@@ -123,16 +122,18 @@ def test_columns_that_say_what_they_are_are_suggested(tmp_path, record, advice):
 
 
 NOT_ADVISED = [
-    {"data_source": "x", "prompt": said("hello"), "reward_model": {"ground_truth": "4"}},
-    {"title": "hello", "mapping": {"a": {}}},
-]
+    ({"data_source": "x", "prompt": said("hello"), "reward_model": {"style": "rule"}},
+     "prompt is a list of objects, reward_model is an object"),
+    ({"title": "hello", "mapping": {"a": {}}}, "mapping is an object"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("record", NOT_ADVISED, ids=[" ".join(record) for record in NOT_ADVISED])
-def test_a_column_that_holds_no_answer_is_not_suggested(tmp_path, record):
+@pytest.mark.parametrize(("record", "seen"), NOT_ADVISED, ids=[" ".join(record) for record, _ in NOT_ADVISED])
+def test_a_column_that_holds_no_answer_is_not_suggested(tmp_path, record, seen):
     """Followed, such advice would teach a comment, a question or a wrong choice."""
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1] == (
-        f"file:///a.jsonl has the columns {', '.join(record)}, {NONE_HOLDS}"
+        f"file:///a.jsonl has the columns {', '.join(record)}, {NEEDED}: none of them holds the answer as text (in a row: {seen}), so "
+        "write it into a column completion"
     )
 
 
@@ -194,10 +195,11 @@ WARNED = [
     ({"problem": "hello", "solution": "red", "answer": "fine"},
      "solution in 1 (of 1 rows). Rows teach answer. If solution is the answer to learn, set columns: {completion: solution}"),
     ({"article": "red", "question": "hello", "answer": "fine"},
-     'article in 1 (of 1 rows). If it is part of the question, set promptTemplate: "{question}\\n\\n{article}" in place of '
+     'article in 1 (of 1 rows). If it is part of the question, set promptTemplate: "{article}\\n\\n{question}" in place of '
      "columns.prompt"),
     ({"question": "hello", "choices": ["red", "fine"], "answer": "fine"},
-     "choices in 1 (of 1 rows). Rows are trained without it: add it to the question or the answer if it matters"),
+     'choices in 1 (of 1 rows). If it is part of the question, set promptTemplate: "{question}\\n\\n{choices.0}\\n{choices.1}" in '
+     "place of columns.prompt"),
 ]  # fmt: skip
 
 

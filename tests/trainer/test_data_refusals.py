@@ -74,7 +74,7 @@ REFUSED = [
      "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write numbers as text (in quotes in "
     "JSON, astype(str) in pandas), "
      "and classes by their "
-     "names"),
+     "names, or list these in datasets[].classNames"),
     ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is unknown: map it with datasets[].roles, such as "
      'roles: {user: ["A"]}'),
@@ -113,9 +113,8 @@ def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
     words = loaded(model(tmp_path / "model"))
 
     assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
-        f"file://{labelled} holds data that is not used: label in 30 (of 30 rows). To teach the label, set columns: "
-        f"{{prompt: text, "
-        "completion: label}; it must be text, not a number",
+        f"file://{labelled} holds data that is not used: label in 30 (of 30 rows). Rows teach the text alone. To teach "
+        "label, set columns: {prompt: text, completion: label}",
     )
     assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
     assert prepared_rows(a_request(datasets=asked), words, tmp_path / "three").train.rows == 30
@@ -136,9 +135,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     )  # fmt: skip
     assert refusal_of(tmp_path, tmp_path / "none") == (
         "DatasetInvalid",
-        "file:///none has no data files, only notes.md: data is read from .jsonl, .ndjson, .json, .csv, .tsv, .xlsx, .parquet, "
-        ".arrow; text files may end in .gz, .bz2 or .zst too; .txt and .md are for objective cpt. Rename the file if it is "
-        "one of these, or convert it",
+        "file:///none has no data files, only notes.md: .txt and .md are for objective cpt, and data is read from .jsonl, "
+        ".ndjson, .json, .csv, .tsv, .xlsx, .parquet, .arrow; text files may end in .gz, .bz2 or .zst too. For sft, write each question "
+        'with its answer as a line such as {"prompt": ..., "completion": ...} into a .jsonl file',
     )
     assert refusal_of(tmp_path, tmp_path / "pickle")[0] == "DatasetInvalid"
     assert refusal_of(tmp_path, datasets=(no_split,)) == (

@@ -17,9 +17,9 @@ REFUSED = [
     ("turns without their answer", {"input": [{"role": "system", "content": "be nice"}, *said("how")[:1]], "ideal": "fine"},
      f"file:///a.jsonl has the columns input, ideal, {HAS}{{prompt: input, completion: ideal}}"),
     ("the text inside a column", {"inputs": {"input": "how"}, "outputs": {"output": "fine"}},
-     "file:///a.jsonl: a.jsonl row 1: its inputs is an object, not text: set inputs.input in datasets[].columns to use the text in it"),
+     "file:///a.jsonl: a.jsonl row 1: its inputs is an object, not text: set columns: {prompt: inputs.input, completion: outputs.output}"),
     ("one text and a list", {"question": "how", "answer": {"value": "fine", "aliases": ["x"]}},
-     "file:///a.jsonl: a.jsonl row 1: its answer is an object, not text: set answer.value in datasets[].columns to use the text in it"),
+     "file:///a.jsonl: a.jsonl row 1: its answer is an object, not text: set columns: {prompt: question, completion: answer.value}"),
     ("a truth value", {"question": "how", "answer": True},
      "file:///a.jsonl: a.jsonl row 1: its answer is true or false, not text: write it as text, such as yes or no"),
 ]  # fmt: skip
@@ -76,6 +76,6 @@ def test_ratings_beside_answers_say_what_to_do_with_them(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", [{"prompt": "x", "response": "y", "helpfulness": 3}])
 
     assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
-        f"file://{file} holds data that is not used: helpfulness in 1 (of 1 rows). All rows are learned alike, good or bad: if it "
-        "says how good an answer is, remove the rows with bad ones",
+        f"file://{file} holds data that is not used: helpfulness in 1 (of 1 rows). All rows are learned alike, good or bad: if "
+        "helpfulness says how good an answer is, remove the rows with bad ones",
     )

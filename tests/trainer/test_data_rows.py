@@ -108,7 +108,7 @@ def test_without_weights_nothing_is_mixed():
 
 def test_rows_of_an_evaluation_source_are_not_trained():
     """A leak would make every tuned model look good."""
-    found = select([hashes(1, 2, 3)], [a_dataset()], Evaluation(), 0, reserved=hashes(2, 9))
+    found = select([hashes(1, 2, 3)], [a_dataset()], Evaluation(), 0, kept_out=[hashes(2, 9)], hold=False)
 
     assert (found.copies[0].tolist(), found.leaked, int(found.held_out[0].sum())) == ([1, 0, 1], 1, 0)
 
@@ -260,8 +260,8 @@ def test_packed_rows_do_not_see_each_other(planned, tmp_path):
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_large_data_is_sampled_and_said_to_be(tmp_path, monkeypatch, suffix):
     """The counts are scaled and no rows are left behind; the trainer streams everything: same digest, all rows."""
-    monkeypatch.setattr("finetune_trainer.data.prepare.LARGE_BYTES", 70_000)
-    monkeypatch.setattr("finetune_trainer.data.prepare.SAMPLED_BYTES", 60_000)
+    monkeypatch.setattr("finetune_trainer.data.opened.LARGE_BYTES", 70_000)
+    monkeypatch.setattr("finetune_trainer.data.opened.SAMPLED_BYTES", 60_000)
     monkeypatch.setenv("FINETUNE_WORKSPACE", str(tmp_path / "trainer"))
     records = [{"prompt": f"hello how are you {number:04}", "completion": "fine"} for number in range(4000)]
     table = pyarrow.Table.from_pylist(records)

@@ -118,7 +118,7 @@ ADVISED = [
     ({"translation": {"en": "hello", "fr": "fine"}}, {"prompt": "translation.en", "completion": "translation.fr"},
      "columns: {prompt: translation.en, completion: translation.fr}, or the other way round"),
     ({"question": "hello", "answers": ["fine", "x"]}, {"prompt": "question", "completion": "answers.0"},
-     "columns: {prompt: question, completion: answers.0}"),
+     "columns: {prompt: question, completion: answers.0}, which learns the first answer of each question"),
 ]  # fmt: skip
 
 

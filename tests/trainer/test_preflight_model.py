@@ -179,15 +179,3 @@ def test_the_model_config_is_flat_and_small():
         "hidden_size": 2560, "layer_types": "sliding_attention:5,full_attention:1", "mlp_only_layers": 0,
         "quantization_config": "mxfp4",
     }  # fmt: skip
-
-
-def test_a_broken_tokenizer_is_said(job, tmp_path, workspaces):
-    """transformers' own words, and what should be there."""
-    for file in (tmp_path / "model").glob("tokenizer*"):
-        file.unlink()
-
-    reason, message = preflight_refusal(job, workspaces())
-
-    assert reason == "ModelUnsupported"
-    assert message.startswith(f"the tokenizer of file://{tmp_path}/model cannot be loaded (")
-    assert message.endswith("): tokenizer.json and tokenizer_config.json must be next to config.json")

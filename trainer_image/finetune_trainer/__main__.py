@@ -10,44 +10,58 @@ worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
 keep        store the log and the metrics while they grow; started by train
 stored      print a log that was kept; started by `finetune logs`
+forget      remove checkpoints, rows and logs of a deleted job; started by `finetune delete`
 preview     show rows as the model will see them
+look        say what data is: format, columns, rows; run by `finetune init` and `finetune plan`
 simulate    show what memory a training step takes, on a machine without a GPU
 """
 
+import inspect
 import sys
 from importlib import import_module
 
-VERBS: dict[str, tuple[str, int, int]] = {
-    "preflight": ("preflight.__main__", 0, 0),
-    "train": ("process.entry", 0, 0),
-    "export": ("exporting.command", 0, 0),
-    "fetch": ("serving.fetch", 2, 4),
-    "chat": ("serving.chat", 1, 1),
-    "serve": ("serving.llama_cpp", 3, 3),
-    "worker": ("process.worker", 0, 0),
-    "upload": ("checkpoints.uploader", 0, 0),
-    "keep": ("journal.keeper", 1, 1),
-    "stored": ("journal.stored", 3, 4),
-    "preview": ("preflight.preview", 0, 0),
-    "simulate": ("simulate.command", 0, 99),
+VERBS = {
+    "preflight": "preflight.__main__",
+    "train": "process.entry",
+    "export": "exporting.command",
+    "fetch": "serving.fetch",
+    "chat": "serving.chat",
+    "serve": "serving.llama_cpp",
+    "worker": "process.worker",
+    "upload": "checkpoints.uploader",
+    "keep": "journal.keeper",
+    "stored": "journal.stored",
+    "forget": "checkpoints.forget",
+    "preview": "preflight.preview",
+    "look": "preflight.look",
+    "simulate": "simulate.command",
 }
-"""Verb -> the module whose `main` does it, and how many words it takes at least and at most."""
+"""The module whose `main` takes the rest of the arguments."""
 
 USAGE = f"usage: python -m finetune_trainer {'|'.join(VERBS)}"
 
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code."""
-    verb, words = arguments[0] if arguments else "", arguments[1:]
+    verb, *rest = arguments or [""]
     if verb in ("--help", "-h"):
         print(f"{USAGE}\n\n{__doc__}")
         return 0
-    module, least, most = VERBS.get(verb, ("", 1, 0))
-    if not least <= len(words) <= most:
-        print(USAGE, file=sys.stderr)
-        return 2
-    run = import_module(f"finetune_trainer.{module}").main
-    return int(run(words) if verb == "simulate" else run(*words))
+    if verb not in VERBS:
+        return misused(USAGE)
+    run = import_module(f"finetune_trainer.{VERBS[verb]}").main
+    try:
+        inspect.signature(run).bind(*rest)
+    except TypeError as error:
+        return misused(f"{verb}: {error}")
+    code: int = run(*rest)
+    return code
+
+
+def misused(words: str) -> int:
+    """Say how it is used; returns the exit code for that."""
+    print(words, file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

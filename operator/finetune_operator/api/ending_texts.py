@@ -113,7 +113,12 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
     TerminalReason.DOES_NOT_FIT: ReasonText(
         "No layout on any pool has enough memory, or the GPU ran out of memory with the smallest layout.",
         "Make one of the changes that the message lists. Each of them was planned and fits.",
-        "Before the first attempt, plans again when the spec or a GPUPool changes. After that, nothing.",
+        "Before the first attempt, plans again when the spec, a GPUPool or a quota of the namespace changes. After that, nothing.",
+    ),
+    TerminalReason.POLICY_VIOLATION: ReasonText(
+        "The namespace's FineTunePolicy does not allow the job. The message names each rule, the figure, and who can change it.",
+        "Change the job, or ask for another policy.",
+        "Before the first attempt, looks again when the spec, the policy or a GPUPool changes. After that, nothing.",
     ),
     TerminalReason.MODEL_NOT_FOUND: ReasonText(
         "The model or the revision does not exist at `model.source`.",

@@ -194,6 +194,8 @@ class Plan(StatusModel):
     """Why this method was chosen."""
     pool: PoolSnapshot
     """Where the Pods run, and what a GPU costs."""
+    quotas: Annotated[list[Message], items("atomic", most=8)] = []
+    """What the run takes of each ResourceQuota of its namespace, such as 8 of 8 GPUs of quota team-a."""
     replicas: Count
     """Number of trainer Pods, one per node."""
     gpus_per_replica: Count
@@ -226,6 +228,8 @@ class Plan(StatusModel):
     """Average tokens per optimizer step."""
     evaluate_every_steps: Count
     """Steps between evaluations. 0 means only at the end."""
+    answers_at_once: Count = 1
+    """Held-out rows that a GPU answers at once to measure evaluation.metrics, by the memory that training leaves unused then."""
     num_trainable_parameters: Count
     """Number of trainable parameters."""
     flops_per_token: Count = 0

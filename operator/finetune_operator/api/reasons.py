@@ -47,6 +47,7 @@ class WaitingReason(StrEnum):
     BACK_OFF = "BackOff"
     BUDGET_EXCEEDED = "BudgetExceeded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    POLICY_LIMIT = "PolicyLimit"
 
 
 class ProgressReason(StrEnum):
@@ -100,6 +101,7 @@ class TerminalReason(StrEnum):
     ALREADY_PUBLISHED = "AlreadyPublished"
     INVALID_SPEC = "InvalidSpec"
     DOES_NOT_FIT = "DoesNotFit"
+    POLICY_VIOLATION = "PolicyViolation"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_UNAUTHORIZED = "ModelUnauthorized"
     MODEL_UNSUPPORTED = "ModelUnsupported"

@@ -40,6 +40,10 @@ class PreflightStatus(StatusModel):
     """Number of training rows."""
     evaluation_examples: Count
     """Number of held-out rows."""
+    generated_answers: Count = 0
+    """Answers that each model generates for evaluation.metrics."""
+    label_answers: Count = 0
+    """Rows times labels whose likelihood each model computes for evaluation.metrics."""
     tokens: Count
     """Tokens in the training rows, for one epoch."""
     trained_tokens: Count

@@ -9,26 +9,36 @@ from typer.core import TyperCommand, TyperGroup
 from finetune_operator.cli.version import command as print_version
 
 COMMANDS = {
-    "run": "Run the operator against a cluster.",
-    "local": "Run a Kubernetes control plane on this machine.",
+    "init": "Write a job.yaml for your data.",
     "plan": "Show the memory, time and cost of a job before running it.",
+    "submit": "Create the job of a file.",
+    "get": "List jobs, or show one job.",
+    "watch": "Follow jobs live until they finish.",
+    "wait": "Wait until a job finishes; the exit code is its result.",
+    "logs": "Print the trainer log of a job.",
+    "suspend": "Suspend a job: it keeps its checkpoint and releases its GPUs.",
+    "resume": "Resume a suspended job from its checkpoint.",
+    "rerun": "Run a job again under a new name, with some fields changed.",
+    "diff": "Print the settings in which two jobs differ.",
+    "delete": "Delete a job; its published result stays.",
+    "chat": "Ask the result of a job in the terminal.",
+    "serve": "Serve the result of a job on this machine.",
+    "manifests": "Print manifests that serve the results of jobs in a cluster.",
+    "data": "Preview the data of a job as the model will see it.",
     "vram": "Estimate the GPU memory of training runs.",
     "models": "List the models and model families that can be tuned.",
     "gpus": "List the known GPU types.",
     "pools": "Generate GPUPools from the nodes of a cluster.",
-    "data": "Preview the data of a job as the model will see it.",
-    "get": "List jobs, or show one job.",
-    "watch": "Follow a job live until it finishes.",
-    "wait": "Wait until a job finishes; the exit code is its result.",
-    "logs": "Print the trainer log of a job.",
-    "chat": "Ask the result of a job in the terminal.",
-    "serve": "Serve the result of a job on this machine.",
-    "manifests": "Print manifests that serve the results of jobs in a cluster.",
     "calibrate": "Compare predictions with measurements of finished jobs.",
+    "local": "Run a Kubernetes control plane on this machine.",
+    "run": "Run the operator against a cluster.",
     "generate": "Generate the CRDs, the API reference and parts of the chart.",
     "version": "Print the version.",
 }
 """Name -> sentence. Module finetune_operator.cli.NAME has `app` (a typer.Typer) or `command` (a function)."""
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
@@ -41,6 +51,8 @@ def load(name: str) -> TyperCommand | TyperGroup:
     group.rich_markup_mode = None  # the panels of rich cut the names of options at 80 columns
     command = typer.main.get_command(group)
     command.name = name
+    for each in (command, *getattr(command, "commands", {}).values()):
+        each.context_settings = HELP | each.context_settings
     return cast("TyperCommand | TyperGroup", command)
 
 
@@ -58,11 +70,14 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-EXITS = "Exit codes: 0 success, 1 failure (with an error message on stderr), 2 usage error. `wait` has others; see its help."
+EXITS = (
+    "Exit codes: 0 success, 1 failure (with an error message on stderr), 2 usage error, 70 a bug, 130 Ctrl-C. `wait` has others; see "
+    "its help."
+)
 
 app = typer.Typer(
-    cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    epilog=EXITS,
+    cls=LazyGroup, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    epilog=EXITS, context_settings=HELP,
 )  # fmt: skip
 
 

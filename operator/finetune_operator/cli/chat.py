@@ -11,7 +11,7 @@ from finetune_contract import ChatConfig
 from finetune_contract.wire import dumps
 
 from finetune_operator.cli.data import joined
-from finetune_operator.cli.jobs import Context, Kubeconfig, Name, Namespace
+from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
 from finetune_operator.cli.published import cache, here, published_as
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import model

@@ -1,34 +1,26 @@
 """`finetune data`: see the rows of a job, or of a file, as the model will, without a cluster. Runs the trainer's own preview."""
 
-import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_RUN_CONFIG, ENV_SECRETS, ENV_WORKSPACE
-from finetune_contract.wire import dumps
+from finetune_contract import ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_SECRETS
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
-from finetune_operator.api.meta import Metadata
-from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.manifest_file import must_exist, parse_job, read_job
+from finetune_operator.cli.trainer_here import check_installed, run_trainer
 from finetune_operator.errors import FinetuneError
-from finetune_operator.manifests.run_config import preflight_config
 
-NEEDED = ("transformers", "pyarrow", "huggingface_hub", "s3fs")
 DOCUMENTS = (".txt", ".md", ".txt.gz", ".md.gz")
 """Plain text is learned by objective cpt."""
 
 PLAIN_PATH = re.compile(r"[A-Za-z0-9._=+,~/*-]+")
 """A path that can stand in a URI of the API."""
-
-EXTRA = "finetune-operator[preflight]"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -76,14 +68,13 @@ def preview(
     coloured = sys.stdout.isatty() if colour is None else colour
     with tempfile.TemporaryDirectory(prefix="finetune-data-") as links:
         job = read_job(file) if file else parse_job(job_of(data or "", model, Path(links)))
-        metadata = Metadata(name=job.name, namespace=job.namespace, uid="preview", generation=1)
-        config = dumps(preflight_config(FineTuneJob(metadata=metadata, spec=job.spec), 1))
         mounted = {
+            "FINETUNE_COLOUR": "1" if coloured else "0",
             ENV_CLAIMS: joined(claim or [], "--claim"),
             ENV_SECRETS: joined(secret or [], "--secret"),
             ENV_CONFIG_MAPS: joined(config_map or [], "--config-map"),
         }
-        code = run_preview(config, mounted, colour=coloured)
+        code = run_trainer(["preview"], job, environment=mounted).returncode
     if code and file:
         typer.echo(
             "If the job uses a PersistentVolumeClaim, a Secret or a ConfigMap, provide it with --claim NAME=FOLDER, "
@@ -130,29 +121,6 @@ def location(given: str, links: Path) -> str:
         link.symlink_to(path)
         path = link
     return f"file://{path}"
-
-
-def check_installed(what: str) -> None:
-    """Raise FinetuneError with the command to type when the trainer's libraries are not there."""
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise FinetuneError(f"{what} needs {', '.join(missing)}, which is not installed: pip install '{EXTRA}'")
-
-
-def run_preview(config: str, mounted: dict[str, str], *, colour: bool) -> int:
-    """Run the trainer's preview in a process of its own, in a Pod's environment; return its exit code."""
-    with tempfile.TemporaryDirectory(prefix="finetune-preview-") as folder:
-        run = Path(folder) / "run.json"
-        run.write_text(config)
-        environment = os.environ | {
-            ENV_RUN_CONFIG: str(run),
-            ENV_WORKSPACE: folder,
-            ENV_ALLOW_FILE: "1",
-            "FINETUNE_COLOUR": "1" if colour else "0",
-        }
-        environment |= mounted
-        return subprocess.run(
-            [sys.executable, "-m", "finetune_trainer.preflight.preview"], env=environment, check=False
-        ).returncode
 
 
 def joined(pairs: list[str], option: str) -> str:

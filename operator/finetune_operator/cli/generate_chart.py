@@ -1,6 +1,6 @@
-"""The generated parts of the chart: what a GPUPool is in values.schema.json, and the table of values in README.md.
+"""The generated parts of the chart: what a GPUPool is in values.schema.json, the table of values in README.md, the dashboard.
 
-Called by generate. Both files are written by hand but for that part.
+Called by generate. The first two are written by hand but for that part.
 """
 
 import json
@@ -14,6 +14,7 @@ import yaml
 
 from finetune_operator.api.crd import pool_crd
 from finetune_operator.api.structural import Schema
+from finetune_operator.cli.generate_dashboard import DASHBOARD, dashboard
 
 CHART = Path("charts/finetune-operator")
 BEGIN, END = "<!-- values: generated from values.yaml by `make generate` -->\n", "<!-- end of values -->\n"
@@ -36,6 +37,7 @@ def chart_files(directory: Path) -> dict[Path, str]:
     return {
         schema: with_pools((directory / schema).read_text()),
         readme: with_values((directory / readme).read_text(), values),
+        DASHBOARD: dashboard(),
     }
 
 

@@ -1,13 +1,11 @@
 """`finetune gpus`: the GPU types that the planner knows, with where each figure comes from."""
 
-import json
 from dataclasses import asdict
-from typing import Annotated
 
-import typer
 from rich.table import Table
 
 from finetune_operator.cli.console import unbroken
+from finetune_operator.cli.output import Output, allowed, print_list
 from finetune_operator.planning.pools.gpus import GPUS, Gpu, unsupported
 
 COLUMNS = (
@@ -17,11 +15,11 @@ COLUMNS = (
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    output: Output = "",
 ) -> None:
     """List the GPU types that spec.gpuType of a GPUPool accepts, with memory (as PyTorch reports it), speed and bandwidth."""
-    if as_json:
-        print(json.dumps([asdict(entry) for entry in GPUS], indent=1))
+    if shape := allowed(output, "json", "yaml", "name"):
+        print_list([asdict(entry) for entry in GPUS], shape)
         return
     refused = [entry.name for entry in GPUS if unsupported(entry)]
     console = unbroken()

@@ -1,36 +1,42 @@
 """How the commands about jobs reach the cluster: options, one read, and the wording of what is not there."""
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 
-from finetune_operator.api.group import JOB_KIND
+from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.job_rules import NAME_PATTERN
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.controller.api import Api
+from finetune_operator.cli.target import Target, require_target
+from finetune_operator.controller.api import MERGE_PATCH, Answer, Api
 from finetune_operator.controller.connection import connect, default_namespace
 from finetune_operator.controller.stored import collection
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 T = TypeVar("T")
 
-Name = Annotated[str, typer.Argument(help="Name of the FineTuneJob.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace. Default: the one in the kubeconfig.")]
-Kubeconfig = Annotated[str, typer.Option(help="Kubeconfig file. Default: $KUBECONFIG or ~/.kube/config.")]
-Context = Annotated[str, typer.Option(help="Context in the kubeconfig. Default: the current one.")]
-
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long a command that follows a job bears an API server that does not answer."""
 
 
+INSTALL = "install the operator (docs/install.md), or start a local cluster with `finetune local up --operator`"
+Raw = dict[str, Any]
+
+
 class JobNotFound(FinetuneError):
     """The job does not exist."""
+
+
+class JobExists(FinetuneError):
+    """A job of this name exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +45,69 @@ class Jobs:
 
     api: Api
     namespace: str
+    target: Target
+    chosen_namespace: bool = False
+    """Whether -n named it: then the commands that are suggested need it, too."""
 
     async def get(self, name: str) -> FineTuneJob:
         """Return a job. Raises JobNotFound."""
+        return FineTuneJob.model_validate(await self.raw(name))
+
+    async def raw(self, name: str) -> Raw:
+        """Return a job as the API server has it. Raises JobNotFound."""
         if not re.search(NAME_PATTERN, name):
             raise JobNotFound(f"{name!r} is not a valid FineTuneJob name")
         answer = await self.api.get(f"{collection(JOB_KIND, self.namespace)}/{name}")
         if answer.status == 404:
+            await self._require_crd(answer)
             raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
-        return FineTuneJob.model_validate(answer.expect(200))
+        return answer.expect(200)
 
     async def list(self, *, everywhere: bool = False) -> tuple[FineTuneJob, ...]:
         """Return all jobs of the namespace, or of all namespaces, by key."""
-        items, _ = await self.api.list(collection(JOB_KIND, "" if everywhere else self.namespace))
-        return tuple(sorted((FineTuneJob.model_validate(raw) for raw in items), key=lambda job: job.key))
+        raw = await self.list_raw(everywhere=everywhere)
+        return tuple(sorted((FineTuneJob.model_validate(each) for each in raw), key=lambda job: job.key))
+
+    async def list_raw(self, *, everywhere: bool = False) -> tuple[Raw, ...]:
+        """Return all jobs as the API server has them."""
+        path = collection(JOB_KIND, "" if everywhere else self.namespace)
+        first = await self.api.get(path, {"limit": "1"})
+        await self._require_crd(first)
+        items, _ = await self.api.list(path)
+        return tuple({"apiVersion": API_VERSION, "kind": JOB_KIND, **each} for each in items)
+
+    async def create(self, document: Mapping[str, Any]) -> FineTuneJob:
+        """Create a job. Raises JobExists, or FinetuneError with the server's words."""
+        answer = await self.api.request(
+            "POST", f"{collection(JOB_KIND, self.namespace)}?fieldValidation=Strict", body=document
+        )
+        if answer.status == 404:
+            await self._require_crd(answer)
+            raise JobNotFound(f"namespace {self.namespace} does not exist: create it, or choose another with -n")
+        if answer.status == 409:
+            raise JobExists(f"FineTuneJob {document['metadata']['name']} exists in namespace {self.namespace}")
+        return FineTuneJob.model_validate(answer.expect())
+
+    async def patch(self, name: str, spec: Mapping[str, Any]) -> FineTuneJob:
+        """Merge a change into the spec of a job. Raises JobNotFound, or FinetuneError with the server's words."""
+        path = f"{collection(JOB_KIND, self.namespace)}/{name}"
+        answer = await self.api.request("PATCH", path, body={"spec": spec}, content_type=MERGE_PATCH)
+        if answer.status == 404:
+            raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
+        return FineTuneJob.model_validate(answer.expect())
+
+    async def delete(self, name: str, uid: str) -> None:
+        """Delete this very job. Raises JobNotFound."""
+        path = f"{collection(JOB_KIND, self.namespace)}/{name}"
+        answer = await self.api.request("DELETE", path, body={"preconditions": {"uid": uid}})
+        if answer.status == 404:
+            raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
+        answer.expect()
+
+    async def _require_crd(self, answer: Answer) -> None:
+        """Raise FinetuneError where the API server does not know FineTuneJobs at all: its 404 has no kind."""
+        if answer.status == 404 and not (answer.body.get("details") or {}).get("kind"):
+            raise FinetuneError(f"{self.target.title} does not have the CRD FineTuneJob: {INSTALL}")
 
     async def follow(self, name: str) -> AsyncIterator[FineTuneJob]:
         """Yield the job each time it has changed, for ever. Raises JobNotFound once it is gone."""
@@ -73,21 +128,28 @@ class Jobs:
 
 
 @asynccontextmanager
-async def jobs_of(kubeconfig: str, context: str, namespace: str) -> AsyncIterator[Jobs]:
+async def jobs_of(target: Target, context: str, namespace: str) -> AsyncIterator[Jobs]:
     """Open the jobs of a namespace; empty: the kubeconfig's."""
-    connection = await connect(kubeconfig, context)
+    connection = await connect(target.kubeconfig, context)
     try:
         name = namespace or default_namespace(connection.kubeconfig, context)
-        yield Jobs(api=Api(connection=connection), namespace=name)
+        yield Jobs(api=Api(connection=connection), namespace=name, target=target, chosen_namespace=bool(namespace))
     finally:
         await connection.client.close()
 
 
 def with_jobs(options: tuple[str, str, str], work: Callable[[Jobs], Awaitable[T]]) -> T:
-    """Run `work` on the jobs that (kubeconfig, context, namespace) name; Ctrl-C ends it without a traceback."""
+    """Run `work` on the jobs that (kubeconfig, context, namespace) name; Ctrl-C ends it without a traceback.
+
+    The local cluster is named on stderr where no kubeconfig leads to it.
+    """
+    kubeconfig, context, namespace = options
+    target = require_target(kubeconfig)
+    if target.local and not kubeconfig and "KUBECONFIG" not in os.environ:
+        print(f"finetune: no kubeconfig found, using {target.title}", file=sys.stderr)
 
     async def run() -> T:
-        async with jobs_of(*options) as jobs:
+        async with jobs_of(target, context, namespace) as jobs:
             return await work(jobs)
 
     coroutine: Coroutine[Any, Any, T] = run()

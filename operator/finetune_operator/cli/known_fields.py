@@ -32,6 +32,13 @@ def field_paths(kind: type[Model], prefix: str) -> Iterator[str]:
             yield from field_paths(below, f"{path}[]" if _is_list(field.annotation) else path)
 
 
+def leaf_paths(kind: type[Model]) -> list[str]:
+    """Return the paths of all fields that hold a value, as `rerun --set` takes them: without `spec.`, the first item of a list as [0]."""
+    paths = list(field_paths(kind, "spec"))
+    inner = {path.rpartition(".")[0].removesuffix("[]") for path in paths}
+    return [path.removeprefix("spec.").replace("[]", "[0]") for path in paths if path not in inner]
+
+
 def _struct(annotation: Any) -> type[Model] | None:
     """Return the struct in a field's type, whatever is around it: optional, list, annotated."""
     if isinstance(annotation, type) and issubclass(annotation, Model):

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from finetune_operator.local.binaries import Say
 from finetune_operator.local.components import Options
-from finetune_operator.local.control_plane import down, require_up, run_node, running, up
+from finetune_operator.local.control_plane import down, require_up, run_node, running, start_operator, up
 from finetune_operator.local.foreground import hold, interruptible
 from finetune_operator.local.kubectl import apply_crds, exec_kubectl, kubectl
 from finetune_operator.local.processes import ProcessId, age_seconds, memory_mib
-from finetune_operator.local.state import cluster_state, write_file
+from finetune_operator.local.state import ClusterState, cluster_state, write_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,6 +36,9 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
     *,
     foreground: Annotated[bool, typer.Option("--foreground", help="Run until Ctrl-C, then stop the cluster.")] = False,
     crds: Annotated[bool, typer.Option("--crds", help="Apply the CRDs FineTuneJob and GPUPool.")] = False,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Also run the operator, with the CRDs and a pool if there is none.")
+    ] = False,
     pools: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="YAML file with GPUPools for the node.")
     ] = None,
@@ -52,14 +56,17 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
     options = Options(audit=audit, apiserver_flags=tuple(apiserver_flag or ()), node=node)
     with interruptible():
         try:
-            if pools and not crds:
+            if pools and not (crds or operator):
                 state.create()
                 write_file(state.pools, _pools_json(pools))
             up(state, options, say=say, download=download)
-            if crds:
+            if crds or operator:
                 apply_crds(state, say=say)
-            if crds and pools:
+            if (crds or operator) and pools:
                 say(kubectl(state, "apply", "--server-side", "-f", str(pools)).strip())
+            if operator:
+                ensure_pool(state, say=say)
+                start_operator(state, say=say)
             say(f"export KUBECONFIG={state.kubeconfig}")
             if foreground:
                 hold(state, say=say)
@@ -135,6 +142,15 @@ def _cluster_and_arguments(arguments: list[str]) -> tuple[str, list[str]]:
 
 def _process_line(name: str, process: ProcessId) -> str:
     return f"{name:<26}{process.pid:>8}{memory_mib(process):>6.0f} MiB{age_seconds(process):>7.0f} s"
+
+
+def ensure_pool(state: ClusterState, *, say: Say) -> None:
+    """Create a pool of this machine's own if the cluster has none: without one no job can be planned."""
+    if kubectl(state, "get", "gpupools", "--output=name").strip():
+        return
+    from finetune_operator.cli.laptop_pool import laptop_pool  # noqa: PLC0415  # needed once
+
+    say(kubectl(state, "apply", "--server-side", "-f", "-", given=json.dumps(laptop_pool())).strip())
 
 
 def _pools_json(path: Path) -> str:

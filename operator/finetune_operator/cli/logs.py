@@ -9,17 +9,9 @@ from finetune_contract import parse_progress
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.data import joined
-from finetune_operator.cli.jobs import (
-    POLL_SECONDS,
-    Context,
-    JobNotFound,
-    Jobs,
-    Kubeconfig,
-    Name,
-    Namespace,
-    with_jobs,
-)
+from finetune_operator.cli.jobs import POLL_SECONDS, JobNotFound, Jobs, with_jobs
 from finetune_operator.cli.kept_log import kept_export_log, kept_log, read_kept
+from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
 from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.stored import collection
 from finetune_operator.errors import FinetuneError

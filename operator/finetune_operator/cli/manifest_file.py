@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +19,9 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
 from finetune_operator.api.fields import NAME, Model
-from finetune_operator.api.group import API_VERSION, JOB_KIND, POOL_KIND
+from finetune_operator.api.group import API_VERSION, JOB_KIND, POLICY_KIND, POOL_KIND
 from finetune_operator.api.meta import Metadata
+from finetune_operator.api.policies import POLICY_NAME, FineTunePolicy, FineTunePolicySpec
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import Violation, name_violations, violations
@@ -44,6 +45,8 @@ class JobManifest:
     name: str
     namespace: str
     spec: FineTuneJobSpec
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    """The whole document, as it is sent to the API server."""
 
 
 class ManifestInvalid(FinetuneError):
@@ -108,6 +111,18 @@ def read_pools(path: Path) -> tuple[GPUPool, ...]:
         return parse_pools(text_of(path))
 
 
+def read_policy(path: Path) -> FineTunePolicy:
+    """Return the one FineTunePolicy of a file. Raises FinetuneError."""
+    with _naming(path):
+        found = _documents(text_of(path), POLICY_KIND)
+        if len(found) != 1:
+            raise ManifestInvalid(Violation(WHOLE_FILE, f"contains {len(found)} FineTunePolicies, not exactly one"))
+        metadata = _metadata(found[0])
+        other = () if metadata.name == POLICY_NAME else (Violation("metadata.name", f"must be {POLICY_NAME}"),)
+        spec = _spec(FineTunePolicySpec, found[0], other)
+    return FineTunePolicy(metadata=metadata, spec=spec)
+
+
 def read_manifests(path: Path) -> list[dict[str, Any]]:
     """Return all objects of a file. Raises FinetuneError."""
     with _naming(path):
@@ -140,7 +155,9 @@ def parse_job(text: str) -> JobManifest:
         raise ManifestInvalid(Violation(WHOLE_FILE, _count_words(text, len(jobs))))
     metadata = _metadata(jobs[0])
     spec = _spec(FineTuneJobSpec, jobs[0], name_violations(metadata.name))
-    return JobManifest(name=metadata.name, namespace=metadata.namespace or "default", spec=spec)
+    raw = without_nulls(jobs[0])
+    assert isinstance(raw, dict)
+    return JobManifest(name=metadata.name, namespace=metadata.namespace or "default", spec=spec, raw=raw)
 
 
 def parse_pools(text: str) -> tuple[GPUPool, ...]:
@@ -186,6 +203,17 @@ def manifests(text: str) -> list[dict[str, Any]]:
         for item in (items if isinstance(items, list) else [document])
     ]
     return [item for item in flat if isinstance(item, dict)]
+
+
+def scalar(text: str) -> Any:
+    """Return what a text means as a value in YAML; the text itself where it means nothing."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 2)
+    yaml.Constructor = NumberKeepingConstructor
+    try:
+        return yaml.load(text)
+    except YAMLError:
+        return text
 
 
 def yaml_words(error: YAMLError) -> str:

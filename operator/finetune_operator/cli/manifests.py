@@ -10,7 +10,8 @@ import yaml
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.jobs import Context, Jobs, Kubeconfig, Namespace, with_jobs
+from finetune_operator.cli.jobs import Jobs, with_jobs
+from finetune_operator.cli.options import Context, Kubeconfig, Namespace
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import model, output_location
 from finetune_operator.manifests.serving import LLAMA_CPP_GIB, Engine, Served, Serving, manifests

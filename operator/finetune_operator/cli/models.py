@@ -1,22 +1,19 @@
 """`finetune models`: the catalogue of models that can be planned without a network, and the families beyond it."""
 
-import json
-from typing import Annotated
-
-import typer
 from rich.table import Table
 
 from finetune_operator.cli.console import unbroken
+from finetune_operator.cli.output import Output, allowed, print_list
 from finetune_operator.planning.models.catalogue import CatalogueModel, models
 from finetune_operator.planning.models.family_table import FAMILIES
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    output: Output = "",
 ) -> None:
     """List the models that `finetune plan --model` knows by name. Other models of these families need their config.json."""
-    if as_json:
-        print(json.dumps([described(model) for model in models()], indent=1))
+    if shape := allowed(output, "json", "yaml", "name"):
+        print_list([described(model) for model in models()], shape)
         return
     console = unbroken()
     console.print(table(models()))

@@ -1,50 +1,47 @@
-"""`finetune plan`: what a job would need, take and cost, before it exists. Offline: the data is described, not read."""
+"""`finetune plan`: what a job would need, take and cost, before it exists. What it cannot see it assumes, and says so."""
 
-import difflib
-import json
-import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from finetune_contract.engines import servable_by, summary
+from pydantic import ValidationError
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.local_model import local_config
-from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_pools, text_of
+from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_policy, read_pools
+from finetune_operator.cli.options import Context, Kubeconfig
+from finetune_operator.cli.output import Output, allowed, print_object
+from finetune_operator.cli.plan_data import (
+    EXAMPLES,
+    MOST_EXAMPLES,
+    MOST_TOKENS,
+    TOKENS_PER_EXAMPLE,
+    assumed_facts,
+    data_facts,
+    estimated,
+)
+from finetune_operator.cli.plan_facts import ClusterFacts, pinned_preflight
+from finetune_operator.cli.plan_limits import Surroundings, limits_of, planned_for
+from finetune_operator.cli.plan_model import catalogue_model, model_shape
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
-from finetune_operator.cli.plan_view import Page, show
+from finetune_operator.cli.plan_serving import Adapters, Concurrency, Length, asked_load, serving_lines
+from finetune_operator.cli.plan_view import Page, dollars, show
+from finetune_operator.cli.target import find_target
 from finetune_operator.errors import DoesNotFit, FinetuneError
-from finetune_operator.planning.advice import traits_of as traits_of_spec
-from finetune_operator.planning.models.architecture import architecture
-from finetune_operator.planning.models.catalogue import CatalogueModel, catalogue_entry, models
-from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.pool_gpu import refused
 from finetune_operator.planning.refusal import WOULD_FIT
-from finetune_operator.planning.serving import Load, described
+from finetune_operator.planning.speed.duration import hours
 
-EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
-MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
-"""Their product is a count that status can hold."""
-
-LONG_ROW = 2.6
-"""99 % of the rows of chat data are no longer than so many times the mean (lengths that spread log-normally)."""
-
-PACKING_WASTE = 1.03
-"""Best-fit packing leaves about 3 % of the rows empty."""
-
-CONTINUED_LENGTH = 4096
-MOST_NEAR = 5
-"""Names of models in one message."""
-
+BUILT_IN = "built-in"
+ASSUMED_POOLS = f"assumed: the built-in pools; prices: {PRICE_SOURCE}; pass --pools"
 TOO_LONG = (
     "training.sequenceLength {:,} exceeds the {:,} positions of this model in the catalogue: preflight refuses the job if "
     "config.json has the same limit"
@@ -53,14 +50,6 @@ TOO_LONG = (
 
 PLACEHOLDERS = {"datasets": [{"source": "s3://bucket/data"}], "output": {"destination": "s3://bucket/adapter"}}
 """Where data and result are has no part in the arithmetic, but a job must say it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assumptions:
-    """What preflight would have found out."""
-
-    examples: int
-    tokens_per_example: int
 
 
 def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
@@ -74,12 +63,36 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
         ),
     ] = None,
     pools: Annotated[
-        Path | None, typer.Option(help="YAML file with GPUPools, or a folder of such files. Default: built-in pools.")
+        str,
+        typer.Option(
+            metavar="FILE|FOLDER|built-in",
+            help="GPUPools to plan on. Default: those of the cluster, or built-in ones without a cluster.",
+        ),
+    ] = "",
+    examples: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_EXAMPLES, help=f"Number of rows in the data. Default: counted, or {EXAMPLES}."),
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, max=MOST_EXAMPLES, help="Number of rows in the data.")] = EXAMPLES,
+    quota: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the ResourceQuotas and LimitRanges of the namespace; - for standard input. Default: the cluster's.",
+            callback=must_exist,
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the FineTunePolicy of the namespace; - for standard input. Default: the cluster's, if there is one.",
+            callback=must_exist,
+        ),
+    ] = None,
     tokens_per_example: Annotated[
-        int, typer.Option(min=1, max=MOST_TOKENS, help="Average tokens per row.")
-    ] = TOKENS_PER_EXAMPLE,
+        int | None,
+        typer.Option(
+            min=1, max=MOST_TOKENS, help=f"Average tokens per row. Default: counted, or {TOKENS_PER_EXAMPLE}."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Model name from the catalogue, or path of a config.json. Default: spec.model.")
     ] = "",
@@ -87,69 +100,95 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
         Literal["auto", "lora", "qlora", "full"] | None,
         typer.Option(help="Training method, for a plan without --file. Default: auto."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print status.plan and status.resolved as JSON.")] = False,
+    output: Output = "",
     explain: Annotated[bool, typer.Option(help="Also print how the figures are calculated.")] = False,
     serving: Annotated[
         bool, typer.Option("--serving", help="Also print what it takes to serve the result on these GPUs.")
     ] = False,
-    length: Annotated[
-        int | None, typer.Option(min=16, help="With --serving: maximum tokens of a request. Default: 4096.")
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="With --serving: requests at the same time. Default: 8.")
-    ] = None,
-    adapters: Annotated[
-        int | None, typer.Option(min=1, help="With --serving: adapters on one server. Default: 1.")
-    ] = None,
+    length: Length = None,
+    concurrency: Concurrency = None,
+    adapters: Adapters = None,
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
 ) -> None:
     """Show the memory, time and cost of a job before running it. The job comes from a file or is a default one for a model."""
+    asked, shape_of = asked_load(length, concurrency, adapters, serving=serving), allowed(output, "json", "yaml")
     job = job_of(file, model, method)
-    offered = pools_of(pools) if pools else built_in_pools()
+    cluster = facts_of_cluster(pools, kubeconfig, context, job if file else None)
+    offered, note = offer(pools, cluster)
     shape = model_shape(job.spec, model)
-    data = Assumptions(examples=_examples(job.spec, examples), tokens_per_example=tokens_per_example)
-    found = supposed_preflight(job.spec, shape, data)
-    for remark in remarks(offered, shape, found):
+    pinned = pinned_in(job) or cluster.preflight
+    data = data_facts(job, shape, examples, tokens_per_example, None if model else pinned)
+    for remark in (*([cluster.remark] if cluster.remark else []), *remarks(offered, shape, data.preflight)):
         print(f"finetune: {remark}", file=sys.stderr)
+    limits = limits_of(quota, job.spec) if quota else cluster.limits
+    team = read_policy(policy) if policy else cluster.policy
+    around = Surroundings(shape=shape, found=data.preflight, pools=offered, limits=limits, policy=team)
+    planned = planned_run(job.spec, around)
+    if shape_of:
+        found = {"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}
+        print_object({**found, "assumed": [*data.assumed, *_assumed_pools(note)]}, shape_of)
+        return
+    page = Page(title=job.name, planned=planned, data=data, architecture=shape, pools_note=note, explain=explain)
+    show(replace(page, serving=serving_lines(planned, shape, asked) if asked is not None else ()))
+
+
+def planned_run(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:
+    """Return the plan. Raises DoesNotFit with a remedy on each line."""
     try:
-        planned = plan(job.spec, architecture=shape, preflight=found, pools=offered, image="")
+        return planned_for(spec, around)
     except DoesNotFit as refusal:
         raise DoesNotFit(in_lines(refusal.message)) from refusal
-    if as_json:
-        print(json.dumps({"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}, indent=2))
-        return
-    if not serving and (length or concurrency or adapters):
-        raise typer.BadParameter("--length, --concurrency and --adapters describe a server: add --serving")
-    asked = Load(length=length or 4096, concurrency=concurrency or 8, adapters=adapters or 1)
-    note = f"pools of {pools}" if pools else f"built-in pools; prices: {PRICE_SOURCE}"
-    show(
-        Page(
-            title=job.name,
-            planned=planned,
-            preflight=found,
-            architecture=shape,
-            pools_note=note,
-            explain=explain,
-            serving=serving_lines(planned, shape, asked) if serving else (),
-        )
-    )
 
 
-def serving_lines(planned: PlannedRun, shape: ModelArchitecture, asked: Load) -> Sequence[str]:
-    """Return what the result takes on GPUs of the plan's pool: as it is, and merged where that is a choice."""
-    chosen = planned.chosen
-    on_card = partial(described, shape, gpu_type=chosen.pool.spec.gpu_type, memory_gib=chosen.usable_gib)
-    lora = planned.resolved.lora
-    if lora is None:
-        return on_card(replace(asked, adapters=0))
-    answers = servable_by(traits_of_spec(lora), lora.rank)
-    told = on_card(replace(asked, lora_rank=lora.rank))
-    merged = on_card(replace(asked, adapters=0))
-    return (
-        f"the adapter as it is: {summary(answers)}",
-        *(told if answers[0].serves else ()),
-        "merged (output.exports): every engine",
-        *merged,
-    )
+def facts_of_cluster(pools: str, kubeconfig: str, context: str, job: JobManifest | None) -> ClusterFacts:
+    """Return what the cluster knows, if one is meant; a plan on given pools of a job that is not in a file asks none."""
+    target = None if pools == BUILT_IN else find_target(kubeconfig)
+    if target is None or (pools and job is None):
+        return ClusterFacts()
+    from finetune_operator.cli.plan_cluster import read_cluster  # noqa: PLC0415  # a plan without a cluster loads no client
+
+    found = read_cluster(target, context, job)
+    if pools:
+        return replace(found, pools=())
+    if not found.pools and not found.remark:
+        remark = f"{target.title} has no GPUPools, so the plan uses the built-in pools"
+        return replace(found, remark=remark)
+    return found
+
+
+def offer(pools: str, cluster: ClusterFacts) -> tuple[tuple[GPUPool, ...], str]:
+    """Return the pools to plan on, and what the page says about them."""
+    if pools and pools != BUILT_IN:
+        return pools_of(Path(pools)), f"pools of {pools}"
+    if cluster.pools:
+        return cluster.pools, f"pools of {cluster.title}"
+    return built_in_pools(), ASSUMED_POOLS
+
+
+def _assumed_pools(note: str) -> list[str]:
+    return [note.removeprefix("assumed: ")] if note == ASSUMED_POOLS else []
+
+
+def pinned_in(job: JobManifest) -> tuple[str, PreflightStatus] | None:
+    """Return the preflight in the status of a job that was read from a cluster: `kubectl get ftj NAME -o yaml`."""
+    status = job.raw.get("status")
+    if not isinstance(status, dict) or "preflight" not in status:
+        return None
+    try:
+        found = PreflightStatus.model_validate(status["preflight"])
+    except ValidationError:  # of another version: the data is counted or assumed, and the page says so
+        return None
+    return pinned_preflight(job, str(status.get("specDigest")), found)
+
+
+def outline(job: JobManifest, datasets: Sequence[dict[str, Any]]) -> str:
+    """Return a plan on the built-in pools in one line, for init. Raises FinetuneError where there is none."""
+    shape = model_shape(job.spec, "")
+    facts = estimated(job.spec, shape, datasets) if datasets else assumed_facts(job.spec, shape, None, None)
+    around = Surroundings(shape=shape, found=facts.preflight, pools=built_in_pools())
+    found = planned_run(job.spec, around).plan
+    return f"{found.summary}, about {hours(found.estimate.seconds)} and {dollars(found.estimate.cost_usd)} on the built-in pools"
 
 
 def job_of(file: Path | None, model: str, method: str | None) -> JobManifest:
@@ -170,7 +209,7 @@ def _source_of(model: str) -> str:
     """Return where the model would come from: its place on the hub, or one that is made up for the folder of a config.json."""
     config = Path(model) if model.endswith(".json") else local_config(model)
     if config is None:
-        return f"hf://{_catalogue_model(model).name}"
+        return f"hf://{catalogue_model(model).name}"
     if config.parent.parent.name == "snapshots":  # the hub's cache
         return f"hf://{model.removeprefix('hf://')}"
     folder = re.sub(r"[^A-Za-z0-9-]+", "-", config.resolve().parent.name).strip("-")
@@ -203,94 +242,3 @@ def in_lines(refusal: str) -> str:
     """Return a refusal with one remedy a line: a condition has room for one sentence only, a terminal for more."""
     need, _, remedies = refusal.partition(WOULD_FIT)
     return "\n  ".join((f"{need}\nthis would fit:", *remedies.split("; "))) if remedies else need
-
-
-def _examples(spec: FineTuneJobSpec, examples: int) -> int:
-    """A sample takes at most maxExamples of each dataset."""
-    limits = [dataset.max_examples for dataset in spec.datasets if dataset.max_examples]
-    return min(examples, sum(limits)) if len(limits) == len(spec.datasets) else examples
-
-
-def model_shape(spec: FineTuneJobSpec, asked: str) -> ModelArchitecture:
-    """Return the shape of a config.json, a model on this machine or in the catalogue. Raises FinetuneError for an unknown name."""
-    if asked.endswith(".json"):
-        return _model_of_config(Path(asked))
-    if (config := local_config(asked or spec.model.source)) is not None:
-        return _model_of_config(config)
-    return _catalogue_model(asked or spec.model.source).architecture
-
-
-def _catalogue_model(asked: str) -> CatalogueModel:
-    """Return the model of a hub name, with or without ORG and hf://, or of a folder named like it. Raises FinetuneError."""
-    name = asked.partition("://")[2] or asked
-    found = catalogue_entry(name) or _model_in_folder(name)
-    if found is None:
-        near = ", ".join(_near(name))
-        meant = f" Did you mean {near}?" if near else ""
-        raise FinetuneError(
-            f"model {name} is not in the catalogue.{meant} Pass a name from `finetune models` or the path of a config.json as --model"
-        )
-    return found
-
-
-def _model_of_config(path: Path) -> ModelArchitecture:
-    try:
-        config = json.loads(text_of(path))
-    except ValueError as error:
-        raise FinetuneError(f"{path} is not JSON ({error}): --model needs the config.json of a model") from error
-    if not isinstance(config, dict):
-        raise FinetuneError(f"{path} is not a JSON object: --model needs the config.json of a model")
-    return architecture(config)
-
-
-def _model_in_folder(path: str) -> CatalogueModel | None:
-    """A folder is mostly named as the model is on the hub: pvc://models/llama-3.1-8b."""
-    return next((one for one in models() if _last(path) in map(_last, (one.name, *one.aliases))), None)
-
-
-def _near(name: str) -> list[str]:
-    """Return models that were perhaps meant: those with the name in theirs (`gemma-3`), else those spelt much like it."""
-    asked = _last(name)
-    if longer := [one.name for one in models() if asked in _last(one.name)]:
-        return longer[:MOST_NEAR]
-    alike = {_last(one) for one in _names() if _family(one) == _family(name) and _size(one) == _size(name)}
-    close = difflib.get_close_matches(asked, alike, n=3)
-    return [one for one in _names() if _last(one) in close]
-
-
-def _family(name: str) -> str:
-    """Return the letters that a name begins with: llama of Llama-3.1-8B."""
-    found = re.match(r"(meta-)?([a-z]+)", _last(name))
-    return found[2] if found else ""
-
-
-def _size(name: str) -> str:
-    """Return the size in a name: 8b of Llama-3.1-8B; empty where it has none."""
-    found = re.search(r"(?<![a-z0-9.])([0-9.x]+[bm])(?![a-z])", _last(name))
-    return found[1] if found else ""
-
-
-def _names() -> Iterator[str]:
-    return (name for one in models() for name in (one.name, *one.aliases))
-
-
-def _last(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2].lower()
-
-
-def supposed_preflight(spec: FineTuneJobSpec, shape: ModelArchitecture, data: Assumptions) -> PreflightStatus:
-    """Return what preflight would report for so many rows of such a length."""
-    longest = math.ceil(LONG_ROW * data.tokens_per_example)
-    default = CONTINUED_LENGTH if spec.objective == "cpt" else math.ceil(longest / 64) * 64
-    length = spec.training.sequence_length or min(default, shape.max_position_embeddings)
-    share = math.floor(data.examples * float(spec.evaluation.fraction))
-    held_out = spec.evaluation.max_examples if spec.evaluation.source else min(spec.evaluation.max_examples, share)
-    rows = data.examples if spec.evaluation.source else max(1, data.examples - held_out)
-    tokens = rows * min(data.tokens_per_example, length)
-    return PreflightStatus(
-        model_revision=spec.model.revision or "", model_bytes=2 * shape.num_parameters, dataset_digest="",
-        examples=rows, evaluation_examples=held_out, tokens=tokens, trained_tokens=tokens,
-        tokens_p50=data.tokens_per_example, tokens_p99=min(longest, length), tokens_max=longest,
-        truncated_rows=0, truncated_percent="0", dropped_rows=0, masked_rows=0, duplicates=0, sampled=True,
-        sequence_length=length, packed_rows=math.ceil(tokens * PACKING_WASTE / length), architecture=shape,
-    )  # fmt: skip

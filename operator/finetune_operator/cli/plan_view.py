@@ -14,7 +14,7 @@ import typer
 
 from finetune_operator.api.plan import Alternative, CheckpointPlan, ExportPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.spec import RunPolicySpec
-from finetune_operator.api.status import PreflightStatus
+from finetune_operator.cli.plan_data import DataFacts
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.models.attention import no_varlen
@@ -47,7 +47,7 @@ class Page:
 
     title: str
     planned: PlannedRun
-    preflight: PreflightStatus
+    data: DataFacts
     architecture: ModelArchitecture
     pools_note: str
     explain: bool
@@ -81,13 +81,15 @@ def page_lines(page: Page) -> Iterator[str]:
 
 def facts(page: Page) -> tuple[tuple[str, str], ...]:
     """Return what was decided, by label; an empty label continues the one above."""
-    plan, training, found = page.planned.plan, page.planned.resolved.training, page.preflight
+    plan, training, found = page.planned.plan, page.planned.resolved.training, page.data.preflight
     gpus = plan.replicas * plan.gpus_per_replica
     rung = Rung(zero_stage=plan.zero_stage, offload=plan.offload)
     rows = f"{counted(found.examples, 'training row')}, {found.evaluation_examples:,} held out"
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
         ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row{_cut(page)}"),
+        *(("", f"{each}") for each in page.data.known),
+        *(("", f"assumed: {each}") for each in page.data.assumed),
         ("", "packed: several rows per sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs)),
@@ -102,6 +104,7 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         ("", f"{plan.estimate.gpu_hours} GPU-hours at ${plan.pool.price_per_gpu_hour_usd}, {_pool(plan)}"),
         ("checkpoint", _checkpoint(plan.checkpoint, plan.estimate.seconds)),
         ("each Pod", _host(plan.host)),
+        *(("quota", share) for share in plan.quotas),
         *((("export", _export(plan.export, page.planned.resolved.output.exports or ())),) if plan.export else ()),
     )
 
@@ -110,7 +113,7 @@ def _cut(page: Page) -> str:
     """Say what becomes of rows longer than the sequence; documents of continued pre-training are split, so nothing does."""
     spec = page.planned.resolved
     length = spec.training.sequence_length
-    if page.preflight.tokens_max <= length or spec.objective == "cpt":
+    if page.data.preflight.tokens_max <= length or spec.objective == "cpt":
         return ""
     return f"; longer rows are {OVER_LENGTH[spec.training.over_length]}"
 
@@ -286,7 +289,7 @@ def _attention(page: Page) -> str:
 
 def explanation(page: Page) -> tuple[str, ...]:
     """Return the arithmetic behind time and money, in words."""
-    plan, found = page.planned.plan, page.preflight
+    plan, found = page.planned.plan, page.data.preflight
     gpus = plan.replicas * plan.gpus_per_replica
     speed = float(plan.estimate.tokens_per_second)
     tokens = plan.steps * plan.tokens_per_step

@@ -1,6 +1,5 @@
 """A published result of a job brought to this machine: what serve and chat start from."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS
 
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.data import check_installed
-from finetune_operator.cli.jobs import jobs_of
-from finetune_operator.cli.kept_log import write_secret
+from finetune_operator.cli.jobs import Jobs, with_jobs
+from finetune_operator.cli.store_here import claims_here, read_secret
+from finetune_operator.cli.trainer_here import check_installed
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import model, output_location
 
@@ -61,20 +60,20 @@ def here(name: str, options: tuple[str, str, str], claims: str, what: str) -> It
     check_installed(what)
     with TemporaryDirectory(prefix="finetune-secrets-") as folder:
 
-        async def read() -> tuple[FineTuneJob, str]:
-            async with jobs_of(*options) as jobs:
-                job = await jobs.get(name)
-                places = (output_location(job.spec.output), model(job.spec.model).location)
-                secrets = {place.secret for place in places} - {""}
-                for secret in secrets:
-                    (Path(folder) / secret).mkdir(mode=0o700)
-                    await write_secret(jobs, secret, Path(folder) / secret)
-                return job, ":".join(f"{secret}={folder}/{secret}" for secret in sorted(secrets))
+        async def read(jobs: Jobs) -> tuple[FineTuneJob, str, str]:
+            job = await jobs.get(name)
+            places = (output_location(job.spec.output), model(job.spec.model).location)
+            secrets = {place.secret for place in places} - {""}
+            for secret in secrets:
+                (Path(folder) / secret).mkdir(mode=0o700)
+                for key, value in (await read_secret(jobs, secret, what)).items():
+                    (Path(folder) / secret / key).write_bytes(value)
+            return job, ":".join(f"{secret}={folder}/{secret}" for secret in sorted(secrets)), claims_here(jobs, claims)
 
-        job, secrets = asyncio.run(read())
+        job, secrets, mounted = with_jobs(options, read)
         if not job.status.artifacts:
             raise FinetuneError(f"{name} has published nothing yet (phase {job.status.phase})")
-        environment = os.environ | {ENV_ALLOW_FILE: "1", ENV_CLAIMS: claims, ENV_SECRETS: secrets}
+        environment = os.environ | {ENV_ALLOW_FILE: "1", ENV_CLAIMS: mounted, ENV_SECRETS: secrets}
         yield Here(job=job, environment=environment)
 
 

@@ -13,7 +13,7 @@ import typer
 
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.cli.data import joined
-from finetune_operator.cli.jobs import Context, Kubeconfig, Name, Namespace
+from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
 from finetune_operator.cli.published import Here, here, published_as
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import model

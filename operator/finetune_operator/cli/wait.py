@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from finetune_operator.cli.job_text import ended, reason_line
-from finetune_operator.cli.jobs import Context, JobNotFound, Jobs, Kubeconfig, Name, Namespace, with_jobs
+from finetune_operator.cli.jobs import JobNotFound, Jobs, with_jobs
+from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
 from finetune_operator.errors import ClusterUnavailable
 
 

@@ -10,19 +10,21 @@ from pydantic import ValidationError
 
 from finetune_operator.api.group import JOB_KIND
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.bodies import delete_options, status_body
 from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.limits import stored_limits
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
 from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
 from finetune_operator.controller.patience import Patience
+from finetune_operator.controller.policies import team_of
 from finetune_operator.controller.progress import ProgressReader
+from finetune_operator.controller.refusals import Refusals
 from finetune_operator.controller.seen import unrecorded
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import Kind, collection, controller_uid
+from finetune_operator.controller.stored import QUOTA_KINDS, Kind, collection, controller_uid
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.observation import (
@@ -31,24 +33,14 @@ from finetune_operator.lifecycle.observation import (
     FailedWrite,
     Manifest,
     Observation,
-    Refusal,
     SeenPod,
     Settings,
 )
-from finetune_operator.lifecycle.waiting import refusal_words
+from finetune_operator.lifecycle.team import month_of
 from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 log = logging.getLogger(__name__)
-
-
-def refusal_of(error: Forbidden | NameConflict, at: datetime) -> Refusal:
-    """Tell which of the waiting reasons a refused create is."""
-    message = str(error)
-    if isinstance(error, NameConflict):
-        return Refusal(reason="NameConflict", message=message, at=at)
-    over_quota = "exceeded quota" in message or "failed quota" in message
-    reason = WaitingReason.QUOTA_EXCEEDED if over_quota else WaitingReason.POD_REFUSED
-    return Refusal(reason=reason, message=refusal_words(message), at=at)
 
 
 def replica_zero(pods: tuple[SeenPod, ...], owner_uid: str) -> SeenPod | None:
@@ -68,15 +60,14 @@ class Cluster:
     warnings: Warnings
     settings: Settings
     read_logs: bool = True
-    refusals: dict[str, tuple[int, Refusal]] = field(default_factory=dict)
-    """Job uid -> generation, and why the API server refused a child; until one is created or the spec changes."""
-
     failures: dict[str, FailedWrite] = field(default_factory=dict)
     """Job uid -> the write that failed last; until a pass has done all that it wanted."""
     patience: Patience = field(init=False)
+    refusals: Refusals = field(init=False)
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.api.pace)
+        self.refusals = Refusals(self.store)
 
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
@@ -85,7 +76,7 @@ class Cluster:
 
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
-        self.refusals.pop(uid, None)
+        self.refusals.forget(uid)
         self.failures.pop(uid, None)
         self.patience.forget(uid)
         self.progress.forget(uid)
@@ -95,7 +86,6 @@ class Cluster:
         uid = job.metadata.uid
         pods = self._pods(job)
         services = self.store.members(job.key, "Service")
-        generation, refusal = self.refusals.get(uid, (0, None))
         reading = self.progress.newest(uid, replica_zero(pods, uid))
         return Observation(
             pods=pods,
@@ -103,7 +93,9 @@ class Cluster:
             progress=reading.progress if reading else None,
             progress_at=reading.at if reading else None,
             pools=self.pools(),
-            refusal=refusal if generation == job.metadata.generation else None,
+            limits=self._limits(job),
+            team=team_of(self.store, job.metadata.namespace, uid, month_of(self.api.clock.now())),
+            refusal=self.refusals.of(job),
             failed_write=self.failures.get(uid),
             checkpoints_of=self._neighbour(job),
             settings=self.settings,
@@ -131,6 +123,19 @@ class Cluster:
         jobs = self.store.of_kind("FineTuneJob")
         others = (each.raw for each in jobs if each.uid != stored.uid and may_share(each, destination))
         return at_same_checkpoints(stored.raw, others)
+
+    def has_policy(self, job: FineTuneJob) -> bool:
+        """Tell whether a job's namespace has a FineTunePolicy."""
+        return any(each.namespace == job.metadata.namespace for each in self.store.of_kind("FineTunePolicy"))
+
+    def _limits(self, job: FineTuneJob) -> NamespaceLimits:
+        """Return what the namespace lets the job have; read only as long as there is something to plan."""
+        attempts = job.status.attempts
+        if attempts and attempts[-1].running_time is not None:
+            return UNLIMITED
+        objects = (each for kind in QUOTA_KINDS for each in self.store.of_kind(kind))
+        mine = tuple(sorted(each.text for each in objects if each.namespace == job.metadata.namespace))
+        return stored_limits(mine, job.spec.priority_class_name or "")
 
     def pools(self) -> tuple[GPUPool, ...]:
         """Return the readable GPUPools, by name."""
@@ -193,7 +198,7 @@ class Cluster:
         if answer.status == 404:
             raise Forbidden(answer.message)  # the namespace is gone
         self.store.put(kind, answer.expect(201))
-        self.refusals.pop(job.metadata.uid, None)
+        self.refusals.forget(job.metadata.uid)
         return True
 
     async def _adopt(self, job: FineTuneJob, kind: Kind, path: str) -> bool:
@@ -222,10 +227,6 @@ class Cluster:
         patch = {"metadata": {"uid": meta["uid"], "labels": {JOB_UID_LABEL: owner}}}
         (await self.api.write("PATCH", path, patch, MERGE_PATCH)).expect(200)
         return True
-
-    def remember_refusal(self, job: FineTuneJob, error: Forbidden | NameConflict) -> None:
-        """Let the next pass see why a child could not be created."""
-        self.refusals[job.metadata.uid] = (job.metadata.generation, refusal_of(error, self.api.clock.now()))
 
     def remember_failure(self, job: FineTuneJob, what: str, error: FinetuneError) -> FailedWrite | None:
         """Let the next pass see what could not be written. No answer at all is not about this job."""

@@ -68,8 +68,14 @@ class Containers:
 
     @property
     def lingers(self) -> bool:
-        """Our container has ended, and others run on: the Pod holds what it was given."""
-        return bool(self.ended) and self.status.get("phase") not in TERMINAL
+        """Our container has ended, and others run on: the Pod holds what it was given.
+
+        A kubelet reports the end of the last container some seconds before it calls the Pod ended: such a Pod does not linger.
+        """
+        if not self.ended or self.status.get("phase") in TERMINAL:
+            return False
+        others = (each for each in (*self._initial, *self._regular) if each.get("name") != self.name)
+        return any(not state(each, "terminated") for each in others)
 
     @property
     def waiting(self) -> Waiting:

@@ -9,13 +9,13 @@ from typing import Any, NoReturn, cast
 
 import kopf
 
-from finetune_operator.api.group import GROUP, JOB_PLURAL, POOL_PLURAL, VERSION
+from finetune_operator.api.group import GROUP, JOB_PLURAL, POLICY_PLURAL, POOL_PLURAL, VERSION
 from finetune_operator.controller.api import PAGE_ITEMS, Api
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.resync import CLUSTER_KINDS, KINDS_OF_NAMESPACES, OUR_CHILDREN
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.stored import KINDS, Kind
+from finetune_operator.controller.stored import QUOTA_KINDS, REQUIRED_KINDS, Kind, collection
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
@@ -23,12 +23,18 @@ log = logging.getLogger(__name__)
 WATCHED: dict[Kind, tuple[str, str, str]] = {
     "FineTuneJob": (GROUP, VERSION, JOB_PLURAL),
     "GPUPool": (GROUP, VERSION, POOL_PLURAL),
+    "FineTunePolicy": (GROUP, VERSION, POLICY_PLURAL),
     "Pod": ("", "v1", "pods"),
     "Service": ("", "v1", "services"),
+    "ResourceQuota": ("", "v1", "resourcequotas"),
+    "LimitRange": ("", "v1", "limitranges"),
 }
 
 CREDENTIALS_SECONDS = 600
 """Credentials are read again so often: ServiceAccount tokens rotate."""
+
+QUOTAS_RETRY_SECONDS = 60
+"""Between two looks at whether quotas may be read by now."""
 
 OUTAGE_RETRIES = 60
 OUTAGE_RETRY_SECONDS = 5
@@ -73,7 +79,9 @@ class Watches:
         """Watch until `stop` is set. Raises what ends a watch for good; a namespace that cannot be read is waited for."""
         configured = self.namespaces.configured
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch("", CLUSTER_KINDS if configured else KINDS, stop), name="watches")
+            group.create_task(self._watch("", CLUSTER_KINDS if configured else REQUIRED_KINDS, stop), name="watches")
+            for scope in configured or ("",):
+                group.create_task(self._keep_quotas(scope, stop), name=f"watches of quotas {scope}".strip())
             for namespace in configured:
                 group.create_task(self._keep(namespace, stop), name=f"watches of {namespace}")
 
@@ -92,6 +100,26 @@ class Watches:
             await first_of(watching, skipped, leave=False)
             if watching.done() and not watching.cancelled() and await self._is_readable(namespace):
                 watching.result()  # it failed, and not because of the namespace
+
+    async def _keep_quotas(self, namespace: str, stop: asyncio.Event) -> None:
+        """Watch quotas while that is allowed; without them jobs are planned as before, which resync says."""
+        ended = asyncio.create_task(stop.wait())
+        while not stop.is_set():
+            if await self._may_watch_quotas(namespace):
+                watching = asyncio.create_task(self._watch(namespace, QUOTA_KINDS, stop))
+                await asyncio.wait([watching])
+                if not watching.cancelled() and (error := watching.exception()) is not None:
+                    log.debug("watch of quotas ended", extra={"namespace": namespace, "why": str(error)})
+            await asyncio.wait([ended], timeout=QUOTAS_RETRY_SECONDS)
+
+    async def _may_watch_quotas(self, namespace: str) -> bool:
+        """Tell whether quotas can be read here."""
+        api = Api(connection=self.connection)
+        try:
+            answers = [await api.get(collection(kind, namespace), {"limit": "1"}) for kind in QUOTA_KINDS]
+        except ClusterUnavailable:
+            return False
+        return all(answer.status == 200 for answer in answers)
 
     async def _is_readable(self, namespace: str) -> bool:
         """Tell whether a namespace can be read. Where nothing answers it may be: kopf waits for an answer."""

@@ -19,14 +19,18 @@ def line_time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
+def spelled(value: object) -> str:
+    """Return a value as one word: quoted where it has spaces, or what a terminal or a reader of lines would obey."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else repr(value if isinstance(value, str) else text)
+
+
 class TextLines(logging.Formatter):
     """`time LEVEL message key=value ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = " ".join(
-            f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in bound_fields(record).items()
-        )
+        fields = " ".join(f"{key}={spelled(value)}" for key, value in bound_fields(record).items())
         trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
         return f"{line_time(record)} {record.levelname:7} {record.getMessage()}{' ' if fields else ''}{fields}{trace}"
 

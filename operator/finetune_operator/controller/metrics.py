@@ -26,6 +26,20 @@ START_LATENCY = Histogram(
 )
 GPU_SECONDS = Counter("finetune_gpu_seconds", "GPU-seconds used by jobs.", ["namespace", "gpu"], registry=REGISTRY)
 COST_USD = Counter("finetune_cost_usd", "Cost of jobs in US dollars.", ["namespace"], registry=REGISTRY)
+ATTEMPTS = Counter("finetune_attempts_ended", "Ended attempts by outcome.", ["namespace", "outcome"], registry=REGISTRY)
+ENDED = Counter("finetune_jobs_ended", "Ended jobs by reason.", ["namespace", "reason"], registry=REGISTRY)
+LONGEST_WAIT = Gauge(
+    "finetune_longest_wait_seconds",
+    "Time since the attempt that has waited longest for its Pods to be scheduled was started; no sample if none waits.",
+    ["namespace"],
+    registry=REGISTRY,
+)
+NEAR_BUDGET = Gauge(
+    "finetune_jobs_near_budget",
+    "Jobs with an attempt in progress that have spent 90 % or more of their budget.",
+    ["namespace"],
+    registry=REGISTRY,
+)
 REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )

@@ -11,14 +11,17 @@ from typing import Any, NoReturn
 
 from aiohttp import web as http
 
-from finetune_operator.controller import metrics, web
+from finetune_operator.controller import web
 from finetune_operator.controller.api import Api
+from finetune_operator.controller.asking import Asking
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.connection import Connection, connect
 from finetune_operator.controller.events import Recorder
+from finetune_operator.controller.gauges import keep_counting
 from finetune_operator.controller.handlers import Watches
 from finetune_operator.controller.leader import Lease
 from finetune_operator.controller.namespaces import Namespaces
+from finetune_operator.controller.policies import Policies
 from finetune_operator.controller.pools import Pools
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.queue import WorkQueue
@@ -27,7 +30,7 @@ from finetune_operator.controller.resync import Resync
 from finetune_operator.controller.settings import OperatorSettings
 from finetune_operator.controller.startup import answered, require_crds, settle_memory
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import Kind, Stored
+from finetune_operator.controller.stored import QUOTA_KINDS, Kind, Stored
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import FinetuneError
 
@@ -63,14 +66,14 @@ class Operator:
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
     _asked: set["asyncio.Task[None] | None"] = field(default_factory=set)
     _watched: set[str] = field(default_factory=set)
-    _generations: dict[str, int] = field(default_factory=dict)
-    """uid of a GPUPool -> generation of the spec that jobs were planned with."""
     namespaces: Namespaces = field(init=False)
     lease: Lease | None = field(init=False, default=None)
     api: Api = field(init=False)
     cluster: Cluster = field(init=False)
     resync: Resync = field(init=False)
     pools: Pools = field(init=False)
+    policies: Policies = field(init=False)
+    asking: Asking = field(init=False)
 
     def __post_init__(self) -> None:
         self.namespaces = Namespaces(self.settings.namespaces)
@@ -93,6 +96,8 @@ class Operator:
             self.api, self.store, self.namespaces, settings.resync_seconds, changed=self.changed, gone=self.gone
         )
         self.pools = Pools(self.api, self.store, self.cluster.pools)
+        self.policies = Policies(self.api, self.store)
+        self.asking = Asking(self.store, self.queue, self.cluster)
 
     def leads(self) -> bool:
         """We may write: nobody else does."""
@@ -139,12 +144,18 @@ class Operator:
     def changed(self, stored: Stored) -> None:
         """Ask for the passes that a new or changed object calls for."""
         if stored.kind == "FineTuneJob":
+            self.policies.changed()
             self.queue.put(stored.uid)
         elif stored.kind == "GPUPool":
             self.pools.changed()
-            self._ask_for_unplanned(stored)
+            self.asking.unplanned(stored)
+        elif stored.kind in QUOTA_KINDS:
+            self.asking.unplanned(stored)
+        elif stored.kind == "FineTunePolicy":
+            self.policies.changed()
+            self.asking.unplanned(stored)
         else:
-            self._ask_for_family(stored)
+            self.asking.family(stored)
             self.pools.changed()
 
     def gone(self, uid: str) -> None:
@@ -152,30 +163,18 @@ class Operator:
         self._watched.discard(uid)
         stored = self.store.get(uid)
         self.store.drop(uid)
-        self._generations.pop(uid, None)
+        self.asking.forget(uid)
         self.queue.forget(uid)
         self.cluster.forget(uid)  # also of a job that our own delete has taken out of the store before
         if stored is None:
             return
-        if stored.kind != "FineTuneJob":
-            self._ask_for_family(stored)
-        self.pools.changed()
-
-    def _ask_for_family(self, child: Stored) -> None:
-        ended = child.kind == "Pod" and child.phase in ("Succeeded", "Failed")
-        for job in self.store.members(child.family, "FineTuneJob"):
-            # an end frees GPUs and tells a person; before the first attempt it asks for a plan, which can wait
-            self.queue.put(job.uid, urgent=ended and job.begun)
-
-    def _ask_for_unplanned(self, pool: Stored) -> None:
-        """A pool is new or has a new spec: jobs without a plan may fit now. Its status says nothing to them."""
-        generation = pool.raw["metadata"].get("generation", 0)
-        if self._generations.get(pool.uid) == generation:
+        self.policies.changed()
+        if stored.kind in (*QUOTA_KINDS, "FineTunePolicy"):
+            self.asking.waiting(stored.namespace)
             return
-        self._generations[pool.uid] = generation
-        for job in self.store.of_kind("FineTuneJob"):
-            if not job.begun:
-                self.queue.put(job.uid)
+        if stored.kind != "FineTuneJob":
+            self.asking.family(stored)
+        self.pools.changed()
 
     # From start to end -------------------------------------------------------------------------------------------
 
@@ -259,7 +258,8 @@ class Operator:
             group.create_task(self.resync.retry(), name="namespaces")
             if not self.settings.namespaces:
                 group.create_task(self.pools.run(), name="pools")
-            group.create_task(self._count_jobs(), name="gauges")
+            group.create_task(self.policies.run(), name="policies")
+            group.create_task(keep_counting(self.store, self.cluster.api.clock), name="gauges")
 
     def _lost(self) -> NoReturn:
         """End at once: another operator may be writing in five seconds."""
@@ -285,14 +285,3 @@ class Operator:
 
     def _ready(self) -> str:
         return "" if self.synced or self.lease is not None else "the first comparison is not finished"
-
-    async def _count_jobs(self) -> None:
-        while True:
-            phases: dict[str, int] = {}
-            for job in self.store.of_kind("FineTuneJob"):
-                phase = job.phase or "Pending"
-                phases[phase] = phases.get(phase, 0) + 1
-            metrics.JOBS.clear()
-            for phase, number in phases.items():
-                metrics.JOBS.labels(phase).set(number)
-            await asyncio.sleep(10)

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from finetune_operator.api.meta import Metadata
-from finetune_operator.api.reasons import TerminalReason, WaitingReason
+from finetune_operator.api.reasons import ConditionType, Phase, TerminalReason, WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.errors import FinetuneError, Forbidden, NameConflict, ServerFailed
+from finetune_operator.lifecycle.conditions import find
 from finetune_operator.lifecycle.decide import TOLD_FAILURES, decide
 from finetune_operator.lifecycle.observation import Decision, Event
 
@@ -89,7 +91,7 @@ async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: T
             tally.doing = f"create {manifest['kind']} {manifest['metadata']['name']}"
             tally.created += await cluster.create(job, manifest)
     except (Forbidden, NameConflict) as error:
-        cluster.remember_refusal(job, error)
+        cluster.refusals.remember(job, error, cluster.api.clock.now())
         tally.refused += 1
     await ungate(job, decision, cluster, tally)
     await delete(job, decision, cluster, tally)
@@ -162,12 +164,16 @@ def count(job: FineTuneJob, status: FineTuneJobStatus, tally: Tally, seconds: fl
 
 
 def count_growth(job: FineTuneJob, status: FineTuneJobStatus) -> None:
-    """Feed the counters of GPU time and money with what this pass added, and the start latency when the Pods run."""
+    """Feed the counters of GPU time, money and ends with what this pass added, and the start latency when the Pods run."""
     namespace, old = job.metadata.namespace, job.status
     if status.plan is not None and (grown := held_gpu_seconds(status) - held_gpu_seconds(old)) > 0:
         metrics.GPU_SECONDS.labels(namespace, status.plan.pool.gpu_type).inc(grown)
     if (spent := cost_usd(status) - cost_usd(old)) > 0:
         metrics.COST_USD.labels(namespace).inc(float(spent))
+    for outcome in sorted(ended_attempts(status) - ended_attempts(old)):
+        metrics.ATTEMPTS.labels(namespace, outcome[1]).inc()
+    if (reason := end_of(status)) and not end_of(old):
+        metrics.ENDED.labels(namespace, reason).inc()
     before, after = (first_running_time(each) for each in (old, status))
     if after and not before:
         waited = datetime.fromisoformat(after) - datetime.fromisoformat(job.metadata.creation_timestamp)
@@ -184,6 +190,17 @@ def cost_usd(status: FineTuneJobStatus) -> Decimal:
     return Decimal(status.cost.cost_usd) if status.cost else Decimal(0)
 
 
+def ended_attempts(status: FineTuneJobStatus) -> set[tuple[int, str]]:
+    """Return number and outcome of the attempts that have ended."""
+    return {(attempt.number, attempt.outcome) for attempt in status.attempts or () if attempt.outcome}
+
+
+def end_of(status: FineTuneJobStatus) -> str:
+    """Return the reason of a job's end; empty while it has not ended."""
+    succeeded = find(status, ConditionType.SUCCEEDED) if status.phase in (Phase.SUCCEEDED, Phase.FAILED) else None
+    return succeeded.reason if succeeded is not None else ""
+
+
 def first_running_time(status: FineTuneJobStatus) -> str:
     """Return when all Pods of the first attempt ran; empty before and once that attempt is no longer listed."""
     first = next((attempt for attempt in status.attempts or () if attempt.number == 0), None)
@@ -195,6 +212,8 @@ class Reconciler:
     """What the queue's workers call: from a key to a pass."""
 
     cluster: Cluster
+    turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """Namespace with a FineTunePolicy -> held by the job that may be given GPUs."""
 
     async def work(self, uid: str) -> float | None:
         """Make one pass over the job with this uid, if it still exists."""
@@ -211,11 +230,21 @@ class Reconciler:
 
     async def _pass(self, job: FineTuneJob, now: datetime) -> float | None:
         try:
-            return await reconcile(job, self.cluster, now)
+            if not self._takes_turns(job):
+                return await reconcile(job, self.cluster, now)
+            async with self.turns[
+                job.metadata.namespace
+            ]:  # of two that look at once, both would see the same free GPUs
+                return await reconcile(self.cluster.job(job.metadata.uid) or job, self.cluster, now)
         except Exception as error:
             metrics.RECONCILES.labels("failed").inc()
             metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
             raise
+
+    def _takes_turns(self, job: FineTuneJob) -> bool:
+        """Tell whether a pass may start an attempt, in a namespace whose jobs share limits."""
+        attempts = job.status.attempts
+        return (not attempts or attempts[-1].outcome is not None) and self.cluster.has_policy(job)
 
     async def _say_unreadable(self, raw: dict[str, Any], error: ValidationError, now: datetime) -> None:
         """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""

@@ -12,7 +12,7 @@ from finetune_operator.controller import metrics
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import KINDS, Kind, Stored, collection, stored
+from finetune_operator.controller.stored import QUOTA_KINDS, REQUIRED_KINDS, Kind, Stored, collection, stored
 from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import JOB_UID_LABEL
 
@@ -30,7 +30,7 @@ PROBE_SECONDS = 15.0
 
 UNREADABLE = (403, 404)
 CLUSTER_KINDS: tuple[Kind, ...] = ("GPUPool",)
-KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", "Pod", "Service")
+KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", "FineTunePolicy", "Pod", "Service")
 
 RETRY_SECONDS = 15.0
 """A comparison that failed is tried again after so long: a gap leaves deletions unseen until one succeeds."""
@@ -59,6 +59,8 @@ class Resync:
     """time.monotonic() of the last complete comparison."""
     _versions: dict[tuple[Kind, str], int] = field(default_factory=dict)
     """Kind and namespace -> resourceVersion of the newest list."""
+    _unreadable: set[tuple[Kind, str]] = field(default_factory=set)
+    """Quotas that may not be read, by kind and namespace: said once."""
     _hint: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, kind: Kind) -> None:
@@ -125,7 +127,10 @@ class Resync:
 
     async def _scope(self, namespace: str) -> bool:
         """Compare one namespace, or what belongs to none; tell whether it could be read."""
-        kinds = KINDS_OF_NAMESPACES if namespace else KINDS if not self.namespaces.configured else CLUSTER_KINDS
+        everywhere = not self.namespaces.configured
+        kinds = KINDS_OF_NAMESPACES if namespace else REQUIRED_KINDS if everywhere else CLUSTER_KINDS
+        if namespace or everywhere:
+            await self._quotas(namespace)  # before the jobs: none is planned without what bounds it
         lists = {}
         for kind in kinds:  # children after the jobs: no job is seen without what it already had
             try:
@@ -139,6 +144,28 @@ class Resync:
         for kind in reversed(kinds):  # taken in before the jobs: a pass must not miss them
             self._compare(kind, namespace, *lists[kind])
         return not again or self._begin(namespace)
+
+    async def _quotas(self, namespace: str) -> None:
+        """Compare the quotas of a namespace. Where they may not be read, jobs are planned without them."""
+        for kind in QUOTA_KINDS:
+            try:
+                found = await self._listed(kind, namespace)
+            except (Forbidden, Conflict) as error:
+                self._do_without(kind, namespace, str(error))
+                continue
+            self._unreadable.discard((kind, namespace))
+            self._compare(kind, namespace, *found)
+
+    def _do_without(self, kind: Kind, namespace: str, why: str) -> None:
+        for each in self.store.of_kind(kind):
+            if not namespace or each.namespace == namespace:
+                self.gone(each.uid)
+        if (kind, namespace) not in self._unreadable:
+            self._unreadable.add((kind, namespace))
+            log.warning(
+                "quotas cannot be read: jobs are planned without them, and their Pods wait where one is exceeded",
+                extra={"kind": kind, "namespace": namespace or "all", "why": why},
+            )
 
     async def _listed(self, kind: Kind, namespace: str) -> tuple[list[Stored], int]:
         """List a kind; one that is older than the last list is listed again: one of several API servers may lag behind."""
@@ -184,6 +211,8 @@ class Resync:
         ghosts = [each.uid for each in known if each.uid not in present and each.version <= version]
         for uid in ghosts:
             self.gone(uid)
+        if kind in QUOTA_KINDS:  # how much is used changes all the time, and their watch may be forbidden
+            return
         if self.last_success is not None and missed + len(ghosts):
             metrics.MISSED.labels(kind).inc(missed + len(ghosts))
             log.info(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from finetune_contract import parse_outcome
+from finetune_contract import harmless, parse_outcome
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.containers import Containers
@@ -61,18 +61,18 @@ def seen_pod(raw: Raw) -> SeenPod | None:
         node_silent=containers.runs and is_silent(status),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
         waiting_reason=waiting.reason,
-        waiting_message=waiting.message,
+        waiting_message=harmless(waiting.message),
         waiting_container=waiting.container,
         never_ran=containers.never_ran,
-        culprit=containers.culprit if containers.never_ran else "",
+        culprit=harmless(containers.culprit) if containers.never_ran else "",
         lingers=containers.lingers,
         finished_at=time_of(ended["finishedAt"]) if ended.get("finishedAt") else None,
         exit_code=ended.get("exitCode"),
         terminated_reason=ended.get("reason", ""),
-        termination_message=message,
+        termination_message=harmless(message),
         outcome=parse_outcome(message) if message else None,
         pod_reason=status.get("reason", ""),
-        pod_message=status.get("message", ""),
+        pod_message=harmless(status.get("message", "")),
         disruption=disruption(status),
     )
 

@@ -4,27 +4,51 @@ Parsed, an object takes several times the memory of its text, and thousands of f
 What nobody reads is dropped as it arrives: managedFields, and of a Pod nearly everything but its status.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
-from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL
+from finetune_operator.api.group import (
+    API_VERSION,
+    JOB_KIND,
+    JOB_PLURAL,
+    POLICY_KIND,
+    POLICY_PLURAL,
+    POOL_KIND,
+    POOL_PLURAL,
+)
 from finetune_operator.manifests.names import JOB_NAME_LABEL
 
 Raw = dict[str, Any]
-Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service"]
-KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+Kind = Literal["FineTuneJob", "GPUPool", "FineTunePolicy", "Pod", "Service", "ResourceQuota", "LimitRange"]
+QUOTA_KINDS: tuple[Kind, ...] = ("ResourceQuota", "LimitRange")
+"""Without the right to read these the operator works on, and Pods that exceed a quota wait."""
+REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "FineTunePolicy", "Pod", "Service")
+KINDS = (*REQUIRED_KINDS, *QUOTA_KINDS)
 
-PLURALS: dict[Kind, str] = {"FineTuneJob": JOB_PLURAL, "GPUPool": POOL_PLURAL, "Pod": "pods", "Service": "services"}
-assert set(PLURALS) == {JOB_KIND, POOL_KIND, "Pod", "Service"}
+PLURALS: dict[Kind, str] = {
+    "FineTuneJob": JOB_PLURAL,
+    "GPUPool": POOL_PLURAL,
+    "FineTunePolicy": POLICY_PLURAL,
+    "Pod": "pods",
+    "Service": "services",
+    "ResourceQuota": "resourcequotas",
+    "LimitRange": "limitranges",
+}
+OURS = (JOB_KIND, POOL_KIND, POLICY_KIND)
+assert set(OURS) < set(PLURALS)
+
+NEAR_BUDGET = Decimal("0.9")
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def collection(kind: str, namespace: str = "") -> str:
     """Return the path of a collection; without a namespace that of the whole cluster."""
-    root = f"/apis/{API_VERSION}" if kind in (JOB_KIND, POOL_KIND) else "/api/v1"
+    root = f"/apis/{API_VERSION}" if kind in OURS else "/api/v1"
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"{root}{within}/{PLURALS[kind]}"  # type: ignore[index]
 
@@ -53,6 +77,18 @@ class Stored:
     """A job that has had an attempt."""
     pool: str = ""
     """The pool that a job is planned on."""
+    gpus: int = 0
+    """The GPUs of a job's plan."""
+    running: bool = False
+    """A job whose last attempt has not ended: it has its GPUs, or is about to."""
+    cost_usd: str = "0.00"
+    """What a job has cost so far."""
+    created: str = ""
+    """metadata.creationTimestamp."""
+    waits_since: str = ""
+    """When the attempt of a job was started whose Pods are not all scheduled yet; empty where none waits."""
+    near_budget: bool = False
+    """A job with an attempt in progress that has spent 90 % or more of its budget."""
 
     @property
     def raw(self) -> Raw:
@@ -63,7 +99,9 @@ class Stored:
 def stored(kind: Kind, raw: Raw) -> Stored:
     """Return what is kept of an object that the API server sent."""
     meta, status = raw["metadata"], raw.get("status") or {}
-    plan = (status.get("plan") or {}) if kind == "FineTuneJob" else {}
+    is_job = kind == "FineTuneJob"
+    plan, attempts = (status.get("plan") or {}, status.get("attempts") or []) if is_job else ({}, [])
+    attempt = attempt_in_progress(status) if is_job else {}
     return Stored(
         kind=kind,
         uid=str(meta["uid"]),
@@ -74,16 +112,35 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         family=family_of(kind, raw),
         text=json.dumps(KEPT[kind](raw), separators=(",", ":")),
         phase=str(status.get("phase", "")),
-        begun=kind == "FineTuneJob" and bool(status.get("attempts")),
+        begun=bool(attempts),
         pool=str((plan.get("pool") or {}).get("name", "")),
+        gpus=int(plan.get("replicas", 0)) * int(plan.get("gpusPerReplica", 0)),
+        running=bool(attempt),
+        cost_usd=str((status.get("cost") or {}).get("costUSD", "0.00")) if is_job else "0.00",
+        created=str(meta.get("creationTimestamp", "")),
+        waits_since="" if attempt.get("runningTime") else str(attempt.get("startTime", "")),
+        near_budget=bool(attempt) and is_near_budget(raw),
     )
+
+
+def attempt_in_progress(status: Raw) -> Raw:
+    """Return the entry of a job's attempt that has not ended; empty where there is none."""
+    newest: Raw = (status.get("attempts") or ({},))[-1]
+    return {} if newest.get("outcome") else newest
+
+
+def is_near_budget(raw: Raw) -> bool:
+    """Tell whether a job has spent so much of its budget that its owner should hear of it."""
+    budget = ((raw.get("spec") or {}).get("runPolicy") or {}).get("budget")
+    spent = Decimal((raw["status"].get("cost") or {}).get("costUSD", "0"))
+    return budget is not None and spent >= NEAR_BUDGET * Decimal(budget["maxCostUSD"])
 
 
 def family_of(kind: Kind, raw: Raw) -> str:
     """Return `namespace/name` of the job that an object is, or is a child of; empty for anything else."""
     meta = raw["metadata"]
     owner = controlling_owner(raw)
-    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "")
+    labelled = (meta.get("labels") or {}).get(JOB_NAME_LABEL, "") if kind in ("Pod", "Service") else ""
     name = meta["name"] if kind == "FineTuneJob" else owner["name"] if owner.get("kind") == JOB_KIND else labelled
     return f"{meta.get('namespace', '')}/{name}" if name else ""
 
@@ -128,6 +185,15 @@ def service(raw: Raw) -> Raw:
     return {"metadata": identity(raw["metadata"])}
 
 
+def limits(kind: Kind, raw: Raw) -> Raw:
+    """Keep what a quota or LimitRange allows. How much of it is used changes with every Pod and has no part in a plan."""
+    return {
+        "kind": kind,
+        "metadata": picked(raw["metadata"], ("name", "namespace", "uid")),
+        "spec": raw.get("spec") or {},
+    }
+
+
 def identity(meta: Raw) -> Raw:
     """Keep who an object is and whose."""
     names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels")
@@ -139,4 +205,12 @@ def picked(value: Raw, keys: Iterable[str]) -> Raw:
     return {key: value[key] for key in keys if key in value}
 
 
-KEPT: dict[Kind, Callable[[Raw], Raw]] = {"FineTuneJob": whole, "GPUPool": whole, "Pod": pod, "Service": service}
+KEPT: dict[Kind, Callable[[Raw], Raw]] = {
+    "FineTuneJob": whole,
+    "GPUPool": whole,
+    "FineTunePolicy": whole,
+    "Pod": pod,
+    "Service": service,
+    "ResourceQuota": functools.partial(limits, "ResourceQuota"),
+    "LimitRange": functools.partial(limits, "LimitRange"),
+}

@@ -19,10 +19,14 @@ from finetune_operator.planning.planner import PlannedRun
 MOST_WARNINGS = 16
 
 
+def is_untouched(view: View) -> bool:
+    """Tell whether no attempt has made a step: then nothing depends on the layout yet."""
+    return view.status.checkpoint is None and not any(one.last_step for one in view.status.attempts or ())
+
+
 def may_fail_over(view: View) -> bool:
     """Tell whether the job may still move to another pool: it is allowed to, and no attempt has made a step."""
-    untouched = view.status.checkpoint is None and not any(one.last_step for one in view.status.attempts or ())
-    return view.spec.resources.failover and untouched
+    return view.spec.resources.failover and is_untouched(view)
 
 
 def is_out_of_stock(view: View, attempt: int) -> bool:

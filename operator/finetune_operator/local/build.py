@@ -37,7 +37,7 @@ def build(binaries: Sequence[Binary], *, say: Say) -> None:
         say(
             f"building {names} into {root}. This happens once; the whole control plane takes about 7 minutes on 2 cores"
         )
-        go = _go(say)
+        go = go_tool(say)
         for binary in missing:
             _build(binary, go, say)
 
@@ -78,8 +78,13 @@ def _watch(child: subprocess.Popen[bytes], binary: Binary, say: Say) -> None:
 
 
 def _command(binary: Binary, go: Path, output: Path) -> list[str]:
-    flags = " ".join(binary.linker_flags)
-    return [str(go), "build", "-trimpath", "-mod=readonly", "-ldflags", flags, "-o", str(output), binary.package]
+    options = [
+        "-trimpath",
+        "-mod=readonly",
+        f"-tags={','.join(binary.tags)}",
+        f"-ldflags={' '.join(binary.linker_flags)}",
+    ]
+    return [str(go), "build", *options, "-o", str(output), binary.package]
 
 
 def _environment() -> dict[str, str]:
@@ -97,7 +102,7 @@ def _failure(binary: Binary, log: Path) -> str:
     )
 
 
-def _go(say: Say) -> Path:
+def go_tool(say: Say) -> Path:
     """Return a Go tool chain, installing one into the cache where the machine has none."""
     installed = shutil.which("go")
     if installed and _go_version(Path(installed)) >= GO_OLDEST:

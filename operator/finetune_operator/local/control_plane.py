@@ -37,7 +37,12 @@ from finetune_operator.local.provide import provide
 from finetune_operator.local.state import ClusterState, read_json, write_file
 
 NODE = "node"
-START_ORDER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", NODE)
+OPERATOR = "operator"
+CORE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", NODE)
+START_ORDER = (*CORE, OPERATOR)
+OPERATOR_READY = b" ready"
+"""What the operator's log says when it has synced."""
+
 READY_SECONDS = 60
 """Longest wait for one process; measured: 0.3 to 4 s each."""
 STOP_SECONDS = 15
@@ -85,6 +90,26 @@ def start_node(state: ClusterState) -> None:
     _spawn(state, NODE, command)
 
 
+def start_operator(state: ClusterState, *flags: str, say: Say) -> None:
+    """Start the operator beside a cluster that is up and has the CRDs, and return when it has synced; one that runs is left alone."""
+    if recall(state.pids / OPERATOR):
+        say("the operator is already running")
+        return
+    log = state.logs / f"{OPERATOR}.log"
+    begun = log.stat().st_size if log.exists() else 0
+    command = [sys.executable, "-m", "finetune_operator", "run", "--kubeconfig", str(state.kubeconfig)]
+    child = _spawn(state, OPERATOR, [*command, "--port", "0", "--progress-seconds", "2", *flags])
+    deadline = time.monotonic() + READY_SECONDS
+    while OPERATOR_READY not in log.read_bytes()[begun:]:
+        if child.poll() is not None:
+            last = "\n  ".join(log.read_text(errors="replace").splitlines()[-3:])
+            raise LocalClusterError(f"the operator exited with code {child.returncode}. Last lines of {log}:\n  {last}")
+        if time.monotonic() > deadline:
+            raise LocalClusterError(f"the operator is not ready after {READY_SECONDS} s: see {log}")
+        time.sleep(POLL_SECONDS)
+    say(f"the operator is running; its log is {log}")
+
+
 def stop_node(state: ClusterState) -> None:
     """Stop the process node; the processes of its Pods run on."""
     if process := recall(state.pids / NODE):
@@ -116,7 +141,7 @@ def require_up(state: ClusterState) -> None:
 
 def _is_up(state: ClusterState, options: Options) -> bool:
     """Whether all processes run; an error where they run with other options than asked."""
-    wanted = set(START_ORDER) if options.node else set(START_ORDER) - {NODE}
+    wanted = set(CORE) if options.node else set(CORE) - {NODE}
     if not wanted <= set(running(state)):
         return False
     if read_json(state.options) != _options_json(options):

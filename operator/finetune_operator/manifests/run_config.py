@@ -8,10 +8,11 @@ from typing import Any
 import finetune_contract as contract
 
 from finetune_operator.api.data import ChatSpec, ColumnsSpec, Credentials, DatasetSpec, InvalidRowsSpec, RolesSpec
+from finetune_operator.api.evaluation import EvaluationSpec, MetricSpec
+from finetune_operator.api.evaluation_rules import name_of
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedCheckpoint, ResolvedLora, ResolvedTraining
 from finetune_operator.api.spec import (
-    EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
     ModelSpec,
@@ -24,6 +25,16 @@ from finetune_operator.planning.defaults import checkpoint_of
 CREDENTIALS = {"credentials", "initial_adapter_credentials", "template_credentials"}
 """A rotated Secret is the same run."""
 
+MEASURED = {
+    "source": set(DatasetSpec.model_fields) - CREDENTIALS,
+    "metrics": {
+        "__all__": {
+            name: set(DatasetSpec.model_fields) - CREDENTIALS if name == "source" else True
+            for name in MetricSpec.model_fields
+        }
+    },
+}
+
 TRAINING_RELEVANT = {
     "model": {"source", "trust_remote_code"},
     "datasets": {"__all__": set(DatasetSpec.model_fields) - CREDENTIALS},
@@ -32,11 +43,7 @@ TRAINING_RELEVANT = {
     "method": True,
     "lora": set(LoraSpec.model_fields) - CREDENTIALS,
     "training": True,
-    "evaluation": {
-        name: set(DatasetSpec.model_fields) - CREDENTIALS if name == "source" else True
-        for name in EvaluationSpec.model_fields
-        if name != "gate"
-    },
+    "evaluation": {name: MEASURED.get(name, True) for name in EvaluationSpec.model_fields if name != "gate"},
 }
 """What the weights depend on. The model's revision is part of the run digest in its resolved form."""
 
@@ -166,6 +173,7 @@ def dataset(entry: DatasetSpec) -> contract.Dataset:
         columns=columns(entry.columns or ColumnsSpec()),
         roles=roles(entry.roles or RolesSpec()),
         prompt_template=entry.prompt_template or "",
+        class_names=tuple(entry.class_names or ()),
         invalid_rows=invalid.action,
         invalid_max_percent=invalid.max_percent,
         max_examples=entry.max_examples or 0,
@@ -203,9 +211,26 @@ def evaluation(asked: EvaluationSpec) -> contract.Evaluation:
         source=None if asked.source is None else dataset(asked.source),
         every_steps=asked.every_steps,
         baseline=asked.baseline,
+        metrics=tuple(metric(one) for one in asked.metrics or ()),
+        max_answer_tokens=asked.max_answer_tokens,
         prompts=tuple(asked.samples.prompts) if asked.samples else (),
         max_new_tokens=asked.samples.max_new_tokens if asked.samples else contract.SAMPLE_TOKENS,
         gated=asked.gate is not None,
+    )
+
+
+def metric(asked: MetricSpec) -> contract.Metric:
+    """Return a way to judge answers."""
+    return contract.Metric(
+        name=name_of(asked),
+        type=asked.type,
+        source=None if asked.source is None else dataset(asked.source),
+        ignore_case="case" in (asked.ignore or ()),
+        ignore_punctuation="punctuation" in (asked.ignore or ()),
+        pattern=asked.pattern or "",
+        labels=tuple(asked.labels or ()),
+        schema=asked.json_schema or "",
+        equal=asked.values == "equal",
     )
 
 
@@ -260,6 +285,7 @@ def layout(plan: Plan) -> contract.Layout:
         activation_checkpointing=plan.activation_checkpointing,
         attention=plan.attention,
         loss_kernel=plan.loss_kernel,
+        answers_at_once=plan.answers_at_once,
         flops_per_token=plan.flops_per_token,
         peak_tflops_per_gpu=float(plan.peak_tflops_per_gpu or 0),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.layouts import Layout, Work
+from finetune_operator.planning.quota import pods_of, shortages
 
 GIB = 2**30
 
@@ -126,12 +127,12 @@ def _interval_seconds(needs: Saving, layout: Layout, pool: GPUPool, training_sec
 
 
 def host_needs(work: Work, layout: Layout, pool: GPUPool, *, card_gib: float) -> HostNeeds:
-    """Return memory, cores and disk of one Pod, on GPUs of `card_gib`. Cores are at most the Pod's share of its node."""
+    """Return memory, cores and disk of one Pod, on GPUs of `card_gib`. Cores are at most its share of its node and of the quota."""
     gpus = layout.gpus_per_replica
     shm = SHM_GIB + SHM_PER_GPU_GIB * gpus
     return HostNeeds(
         memory_gib=math.ceil(host_memory_gib(work, layout, card_gib=card_gib) + shm),
-        cpus=cpus(layout, pool),
+        cpus=cpus(work, layout, pool),
         ephemeral_gib=math.ceil(disk_gib(work, layout)),
         shm_gib=shm,
     )
@@ -173,11 +174,12 @@ def _flattening_gib(work: Work, layout: Layout, card_gib: float) -> float:
     return 2 * model * layout.gpus_per_replica
 
 
-def cpus(layout: Layout, pool: GPUPool) -> int:
-    """Return the cores of one Pod: what it can use, at most its share of a node's allocatable part."""
+def cpus(work: Work, layout: Layout, pool: GPUPool) -> int:
+    """Return the cores of one Pod: what it can use, at most its share of a node's allocatable part and of what a quota allows."""
     wanted = layout.gpus_per_replica * (CPUS_PER_GPU if layout.rung.offload == "none" else OFFLOAD_CPUS_PER_GPU)
     share = pool.spec.node.cpus * ALLOCATABLE * layout.gpus_per_replica / pool.spec.gpus_per_node
-    return max(1, min(wanted, math.floor(share)))
+    allowed = work.limits.cpus_per_pod(layout.replicas)
+    return max(1, min(wanted, math.floor(share), wanted if allowed is None else allowed))
 
 
 def disk_gib(work: Work, layout: Layout) -> float:
@@ -195,23 +197,27 @@ def is_mounted(work: Work) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostShortage:
-    """What a node has too little of."""
+    """What a node has too little of, or the namespace's quota."""
 
     reason: str
     excess: float
-    """Need over supply, less one; of memory and disk together."""
+    """Need over supply, less one; of everything that lacks together."""
 
 
-def host_shortage(needs: HostNeeds, pool: GPUPool) -> HostShortage | None:
-    """Say why a node of the pool cannot hold the Pod; None: it can."""
-    node = pool.spec.node
+def host_shortage(work: Work, layout: Layout, pool: GPUPool, *, card_gib: float) -> HostShortage | None:
+    """Say why nodes of the pool cannot hold the Pods, or the namespace may not have them; None: they can."""
+    needs, node = host_needs(work, layout, pool, card_gib=card_gib), pool.spec.node
     pairs = (
         ("host memory", needs.memory_gib, node.memory_gib),
         ("local disk", needs.ephemeral_gib, node.ephemeral_gib),
     )
-    short = [f"{need:,} GiB of {what} (a node has {has:,} GiB)" for what, need, has in pairs if need > has]
+    short = [
+        (f"{need:,} GiB of {what} (a node has {has:,} GiB)", need / has - 1) for what, need, has in pairs if need > has
+    ]
+    pods = pods_of(pool.spec, layout.replicas, layout.gpus_per_replica, needs)
+    short += [(one.text, one.excess) for one in shortages(work.limits, pods)]
     if not short:
         return None
     return HostShortage(
-        reason=f"needs {' and '.join(short)}", excess=sum(max(0.0, need / has - 1) for _, need, has in pairs)
+        reason=f"needs {' and '.join(text for text, _ in short)}", excess=sum(each for _, each in short)
     )

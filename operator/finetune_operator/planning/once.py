@@ -11,17 +11,19 @@ from dataclasses import replace
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
-from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.planner import METHODS, PlannedRun, plan
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 REMEMBERED = 64
 SOMEWHERE = "s3://somewhere/else"
 
 
-def planned(
+def planned(  # noqa: PLR0913 - as plan
     spec: FineTuneJobSpec,
     *,
     architecture: ModelArchitecture,
@@ -29,6 +31,8 @@ def planned(
     pools: Sequence[GPUPool],
     image: str,
     exceeded: Plan | None = None,
+    limits: NamespaceLimits = UNLIMITED,
+    methods: tuple[Method, ...] = METHODS,
 ) -> PlannedRun:
     """Return what `plan` returns, and raise what it raises."""
     found = _answer(
@@ -38,6 +42,8 @@ def planned(
         tuple(as_planned_on(pool).model_dump_json() for pool in pools),
         image,
         exceeded.model_dump_json() if exceeded is not None else "",
+        limits,
+        methods,
     )
     if isinstance(found, JobError):
         raise found.with_traceback(None)
@@ -63,8 +69,15 @@ def as_planned_on(pool: GPUPool) -> GPUPool:
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _answer(
-    spec: str, architecture: str, preflight: str, pools: tuple[str, ...], image: str, exceeded: str
+def _answer(  # noqa: PLR0913, PLR0917 - the key of what is remembered
+    spec: str,
+    architecture: str,
+    preflight: str,
+    pools: tuple[str, ...],
+    image: str,
+    exceeded: str,
+    limits: NamespaceLimits,
+    methods: tuple[Method, ...],
 ) -> PlannedRun | JobError:
     """Return the plan, or why there is none."""
     try:
@@ -75,6 +88,8 @@ def _answer(
             pools=tuple(GPUPool.model_validate_json(pool) for pool in pools),
             image=image,
             exceeded=Plan.model_validate_json(exceeded) if exceeded else None,
+            limits=limits,
+            methods=methods,
         )
     except JobError as error:
         return error

@@ -19,6 +19,7 @@ from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.advice import warnings
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted, gpu_counts, shareable_batch
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
 from finetune_operator.planning.search import Question, raised_by
@@ -38,7 +39,7 @@ class PlannedRun:
     """What the plan was made from: `finetune plan --explain` says more than status has room for."""
 
 
-def plan(
+def plan(  # noqa: PLR0913 - what bounds a plan
     spec: FineTuneJobSpec,
     *,
     architecture: ModelArchitecture,
@@ -46,13 +47,17 @@ def plan(
     pools: Sequence[GPUPool],
     image: str,
     exceeded: Plan | None = None,
+    limits: NamespaceLimits = UNLIMITED,
+    methods: tuple[Method, ...] = METHODS,
 ) -> PlannedRun:
-    """Return the best plan under the spec's limits, with the spec that it resolves to.
+    """Return the best plan under the limits of the spec and of the namespace, with the spec that it resolves to.
 
     `exceeded` is a plan of this job that ran out of GPU memory: all estimates are raised by what that one lacked at least.
     Raises DoesNotFit with need, supply and what would fit; JobError where the spec cannot be resolved.
     """
-    question = Question(spec=spec, architecture=architecture, preflight=preflight, pools=pools)
+    question = Question(
+        spec=spec, architecture=architecture, preflight=preflight, pools=pools, limits=limits, methods=methods
+    )
     if exceeded is not None:
         question = replace(question, raised=raised_by(question, exceeded))
     survey = Survey(question=question)
@@ -61,7 +66,11 @@ def plan(
     if choice is None or chosen is None:
         raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
     told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(question, chosen))
-    others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
+    others = alternatives(
+        chosen,
+        {method: survey.findings(method) for method in METHODS if method in (*methods, chosen.layout.method)},
+        spec,
+    )
     return PlannedRun(
         plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),
         resolved=resolved_by(chosen),

@@ -22,9 +22,10 @@ from finetune_operator.planning.layouts import (
     shareable_batch,
 )
 from finetune_operator.planning.methods import ADAPTERS
+from finetune_operator.planning.quota import UNLIMITED, pods_of, shortages
 from finetune_operator.planning.report import terms_gib
-from finetune_operator.planning.search import Findings, Question, allowed, search, work_of
-from finetune_operator.planning.survey import solved
+from finetune_operator.planning.search import Findings, Question, allowed, named_pools, search, work_of
+from finetune_operator.planning.survey import Survey, solved
 
 SHORTEST_SEQUENCE = 256
 MOST_NODES = 64
@@ -35,11 +36,13 @@ HOPELESS = "; no smaller change makes it fit: use a smaller model or a pool with
 
 def refusal(question: Question, findings: Findings) -> str:
     """Return the message of DoesNotFit."""
-    pools = allowed(question.pools, question.spec.resources)
+    pools = allowed(question.pools, question.spec)
     if not pools:
         return _no_pool(question)
     if not findings.refused:
         return f"{_too_few_gpus(question, pools)}{_remedies(question)}"
+    if (free := _without_limits(question)) is not None:
+        return _beyond_limits(question, free)
     nearest = min(findings.refused, key=lambda one: (one.excess, one.gpus))
     return f"{_need(nearest)}{_remedies(question, hopeless=HOPELESS if math.isfinite(nearest.excess) else '')}"
 
@@ -48,10 +51,35 @@ def _no_pool(question: Question) -> str:
     if not question.pools:
         return "there are no GPUPools: create them, starting from the output of `finetune pools discover`"
     resources = question.spec.resources
+    if free := named_pools(question.pools, resources):
+        listed = ", ".join(pool.metadata.name for pool in free)
+        return (
+            f"runPolicy.budget needs a price, and pricePerGPUHourUSD is 0 in every pool that the job may use ({listed}): set the price in "
+            "a GPUPool, or remove the budget"
+        )
     asked = [f"pools {', '.join(resources.pools)}"] if resources.pools else []
     asked += [f"capacity {resources.capacity}"] if resources.capacity != "any" else []
     names = ", ".join(f"{pool.metadata.name} ({pool.spec.capacity})" for pool in question.pools)
     return f"no GPUPool matches spec.resources ({'; '.join(asked)}). Available pools: {names}"
+
+
+def _without_limits(question: Question) -> Candidate | None:
+    """Return the smallest plan that only the namespace's quotas forbid, None where it is not they who forbid it."""
+    if question.limits == UNLIMITED:
+        return None
+    survey = Survey(question=replace(question, limits=UNLIMITED))
+    choice = survey.choice()
+    return survey.fewest_gpus(choice.method) if choice and survey.findings(choice.method).fitting else None
+
+
+def _beyond_limits(question: Question, free: Candidate) -> str:
+    """Say what the quotas do not allow, by how much they would have to be raised, and what fits within them."""
+    layout, host = free.layout, replace(free, work=replace(free.work, limits=question.limits)).host
+    pods = pods_of(free.pool.spec, layout.replicas, layout.gpus_per_replica, host)
+    found = tuple(shortages(question.limits, pods))
+    lacking, raised = " and ".join(one.text for one in found), " and ".join(one.remedy for one in found)
+    others = _remedies(question).removeprefix(WOULD_FIT)
+    return f"{free.summary} needs {lacking}{WOULD_FIT}{'; '.join(filter(None, (raised, others)))}"
 
 
 def _too_few_gpus(question: Question, pools: tuple[GPUPool, ...]) -> str:
@@ -104,7 +132,7 @@ def _changes(question: Question) -> Iterator[tuple[str, Question]]:
     """Changes of one field each, the least first."""
     spec, training = question.spec, question.spec.training
     others: dict[str, tuple[Method, ...]] = {"full": ("lora", "qlora"), "lora": ("qlora",)}
-    for method in others.get(spec.method, ()):
+    for method in (each for each in others.get(spec.method, ()) if each in question.methods):
         yield f"method {method}", with_spec(question, method=method)
     if spec.method == "full" and training.optimizer in ("auto", "adamw"):
         yield "training.optimizer adamw-8bit", _with_training(question, optimizer="adamw-8bit")
@@ -148,7 +176,7 @@ def _other_batch(question: Question) -> tuple[str, Candidate] | None:
         wanted, fixed = work.global_batch_size, work.batch_is_fixed
         counts = {
             count
-            for pool in allowed(question.pools, question.spec.resources)
+            for pool in allowed(question.pools, question.spec)
             for count in gpu_counts(pool.spec, question.spec.resources)
             if batch_for(count, wanted=wanted, fixed=fixed) is None
         }

@@ -14,12 +14,13 @@ from finetune_operator.planning.exports import export_plan
 from finetune_operator.planning.host import is_mounted, published_bytes
 from finetune_operator.planning.layouts import LOSS_KERNEL, Work
 from finetune_operator.planning.memory.estimate import MemoryEstimate
+from finetune_operator.planning.quota import pods_of, shares
 from finetune_operator.planning.search import Findings
 from finetune_operator.planning.speed.duration import evaluate_every_steps
 from finetune_operator.planning.speed.step import tokens_per_second
 from finetune_operator.planning.speed.utilisation import flops_per_token, peak_tflops, utilisation
 
-MOST_ALTERNATIVES, MOST_WARNINGS = 5, 16
+MOST_ALTERNATIVES, MOST_WARNINGS, MOST_QUOTAS = 5, 16, 8
 LONGEST_SUMMARY = 256
 """Characters that status has room for; the name of a pool alone may have 253."""
 
@@ -39,6 +40,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         method=layout.method,
         method_reason=reason,
         pool=pool_snapshot(chosen.pool),
+        quotas=list(quota_shares(chosen))[:MOST_QUOTAS],
         replicas=layout.replicas,
         gpus_per_replica=layout.gpus_per_replica,
         zero_stage=layout.rung.zero_stage,
@@ -54,6 +56,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         global_batch_size=layout.global_batch_size,
         steps=chosen.steps,
         tokens_per_step=round(layout.global_batch_size * work.mean_tokens),
+        answers_at_once=chosen.answers_at_once,
         evaluate_every_steps=evaluate_every_steps(work, chosen.steps, layout.global_batch_size),
         num_trainable_parameters=work.num_trainable_parameters,
         flops_per_token=flops_per_token(work),
@@ -67,6 +70,13 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         alternatives=list(others),
         warnings=list(told)[:MOST_WARNINGS],
     )
+
+
+def quota_shares(chosen: Candidate) -> tuple[str, ...]:
+    """Return what the run takes of the quotas of its namespace."""
+    layout = chosen.layout
+    pods = pods_of(chosen.pool.spec, layout.replicas, layout.gpus_per_replica, chosen.host)
+    return shares(chosen.work.limits, pods)
 
 
 def _export(work: Work) -> ExportPlan | None:

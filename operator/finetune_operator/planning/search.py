@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
@@ -11,7 +12,7 @@ from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, Refused
 from finetune_operator.planning.candidate_memory import MemoryModel
 from finetune_operator.planning.defaults import resolve, training_rows
-from finetune_operator.planning.host import host_needs, host_shortage
+from finetune_operator.planning.host import host_shortage
 from finetune_operator.planning.layouts import (
     LADDER,
     PLAIN,
@@ -31,6 +32,7 @@ from finetune_operator.planning.models.adapter import adapter_parameters
 from finetune_operator.planning.models.attention import attention_of
 from finetune_operator.planning.pool_gpu import PoolGpu, gpu_of
 from finetune_operator.planning.pool_gpu import refused as refused_gpu
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 from finetune_operator.planning.speed.step import step_seconds
 
 ROUNDING = 1.02
@@ -50,6 +52,10 @@ class Question:
     pools: Sequence[GPUPool]
     raised: float = 1.0
     """The factor on all estimates of GPU memory, after a run of this job needed more than was estimated."""
+    limits: NamespaceLimits = UNLIMITED
+    """The quotas of the job's namespace."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Those that `method: auto` and remedies may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,8 @@ def work_of(question: Question, method: Method) -> Work:
         long_tokens=max(1, preflight.tokens_p99),
         evaluation_rows=preflight.evaluation_examples,
         evaluation_tokens=max(1.0, preflight.tokens / max(1, preflight.examples)),
+        generated_answers=preflight.generated_answers,
+        label_answers=preflight.label_answers,
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
@@ -89,6 +97,7 @@ def work_of(question: Question, method: Method) -> Work:
             architecture, packed=resolved.training.packing == "always", noise=float(resolved.training.neftune_alpha) > 0
         ),
         casts_inputs=_casts_inputs(resolved),
+        limits=question.limits,
     )
 
 
@@ -126,22 +135,30 @@ def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: 
 
 def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Candidate | Refused]:
     """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
-    resources, offered = work.resolved.resources, allowed(pools, work.resolved.resources)
+    resources, offered = work.resolved.resources, allowed(pools, work.resolved)
     counts = {gpus for pool in offered for gpus in gpu_counts(pool.spec, resources)}
     batches = shared_batches(counts, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
     memory = MemoryModel(work, raised)
     solved: dict[tuple[object, ...], Candidate | Refused] = {}
     for pool in offered:
         spec = pool.spec
-        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.reached))
+        requested = (spec.resource_name, str(spec.pod.resources)) if work.limits != UNLIMITED else ()
+        nodes = (spec.gpu_type, spec.memory_gib, spec.gpus_per_node, str(spec.node), str(spec.reached), *requested)
         for gpus in gpu_counts(spec, resources):
             if (*nodes, gpus) not in solved:
                 solved[*nodes, gpus] = _option(work, pool, gpus, batches, memory)
             yield replace(solved[*nodes, gpus], pool=pool)
 
 
-def allowed(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
-    """Return the pools that spec.resources lets the planner use."""
+def allowed(pools: Sequence[GPUPool], spec: FineTuneJobSpec | ResolvedSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that a spec lets the planner use. A budget means nothing on a pool without a price."""
+    priced = spec.run_policy.budget is not None
+    named = named_pools(pools, spec.resources)
+    return tuple(pool for pool in named if not priced or float(pool.spec.price_per_gpu_hour_usd) > 0)
+
+
+def named_pools(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that spec.resources names, or all."""
     names, capacity = resources.pools, resources.capacity
     return tuple(
         pool
@@ -192,7 +209,7 @@ def _on_rung(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     """Return the fastest layout of a rung that fits card and node."""
     if reason := illegal(start.rung, start.gpus, work.resolved):
         return Refused(method=work.method, pool=pool, gpus=start.gpus, reason=reason)
-    need, shortage = memory.of(start), host_shortage(host_needs(work, start, pool, card_gib=gpu.usable_gib), pool)
+    need, shortage = memory.of(start), host_shortage(work, start, pool, card_gib=gpu.usable_gib)
     too_large = need.request_gib > gpu.usable_gib
     if too_large or shortage:
         card = (
@@ -220,7 +237,7 @@ def _fastest(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     seconds, layout = min(timed, key=lambda pair: pair[0])
     return Candidate(
         work=work, pool=pool, layout=layout, memory=memory.of(layout), usable_gib=usable, speed=speed,
-        step_seconds=seconds,
+        step_seconds=seconds, answers_at_once=memory.answers_at_once(layout, usable),
     )  # fmt: skip
 
 

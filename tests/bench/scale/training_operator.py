@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from finetune_operator.local.binaries import KUBECTL, MODULES, TRAINING_OPERATOR
-from finetune_operator.local.build import _go  # the tool chain that built it
+from finetune_operator.local.build import go_tool
 from finetune_operator.local.ports import free_port
 from finetune_operator.local.provide import provide
 
@@ -65,7 +65,7 @@ def has(*conditions: str) -> Any:
 def manifests() -> list[Raw]:
     """Return what it is installed with: its webhook is reached on this machine, and it runs as a process of ours."""
     module = MODULES / TRAINING_OPERATOR.module
-    command = [str(_go(quiet)), "mod", "download", "-json", "github.com/kubeflow/training-operator"]
+    command = [str(go_tool(quiet)), "mod", "download", "-json", "github.com/kubeflow/training-operator"]
     folder = json.loads(subprocess.run(command, cwd=module, capture_output=True, check=True).stdout)["Dir"]
     kubectl = str(provide([KUBECTL], say=quiet)["kubectl"])
     overlay = [kubectl, "kustomize", f"{folder}/manifests/overlays/standalone"]

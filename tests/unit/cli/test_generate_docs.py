@@ -51,8 +51,8 @@ def test_every_metric_is_on_the_page():
 
 def test_a_command_shows_its_usage_and_options():
     """An argument that must be given, a switch with both of its names, a default."""
-    section = "\n".join(command_section("finetune plan", load("plan")))
+    section, run = ("\n".join(command_section(f"finetune {name}", load(name))) for name in ("plan", "run"))
 
     assert "```\nfinetune plan [OPTIONS]\n```" in section
-    assert "| `--examples` | `5000` | Number of rows in the data. |" in section
+    assert "| `--trainer-image` | `finetune-trainer:dev` | Image of the trainer Pods. |" in run
     assert "| `--explain, --no-explain` |  | Also print how the figures are calculated. |" in section

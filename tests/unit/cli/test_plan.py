@@ -11,7 +11,9 @@ import pytest
 import typer
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedSpec
-from finetune_operator.cli.plan import Assumptions, command, in_lines, model_shape, supposed_preflight
+from finetune_operator.cli.plan import command, in_lines
+from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
+from finetune_operator.cli.plan_model import model_shape
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
@@ -27,10 +29,10 @@ def test_the_page_reads_as_before():
 
 def test_json_holds_the_plan_and_the_resolved_spec(capsys: pytest.CaptureFixture[str]):
     """The same objects that status.plan and status.resolved would hold."""
-    command(file=JOB, as_json=True)
+    command(file=JOB, output="json")
     printed = json.loads(capsys.readouterr().out)
 
-    assert sorted(printed) == ["plan", "resolved"]
+    assert sorted(printed) == ["assumed", "plan", "resolved"]
     assert printed["plan"]["method"] == printed["resolved"]["method"] == "qlora"
     assert printed["resolved"]["training"]["globalBatchSize"] == printed["plan"]["globalBatchSize"]
 
@@ -38,7 +40,7 @@ def test_json_holds_the_plan_and_the_resolved_spec(capsys: pytest.CaptureFixture
 def test_the_printed_spec_and_plan_can_be_read_back(capsys: pytest.CaptureFixture[str]):
     """With and without a revision in the job: scripts feed what was printed to the same types."""
     for options in ({"model": "meta-llama/Llama-3.1-8B"}, {"file": JOB}):
-        command(**options, as_json=True)
+        command(**options, output="json")
         printed = json.loads(capsys.readouterr().out)
         resolved = ResolvedSpec.model_validate(printed["resolved"])
 
@@ -55,14 +57,14 @@ def test_built_in_pools_are_named_with_the_source_of_their_prices(capsys: pytest
 
 def test_what_does_not_fit_is_refused_with_remedies():
     """The same message that the condition Planned would show."""
-    pools = ROOT / "examples/01-first-fine-tune/pool.yaml"
+    pools = str(ROOT / "examples/01-first-fine-tune/pool.yaml")
     with pytest.raises(DoesNotFit, match=r"\nthis would fit:\n  method "):
         command(file=ROOT / "examples/04-full-fine-tune/job.yaml", pools=pools)
 
 
 def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
     """Before there is a file, or a cluster: the first question is what a model would take."""
-    command(model="meta-llama/Llama-3.1-70B", method="qlora", as_json=True)
+    command(model="meta-llama/Llama-3.1-70B", method="qlora", output="json")
     printed = json.loads(capsys.readouterr().out)
 
     assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "set in spec.method")
@@ -119,12 +121,12 @@ def test_the_bar_fits_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monk
 
 def test_a_folder_of_pools_is_taken_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """As kubectl takes it; a folder without pools is a mistake."""
-    command(file=JOB, pools=ROOT / "examples/gpupools", as_json=True)
+    command(file=JOB, pools=str(ROOT / "examples/gpupools"), output="json")
     printed = json.loads(capsys.readouterr().out)["plan"]
 
     assert "qlora on 1 x A100-SXM4-80GB (pool a100-spot)" in [other["summary"] for other in printed["alternatives"]]
     with pytest.raises(FinetuneError, match="contains no YAML files"):
-        command(file=JOB, pools=tmp_path)
+        command(file=JOB, pools=str(tmp_path))
 
 
 def test_pools_of_one_name_are_refused(tmp_path: Path):
@@ -134,7 +136,7 @@ def test_pools_of_one_name_are_refused(tmp_path: Path):
     (tmp_path / "two.yaml").write_text(pool.replace("2.50", "1.50"))
 
     with pytest.raises(FinetuneError, match="contains several GPUPools named h100: names must be unique"):
-        command(file=JOB, pools=tmp_path)
+        command(file=JOB, pools=str(tmp_path))
 
 
 def test_without_a_file_or_a_model_there_is_nothing_to_plan():
@@ -163,7 +165,7 @@ def test_an_unknown_model_is_refused():
 @pytest.mark.parametrize("name", ["Llama-3.1-8B", "hf://meta-llama/Llama-3.1-8B", "meta-llama/llama-3.1-8b/"])
 def test_a_model_is_known_by_the_ways_people_write_it(name: str, capsys: pytest.CaptureFixture[str]):
     """With and without its organisation and hf://; the resolved spec names its place on the hub."""
-    command(model=name, as_json=True)
+    command(model=name, output="json")
 
     assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://meta-llama/Llama-3.1-8B"
 
@@ -183,7 +185,7 @@ def test_a_model_that_is_nearly_known_is_named():
 
 def test_large_figures_are_grouped(capsys: pytest.CaptureFixture[str]):
     """As everywhere else on the page: 2,113 GiB of disk is seen at once not to be 211."""
-    command(model="Llama-3.1-70B", method="full", pools=ROOT / "examples/gpupools")
+    command(model="Llama-3.1-70B", method="full", pools=str(ROOT / "examples/gpupools"))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("checkpoint", "each Pod"))]
 
     assert len(lines) == 2
@@ -220,7 +222,7 @@ def test_a_pool_that_cannot_be_planned_with_is_named(tmp_path: Path, capsys: pyt
     known = (ROOT / "examples/gpupools/h100.yaml").read_text()
     unknown = known.replace("name: h100", "name: new").replace("NVIDIA-H100-80GB-HBM3", "NVIDIA-H999", 1)
     (tmp_path / "pools.yaml").write_text(f"{known}\n---\n{unknown}")
-    command(model="Llama-3.1-8B", pools=tmp_path / "pools.yaml")
+    command(model="Llama-3.1-8B", pools=str(tmp_path / "pools.yaml"))
 
     assert capsys.readouterr().err == (
         "finetune: pool new is ignored: gpuType NVIDIA-H999 is not in the catalogue (`finetune gpus`): set memoryGiB in "
@@ -242,7 +244,7 @@ def test_a_config_json_without_a_job_will_do(tmp_path: Path, capsys: pytest.Capt
     file = tmp_path / "my model (v2)" / "config.json"
     file.parent.mkdir()
     file.write_text(a_llama().config)
-    command(model=str(file), as_json=True)
+    command(model=str(file), output="json")
 
     assert json.loads(capsys.readouterr().out)["resolved"]["model"]["source"] == "hf://local/my-model-v2"
 
@@ -272,7 +274,7 @@ def test_a_very_slow_run_is_explained_too(tmp_path: Path, capsys: pytest.Capture
     pools.write_text(
         laptop.replace('"16"', '"64"').replace("memoryGiB: 32, ephemeralGiB: 100", "memoryGiB: 512, ephemeralGiB: 900")
     )
-    command(model="meta-llama/Llama-3.1-70B", method="qlora", pools=pools, explain=True)
+    command(model="meta-llama/Llama-3.1-70B", method="qlora", pools=str(pools), explain=True)
 
     speed = re.search(r"training at (0\.\d+) tokens/s", capsys.readouterr().out)
     assert speed

@@ -78,6 +78,25 @@ def test_a_native_sidecar_that_is_killed_last():
     assert (pod.phase, pod.exit_code, pod.outcome, pod.culprit) == ("Succeeded", 0, DONE, "")
 
 
+@pytest.mark.parametrize(
+    ("others", "lingers"),
+    [
+        ({}, False),
+        ({"initContainerStatuses": statuses(istio_init=ended(0))}, False),
+        ({"initContainerStatuses": statuses(istio_proxy=RUNNING)}, True),
+        ({"initContainerStatuses": statuses(istio_proxy=waiting("CrashLoopBackOff"))}, True),
+    ],
+    ids=["alone", "init container", "native sidecar", "native sidecar that crashes"],
+)
+def test_a_pod_lingers_only_for_containers_that_have_not_ended(others: dict[str, Any], lingers: bool):
+    """A kubelet tells the end of the last container seconds before it calls the Pod ended. Its log must not be deleted."""
+    ours = {"containerStatuses": statuses(preflight=ended(0, outcome_text(DONE)))}
+
+    pod = seen("j-preflight-1", phase="Running", **ours, **others)
+
+    assert (pod.phase, pod.finished, pod.lingers) == ("Succeeded", True, lingers)
+
+
 def test_preflights_container_has_another_name():
     """It is told by the Pod's role."""
     ours = ended(0, outcome_text(DONE))

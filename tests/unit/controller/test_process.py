@@ -16,15 +16,22 @@ from finetune_operator.controller.process import Operator
 from finetune_operator.controller.resync import Resync
 from finetune_operator.controller.settings import OperatorSettings
 from finetune_operator.controller.store import Store
-from finetune_operator.errors import ClusterUnavailable, FinetuneError
+from finetune_operator.errors import ClusterUnavailable, FinetuneError, NameConflict
 from finetune_operator.lifecycle.observation import Refusal
 
 from tests.unit.controller.scripted import scripted, until
+from tests.unit.lifecycle.lifecycle_builders import a_job
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 GROUP = "/apis/finetune.dev/v1alpha1"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/system/leases"
-COLLECTIONS = (f"{GROUP}/finetunejobs", f"{GROUP}/gpupools", "/api/v1/pods", "/api/v1/services")
+COLLECTIONS = (
+    f"{GROUP}/finetunejobs",
+    f"{GROUP}/gpupools",
+    f"{GROUP}/finetunepolicies",
+    "/api/v1/pods",
+    "/api/v1/services",
+)
 EMPTY = {"metadata": {"resourceVersion": "1"}, "items": []}
 
 
@@ -71,10 +78,13 @@ async def test_nothing_stays_remembered_of_a_job_that_deleted_itself():
     """Our own delete has taken it out of the store before the watch says so."""
     async with scripted() as (_, connection):
         operator = an_operator(connection)
-        operator.cluster.refusals["one"] = (1, Refusal(reason="NameConflict", message="taken", at=NOW))
-        operator.gone("one")
+        job = a_job()
+        operator.cluster.refusals.remember(job, NameConflict("taken"), NOW)
+        known = operator.cluster.refusals.of(job)
+        operator.gone(job.metadata.uid)
 
-    assert operator.cluster.refusals == {}
+    assert known == Refusal(reason="NameConflict", message="taken", at=NOW)
+    assert operator.cluster.refusals.of(job) is None
 
 
 async def test_a_comparison_that_failed_is_tried_again_soon(monkeypatch: pytest.MonkeyPatch):

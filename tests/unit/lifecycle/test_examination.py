@@ -65,7 +65,10 @@ def test_what_does_not_fit_is_said_before_a_gpu_is_asked_for():
     assert (status, reason, world.created) == ("False", "DoesNotFit", ["bot-preflight-1"])
     assert message
     assert world.condition("Planned") == ("False", "DoesNotFit", message)
-    assert world.condition("Stalled")[2] == f"{message}; the job is planned again when its spec or a GPUPool changes"
+    assert (
+        world.condition("Stalled")[2]
+        == f"{message}; the job is planned again when its spec, a GPUPool or a quota of the namespace changes"
+    )
 
 
 def a_world_that_does_not_fit() -> World:

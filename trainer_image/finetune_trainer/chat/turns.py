@@ -51,10 +51,16 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
 
     Raises UserError(ModelUnsupported) for a tokenizer that cannot say which characters a token covers.
     """
-    if not tokenizer.is_fast or tokenizer.eos_token_id is None:
+    if not tokenizer.is_fast:
         raise UserError(
             "ModelUnsupported",
-            "the tokenizer has no tokenizer.json or no eos_token: save it with transformers >= 5 and an eos_token",
+            "the tokenizer has no tokenizer.json: save it with save_pretrained of transformers 5, which writes it",
+        )
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            "ModelUnsupported",
+            "the tokenizer names no token that ends a text: set eos_token in its tokenizer_config.json, to the token that the model "
+            "was trained with",
         )
     stops = stop_token_ids(tokenizer)
     if chat.template == "chatml":

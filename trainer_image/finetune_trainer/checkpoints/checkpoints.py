@@ -56,6 +56,14 @@ class Marker:
     """The sha256 of each file, by its path in the folder."""
 
 
+def parsed_marker(text: str | None) -> Marker | None:
+    """Return the marker that a COMPLETE holds; None for none, or for one that cannot be read."""
+    try:
+        return loads(Marker, text) if text is not None else None
+    except (ValueError, json.JSONDecodeError):
+        return None
+
+
 class Checkpoints:
     """The checkpoints of one run at one destination."""
 
@@ -204,11 +212,7 @@ class Checkpoints:
         return found
 
     def _marker(self, name: str) -> Marker | None:
-        text = self.store.read_text(f"{name}/{COMPLETE_MARKER}")
-        try:
-            return loads(Marker, text) if text is not None else None
-        except (ValueError, json.JSONDecodeError):
-            return None
+        return parsed_marker(self.store.read_text(f"{name}/{COMPLETE_MARKER}"))
 
     def _folders(self, pattern: re.Pattern[str]) -> dict[str, int]:
         """Return the folders with such names and how many bytes they hold beside the marker."""

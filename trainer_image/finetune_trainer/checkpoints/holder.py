@@ -36,7 +36,7 @@ def take_over(store: Store, run: RunConfig, *, turns: Callable[[], int]) -> Hold
     Raises ReportedError where a later attempt of the same job was here, or comes at the same moment.
     """
     text = store.read_text(HOLDER_FILE)
-    found = _parsed(text)
+    found = parsed_holder(text)
     if found is not None and (found.run_digest, found.uid) == (run.run_digest, run.uid) and found.attempt > run.attempt:
         raise _overtaken(found, run)
     before = found.turn if found is not None else turns()
@@ -52,7 +52,7 @@ def take_over(store: Store, run: RunConfig, *, turns: Callable[[], int]) -> Hold
 
 def refuse_if_overtaken(store: Store, run: RunConfig, ours: Holder | None) -> None:
     """Raise where somebody else holds the destination by now. A file that was removed names nobody else."""
-    found = _parsed(store.read_text(HOLDER_FILE))
+    found = parsed_holder(store.read_text(HOLDER_FILE))
     if found is None or found == ours:
         return
     if found.run_digest == run.run_digest:
@@ -70,7 +70,8 @@ def _overtaken(found: Holder, run: RunConfig) -> ReportedError:
     return ReportedError("TrainerError", message)
 
 
-def _parsed(text: str | None) -> Holder | None:
+def parsed_holder(text: str | None) -> Holder | None:
+    """Return the content of the file; None where there is none, or one that cannot be read."""
     try:
         return loads(Holder, text) if text is not None else None
     except ValueError:

@@ -8,18 +8,25 @@ from pathlib import Path
 
 from finetune_contract import Dataset
 
+from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
-from finetune_trainer.data.formats.invalid import RowInvalid
+from finetune_trainer.data.formats.invalid import NoForm, NotText, RowInvalid
+from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
-from finetune_trainer.data.formats.unread import Unread
+from finetune_trainer.data.formats.suggest import Suggestion
+from finetune_trainer.data.formats.tried import instead, with_answer, working
+from finetune_trainer.data.formats.unread import Other, Unread
 from finetune_trainer.data.invalid_rows import InvalidRows
 from finetune_trainer.data.reading.files import DataFiles, data_files
 from finetune_trainer.data.reading.record import named
 from finetune_trainer.data.reading.records import Record, Unreadable, records
 from finetune_trainer.errors import UserError
+
+LOOKED_AT = 100
+"""So many records are looked at where the first one does not tell its form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,8 @@ class Corpus:
         self._inner = tuple(name for name in self._named if "." in name)
         """Of these the names that may lead into another column."""
         self._inside: dict[str, None] = {}
+        self._remedies: dict[str, str] = {}
+        """By what a column holds in place of text."""
         self._folder: Path | None = None
         self._share = 1.0
 
@@ -67,10 +76,17 @@ class Corpus:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the rows and files should know; complete once all rows were read."""
-        unread = self._unread.warning(self.uri, self._first) if self._first and not self._plain else ""
+        unread = ""
+        if self._first and not self._plain:
+            unread = self._unread.warning(self.uri, self._first, self._other())
         return tuple(
             filter(None, (*self.files.warnings, unread, self._spellings.warning(self.uri), self.invalid.warning()))
         )
+
+    def _other(self) -> Other:
+        """Return how else the row of which the most is not read could be read."""
+        asked = self._unread.example, self.dataset, self._chat
+        return Other(suggested=working(*asked), unwritten=with_answer(*asked))
 
     def fetch(self, into: Path) -> None:
         """Bring the files here, so that reading them twice costs nothing."""
@@ -87,17 +103,21 @@ class Corpus:
         for file, number, record in self._records():
             self.invalid.seen += 1
             try:
+                if isinstance(record, Unreadable):
+                    raise record
                 row = self._row(record)
                 fingerprint = row.fingerprint()
             except (RowInvalid, Unreadable) as problem:
-                self.invalid.add(file, number, str(problem))
+                self.invalid.add(file, number, self._told(problem, record))
                 self._skipped.add((file, number))
                 continue
-            self._unread.row(row.unread)
+            self._unread.row(row.unread, record)
             self._spellings.row(row.spelt)
             yield fingerprint
         if self._formats:
-            refuse_unknown(self._named, itertools.chain(*self._formats, self._inside), self.uri)
+            refuse_unknown(
+                self._named, itertools.chain(*self._formats, self._inside), in_rows(self.uri, self.invalid.seen)
+            )
         self.invalid.check()
         self._spellings.check(self.uri)
 
@@ -106,6 +126,19 @@ class Corpus:
         for file, number, record in self._records():
             if (file, number) not in self._skipped:
                 yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
+
+    @property
+    def form(self) -> Format | None:
+        """How the rows are read, as the first one tells; None before one was read."""
+        return self._first
+
+    def reading(self, dataset: Dataset) -> "Corpus":
+        """Return the same files read as another dataset says."""
+        return Corpus(dataset, self._chat, documents=self._plain)
+
+    def suggestion(self) -> Suggestion | None:
+        """Return what a job could say of the columns so that rows are read; None where nothing tells."""
+        return next(working(self._fullest(), self.dataset, self._chat), None)
 
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows that can be used."""
@@ -121,14 +154,37 @@ class Corpus:
         return InvalidRows(self.uri, skip=dataset.invalid_rows == "skip", max_percent=dataset.invalid_max_percent)
 
     def _row(self, record: Record | Unreadable) -> Row:
-        if isinstance(record, dict) and "" in record:
-            record = named(tuple(record), tuple(record.values()))
+        record = _with_names(record)
         if isinstance(record, Unreadable):
             raise record
         if self._inner:
             self._inside.update(dict.fromkeys(inner_names(record)))
             record = with_inner(record, self._inner)
         return to_row(record, self._format(record))
+
+    def _told(self, problem: RowInvalid | Unreadable, record: Record | Unreadable) -> str:
+        """Say what is wrong with a row; of a column that holds no text, under which names the text is."""
+        if not isinstance(problem, RowInvalid) or not isinstance(record, dict):
+            return str(problem)
+        if self._fits_another_form(record):
+            return (
+                f"it has the columns {exist(record)}, which are another form than that of the first row: move such rows into a file "
+                "of their own and add it to datasets"
+            )
+        if not isinstance(problem, NotText):
+            return str(problem)
+        if problem.what not in self._remedies:
+            self._remedies[problem.what] = instead(problem, record, self.dataset, self._chat)
+        return self._remedies[problem.what]
+
+    def _fits_another_form(self, record: Record) -> bool:
+        """Tell whether a row has none of the columns that the others are read by, and could be read by its own."""
+        if self._first is None or any(record.get(column) is not None for column in self._first.read):
+            return False
+        try:
+            return detect(self.dataset, record, self.uri, self._chat).kind != self._first.kind
+        except (UserError, NoForm):
+            return False
 
     def _format(self, record: Record) -> Format:
         """Return how records with these columns are read: the first one tells the kind, the others may name it otherwise."""
@@ -139,12 +195,41 @@ class Corpus:
 
     def _detected(self, record: Record) -> Format:
         if self._first is None:
-            self._first = detect(self.dataset, record, self.uri, self._chat)
+            self._first = self._told_by(record)
             return self._first
         try:
             return detect(self.dataset, record, self.uri, self._chat, wanted=self._first.kind)
-        except UserError:
+        except (UserError, NoForm):
             return self._first  # it says which column is missing
+
+    def _told_by(self, record: Record) -> Format:
+        """Return what the first record tells, or the fullest of the first ones where it tells nothing."""
+        try:
+            return detect(self.dataset, record, self.uri, self._chat)
+        except UserError:
+            fullest = record
+        except NoForm:
+            fullest = self._fullest()
+        counted = self._counted()
+        try:
+            return detect(self.dataset, fullest, counted, self._chat)
+        except NoForm as problem:
+            suggested = next(working(fullest, self.dataset, self._chat), None)
+            told = suggested or with_answer(fullest, self.dataset, self._chat)
+            raise UserError("DatasetInvalid", missing(fullest, counted, told)) from problem
+
+    def _counted(self) -> str:
+        """Return the place of the data and how many rows a refusal of all of them is about; large data is not counted."""
+        if self._folder is None:
+            return self.uri
+        return in_rows(self.uri, sum(1 for _ in self._records()))
+
+    def _fullest(self) -> Record:
+        """Return the record of which most can be read: it says more than the others."""
+        first = (_with_names(record) for _, _, record in itertools.islice(self._records(), LOOKED_AT))
+        whole = [record for record in first if isinstance(record, dict)]
+        fullest: Record = max(whole, key=lambda record: len(leaves(record)), default={})
+        return with_inner(fullest, self._inner)
 
     def _records(self) -> Iterator[tuple[str, int, Record | Unreadable]]:
         for file in self.files.files:
@@ -162,3 +247,15 @@ class Corpus:
             if len(self.files.files) > 1
             else ""
         )
+
+
+def in_rows(uri: str, rows: int) -> str:
+    """Return a place and how many rows it holds, for a sentence about all of them."""
+    return f"{uri} ({rows:,} rows)" if rows > 1 else uri
+
+
+def _with_names(record: Record | Unreadable) -> Record | Unreadable:
+    """Leave a column without a name out of a record."""
+    if isinstance(record, dict) and "" in record:
+        return named(tuple(record), tuple(record.values()))
+    return record

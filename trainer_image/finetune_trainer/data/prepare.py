@@ -1,35 +1,32 @@
 """All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import tee
 from pathlib import Path
 
 import numpy as np
 
-from finetune_trainer.chat import Encoded, Encoder, Turns, ready_tokenizer
-from finetune_trainer.chat.conversation import RowRefused
+from finetune_trainer.chat import Turns, ready_tokenizer
 from finetune_trainer.chat.turns import Tokenizer
-from finetune_trainer.data.corpus import Corpus, Placed
-from finetune_trainer.data.formats.detect import ChatForm
+from finetune_trainer.data.corpus import Corpus
 from finetune_trainer.data.how_far import Say, counted, silent
-from finetune_trainer.data.literal_tokens import LiteralTokens
+from finetune_trainer.data.judgeable import askable, check_questions, check_settings
+from finetune_trainer.data.judgeable import warnings as judgeable_warnings
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
-from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
+from finetune_trainer.data.opened import Opened, hashes_of, is_large, listing_digest, open_corpora, sampled_share
+from finetune_trainer.data.questions import Asked, questions
 from finetune_trainer.data.request import DataRequest
-from finetune_trainer.data.selection import HELD_OUT_FLOOR, Hashes, Selection, select, smallest
-from finetune_trainer.data.tokenised import RowsWriter, combined
+from finetune_trainer.data.row_encoder import RowEncoder
+from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selection, select, smallest
+from finetune_trainer.data.tokenised import RowsWriter, combined, digest_of
 from finetune_trainer.errors import UserError
+from finetune_trainer.evaluation.questions import QUESTIONS_FILE, write_questions
+from finetune_trainer.evaluation.results import is_generated
 
 TRAIN_FILE = "train.arrow"
 EVALUATION_FILE = "evaluation.arrow"
-
-LARGE_BYTES = 4 << 30
-"""Data above this is streamed, not fetched, and preflight counts a sample: all would take an hour or more."""
-
-SAMPLED_BYTES = 256 << 20
-"""Read of large data, from the beginning of each file: some 200,000 rows, which give the mean length to a percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +44,9 @@ class Prepared:
     scale: float = 1.0
     """Of a sample: all bytes over those that were read."""
     sampled: bool = False
+    generated_answers: int = 0
+    label_answers: int = 0
+    """As PreflightReport has them."""
 
     @property
     def evaluation_rows(self) -> int:
@@ -64,142 +64,87 @@ def prepare(
     The tokenizer gets the run's template and padding token. Raises UserError (DatasetNotFound, DatasetUnauthorized,
     DatasetInvalid, DatasetTooSmall, ModelUnsupported), StorageUnavailable or StorageFull.
     """
+    check_settings(request.evaluation)
     turns = ready_tokenizer(tokenizer, request.chat)
-    corpora, source = open_corpora(request, turns, workspace)
-    share = _sampled_share(corpora) if sampling else 1.0
-    for corpus in corpora:
+    opened = open_corpora(request, turns, workspace)
+    share = sampled_share(opened.trained) if sampling else 1.0
+    for corpus in opened.trained:
         corpus.sample(share)
-    encoder = RowEncoder(tokenizer, turns, request)
+    encoder, asked = RowEncoder(tokenizer, turns, request), Asked(request.evaluation)
     folder = workspace / "prepared"
-    reserved = None if source is None else _write_source(source, encoder, folder / f"raw-{EVALUATION_FILE}", request)
-    hashes = [_hashes(corpus, say) for corpus in corpora]
-    selection = select(hashes, request.datasets, request.evaluation, request.seed, reserved=reserved)
+    reserved = [_write_source(opened.held_out, encoder, asked, folder, request)] if opened.held_out else []
+    aside = [_ask_source(corpus, asked, number, request) for number, corpus in enumerate(opened.further)]
+    hashes = [hashes_of(corpus, say) for corpus in opened.trained]
+    selection = select(
+        hashes, request.datasets, request.evaluation, request.seed,
+        kept_out=[*reserved, *aside], hold=opened.held_out is None,
+    )  # fmt: skip
     _check_trained(selection, request)
-    lengths = _write_selected(corpora, selection, encoder, folder, held_out=source is None, say=say)
-    for corpus in corpora:
+    lengths = _write_selected(opened, selection, encoder, asked, folder, say=say)
+    for corpus in opened.trained:
         corpus.invalid.check()
     prepared = _measured(request, turns, selection, folder, lengths, unanswered=encoder.without_answer.warning())
-    asked = [warning for corpus in (*corpora, *([source] if source else [])) for warning in corpus.warnings]
-    noticed = (warning for warning in (*encoder.warnings(), *asked) if warning)
+    prepared = with_questions(prepared, asked, request, tokenizer)
+    warned = [warning for corpus in opened.all for warning in corpus.warnings]
+    noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
     prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
-    if not is_large(corpora):
+    if not is_large(opened.trained):
         return prepared
-    return replace(prepared, digest=listing_digest(request, corpora, turns), scale=1 / share, sampled=share < 1)
+    return replace(prepared, digest=listing_digest(request, opened.trained, turns), scale=1 / share, sampled=share < 1)
 
 
-def is_large(corpora: Sequence[Corpus]) -> bool:
-    """Tell whether the data is streamed instead of fetched."""
-    return sum(corpus.files.size_bytes for corpus in corpora) > LARGE_BYTES
-
-
-def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns) -> str:
-    """Return the digest of large data: of its files as they are listed, and of what is asked of them."""
-    files = [
-        f"{corpus.uri} {file.path} {file.size_bytes} {file.fingerprint}"
-        for corpus in corpora
-        for file in corpus.files.files
-    ]
-    own = [turns.template] if request.chat.template_source else []
-    return combined(
-        [*files, *own, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
+def with_questions(prepared: Prepared, asked: Asked, request: DataRequest, tokenizer: Tokenizer) -> Prepared:
+    """Write what models are asked for the metrics. Raises UserError where a metric cannot be measured."""
+    if not request.evaluation.metrics:
+        return prepared
+    found = list(questions(asked, tokenizer, prepared.turns, request.chat))
+    kept = askable(found, request, longest=prepared.sequence_length)
+    check_questions(asked, kept)
+    path = prepared.folder / QUESTIONS_FILE
+    write_questions(path, kept)
+    warned = judgeable_warnings(found, kept, request.evaluation)
+    return replace(
+        prepared,
+        digest=rows_digest(prepared.folder),
+        warnings=(*prepared.warnings, *warned),
+        generated_answers=sum(is_generated(question, request.evaluation) for question in kept),
+        label_answers=sum(len(question.labels) for question in kept),
     )
 
 
-def _sampled_share(corpora: Sequence[Corpus]) -> float:
-    total = sum(corpus.files.size_bytes for corpus in corpora)
-    return SAMPLED_BYTES / total if total > LARGE_BYTES else 1.0
+def rows_digest(folder: Path) -> str:
+    """Return the digest of prepared rows: of what is trained, measured and asked."""
+    rows = [digest_of(folder / name) for name in (TRAIN_FILE, EVALUATION_FILE)]
+    asked = folder / QUESTIONS_FILE
+    return combined([*rows, *([hashlib.sha256(asked.read_bytes()).hexdigest()] if asked.is_file() else [])])
 
 
-def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> tuple[list[Corpus], Corpus | None]:
-    """Return the data sets and the separate evaluation source, with their files at hand."""
-    documents = request.objective == "cpt"
-    form = ChatForm(
-        conversational=bool(turns.template),
-        system_prompt=request.chat.system_prompt,
-        template=turns.template,
-        plain=documents,
-    )
-    corpora = [Corpus(dataset, form, documents=documents) for dataset in request.datasets]
-    source = Corpus(request.evaluation.source, form, documents=documents) if request.evaluation.source else None
-    fetched = [] if is_large(corpora) else corpora
-    for number, corpus in enumerate([*fetched, source] if source else fetched):
-        corpus.fetch(workspace / "data" / str(number))
-    if request.objective == "cpt":
-        for corpus in corpora:
-            _refuse_turns(corpus)
-    return corpora, source
-
-
-class RowEncoder:
-    """Encodes the rows of a run, and notices what their reader should know."""
-
-    def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
-        self.without_answer = without_answer()
-        learned_as_turns = [written_turns()] if request.objective == "sft" else []
-        self._noticing: tuple[LiteralTokens | Notice, ...] = (
-            LiteralTokens(tokenizer),
-            self.without_answer,
-            *always_noticed(),
-            *learned_as_turns,
-        )
-        self._encoder = Encoder(tokenizer, turns, request.chat)
-        self._encoded = self._abridged = 0
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return what was noticed so far; empty texts where there was nothing."""
-        abridged = (
-            f"{self._abridged} of {self._encoded} rows: the chat template drops the reasoning of earlier answers, or their words "
-            "beside tool calls, as it does when the model is served"
-        )
-        return (*(noticing.warning() for noticing in self._noticing), abridged if self._abridged else "")
-
-    def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded | None]:
-        """Encode rows in their order; None for a row that the template refuses, which is counted as invalid."""
-        for noticing in self._noticing:
-            rows = noticing.watched(rows)
-        places, to_encode = tee(rows)
-        for placed, result in zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
-            if isinstance(result, RowRefused):
-                placed.invalid.add(placed.file, placed.number, str(result))
-                yield None
-            else:
-                self._encoded += 1
-                self._abridged += result.abridged
-                yield result
-
-
-def _refuse_turns(corpus: Corpus) -> None:
-    for placed in corpus.first_rows(1):
-        if placed.row.messages or placed.row.prompt:
-            raise UserError(
-                "DatasetInvalid",
-                f"{corpus.uri} holds conversations or prompts, but objective cpt learns plain text: add a text column, or "
-                "use objective sft",
-            )
-
-
-def _hashes(corpus: Corpus, say: Say) -> Hashes:
-    """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
-    rows = counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
-    found = np.fromiter(rows, dtype=np.uint64)
-    if not len(found):
-        raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
-    return found
-
-
-def _write_source(source: Corpus, encoder: RowEncoder, path: Path, request: DataRequest) -> Hashes:
+def _write_source(source: Corpus, encoder: RowEncoder, asked: Asked, folder: Path, request: DataRequest) -> Hashes:
     """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
-    hashes = _hashes(source, silent)
-    unique = np.zeros(len(hashes), dtype=bool)
-    unique[np.unique(hashes, return_index=True)[1]] = True
-    chosen = smallest(hashes, unique, request.evaluation.max_examples)
-    kept = (placed for placed, keep in zip(source.rows(), chosen, strict=True) if keep)
-    with RowsWriter(path) as writer:
+    hashes, chosen = _chosen(source, request)
+    kept = (placed for placed, keep in zip(asked.watched(source.rows(), chosen), chosen, strict=True) if keep)
+    with RowsWriter(folder / f"raw-{EVALUATION_FILE}") as writer:
         for row in encoder.encoded(kept):
             if row is not None:
                 writer.add(row.input_ids, row.labels)
     source.invalid.check()
     return hashes
+
+
+def _ask_source(source: Corpus, asked: Asked, number: int, request: DataRequest) -> Hashes:
+    """Ask about the rows of a metric's own source; return the hashes of all that it holds."""
+    hashes, chosen = _chosen(source, request)
+    for _ in asked.watched(source.rows(), chosen, number):
+        pass
+    source.invalid.check()
+    return hashes
+
+
+def _chosen(source: Corpus, request: DataRequest) -> tuple[Hashes, Flags]:
+    hashes = hashes_of(source, silent)
+    unique = np.zeros(len(hashes), dtype=bool)
+    unique[np.unique(hashes, return_index=True)[1]] = True
+    return hashes, smallest(hashes, unique, request.evaluation.max_examples)
 
 
 def _check_trained(selection: Selection, request: DataRequest) -> None:
@@ -211,13 +156,14 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 
 def _write_selected(
-    corpora: Sequence[Corpus], selection: Selection, encoder: RowEncoder, folder: Path, *, held_out: bool, say: Say
+    opened: Opened, selection: Selection, encoder: RowEncoder, asked: Asked, folder: Path, *, say: Say
 ) -> Counter[int]:
     """Encode the selected rows into raw files; return how many training rows have each length."""
     lengths: Counter[int] = Counter()
     copies, flags = np.concatenate(selection.copies), np.concatenate(selection.held_out)
     used = (copies > 0) | flags
-    rows = (placed for corpus in corpora for placed in corpus.rows())
+    held_out = opened.held_out is None
+    rows = asked.watched((placed for corpus in opened.trained for placed in corpus.rows()), flags)
     kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
@@ -248,7 +194,7 @@ def _measured(
         raise UserError(
             "DatasetInvalid",
             f"no token of the {lengths.total()} rows would be trained within {longest} tokens: "
-            + (unanswered or "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"),
+            + (unanswered or _nothing_learned(train, longest)),
         )
     _check_gate(request, evaluation.rows, lengths.total())
     return Prepared(
@@ -261,6 +207,13 @@ def _measured(
         duplicates=selection.duplicates,
         warnings=(*turns.warnings, *_warnings(request, selection, train, evaluation.rows)),
     )
+
+
+def _nothing_learned(train: TokenStats, longest: int) -> str:
+    """Say why rows hold nothing to train on: they are cut before the first answer, or none is learned."""
+    if train.truncated_rows or train.longest >= longest:
+        return f"they are longer than that, and cut before the first answer begins: raise training.sequenceLength (now {longest})"
+    return "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"
 
 
 def _cut(request: DataRequest, folder: Path, name: str, longest: int) -> TokenStats:
@@ -281,7 +234,8 @@ def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
 
 def _warnings(request: DataRequest, selection: Selection, train: TokenStats, held_out: int) -> Iterator[str]:
     if selection.leaked:
-        yield f"{selection.leaked} training rows are also in the evaluation source: they are not trained"
+        where = "sources" if request.evaluation.further_sources else "source"
+        yield f"{selection.leaked} training rows are also in the evaluation {where}: they are not trained"
     for dataset, times in zip(request.datasets, selection.repeated, strict=True):
         if times > 1.5:
             yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach its weight"

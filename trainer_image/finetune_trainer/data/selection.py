@@ -28,7 +28,7 @@ class Selection:
     repeated: tuple[float, ...]
     """How often a row of each data set is seen in an epoch, on average; 1.0 without a mixture."""
     leaked: int = 0
-    """Training rows left out because they are in the evaluation source too."""
+    """Training rows left out because they are in data that is only measured on."""
 
 
 def select(
@@ -37,20 +37,20 @@ def select(
     evaluation: Evaluation,
     seed: int,
     *,
-    reserved: Hashes | None = None,
+    kept_out: Sequence[Hashes] = (),
+    hold: bool = True,
 ) -> Selection:
     """Choose rows: drop exact duplicates, hold rows out by hash, then sample each data set, then mix by weight.
 
-    `reserved` are the hashes of a separate evaluation source: nothing is held out then, and these rows are not trained.
+    `kept_out` are the hashes of data that is only measured on: these rows are not trained. Without `hold` none are held out.
     """
-    kept = _first_occurrences(hashes)
-    duplicates = sum(len(part) for part in hashes) - sum(int(part.sum()) for part in kept)
-    leaked = 0
-    if reserved is not None:
-        fresh = [part & ~np.isin(own, reserved) for part, own in zip(kept, hashes, strict=True)]
-        leaked = sum(int(part.sum()) for part in kept) - sum(int(part.sum()) for part in fresh)
-        kept = fresh
-    held = _held_out(hashes, kept, evaluation, hold=reserved is None)
+    whole = _first_occurrences(hashes)
+    duplicates = sum(len(part) for part in hashes) - sum(int(part.sum()) for part in whole)
+    kept = whole
+    for measured in kept_out:
+        kept = [part & ~np.isin(own, measured) for part, own in zip(kept, hashes, strict=True)]
+    leaked = sum(int(part.sum()) for part in whole) - sum(int(part.sum()) for part in kept)
+    held = _held_out(hashes, kept, evaluation, hold=hold)
     free = [part & ~out for part, out in zip(kept, held, strict=True)]
     sampled = [
         _sample(part, own, dataset.max_examples, seed)

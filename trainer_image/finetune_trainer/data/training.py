@@ -13,11 +13,12 @@ from finetune_contract import ENV_WORKSPACE, Location, RunConfig
 from finetune_trainer.chat import Turns, ready_tokenizer
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.packing import best_fit
-from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare
+from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare, rows_digest
 from finetune_trainer.data.request import run_request
 from finetune_trainer.data.summary import SUMMARY_FILE, Summary, summary, template_digest
-from finetune_trainer.data.tokenised import SCHEMA, combined, digest_of, read_batches
+from finetune_trainer.data.tokenised import SCHEMA, read_batches
 from finetune_trainer.errors import UserError
+from finetune_trainer.evaluation.questions import QUESTIONS_FILE, Question, read_questions
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.transfer import alone
 
@@ -42,6 +43,8 @@ class PreparedData:
     examples: int
     """Training rows before packing."""
     evaluation_examples: int
+    questions: list[Question]
+    """What both models are asked; empty without metrics."""
     tokens: int
     trained_tokens: int
     sequence_length: int
@@ -58,7 +61,7 @@ def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
     turns = ready_tokenizer(tokenizer, run.chat)
     workspace = Path(os.environ[ENV_WORKSPACE])
     with alone(workspace / "training"):  # not the folder that a store fetches into: it takes that lock itself
-        folder = _fetched(run.prepared, workspace) if run.prepared else _prepared_here(run, tokenizer, workspace)
+        folder = _fetched(run.prepared, run, workspace) if run.prepared else _prepared_here(run, tokenizer, workspace)
         _check_digest(folder, run, workspace)
         train = _packed(folder / TRAIN_FILE, workspace, run) if run.training.packing else folder / TRAIN_FILE
     known = Summary(**json.loads((folder / SUMMARY_FILE).read_text()))
@@ -69,18 +72,20 @@ def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
         evaluation=evaluation,
         packed=run.training.packing,
         conversational=bool(turns.template),
+        questions=read_questions(folder / QUESTIONS_FILE) if run.evaluation.metrics else [],
         **{key: value for key, value in asdict(known).items() if key not in ("digest", "template")},
     )
 
 
-def _fetched(location: Location, workspace: Path) -> Path:
+def _fetched(location: Location, run: RunConfig, workspace: Path) -> Path:
     store = open_location(location, Role.CHECKPOINT)
+    asked = [QUESTIONS_FILE] if run.evaluation.metrics else []
     if not store.exists(SUMMARY_FILE):
         raise UserError(
             "DatasetChanged",
             f"the rows that preflight prepared at {location.uri} are gone: delete the job and apply it again",
         )
-    return store.fetch(workspace / "rows", (TRAIN_FILE, EVALUATION_FILE, SUMMARY_FILE))
+    return store.fetch(workspace / "rows", (TRAIN_FILE, EVALUATION_FILE, SUMMARY_FILE, *asked))
 
 
 def _prepared_here(run: RunConfig, tokenizer: Tokenizer, workspace: Path) -> Path:
@@ -98,7 +103,7 @@ def _check_digest(folder: Path, run: RunConfig, workspace: Path) -> None:
         return
     found = json.loads((folder / SUMMARY_FILE).read_text())["digest"]
     if run.prepared:  # somebody else's disk may hold something else than its summary says
-        found = combined(digest_of(folder / name) for name in (TRAIN_FILE, EVALUATION_FILE))
+        found = rows_digest(folder)
     if run.dataset_digest and found != run.dataset_digest:
         raise UserError(
             "DatasetChanged",

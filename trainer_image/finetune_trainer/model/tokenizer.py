@@ -14,6 +14,9 @@ PROCESSOR_TEMPLATE = "chat_template.json"
 """Where processors of multimodal models keep the template; tokenizers do not read it."""
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
+TOKENIZERS = (*FILES, "tokenizer.model", "vocab.json", "vocab.txt", "tiktoken.model", "tekken.json", "spiece.model")
+"""Files of which a tokenizer has at least one."""
+
 SPECIAL_FILES = ("special_tokens_map.json", "added_tokens.json")
 TEMPLATE_FILE = "chat_template.jinja"
 
@@ -21,6 +24,7 @@ TEMPLATE_FILE = "chat_template.jinja"
 def load_tokenizer(folder: Path, model: Model) -> Any:
     """Load the tokenizer from a local folder. Raises UserError (ModelUnsupported, ModelInvalid) with what is wrong."""
     _check_files(folder, model.location.uri)
+    _check_there(folder, model.location.uri)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=model.trust_remote_code
@@ -52,6 +56,16 @@ def _check_files(folder: Path, uri: str) -> None:
             raise UserError("ModelInvalid", f"{file.name} of {uri} cannot be used: {found}. Copy it again")
         if file.name != TEMPLATE_FILE:
             _check_object(content, file.name, uri)
+
+
+def _check_there(folder: Path, uri: str) -> None:
+    if any((folder / name).is_file() for name in TOKENIZERS):
+        return
+    raise UserError(
+        "ModelInvalid",
+        f"{uri} has no tokenizer: copy tokenizer.json and tokenizer_config.json of the model that these weights come from next to "
+        "config.json",
+    )
 
 
 def _check_object(content: bytes, name: str, uri: str) -> None:

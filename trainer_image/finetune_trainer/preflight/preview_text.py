@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 
 import numpy as np
+from finetune_contract import harmless
 
 from finetune_trainer.chat.encoding import IGNORED, Tokens
 from finetune_trainer.chat.turns import Tokenizer
@@ -83,9 +84,4 @@ def _runs(ids: Tokens, labels: Tokens, tokenizer: Tokenizer, marks: tuple[str, s
     trained = labels != IGNORED
     bounds = [0, *(np.nonzero(np.diff(trained))[0] + 1).tolist(), len(ids)]
     parts = [(tokenizer.decode(ids[start:end].tolist()), bool(trained[start])) for start, end in pairwise(bounds)]
-    return "".join(f"{marks[0]}{_shown(text)}{marks[1]}" if learned else _shown(text) for text, learned in parts)
-
-
-def _shown(text: str) -> str:
-    """Data may hold anything: terminal escapes of a stranger's file are shown, not obeyed."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    return "".join(f"{marks[0]}{harmless(text)}{marks[1]}" if learned else harmless(text) for text, learned in parts)

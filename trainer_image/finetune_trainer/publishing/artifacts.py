@@ -10,6 +10,7 @@ from finetune_contract import MANIFEST_FILE, Artifact, EvaluationResult, Outcome
 from finetune_contract.engines import servable_by, summary
 from finetune_contract.wire import from_wire, to_wire
 
+from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_facts
 from finetune_trainer.publishing.card import model_card
 from finetune_trainer.publishing.published import Published
@@ -56,7 +57,11 @@ def publish(folder: Path, store: Store, run: RunConfig, published: Published) ->
         servable=adapter.servable if adapter is not None else summary(servable_by((), 0)),
     )
     store.upload(folder, kind(run))
-    described = manifest(run, artifact, digests, published) | _serving(adapter)
+    record = folder.parent / RECORD_FOLDER
+    if record.is_dir():
+        store.upload(record, RECORD_FOLDER)
+    recorded = {"evaluationFiles": file_digests(record)}
+    described = manifest(run, artifact, digests, published) | _serving(adapter) | recorded
     store.write_text(MANIFEST_FILE, json.dumps(described, indent=2) + "\n")
     return artifact
 

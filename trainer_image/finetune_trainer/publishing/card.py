@@ -6,6 +6,7 @@ from finetune_contract import Artifact, EvaluationResult, RunConfig
 from finetune_contract.engines import Servable
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
+from finetune_trainer.publishing.card_metrics import metrics_section
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.usage import usage
 from finetune_trainer.runtime.speed import Speed
@@ -18,6 +19,7 @@ def model_card(run: RunConfig, published: Published, base: str, adapter: Adapter
         f"# {run.name}\n",
         _summary(run, published, base, adapter),
         _results(published.evaluation),
+        metrics_section(published.metrics),
         usage(run, "model" if adapter is None else "adapter", chat=chat),
     ]
     return "\n".join(part for part in parts if part)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from finetune_contract import EvaluationResult
 
+from finetune_trainer.evaluation.results import Judged
 from finetune_trainer.runtime.speed import Speed
 
 
@@ -17,3 +18,4 @@ class Published:
     final_loss: float | None
     training_seconds: float
     speed: Speed
+    metrics: tuple[Judged, ...] = ()

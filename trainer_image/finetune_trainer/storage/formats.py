@@ -1,5 +1,7 @@
 """What a folder is that is not a model in the transformers format: the message names it and says how to get one. Called by weights."""
 
+import json
+import re
 from collections.abc import Iterable
 
 from finetune_trainer.errors import UserError
@@ -15,6 +17,18 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTERS = (ADAPTER_WEIGHTS, "adapter_model.bin")
 GGUF = ".gguf"
+ORIGINAL = f"set spec.model.source to the original model, which has {CONFIG} and .safetensors files"
+FOREIGN = (
+    (re.compile(r"(^|/)(blobs/sha256-|manifests/)"), "a model store of Ollama", ORIGINAL),
+    (re.compile(r"\.(onnx|onnx_data)$"), "a model in the ONNX format, which is for inference only", ORIGINAL),
+    (re.compile(r"(^|/)openvino_\w+\.(bin|xml)$"), "a model in the OpenVINO format, which is for inference only", ORIGINAL),
+    (re.compile(r"\.(tflite|mlmodel|engine|plan|mnn|rknn)$|\.mlpackage/"), "a model that was compiled for inference", ORIGINAL),
+    (re.compile(r"\.(h5|msgpack)$"), "a model with TensorFlow or Flax weights only", ORIGINAL),
+    (re.compile(r"\.nemo$|(^|/)model_weights/"), "a NeMo checkpoint", "export it to the transformers format with NeMo"),
+    (re.compile(r"\.(zip|tar|tar\.\w+|tgz|7z|rar)$"), "a model in an archive", "unpack it and set spec.model.source to its folder"),
+)  # fmt: skip
+"""Files of other formats: what the folder is, and what to do. Looked for where there is nothing that could be trained."""
+
 OWN_FORMAT = "consolidated"
 """How the names of weight files begin that Meta and Mistral publish in formats of their own."""
 
@@ -37,6 +51,8 @@ def without_weights(store: Store, paths: Iterable[str]) -> UserError:
     """Return the error for a model folder that has no .safetensors files beside its config.json."""
     found = sorted(paths)
     pickles = [path for path in found if path.lower().endswith(PICKLES)]
+    if foreign := _foreign(store, found):
+        return foreign
     if sharded := [path for path in found if path.endswith(".distcp")]:
         return _unsupported(
             f"{store.uri} is an FSDP checkpoint ({some(sharded)}): convert it with `accelerate merge-weights`, and copy the "
@@ -70,9 +86,23 @@ def unnamed_weights(store: Store, weights: list[str]) -> UserError:
     """Return the error for weight files that are neither model.safetensors nor the parts of an index."""
     if own := [name for name in weights if name.startswith(OWN_FORMAT)]:
         return _own_format(store, own)
+    if method := _quantised(store):
+        return _unsupported(
+            f"the weights of {store.uri} ({some(weights)}) are already quantised ({method}) and cannot be trained: use the "
+            "unquantised model; method qlora quantises it while loading"
+        )
     return _invalid(
         f"{store.uri} has no {SINGLE}, only {some(weights)}: if that is the whole model, rename it to {SINGLE}"
     )
+
+
+def _quantised(store: Store) -> str:
+    """Return how config.json says that weights are quantised; empty where it does not."""
+    try:
+        described = json.loads(store.read_text(CONFIG) or "{}").get("quantization_config") or {}
+        return str(described.get("quant_method", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def is_weight(path: str) -> bool:
@@ -107,7 +137,20 @@ def _without_config(store: Store, paths: list[str]) -> UserError:
             f"{store.uri} has no {CONFIG}, but the folders below it do ({some(lower)}): set spec.model.source to one of "
             f"them, such as {store.uri}/{lower[0]}",
         )
-    return UserError("ModelNotFound", f"{store.uri} has no {CONFIG}: it is not a model in the transformers format")
+    return _foreign(store, paths) or UserError(
+        "ModelNotFound",
+        f"{store.uri} has no {CONFIG}, only {some(paths)}: it is not a model in the transformers format. Set spec.model.source to a "
+        f"folder with {CONFIG}, tokenizer.json and .safetensors files",
+    )
+
+
+def _foreign(store: Store, paths: Iterable[str]) -> UserError | None:
+    """Return the error for a folder whose files belong to another format; None where none of them does."""
+    found = list(paths)
+    for pattern, what, remedy in FOREIGN:
+        if files := [path for path in found if pattern.search(path)]:
+            return _unsupported(f"{store.uri} is {what} ({some(files)}): {remedy}")
+    return None
 
 
 def _own_format(store: Store, files: list[str]) -> UserError:

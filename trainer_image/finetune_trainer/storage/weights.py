@@ -24,7 +24,7 @@ from finetune_trainer.storage.formats import (
 )
 from finetune_trainer.storage.naming import some
 from finetune_trainer.storage.opening import open_location
-from finetune_trainer.storage.store import Role, Store, StoredFile, not_found
+from finetune_trainer.storage.store import NOT_FOUND, Role, Store, StoredFile, not_found
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DESCRIPTIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
@@ -120,6 +120,12 @@ def weight_bytes(files: Iterable[StoredFile]) -> int:
 
 def _listed(store: Store) -> tuple[StoredFile, ...]:
     files = store.files()
+    folder = store.local_folder()
+    if not files and folder and folder.is_dir():
+        raise UserError(
+            NOT_FOUND[store.role][0],
+            f"{store.uri} is an empty folder: copy the files of the {store.role} there, or correct its source",
+        )
     if not files:
         raise not_found(store.role, f"the {store.role} {store.uri}")
     return files

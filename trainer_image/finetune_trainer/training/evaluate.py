@@ -5,16 +5,17 @@ loops average over batches and count the rows that fill up the last one twice.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol
 
 import torch
-from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from finetune_trainer.evaluation.results import Said
 from finetune_trainer.runtime import ranks
 
 GENERAL_TEXT = "general_text.txt"
@@ -54,17 +55,8 @@ class Answers:
     held_out: Measurement | None
     general: Measurement | None
     samples: tuple[str, ...]
-
-
-class _BeatEachToken(StoppingCriteria):
-    """A token is a sign of life: with sharded weights one answer can take minutes. Never stops anything."""
-
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self.beat = beat
-
-    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        self.beat()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    said: tuple[Said, ...] = ()
+    """To the questions of the metrics."""
 
 
 def measure(trainer: SFTTrainer, rows: Rows, *, keep_going: Callable[[], bool]) -> Measurement | None:
@@ -132,28 +124,6 @@ def without_adapter(trainer: SFTTrainer) -> Iterator[None]:
     """Let the trainer's model answer as its base does. Only for a model with an adapter."""
     with trainer.accelerator.unwrap_model(trainer.model).disable_adapter():
         yield
-
-
-def answers(
-    trainer: SFTTrainer, prompts: Sequence[list[int]], *, max_new_tokens: int, keep_going: Callable[[], bool],
-    beat: Callable[[], None],
-) -> tuple[str, ...]:  # fmt: skip
-    """Let the model answer each prompt (token ids), always taking the likeliest token; `beat` is called at each token."""
-    each_token = StoppingCriteriaList([_BeatEachToken(beat)])
-    tokenizer, texts = trainer.processing_class, []
-    with evaluating(trainer):
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        for prompt in prompts:
-            if not keep_going():
-                break
-            ids = torch.tensor([prompt], device=trainer.accelerator.device)
-            made = model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False,
-                temperature=None, top_p=None, top_k=None, use_cache=True, pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=stop_tokens(model, tokenizer), stopping_criteria=each_token,
-            )  # fmt: skip
-            texts.append(tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True).strip())
-    return tuple(texts)
 
 
 def stop_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -12,10 +12,14 @@ from typing import Any
 from finetune_contract import RunConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from finetune_trainer.data import PreparedData
+from finetune_trainer.evaluation.questions import Question
+from finetune_trainer.evaluation.results import Said
 from finetune_trainer.publishing.artifacts import drop_pickles
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.training import evaluate
+from finetune_trainer.training.asking import Interview
 from finetune_trainer.training.bench import Loop
 from finetune_trainer.training.callbacks import staged_folder
 from finetune_trainer.training.divergence import refuse_infinite
@@ -30,7 +34,8 @@ class Questions:
     rows: Rows
     general: list[Row]
     prompts: tuple[list[int], ...]
-    max_new_tokens: int
+    asked: list[Question]
+    """For the metrics."""
 
 
 class HeldOut(TrainerCallback):
@@ -45,17 +50,23 @@ class HeldOut(TrainerCallback):
         self.loop.bench.heartbeat.beat()
         return not ranks.largest([float(self.loop.bench.interrupt.asked)])[0]
 
-    def ask(self, *, with_samples: bool = True) -> Answers:
+    def ask(self) -> Answers:
         """Put all questions to the trainer's model as it is now."""
-        questions = self.questions
+        questions, evaluation = self.questions, self.loop.run.evaluation
         held_out = self._measure(questions.rows)
         general = self._measure(questions.general) if held_out is not None else None
-        prompts = questions.prompts if with_samples else ()
-        samples = evaluate.answers(
-            self.loop.trainer, prompts, max_new_tokens=questions.max_new_tokens, keep_going=self.keep_going,
-            beat=self.loop.bench.heartbeat.beat,
+        samples = self._interview(1, evaluation.max_new_tokens).generate(questions.prompts)
+        interview = self._interview(self.loop.run.layout.answers_at_once, evaluation.max_answer_tokens)
+        said = interview.answers(questions.asked, evaluation)
+        return Answers(
+            held_out=held_out, general=general, samples=tuple(one.text for one in samples or ()), said=said or ()
+        )
+
+    def _interview(self, at_once: int, max_new_tokens: int) -> Interview:
+        return Interview(
+            trainer=self.loop.trainer, at_once=at_once, max_new_tokens=max_new_tokens,
+            beat=self.loop.bench.heartbeat.beat, keep_going=self.keep_going,
         )  # fmt: skip
-        return Answers(held_out=held_out, general=general, samples=samples)
 
     def _measure(self, rows: Rows) -> Measurement | None:
         return evaluate.measure(self.loop.trainer, rows, keep_going=self.keep_going) if len(rows) else None
@@ -85,7 +96,8 @@ class HeldOut(TrainerCallback):
         if data is None:
             return None
         held_out, general = (Measurement(**data[name]) if data[name] else None for name in ("held_out", "general"))
-        return Answers(held_out=held_out, general=general, samples=tuple(data["samples"]))
+        said = tuple(Said(**one) for one in data.get("said", ()))
+        return Answers(held_out=held_out, general=general, samples=tuple(data["samples"]), said=said)
 
     def _is_due(self, step: int) -> bool:
         every = self.loop.run.evaluation.every_steps
@@ -140,14 +152,14 @@ class HeldOut(TrainerCallback):
             (staged_folder(args, state) / STATE_FILE).write_text(json.dumps(asdict(self.loop.patience)))
 
 
-def questions(run: RunConfig, rows: Rows | None, tokenizer: Any, *, conversational: bool) -> Questions:
+def questions(run: RunConfig, data: PreparedData, tokenizer: Any) -> Questions:
     """Prepare what both models are measured on."""
     make: Callable[[str], list[int]] = lambda prompt: evaluate.prompt_ids(  # noqa: E731 - one use, below
-        prompt, tokenizer, system=run.chat.system_prompt, conversational=conversational
+        prompt, tokenizer, system=run.chat.system_prompt, conversational=data.conversational
     )
     return Questions(
-        rows=rows if rows is not None else [],
+        rows=data.evaluation if data.evaluation is not None else [],
         general=evaluate.general_rows(tokenizer, sequence_length=run.training.sequence_length),
         prompts=tuple(make(prompt) for prompt in run.evaluation.prompts),
-        max_new_tokens=run.evaluation.max_new_tokens,
+        asked=data.questions,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from finetune_contract import Artifact, EvaluationResult, Outcome, RunConfig, Sample
+from finetune_contract import Artifact, Outcome, RunConfig
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
@@ -16,6 +16,7 @@ from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
 from finetune_trainer.errors import ReportedError
+from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
 from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
@@ -28,8 +29,8 @@ from finetune_trainer.storage import Role, fetch_model, open_location
 from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.best_weights import put_back
 from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
-from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.held_out import HeldOut, questions
+from finetune_trainer.training.measured import Compared, compared, record
 from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
@@ -82,10 +83,15 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     with bench.heartbeat.busy():
         put_back(loop)
     tuned = session.held_out.ask()
-    result = comparison(run, loop.base, tuned, examples=session.rows.evaluation_examples)
+    found = compared(run, loop.base, tuned, session.rows)
+    if ranks.rank() == 0:
+        record(
+            bench.workspace / "publish" / RECORD_FOLDER, found, loop.base, tuned, data=session.rows,
+            tokenizer=session.tokenizer,
+        )  # fmt: skip
 
     bench.reporter.phase("publishing")
-    return publish(run, bench, session, result)
+    return publish(run, bench, session, found)
 
 
 def bring_in(loop: Loop) -> None:
@@ -118,7 +124,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
-    asked = questions(run, rows.evaluation, tokenizer, conversational=rows.conversational)
+    asked = questions(run, rows, tokenizer)
     loop = Loop(
         run=run, bench=bench, computation=numbers, checkpoints=checkpoints, uploads=Uploads(checkpoints),
         patience=patience,
@@ -186,29 +192,12 @@ def preempted(session: Session, bench: Bench) -> Outcome:
     )
 
 
-def comparison(run: RunConfig, base: Answers | None, tuned: Answers, *, examples: int) -> EvaluationResult | None:
-    """Put base and tuned model side by side; None where no rows were held out."""
-    if tuned.held_out is None:
-        return None
-    told = base.samples if base is not None else ()
-    pairs = zip(run.evaluation.prompts, told or [""] * len(tuned.samples), tuned.samples, strict=False)
-    return EvaluationResult(
-        examples=examples,
-        base_loss=base.held_out.loss if base is not None and base.held_out is not None else None,
-        tuned_loss=tuned.held_out.loss,
-        base_token_accuracy=base.held_out.token_accuracy if base is not None and base.held_out is not None else None,
-        tuned_token_accuracy=tuned.held_out.token_accuracy,
-        base_forgetting_loss=base.general.loss if base is not None and base.general is not None else None,
-        tuned_forgetting_loss=tuned.general.loss if tuned.general is not None else None,
-        samples=tuple(Sample(prompt=prompt, base=before, tuned=after) for prompt, before, after in pairs),
-    )
-
-
-def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationResult | None) -> Outcome:
+def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> Outcome:
     """Save the adapter or model, upload it, and write the manifest last."""
     folder = bench.workspace / "publish" / artifacts.kind(run)
     published = Published(
-        evaluation=result,
+        evaluation=found.result,
+        metrics=found.metrics,
         computation=session.loop.precision,
         steps=session.loop.trainer.state.global_step,
         final_loss=last_loss(session.loop.trainer),
@@ -228,7 +217,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, result: EvaluationRe
         ranks.wait_for_all()
     done = Outcome(
         outcome="Succeeded", reason="Published", message=f"published {artifacts.kind(run)} after {published.steps} steps",
-        step=published.steps, final_loss=published.final_loss, evaluation=result, artifacts=made,
+        step=published.steps, final_loss=published.final_loss, evaluation=found.result, artifacts=made,
     )  # fmt: skip
     return measured(session, bench, done)
 

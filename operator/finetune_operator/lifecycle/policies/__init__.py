@@ -17,6 +17,7 @@ from finetune_operator.lifecycle.policies.exporting import export_result
 from finetune_operator.lifecycle.policies.stops import pause_at_limit, pause_on_request
 from finetune_operator.lifecycle.policies.terminal import clean_up_ended, record_success
 from finetune_operator.lifecycle.step import Step
+from finetune_operator.lifecycle.team import refuse_unpermitted
 from finetune_operator.lifecycle.view import View
 
 Policy = Callable[[View], Step | None]
@@ -35,6 +36,7 @@ POLICIES: Final[tuple[Policy, ...]] = (
     pause_at_limit,
     # Before preflight: a mistake costs no Pod. The spec's own mistakes come before those that depend on other jobs.
     refuse_invalid,
+    refuse_unpermitted,
     refuse_shared_checkpoints,
     # Before the plan, which is made from what preflight found.
     run_preflight,

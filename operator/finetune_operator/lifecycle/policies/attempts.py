@@ -10,10 +10,12 @@ from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child, Manifest
 from finetune_operator.lifecycle.policies import gang
 from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
+from finetune_operator.lifecycle.quotas import refitted
 from finetune_operator.lifecycle.replanning import enlarged, larger
 from finetune_operator.lifecycle.results import restarted
 from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, verdict_on
 from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.team import waits_for_its_turn
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, unsettled, waiting
@@ -79,7 +81,9 @@ def relieved(view: View) -> View:
 
 
 def launch(view: View) -> Step:
-    """Pin the next attempt; its children are created only after the status is written."""
+    """Pin the next attempt when it is the job's turn; its children are created only after the status is written."""
+    if (turn := waits_for_its_turn(view)) is not None:
+        return turn
     earlier, last, checkpoint = view.status.attempts or [], view.last_attempt, view.status.checkpoint
     step = checkpoint.step if checkpoint is not None else 0
     number = last.number + 1 if last is not None else 0
@@ -108,6 +112,7 @@ def create_missing(view: View) -> Step | None:
 
 def bring_up(view: View, attempt: AttemptStatus) -> Step:
     """Create the children of an attempt that has not started, all or none."""
+    view = refitted(view, attempt)
     missing = missing_children(view, attempt)
     if not missing:
         step = gang.release(view, attempt) or starting(view, attempt)

@@ -13,10 +13,12 @@ from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending, ending
 from finetune_operator.lifecycle.observation import Child, Refusal, SeenPod
 from finetune_operator.lifecycle.policies.attempts import launch
+from finetune_operator.lifecycle.quotas import quotas_moved
 from finetune_operator.lifecycle.record import examined, preflight_pod_of
 from finetune_operator.lifecycle.retry import back_off_seconds, disrupted, disturbed, gave_up, undisturbed
 from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.team import for_preflight, policy_moved
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import missing_claim, refused_until, standing_refusal, waiting
@@ -91,7 +93,7 @@ def start(view: View) -> Step:
         return resting(view)
     view = view.writing(retry_time=None)
     manifest = preflight_pod(
-        view.job,
+        for_preflight(view),
         view.status.preflight_generation,
         image=view.seen.settings.preflight_image,
         avoided=tuple(view.status.refused_nodes),
@@ -199,15 +201,15 @@ def paused(view: View, times: int) -> View:
 
 
 def pin_plan(view: View) -> Step | None:
-    """Pin a plan, and with it the first attempt unless only the plan is wanted."""
+    """Pin a plan, and with it the first attempt unless only the plan is wanted. Quotas that changed make a plan void until then."""
     status = view.status
-    if status.attempts or (status.plan is not None and not view.spec.plan_only):
+    if status.attempts:
         return None
-    if status.plan is None:
+    if status.plan is None or quotas_moved(view) or policy_moved(view):
         try:
             run = sized(view)
         except JobError as error:
-            return fail(view, TERMINAL_REASONS[error.reason], error.message)
+            return fail(view.writing(plan=None), TERMINAL_REASONS[error.reason], error.message)
         view = view.writing(plan=run.plan, resolved=run.resolved)
     return plan_only(view) if view.spec.plan_only else launch(view)
 

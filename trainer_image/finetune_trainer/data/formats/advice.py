@@ -1,38 +1,27 @@
 """What to tell somebody whose columns are not those that a format needs, or hold what sft should not learn."""
 
-import json
 import re
 from typing import Any
 
-from finetune_trainer.data.formats.inside import texts_inside
+from finetune_trainer.data.formats.leaves import Kind, leaves
 from finetune_trainer.data.formats.names import (
-    ANSWERING,
-    ASKED,
-    ASSISTANT,
     COMPLETIONS,
     CONTENT_KEYS,
     HISTORIES,
-    INCIDENTAL,
     PLAIN_TEXTS,
     PREFERENCES,
     PROMPTS,
     ROLE_KEYS,
-    ROLES,
     SYSTEMS,
     TURNS,
-    USER,
     bare,
     is_empty,
-    words_of,
+    is_harmless,
 )
-from finetune_trainer.data.formats.texts import is_alternating
-from finetune_trainer.data.formats.transcripts import written_out
-from finetune_trainer.data.reading.record import Record
+from finetune_trainer.data.formats.suggest import Suggestion, in_yaml, lone_answer
+from finetune_trainer.data.reading.record import Record, kind
 
 NEEDED = "a column with messages, or a prompt and a completion, or text"
-PLAIN = re.compile(r"[^\W\d][\w .-]*")
-"""A name that YAML takes without quotes."""
-
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)*")
 DIGITS = re.compile(r"\d+")
 MOST_WORDS = 5
@@ -47,8 +36,9 @@ KNOWN = frozenset(
 """Names that say that a row of names is there."""
 
 TOKENISED = "input_ids"
-MOST_JOINED = 3
-"""So many columns a suggestion joins into a question: of more nobody knows which are part of it."""
+
+DESCRIBED = 6
+"""So many columns a message describes."""
 
 
 def several_answers(record: Record, column: str, uri: str) -> str:
@@ -76,8 +66,8 @@ def without_system(system: str, text: str, uri: str) -> str:
     )
 
 
-def missing(record: Record, uri: str) -> str:
-    """Say which columns exist, which are needed, and how to name them."""
+def missing(record: Record, uri: str, suggested: Suggestion | str | None) -> str:
+    """Say which columns exist, which are needed, and how to name them as was tried; a text says what to write first."""
     if _has_no_header(record):
         return without_header(record, uri)
     if isinstance(record.get("mapping"), dict) and "current_node" in record:
@@ -85,18 +75,27 @@ def missing(record: Record, uri: str) -> str:
             f"{uri} is an export of ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, "
             "and write the role (author.role) and text (content.parts) of each message into a column messages"
         )
-    mapping = _answer_inside(record) or _mapping(record)
-    remedy = f"name them in datasets[].columns, such as {mapping}"
-    if not mapping:
-        remedy = "none of them holds the answer as text, so write it into a column completion"
-        if len(_telling(record)) > 1:
-            remedy = (
-                "their names do not say which is the answer. If one is, set columns: {prompt: ..., completion: ...} with the "
-                "names of the question and the answer, else write it into a column completion"
-            )
+    return f"{uri} has the columns {exist(record)}, but {NEEDED} is needed: {_remedy(record, suggested)}"
+
+
+def _remedy(record: Record, suggested: Suggestion | str | None) -> str:
     if TOKENISED in record:
-        remedy = "tokens are not read, so write the text that they stand for into a column"
-    return f"{uri} has the columns {exist(record)}, but {NEEDED} is needed: {remedy}"
+        return "tokens are not read, so write the text that they stand for into a column"
+    if isinstance(suggested, str) and suggested:
+        return suggested
+    if suggested:
+        return f"name them in datasets[].columns, such as {suggested}"
+    if answer := lone_answer(record):
+        return (
+            f"{answer} holds answers, and nothing holds the questions: write the question of each row into a column prompt, and set "
+            f"columns: {{prompt: prompt, completion: {in_yaml(answer)}}}"
+        )
+    if len([leaf for leaf in leaves(record) if leaf.kind is Kind.TEXT]) > 1:
+        return (
+            "their names do not say which is the answer. If one is, set columns: {prompt: ..., completion: ...} with the names of "
+            "the question and the answer, else write it into a column completion"
+        )
+    return f"none of them holds the answer as text{_seen(record)}, so write it into a column completion"
 
 
 def without_header(record: Record, uri: str) -> str:
@@ -138,112 +137,33 @@ def without_text(record: Record, uri: str) -> str:
     if found:
         known = [name for plain in PLAIN_TEXTS for name in found if bare(name) == plain]
         column = known[0] if known else max(found, key=lambda name: len(record[name]))
-        remedy = f"name it in datasets[].columns, such as columns: {{text: {_in_yaml(column)}}}"
+        remedy = f"name it in datasets[].columns, such as columns: {{text: {in_yaml(column)}}}"
     if _has_no_header(record):
         return without_header(record, uri)
     return f"{uri} has the columns {exist(record)}, but objective cpt learns a column with text: {remedy}"
 
 
-def _mapping(record: Record) -> str:
-    """Suggest the columns whose names or values say what they are; of two texts the second is the answer."""
-    if inner := texts_inside(record):
-        return _mapping(inner)
-    turns = next((name for name, value in record.items() if is_turns(value)), "")
-    said_alone = [name for name, value in record.items() if not is_empty(value) and not words_of(name) & INCIDENTAL]
-    if (
-        len(said_alone) == 1
-        and isinstance(texts := record[said_alone[0]], list)
-        and len(texts) > 1
-        and is_alternating(texts)
-    ):
-        return f"columns: {{messages: {_in_yaml(said_alone[0])}}}"
-    if turns and bare(turns) in HISTORIES and (beside := _mapping({**record, turns: None})):
-        return f"{beside}; {turns} is then read as the earlier turns"
-    if turns:
-        return _of_turns(record, turns)
-    said = [name for name, value in record.items() if _is_told(value)]
-    telling = _telling(record)
-    plain = not any(isinstance(value, list | dict) and value for value in record.values())
-    if len(telling) == len(said) == 1 and plain and bare(telling[0]) not in PROMPTS:
-        return f"columns: {{text: {_in_yaml(telling[0])}}}"
-    pair = [name for name in telling if "." in name]
-    if len(pair) == 2:
-        return f"columns: {{prompt: {pair[0]}, completion: {pair[1]}}}, or the other way round"
-    answers = [name for name in telling if bare(name) in COMPLETIONS] or [
-        name for name in telling if words_of(name) & ANSWERING and bare(name) not in PROMPTS
-    ]
-    known = [name for name in said if bare(name) in PROMPTS and name not in answers]
-    asked = (
-        known[:1] or [name for name in telling if name not in answers[:1]] or [n for n in said if n not in answers[:1]]
-    )
-    if answers and known:
-        asked = [*(name for name in telling if words_of(name) & ASKED and name not in (*known, *answers)), *asked]
-    if answers and len(asked) > 1 and len(asked) <= MOST_JOINED:
-        joined = "\\n\\n".join(f"{{{name}}}" for name in asked)
-        return f'columns: {{completion: {_in_yaml(answers[0])}}} and promptTemplate: "{joined}"'
-    if answers and asked:
-        longest = max(asked, key=lambda name: len(record[name]))
-        return f"columns: {{prompt: {_in_yaml(longest)}, completion: {_in_yaml(answers[0])}}}"
-    if len(telling) == 2 and plain:
-        prompt, completion = (known[0], *(n for n in telling if n != known[0])) if known else telling
-        return f"columns: {{prompt: {_in_yaml(prompt)}, completion: {_in_yaml(completion)}}}"
-    return ""
-
-
-def _answer_inside(record: Record) -> str:
-    """Suggest the first of several answers to a question, such as `answers.0.text`."""
-    question = next((name for name, value in record.items() if bare(name) in PROMPTS and isinstance(value, str)), "")
-    if not question:
-        return ""
-    for name, value in record.items():
-        first = value[0] if isinstance(value, list) and value and words_of(name) & ANSWERING else None
-        if not isinstance(first, dict):
-            continue
-        keys = [key for key in CONTENT_KEYS if isinstance(first.get(key), str)]
-        if keys and not any(key in ROLE_KEYS and str(first[key]).lower() in ROLES for key in first):
-            path = f"{name}.0.{keys[0]}"
-            return f"columns: {{prompt: {_in_yaml(question)}, completion: {path}}}, which learns the first answer of each question"
-    return ""
-
-
-def _of_turns(record: Record, turns: str) -> str:
-    """Turns in which nobody answers are the question of an answer beside them (`ideal`)."""
-    beside = [name for name in _telling(record) if name != turns and words_of(name) & ANSWERING]
-    asked: Any = record[turns]
-    if len(beside) == 1 and isinstance(asked, list) and not any(map(_answers, asked)):
-        return f"columns: {{prompt: {turns}, completion: {_in_yaml(beside[0])}}}"
-    return f"columns: {{messages: {turns}}}"
-
-
-def _answers(turn: Record) -> bool:
-    return any(
-        isinstance(turn.get(key), str) and ROLES.get(turn[key].strip().lower()) == ASSISTANT for key in ROLE_KEYS
-    )
-
-
-def _in_yaml(name: str) -> str:
-    return name if PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-
-
-def _telling(record: Record) -> list[str]:
-    return [name for name, value in record.items() if _is_told(value) and not words_of(name) & INCIDENTAL]
-
-
 def _is_told(value: Any) -> bool:
-    """A text, or the body of a logged API call."""
-    if isinstance(value, dict):
-        return any(isinstance(value.get(key), list) for key in ("messages", "choices"))
     return isinstance(value, str) and bool(value.strip())
 
 
-def is_turns(value: Any) -> bool:
-    """A conversation in which somebody answers; a list of comments or annotations is none."""
-    if isinstance(value, str):
-        return written_out(value) is not None
-    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-        return False
-    words = {item.get(key) for item in value for key in ROLE_KEYS if isinstance(item.get(key), str)}
-    return bool(words) and any(ROLES.get(word.strip().lower()) != USER for word in words if isinstance(word, str))
+def _seen(record: Record) -> str:
+    """Say what a row holds, where no column of it can be read."""
+    filled = [
+        (name, value)
+        for name, value in record.items()
+        if not is_empty(value) and (isinstance(value, list | dict) or not is_harmless(str(name)))
+    ]
+    told = [f"{name} is {described(value)}" for name, value in filled[:DESCRIBED]]
+    return f" (in a row: {', '.join(told)})" if told else ""
+
+
+def described(value: Any) -> str:
+    """Say what a value is; of a list also what it holds."""
+    if not isinstance(value, list) or not value:
+        return kind(value)
+    words = {"text": "texts", "an object": "objects", "a list": "lists"}
+    return f"a list of {words.get(kind(value[0]), 'numbers' if isinstance(value[0], int | float) else 'values')}"
 
 
 def exist(record: Record) -> str:

@@ -1,5 +1,6 @@
 """Which columns of a data set play which role, told by their names. Raises with what to write instead where none do."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,13 @@ from typing import Any
 from finetune_contract import Dataset
 
 from finetune_trainer.data.formats.advice import (
-    missing,
     one_message_a_row,
     several_answers,
     without_system,
     without_text,
 )
 from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns, refuse_unknown
+from finetune_trainer.data.formats.invalid import NoForm
 from finetune_trainer.data.formats.names import (
     CALLS,
     COMPLETIONS,
@@ -29,6 +30,7 @@ from finetune_trainer.data.formats.names import (
     TOOLS,
     TURNS,
     UNDECIDED,
+    UNDECIDED_ENDS,
     bare,
     is_empty,
     truth,
@@ -81,6 +83,8 @@ class Format:
     conversational: bool
     system_prompt: str
 
+    classes: tuple[str, ...] = ()
+    """Names of the classes whose numbers are the completions."""
     rejected: str = ""
     """The other side of a preference pair of which one answer is learned."""
 
@@ -102,7 +106,7 @@ class Format:
 
 
 def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted: str = "") -> Format:
-    """Tell the format by a record's columns. Raises UserError(DatasetInvalid) with those that exist."""
+    """Tell the format by a record's columns. Raises NoForm, or UserError(DatasetInvalid) for data that must not be learned so."""
     names = _by_bare_name(record)
     kind = wanted or (dataset.format if dataset.format != "auto" else "")
     if not kind and not chat.plain:
@@ -115,16 +119,23 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
     if not known:
         refuse_unknown(named_columns(dataset), record, uri)
         _refuse_lone_messages(dataset, names, record, uri)
-        raise UserError("DatasetInvalid", missing(record, uri))
+        raise NoForm
     chosen, columns = next((one for one in known if _is_filled(record, one[1])), known[0])
     if chosen == TEXT and not kind and not chat.plain:
         _refuse_lone_messages(dataset, names, record, uri)
     if chosen == TEXT and dataset.columns.system:
         raise UserError("DatasetInvalid", without_system(dataset.columns.system, columns["text"], uri))
+    if dataset.class_names and chosen != PAIR:
+        raise UserError(
+            "DatasetInvalid",
+            f"{uri} is read as {chosen}, so datasets[].classNames has no effect: name the column of the class in columns.completion, or "
+            "remove classNames",
+        )
     return Format(
         kind=chosen,
         **columns,
         rejected=_rejected(columns, names),
+        classes=dataset.class_names,
         turns=TurnForm(
             role=dataset.columns.role,
             content=dataset.columns.content,
@@ -244,9 +255,9 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
         if good in names and bad in names:
             prompt = (named.prompt if named.prompt in record else "") or _first(PROMPTS, names) or turns
             raise UserError("DatasetInvalid", preference(record, names[good], names[bad], prompt, uri))
-    for one, other in UNDECIDED:
-        if one in names and other in names:
-            raise UserError("DatasetInvalid", undecided(record, names[one], names[other], uri))
+    for stem, (one, other) in itertools.product(UNDECIDED, UNDECIDED_ENDS):
+        if f"{stem}{one}" in names and f"{stem}{other}" in names:
+            raise UserError("DatasetInvalid", undecided(record, names[f"{stem}{one}"], names[f"{stem}{other}"], uri))
     several = names.get("completions", "")
     if isinstance(record.get(several), list):
         raise UserError("DatasetInvalid", several_answers(record, several, uri))

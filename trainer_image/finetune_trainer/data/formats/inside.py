@@ -4,11 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
-from finetune_trainer.data.formats.names import ANSWERING, COMPLETIONS, CONTENT_KEYS, PROMPTS, bare, words_of
 from finetune_trainer.data.reading.record import Record
-
-LANGUAGE = 5
-"""So many characters the code of a language has: en, zh, pt_BR."""
 
 
 def with_inner(record: Record, named: Iterable[str]) -> Record:
@@ -43,38 +39,3 @@ def _from_json(text: str) -> Any:
         return parsed(text, "its values")
     except RowInvalid:
         return None
-
-
-def texts_inside(record: Record) -> Record:
-    """Return a record with what lies inside its columns in their place; empty where nothing does that is of use.
-
-    Translations hold a text for each language, SQuAD's answers a list of texts.
-    """
-    asks = any(bare(name) in PROMPTS for name in record)
-    found: Record = {}
-    for name, value in record.items():
-        is_first = (
-            asks and isinstance(value, list) and value and isinstance(value[0], str) and words_of(name) & ANSWERING
-        )
-        found |= {f"{name}.0": value[0]} if is_first else _inner_texts(name, value) or {name: value}
-    return found if found.keys() != record.keys() else {}
-
-
-def _inner_texts(name: str, value: Any) -> Record:
-    if not isinstance(value, dict) or any(isinstance(value.get(key), list) for key in ("messages", "choices")):
-        return {}
-    texts = {f"{name}.{key}": item for key, item in value.items() if isinstance(item, str) and item.strip()}
-    listed = value.get("text")
-    if not texts and isinstance(listed, list) and listed and isinstance(listed[0], str):
-        return {f"{name}.text.0": listed[0]}
-    return texts if len(texts) == len(value) == 2 and all(len(key) <= LANGUAGE for key in value) else {}
-
-
-def text_inside(column: str, value: Any) -> str:
-    """Return how the text in a column is named, such as `inputs.question` or `answers.0`; empty where there may be several."""
-    if isinstance(value, list):
-        return f"{column}.0" if value and isinstance(value[0], str) and len(value) == 1 else ""
-    texts = [key for key, item in value.items() if isinstance(item, str)] if isinstance(value, dict) else []
-    known = [key for key in texts if bare(key) in (*CONTENT_KEYS, *PROMPTS, *COMPLETIONS)]
-    chosen = texts if len(texts) == 1 == len(value) else known
-    return f"{column}.{chosen[0]}" if len(chosen) == 1 else ""

@@ -10,6 +10,19 @@ class RowInvalid(Exception):
     """A record that does not say what its format needs; the message says what is wrong."""
 
 
+class NotText(RowInvalid):
+    """A column that holds something else than text; another name may lead to the text that is meant."""
+
+    def __init__(self, column: str, found: str, remedy: str) -> None:
+        super().__init__(f"its {column} is {found}, not text{remedy}")
+        self.column = column
+        self.what = f"its {column} is {found}, not text"
+
+
+class NoForm(Exception):
+    """The columns of a record fit no form that is known."""
+
+
 def parsed(text: str, what: str, *, else_: str = "") -> Any:
     """Return what a text says as JSON. Raises RowInvalid, which tells Python's own notation from other text.
 

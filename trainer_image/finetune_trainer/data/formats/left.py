@@ -1,11 +1,11 @@
-"""Which columns of a row most likely matter and are not read."""
+"""Which columns of a row are not read and not known to be harmless."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.detect import TEXT, Format
-from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare, is_empty, is_meaningful, may_answer
+from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare, is_empty, is_harmless, names_answer
 from finetune_trainer.data.reading.record import Record
 
 CERTAIN_LENGTH = 20
@@ -13,7 +13,7 @@ CERTAIN_LENGTH = 20
 
 
 def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
-    """Columns that most likely matter and are not read, unless they say again what the messages say."""
+    """Columns that are not read and not known to be harmless, unless they say again what the messages say."""
     left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
     read = [value for name, value in record.items() if name in form.read and isinstance(value, str) and value.strip()]
     return {
@@ -29,11 +29,11 @@ def _holds_all(value: Any, read: Sequence[str]) -> bool:
 
 
 def _matters(name: str, value: Any, form: Format) -> bool:
-    """Beside plain text any other text may be what it is to be turned into."""
+    """Whatever is not known to be harmless; beside plain text also what may be the answer to learn, such as a category."""
     if is_empty(value):
         return False
-    beside_text = form.kind == TEXT and may_answer(name) and not isinstance(value, int | float)
-    return is_meaningful(name) or beside_text or _is_held_out(name, value)
+    beside_text = form.kind == TEXT and names_answer(name) and not isinstance(value, int | float)
+    return not is_harmless(name) or beside_text or _is_held_out(name, value)
 
 
 def _is_held_out(name: str, value: Any) -> bool:

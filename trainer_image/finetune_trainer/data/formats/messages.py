@@ -26,7 +26,7 @@ from finetune_trainer.data.formats.names import (
     USER,
     bare,
     is_empty,
-    is_meaningful,
+    is_harmless,
     role_word,
     truth,
 )
@@ -67,7 +67,7 @@ class Turns:
     unlearned: list[int] = field(default_factory=list)
     """Answers that a switch of the data takes out of the loss."""
     unread: dict[str, Any] = field(default_factory=dict)
-    """Keys that most likely matter and are not read, with a value."""
+    """Keys that are not read and not known to be harmless, with a value."""
     spelt: set[Spelling] = field(default_factory=set)
     """What the messages have of what the job names."""
 
@@ -151,7 +151,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
             continue
         if form.template and key in form.template:
             message[key] = extra
-        elif is_meaningful(key) and extra != message["content"]:
+        elif not is_harmless(key) and extra != message["content"]:
             found.unread[f"{OF_MESSAGES}{key}"] = extra
     _place(message, parts, learned, found, who)
 

@@ -89,10 +89,20 @@ PREFERENCES = (
     ("win", "lose"),
 )
 UNDECIDED = (
-    ("conversationa", "conversationb"), ("responsea", "responseb"), ("answera", "answerb"), ("response0", "response1"),
-    ("response1", "response2"),
-)  # fmt: skip
-"""Two answers of which another column says which is the better one."""
+    "conversation",
+    "response",
+    "answer",
+    "output",
+    "completion",
+    "reply",
+    "summary",
+    "humanref",
+    "generation",
+    "chatbot",
+    "model",
+)
+UNDECIDED_ENDS = (("a", "b"), ("0", "1"), ("1", "2"))
+"""Two answers, such as response_a and response_b, of which another column says which is the better one."""
 
 TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
@@ -105,42 +115,51 @@ TURN_MARKS = (
 LABELS = ("label", "ktotag")
 """Beside prompt and completion a truth value says whether the answer is a good one (unpaired preference)."""
 
-MEANINGFUL = frozenset(
-    "system prompt prompts instruction instructions input inputs context contexts history tools functions function label "
-    "labels tag weight weights mask masks masked image images video videos audio audios chosen rejected reasoning cot "
-    "rationale explanation thinking thought thoughts think scratchpad document documents passage passages evidence question "
-    "answer answers response responses completion completions output outputs messages conversation conversations score rating "
-    "reward quality correct refusal speech knowledge persona text article articles paragraph paragraphs body story facts hint "
-    "hints choices options code schema kwargs train training trainable loss solution solutions target targets reply problem "
-    "query summary summaries highlights translation feedback accepted approved thumbs verdict helpful helpfulness corrected "
-    "correction revision revised rewritten attempt attempts trajectory trajectories generation generations ideal gold "
-    "correctness scores ratings".split()
-)
-"""Words in the names of columns and keys that say: this is part of the example, or how it is to be learned."""
-
 RATINGS = frozenset(
-    "score scores rating ratings reward quality helpful helpfulness correctness thumbs verdict feedback".split()
+    "score scores rating ratings reward quality helpful helpfulness correctness thumbs verdict feedback "
+    "safe toxic toxicity harmful stars".split()
 )
-"""Of these words those that say how good an answer is."""
+"""Words in the names of columns that say how good an answer is."""
 
 ASKED = frozenset(
     "input inputs context contexts history document documents passage passages evidence knowledge persona text article articles "
-    "paragraph paragraphs body story facts hint hints choices options code schema".split()
+    "paragraph paragraphs body story facts hint hints choices options code schema dialogue dialog conversation transcript description "
+    "subject premise hypothesis sentence".split()
 )
-"""Of these words those that speak of the question."""
+"""Words in the names of columns that speak of the question."""
 
 INCIDENTAL = frozenset(
-    "id ids idx index uuid count num number length len tokens token lang language source url hash type date time timestamp version "
-    "name split file path model models category title meta metadata country created updated config configs formatting status".split()
+    "id ids idx index uuid guid count counts num number length len size tokens token lang language locale source sources url urls uri "
+    "link hash md5 sha checksum digest type types date dates time timestamp timestamps version revision name names split file filename "
+    "path model models category title meta metadata country region created updated modified edited exported config configs formatting "
+    "status row rows line rank offset start end position seed temperature top penalty stream stop finish logprobs domain "
+    "difficulty author annotator annotators worker username email phone address zip ip session thread dataset "
+    "copyright signature duration latency lead cost usage price unnamed "
+    "header redacted state moderation flagged turn turns fingerprint generator "
+    "flags commit repo repos license task subreddit priority tags permalink".split()
 )
-"""Words that make such a name harmless: prompt_id, text_length."""
+"""Words that make such a name harmless: prompt_id, text_length. Whatever else is not read is named."""
+
+HARMLESS_NAMES = ("n", "k", "stopreason", "endturn", "schemaversion", "project", "isbot")
+"""Whole names of no effect on what is learned: of logged calls and of tools for annotation."""
 
 ANSWERING = frozenset(
     "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
     "category class sentiment emotion intent summary summaries highlights headline abstract translation code "
-    "ideal gold generation attempt".split()
+    "ideal gold truth generation attempt reply replies resolution".split()
 )
 """Words in the names of columns that may hold what is to be learned."""
+
+MAY_HOLD = frozenset(
+    "source sources title category model models name meta metadata data lang language file type".split()
+)
+"""Of the harmless words those whose columns sometimes hold a question or an answer all the same."""
+
+ANNOTATED = frozenset("annotation annotations result results annotated correction corrections".split())
+"""Words in the names of columns that hold what people wrote about the rest of the row."""
+
+CHOICES = frozenset("choices choice options option endings candidates alternatives".split())
+"""Words in the names of columns that hold the answers to choose from."""
 
 SPLIT_COLUMNS = ("split", "partition", "subset", "fold")
 NOT_TRAINED = ("test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout")
@@ -163,17 +182,21 @@ def words_of(name: str) -> set[str]:
 
 
 @lru_cache(maxsize=4096)
-def is_meaningful(name: str) -> bool:
-    """Tell whether a column or key of this name most likely matters to what is learned."""
-    words = words_of(name)
-    return bool(words & MEANINGFUL) and not words & INCIDENTAL
+def is_harmless(name: str) -> bool:
+    """Tell whether a column or key of this name is known to say nothing about what is to be learned."""
+    return bool(words_of(name) & INCIDENTAL) or name.startswith("__") or bare(name) in HARMLESS_NAMES
 
 
 @lru_cache(maxsize=4096)
-def may_answer(name: str) -> bool:
-    """Tell whether a column beside plain text may be what is to be learned: a summary, a class, or anything that is no id."""
-    words = words_of(name)
-    return bool(words & ANSWERING) or not words & INCIDENTAL
+def is_label_only(name: str) -> bool:
+    """Tell whether a column of this name never holds a question or an answer: ids, dates, counts, addresses."""
+    return is_harmless(name) and bool((words_of(name) & INCIDENTAL) - MAY_HOLD)
+
+
+@lru_cache(maxsize=4096)
+def names_answer(name: str) -> bool:
+    """Tell whether a column beside plain text may be what is to be learned: a summary, a class."""
+    return bool(words_of(name) & ANSWERING)
 
 
 def truth(value: object) -> bool | None:
@@ -198,4 +221,4 @@ def role_word(value: object) -> object:
 
 def is_empty(value: object) -> bool:
     """Tell whether a value says nothing."""
-    return value is None or value in ([], {}, ()) or (isinstance(value, str) and not value.strip())
+    return value is None or value in ([], {}, ()) or (isinstance(value, str) and value.strip() in ("", "[]", "{}"))

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from finetune_trainer.data.formats.advice import exist, is_turns
+from finetune_trainer.data.formats.advice import exist
+from finetune_trainer.data.formats.leaves import is_turns
 from finetune_trainer.data.formats.names import ROLE_KEYS, ROLES, TURN_MARKS, USER
 from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record

@@ -12,9 +12,9 @@ from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import ONLY_NAMED, are_names, calls_of, tools_of
 from finetune_trainer.data.formats.chosen import PLACEHOLDER
+from finetune_trainer.data.formats.classes import class_named
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
-from finetune_trainer.data.formats.inside import text_inside
-from finetune_trainer.data.formats.invalid import RowInvalid, parsed
+from finetune_trainer.data.formats.invalid import NotText, RowInvalid, parsed
 from finetune_trainer.data.formats.left import left_unread
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
@@ -23,7 +23,7 @@ from finetune_trainer.data.formats.names import (
     USER,
     bare,
     is_empty,
-    is_meaningful,
+    is_harmless,
 )
 from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
@@ -46,7 +46,7 @@ class Row:
     text: str = ""
     """Plain text, or the completion of a plain prompt."""
     unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
-    """Columns and keys that most likely matter and are not read; true where they hold text."""
+    """Columns and keys that are not read and not known to be harmless; true where they hold text."""
     spelt: frozenset[Spelling] = field(default=frozenset(), compare=False)
     """What the messages hold of the keys and role words that the job names."""
 
@@ -81,7 +81,7 @@ def to_row(record: Record, form: Format) -> Row:
         turns = turns_of(_value(record, form.messages), form.turns)
         return _conversation(record, form, turns, learned_from=0)
     if form.kind == PAIR:
-        return _prompt_completion(record, form)
+        return _prompt_completion(class_named(record, form.completion, form.classes) if form.classes else record, form)
     text = _text(record, form.text)
     return Row(text=text, unread=left_unread(record, form, ()))
 
@@ -106,7 +106,7 @@ def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
     body = turns.unread
     tools = [tools_of(body.pop(key)) for key in list(body) if bare(key) in TOOLS]
     system = body.pop("system", None)
-    for key in [key for key in body if not key.startswith(OF_MESSAGES) and not is_meaningful(key)]:
+    for key in [key for key in body if not key.startswith(OF_MESSAGES) and is_harmless(key)]:
         del body[key]
     return _said_by_system(system), next((found for found in tools if found), None)
 
@@ -243,22 +243,17 @@ def _text(record: Record, column: str) -> str:
     if isinstance(value, float) and math.isnan(value):
         raise RowInvalid(f"its {column} is NaN, which stands for a missing value: fill it in, or remove the row")
     if isinstance(value, bool):
-        raise RowInvalid(f"its {column} is {kind(value)}, not text: write it as text, such as yes or no")
+        raise NotText(column, kind(value), ": write it as text, such as yes or no")
     if isinstance(value, int | float):
-        raise RowInvalid(
-            f"its {column} is {kind(value)}, not text: write numbers as text (in quotes in JSON, astype(str) in pandas), and "
-            "classes by their names"
+        raise NotText(
+            column,
+            kind(value),
+            ": write numbers as text (in quotes in JSON, astype(str) in pandas), and classes by their names, or list these in "
+            "datasets[].classNames",
         )
-    if inside := text_inside(column, value):
-        raise RowInvalid(
-            f"its {column} is {kind(value)}, not text: set {inside} in datasets[].columns to use the text in it"
-        )
-    if isinstance(value, dict | list):
-        raise RowInvalid(
-            f"its {column} is {kind(value)}, not text: write its text into that column, or JSON text if the model is to read or "
-            "write JSON"
-        )
-    raise RowInvalid(f"its {column} is {kind(value)}, not text")
+    raise NotText(
+        column, kind(value), ": write its text into that column, or JSON text if the model is to read or write JSON"
+    )
 
 
 def _value(record: Record, column: str) -> Any:

@@ -1,9 +1,11 @@
 """What rows hold and nobody reads: counted by name while they are read, told in one warning. Nothing is dropped in silence."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from finetune_trainer.data.formats.calls import ONLY_NAMED
+from finetune_trainer.data.formats.chosen import PLACEHOLDER
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, TEXT, Format
 from finetune_trainer.data.formats.names import (
     ANSWERING,
@@ -15,65 +17,92 @@ from finetune_trainer.data.formats.names import (
     bare,
     words_of,
 )
+from finetune_trainer.data.formats.suggest import Suggestion, quoted
+from finetune_trainer.data.reading.record import Record
+
+TELLING = ANSWERING | ASKED | RATINGS
+"""Words in the names that come first where as many rows hold others."""
 
 NAMED = 6
 """So many names the warning holds: it shares 4,096 bytes with the rest of the report."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """How else an example of the rows could be read; all of it was tried."""
+
+    suggested: Iterable[Suggestion] = ()
+    unwritten: str = ""
+    """What to write where the answer is there as a number only."""
+
+
 class Unread:
-    """Counts, by column or key, the rows in which something that most likely matters is not read."""
+    """Counts, by column or key, the rows in which something is not read that is not known to be harmless."""
 
     def __init__(self) -> None:
         self._rows: Counter[str] = Counter()
         self._seen = 0
         self._texts: set[str] = set()
+        self._most = 0
+        self.example: Record = {}
+        """The record of which the most is not read."""
 
-    def row(self, names: Mapping[str, bool]) -> None:
-        """Take in one row: what is not read, and whether it is text."""
+    def row(self, names: Mapping[str, bool], record: Record) -> None:
+        """Take in one row: what is not read of its record, and whether it is text."""
         self._seen += 1
+        if len(names) > self._most:
+            self._most, self.example = len(names), record
         for name, is_text in names.items():
             self._rows[name] += 1
             if is_text:
                 self._texts.add(name)
 
-    def warning(self, uri: str, form: Format) -> str:
+    def warning(self, uri: str, form: Format, other: Other) -> str:
         """Say what is not read, in how many rows, and what to do; empty where there is nothing."""
         if not self._rows:
             return ""
-        named = ", ".join(f"{name} in {count}" for name, count in self._rows.most_common(NAMED))
+        ordered = sorted(self._rows.items(), key=lambda item: (-item[1], not words_of(item[0]) & TELLING))
+        named = ", ".join(f"{name} in {count}" for name, count in ordered[:NAMED])
         more = f" and {len(self._rows) - NAMED} more" if len(self._rows) > NAMED else ""
-        return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {self._remedy(form)}"
+        return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {self._remedy(form, other)}"
 
-    def _remedy(self, form: Format) -> str:
+    def _remedy(self, form: Format, other: Other) -> str:
         names = list(self._rows)
         if any(name.endswith(ONLY_NAMED.format("")) for name in names):
             return "Tools are written into the prompt if each is an object with a name, a description and parameters"
-        label = next((name for name in names if bare(name) in LABELS), "")
-        if form.kind == TEXT and label:
-            return self._teach_label(form, label)
         if any(bare(name) in SPLIT_COLUMNS for name in names):
             return "Test rows are trained with the others: move them to evaluation.source"
-        if label:
+        if form.kind == TEXT:
+            return self._taught(other)
+        if any(bare(name) in LABELS for name in names):
             return "All answers are learned: if this column says which are good, remove the others"
-        answer = next((name for name in names if name in self._texts and words_of(name) & ANSWERING), "")
-        if form.kind == TEXT and answer:
-            return f"Rows teach the text alone. To teach {answer}, set columns: {{prompt: {form.text}, completion: {answer}}}"
+        if form.kind == PAIR and (joined := self._joined(form, other)):
+            return f"If it is part of the question, set promptTemplate: {joined} in place of columns.prompt"
         asked = next((name for name in names if name in self._texts and words_of(name) & ASKED), "")
-        if form.kind == PAIR and form.prompt and asked:
-            joined = "\\n\\n".join(f"{{{name}}}" for name in (form.prompt, asked))
-            return f'If it is part of the question, set promptTemplate: "{joined}" in place of columns.prompt'
+        answer = next((name for name in names if name in self._texts and words_of(name) & ANSWERING), "")
         if form.kind == MESSAGES and not form.system and asked:
             return f"If it is the system prompt of each conversation, set columns.system: {asked}"
         if form.kind == PAIR and bare(answer) in COMPLETIONS:
             return f"Rows teach {form.completion}. If {answer} is the answer to learn, set columns: {{completion: {answer}}}"
-        if any(words_of(name) & RATINGS for name in names) and not self._texts:
-            return "All rows are learned alike, good or bad: if it says how good an answer is, remove the rows with bad ones"
+        rating = next((name for name in names if words_of(name) & RATINGS and name not in self._texts), "")
+        if rating:
+            return f"All rows are learned alike, good or bad: if {rating} says how good an answer is, remove the rows with bad ones"
         return "Rows are trained without it: add it to the question or the answer if it matters"
 
-    def _teach_label(self, form: Format, label: str) -> str:
-        if label in self._texts:
-            return f"To teach the label, set columns: {{prompt: {form.text}, completion: {label}}}; it must be text, not a number"
-        return (
-            f"To teach it, write it as text into a column completion, and set columns: {{prompt: {form.text}, completion: "
-            f"completion}}; the first text of a list is {label}.0"
-        )
+    def _taught(self, other: Other) -> str:
+        """Rows teach a text alone, and what stands beside it may be its answer."""
+        for one in other.suggested:
+            answer = one.columns.get("completion", "")
+            if answer.split(".")[0] in self._rows:
+                return f"Rows teach the text alone. To teach {answer}, set {one}"
+        if other.unwritten:
+            return f"Rows teach the text alone; {other.unwritten}"
+        return "Rows teach the text alone: add what matters to it"
+
+    def _joined(self, form: Format, other: Other) -> str:
+        """The question with what stands beside it, such as a text that it is about or the choices."""
+        for one in other.suggested:
+            columns = PLACEHOLDER.findall(one.prompt_template)
+            if one.columns.get("completion") == form.completion and form.prompt in columns:
+                return quoted(one.prompt_template)
+        return ""

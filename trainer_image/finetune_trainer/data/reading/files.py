@@ -8,16 +8,20 @@ from pathlib import Path
 from finetune_contract import Dataset
 
 from finetune_trainer.data.reading.card import SPLITS, Files, Splits, card_splits, named_splits
+from finetune_trainer.data.reading.foreign import AS_ROWS, misnamed, to_convert
 from finetune_trainer.data.reading.kinds import kind_of, readable
 from finetune_trainer.data.reading.shards import gap_warnings, refuse_gaps
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.formats import PICKLES
+from finetune_trainer.storage.pages import BEGINNING_BYTES
 from finetune_trainer.storage.store import not_found
 
 NOT_ROWS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json", "config.json")
 NOT_DATA = ("readme.md", "license", "license.txt", "license.md", "notice", "makefile", *NOT_ROWS)
 """Files that lie beside data everywhere: that they are not read surprises nobody."""
+
+UNPICKLED = 'save the table as rows where running that code is safe, with df.to_json("rows.jsonl", orient="records", lines=True)'
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst", ".7z", ".rar", ".xz")
 
@@ -56,7 +60,7 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
     if documents and any(kind_of(file.path, documents=False) for file in rows):
         rows = tuple(file for file in rows if _name(file) not in NOT_DATA)  # the card of a data set is not its text
     if not rows:
-        raise UserError("DatasetInvalid", _no_rows(store.uri, visible, documents=documents))
+        raise UserError("DatasetInvalid", _no_rows(store, visible, documents=documents))
     if "*" in store.uri or _is_one_file(store.uri, listed):
         _refuse_choice(dataset, store.uri)
         left_out = gap_warnings(store.uri, [file.path for file in rows])
@@ -96,17 +100,25 @@ def _refuse_choice(dataset: Dataset, uri: str) -> None:
         )
 
 
-def _no_rows(uri: str, visible: Sequence[StoredFile], *, documents: bool) -> str:
+def _no_rows(store: Store, visible: Sequence[StoredFile], *, documents: bool) -> str:
     names = ", ".join(file.path for file in visible[:NAMED_FILES]) or "nothing"
+    said = f"{store.uri} has no data files, only {names}"
     if any(file.path.lower().endswith(ARCHIVES) for file in visible):
-        return f"{uri} has no data files, only {names}: archives are not read, so unpack them and name the folder or the file in them"
-    for_text = (
-        "" if documents or not any(kind_of(file.path) for file in visible) else "; .txt and .md are for objective cpt"
-    )
-    return (
-        f"{uri} has no data files, only {names}: data is read from {readable(documents=documents)}{for_text}. Rename the "
-        "file if it is one of these, or convert it"
-    )
+        return f"{said}: archives are not read, so unpack them and name the folder or the file in them"
+    told = [found for file in visible[:NAMED_FILES] if (found := _told(store, file))]
+    if told:
+        return f"{said}: {told[0]}"
+    read = f"data is read from {readable(documents=documents)}"
+    if not documents and any(kind_of(file.path) for file in visible):
+        return f"{said}: .txt and .md are for objective cpt, and {read}. For sft, {AS_ROWS}"
+    return f"{said}: {read}. {AS_ROWS[0].upper()}{AS_ROWS[1:]}"
+
+
+def _told(store: Store, file: StoredFile) -> str:
+    """Say what a file that is not read is, by its beginning or its name."""
+    with store.open(file.path) as opened:
+        beginning = opened.read(BEGINNING_BYTES)
+    return misnamed(file.path, beginning, Path(file.path).suffix.lower()) or to_convert(file.path)
 
 
 def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ...]:
@@ -153,8 +165,9 @@ def _of_split(uri: str, splits: Splits, files: Files, split: str) -> Files:
 def _refuse_pickles(uri: str, files: Sequence[StoredFile]) -> None:
     pickles = [file.path for file in files if file.path.lower().endswith(PICKLES)]
     if pickles and not uri.startswith("hf://"):  # of a hub repository only the files of rows are downloaded
+        others = len(pickles) < len(files)
+        remedy = "select the files of rows with a glob such as *.jsonl, or remove them"
         raise UserError(
             "DatasetInvalid",
-            f"{uri} holds pickle files such as {pickles[0]}, which can run code when loaded: select the files of rows with a "
-            "glob such as *.jsonl, or remove them",
+            f"{uri} holds pickle files such as {pickles[0]}, which can run code when loaded: {remedy if others else UNPICKLED}",
         )

@@ -210,6 +210,8 @@ def _items(value: Any) -> list[Any]:
         return value
     if not isinstance(value, dict):
         raise Unreadable("it is not a list of records, nor an object that holds one list")
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and _holds_records(inner):
+        return _items(inner)
     lists = {key: item for key, item in value.items() if isinstance(item, list)}
     of_records = {key: item for key, item in lists.items() if item and all(isinstance(one, dict) for one in item)}
     if any(any(key in item[0] for key in SPEAKERS) for item in of_records.values()):
@@ -228,6 +230,15 @@ def _items(value: Any) -> list[Any]:
         return [value]  # a file of one record
     found = ", ".join(map(str, list(value)[:5])) or "nothing"
     raise Unreadable(f"it is not a list of records, nor an object that holds one list of them (its keys: {found})")
+
+
+def _holds_records(value: Record) -> bool:
+    """Tell whether an object holds one list of records: what wraps it is the name of a format."""
+    return [_is_list_of_records(item) for item in value.values()].count(True) == 1 and not _speaks(value)
+
+
+def _is_list_of_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 def _transposed(value: Record) -> list[Record]:

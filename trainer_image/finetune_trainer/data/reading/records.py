@@ -12,8 +12,9 @@ import zstandard
 
 from finetune_trainer.data.reading.columnar import arrow, parquet
 from finetune_trainer.data.reading.documents import documents
+from finetune_trainer.data.reading.foreign import misnamed
 from finetune_trainer.data.reading.json_text import document, lines
-from finetune_trainer.data.reading.kinds import Kind, kind_of
+from finetune_trainer.data.reading.kinds import DOCUMENTS, Kind, kind_of
 from finetune_trainer.data.reading.record import Place, Record, Unreadable
 from finetune_trainer.data.reading.spreadsheet import spreadsheet
 from finetune_trainer.data.reading.tables import table
@@ -34,7 +35,7 @@ def records(file: BinaryIO, name: str, *, stop_at: int = 0) -> Iterator[Place]:
     kind = kind_of(name)
     assert kind is not None, "files.py chooses files of known kinds only"
     try:
-        _refuse_other_content(file)
+        _refuse_other_content(file, name, kind)
         if kind.suffix == ".parquet":
             yield from parquet(file, stop_at)
             return
@@ -70,8 +71,8 @@ def decompressed(file: BinaryIO, kind: Kind) -> BinaryIO:
             return file
 
 
-def _refuse_other_content(file: BinaryIO) -> None:
-    """Refuse what git or a download left in place of the data."""
+def _refuse_other_content(file: BinaryIO, name: str, kind: Kind) -> None:
+    """Refuse what git or a download left in place of the data, and what another name would be read."""
     beginning = file.read(BEGINNING_BYTES)
     file.seek(0)
     if beginning.startswith(POINTER):
@@ -83,6 +84,8 @@ def _refuse_other_content(file: BinaryIO) -> None:
         raise Unreadable(
             f"{found}, not data: download the file again from its own address, and with a token if it needs one"
         )
+    if kind.suffix not in DOCUMENTS and (other := misnamed(name, beginning, kind.compression or kind.suffix)):
+        raise Unreadable(other)
 
 
 READERS: dict[str, Callable[[BinaryIO], Iterator[Place]]] = {

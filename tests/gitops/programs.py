@@ -1,0 +1,35 @@
+"""The programs of this tier, built from Go modules in the way of the control plane's."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from finetune_operator.local.binaries import Binary
+from finetune_operator.local.build import go_tool
+
+MODULES = Path(__file__).parent / "modules"
+
+
+def _prometheus(name: str) -> Binary:
+    return Binary(
+        name=name,
+        module=str(MODULES / "prometheus"),
+        package=f"github.com/prometheus/prometheus/cmd/{name}",
+        version="v0.316.0",
+        version_command=("--version",),
+        tags=("remove_all_sd",),  # without the discovery of all clouds, and their SDKs
+    )
+
+
+PROMETHEUS, PROMTOOL = _prometheus("prometheus"), _prometheus("promtool")
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+"""The module that has the definitions of PodMonitor, ServiceMonitor and PrometheusRule."""
+
+
+def module_folder(module: str) -> Path:
+    """Return the folder of a Go module's files, fetching it once."""
+    command = [str(go_tool(print)), "mod", "download", "-json", module]
+    answer = subprocess.run(command, cwd=MODULES, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise AssertionError(f"{' '.join(command)}: {answer.stdout}{answer.stderr}")
+    return Path(json.loads(answer.stdout)["Dir"])

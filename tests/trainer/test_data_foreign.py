@@ -1,0 +1,87 @@
+"""Files that hold no rows as they are: what each is said to be, and under which name it would be read."""
+
+import gzip
+import json
+
+import pytest
+
+from tests.trainer.data_inputs import jsonl, refusal_of, rows_of, said
+
+pytestmark = pytest.mark.usefixtures("local_files")
+
+ROW = json.dumps({"prompt": "hello", "completion": "fine"}).encode() + b"\n"
+AS_ROWS = 'write each question with its answer as a line such as {"prompt": ..., "completion": ...} into a .jsonl file'
+TABLE = b"prompt,completion\nhello you,fine thanks\n"
+MISNAMED = [
+    ("rows in a text file", "a.txt", ROW * 2, "a.txt has no data files, only a.txt: it holds JSON lines: rename it to a.jsonl", "a.jsonl"),
+    ("rows in a log", "a.log", ROW * 2, "a.log has no data files, only a.log: it holds JSON lines: rename it to a.jsonl", "a.jsonl"),
+    ("rows without an ending", "part-0", ROW * 2, "part-0 has no data files, only part-0: it holds JSON lines: rename it to part-0.jsonl",
+     "part-0.jsonl"),
+    ("a table in a text file", "a.txt", TABLE, "a.txt has no data files, only a.txt: it holds a table: rename it to a.csv", "a.csv"),
+    ("compressed rows", "a.jsonl", gzip.compress(ROW), "a.jsonl: a.jsonl: it is compressed with gzip: rename it to a.jsonl.gz",
+     "a.jsonl.gz"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content", "message", "read_as"), MISNAMED, ids=[kind for kind, *_ in MISNAMED]
+)
+def test_a_file_under_a_wrong_name_is_told_the_right_one(tmp_path, kind, name, content, message, read_as):
+    """Under which it is read."""
+    (tmp_path / name).write_bytes(content)
+    assert refusal_of(tmp_path, tmp_path / name) == ("DatasetInvalid", f"file:///{message}")
+
+    (tmp_path / name).rename(tmp_path / read_as)
+    assert rows_of(tmp_path, tmp_path / read_as)
+
+
+FOREIGN = [
+    ("a.xls", b"\xd0\xcf\x11\xe0", "a spreadsheet: save it as .xlsx or .csv"),
+    ("a.ods", b"PK\x03\x04", "a spreadsheet: save it as .xlsx or .csv"),
+    ("a.sql", b"INSERT INTO faq VALUES (1);", "a database: export the table as .csv"),
+    ("a.yml", b"nlu: []", f"a configuration or markup file: {AS_ROWS}"),
+    ("a.docx", b"PK\x03\x04", f"a document: save its text as .txt to learn it as plain text (objective cpt), or {AS_ROWS}"),
+    ("a.srt", b"1", f"a transcript or log: {AS_ROWS}"),
+    ("a.png", b"\x89PNG", "an image, sound or film: only text is trained, so write what it says into rows of text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "told"), FOREIGN, ids=[name for name, *_ in FOREIGN])
+def test_a_file_of_another_program_is_named(tmp_path, name, content, told):
+    """With how rows are made of it."""
+    (tmp_path / name).write_bytes(content)
+
+    assert refusal_of(tmp_path, tmp_path / name) == (
+        "DatasetInvalid", f"file:///{name} has no data files, only {name}: it is {told}"
+    )  # fmt: skip
+
+
+def test_a_database_that_is_called_a_table_is_named(tmp_path):
+    """By its first bytes."""
+    (tmp_path / "a.csv").write_bytes(b"SQLite format 3\0")
+
+    assert refusal_of(tmp_path, tmp_path / "a.csv") == (
+        "DatasetInvalid", "file:///a.csv: a.csv: it is a database: export the table as .csv"
+    )  # fmt: skip
+
+
+def test_a_pickle_alone_is_told_how_rows_are_made_of_it(tmp_path):
+    """There is nothing beside it to select."""
+    (tmp_path / "a.pkl").write_bytes(b"\x80")
+
+    assert refusal_of(tmp_path, tmp_path / "a.pkl")[1] == (
+        "file:///a.pkl holds pickle files such as a.pkl, which can run code when loaded: save the table as rows where running that code "
+        'is safe, with df.to_json("rows.jsonl", orient="records", lines=True)'
+    )
+
+
+def test_rows_of_another_form_are_sent_to_a_data_set_of_their_own(tmp_path):
+    """They are good rows, and the job may name several files."""
+    pair = {"prompt": "hello", "completion": "fine"}
+    file = jsonl(tmp_path / "a.jsonl", [pair, {"messages": said("hello", "fine")}])
+
+    assert refusal_of(tmp_path, file)[1] == (
+        "file:///a.jsonl: 1 of 2 rows cannot be used: it has the columns messages, which are another form than that of the first row: "
+        "move such rows into a file of their own and add it to datasets (a.jsonl row 2). Correct or remove them, or skip them with "
+        "datasets[].invalidRows: {action: skip, maxPercent: 50}"
+    )

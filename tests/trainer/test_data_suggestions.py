@@ -1,0 +1,121 @@
+"""What is suggested for columns that fit no form: each suggestion is followed here, and teaches what it says."""
+
+import re
+
+import pytest
+import yaml
+from finetune_contract import Columns, Dataset
+
+from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, rows_of, said, tokenizer
+
+pytestmark = pytest.mark.usefixtures("local_files")
+
+CHOICES = [{"text": "red", "label": "A"}, {"text": "blue", "label": "B"}]
+LABELLED = [{"from_name": "mood", "to_name": "text", "type": "choices", "value": {"choices": ["fine"]}}]
+FOLLOWED = [
+    ("LangSmith", {"inputs": {"question": "how"}, "outputs": {"answer": "fine"}}, "how"),
+    ("a chat in LangSmith", {"inputs": {"messages": said("how")}, "outputs": {"generations": said("", "fine")[1:]}}, "how"),
+    ("Label Studio", {"id": 1, "annotations": [{"id": 7, "result": LABELLED}], "data": {"text": "how"}, "meta": {}}, "how"),
+    ("doccano", {"id": 1, "data": "how", "label": ["fine"]}, "how"),
+    ("SQuAD", {"title": "x", "context": "red", "question": "how", "answers": {"text": ["fine"], "answer_start": [1]}}, "red\n\nhow"),
+    ("ELI5", {"q_id": "x", "title": "how", "selftext": "", "subreddit": "x", "answers": {"text": ["fine", "no"]}}, "how"),
+    ("a post", {"Id": "1", "Title": "how", "Body": "red", "AcceptedAnswer": "fine", "Tags": "x"}, "how\n\nred"),
+    ("a question in two parts", {"question_title": "how", "question_content": "red", "best_answer": "fine"}, "how\n\nred"),
+    ("a ticket", {"Ticket ID": "1", "Subject": "how", "Description": "red", "Priority": "high", "Agent Reply": "fine"}, "how\n\nred"),
+    ("TriviaQA", {"question": "how", "answer": {"value": "fine", "aliases": ["x"]}}, "how"),
+    ("ARC", {"question": {"stem": "how", "choices": CHOICES}, "answerKey": "fine"}, "how\n\nA. red\nB. blue"),
+    ("CommonsenseQA", {"question": "how", "choices": {"label": ["A", "B"], "text": ["red", "blue"]}, "answerKey": "fine"},
+     "how\n\nA. red\nB. blue"),
+    ("a summary", {"dialogue": "how", "summary": "fine", "topic": "x"}, "how"),
+    ("a tree of OASST", {"prompt": {"text": "how", "role": "prompter", "replies": [{"text": "fine", "role": "assistant"}]}}, "how"),
+    ("reinforcement learning", {"data_source": "x", "prompt": said("how"), "reward_model": {"ground_truth": "fine"}}, "how"),
+]  # fmt: skip
+
+
+def suggested(message):
+    """The fields of datasets[] that a message says to set."""
+    columns = re.search(r"columns: (\{.*?\})(?=[,;.]| and |$| \()", message)
+    template = re.search(r'promptTemplate: ("(?:[^"\\]|\\.)*")', message)
+    found = {"columns": Columns(**yaml.safe_load(columns[1]))} if columns else {}
+    return found | ({"prompt_template": yaml.safe_load(template[1])} if template else {})
+
+
+@pytest.mark.parametrize(("kind", "record", "asked"), FOLLOWED, ids=[kind for kind, *_ in FOLLOWED])
+def test_a_suggestion_works_when_it_is_followed(tmp_path, kind, record, asked):
+    """The answer is learned, and the question is whole."""
+    file = jsonl(tmp_path / "a.jsonl", [record])
+    (message,) = [refusal_of(tmp_path, file)[1]]
+    followed = Dataset(location=at(file), **suggested(message))
+
+    assert rows_of(tmp_path / "again", datasets=(followed,)) == [
+        (f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\nfine<|im_end|>\n", "fine<|im_end|>")
+    ]
+
+
+WARNED = [
+    ("a text and its class in a list", {"text": "how", "label": ["fine"]}, "how"),
+    ("a text and its code", {"text": "how", "code": "fine"}, "how"),
+    ("choices in columns", {"question": "how", "A": "red", "B": "blue", "answer": "fine"}, "how\n\nA. red\nB. blue"),
+    ("a text that the question is about", {"question": "how", "answer": "fine", "context": "red"}, "red\n\nhow"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "record", "asked"), WARNED, ids=[kind for kind, *_ in WARNED])
+def test_the_suggestion_of_a_warning_works_when_it_is_followed(tmp_path, kind, record, asked):
+    """And is not given again."""
+    file = jsonl(tmp_path / "a.jsonl", [record])
+    (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings
+    followed = (Dataset(location=at(file), **suggested(warning)),)
+
+    assert rows_of(tmp_path / "again", datasets=followed) == [
+        (f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\nfine<|im_end|>\n", "fine<|im_end|>")
+    ]
+    assert prepared_rows(a_request(datasets=followed), tokenizer(), tmp_path / "last").warnings == ()
+
+
+HAS = "but a column with messages, or a prompt and a completion, or text is needed: "
+TOLD = [
+    ("a class as a number", {"premise": "how", "hypothesis": "red", "label": 0},
+     "file:///a.jsonl has the columns premise, hypothesis, label, " + HAS + "label is the number 0: write it as text, or the name of "
+     'the class that it stands for, into a column completion, and set columns: {completion: completion} and promptTemplate: '
+     '"{premise}\\n\\n{hypothesis}"'),
+    ("the number of a choice", {"question": "how", "choices": ["red", "blue"], "answer": 1},
+     "file:///a.jsonl: a.jsonl row 1: its answer is the number 1: it only says which of choices is right, so write the text of that "
+     'one into a column completion, and set columns: {completion: completion} and promptTemplate: "{question}\\n\\n{choices.0}\\n'
+     '{choices.1}"'),
+    ("answers without questions", {"custom_id": "1", "response": {"body": {"choices": [{"message": said("", "fine")[1]}]}}},
+     "file:///a.jsonl has the columns custom_id, response, " + HAS + "response.body holds answers, and nothing holds the questions: "
+     "write the question of each row into a column prompt, and set columns: {prompt: prompt, completion: response.body}"),
+    ("tags of words", {"id": "1", "tokens": ["EU", "says"], "ner_tags": [3, 0]},
+     "file:///a.jsonl has the columns id, tokens, ner_tags, " + HAS + "none of them holds the answer as text (in a row: tokens is a "
+     "list of texts, ner_tags is a list of numbers), so write it into a column completion"),
+    ("answers compared", {"history": "how", "human_ref_A": "fine", "human_ref_B": "no", "labels": 1},
+     "file:///a.jsonl looks like preference data (columns history, human_ref_A, human_ref_B, labels): sft learns one answer. Write the "
+     "better one of human_ref_A and human_ref_B into a column completion, or set columns.completion to the one to learn"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "record", "message"), TOLD, ids=[kind for kind, *_ in TOLD])
+def test_what_must_be_written_first_is_said(tmp_path, kind, record, message):
+    """Word for word, with what a row holds."""
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[1] == message
+
+
+def test_a_first_row_that_says_little_is_not_taken_for_all(tmp_path):
+    """SQuAD 2 begins with questions that have no answer; the refusal counts the rows and goes by the fullest."""
+    rows = [
+        {"context": "red", "question": "how", "answers": {"text": [], "answer_start": []}},
+        {"context": "red", "question": "how", "answers": {"text": ["fine"], "answer_start": [0]}},
+    ]
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", rows))[1] == (
+        f"file:///a.jsonl (2 rows) has the columns context, question, answers, {HAS}name them in datasets[].columns, such as "
+        'columns: {completion: answers.text.0} and promptTemplate: "{context}\\n\\n{question}"'
+    )
+
+
+def test_a_list_of_records_may_be_wrapped_twice(tmp_path):
+    """Rasa's export names its format around the list."""
+    (tmp_path / "a.json").write_text('{"nlu": {"examples": [{"question": "how", "answer": "fine"}], "synonyms": []}}')
+
+    assert [learned for _, learned in rows_of(tmp_path, tmp_path / "a.json")] == ["fine<|im_end|>"]

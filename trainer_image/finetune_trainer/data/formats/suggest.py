@@ -1,0 +1,294 @@
+"""Which columns a job could name for a record that no form fits: what to write into datasets[], most likely first.
+
+Pure guesses by names and values; tried.py keeps those that work.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from finetune_trainer.data.formats.leaves import LETTERS, Kind, Leaf, asks_only, leaves
+from finetune_trainer.data.formats.names import (
+    ANNOTATED,
+    ANSWERING,
+    ASKED,
+    COMPLETIONS,
+    HISTORIES,
+    PROMPTS,
+    bare,
+    is_harmless,
+    words_of,
+)
+from finetune_trainer.data.formats.texts import is_alternating
+from finetune_trainer.data.reading.record import Record
+
+PLAIN = re.compile(r"[^\W\d][\w .-]*")
+"""A name that YAML takes without quotes."""
+
+MOST_JOINED = 3
+"""So many columns a suggestion joins into a question: of more nobody knows which are part of it."""
+
+MOST_CHOICES = 6
+"""So many choices a suggestion writes into a question."""
+
+Says = Callable[[Leaf], int]
+
+POSTS = ("body", "description", "selftext", "details")
+"""What people write below a title."""
+
+SURE, LIKELY, PERHAPS = 30, 20, 10
+"""How much a name says: it is one that the tables know, it is such a word, or it holds one or several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What a job could say of its columns."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    prompt_template: str = ""
+    note: str = ""
+    """What else is to be known of it."""
+
+    def __str__(self) -> str:
+        """As it stands in YAML, for a sentence."""
+        columns = ", ".join(f"{role}: {in_yaml(column)}" for role, column in self.columns.items())
+        template = f" and promptTemplate: {quoted(self.prompt_template)}" if self.prompt_template else ""
+        return f"columns: {{{columns}}}{template}{self.note}"
+
+
+def in_yaml(name: str) -> str:
+    """Return a name as YAML takes it."""
+    return name if PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def quoted(template: str) -> str:
+    """Return a template as YAML takes it on one line."""
+    return '"' + template.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def suggestions(record: Record) -> Iterator[Suggestion]:
+    """Yield what may be meant, most likely first."""
+    found = leaves(record)
+    if alone := _alternating_alone(record, found):
+        yield Suggestion(columns={"messages": alone})
+    yield from _of_turns(found)
+    yield from _of_pairs(found)
+    everything = leaves(record, harmless=True)
+    if any(map(_answers, everything)):
+        yield from _of_turns(everything)
+        yield from _of_pairs(everything)
+    if len(found) == len(everything) == 1 and _is_plain_text(found[0]):
+        yield Suggestion(columns={"text": found[0].path})
+
+
+def _is_plain_text(leaf: Leaf) -> bool:
+    return leaf.kind is Kind.TEXT and _asks(leaf) < SURE and not is_harmless(leaf.names[-1])
+
+
+def _alternating_alone(record: Record, found: Sequence[Leaf]) -> str:
+    """A list of texts, a question and its answer and so on, beside which nothing says anything."""
+    names = {leaf.path.split(".")[0] for leaf in found}
+    value = record.get(next(iter(names))) if len(names) == 1 else None
+    return next(iter(names)) if isinstance(value, list) and len(value) > 1 and is_alternating(value) else ""
+
+
+def _of_turns(found: Sequence[Leaf]) -> Iterator[Suggestion]:
+    turns = [leaf for leaf in found if leaf.kind is Kind.TURNS]
+    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT]
+    for leaf in turns:
+        if bare(leaf.names[-1]) in HISTORIES:
+            read = f"; {leaf.path} is then read as the earlier turns"
+            yield from (replace(pair, note=read) for pair in _of_pairs(texts))
+        if asks_only(leaf.value):
+            answers = _best([*texts, *(one for one in turns if one is not leaf)], _answers)
+            yield from (Suggestion(columns={"prompt": leaf.path, "completion": one.path}) for one in answers)
+        yield Suggestion(columns={"messages": leaf.path})
+
+
+def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
+    """A question and its answer, told by names; of two texts that say nothing the second is the answer."""
+    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT]
+    choices = [leaf for leaf in found if leaf.kind is Kind.CHOICES]
+    answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and _answers(leaf)]
+    for answer in _best([*texts, *answering], _answers):
+        yield from _asked([leaf for leaf in texts if leaf is not answer], choices, answer)
+    if len(texts) == 2 and not choices and not any(map(_answers, texts)) and not all(map(_asks, texts)):
+        first, second = sorted(texts, key=_asks, reverse=True)
+        either = first.is_inside and second.is_inside and not _asks(first)
+        yield Suggestion(
+            columns={"prompt": first.path, "completion": second.path}, note=", or the other way round" if either else ""
+        )
+
+
+def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Iterator[Suggestion]:
+    """The question that an answer belongs to, joined from several columns where their names say so."""
+    note = _doubt(answer)
+    telling = [leaf for leaf in others if not _answers(leaf)] or list(others)
+    telling = _unrepeated([leaf for leaf in telling if not leaf.is_first] or telling)
+    known = _best(telling, _asks)[:1]
+    beside = [leaf for leaf in telling if leaf not in known and _asks(leaf)]
+    asked = _of_a_post(telling)
+    if known and _asks(known[0]) == SURE:
+        about = [leaf for leaf in beside if _asks(leaf) < SURE]
+        asked = [*about, *known, *(leaf for leaf in beside if leaf not in about)]
+    if len(asked) > MOST_JOINED and known:
+        asked = known
+    if choices and asked and len(asked) <= MOST_JOINED:
+        written = [*(f"{{{leaf.path}}}" for leaf in asked), _written(choices[0], answer.value)]
+        named = ", ".join(choices[0].columns) or choices[0].path
+        which = f"; {answer.path} only says which of {named} is right"
+        yield Suggestion(
+            columns={"completion": answer.path},
+            prompt_template="\n\n".join(written),
+            note=which if is_pointer(answer.value) else note,
+        )
+    if asked and len(asked) <= MOST_JOINED:
+        yield _question(asked, answer, note)
+    if asked:
+        yield _question(known or [max(asked, key=lambda leaf: len(str(leaf.value)))], answer, note)
+
+
+def _of_a_post(found: Sequence[Leaf]) -> list[Leaf]:
+    """What asks, with the title above a body; all where nothing says that it asks."""
+    asking = [leaf for leaf in found if _asks(leaf)]
+    if any(bare(leaf.names[-1]) in POSTS for leaf in asking):
+        asking = [leaf for leaf in found if leaf in asking or bare(leaf.names[-1]) == "title"]
+    return asking or list(found)
+
+
+def _unrepeated(found: Sequence[Leaf]) -> list[Leaf]:
+    """Leave out texts that another one holds."""
+    texts = [str(leaf.value).strip() for leaf in found]
+    return [
+        leaf
+        for number, leaf in enumerate(found)
+        if not any(texts[number] in other and texts[number] != other for other in texts)
+    ]
+
+
+def is_pointer(value: Any) -> bool:
+    """Tell whether an answer is the number or letter of a choice."""
+    if isinstance(value, str):
+        return value.strip().isdigit() or is_letter(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_letter(value: Any) -> bool:
+    """Tell whether an answer is one letter."""
+    return isinstance(value, str) and value.strip().isalpha() and len(value.strip()) == 1
+
+
+def pointed_at(record: Record, column: str) -> str:
+    """Say what to write in place of the number of a choice; empty where there are no choices."""
+    choices = [leaf for leaf in leaves(record) if leaf.kind is Kind.CHOICES]
+    if not choices or not is_pointer(record.get(column)):
+        return ""
+    return f"it only says which of {choices[0].path} is right, so write the text of that one into a column completion"
+
+
+def _doubt(answer: Leaf) -> str:
+    if answer.is_first:
+        return ", which learns the first answer of each question"
+    if isinstance(answer.value, str) and answer.value.strip().isdigit():
+        return f"; {answer.path} holds numbers: write names in place of them if they stand for classes"
+    return ""
+
+
+def _question(asked: Sequence[Leaf], answer: Leaf, note: str) -> Suggestion:
+    if any(leaf.is_first for leaf in asked):
+        note = ", which learns the first of each list; make a row of each question with its answer to learn all"
+    if len(asked) == 1:
+        return Suggestion(columns={"prompt": asked[0].path, "completion": answer.path}, note=note)
+    joined = "\n\n".join(f"{{{leaf.path}}}" for leaf in asked)
+    return Suggestion(columns={"completion": answer.path}, prompt_template=joined, note=note)
+
+
+def _written(choices: Leaf, answer: Any) -> str:
+    """Write choices under each other, each behind its label, or the letter that an answer may name."""
+    if choices.columns:
+        return "\n".join(f"{name[-1]}. {{{name}}}" for name in choices.columns)
+    if isinstance(choices.value, dict):
+        keys = [f"{choices.path}.{key}" for key in choices.value]
+        labels = [key for key in keys if _is_label(key)]
+        texts = [key for key in keys if key not in labels]
+        count = min(MOST_CHOICES, *map(len, choices.value.values()))
+        return "\n".join(". ".join(f"{{{key}.{number}}}" for key in (*labels, *texts)) for number in range(count))
+    return "\n".join(
+        _one_written(f"{choices.path}.{number}", choice, number if is_letter(answer) else None)
+        for number, choice in enumerate(choices.value[:MOST_CHOICES])
+    )
+
+
+def _one_written(path: str, choice: Any, number: int | None) -> str:
+    keys = (
+        [f"{path}.{key}" for key, item in choice.items() if isinstance(item, str)] if isinstance(choice, dict) else []
+    )
+    label = next((key for key in keys if _is_label(key)), "")
+    text = next((key for key in keys if key != label), path)
+    if label:
+        return f"{{{label}}}. {{{text}}}"
+    return f"{{{text}}}" if number is None else f"{LETTERS[number].upper()}. {{{text}}}"
+
+
+def _is_label(path: str) -> bool:
+    return bare(path.rpartition(".")[2]) in ("label", "key", "letter", "id")
+
+
+def lone_answer(record: Record) -> str:
+    """Return what holds answers where nothing holds their questions; empty where something does."""
+    found = [leaf for leaf in leaves(record) if leaf.kind is not Kind.CHOICES]
+    answers = _best(found, _answers)
+    return answers[0].path if answers and all(map(_answers, found)) else ""
+
+
+def unwritten_answer(record: Record) -> str:
+    """Return the column that holds the answer as a number or truth value, such as the number of a class; empty without one."""
+    found = [name for name, value in record.items() if _is_number(value) and _answering(str(name))]
+    return max(found, key=_answering, default="")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+
+
+def _best(found: Sequence[Leaf], says: Says) -> list[Leaf]:
+    """Those of which the names say it, best first."""
+    return sorted((leaf for leaf in found if says(leaf)), key=lambda leaf: -says(leaf))
+
+
+def _answers(leaf: Leaf) -> int:
+    """How much the names on the way to a value say that it is the answer: the outermost that says anything decides."""
+    for name in leaf.names:
+        answers, asks = _answering(name), _asking(name)
+        if answers or asks:
+            return answers if answers >= asks else 0
+    return 0
+
+
+def _asks(leaf: Leaf) -> int:
+    for name in leaf.names:
+        answers, asks = _answering(name), _asking(name)
+        if answers or asks:
+            return asks if asks > answers else 0
+    return 0
+
+
+def _answering(name: str) -> int:
+    if bare(name) in COMPLETIONS or bare(name.removesuffix("s")) in COMPLETIONS:
+        return SURE
+    return _how_much(name, ANSWERING | ANNOTATED)
+
+
+def _asking(name: str) -> int:
+    if bare(name) in PROMPTS or bare(name.removesuffix("s")) in PROMPTS:
+        return SURE
+    return _how_much(name, ASKED | frozenset(PROMPTS))
+
+
+def _how_much(name: str, words: frozenset[str]) -> int:
+    if bare(name) in words:
+        return LIKELY
+    held = len(words_of(name) & words)
+    return PERHAPS + held - 1 if held else 0

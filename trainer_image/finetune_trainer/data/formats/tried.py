@@ -1,0 +1,85 @@
+"""Suggestions that work: each is tried on the record before a message names it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from finetune_contract import Columns, Dataset
+
+from finetune_trainer.data.formats.advice import described
+from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns
+from finetune_trainer.data.formats.detect import ChatForm, detect
+from finetune_trainer.data.formats.inside import with_inner
+from finetune_trainer.data.formats.invalid import NoForm, NotText, RowInvalid
+from finetune_trainer.data.formats.roles import UnknownRole
+from finetune_trainer.data.formats.rows import Row, to_row
+from finetune_trainer.data.formats.suggest import Suggestion, pointed_at, suggestions, unwritten_answer
+from finetune_trainer.data.reading.record import Record
+from finetune_trainer.errors import UserError
+
+COMPLETION = "completion"
+"""The column that a message asks for."""
+
+
+def working(record: Record, dataset: Dataset, chat: ChatForm) -> Iterator[Suggestion]:
+    """Yield the suggestions with which a record teaches something, most likely first."""
+    return (one for one in suggestions(record) if works(one, record, dataset, chat))
+
+
+def instead(problem: NotText, record: Record, dataset: Dataset, chat: ChatForm) -> str:
+    """Say of a column that holds no text which names lead to the text that is meant."""
+    if problem.column == unwritten_answer(record) and pointed_at(record, problem.column):
+        return f"its {with_answer(record, dataset, chat)}"
+    into = f"{problem.column}."
+    leading = (
+        one
+        for one in working(record, dataset, chat)
+        if any(path.startswith(into) for path in (*one.columns.values(), *PLACEHOLDER.findall(one.prompt_template)))
+    )
+    suggested = next(leading, None)
+    return f"{problem.what}: set {suggested}" if suggested else str(problem)
+
+
+def with_answer(record: Record, dataset: Dataset, chat: ChatForm) -> str:
+    """Say what to write where the answer is there as a number or truth value only; empty where there is none."""
+    column = unwritten_answer(record)
+    if not column:
+        return ""
+    pointed = pointed_at(record, column)
+    named = pointed or "write it as text, or the name of the class that it stands for, into a column completion"
+    whole = {name: value for name, value in record.items() if name not in (column, COMPLETION)} | {
+        COMPLETION: "an answer"
+    }
+    asked = next((one for one in working(whole, dataset, chat) if one.columns.get("completion") == COMPLETION), None)
+    said = f"{column} is {described(record[column])}: {named}"
+    return f"{said}, and set {asked}" if asked else said
+
+
+def works(suggestion: Suggestion, record: Record, dataset: Dataset, chat: ChatForm) -> bool:
+    """Tell whether a record is read as a suggestion says, and teaches something."""
+    kept = Columns(system=dataset.columns.system, role=dataset.columns.role, content=dataset.columns.content)
+    asked = replace(
+        dataset,
+        columns=replace(kept, **suggestion.columns),
+        prompt_template=suggestion.prompt_template,
+    )
+    whole = with_inner(record, [name for name in named_columns(asked) if "." in name])
+    try:
+        row = to_row(whole, detect(asked, whole, "", chat))
+    except RowInvalid as problem:
+        return isinstance(problem.__cause__, UnknownRole)  # the next message says how to map it
+    except (NoForm, UserError):
+        return False
+    return teaches(row)
+
+
+def teaches(row: Row) -> bool:
+    """Tell whether there is something to learn: an answer to something, or text."""
+    if not row.messages:
+        return bool(row.text.strip())
+    answers = [
+        number
+        for number, message in enumerate(row.messages)
+        if message["role"] == "assistant" and number >= row.first_learned and number not in row.unlearned
+    ]
+    said = [number for number, message in enumerate(row.messages) if (message["content"] or "").strip()]
+    return any((number in said or row.messages[number].get("tool_calls")) and said[0] < number for number in answers)

@@ -1,0 +1,158 @@
+"""Whether the answers of the data can be compared with: checked before a GPU is used. Called by prepare.
+
+A metric that no answer could ever meet would say 0 of both models, and nobody would see why.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+
+import regex
+from finetune_contract import GENERATING, Evaluation, Metric
+
+from finetune_trainer.data.questions import Asked, short
+from finetune_trainer.data.request import DataRequest
+from finetune_trainer.data.selection import HELD_OUT_FLOOR
+from finetune_trainer.errors import UserError
+from finetune_trainer.evaluation.questions import Question
+from finetune_trainer.evaluation.results import rows_of
+from finetune_trainer.evaluation.scores.texts import compiled, result, searched, unfenced, validator
+
+Questions = Sequence[Question]
+
+
+def check_settings(evaluation: Evaluation) -> None:
+    """Raise UserError(InvalidSpec) for a pattern or a schema that is none."""
+    for metric in evaluation.metrics:
+        try:
+            compiled(metric.pattern, metric.ignore_case)
+        except regex.error as error:
+            raise UserError(
+                "InvalidSpec", f"evaluation.metrics {metric.name}: pattern is not valid: {error}"
+            ) from error
+        if metric.schema:
+            _check_schema(metric)
+
+
+def _check_schema(metric: Metric) -> None:
+    from jsonschema import SchemaError  # noqa: PLC0415 - only jobs with a schema need it
+
+    try:
+        validator(metric.schema)
+    except SchemaError as error:
+        message = f"evaluation.metrics {metric.name}: schema is not a JSON Schema: {error.message}"
+        raise UserError("InvalidSpec", message) from error
+    except ValueError as error:
+        raise UserError("InvalidSpec", f"evaluation.metrics {metric.name}: schema is not JSON: {error}") from error
+
+
+def askable(questions: Questions, request: DataRequest, *, longest: int) -> list[Question]:
+    """Return the questions that fit: the prompt is no longer than a training row, and there is room for an answer."""
+    generates = any(metric.type in GENERATING for metric in request.evaluation.metrics)
+    room = request.evaluation.max_answer_tokens if generates else 1
+    return [
+        question
+        for question in questions
+        if len(question.prompt) < longest
+        and len(question.prompt) + room <= request.length_limit
+        and question.longest <= longest
+    ]
+
+
+def check_questions(asked: Asked, kept: Questions) -> None:
+    """Raise UserError where a metric has no rows, or rows that it cannot judge."""
+    for metric in asked.evaluation.metrics:
+        mine = [question for question in kept if question.rows == rows_of(metric, asked.evaluation)]
+        if len(mine) < (HELD_OUT_FLOOR if asked.evaluation.gated else 1):
+            raise UserError("DatasetTooSmall", _too_few(metric, len(mine), asked.evaluation))
+        judge = PROBLEMS.get(metric.type)
+        if judge and (problem := judge(metric, mine)):
+            raise UserError("DatasetInvalid", f"evaluation.metrics {metric.name}: {problem}")
+
+
+def _too_few(metric: Metric, rows: int, evaluation: Evaluation) -> str:
+    where = f"rows of {metric.source.location.uri}" if metric.source else "held-out rows"
+    wanted = f"at least {HELD_OUT_FLOOR} {where}" if evaluation.gated else where
+    own = metric.source or evaluation.source
+    return (
+        f"evaluation.metrics {metric.name} needs {wanted} with a prompt and an answer, but there are {rows}: add rows"
+        f"{'' if own else ', raise evaluation.fraction'} or remove the metric"
+    )
+
+
+def _no_number(_metric: Metric, questions: Questions) -> str:
+    wrong = [question for question in questions if not any(sign.isdigit() for sign in result(question.reference))]
+    return _listed(wrong, questions, "have no number in their answer", "use another type, or correct the rows")
+
+
+def _no_json(metric: Metric, questions: Questions) -> str:
+    wrong = [question for question in questions if metric.equal and not _is_json(question.reference)]
+    return _listed(wrong, questions, "have an answer that is not JSON", "set values to any, or correct the rows")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(unfenced(text))
+    except ValueError:
+        return False
+    return True
+
+
+def _not_found(metric: Metric, questions: Questions) -> str:
+    if not compiled(metric.pattern, metric.ignore_case).groups:
+        return ""
+    wrong = [question for question in questions if searched(metric, question.reference) is None]
+    if len(wrong) < len(questions):
+        return ""
+    return _listed(wrong, questions, "have an answer in which pattern finds nothing", "correct the pattern")
+
+
+def _no_label(metric: Metric, questions: Questions) -> str:
+    wrong = [question for question in questions if metric.labels and question.reference not in metric.labels]
+    return _listed(wrong, questions, "have an answer that is not in labels", "add it to labels, or correct the rows")
+
+
+def _no_call(_metric: Metric, questions: Questions) -> str:
+    return (
+        ""
+        if any(question.calls for question in questions)
+        else "no row calls a tool: use another type, or correct the rows"
+    )
+
+
+def _nothing_to_find(_metric: Metric, questions: Questions) -> str:
+    wrong = [question for question in questions if not question.reference]
+    return _listed(wrong, questions, "have an empty answer", "correct the rows")
+
+
+def _listed(wrong: Questions, questions: Questions, what: str, remedy: str) -> str:
+    if not wrong:
+        return ""
+    first = wrong[0]
+    return f"{len(wrong)} of {len(questions)} rows {what} (first {first.place}: {short(first.reference)}): {remedy}"
+
+
+PROBLEMS: dict[str, Callable[[Metric, Questions], str]] = {
+    "exactMatch": _nothing_to_find,
+    "contains": _nothing_to_find,
+    "rougeL": _nothing_to_find,
+    "numeric": _no_number,
+    "json": _no_json,
+    "regex": _not_found,
+    "label": _no_label,
+    "toolCall": _no_call,
+}
+
+
+def warnings(questions: Questions, kept: Questions, evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what a reader of the results must know beforehand."""
+    left = len(questions) - len(kept)
+    long = [one for one in kept if one.answer_tokens > evaluation.max_answer_tokens]
+    cut = any(metric.type in GENERATING for metric in evaluation.metrics) and len(long)
+    found = (
+        left
+        and f"{left} of {len(questions)} held-out rows are too long to be asked: evaluation.metrics leave them out",
+        cut
+        and f"{cut} of {len(kept)} answers of the held-out rows are longer than evaluation.maxAnswerTokens "
+        f"({evaluation.max_answer_tokens}), the longest has {max(one.answer_tokens for one in long)} tokens: answers that long are cut",
+    )
+    return tuple(text for text in found if text)

@@ -1,0 +1,107 @@
+"""The data sets of a run, opened: training data, a separate evaluation source, sources of metrics. Called by prepare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from finetune_trainer.chat import Turns
+from finetune_trainer.data.corpus import Corpus
+from finetune_trainer.data.formats.detect import ChatForm
+from finetune_trainer.data.how_far import Say, counted
+from finetune_trainer.data.request import DataRequest
+from finetune_trainer.data.selection import Hashes
+from finetune_trainer.data.tokenised import combined
+from finetune_trainer.errors import UserError
+
+LARGE_BYTES = 4 << 30
+"""Data above this is streamed, not fetched, and preflight counts a sample: all would take an hour or more."""
+
+SAMPLED_BYTES = 256 << 20
+"""Read of large data, from the beginning of each file: some 200,000 rows, which give the mean length to a percent."""
+
+
+def is_large(corpora: Sequence[Corpus]) -> bool:
+    """Tell whether the data is streamed instead of fetched."""
+    return sum(corpus.files.size_bytes for corpus in corpora) > LARGE_BYTES
+
+
+def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns) -> str:
+    """Return the digest of large data: of its files as they are listed, and of what is asked of them."""
+    files = [
+        f"{corpus.uri} {file.path} {file.size_bytes} {file.fingerprint}"
+        for corpus in corpora
+        for file in corpus.files.files
+    ]
+    own = [turns.template] if request.chat.template_source else []
+    return combined(
+        [*files, *own, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
+    )
+
+
+def sampled_share(corpora: Sequence[Corpus]) -> float:
+    """Return the part of the bytes that preflight reads."""
+    total = sum(corpus.files.size_bytes for corpus in corpora)
+    return SAMPLED_BYTES / total if total > LARGE_BYTES else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The data sets, with their files at hand."""
+
+    trained: list[Corpus]
+    held_out: Corpus | None
+    """A separate evaluation source."""
+    further: list[Corpus]
+    """Sources of metrics."""
+
+    @property
+    def all(self) -> list[Corpus]:
+        """Every one of them."""
+        return [*self.trained, *([self.held_out] if self.held_out else []), *self.further]
+
+
+def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> Opened:
+    """Open the data sets of a run and bring their files here, unless they are large."""
+    documents = request.objective == "cpt"
+    form = ChatForm(
+        conversational=bool(turns.template),
+        system_prompt=request.chat.system_prompt,
+        template=turns.template,
+        plain=documents,
+    )
+    trained, measured, further = (
+        [Corpus(dataset, form, documents=documents) for dataset in datasets]
+        for datasets in (
+            request.datasets,
+            [request.evaluation.source] if request.evaluation.source else [],
+            request.evaluation.further_sources,
+        )
+    )
+    opened = Opened(trained=trained, held_out=next(iter(measured), None), further=further)
+    for number, corpus in enumerate([*measured, *further] if is_large(trained) else opened.all):
+        corpus.fetch(workspace / "data" / str(number))
+    if documents:
+        for corpus in trained:
+            _refuse_turns(corpus)
+    return opened
+
+
+def _refuse_turns(corpus: Corpus) -> None:
+    for placed in corpus.first_rows(1):
+        if placed.row.messages or placed.row.prompt:
+            raise UserError(
+                "DatasetInvalid",
+                f"{corpus.uri} holds conversations or prompts, but objective cpt learns plain text: add a text column, or "
+                "use objective sft",
+            )
+
+
+def hashes_of(corpus: Corpus, say: Say) -> Hashes:
+    """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
+    rows = counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
+    found = np.fromiter(rows, dtype=np.uint64)
+    if not len(found):
+        raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
+    return found

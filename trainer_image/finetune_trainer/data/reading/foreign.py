@@ -1,0 +1,99 @@
+"""Files that hold no rows as they are: what each is, told by its name or its first bytes, and what to do with it."""
+
+import csv
+import json
+
+from finetune_trainer.data.reading.tables import separated
+
+ROW = '{"prompt": ..., "completion": ...}'
+AS_ROWS = f"write each question with its answer as a line such as {ROW} into a .jsonl file"
+CONVERTED = (
+    ((".xls", ".xlsm", ".xlsb", ".ods", ".numbers"), "a spreadsheet", "save it as .xlsx or .csv"),
+    ((".sql", ".db", ".sqlite", ".sqlite3", ".mdb", ".accdb", ".dump", ".bak"), "a database", "export the table as .csv"),
+    ((".yml", ".yaml", ".xml", ".toml", ".ini"), "a configuration or markup file", AS_ROWS),
+    ((".html", ".htm", ".mhtml", ".docx", ".doc", ".pdf", ".rtf", ".odt", ".epub", ".pptx", ".ppt", ".tex", ".rst"), "a document",
+     f"save its text as .txt to learn it as plain text (objective cpt), or {AS_ROWS}"),
+    ((".srt", ".vtt", ".ass", ".sbv", ".log", ".mbox", ".eml"), "a transcript or log", AS_ROWS),
+    ((".npy", ".npz", ".h5", ".hdf5", ".tfrecord", ".mat", ".rds", ".rdata", ".feather", ".orc", ".avro", ".msgpack", ".dta", ".sav"),
+     "data of another program", "save it as .parquet, .csv or .jsonl with the program that wrote it"),
+    ((".ipynb", ".py", ".js", ".ts", ".java", ".go", ".c", ".cpp", ".rs", ".sh"), "program code",
+     f"save it as .txt to learn it as plain text (objective cpt), or {AS_ROWS}"),
+    ((".png", ".jpg", ".jpeg", ".gif", ".webp", ".mp3", ".wav", ".flac", ".mp4", ".mov", ".webm"), "an image, sound or film",
+     "only text is trained, so write what it says into rows of text"),
+)  # fmt: skip
+"""Endings, what such a file is, and how rows are made of it."""
+
+MAGIC = (
+    (b"\x1f\x8b", "compressed with gzip", "{name}.gz"),
+    (b"BZh", "compressed with bzip2", "{name}.bz2"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "{name}.zst"),
+    (b"PAR1", "a Parquet file", "{stem}.parquet"),
+    (b"ARROW1", "an Arrow file", "{stem}.arrow"),
+)
+"""First bytes, what they say of the file, and the name under which it is read."""
+
+OTHER_MAGIC = (
+    (b"SQLite format 3", ".db"),
+    (b"%PDF", ".pdf"),
+    (b"\xd0\xcf\x11\xe0", ".xls"),
+    (b"\x89PNG", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+)
+"""First bytes of files that are read under no name, and an ending that stands for them."""
+
+ZIP = b"PK\x03\x04"
+UNPACK = "it is a zip archive: unpack it"
+
+
+def to_convert(name: str) -> str:
+    """Say what a file is and how to make rows of it; empty where its name does not tell."""
+    found = ((what, remedy) for ends, what, remedy in CONVERTED if name.lower().endswith(ends))
+    return next((f"it is {what}: {remedy}" for what, remedy in found), "")
+
+
+def misnamed(name: str, beginning: bytes, suffix: str) -> str:
+    """Say under which name a file would be read, or how to convert it; empty where its beginning fits its suffix."""
+    stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0] or name
+    for magic, what, read_as in MAGIC:
+        read = read_as.format(name=name.rsplit("/", 1)[-1], stem=stem)
+        if beginning.startswith(magic) and not read.endswith(suffix):
+            return f"it is {what}: rename it to {read}"
+    foreign = next((end for magic, end in OTHER_MAGIC if beginning.startswith(magic)), "")
+    if foreign:
+        return to_convert(foreign)
+    if beginning.startswith(ZIP) and suffix != ".xlsx":
+        is_excel = b"xl/" in beginning and not to_convert(name)
+        return f"it is a spreadsheet of Excel: rename it to {stem}.xlsx" if is_excel else to_convert(name) or UNPACK
+    if suffix in TEXTS or b"\0" in beginning:
+        return ""
+    kind = _kind_of_text(beginning)
+    return f"it holds {kind[0]}: rename it to {stem}{kind[1]}" if kind else ""
+
+
+TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Kinds of text that are read by readers with messages of their own."""
+
+
+def _kind_of_text(beginning: bytes) -> tuple[str, str] | None:
+    """Tell JSON and tables by their first lines."""
+    lines = beginning.decode("utf-8-sig", errors="ignore").splitlines()
+    filled = [line for line in lines if line.strip()][:3]
+    if not filled:
+        return None
+    if filled[0].lstrip().startswith("{") and (len(filled) < 2 or _is_json(filled[0])):
+        return "JSON lines", ".jsonl"
+    if filled[0].lstrip().startswith("[") and filled[0].strip().rstrip("{").rstrip() in ("[", "[["):
+        return "a JSON list", ".json"
+    separator, _ = separated(filled[0])
+    counts = {len(fields) for fields in csv.reader(filled[:2], delimiter=separator)}
+    if len(filled) > 1 and len(counts) == 1 and counts.pop() > 1 and len(filled[0].split()) < len(filled[1].split()):
+        return "a table", ".tsv" if separator == "\t" else ".csv"
+    return None
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

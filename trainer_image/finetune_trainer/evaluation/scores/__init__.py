@@ -1,0 +1,1 @@
+"""Scores of one row from 0 to 1, by type of metric."""
