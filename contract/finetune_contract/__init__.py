@@ -56,6 +56,7 @@ from finetune_contract.run import (
     Chat,
     ChatConfig,
     Checkpointing,
+    CombineConfig,
     ExportConfig,
     Layout,
     Lora,
@@ -63,6 +64,7 @@ from finetune_contract.run import (
     PreflightConfig,
     RunConfig,
     Training,
+    WeightedAdapter,
 )
 from finetune_contract.words import harmless
 
@@ -95,6 +97,7 @@ __all__ = [
     "ChatConfig",
     "Checkpointing",
     "Columns",
+    "CombineConfig",
     "Dataset",
     "Evaluation",
     "EvaluationResult",
@@ -114,6 +117,7 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Training",
+    "WeightedAdapter",
     "export_log_folder",
     "harmless",
     "log_folder",

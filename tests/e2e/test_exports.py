@@ -14,11 +14,8 @@ from tests.e2e.product import Product
 pytestmark = pytest.mark.e2e
 
 
-def test_a_merged_model_is_exported_and_made_again_without_training(
-    product: Product, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_a_merged_model_is_exported_and_made_again_without_training(product: Product):
     """The adapter first, then a Pod without GPUs; applied again with another place in the list, one CPU Pod makes what is missing."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     where = ("-n", product.namespace, "--kubeconfig", str(product.cluster.kubeconfig))
     destination = f"file://{product.folder}/exported"
     product.submit("exported", output={"destination": destination, "exports": ["merged"]})

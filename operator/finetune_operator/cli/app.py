@@ -21,6 +21,7 @@ COMMANDS = {
     "rerun": "Run a job again under a new name, with some fields changed.",
     "diff": "Print the settings in which two jobs differ.",
     "delete": "Delete a job; its published result stays.",
+    "merge": "Make one adapter of several.",
     "chat": "Ask the result of a job in the terminal.",
     "serve": "Serve the result of a job on this machine.",
     "manifests": "Print manifests that serve the results of jobs in a cluster.",
