@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from finetune_contract import CombineConfig, WeightedAdapter
-from finetune_contract.run import Location
+from finetune_contract.data import Location
 from finetune_operator.cli.app import app
 from finetune_trainer.combining.combine import combine
 from finetune_trainer.errors import UserError

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, CombineConfig, WeightedAdapter
-from finetune_contract.run import Location
+from finetune_contract.data import Location
 from finetune_contract.wire import dumps
 
 from finetune_operator.cli.data import joined
