@@ -50,6 +50,8 @@ class Page:
     architecture: ModelArchitecture
     pools_note: str
     explain: bool
+    serving: Sequence[str] = ()
+    """What it takes to serve the result."""
 
 
 def show(page: Page) -> None:
@@ -69,6 +71,9 @@ def page_lines(page: Page) -> Iterator[str]:
     yield from alternatives(plan, page.planned.resolved.run_policy)
     yield from (typer.style(f"warning: {warning}", fg="yellow") for warning in plan.warnings)
     yield typer.style(page.pools_note, dim=True)
+    if page.serving:
+        yield typer.style("serving", bold=True)
+        yield from page.serving
     if page.explain:
         yield from explanation(page.planned, page.data.preflight, page.architecture)
 
