@@ -26,6 +26,7 @@ from finetune_operator.api.spec import (
     RunPolicySpec,
     TrainingSpec,
 )
+from finetune_operator.api.trackers import TrackerSpec
 
 Method = Literal["lora", "qlora", "full"]
 
@@ -78,6 +79,7 @@ class ResolvedSpec(StatusModel):
     resources: ResourcesSpec
     output: OutputSpec
     checkpoint: ResolvedCheckpoint
+    trackers: list[TrackerSpec] = []
     service_account_name: str | None = None
     """Absent: the namespace's default."""
     priority_class_name: str | None = None
