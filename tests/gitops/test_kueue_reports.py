@@ -217,11 +217,5 @@ def test_a_namespace_that_the_queue_does_not_serve_is_told(
     start_operator().start()
     api.create(jobs(namespace), queued("stranger", 1))
 
-    eventually(
-        lambda: (
-            "namespace doesn't match ClusterQueue selector"
-            in said(api, namespace, "stranger")[2].replace("Workload ", "")
-        ),
-        "it is said",
-        60,
-    )
+    words = "workload namespace doesn't match ClusterQueue selector"
+    eventually(lambda: words in said(api, namespace, "stranger")[2], "it is said", 60)
