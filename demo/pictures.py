@@ -13,7 +13,7 @@ import sys
 from datetime import datetime
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.job_text import details
+from finetune_operator.cli.get_text import details
 from rich.console import Console
 from rich.text import Text
 

@@ -44,6 +44,8 @@ class Dataset:
     """The data's word for a role -> ours."""
     prompt_template: str = ""
     """Joins columns into the prompt: `{column}` is replaced by its text."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes whose numbers are the completions; empty: completions are texts."""
     invalid_rows: str = "error"
     """error | skip"""
     invalid_max_percent: int = 10

@@ -37,6 +37,10 @@ SECRET_KEYS = (
     "AWS_SESSION_TOKEN",
     "AWS_REGION",
     "AWS_ENDPOINT_URL",
+    "OPENAI_API_KEY",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
 )
 """The keys read from a credentials Secret. No other key is ever looked at."""
 
@@ -56,3 +60,8 @@ JOURNAL_FOLDER = "logs"
 def log_folder(uid: str, attempt: int | None) -> str:
     """Return where an attempt's Pods keep what they printed, below the checkpoint destination; None: preflight's."""
     return f"{JOURNAL_FOLDER}/{uid}/{'preflight' if attempt is None else f'attempt-{attempt}'}"
+
+
+def export_log_folder(uid: str) -> str:
+    """Return where the export Pods of a job keep what they printed, below the checkpoint destination."""
+    return f"{JOURNAL_FOLDER}/{uid}/export"

@@ -47,7 +47,7 @@ class Artifact:
     """Something published."""
 
     kind: str
-    """adapter | model"""
+    """adapter | model | merged | gguf-f16 | gguf-q8_0 | gguf-q4_k_m"""
     uri: str
     digest: str
     """sha256:HEX of what `find * -type f | LC_ALL=C sort | xargs sha256sum` prints in its folder"""
@@ -57,6 +57,8 @@ class Artifact:
     lora_rank: int = 0
     servable: str = ""
     """Inference servers that load it as it is (engines.summary)."""
+    checked: str = ""
+    """What an exported form was compared with before it was published, and how near it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,10 @@ class PreflightReport:
     dataset_digest: str
     examples: int
     evaluation_examples: int
+    generated_answers: int = 0
+    """That each model generates for evaluation.metrics."""
+    label_answers: int = 0
+    """Rows times labels whose likelihood each model computes."""
     tokens: int
     """Tokens of the training rows after truncation, one epoch."""
     trained_tokens: int

@@ -58,6 +58,24 @@ class PreflightConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """All that an export Pod is told: which further forms to make of a published result."""
+
+    namespace: str
+    name: str
+    uid: str
+    number: int
+    """Of the Pod, from 0."""
+    run_digest: str
+    model: Model
+    output: Location
+    checkpoint: Location
+    """Where its log is kept."""
+    exports: tuple[str, ...]
+    """merged | gguf-f16 | gguf-q8_0 | gguf-q4_k_m"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """The adapter's shape."""
 
@@ -143,6 +161,17 @@ class Checkpointing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tracker:
+    """Where the figures of a run are shown while it runs."""
+
+    type: str
+    """mlflow | tensorboard"""
+    location: Location
+    """Of an MLflow server; empty for files."""
+    project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """All that a trainer Pod is told: the resolved spec and the plan, as pinned in status."""
 
@@ -166,6 +195,7 @@ class RunConfig:
     output: Location
     prepared: Location | None = None
     """The data set that preflight tokenised, where there was storage to share."""
+    trackers: tuple[Tracker, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
     stall_seconds: int = 1800

@@ -108,8 +108,9 @@ def test_no_role_reaches_further_than_named(name: str):
 
     assert verbs <= {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
     assert resources <= {
-        "events", "finetunejobs", "finetunejobs/finalizers", "finetunejobs/status", "gpupools", "gpupools/status",
-        "leases", "nodes", "pods", "pods/log", "services",
+        "events", "finetunejobs", "finetunejobs/finalizers", "finetunejobs/status", "finetunepolicies",
+        "finetunepolicies/status", "gpupools", "gpupools/status", "limitranges",
+        "leases", "nodes", "pods", "pods/log", "resourcequotas", "services",
     }  # fmt: skip
 
 

@@ -154,6 +154,8 @@ def test_no_rule_reaches_further_than_named():
         "finetunejobs",
         "finetunejobs/finalizers",
         "finetunejobs/status",
+        "finetunepolicies",
+        "finetunepolicies/status",
         "gpupools",
         "gpupools/status",
         "leases",

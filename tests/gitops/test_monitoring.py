@@ -14,9 +14,9 @@ from finetune_operator.local.binaries import Binary
 from finetune_operator.local.ports import free_port
 from finetune_operator.local.provide import provide
 
-from tests.cluster.client import Client, Raw, eventually
+from tests.cluster.client import FINETUNE, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
-from tests.cluster.plays import a_job, preflight_fails, preflight_succeeds, training_succeeds
+from tests.cluster.plays import LABEL, a_job, a_pool, preflight_fails, preflight_succeeds, training_succeeds
 from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import jobs, reaches
 from tests.gitops.programs import PROMETHEUS, PROMETHEUS_OPERATOR, PROMTOOL, module_folder
@@ -122,28 +122,32 @@ def queries() -> list[str]:
 def test_every_query_of_the_dashboard_answers(
     api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, tmp_path: Path
 ):
-    """A real Prometheus that scrapes an operator: one job succeeded, one failed, one runs near its budget, one waits."""
+    """A real Prometheus that scrapes an operator: one job succeeded, one failed, one runs, one waits."""
     port = free_port(set())
-    every_gpu = {"resources": {"gpus": 8, "pools": ["standin"]}}
+    nowhere = a_pool() | {"metadata": {"name": f"{namespace}-nowhere"}}
+    nowhere["spec"] |= {"nodeSelector": [{"key": LABEL, "value": "nowhere"}]}
+    api.create(f"{FINETUNE}/gpupools", nowhere)
     standin.scripts |= {
-        "good": {"preflight": preflight_succeeds(), "0": training_succeeds(run_seconds=6)},
         "bad": {"preflight": preflight_fails("DatasetInvalid", "row 7 has no messages")},
         "long": {"preflight": preflight_succeeds(), "0": training_succeeds(run_seconds=300)},
     }
     start_operator(f"--port={port}").start()
     with prometheus(tmp_path, port) as address:
-        api.create(jobs(namespace), a_job("long", **every_gpu, runPolicy={"budget": {"maxCostUSD": "0.01"}}))
+        api.create(jobs(namespace), a_job("long"))
         reaches(api, namespace, "long", "Training")
         eventually(
             lambda: asked(address, "query", query="finetune_jobs")["result"], "Prometheus has scraped the operator"
         )
-        api.create(jobs(namespace), a_job("waits", **every_gpu))
-        api.create(jobs(namespace), a_job("bad"))
-        reaches(api, namespace, "bad", "Failed")
+        api.create(jobs(namespace), a_job("waits", resources={"pools": [nowhere["metadata"]["name"]]}))
+        for name, end in (("good", "Succeeded"), ("bad", "Failed")):
+            api.create(jobs(namespace), a_job(name))
+            reaches(api, namespace, name, end)
 
         for query in queries():
             eventually(lambda query=query: asked(address, "query", query=query)["result"], query, 120)
         rules = [rule for group in asked(address, "rules")["groups"] for rule in group["rules"]]
+
+        api.delete(f"{FINETUNE}/gpupools/{nowhere['metadata']['name']}")
 
         assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
         assert len(queries()) > 15

@@ -36,7 +36,7 @@ FAULTS = (
     "3); 1 because it is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)): correct or remove "
     "that line (a.jsonl row 2); 1 because its prompt is the number 4, not text: write numbers as text (in quotes in "
     "JSON, astype(str) in pandas), "
-    "and classes by their names "
+    "and classes by their names, or list these in datasets[].classNames "
     "(a.jsonl row 4)"
 )
 

@@ -75,7 +75,7 @@ REFUSED = [
      "file:///a.jsonl: a.jsonl row 1: its completion is the number 4, not text: write numbers as text (in quotes in "
     "JSON, astype(str) in pandas), "
      "and classes by their "
-     "names"),
+     "names, or list these in datasets[].classNames"),
     ("unknown role", '{"messages": [{"role": "A", "content": "x"}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has the role 'A', which is unknown: map it with datasets[].roles, such as "
      'roles: {user: ["A"]}'),

@@ -54,9 +54,9 @@ def test_the_command_prints_categories_and_what_is_emulated(tmp_path, capsys):
     (tmp_path / "config.json").write_text(json.dumps(case.config()))
     arguments = [str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")]
 
-    assert simulate.main([*arguments, "--json"]) == 0
+    assert simulate.main(*arguments, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert simulate.main(arguments) == 0
+    assert simulate.main(*arguments) == 0
     page = capsys.readouterr().out
 
     weights = 2 * (49152 * 576 + 3_540_096 + 576)
@@ -74,7 +74,7 @@ def test_4_bit_weights_at_zero_3_are_divided_as_they_are_stored(tmp_path, capsys
         (tmp_path / "run.json").write_text(dumps(run_of(case)))
         (tmp_path / "config.json").write_text(json.dumps(case.config()))
         arguments = [str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json"), "--json"]
-        assert simulate.main(arguments) == 0
+        assert simulate.main(*arguments) == 0
         peaks.append(json.loads(capsys.readouterr().out)["peakBytes"])
 
     weights = 2 * 128256 * 2048 + 0.5 * (2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192)
@@ -87,7 +87,7 @@ def test_adapters_on_experts_at_zero_3_are_refused(tmp_path, capsys):
     (tmp_path / "run.json").write_text(dumps(run_of(case)))
     (tmp_path / "config.json").write_text(json.dumps(case.config()))
 
-    assert simulate.main([str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")]) == 2
+    assert simulate.main(str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")) == 2
     said = capsys.readouterr().err
     assert said == "simulate: adapters on experts cannot be trained at ZeRO stage 3: PEFT needs whole experts\n"
 
@@ -99,6 +99,6 @@ def test_offload_is_refused(tmp_path, capsys):
     (tmp_path / "run.json").write_text(text)
     (tmp_path / "config.json").write_text(json.dumps(case.config()))
 
-    assert simulate.main([str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")]) == 2
+    assert simulate.main(str(tmp_path / "run.json"), "--config", str(tmp_path / "config.json")) == 2
     said = capsys.readouterr().err
     assert said == "simulate: offload is not simulated: host memory and GPU memory cannot be told apart here\n"

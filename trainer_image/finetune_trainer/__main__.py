@@ -2,6 +2,7 @@
 
 preflight   check the job's inputs and report them (no torch)
 train       run the workers and report how they ended
+export      make further forms of a published result, without a GPU
 worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
 keep        store the log and the metrics while they grow; started by train
@@ -12,58 +13,48 @@ look        say what data is: format, columns, rows; run by `finetune init` and 
 simulate    show what memory a training step takes, on a machine without a GPU
 """
 
+import inspect
 import sys
+from importlib import import_module
 
-USAGE = "usage: python -m finetune_trainer preflight|train|worker|upload|keep|stored|forget|preview|look|simulate"
+VERBS = {
+    "preflight": "preflight.__main__",
+    "train": "process.entry",
+    "export": "exporting.command",
+    "worker": "process.worker",
+    "upload": "checkpoints.uploader",
+    "keep": "journal.keeper",
+    "stored": "journal.stored",
+    "forget": "checkpoints.forget",
+    "preview": "preflight.preview",
+    "look": "preflight.look",
+    "simulate": "simulate.command",
+}
+"""The module whose `main` takes the rest of the arguments."""
+
+USAGE = f"usage: python -m finetune_trainer {'|'.join(VERBS)}"
 
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code."""
-    match arguments:
-        case ["preflight"]:
-            from finetune_trainer.preflight.__main__ import main as preflight  # noqa: PLC0415 - see the module's docstring
+    verb, *rest = arguments or [""]
+    if verb in ("--help", "-h"):
+        print(f"{USAGE}\n\n{__doc__}")
+        return 0
+    if verb not in VERBS:
+        return misused(USAGE)
+    run = import_module(f"finetune_trainer.{VERBS[verb]}").main
+    try:
+        inspect.signature(run).bind(*rest)
+    except TypeError as error:
+        return misused(f"{verb}: {error}")
+    code: int = run(*rest)
+    return code
 
-            return preflight()
-        case ["train"]:
-            from finetune_trainer.process import entry  # noqa: PLC0415
 
-            return entry.main()
-        case ["worker"]:
-            from finetune_trainer.process import worker  # noqa: PLC0415
-
-            return worker.main()
-        case ["upload"]:
-            from finetune_trainer.checkpoints import uploader  # noqa: PLC0415
-
-            return uploader.main()
-        case ["keep", folder]:
-            from finetune_trainer.journal import keeper  # noqa: PLC0415
-
-            return keeper.main(folder)
-        case ["stored", uri, folder, name, *secret]:
-            from finetune_trainer.journal import stored  # noqa: PLC0415
-
-            return stored.main(uri, folder, name, *secret)
-        case ["forget", uri, uid, run_digest, *secret]:
-            from finetune_trainer.checkpoints import forget  # noqa: PLC0415
-
-            return forget.main(uri, uid, run_digest, *secret)
-        case ["preview"]:
-            from finetune_trainer.preflight.preview import main as preview  # noqa: PLC0415
-
-            return preview()
-        case ["look", *options]:
-            from finetune_trainer.preflight.look import main as look  # noqa: PLC0415
-
-            return look(*options)
-        case ["simulate", *rest]:
-            from finetune_trainer.simulate import command as simulate  # noqa: PLC0415
-
-            return simulate.main(rest)
-        case ["--help" | "-h"]:
-            print(f"{USAGE}\n\n{__doc__}")
-            return 0
-    print(USAGE, file=sys.stderr)
+def misused(words: str) -> int:
+    """Say how it is used; returns the exit code for that."""
+    print(words, file=sys.stderr)
     return 2
 
 

@@ -1,4 +1,4 @@
-"""The two CustomResourceDefinitions, built from the models; cli/generate.py writes them, local/ applies them."""
+"""The CustomResourceDefinitions, built from the models; cli/generate.py writes them, local/ applies them."""
 
 import copy
 import functools
@@ -8,8 +8,18 @@ from typing import Any
 from finetune_operator.api.cel import VALIDATIONS, Rule
 from finetune_operator.api.descriptions import described_schema
 from finetune_operator.api.fields import Model
-from finetune_operator.api.group import GROUP, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL, VERSION
+from finetune_operator.api.group import (
+    GROUP,
+    JOB_KIND,
+    JOB_PLURAL,
+    POLICY_KIND,
+    POLICY_PLURAL,
+    POOL_KIND,
+    POOL_PLURAL,
+    VERSION,
+)
 from finetune_operator.api.job_rules import STRUCT_RULES, root_validations
+from finetune_operator.api.policies import POLICY_NAME, FineTunePolicySpec, FineTunePolicyStatus
 from finetune_operator.api.pools import GPUPoolSpec, GPUPoolStatus
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import FineTuneJobStatus
@@ -23,6 +33,10 @@ JOB_DESCRIPTION = (
 POOL_DESCRIPTION = (
     "GPUs of one kind that the cluster has or can provision, and what they cost. The planner chooses among the"
     " pools, which the platform team creates."
+)
+POLICY_DESCRIPTION = (
+    "What the jobs of a namespace may do and spend. The platform team creates it; there is one in a namespace, named"
+    " default."
 )
 
 JOB_COLUMNS = (
@@ -51,6 +65,18 @@ POOL_COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 
+POLICY_COLUMNS = (
+    ("Jobs", "integer", ".status.runningJobs", 0),
+    ("Max-Jobs", "integer", ".spec.limits.concurrentJobs", 0),
+    ("GPUs", "integer", ".status.gpusInUse", 0),
+    ("Max-GPUs", "integer", ".spec.limits.gpus", 0),
+    ("Month", "string", ".status.month", 0),
+    ("Spent", "string", ".status.spentUSD", 0),
+    ("Max-Cost", "string", ".spec.limits.costPerMonthUSD", 0),
+    ("Contact", "string", ".spec.contact", 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
 STATUS = {
     # our operator is the only one that writes it, and always as a whole: who wrote which part would be half of the object
     "x-kubernetes-map-type": "atomic",
@@ -67,7 +93,7 @@ TYPE_META = {
 
 def crds() -> tuple[Schema, ...]:
     """Return the CustomResourceDefinitions of the project."""
-    return job_crd(), pool_crd()
+    return job_crd(), pool_crd(), policy_crd()
 
 
 def job_crd() -> Schema:
@@ -85,6 +111,18 @@ def pool_crd() -> Schema:
     root = copy.deepcopy(_root(POOL_DESCRIPTION, GPUPoolSpec, GPUPoolStatus))
     names = _names(POOL_KIND, POOL_PLURAL, [])
     return _crd(names, "Cluster", _version(root, POOL_COLUMNS))
+
+
+def policy_crd() -> Schema:
+    """Return the CustomResourceDefinition of FineTunePolicy."""
+    only = {
+        "rule": f"self.metadata.name == '{POLICY_NAME}'",
+        "message": f"must be {POLICY_NAME}: a namespace has one FineTunePolicy",
+        "fieldPath": ".metadata.name",
+    }
+    root = copy.deepcopy(_root(POLICY_DESCRIPTION, FineTunePolicySpec, FineTunePolicyStatus)) | {VALIDATIONS: [only]}
+    names = _names(POLICY_KIND, POLICY_PLURAL, ["ftp"])
+    return _crd(names, "Namespaced", _version(root, POLICY_COLUMNS))
 
 
 def with_rules(schema: Schema, rules: Mapping[type[Model], Sequence[Rule]]) -> Schema:

@@ -10,6 +10,7 @@ from finetune_operator.api.values import (
     ArgumentName,
     ColumnName,
     ConfigName,
+    LabelText,
     Prompt,
     PromptTemplate,
     Revision,
@@ -21,7 +22,8 @@ from finetune_operator.api.values import (
 
 class Credentials(Model):
     """A Secret in the job's namespace. It is mounted into the Pods; the operator never reads it. Recognised keys:
-    HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL."""
+    HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL,
+    OPENAI_API_KEY, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN."""
 
     secret_name: Name
     """Name of the Secret."""
@@ -98,6 +100,8 @@ class DatasetSpec(Model):
     """The words that the data uses for roles, if they are not well known."""
     prompt_template: PromptTemplate | None = None
     """Builds the prompt from several columns, instead of columns.prompt: {COLUMN} is replaced by the text of that column."""
+    class_names: Annotated[list[LabelText], items("atomic", least=2, most=256)] | None = None
+    """Names of the classes, for a completion that is the number of a class: 0 is the first. ClassLabel columns have their own."""
     invalid_rows: InvalidRowsSpec | None = None
     """What happens to rows that cannot be used. Default: the job is refused."""
     max_examples: Annotated[int, between(1, 1_000_000_000)] | None = None

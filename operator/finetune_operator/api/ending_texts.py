@@ -110,6 +110,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Make one of the changes that the message lists. Each of them was planned and fits.",
         "Before the first attempt, plans again when the spec, a GPUPool or a quota of the namespace changes. After that, nothing.",
     ),
+    TerminalReason.POLICY_VIOLATION: ReasonText(
+        "The namespace's FineTunePolicy does not allow the job. The message names each rule, the figure, and who can change it.",
+        "Change the job, or ask for another policy.",
+        "Before the first attempt, looks again when the spec, the policy or a GPUPool changes. After that, nothing.",
+    ),
     TerminalReason.MODEL_NOT_FOUND: ReasonText(
         "The model or the revision does not exist at `model.source`.",
         "Correct the source or the revision.",
@@ -170,6 +175,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "The Pod sees no usable GPU.",
         "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
         NOTHING,
+    ),
+    TerminalReason.EXPORT_FAILED: ReasonText(
+        "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
+        "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
+        "Nothing. The published result stays.",
     ),
     TerminalReason.NAME_CONFLICT: ReasonText(
         "A Pod or Service with a name that the job needs already exists and does not belong to the job.",

@@ -5,13 +5,13 @@ from finetune_contract.wire import camel
 from finetune_operator.api.cel import Rule, default, quoted, untouched
 from finetune_operator.api.data import ChatSpec, DatasetSpec
 from finetune_operator.api.data_rules import CHAT, DATASET
+from finetune_operator.api.evaluation import EvaluationSpec, GateSpec, MetricGateSpec, MetricSpec
+from finetune_operator.api.evaluation_rules import EVALUATION, EVALUATION_ON, GATE, METRIC, METRIC_GATE, evaluates
 from finetune_operator.api.fields import Model
 from finetune_operator.api.locations import CHECKPOINT_FOLDER
 from finetune_operator.api.pools import GPUPoolSpec, Toleration
 from finetune_operator.api.rules import (
     CHECKPOINT,
-    EVALUATION,
-    EVALUATION_ON,
     LORA,
     MODEL,
     OUTPUT,
@@ -19,11 +19,9 @@ from finetune_operator.api.rules import (
     RESOURCES,
     TOLERATION,
     TRAINING,
-    evaluates,
 )
 from finetune_operator.api.spec import (
     CheckpointSpec,
-    EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
     ModelSpec,
@@ -32,6 +30,7 @@ from finetune_operator.api.spec import (
     RunPolicySpec,
     TrainingSpec,
 )
+from finetune_operator.api.trackers import TRACKER, TrackerSpec
 
 NAME_LENGTH = 52
 """A label has 63 characters; names of Pods and Services add attempt and replica to the job's."""
@@ -95,6 +94,12 @@ CPT = (
         field="evaluation.source",
     ),
     Rule(
+        cel="self.objective != 'cpt' || !has(self.evaluation.metrics)",
+        message="objective cpt has no questions and answers to judge: remove metrics, or use objective sft",
+        holds=lambda spec: spec.objective != "cpt" or spec.evaluation.metrics is None,
+        field="evaluation.metrics",
+    ),
+    Rule(
         cel=f"self.objective != 'cpt' || ({untouched('self.chat', ChatSpec, *ChatSpec.model_fields)})",
         message="objective cpt does not use chat settings: remove chat, or use objective sft",
         holds=lambda spec: spec.objective != "cpt" or spec.chat == ChatSpec(),
@@ -109,6 +114,12 @@ CPT = (
 )
 
 METHODS = (
+    Rule(
+        cel="self.method != 'full' || !has(self.output.exports) || !('merged' in self.output.exports)",
+        message="method full publishes a whole model, so there is nothing to merge: remove merged",
+        holds=lambda spec: spec.method != "full" or "merged" not in (spec.output.exports or ()),
+        field="output.exports",
+    ),
     Rule(
         cel=f"self.method != 'full' || ({UNTOUCHED_LORA})",
         message="method full trains all weights without an adapter: remove lora, or use method lora or qlora",
@@ -158,6 +169,7 @@ METHODS = (
 INPUTS = (
     "[self.model.source] + self.datasets.map(d, d.source)"
     " + (has(self.evaluation.source) ? [self.evaluation.source.source] : [])"
+    " + (has(self.evaluation.metrics) ? self.evaluation.metrics.filter(m, has(m.source)).map(m, m.source.source) : [])"
     " + (has(self.lora.initialAdapter) ? [self.lora.initialAdapter] : [])"
 )
 
@@ -165,6 +177,7 @@ INPUTS = (
 def inputs(spec: FineTuneJobSpec) -> set[str]:
     """Return the places that a job reads from, without a slash at the end."""
     evaluation = [spec.evaluation.source.source] if spec.evaluation.source is not None else []
+    evaluation += [metric.source.source for metric in spec.evaluation.metrics or () if metric.source is not None]
     adapter = [spec.lora.initial_adapter] if spec.lora.initial_adapter is not None else []
     return {
         place.rstrip("/") for place in (spec.model.source, *(d.source for d in spec.datasets), *evaluation, *adapter)
@@ -212,6 +225,10 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     LoraSpec: LORA,
     TrainingSpec: TRAINING,
     EvaluationSpec: EVALUATION,
+    TrackerSpec: TRACKER,
+    MetricSpec: METRIC,
+    GateSpec: GATE,
+    MetricGateSpec: METRIC_GATE,
     ResourcesSpec: RESOURCES,
     OutputSpec: OUTPUT,
     CheckpointSpec: CHECKPOINT,

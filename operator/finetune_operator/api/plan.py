@@ -113,6 +113,21 @@ class HostNeeds(StatusModel):
     """Shared memory at /dev/shm, in GiB."""
 
 
+class ExportPlan(StatusModel):
+    """The Pod without GPUs that makes the forms in output.exports, after training."""
+
+    memory_gib: Count
+    """Host memory in GiB."""
+    cpus: Count
+    """CPU cores."""
+    ephemeral_gib: Count
+    """Local disk for the model and the forms made of it, in GiB."""
+    seconds: Count
+    """Estimated time in seconds. No GPU is held, so it is not part of the estimated cost."""
+    size_gib: Decimal
+    """Size of all forms together in GiB."""
+
+
 class CheckpointPlan(StatusModel):
     """How often checkpoints are saved, and what losing a node costs."""
 
@@ -213,6 +228,8 @@ class Plan(StatusModel):
     """Average tokens per optimizer step."""
     evaluate_every_steps: Count
     """Steps between evaluations. 0 means only at the end."""
+    answers_at_once: Count = 1
+    """Held-out rows that a GPU answers at once to measure evaluation.metrics, by the memory that training leaves unused then."""
     num_trainable_parameters: Count
     """Number of trainable parameters."""
     flops_per_token: Count = 0
@@ -225,6 +242,8 @@ class Plan(StatusModel):
     """What one Pod needs besides its GPUs."""
     checkpoint: CheckpointPlan
     """Checkpoint schedule."""
+    export: ExportPlan | None = None
+    """The Pod that makes the forms in output.exports. Absent if there are none."""
     estimate: CostEstimate
     """Estimated time and cost."""
     image: ShortText = ""

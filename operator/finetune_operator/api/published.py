@@ -20,6 +20,37 @@ class SampleStatus(StatusModel):
     """The tuned model's answer."""
 
 
+class MetricStatus(StatusModel):
+    """One metric of both models on the same rows, with 95 % intervals by bootstrap over the rows."""
+
+    name: ShortText
+    """Name of the metric, or of its further figure."""
+    examples: Count
+    """Number of rows."""
+    base: Decimal | None = None
+    """Figure of the base model."""
+    base_low: Decimal | None = None
+    """Lower end of its interval."""
+    base_high: Decimal | None = None
+    """Upper end of its interval."""
+    tuned: Decimal
+    """Figure of the tuned model."""
+    tuned_low: Decimal
+    """Lower end of its interval."""
+    tuned_high: Decimal
+    """Upper end of its interval."""
+    difference: SignedDecimal | None = None
+    """Tuned minus base, measured row by row."""
+    difference_low: SignedDecimal | None = None
+    """Lower end of its interval. Above 0 the tuned model is better with 95 % confidence."""
+    difference_high: SignedDecimal | None = None
+    """Upper end of its interval."""
+    verdict: ShortText = ""
+    """Whether the tuned model is better, in words; or that the rows are too few to tell."""
+    note: ShortText = ""
+    """What to know about the figures, such as answers that were cut."""
+
+
 class EvaluationStatus(StatusModel):
     """Comparison of the base and the tuned model on the same held-out rows."""
 
@@ -43,6 +74,8 @@ class EvaluationStatus(StatusModel):
     """Loss of the tuned model on general text. If it is much higher than the base model's, the model has forgotten."""
     relative_improvement: SignedDecimal | None = None
     """Relative improvement over the base model: (baseLoss - tunedLoss) / baseLoss."""
+    metrics: Annotated[list[MetricStatus], items("atomic", most=16)] = []
+    """What evaluation.metrics measured."""
     samples: Annotated[list[SampleStatus], items("atomic", most=8)] = []
     """Prompts with the answers of both models."""
 
@@ -50,8 +83,8 @@ class EvaluationStatus(StatusModel):
 class ArtifactStatus(StatusModel):
     """A published adapter or model."""
 
-    kind: Literal["adapter", "model"]
-    """Kind of artifact: an adapter or a full model."""
+    kind: Literal["adapter", "model", "merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]
+    """Kind of artifact: the adapter or full model that was trained, or a form that was exported from it."""
     uri: URI
     """URI of the folder."""
     digest: Digest
@@ -66,6 +99,25 @@ class ArtifactStatus(StatusModel):
     """LoRA rank of an adapter."""
     servable: ShortText = ""
     """Inference servers that load it as it is, with the options they need, and those that do not."""
+    checked: ShortText = ""
+    """What an exported form was compared with before it was published, and the result."""
+
+
+class ExportStatus(StatusModel):
+    """The Pod that makes the forms in output.exports once the result is published. It holds no GPU."""
+
+    number: Count = 0
+    """Number of the Pod, from 0."""
+    failures: Count = 0
+    """Failed tries."""
+    memory_gib: Count
+    """Host memory of the Pod in GiB."""
+    ephemeral_gib: Count
+    """Local disk of the Pod in GiB."""
+    cpus: Count
+    """CPU cores of the Pod."""
+    image: ShortText = ""
+    """Image of the Pod."""
 
 
 class MemoryStatus(StatusModel):

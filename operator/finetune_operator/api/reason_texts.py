@@ -52,6 +52,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         NOTHING,
         "Lets the upload finish even if the budget or the deadline is reached now.",
     ),
+    ProgressReason.EXPORTING: ReasonText(
+        "The result is published, and a Pod without GPUs makes the forms in `output.exports`.",
+        "Nothing. `finetune logs JOB --export` shows its log.",
+        "Ends the job when the forms are published. Retries up to `maxRetries` times.",
+    ),
     ProgressReason.SUSPENDING: ReasonText(
         "The trainer is saving a checkpoint before its Pods are deleted.",
         NOTHING,
@@ -74,17 +79,17 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         "Deletes the Pods at once, with their grace period, even if a finalizer still holds the job.",
     ),
     ProgressReason.GATE_PASSED: ReasonText(
-        "The tuned model is better than the base model by at least what `evaluation.gate` requires.",
+        "The tuned model reaches everything that `evaluation.gate` requires; of metrics the lower end of the 95 % interval does.",
         "Deploy the adapter in `status.adapterURI`.",
         "Sets the condition `Promoted` to True.",
     ),
     ProgressReason.GATE_FAILED: ReasonText(
-        "The tuned model improved by less than `evaluation.gate` requires. The adapter is published anyway.",
-        "Do not deploy it. Compare the losses in `status.evaluation`, then change the data or the training.",
+        "The tuned model does not reach everything that `evaluation.gate` requires. The adapter is published anyway.",
+        "Do not deploy it. Look at `status.evaluation` and the answers beside the result, then change the data or the training.",
         "Sets the condition `Promoted` to False.",
     ),
     ProgressReason.NOT_EVALUATED: ReasonText(
-        "Base and tuned loss have not both been measured.",
+        "What `evaluation.gate` asks for has not been measured yet.",
         "Wait until training is finished. With `evaluation.baseline: false`, there is nothing to compare with.",
         NOTHING,
     ),
@@ -154,5 +159,11 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "The job has run for `runPolicy.activeDeadlineSeconds`. Its checkpoint is saved.",
         "Raise `runPolicy.activeDeadlineSeconds` to continue, or delete the job.",
         "Suspends the job. It continues automatically when the deadline is raised.",
+    ),
+    WaitingReason.POLICY_LIMIT: ReasonText(
+        "A limit of the namespace's FineTunePolicy is reached: jobs or GPUs at a time, the money of the month, or what one job may cost or "
+        "take. The message names the limit, the figure, and who can change it.",
+        "Wait for the jobs that the message names, or for the next month; or ask for a higher limit.",
+        "A job that has not started waits, a running one is suspended with a checkpoint. It goes on by itself.",
     ),
 }

@@ -47,6 +47,7 @@ class WaitingReason(StrEnum):
     BACK_OFF = "BackOff"
     BUDGET_EXCEEDED = "BudgetExceeded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    POLICY_LIMIT = "PolicyLimit"
 
 
 class ProgressReason(StrEnum):
@@ -61,6 +62,7 @@ class ProgressReason(StrEnum):
     RUNNING = "Running"
     STOPPING = "Stopping"
     PUBLISHING = "Publishing"
+    EXPORTING = "Exporting"
     SUSPENDING = "Suspending"
     SUSPENDED = "Suspended"
     NOT_SUSPENDED = "NotSuspended"
@@ -99,6 +101,7 @@ class TerminalReason(StrEnum):
     ALREADY_PUBLISHED = "AlreadyPublished"
     INVALID_SPEC = "InvalidSpec"
     DOES_NOT_FIT = "DoesNotFit"
+    POLICY_VIOLATION = "PolicyViolation"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_UNAUTHORIZED = "ModelUnauthorized"
     MODEL_UNSUPPORTED = "ModelUnsupported"
@@ -112,5 +115,6 @@ class TerminalReason(StrEnum):
     OUTPUT_OCCUPIED = "OutputOccupied"
     LOSS_DIVERGED = "LossDiverged"
     NO_ACCELERATOR = "NoAccelerator"
+    EXPORT_FAILED = "ExportFailed"
     NAME_CONFLICT = "NameConflict"
     RETRIES_EXHAUSTED = "RetriesExhausted"

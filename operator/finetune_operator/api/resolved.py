@@ -13,18 +13,20 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from finetune_operator.api.data import ChatSpec, DatasetSpec
+from finetune_operator.api.evaluation import EvaluationSpec
 from finetune_operator.api.fields import StatusModel
 from finetune_operator.api.spec import (
     CheckpointSpec,
-    EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
     ModelSpec,
     OutputSpec,
+    PodMetadata,
     ResourcesSpec,
     RunPolicySpec,
     TrainingSpec,
 )
+from finetune_operator.api.trackers import TrackerSpec
 
 Method = Literal["lora", "qlora", "full"]
 
@@ -73,14 +75,16 @@ class ResolvedSpec(StatusModel):
     """Absent for method full, which has no adapter."""
     training: ResolvedTraining
     evaluation: EvaluationSpec
-    """Source, gate and samples are absent unless set."""
+    """Source, metrics, gate and samples are absent unless set."""
     resources: ResourcesSpec
     output: OutputSpec
     checkpoint: ResolvedCheckpoint
+    trackers: list[TrackerSpec] = []
     service_account_name: str | None = None
     """Absent: the namespace's default."""
     priority_class_name: str | None = None
     """Absent: the cluster's default."""
+    pod_metadata: PodMetadata = PodMetadata()
     run_policy: RunPolicySpec
     plan_only: bool
     suspend: bool

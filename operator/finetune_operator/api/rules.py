@@ -8,15 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from finetune_operator.api.cel import Rule, default, untouched
-from finetune_operator.api.spec import EvaluationSpec, LoraSpec
+from finetune_operator.api.evaluation_rules import ZERO, is_zero
+from finetune_operator.api.spec import LoraSpec
 
-ZERO = r"^0([.]0+)?$"
 COMMIT = "^[0-9a-f]{40}$"
-
-
-def is_zero(decimal: str) -> bool:
-    """Say whether a decimal string is 0, without failing on what is no decimal."""
-    return bool(re.search(ZERO, decimal))
 
 
 def needs_secret(uri: str) -> bool:
@@ -133,57 +128,6 @@ TRAINING = (
         message="epochs and maxSteps are mutually exclusive: remove one of them",
         holds=lambda training: training.epochs is None or training.max_steps is None,
         field="maxSteps",
-    ),
-)
-
-EVALUATION_ON = f"(has(self.source) || !self.fraction.matches('{ZERO}'))"
-
-
-def evaluates(evaluation: EvaluationSpec) -> bool:
-    """Say whether anything is held out."""
-    return evaluation.source is not None or not is_zero(evaluation.fraction)
-
-
-EVALUATION = (
-    Rule(
-        cel=f"!has(self.source) || {untouched('self', EvaluationSpec, 'fraction')}",
-        message="source and fraction are mutually exclusive: remove one of them",
-        holds=lambda evaluation: (
-            evaluation.source is None or evaluation.fraction == default(EvaluationSpec, "fraction")
-        ),
-        field="fraction",
-    ),
-    Rule(
-        cel="!has(self.source) || !has(self.source.weight)",
-        message="weight applies to training data only: remove it",
-        holds=lambda evaluation: evaluation.source is None or evaluation.source.weight is None,
-        field="source.weight",
-    ),
-    Rule(
-        cel="!has(self.source) || !has(self.source.maxExamples)",
-        message="the number of held-out rows is set by evaluation.maxExamples: use that, and remove source.maxExamples",
-        holds=lambda evaluation: evaluation.source is None or evaluation.source.max_examples is None,
-        field="source.maxExamples",
-    ),
-    Rule(
-        cel=f"!has(self.gate) || {EVALUATION_ON}",
-        message='gate requires an evaluation: set fraction above "0" or set source, or remove gate',
-        holds=lambda evaluation: evaluation.gate is None or evaluates(evaluation),
-        field="gate",
-    ),
-    Rule(
-        cel="!has(self.gate) || self.baseline",
-        message="gate compares with the base model: set baseline to true, or remove gate",
-        holds=lambda evaluation: evaluation.gate is None or evaluation.baseline,
-        field="gate",
-    ),
-    Rule(
-        cel=f"{untouched('self', EvaluationSpec, 'every_steps')} || {EVALUATION_ON}",
-        message='everySteps requires an evaluation: set fraction above "0" or set source, or remove everySteps',
-        holds=lambda evaluation: (
-            evaluation.every_steps == default(EvaluationSpec, "every_steps") or evaluates(evaluation)
-        ),
-        field="everySteps",
     ),
 )
 

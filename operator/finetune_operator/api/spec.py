@@ -1,12 +1,15 @@
-"""FineTuneJob.spec: what `kubectl explain ftj.spec` prints. Static defaults live here, three of them in the contract."""
+"""FineTuneJob.spec: what `kubectl explain ftj.spec` prints. Static defaults live here, some of them in the contract."""
 
 from typing import Annotated, Literal
 
-from finetune_contract import HELD_OUT_FRACTION, HELD_OUT_ROWS, SAMPLE_TOKENS
+from pydantic import AfterValidator
 
 from finetune_operator.api.data import ChatSpec, Credentials, DatasetSpec
-from finetune_operator.api.fields import UNIQUE, Model, Name, between, items
+from finetune_operator.api.evaluation import EvaluationSpec
+from finetune_operator.api.fields import UNIQUE, Model, Name, between, items, items_by
 from finetune_operator.api.locations import Destination, Folder, Source
+from finetune_operator.api.pool_pod import PodAnnotation, PodLabel
+from finetune_operator.api.trackers import TrackerSpec, unique_types
 from finetune_operator.api.values import (
     Dropout,
     GradNorm,
@@ -16,9 +19,7 @@ from finetune_operator.api.values import (
     ModuleName,
     Money,
     NeftuneAlpha,
-    Prompt,
     Revision,
-    Share,
     WeightDecay,
 )
 
@@ -109,41 +110,6 @@ class TrainingSpec(Model):
     """Stop when the held-out loss stops improving. Default: train to the end."""
 
 
-class GateSpec(Model):
-    """The improvement that the tuned model needs to be promoted."""
-
-    min_relative_loss_improvement: Share
-    """Minimum relative improvement of the held-out loss, (base - tuned) / base: a decimal in quotes such as "0.02"."""
-
-
-class SamplesSpec(Model):
-    """Prompts that the base and the tuned model answer after training."""
-
-    prompts: Annotated[list[Prompt], items("atomic", least=1, most=8)]
-    """Prompts; both models answer each one."""
-    max_new_tokens: Annotated[int, between(1, 1024)] = SAMPLE_TOKENS
-    """Maximum length of an answer in tokens."""
-
-
-class EvaluationSpec(Model):
-    """How the base and the tuned model are compared on held-out rows."""
-
-    fraction: HalfFraction = str(HELD_OUT_FRACTION)
-    """Fraction of the rows to hold out, selected by row hash: a decimal in quotes. "0" turns evaluation off."""
-    source: DatasetSpec | None = None
-    """A separate dataset to evaluate on, instead of a fraction of the training data."""
-    max_examples: Annotated[int, between(1, 100_000)] = HELD_OUT_ROWS
-    """Maximum number of held-out rows."""
-    every_steps: Annotated[int, between(0, 100_000_000)] = 0
-    """Evaluate every N steps. 0 means about 20 times per run."""
-    baseline: bool = True
-    """Also evaluate the base model before training."""
-    gate: GateSpec | None = None
-    """The improvement that the tuned model needs; sets the condition Promoted."""
-    samples: SamplesSpec | None = None
-    """Prompts that the base and the tuned model answer after training."""
-
-
 class ResourcesSpec(Model):
     """Limits on what the planner may choose. All are optional."""
 
@@ -163,6 +129,9 @@ class ResourcesSpec(Model):
     """Training state of method full to keep in host memory, which is slower. auto offloads only if nothing else fits."""
 
 
+ExportForm = Literal["merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]
+
+
 class OutputSpec(Model):
     """Where the adapter or model is published."""
 
@@ -170,6 +139,9 @@ class OutputSpec(Model):
     """A folder: s3://BUCKET/PREFIX, pvc://CLAIM/PATH, hf://ORG/NAME, or file:///PATH (local cluster only)."""
     credentials: Credentials | None = None
     """Secret with the credentials for writing to destination."""
+    exports: Annotated[list[ExportForm], items("set", least=1, most=4), UNIQUE] | None = None
+    """Further forms of the result, made after training by a Pod without GPUs: merged (adapter and base model in one, 16 bit),
+    gguf-f16, gguf-q8_0 and gguf-q4_k_m (merged, for llama.cpp). The adapter or model itself is always published."""
 
 
 class CheckpointSpec(Model):
@@ -207,6 +179,15 @@ class RunPolicySpec(Model):
     """Delete the FineTuneJob this many seconds after it finishes. Default: never. A GitOps tool would create it again."""
 
 
+class PodMetadata(Model):
+    """Labels and annotations of the job's Pods: cost centres, queues, service meshes."""
+
+    labels: Annotated[list[PodLabel], items_by("key", most=16), UNIQUE] = []
+    """Labels of all Pods of the job. Those that the operator sets itself win."""
+    annotations: Annotated[list[PodAnnotation], items_by("key", most=16), UNIQUE] = []
+    """Annotations of all Pods of the job."""
+
+
 class FineTuneJobSpec(Model):
     """One fine-tuning run. It needs a base model, data and a destination; everything else has a default."""
 
@@ -233,10 +214,14 @@ class FineTuneJobSpec(Model):
     """Where the adapter or model is published."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """Where and how often checkpoints are saved."""
+    trackers: Annotated[list[TrackerSpec], items_by("type", most=2), AfterValidator(unique_types)] = []
+    """Places that show the figures of every step while the job trains."""
     service_account_name: Name | None = None
     """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""
     priority_class_name: Name | None = None
     """PriorityClass of the trainer Pods."""
+    pod_metadata: PodMetadata = PodMetadata()
+    """Labels and annotations of the job's Pods."""
     run_policy: RunPolicySpec = RunPolicySpec()
     """Limits on retries, running time and cost, and how long finished objects are kept."""
     plan_only: bool = False

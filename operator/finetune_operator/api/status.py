@@ -21,7 +21,7 @@ from finetune_operator.api.fields import (
 )
 from finetune_operator.api.meta import Conditions, Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
-from finetune_operator.api.published import URI, ArtifactStatus, EvaluationStatus, MemoryStatus
+from finetune_operator.api.published import URI, ArtifactStatus, EvaluationStatus, ExportStatus, MemoryStatus
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
@@ -40,6 +40,10 @@ class PreflightStatus(StatusModel):
     """Number of training rows."""
     evaluation_examples: Count
     """Number of held-out rows."""
+    generated_answers: Count = 0
+    """Answers that each model generates for evaluation.metrics."""
+    label_answers: Count = 0
+    """Rows times labels whose likelihood each model computes for evaluation.metrics."""
     tokens: Count
     """Tokens in the training rows, for one epoch."""
     trained_tokens: Count
@@ -227,6 +231,8 @@ class FineTuneJobStatus(StatusModel):
     """Predicted and measured memory."""
     artifacts: Annotated[list[ArtifactStatus], items("atomic", most=8)] = []
     """Published adapters and models."""
+    export: ExportStatus | None = None
+    """The Pod that makes the forms in output.exports."""
     adapter_uri: URI | None = None
     """Location of the published adapter (or model, for method full), for scripts."""
     start_time: Time | None = None

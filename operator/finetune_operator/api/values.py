@@ -19,6 +19,7 @@ NeftuneAlpha = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Boun
 LossDelta = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=100), "0.01"))]
 Money = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(above=0, most=100_000_000), "200.00"))]
 
+LABEL = matching("^[^ ].*[^ ]$|^[^ ]$", "must be a label without leading or trailing spaces")
 COLUMN = matching("^[^ ].*[^ ]$|^[^ ]$", "must be a column name without leading or trailing spaces")
 CONFIG = matching("^[A-Za-z0-9_.-]+$", "must be the name of a configuration of the data card, such as main")
 ARGUMENT = matching("^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable of the chat template, such as enable_thinking")
@@ -35,6 +36,18 @@ RoleWord = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 PromptTemplate = Annotated[str, StringConstraints(min_length=1, max_length=4096), Checked(PLACEHOLDER)]
 ArgumentName = Annotated[str, StringConstraints(min_length=1, max_length=64), Checked(ARGUMENT)]
 ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(MODULE)]
+METRIC = matching("^[A-Za-z][A-Za-z0-9-]*$", "must be a name of letters, digits and -, such as accuracy")
+METRIC_TARGET = matching(
+    "^[A-Za-z][A-Za-z0-9-]*([.][A-Za-z0-9]+)?$", "must be the name of a metric, such as accuracy or label.macroF1"
+)
+ENDPOINT = matching(
+    "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$",
+    "must be a URL without query and user, such as https://api.openai.com/v1",
+)
+Endpoint = Annotated[str, StringConstraints(max_length=1024), Checked(ENDPOINT)]
+MetricName = Annotated[str, StringConstraints(min_length=1, max_length=32), Checked(METRIC)]
+MetricTarget = Annotated[str, StringConstraints(min_length=1, max_length=48), Checked(METRIC_TARGET)]
+LabelText = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(LABEL)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 LABEL_KEY = matching(

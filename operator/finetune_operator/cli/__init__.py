@@ -5,9 +5,13 @@ import sys
 
 from finetune_operator.errors import FinetuneError
 
+ENV_TRACEBACK = "FINETUNE_TRACEBACK"
+INTERNAL_ERROR = 70
+"""Exit code of an end that nobody foresaw (EX_SOFTWARE of sysexits.h)."""
+
 
 def main() -> None:
-    """Run the command line; end with 1 and one line on stderr when something that we foresaw goes wrong."""
+    """Run the command line; exit with 1 and a message on stderr when something that we foresaw goes wrong. Nobody sees a traceback."""
     # pydantic would read the entry points of every installed package to look for plugins; nothing here has any
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from finetune_operator.cli.app import app  # noqa: PLC0415  # importing a sub-command must not import the frame
@@ -17,3 +21,20 @@ def main() -> None:
     except FinetuneError as error:
         print(f"finetune: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # `finetune models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get(ENV_TRACEBACK):
+            raise
+        print(f"finetune: {bug_words(error)}", file=sys.stderr)
+        sys.exit(INTERNAL_ERROR)
+
+
+def bug_words(error: Exception) -> str:
+    """Say that the fault is ours, and how to find it."""
+    said = " ".join(str(error).split())
+    return (
+        f"internal error ({type(error).__name__}{f': {said}' if said else ''}). This is a bug: please report it with the command and the "
+        f"output of the same command with {ENV_TRACEBACK}=1"
+    )

@@ -67,7 +67,10 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-EXITS = "Exit codes: 0 success, 1 failure (with an error message on stderr), 2 usage error. `wait` has others; see its help."
+EXITS = (
+    "Exit codes: 0 success, 1 failure (with an error message on stderr), 2 usage error, 70 a bug, 130 Ctrl-C. `wait` has others; see "
+    "its help."
+)
 
 app = typer.Typer(
     cls=LazyGroup, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.cli.manifest_file import must_exist, read_manifests
+from finetune_operator.cli.options import Context, Kubeconfig
+from finetune_operator.cli.target import require_target
 from finetune_operator.errors import FinetuneError
 
 OFF = 1.15
@@ -45,10 +47,8 @@ def command(
             callback=must_exist,
         ),
     ] = None,
-    kubeconfig: Annotated[
-        str, typer.Option(help="Kubeconfig of the cluster to read from. Default: $KUBECONFIG or ~/.kube/config.")
-    ] = "",
-    context: Annotated[str, typer.Option(help="Context in the kubeconfig. Default: the current one.")] = "",
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace. Default: all.")] = "",
 ) -> None:
     """Compare predicted memory, speed and cost with the measurements of finished jobs."""
@@ -79,7 +79,7 @@ async def _jobs_of_cluster(kubeconfig: str, context: str, namespace: str) -> lis
     from finetune_operator.controller.api import Api  # noqa: PLC0415  # aiohttp is not needed for files
     from finetune_operator.controller.connection import connect  # noqa: PLC0415
 
-    connection = await connect(kubeconfig, context)
+    connection = await connect(require_target(kubeconfig).kubeconfig, context)
     place = f"namespaces/{namespace}/" if namespace else ""
     try:
         items, _ = await Api(connection=connection).list(f"/apis/{API_VERSION}/{place}{JOB_PLURAL}")

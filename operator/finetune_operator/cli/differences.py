@@ -14,6 +14,19 @@ def whole(spec: Mapping[str, Any]) -> dict[str, Any]:
     return FineTuneJobSpec.model_validate(spec).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def written(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec without the static defaults that an API server has filled in: as somebody would write it."""
+    found = FineTuneJobSpec.model_validate(spec).model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
+    )
+    return _without_empty(found)
+
+
+def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
+    below = {key: _without_empty(each) if isinstance(each, dict) else each for key, each in value.items()}
+    return {key: each for key, each in below.items() if each != {}}
+
+
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield every field of a spec that holds a value, as PATH and text."""
     if isinstance(value, Mapping):

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from finetune_operator.api.meta import Condition
-from finetune_operator.api.published import MemoryStatus
+from finetune_operator.api.published import MemoryStatus, MetricStatus
 from finetune_operator.api.reasons import ConditionType, Phase
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ProgressStatus
 
-COLUMNS = ("NAME", "PHASE", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
+COLUMNS = ("NAME", "PHASE", "REASON", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
 LEAST_PADDING = 0.005
 """Less rounds to 0 %, which is not worth a word."""
 
@@ -26,14 +26,31 @@ def ended(job: FineTuneJob) -> bool | None:
     return succeeded.status == "True"
 
 
-def reason_line(job: FineTuneJob) -> str:
-    """Return one line that says where the job is and why."""
+def reason(job: FineTuneJob) -> str:
+    """Return the reason that reason_line gives; empty where it says no more than the phase."""
+    found = told(job)
+    return found.reason if found is not None and found.reason not in (str(job.status.phase), "Running") else ""
+
+
+def told(job: FineTuneJob) -> Condition | None:
+    """Return the condition that says where the job is and why; None before there is one."""
     for kind in (ConditionType.SUCCEEDED, ConditionType.SUSPENDED, ConditionType.ACCEPTED, ConditionType.RECONCILING):
         found = condition(job.status, kind)
         if found is not None and found.message and (found.status == "False") == (kind is ConditionType.ACCEPTED):
-            return f"{job.status.phase}: {found.reason}: {found.message}"
+            return found
     last = condition(job.status, ConditionType.SUCCEEDED)
-    words = f"{last.reason}: {last.message}" if last is not None and last.message else ""
+    return last if last is not None and last.message else None
+
+
+def model_name(source: str) -> str:
+    """Return the name of a model without what most of them begin with."""
+    return source.removeprefix("hf://").removeprefix("file://")
+
+
+def reason_line(job: FineTuneJob) -> str:
+    """Return one line that says where the job is and why."""
+    found = told(job)
+    words = f"{found.reason}: {found.message}" if found is not None else ""
     return f"{job.status.phase}: {words}" if words else str(job.status.phase)
 
 
@@ -77,7 +94,8 @@ def row(job: FineTuneJob, now: datetime) -> tuple[str, ...]:
     return (
         job.metadata.name,
         str(status.phase),
-        job.spec.model.source,
+        reason(job),
+        model_name(job.spec.model.source),
         status.plan.summary if status.plan else "",
         progress_text(status),
         (status.progress.loss or "") if status.progress else "",
@@ -130,23 +148,9 @@ def memory_text(memory: MemoryStatus) -> str:
     return f"{memory.predicted_gib} GiB per GPU planned, {memory.measured_gib} GiB measured{share}{reserved}"
 
 
-def details(job: FineTuneJob, now: datetime) -> str:
-    """Return everything worth knowing about one job, as lines."""
-    status = job.status
-    pairs = list(zip(COLUMNS, row(job, now), strict=True))
-    lines = [f"{name.capitalize():<12}{value}" for name, value in pairs if value]
-    lines += [f"{'Adapter':<12}{status.adapter_uri}"] if status.adapter_uri else []
-    if status.progress and status.progress.tokens_per_second:
-        lines.append(f"{'Speed':<12}{speed_text(status.progress)}")
-    lines += [f"{'Memory':<12}{memory_text(status.memory)}"] if status.memory else []
-    if measured := status.evaluation:
-        before = f"{measured.base_loss} before, " if measured.base_loss else ""  # not with evaluation.baseline: false
-        lines.append(f"{'Evaluation':<12}loss {before}{measured.tuned_loss} after")
-    lines += ["", "Conditions"]
-    lines += condition_lines(status.conditions)
-    if status.attempts:
-        lines += ["", "Attempts"]
-        lines += map(attempt_line, status.attempts)
-    if status.plan and status.plan.warnings:
-        lines += ["", "Warnings", *(f"  {warning}" for warning in status.plan.warnings)]
-    return "\n".join(lines)
+def metric_lines(metric: MetricStatus) -> list[str]:
+    """Return both models' figures with the interval of the tuned one, what they say, and what to know about them."""
+    tuned = f"{metric.tuned} ({metric.tuned_low} to {metric.tuned_high})"
+    went = f"{metric.base} before, {tuned} after" if metric.base else tuned
+    said = f"{metric.name} {went} on {metric.examples} rows{f': {metric.verdict}' if metric.verdict else ''}"
+    return [said, *([f"{metric.name}: {metric.note}"] if metric.note else [])]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from finetune_contract import log_folder
+from finetune_contract import export_log_folder, log_folder
 
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.jobs import Jobs
@@ -29,6 +29,12 @@ def kept_log(job: FineTuneJob, *, attempt: int | None, replica: int) -> Kept:
     """Return where the log of an attempt's replica is kept, of the newest preflight for attempt None."""
     name = f"generation-{job.status.preflight_generation}" if attempt is None else f"replica-{replica}"
     return Kept(place=checkpoint_place(job), folder=log_folder(job.metadata.uid, attempt), name=name)
+
+
+def kept_export_log(job: FineTuneJob) -> Kept:
+    """Return where the log of the newest export Pod is kept."""
+    number = job.status.export.number if job.status.export is not None else 0
+    return Kept(place=checkpoint_place(job), folder=export_log_folder(job.metadata.uid), name=f"export-{number}")
 
 
 async def read_kept(kept: Kept, jobs: Jobs, *, claims: str) -> str | None:

@@ -10,7 +10,7 @@ from finetune_contract import parse_progress
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.data import joined
 from finetune_operator.cli.jobs import POLL_SECONDS, JobNotFound, Jobs, with_jobs
-from finetune_operator.cli.kept_log import kept_log, read_kept
+from finetune_operator.cli.kept_log import kept_export_log, kept_log, read_kept
 from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
 from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.stored import collection
@@ -25,6 +25,7 @@ class Wanted:
     """Whose log."""
 
     preflight: bool = False
+    export: bool = False
     attempt: int | None = None
     """From 0; None: the newest."""
     replica: int = 0
@@ -34,6 +35,8 @@ def chosen(pods: tuple[SeenPod, ...], wanted: Wanted) -> SeenPod | None:
     """Return the newest preflight Pod, or the replica of the attempt."""
     if wanted.preflight:
         return max((pod for pod in pods if pod.role == "preflight"), key=lambda pod: pod.generation, default=None)
+    if wanted.export:
+        return max((pod for pod in pods if pod.role == "export"), key=lambda pod: pod.attempt, default=None)
     trainers = (pod for pod in pods if pod.role == "trainer" and pod.replica == wanted.replica)
     mine = (pod for pod in trainers if wanted.attempt in (None, pod.attempt))
     return max(mine, key=lambda pod: pod.attempt, default=None)
@@ -61,6 +64,8 @@ def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], wanted: Wanted)
     instead = f": see `finetune logs {job.metadata.name} --preflight`" if examined else ""
     if wanted.preflight:
         return f"{where} has no preflight Pod, and preflight has left no log"
+    if wanted.export:
+        return f"{where} has no export Pod, and none has left a log"
     if not job.status.attempts:
         return f"{where} has not started a trainer{instead}"
     most = job.status.plan.replicas if job.status.plan else 1
@@ -78,6 +83,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     name: Name,
     *,
     preflight: Annotated[bool, typer.Option("--preflight", help="Print the log of the preflight Pod instead.")] = False,
+    export: Annotated[bool, typer.Option("--export", help="Print the log of the export Pod instead.")] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="Print the log of the attempt before.")] = False,
     attempt: Annotated[
         int | None, typer.Option(min=1, help="Attempt whose log is printed, counted from 1. Default: the newest.")
@@ -98,12 +104,12 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
 ) -> None:
     """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
     claims = joined(claim or [], "--claim")
-    refuse_senseless(preflight=preflight, previous=previous, attempt=attempt, follow=follow)
+    refuse_senseless(preflight=preflight, export=export, previous=previous, attempt=attempt, follow=follow)
 
     async def read(jobs: Jobs) -> None:
         job = await jobs.get(name)
         number = attempt_of(job, previous=previous, attempt=attempt or 0)
-        wanted = Wanted(preflight=preflight, attempt=number, replica=replica)
+        wanted = Wanted(preflight=preflight, export=export, attempt=number, replica=replica)
         if follow and not (preflight and job.status.preflight is not None):  # what is over is read as a whole
             await follow_log(jobs, job, wanted, progress=progress, tail=tail)
             return
@@ -114,8 +120,12 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     with_jobs((kubeconfig, context, namespace), read)
 
 
-def refuse_senseless(*, preflight: bool, previous: bool, attempt: int | None, follow: bool) -> None:
+def refuse_senseless(*, preflight: bool, export: bool, previous: bool, attempt: int | None, follow: bool) -> None:
     """Raise FinetuneError for options of which one would be ignored."""
+    if preflight and export:
+        raise FinetuneError("--preflight and --export each name a Pod: give one of them")
+    if export and (previous or attempt is not None):
+        raise FinetuneError("--export has no attempts: leave --previous and --attempt out")
     if previous and attempt is not None:
         raise FinetuneError("--previous and --attempt both name an attempt: give one of them")
     if preflight and (previous or attempt is not None):
@@ -139,8 +149,9 @@ async def whole_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, claims: str
         return answer.text
     last = job.status.attempts[-1].number if job.status.attempts else None
     number = None if wanted.preflight else last if wanted.attempt is None else wanted.attempt
-    if wanted.preflight or number is not None:
-        kept = await read_kept(kept_log(job, attempt=number, replica=wanted.replica), jobs, claims=claims)
+    if wanted.preflight or wanted.export or number is not None:
+        place = kept_export_log(job) if wanted.export else kept_log(job, attempt=number, replica=wanted.replica)
+        kept = await read_kept(place, jobs, claims=claims)
         if kept is not None:
             return kept
     raise JobNotFound(nothing_to_show(job, pods, wanted))

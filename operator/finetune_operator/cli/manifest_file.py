@@ -19,8 +19,9 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
 from finetune_operator.api.fields import NAME, Model
-from finetune_operator.api.group import API_VERSION, JOB_KIND, POOL_KIND
+from finetune_operator.api.group import API_VERSION, JOB_KIND, POLICY_KIND, POOL_KIND
 from finetune_operator.api.meta import Metadata
+from finetune_operator.api.policies import POLICY_NAME, FineTunePolicy, FineTunePolicySpec
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import Violation, name_violations, violations
@@ -108,6 +109,18 @@ def read_pools(path: Path) -> tuple[GPUPool, ...]:
     """Return the GPUPools of a file. Raises FinetuneError, the file in each of its lines: a folder holds several."""
     with _naming(path, fields=True):
         return parse_pools(text_of(path))
+
+
+def read_policy(path: Path) -> FineTunePolicy:
+    """Return the one FineTunePolicy of a file. Raises FinetuneError."""
+    with _naming(path):
+        found = _documents(text_of(path), POLICY_KIND)
+        if len(found) != 1:
+            raise ManifestInvalid(Violation(WHOLE_FILE, f"contains {len(found)} FineTunePolicies, not exactly one"))
+        metadata = _metadata(found[0])
+        other = () if metadata.name == POLICY_NAME else (Violation("metadata.name", f"must be {POLICY_NAME}"),)
+        spec = _spec(FineTunePolicySpec, found[0], other)
+    return FineTunePolicy(metadata=metadata, spec=spec)
 
 
 def read_manifests(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.local_model import local_config
-from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_pools
+from finetune_operator.cli.manifest_file import JobManifest, must_exist, read_job, read_policy, read_pools
 from finetune_operator.cli.options import Context, Kubeconfig
 from finetune_operator.cli.output import Output, allowed, print_object
 from finetune_operator.cli.plan_data import (
@@ -22,21 +23,19 @@ from finetune_operator.cli.plan_data import (
     MOST_EXAMPLES,
     MOST_TOKENS,
     TOKENS_PER_EXAMPLE,
-    DataFacts,
     assumed_facts,
     data_facts,
     estimated,
 )
 from finetune_operator.cli.plan_facts import ClusterFacts, pinned_preflight
-from finetune_operator.cli.plan_limits import limits_of
+from finetune_operator.cli.plan_limits import Surroundings, limits_of, planned_for
 from finetune_operator.cli.plan_model import catalogue_model, model_shape
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, dollars, show
 from finetune_operator.cli.target import find_target
 from finetune_operator.errors import DoesNotFit, FinetuneError
-from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.pool_gpu import refused
-from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 from finetune_operator.planning.refusal import WOULD_FIT
 from finetune_operator.planning.speed.duration import hours
 
@@ -76,7 +75,14 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     quota: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with the ResourceQuotas and LimitRanges of the namespace; - for standard input. Default: none.",
+            help="YAML file with the ResourceQuotas and LimitRanges of the namespace; - for standard input. Default: the cluster's.",
+            callback=must_exist,
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with the FineTunePolicy of the namespace; - for standard input. Default: the cluster's, if there is one.",
             callback=must_exist,
         ),
     ] = None,
@@ -108,8 +114,10 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     data = data_facts(job, shape, examples, tokens_per_example, None if model else pinned)
     for remark in (*([cluster.remark] if cluster.remark else []), *remarks(offered, shape, data.preflight)):
         print(f"finetune: {remark}", file=sys.stderr)
-    limits = limits_of(quota, job.spec) if quota else UNLIMITED
-    planned = planned_run(job.spec, shape, data, offered, limits)
+    limits = limits_of(quota, job.spec) if quota else cluster.limits
+    team = read_policy(policy) if policy else cluster.policy
+    around = Surroundings(shape=shape, found=data.preflight, pools=offered, limits=limits, policy=team)
+    planned = planned_run(job.spec, around)
     if shape_of:
         found = {"plan": planned.plan.model_dump(), "resolved": planned.resolved.model_dump()}
         print_object({**found, "assumed": [*data.assumed, *_assumed_pools(note)]}, shape_of)
@@ -118,16 +126,10 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     show(page)
 
 
-def planned_run(
-    spec: FineTuneJobSpec,
-    shape: ModelArchitecture,
-    data: DataFacts,
-    offered: tuple[GPUPool, ...],
-    limits: NamespaceLimits = UNLIMITED,
-) -> PlannedRun:
+def planned_run(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:
     """Return the plan. Raises DoesNotFit with a remedy on each line."""
     try:
-        return plan(spec, architecture=shape, preflight=data.preflight, pools=offered, image="", limits=limits)
+        return planned_for(spec, around)
     except DoesNotFit as refusal:
         raise DoesNotFit(in_lines(refusal.message)) from refusal
 
@@ -141,10 +143,10 @@ def facts_of_cluster(pools: str, kubeconfig: str, context: str, job: JobManifest
 
     found = read_cluster(target, context, job)
     if pools:
-        return ClusterFacts(preflight=found.preflight)
+        return replace(found, pools=())
     if not found.pools and not found.remark:
         remark = f"{target.title} has no GPUPools, so the plan uses the built-in pools"
-        return ClusterFacts(preflight=found.preflight, remark=remark)
+        return replace(found, remark=remark)
     return found
 
 
@@ -177,7 +179,8 @@ def outline(job: JobManifest, datasets: Sequence[dict[str, Any]]) -> str:
     """Return a plan on the built-in pools in one line, for init. Raises FinetuneError where there is none."""
     shape = model_shape(job.spec, "")
     facts = estimated(job.spec, shape, datasets) if datasets else assumed_facts(job.spec, shape, None, None)
-    found = planned_run(job.spec, shape, facts, built_in_pools()).plan
+    around = Surroundings(shape=shape, found=facts.preflight, pools=built_in_pools())
+    found = planned_run(job.spec, around).plan
     return f"{found.summary}, about {hours(found.estimate.seconds)} and {dollars(found.estimate.cost_usd)} on the built-in pools"
 
 

@@ -1,20 +1,26 @@
-"""What a cluster knows that a plan needs: its GPUPools, and the preflight of the job if it is there. Called by plan."""
+"""What a cluster knows that a plan needs: GPUPools, quotas and policy of the namespace, and the job's preflight. Called by plan."""
 
 import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from finetune_operator.api.group import POOL_KIND
+from finetune_operator.api.group import POLICY_KIND, POOL_KIND
+from finetune_operator.api.policies import POLICY_NAME, FineTunePolicy
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.cli.manifest_file import JobManifest
 from finetune_operator.cli.plan_facts import ClusterFacts, pinned_preflight
 from finetune_operator.cli.target import Target
 from finetune_operator.errors import FinetuneError
 
+if TYPE_CHECKING:
+    from finetune_operator.cli.jobs import Jobs
+
 PATIENCE_SECONDS = 3.0
 """A plan needs no cluster: one that does not answer must not hold it up."""
 
 
 def read_cluster(target: Target, context: str, job: JobManifest | None) -> ClusterFacts:
-    """Return pools and preflight. A cluster that cannot be read leaves a remark, for the built-in pools do as well."""
+    """Return what is there. A cluster that cannot be read leaves a remark, for the built-in pools do as well."""
     try:
         return asyncio.run(_read(target, context, job))
     except TimeoutError:
@@ -37,10 +43,24 @@ async def _read(target: Target, context: str, job: JobManifest | None) -> Cluste
         pools = tuple(GPUPool.model_validate(item) for item in answer.expect(200)["items"])
         if job is None:
             return ClusterFacts(title=target.title, pools=pools)
+        known = ClusterFacts(title=target.title, pools=pools, **await _namespace(jobs, job))
         try:
             stored = await jobs.get(job.name)
         except JobNotFound:
-            return ClusterFacts(title=target.title, pools=pools)
+            return known
         status = stored.status
-        found = pinned_preflight(job, status.spec_digest, status.preflight)
-        return ClusterFacts(title=target.title, pools=pools, preflight=found)
+        return replace(known, preflight=pinned_preflight(job, status.spec_digest, status.preflight))
+
+
+async def _namespace(jobs: "Jobs", job: JobManifest) -> dict[str, Any]:
+    """Return quotas and policy of the job's namespace, as far as they may be read."""
+    from finetune_operator.controller.limits import namespace_limits  # noqa: PLC0415
+    from finetune_operator.controller.stored import QUOTA_KINDS, collection  # noqa: PLC0415
+
+    objects = []
+    for kind in QUOTA_KINDS:
+        answer = await jobs.api.get(collection(kind, jobs.namespace))
+        objects += [{"kind": kind, **each} for each in answer.body.get("items", ())]
+    answer = await jobs.api.get(f"{collection(POLICY_KIND, jobs.namespace)}/{POLICY_NAME}")
+    policy = FineTunePolicy.model_validate(answer.body) if answer.status == 200 else None
+    return {"limits": namespace_limits(objects, job.spec.priority_class_name or ""), "policy": policy}

@@ -142,8 +142,20 @@ def supposed_preflight(spec: FineTuneJobSpec, shape: ModelArchitecture, data: As
     tokens = rows * min(data.tokens_per_example, length)
     return PreflightStatus(
         model_revision=spec.model.revision or "", model_bytes=2 * shape.num_parameters, dataset_digest="",
-        examples=rows, evaluation_examples=held_out, tokens=tokens, trained_tokens=tokens,
+        examples=rows, evaluation_examples=held_out, **supposed_answers(spec, held_out), tokens=tokens, trained_tokens=tokens,
         tokens_p50=data.tokens_per_example, tokens_p99=min(longest, length), tokens_max=longest,
         truncated_rows=0, truncated_percent="0", dropped_rows=0, masked_rows=0, duplicates=0, sampled=True,
         sequence_length=length, packed_rows=math.ceil(tokens * PACKING_WASTE / length), architecture=shape,
     )  # fmt: skip
+
+
+def supposed_answers(spec: FineTuneJobSpec, held_out: int) -> dict[str, int]:
+    """Return what the metrics would ask; labels that are not listed are taken to be two."""
+    metrics = spec.evaluation.metrics or []
+    sources = {metric.source.model_dump_json() if metric.source else "" for metric in metrics if metric.type != "label"}
+    labels = [metric for metric in metrics if metric.type == "label"]
+    rows = {True: held_out, False: spec.evaluation.max_examples}
+    return {
+        "generated_answers": sum(rows[not source] for source in sources),
+        "label_answers": sum(rows[metric.source is None] * len(metric.labels or "ab") for metric in labels),
+    }

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest
 from finetune_operator.manifests.run_config import examined_digest
+from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +17,10 @@ class ClusterFacts:
     pools: tuple[GPUPool, ...] = ()
     preflight: tuple[str, PreflightStatus] | None = None
     """Whose it is, and its findings."""
+    limits: NamespaceLimits = UNLIMITED
+    """The quotas of the job's namespace."""
+    policy: FineTunePolicy | None = None
+    """The policy of the job's namespace."""
     title: str = ""
     """What a message calls the cluster."""
     remark: str = ""

@@ -13,6 +13,7 @@ from finetune_operator.cli.manifest_file import read_manifests, title_of
 from finetune_operator.cli.options import Context, Kubeconfig
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, ROWS
 from finetune_operator.cli.pools_text import pools_text
+from finetune_operator.cli.target import require_target
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import connect
 from finetune_operator.errors import FinetuneError
@@ -98,7 +99,7 @@ def _from_file(path: Path) -> list[Raw]:
 
 async def _from_cluster(kubeconfig: str, context: str) -> list[Raw]:
     """Return the Nodes of a cluster."""
-    connection = await connect(kubeconfig, context)
+    connection = await connect(require_target(kubeconfig).kubeconfig, context)
     try:
         found, _ = await Api(connection=connection).list("/api/v1/nodes")
     finally:

@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Run a job again under a new name, with some fields changed. Its result goes to a place of its own."""
     from finetune_operator.api.group import API_VERSION, JOB_KIND  # noqa: PLC0415  # help needs none of this
-    from finetune_operator.cli.differences import change_lines, whole  # noqa: PLC0415
+    from finetune_operator.cli.differences import change_lines, whole, written  # noqa: PLC0415
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.output import in_shape  # noqa: PLC0415
     from finetune_operator.cli.rerun_text import next_name, repeated  # noqa: PLC0415
@@ -41,7 +41,7 @@ def command(
         before = (await jobs.raw(name))["spec"]
         taken = {job.metadata.name for job in await jobs.list()}
         title = new_name or next_name(name, taken)
-        spec = changed(repeated(before, name, title), changes or ())
+        spec = changed(repeated(written(before), name, title), changes or ())
         document = {"apiVersion": API_VERSION, "kind": JOB_KIND, "metadata": {"name": title}, "spec": spec}
         if dry_run:
             return in_shape(document, "yaml").splitlines()

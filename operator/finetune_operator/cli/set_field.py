@@ -64,9 +64,9 @@ def _with(spec: Spec, path: str, value: Any) -> Spec:
                 raise FinetuneError(f"--set {path}: there is no item {key}; the list has {len(place)}, counted from 0")
             place = place[key]
             continue
-        if not isinstance(place, dict):
-            raise FinetuneError(f"--set {path}: {key} is not inside an object")
         place = place.setdefault(key, [] if isinstance(following, int) else {})
+        if not isinstance(place, dict | list):
+            raise FinetuneError(f"--set {path}: {key} is a value, so it has no field {following}")
     last = keys[-1]
     if value is None and isinstance(place, dict):
         place.pop(last, None)

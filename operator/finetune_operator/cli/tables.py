@@ -1,8 +1,11 @@
-"""Rows as aligned columns. Pure; called by every command that prints a table."""
+"""Rows as aligned columns, in any width. Pure; called by every command that prints a table."""
 
 from collections.abc import Sequence
 
 GAP = 3
+ELLIPSIS = "..."
+LEAST_SHORTENED = 14
+"""Columns that a value keeps when it is shortened."""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -10,3 +13,38 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     gap = " " * GAP
     return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int, *, shorten: str, drop: Sequence[str]) -> list[str]:
+    """Return rows, the titles first, as lines of at most `width` columns.
+
+    Values of the column `shorten` lose their beginning first; then columns without a value go, and then `drop`, one after the other.
+    What is left is whole: a line that is still too long is better than a figure that is cut. `width` 0: no limit.
+    """
+    kept = [list(row) for row in rows]
+    empty = [title for column, title in enumerate(rows[0]) if not any(row[column] for row in rows[1:])]
+    for name in ("", *empty, *drop):
+        if name in kept[0]:
+            kept = _without(kept, kept[0].index(name))
+        excess = max(map(len, aligned(kept))) - width
+        if not width or excess <= 0:
+            return aligned(kept)
+        if shorten in kept[0]:
+            column = kept[0].index(shorten)
+            longest = max(len(row[column]) for row in kept)
+            if longest - excess >= LEAST_SHORTENED:
+                return aligned(_shortened(kept, column, longest - excess))
+    return aligned(kept)
+
+
+def from_left(text: str, width: int) -> str:
+    """Return a text that keeps its end: of the name of a model that is what tells it from others."""
+    return text if len(text) <= width else f"{ELLIPSIS}{text[len(text) - width + len(ELLIPSIS) :]}"
+
+
+def _shortened(rows: Sequence[list[str]], column: int, width: int) -> list[list[str]]:
+    return [[*row[:column], from_left(row[column], width), *row[column + 1 :]] for row in rows]
+
+
+def _without(rows: Sequence[list[str]], column: int) -> list[list[str]]:
+    return [[*row[:column], *row[column + 1 :]] for row in rows]

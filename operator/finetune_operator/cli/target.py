@@ -65,4 +65,4 @@ def running_local() -> Target | None:
 def _local_name_of(kubeconfig: str) -> str:
     """Return the name of the local cluster that a kubeconfig is of; empty for any other."""
     path = Path(kubeconfig)
-    return path.parent.name if path.name == "admin.conf" and path.parent.parent.name == "clusters" else ""
+    return path.parent.name if path.name == "admin.conf" and (path.parent / "pids").is_dir() else ""

@@ -19,6 +19,7 @@ from finetune_operator.controller.limits import stored_limits
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
 from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
 from finetune_operator.controller.patience import Patience
+from finetune_operator.controller.policies import team_of
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.refusals import Refusals
 from finetune_operator.controller.seen import unrecorded
@@ -35,6 +36,7 @@ from finetune_operator.lifecycle.observation import (
     SeenPod,
     Settings,
 )
+from finetune_operator.lifecycle.team import month_of
 from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
@@ -92,6 +94,7 @@ class Cluster:
             progress_at=reading.at if reading else None,
             pools=self.pools(),
             limits=self._limits(job),
+            team=team_of(self.store, job.metadata.namespace, uid, month_of(self.api.clock.now())),
             refusal=self.refusals.of(job),
             failed_write=self.failures.get(uid),
             checkpoints_of=self._neighbour(job),
@@ -120,6 +123,10 @@ class Cluster:
         jobs = self.store.of_kind("FineTuneJob")
         others = (each.raw for each in jobs if each.uid != stored.uid and may_share(each, destination))
         return at_same_checkpoints(stored.raw, others)
+
+    def has_policy(self, job: FineTuneJob) -> bool:
+        """Tell whether a job's namespace has a FineTunePolicy."""
+        return any(each.namespace == job.metadata.namespace for each in self.store.of_kind("FineTunePolicy"))
 
     def _limits(self, job: FineTuneJob) -> NamespaceLimits:
         """Return what the namespace lets the job have; read only as long as there is something to plan."""

@@ -8,6 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from yaml import YAMLError
 
 from finetune_operator import __version__
 from finetune_operator.errors import ClusterUnavailable
@@ -81,7 +82,9 @@ async def load_into(configuration: Configuration, kubeconfig: str, context: str)
             await config.load_kube_config(kubeconfig, context or None, configuration, persist_config=False)
         else:
             config.load_incluster_config(configuration)
-    except (config.ConfigException, OSError, ValueError, KeyError) as error:
+    except (TypeError, AttributeError) as error:  # the library takes whatever it reads for a kubeconfig
+        raise ClusterUnavailable(f"{kubeconfig} is not a kubeconfig; set another one with --kubeconfig") from error
+    except (config.ConfigException, OSError, ValueError, KeyError, YAMLError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "the Pod's ServiceAccount"
         raise ClusterUnavailable(f"{where} cannot be used: {error}; set another one with --kubeconfig") from error
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 
 import kopf
 
-from finetune_operator.api.group import GROUP, JOB_PLURAL, POOL_PLURAL, VERSION
+from finetune_operator.api.group import GROUP, JOB_PLURAL, POLICY_PLURAL, POOL_PLURAL, VERSION
 from finetune_operator.controller.api import PAGE_ITEMS, Api
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.namespaces import Namespaces
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 WATCHED: dict[Kind, tuple[str, str, str]] = {
     "FineTuneJob": (GROUP, VERSION, JOB_PLURAL),
     "GPUPool": (GROUP, VERSION, POOL_PLURAL),
+    "FineTunePolicy": (GROUP, VERSION, POLICY_PLURAL),
     "Pod": ("", "v1", "pods"),
     "Service": ("", "v1", "services"),
     "ResourceQuota": ("", "v1", "resourcequotas"),

@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Iterable
 
+from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.seen import seen_pod
@@ -34,3 +35,9 @@ def parsed_job(text: str) -> FineTuneJob:
 def parsed_pool(text: str) -> GPUPool:
     """Return a pool. Raises ValidationError where its spec is not one we can read."""
     return GPUPool.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def parsed_policy(text: str) -> FineTunePolicy:
+    """Return a policy. Raises ValidationError where its spec is not one we can read."""
+    return FineTunePolicy.model_validate_json(text)

@@ -21,6 +21,7 @@ from finetune_operator.controller.gauges import keep_counting
 from finetune_operator.controller.handlers import Watches
 from finetune_operator.controller.leader import Lease
 from finetune_operator.controller.namespaces import Namespaces
+from finetune_operator.controller.policies import Policies
 from finetune_operator.controller.pools import Pools
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.queue import WorkQueue
@@ -71,6 +72,7 @@ class Operator:
     cluster: Cluster = field(init=False)
     resync: Resync = field(init=False)
     pools: Pools = field(init=False)
+    policies: Policies = field(init=False)
     asking: Asking = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +96,7 @@ class Operator:
             self.api, self.store, self.namespaces, settings.resync_seconds, changed=self.changed, gone=self.gone
         )
         self.pools = Pools(self.api, self.store, self.cluster.pools)
+        self.policies = Policies(self.api, self.store)
         self.asking = Asking(self.store, self.queue, self.cluster)
 
     def leads(self) -> bool:
@@ -141,11 +144,15 @@ class Operator:
     def changed(self, stored: Stored) -> None:
         """Ask for the passes that a new or changed object calls for."""
         if stored.kind == "FineTuneJob":
+            self.policies.changed()
             self.queue.put(stored.uid)
         elif stored.kind == "GPUPool":
             self.pools.changed()
             self.asking.unplanned(stored)
         elif stored.kind in QUOTA_KINDS:
+            self.asking.unplanned(stored)
+        elif stored.kind == "FineTunePolicy":
+            self.policies.changed()
             self.asking.unplanned(stored)
         else:
             self.asking.family(stored)
@@ -161,7 +168,8 @@ class Operator:
         self.cluster.forget(uid)  # also of a job that our own delete has taken out of the store before
         if stored is None:
             return
-        if stored.kind in QUOTA_KINDS:
+        self.policies.changed()
+        if stored.kind in (*QUOTA_KINDS, "FineTunePolicy"):
             self.asking.waiting(stored.namespace)
             return
         if stored.kind != "FineTuneJob":
@@ -250,6 +258,7 @@ class Operator:
             group.create_task(self.resync.retry(), name="namespaces")
             if not self.settings.namespaces:
                 group.create_task(self.pools.run(), name="pools")
+            group.create_task(self.policies.run(), name="policies")
             group.create_task(keep_counting(self.store, self.cluster.api.clock), name="gauges")
 
     def _lost(self) -> NoReturn:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -211,6 +212,8 @@ class Reconciler:
     """What the queue's workers call: from a key to a pass."""
 
     cluster: Cluster
+    turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """Namespace with a FineTunePolicy -> held by the job that may be given GPUs."""
 
     async def work(self, uid: str) -> float | None:
         """Make one pass over the job with this uid, if it still exists."""
@@ -227,11 +230,21 @@ class Reconciler:
 
     async def _pass(self, job: FineTuneJob, now: datetime) -> float | None:
         try:
-            return await reconcile(job, self.cluster, now)
+            if not self._takes_turns(job):
+                return await reconcile(job, self.cluster, now)
+            async with self.turns[
+                job.metadata.namespace
+            ]:  # of two that look at once, both would see the same free GPUs
+                return await reconcile(self.cluster.job(job.metadata.uid) or job, self.cluster, now)
         except Exception as error:
             metrics.RECONCILES.labels("failed").inc()
             metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
             raise
+
+    def _takes_turns(self, job: FineTuneJob) -> bool:
+        """Tell whether a pass may start an attempt, in a namespace whose jobs share limits."""
+        attempts = job.status.attempts
+        return (not attempts or attempts[-1].outcome is not None) and self.cluster.has_policy(job)
 
     async def _say_unreadable(self, raw: dict[str, Any], error: ValidationError, now: datetime) -> None:
         """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""

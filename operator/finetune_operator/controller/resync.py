@@ -30,7 +30,7 @@ PROBE_SECONDS = 15.0
 
 UNREADABLE = (403, 404)
 CLUSTER_KINDS: tuple[Kind, ...] = ("GPUPool",)
-KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", "Pod", "Service")
+KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", "FineTunePolicy", "Pod", "Service")
 
 RETRY_SECONDS = 15.0
 """A comparison that failed is tried again after so long: a gap leaves deletions unseen until one succeeds."""

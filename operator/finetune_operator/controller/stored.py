@@ -11,25 +11,35 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL, POOL_KIND, POOL_PLURAL
+from finetune_operator.api.group import (
+    API_VERSION,
+    JOB_KIND,
+    JOB_PLURAL,
+    POLICY_KIND,
+    POLICY_PLURAL,
+    POOL_KIND,
+    POOL_PLURAL,
+)
 from finetune_operator.manifests.names import JOB_NAME_LABEL
 
 Raw = dict[str, Any]
-Kind = Literal["FineTuneJob", "GPUPool", "Pod", "Service", "ResourceQuota", "LimitRange"]
+Kind = Literal["FineTuneJob", "GPUPool", "FineTunePolicy", "Pod", "Service", "ResourceQuota", "LimitRange"]
 QUOTA_KINDS: tuple[Kind, ...] = ("ResourceQuota", "LimitRange")
 """Without the right to read these the operator works on, and Pods that exceed a quota wait."""
-REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "FineTunePolicy", "Pod", "Service")
 KINDS = (*REQUIRED_KINDS, *QUOTA_KINDS)
 
 PLURALS: dict[Kind, str] = {
     "FineTuneJob": JOB_PLURAL,
     "GPUPool": POOL_PLURAL,
+    "FineTunePolicy": POLICY_PLURAL,
     "Pod": "pods",
     "Service": "services",
     "ResourceQuota": "resourcequotas",
     "LimitRange": "limitranges",
 }
-assert {JOB_KIND, POOL_KIND} < set(PLURALS)
+OURS = (JOB_KIND, POOL_KIND, POLICY_KIND)
+assert set(OURS) < set(PLURALS)
 
 NEAR_BUDGET = Decimal("0.9")
 
@@ -38,7 +48,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 def collection(kind: str, namespace: str = "") -> str:
     """Return the path of a collection; without a namespace that of the whole cluster."""
-    root = f"/apis/{API_VERSION}" if kind in (JOB_KIND, POOL_KIND) else "/api/v1"
+    root = f"/apis/{API_VERSION}" if kind in OURS else "/api/v1"
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"{root}{within}/{PLURALS[kind]}"  # type: ignore[index]
 
@@ -67,6 +77,14 @@ class Stored:
     """A job that has had an attempt."""
     pool: str = ""
     """The pool that a job is planned on."""
+    gpus: int = 0
+    """The GPUs of a job's plan."""
+    running: bool = False
+    """A job whose last attempt has not ended: it has its GPUs, or is about to."""
+    cost_usd: str = "0.00"
+    """What a job has cost so far."""
+    created: str = ""
+    """metadata.creationTimestamp."""
     waits_since: str = ""
     """When the attempt of a job was started whose Pods are not all scheduled yet; empty where none waits."""
     near_budget: bool = False
@@ -81,8 +99,9 @@ class Stored:
 def stored(kind: Kind, raw: Raw) -> Stored:
     """Return what is kept of an object that the API server sent."""
     meta, status = raw["metadata"], raw.get("status") or {}
-    plan = (status.get("plan") or {}) if kind == "FineTuneJob" else {}
-    attempt = attempt_in_progress(status) if kind == "FineTuneJob" else {}
+    is_job = kind == "FineTuneJob"
+    plan, attempts = (status.get("plan") or {}, status.get("attempts") or []) if is_job else ({}, [])
+    attempt = attempt_in_progress(status) if is_job else {}
     return Stored(
         kind=kind,
         uid=str(meta["uid"]),
@@ -93,8 +112,12 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         family=family_of(kind, raw),
         text=json.dumps(KEPT[kind](raw), separators=(",", ":")),
         phase=str(status.get("phase", "")),
-        begun=kind == "FineTuneJob" and bool(status.get("attempts")),
+        begun=bool(attempts),
         pool=str((plan.get("pool") or {}).get("name", "")),
+        gpus=int(plan.get("replicas", 0)) * int(plan.get("gpusPerReplica", 0)),
+        running=bool(attempt),
+        cost_usd=str((status.get("cost") or {}).get("costUSD", "0.00")) if is_job else "0.00",
+        created=str(meta.get("creationTimestamp", "")),
         waits_since="" if attempt.get("runningTime") else str(attempt.get("startTime", "")),
         near_budget=bool(attempt) and is_near_budget(raw),
     )
@@ -185,6 +208,7 @@ def picked(value: Raw, keys: Iterable[str]) -> Raw:
 KEPT: dict[Kind, Callable[[Raw], Raw]] = {
     "FineTuneJob": whole,
     "GPUPool": whole,
+    "FineTunePolicy": whole,
     "Pod": pod,
     "Service": service,
     "ResourceQuota": functools.partial(limits, "ResourceQuota"),

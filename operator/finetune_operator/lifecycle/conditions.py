@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from finetune_operator.api.evaluation import GateSpec
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.reasons import ConditionType, Phase, ProgressReason, TerminalReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.ending_table import MENDABLE
+from finetune_operator.lifecycle.gate import findings
 from finetune_operator.lifecycle.times import timestamp
 
 Truth = Literal["True", "False", "Unknown"]
@@ -105,7 +107,7 @@ def claims(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob) -> Ite
     yield pods_ready(outlook)
     yield suspended(outlook)
     if job.spec.evaluation.gate is not None:
-        yield promoted(status, job.spec.evaluation.gate.min_relative_loss_improvement)
+        yield promoted(status, job.spec.evaluation.gate)
     reason, message, phase = outlook.reason, outlook.message, outlook.phase
     yield Claim(ConditionType.RECONCILING, "False" if outlook.settled else "True", reason, message)
     yield stalled(status, outlook)
@@ -161,6 +163,8 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
         again = "to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:
         again = "the job is planned again when its spec, a GPUPool or a quota of the namespace changes"
+    elif outlook.reason == TerminalReason.POLICY_VIOLATION:
+        again = "the operator looks again when the spec or the policy changes"
     elif outlook.reason in MENDABLE:
         again = "to retry, change the spec or repair the cause: for 24 hours preflight runs again by itself, at least every 10 minutes"
     else:
@@ -168,27 +172,12 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     return Claim(ConditionType.STALLED, "True", outlook.reason, f"{outlook.message}; {again}")
 
 
-def change(improvement: str) -> str:
-    """Return an improvement in words: 82.1 % better."""
-    return f"{percent(improvement.removeprefix('-'))} {'worse' if improvement.startswith('-') else 'better'}"
-
-
-def percent(share: str) -> str:
-    """Return a fraction in percent, with four digits at most: figures that differ at the gate must look different."""
-    return f"{100 * float(share):.4g} %"
-
-
-def promoted(status: FineTuneJobStatus, least: str) -> Claim:
+def promoted(status: FineTuneJobStatus, gate: GateSpec) -> Claim:
     """Say whether the tuned model passed its gate."""
-    kind, result = ConditionType.PROMOTED, status.evaluation
-    if result is None or result.relative_improvement is None:
-        return Claim(
-            kind, "Unknown", ProgressReason.NOT_EVALUATED, "the base and the tuned loss have not been measured yet"
-        )
-    passed = float(result.relative_improvement) >= float(least)
-    message = (
-        f"held-out loss went from {result.base_loss} to {result.tuned_loss}: {change(result.relative_improvement)}; "
-        f"the gate requires {percent(least)}"
-    )
+    kind, found = ConditionType.PROMOTED, findings(status.evaluation, gate)
+    if found is None:
+        return Claim(kind, "Unknown", ProgressReason.NOT_EVALUATED, "what the gate asks for has not been measured yet")
+    passed = all(finding.passed for finding in found)
+    message = ". ".join(finding.message for finding in found)
     reason = ProgressReason.GATE_PASSED if passed else ProgressReason.GATE_FAILED
     return Claim(kind, "True" if passed else "False", reason, message)

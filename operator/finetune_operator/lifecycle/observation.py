@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from finetune_contract import Outcome, Progress
 
 from finetune_operator.api.pod_settings import PodSettings
+from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJobStatus
@@ -107,6 +109,17 @@ class FailedWrite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """The namespace as its FineTunePolicy counts it."""
+
+    policy: FineTunePolicy
+    spent_usd: Decimal = Decimal(0)
+    """Cost of all its jobs in this month, this one and deleted ones included."""
+    running: tuple[tuple[str, int], ...] = ()
+    """The other jobs that run, by name, with their GPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """Everything that a decision may look at, taken at one moment."""
 
@@ -119,6 +132,8 @@ class Observation:
     pools: tuple[GPUPool, ...] = ()
     limits: NamespaceLimits = UNLIMITED
     """What the namespace's quotas let the job have."""
+    team: Team | None = None
+    """The namespace's policy and what its jobs use; None where there is no policy."""
     refusal: Refusal | None = None
     failed_write: FailedWrite | None = None
     checkpoints_of: str = ""

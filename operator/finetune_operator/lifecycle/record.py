@@ -11,6 +11,7 @@ from finetune_operator.api.status import FineTuneJobStatus, PreflightStatus
 from finetune_operator.errors import JobError
 from finetune_operator.lifecycle.attempt_record import record_attempt, record_published
 from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_condition
+from finetune_operator.lifecycle.exports import record_export
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.recheck import mended
@@ -31,7 +32,7 @@ def record(view: View) -> View:
     if view.status.attempts:
         view = record_attempt(view)
         view = view.writing(cost=cost_status(view.status))
-    return view
+    return record_export(view)
 
 
 def begun(view: View) -> View:

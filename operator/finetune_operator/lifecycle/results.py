@@ -2,17 +2,27 @@
 
 from datetime import datetime
 
-from finetune_contract import Artifact, EvaluationResult, Outcome, PreflightReport, Progress, Sample, shorten
+from finetune_contract import (
+    Artifact,
+    EvaluationResult,
+    MetricResult,
+    Outcome,
+    PreflightReport,
+    Progress,
+    Sample,
+    shorten,
+)
 from pydantic import ValidationError
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
-from finetune_operator.api.published import ArtifactStatus, EvaluationStatus, MemoryStatus, SampleStatus
+from finetune_operator.api.published import ArtifactStatus, EvaluationStatus, MemoryStatus, MetricStatus, SampleStatus
 from finetune_operator.api.status import PreflightStatus, ProgressStatus
 from finetune_operator.lifecycle.numbers import decimal, perplexity, rate, unsigned
 from finetune_operator.lifecycle.times import timestamp
 
-MOST_WARNINGS, MOST_SAMPLES, MOST_ARTIFACTS = 16, 8, 8
-TEXT_CHARACTERS = 4096
+MOST_WARNINGS, MOST_SAMPLES, MOST_ARTIFACTS, MOST_METRICS = 16, 8, 8, 16
+ENDS = ("", "_low", "_high")
+TEXT_CHARACTERS, SHORT_TEXT_CHARACTERS = 4096, 256
 
 
 def preflight_status(report: PreflightReport, shape: ModelArchitecture) -> PreflightStatus:
@@ -96,8 +106,23 @@ def evaluation_status(result: EvaluationResult) -> EvaluationStatus:
         base_forgetting_loss=decimal(result.base_forgetting_loss, 4),
         tuned_forgetting_loss=decimal(result.tuned_forgetting_loss, 4),
         relative_improvement=improvement(result),
+        metrics=[status for one in result.metrics[:MOST_METRICS] if (status := metric_status(one)) is not None],
         samples=[sample_status(sample) for sample in result.samples[:MOST_SAMPLES]],
     )
+
+
+def metric_status(result: MetricResult) -> MetricStatus | None:
+    """Return one metric with its intervals; None where they break the bounds of the API."""
+    figures: dict[str, str | None] = {}
+    for name, figure in (("base", result.base), ("tuned", result.tuned), ("difference", result.difference)):
+        written = decimal if name == "difference" else unsigned
+        figures |= {f"{name}{end}": written(value, 4) for end, value in zip(ENDS, figure or (), strict=False)}
+    texts = {"name": result.name, "verdict": result.verdict, "note": result.note}
+    shortened = {name: shorten(text, SHORT_TEXT_CHARACTERS) for name, text in texts.items()}
+    try:
+        return MetricStatus.model_validate({"examples": result.examples} | figures | shortened)
+    except ValidationError:
+        return None
 
 
 def improvement(result: EvaluationResult) -> str | None:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
-from finetune_operator.errors import DoesNotFit
+from finetune_operator.errors import JobError
 from finetune_operator.lifecycle.conditions import Claim, find, set_condition
 from finetune_operator.lifecycle.view import View
+from finetune_operator.planning.governed import Offer, broken_rules, governed_plan, violation
 from finetune_operator.planning.once import planned
-from finetune_operator.planning.planner import PlannedRun
+from finetune_operator.planning.planner import METHODS, PlannedRun
+
+MAY_FIT_LATER = (TerminalReason.DOES_NOT_FIT, TerminalReason.POLICY_VIOLATION)
 
 
 def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan | None = None) -> PlannedRun:
@@ -17,33 +20,53 @@ def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan 
 
     `exceeded` is a plan that ran out of GPU memory: what it was estimated to need was too little.
     """
-    found = view.status.preflight
+    found, team, offered = view.status.preflight, view.seen.team, view.seen.pools if pools is None else pools
     assert found is not None
     assert found.architecture is not None
-    return planned(
-        view.spec,
-        architecture=found.architecture,
-        preflight=found,
-        pools=view.seen.pools if pools is None else pools,
-        image=view.seen.settings.trainer_image,
-        exceeded=exceeded,
-        limits=view.seen.limits,
-    )
+
+    def ask(offer: Offer) -> PlannedRun:
+        assert found is not None
+        assert found.architecture is not None
+        return planned(
+            offer.spec,
+            architecture=found.architecture,
+            preflight=found,
+            pools=offer.pools,
+            image=view.seen.settings.trainer_image,
+            exceeded=exceeded,
+            limits=view.seen.limits,
+            methods=offer.methods,
+        )
+
+    if team is None:
+        return ask(Offer(spec=view.spec, pools=offered, methods=METHODS))
+    return governed_plan(view.spec, offered, team.policy, ask)
+
+
+def refused(view: View) -> JobError | None:
+    """Return why the job cannot run, as far as that is known before or after preflight."""
+    team = view.seen.team
+    if view.status.preflight is None:
+        broken = broken_rules(view.spec, team.policy) if team is not None else ()
+        return violation(team.policy, broken) if team is not None and broken else None
+    try:
+        sized(view)
+    except JobError as error:
+        return error
+    return None
 
 
 def fitted_again(view: View) -> View:
-    """Open a job that did not fit where the pools have changed the answer: it fits, or it lacks something else.
+    """Open a job that did not fit, or was not allowed, where pools, quotas or the policy have changed the answer.
 
     Before the first attempt only, since a job that had one was planned. Everything else about the end stays as it is.
     """
     end = find(view.status, ConditionType.SUCCEEDED)
-    if end is None or end.reason != TerminalReason.DOES_NOT_FIT or view.status.attempts:
+    if end is None or end.reason not in MAY_FIT_LATER or view.status.attempts:
         return view
-    try:
-        sized(view)
-    except DoesNotFit as refusal:
-        if refusal.message == end.message:
-            return view
+    error = refused(view)
+    if error is not None and (error.reason, error.message) == (end.reason, end.message):
+        return view
     unknown = Claim(ConditionType.SUCCEEDED, "Unknown", ProgressReason.EXAMINING)
     generation = view.job.metadata.generation
     opened = set_condition(view.status, unknown, generation=generation, now=view.now)

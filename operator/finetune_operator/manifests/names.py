@@ -21,10 +21,11 @@ GANG_GATE: Final = f"{GROUP}/gang"
 
 MANAGED_BY: Final = "finetune-operator"
 
-Role = Literal["preflight", "trainer"]
+Role = Literal["preflight", "trainer", "export"]
 
 PREFLIGHT_CONTAINER: Final = "preflight"
 TRAINER_CONTAINER: Final = "trainer"
+EXPORT_CONTAINER: Final = "export"
 
 
 def preflight_pod_name(job: str, generation: int) -> str:
@@ -37,15 +38,24 @@ def trainer_pod_name(job: str, attempt: int, replica: int) -> str:
     return f"{job}-{attempt}-{replica}"
 
 
+def export_pod_name(job: str, number: int) -> str:
+    """Return the name of a Pod that exports the published result."""
+    return f"{job}-export-{number}"
+
+
 def service_name(job: str, attempt: int) -> str:
     """Return the name of the headless Service through which the replicas of an attempt find each other."""
     return f"{job}-{attempt}"
 
 
-CONTAINERS: Final[dict[Role, str]] = {"preflight": PREFLIGHT_CONTAINER, "trainer": TRAINER_CONTAINER}
+CONTAINERS: Final[dict[Role, str]] = {
+    "preflight": PREFLIGHT_CONTAINER,
+    "trainer": TRAINER_CONTAINER,
+    "export": EXPORT_CONTAINER,
+}
 """The container of each role that is ours; a Pod may hold others, which somebody else put there."""
 
-POD_NAME = re.compile(r"preflight-(?P<generation>\d+)|(?P<attempt>\d+)-(?P<replica>\d+)")
+POD_NAME = re.compile(r"preflight-(?P<generation>\d+)|export-(?P<export>\d+)|(?P<attempt>\d+)-(?P<replica>\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,7 @@ class PodIdentity:
     role: Role
     generation: int = 0
     attempt: int = 0
+    """Of an export Pod: its number."""
     replica: int = 0
 
 
@@ -64,4 +75,6 @@ def pod_identity(job: str, pod: str) -> PodIdentity | None:
     if found is None:
         return None
     numbers = {name: int(value) for name, value in found.groupdict().items() if value is not None}
+    if "export" in numbers:
+        return PodIdentity(role="export", attempt=numbers["export"])
     return PodIdentity(role="preflight" if "generation" in numbers else "trainer", **numbers)

@@ -43,8 +43,8 @@ def trainer_pod(
     name = names.trainer_pod_name(job.metadata.name, attempt, replica)
     pool = plan.pool.pod
     ours = attempt_labels(job, attempt) | {names.REPLICA_LABEL: str(replica)}
-    labels = settings.labels | pool_pod.labels(pool) | ours
-    wanted = settings.annotations | pool_pod.annotations(pool)
+    labels = settings.labels | pool_pod.labels(pool) | pool_pod.labels(resolved.pod_metadata) | ours
+    wanted = settings.annotations | pool_pod.annotations(pool) | pool_pod.annotations(resolved.pod_metadata)
     annotations = DO_NOT_MOVE | wanted | {names.RUN_ANNOTATION: wire.dumps(config)}
     return {
         "apiVersion": "v1",

@@ -1,6 +1,7 @@
 """What a pool adds to a trainer Pod: GPUPool.spec.pod as it was pinned. Called by pod."""
 
 from finetune_operator.api.pool_pod import PoolPodSettings
+from finetune_operator.api.spec import PodMetadata
 from finetune_operator.manifests.labels import Manifest
 from finetune_operator.manifests.volumes import variable
 
@@ -51,11 +52,11 @@ def mounts(settings: PoolPodSettings) -> list[Manifest]:
     return [{"name": "ca-bundle", "mountPath": CA_FOLDER, "readOnly": True}]
 
 
-def labels(settings: PoolPodSettings) -> dict[str, str]:
-    """Return the pool's labels."""
+def labels(settings: PoolPodSettings | PodMetadata) -> dict[str, str]:
+    """Return the labels of a pool, or of a job."""
     return {each.key: each.value for each in settings.labels}
 
 
-def annotations(settings: PoolPodSettings) -> dict[str, str]:
-    """Return the pool's annotations."""
+def annotations(settings: PoolPodSettings | PodMetadata) -> dict[str, str]:
+    """Return the annotations of a pool, or of a job."""
     return {each.key: each.value for each in settings.annotations}

@@ -4,7 +4,7 @@ from finetune_contract import wire
 
 from finetune_operator.api.pod_settings import WORKSPACE_GIB, PodSettings
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.manifests import names, volumes
+from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, metadata
 from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affinity, toleration
 from finetune_operator.manifests.run_config import preflight_config
@@ -24,13 +24,17 @@ def preflight_pod(
     """Return the Pod that examines one generation of the spec, rather not on nodes that refused it."""
     config, own = preflight_config(job, generation), settings.preflight
     name = names.preflight_pod_name(job.metadata.name, generation)
-    labels = {names.ROLE_LABEL: "preflight", names.GENERATION_LABEL: str(generation)}
+    labels = pool_pod.labels(job.spec.pod_metadata) | {
+        names.ROLE_LABEL: "preflight",
+        names.GENERATION_LABEL: str(generation),
+    }
+    annotations = settings.annotations | pool_pod.annotations(job.spec.pod_metadata)
     needed = volumes.storage(config)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, name, settings.labels | labels)
-        | {"annotations": settings.annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
+        | {"annotations": annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
         "spec": isolated(job.spec.service_account_name)
         | {
             "activeDeadlineSeconds": DEADLINE_SECONDS,

@@ -7,22 +7,39 @@ from typing import Any
 
 import finetune_contract as contract
 
-from finetune_operator.api.data import ChatSpec, ColumnsSpec, Credentials, DatasetSpec, InvalidRowsSpec, RolesSpec
+from finetune_operator.api.data import ChatSpec, DatasetSpec
+from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, MetricSpec
+from finetune_operator.api.fields import Model
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedCheckpoint, ResolvedLora, ResolvedTraining
 from finetune_operator.api.spec import (
-    EvaluationSpec,
     FineTuneJobSpec,
     LoraSpec,
     ModelSpec,
     OutputSpec,
 )
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.trackers import TrackerSpec
+from finetune_operator.manifests.data_config import dataset, location
+from finetune_operator.manifests.measured import evaluation
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.planning.defaults import checkpoint_of
 
 CREDENTIALS = {"credentials", "initial_adapter_credentials", "template_credentials"}
 """A rotated Secret is the same run."""
+
+NESTED: dict[str, type[Model]] = {"source": DatasetSpec, "judge": JudgeSpec}
+"""Structs of a metric with credentials of their own."""
+
+MEASURED = {
+    "source": set(DatasetSpec.model_fields) - CREDENTIALS,
+    "metrics": {
+        "__all__": {
+            name: set(nested.model_fields) - CREDENTIALS if (nested := NESTED.get(name)) else True
+            for name in MetricSpec.model_fields
+        }
+    },
+}
 
 TRAINING_RELEVANT = {
     "model": {"source", "trust_remote_code"},
@@ -32,11 +49,7 @@ TRAINING_RELEVANT = {
     "method": True,
     "lora": set(LoraSpec.model_fields) - CREDENTIALS,
     "training": True,
-    "evaluation": {
-        name: set(DatasetSpec.model_fields) - CREDENTIALS if name == "source" else True
-        for name in EvaluationSpec.model_fields
-        if name != "gate"
-    },
+    "evaluation": {name: MEASURED.get(name, True) for name in EvaluationSpec.model_fields if name != "gate"},
 }
 """What the weights depend on. The model's revision is part of the run digest in its resolved form."""
 
@@ -113,13 +126,9 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         checkpoint=checkpointing(spec.checkpoint, plan),
         output=output_location(spec.output),
         prepared=prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
+        trackers=tuple(tracker(entry, job.metadata.name) for entry in spec.trackers),
         provenance={"image": plan.image, "plan": plan.summary},
     )
-
-
-def location(uri: str, credentials: Credentials | None) -> contract.Location:
-    """Return a place and the Secret that opens it."""
-    return contract.Location(uri=uri, secret=credentials.secret_name if credentials else "")
 
 
 def output_location(output: OutputSpec) -> contract.Location:
@@ -154,35 +163,6 @@ def model(asked: ModelSpec) -> contract.Model:
     )
 
 
-def dataset(entry: DatasetSpec) -> contract.Dataset:
-    """Return one source of rows."""
-    invalid = entry.invalid_rows or InvalidRowsSpec()
-    return contract.Dataset(
-        location=location(entry.source, entry.credentials),
-        split=entry.split,
-        config=entry.config or "",
-        revision=entry.revision or "",
-        format=entry.format,
-        columns=columns(entry.columns or ColumnsSpec()),
-        roles=roles(entry.roles or RolesSpec()),
-        prompt_template=entry.prompt_template or "",
-        invalid_rows=invalid.action,
-        invalid_max_percent=invalid.max_percent,
-        max_examples=entry.max_examples or 0,
-        weight=float(entry.weight or 0),
-    )
-
-
-def columns(spec: ColumnsSpec) -> contract.Columns:
-    """Return the column names by role."""
-    return contract.Columns(**{role: name or "" for role, name in spec.model_dump(by_alias=False).items()})
-
-
-def roles(spec: RolesSpec) -> dict[str, str]:
-    """Return our role by the data's word for it."""
-    return {word: role for role, words in spec.model_dump(by_alias=False).items() for word in words or ()}
-
-
 def chat(asked: ChatSpec) -> contract.Chat:
     """Return how conversations become text."""
     source = asked.template_source
@@ -192,20 +172,6 @@ def chat(asked: ChatSpec) -> contract.Chat:
         template_arguments={argument.name: argument.value for argument in asked.template_arguments or ()},
         system_prompt=asked.system_prompt,
         train_on=asked.train_on,
-    )
-
-
-def evaluation(asked: EvaluationSpec) -> contract.Evaluation:
-    """Return the held-out measurement."""
-    return contract.Evaluation(
-        fraction=float(asked.fraction),
-        max_examples=asked.max_examples,
-        source=None if asked.source is None else dataset(asked.source),
-        every_steps=asked.every_steps,
-        baseline=asked.baseline,
-        prompts=tuple(asked.samples.prompts) if asked.samples else (),
-        max_new_tokens=asked.samples.max_new_tokens if asked.samples else contract.SAMPLE_TOKENS,
-        gated=asked.gate is not None,
     )
 
 
@@ -260,8 +226,16 @@ def layout(plan: Plan) -> contract.Layout:
         activation_checkpointing=plan.activation_checkpointing,
         attention=plan.attention,
         loss_kernel=plan.loss_kernel,
+        answers_at_once=plan.answers_at_once,
         flops_per_token=plan.flops_per_token,
         peak_tflops_per_gpu=float(plan.peak_tflops_per_gpu or 0),
+    )
+
+
+def tracker(asked: TrackerSpec, job: str) -> contract.Tracker:
+    """Return where the figures of the run are shown."""
+    return contract.Tracker(
+        type=asked.type, location=location(asked.uri or "", asked.credentials), project=asked.project or job
     )
 
 

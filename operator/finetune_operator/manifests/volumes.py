@@ -42,7 +42,7 @@ class Storage:
     """ConfigMaps by name, each with the keys that are read."""
 
 
-def storage(config: contract.PreflightConfig | contract.RunConfig) -> Storage:
+def storage(config: contract.PreflightConfig | contract.RunConfig | contract.ExportConfig) -> Storage:
     """Return the claims and Secrets that a configuration speaks of. Only output and checkpoints are written."""
     places = tuple(locations(config))
     checkpoint = config.checkpoint

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
@@ -14,6 +14,7 @@ from finetune_operator.planning.host import checkpoint_plan, host_needs
 from finetune_operator.planning.layouts import PLAIN, Layout, Work, sharding, summary
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.speed.duration import Duration, duration
+from finetune_operator.planning.speed.generating import generating_seconds
 from finetune_operator.planning.speed.step import Speed
 
 LEAST_PRICE_USD = 0.01
@@ -31,6 +32,7 @@ class Candidate:
     usable_gib: float
     speed: Speed
     step_seconds: float
+    answers_at_once: int = 1
 
     @property
     def summary(self) -> str:
@@ -60,10 +62,12 @@ class Candidate:
     @cached_property
     def duration(self) -> Duration:
         """Seconds for which the GPUs are held."""
-        return duration(
+        silent = duration(
             self.work, self.layout, self.pool, speed=self.speed, steps=self.steps, step_seconds=self.step_seconds,
             checkpoint=self.checkpoint,
         )  # fmt: skip
+        answers = generating_seconds(self.work, self.layout, self.pool, speed=self.speed, at_once=self.answers_at_once)
+        return replace(silent, evaluating=silent.evaluating + answers)
 
     @cached_property
     def host(self) -> HostNeeds:

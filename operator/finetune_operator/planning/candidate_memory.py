@@ -5,6 +5,7 @@ from functools import cached_property
 
 from finetune_operator.planning.layouts import LOSS_KERNEL, Layout, Work, adapter_of
 from finetune_operator.planning.memory.estimate import MemoryEstimate, estimate
+from finetune_operator.planning.memory.generating import answer_gib, answers_at_once, with_one_answer
 from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
 from finetune_operator.planning.models.adapter import Adapter
 
@@ -26,8 +27,19 @@ class MemoryModel:
         key = (shards, layout.rung, layout.activation_checkpointing, layout.micro_batch_size, accumulates)
         if key not in self.seen:
             found = estimate(scenario_for(self.work.architecture, self._trainer_layout(layout, shards)))
+            found = with_one_answer(found, self._answer_gib) if self.work.answered_tokens else found
             self.seen[key] = replace(found, margin=found.margin * self.raised)
         return self.seen[key]
+
+    def answers_at_once(self, layout: Layout, usable_gib: float) -> int:
+        """Return how many held-out rows a GPU answers at once."""
+        if not self.work.answered_tokens:
+            return 1
+        return answers_at_once(self.of(layout), self._answer_gib, usable_gib=usable_gib)
+
+    @cached_property
+    def _answer_gib(self) -> float:
+        return answer_gib(self.work.architecture, self.work.answered_tokens)
 
     def _trainer_layout(self, layout: Layout, shards: int) -> TrainerLayout:
         lora, training = self.work.resolved.lora, self.work.resolved.training

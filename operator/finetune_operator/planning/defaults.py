@@ -78,6 +78,7 @@ def resolve(
         "lora": None if method == "full" else _lora(spec.lora),
         "training": _training(spec, method, architecture, preflight),
         "checkpoint": checkpoint_of(spec.checkpoint, spec.output),
+        "output": _output(spec.output, method),
     }
     return ResolvedSpec(**{**dict(spec), **chosen})
 
@@ -135,6 +136,13 @@ def _lora(lora: LoraSpec) -> ResolvedLora:
     """Rank-stabilised LoRA divides by the root of the rank, so twice the rank would scale by 8 at rank 16."""
     default = lora.rank if lora.variant == "rslora" else 2 * lora.rank
     return ResolvedLora(**{**dict(lora), "alpha": default if lora.alpha is None else lora.alpha})
+
+
+def _output(output: OutputSpec, method: Method) -> OutputSpec:
+    """A full fine-tune publishes a whole model, so there is nothing to merge."""
+    if method != "full" or output.exports is None:
+        return output
+    return output.model_copy(update={"exports": [form for form in output.exports if form != "merged"] or None})
 
 
 def _training(

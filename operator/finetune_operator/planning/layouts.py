@@ -49,6 +49,10 @@ class Work:
     attention: Attention = "sdpa"
     casts_inputs: bool = False
     """Each adapted matrix casts what it reads to float32 and back, as PEFT does unless it is told not to."""
+    generated_answers: int = 0
+    """That each model generates for the metrics."""
+    label_answers: int = 0
+    """Rows times labels whose likelihood each model computes."""
     limits: NamespaceLimits = UNLIMITED
     """What the namespace lets it have."""
 
@@ -66,6 +70,11 @@ class Work:
     def sequence_length(self) -> int:
         """Longest row in tokens."""
         return self.resolved.training.sequence_length
+
+    @property
+    def answered_tokens(self) -> int:
+        """Longest prompt with the longest answer to it; 0 where nothing is generated for metrics."""
+        return self.sequence_length + self.resolved.evaluation.max_answer_tokens if self.generated_answers else 0
 
     @property
     def row_tokens(self) -> float:

@@ -11,18 +11,19 @@ from dataclasses import replace
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
-from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.planner import METHODS, PlannedRun, plan
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 REMEMBERED = 64
 SOMEWHERE = "s3://somewhere/else"
 
 
-def planned(
+def planned(  # noqa: PLR0913 - as plan
     spec: FineTuneJobSpec,
     *,
     architecture: ModelArchitecture,
@@ -31,6 +32,7 @@ def planned(
     image: str,
     exceeded: Plan | None = None,
     limits: NamespaceLimits = UNLIMITED,
+    methods: tuple[Method, ...] = METHODS,
 ) -> PlannedRun:
     """Return what `plan` returns, and raise what it raises."""
     found = _answer(
@@ -41,6 +43,7 @@ def planned(
         image,
         exceeded.model_dump_json() if exceeded is not None else "",
         limits,
+        methods,
     )
     if isinstance(found, JobError):
         raise found.with_traceback(None)
@@ -66,7 +69,7 @@ def as_planned_on(pool: GPUPool) -> GPUPool:
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _answer(
+def _answer(  # noqa: PLR0913, PLR0917 - the key of what is remembered
     spec: str,
     architecture: str,
     preflight: str,
@@ -74,6 +77,7 @@ def _answer(
     image: str,
     exceeded: str,
     limits: NamespaceLimits,
+    methods: tuple[Method, ...],
 ) -> PlannedRun | JobError:
     """Return the plan, or why there is none."""
     try:
@@ -85,6 +89,7 @@ def _answer(
             image=image,
             exceeded=Plan.model_validate_json(exceeded) if exceeded else None,
             limits=limits,
+            methods=methods,
         )
     except JobError as error:
         return error

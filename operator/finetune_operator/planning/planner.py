@@ -39,7 +39,7 @@ class PlannedRun:
     """What the plan was made from: `finetune plan --explain` says more than status has room for."""
 
 
-def plan(
+def plan(  # noqa: PLR0913 - what bounds a plan
     spec: FineTuneJobSpec,
     *,
     architecture: ModelArchitecture,
@@ -48,13 +48,16 @@ def plan(
     image: str,
     exceeded: Plan | None = None,
     limits: NamespaceLimits = UNLIMITED,
+    methods: tuple[Method, ...] = METHODS,
 ) -> PlannedRun:
     """Return the best plan under the limits of the spec and of the namespace, with the spec that it resolves to.
 
     `exceeded` is a plan of this job that ran out of GPU memory: all estimates are raised by what that one lacked at least.
     Raises DoesNotFit with need, supply and what would fit; JobError where the spec cannot be resolved.
     """
-    question = Question(spec=spec, architecture=architecture, preflight=preflight, pools=pools, limits=limits)
+    question = Question(
+        spec=spec, architecture=architecture, preflight=preflight, pools=pools, limits=limits, methods=methods
+    )
     if exceeded is not None:
         question = replace(question, raised=raised_by(question, exceeded))
     survey = Survey(question=question)
@@ -63,7 +66,11 @@ def plan(
     if choice is None or chosen is None:
         raise DoesNotFit(refusal(question, survey.findings(_asked_method(spec))))
     told = (*choice.warnings, *_limit_warnings(spec, chosen), *warnings(question, chosen))
-    others = alternatives(chosen, {method: survey.findings(method) for method in METHODS}, spec)
+    others = alternatives(
+        chosen,
+        {method: survey.findings(method) for method in METHODS if method in (*methods, chosen.layout.method)},
+        spec,
+    )
     return PlannedRun(
         plan=plan_of(chosen, reason=choice.reason, told=told, others=others, image=image),
         resolved=resolved_by(chosen),

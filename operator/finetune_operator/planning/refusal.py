@@ -24,7 +24,7 @@ from finetune_operator.planning.layouts import (
 from finetune_operator.planning.methods import ADAPTERS
 from finetune_operator.planning.quota import UNLIMITED, pods_of, shortages
 from finetune_operator.planning.report import terms_gib
-from finetune_operator.planning.search import Findings, Question, allowed, search, work_of
+from finetune_operator.planning.search import Findings, Question, allowed, named_pools, search, work_of
 from finetune_operator.planning.survey import Survey, solved
 
 SHORTEST_SEQUENCE = 256
@@ -36,7 +36,7 @@ HOPELESS = "; no smaller change makes it fit: use a smaller model or a pool with
 
 def refusal(question: Question, findings: Findings) -> str:
     """Return the message of DoesNotFit."""
-    pools = allowed(question.pools, question.spec.resources)
+    pools = allowed(question.pools, question.spec)
     if not pools:
         return _no_pool(question)
     if not findings.refused:
@@ -51,6 +51,12 @@ def _no_pool(question: Question) -> str:
     if not question.pools:
         return "there are no GPUPools: create them, starting from the output of `finetune pools discover`"
     resources = question.spec.resources
+    if free := named_pools(question.pools, resources):
+        listed = ", ".join(pool.metadata.name for pool in free)
+        return (
+            f"runPolicy.budget needs a price, and pricePerGPUHourUSD is 0 in every pool that the job may use ({listed}): set the price in "
+            "a GPUPool, or remove the budget"
+        )
     asked = [f"pools {', '.join(resources.pools)}"] if resources.pools else []
     asked += [f"capacity {resources.capacity}"] if resources.capacity != "any" else []
     names = ", ".join(f"{pool.metadata.name} ({pool.spec.capacity})" for pool in question.pools)
@@ -126,7 +132,7 @@ def _changes(question: Question) -> Iterator[tuple[str, Question]]:
     """Changes of one field each, the least first."""
     spec, training = question.spec, question.spec.training
     others: dict[str, tuple[Method, ...]] = {"full": ("lora", "qlora"), "lora": ("qlora",)}
-    for method in others.get(spec.method, ()):
+    for method in (each for each in others.get(spec.method, ()) if each in question.methods):
         yield f"method {method}", with_spec(question, method=method)
     if spec.method == "full" and training.optimizer in ("auto", "adamw"):
         yield "training.optimizer adamw-8bit", _with_training(question, optimizer="adamw-8bit")
@@ -170,7 +176,7 @@ def _other_batch(question: Question) -> tuple[str, Candidate] | None:
         wanted, fixed = work.global_batch_size, work.batch_is_fixed
         counts = {
             count
-            for pool in allowed(question.pools, question.spec.resources)
+            for pool in allowed(question.pools, question.spec)
             for count in gpu_counts(pool.spec, question.spec.resources)
             if batch_for(count, wanted=wanted, fixed=fixed) is None
         }

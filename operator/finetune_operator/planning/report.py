@@ -4,13 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from finetune_operator.api.plan import Alternative, CostEstimate, Plan, PoolSnapshot, VramEstimate
+from finetune_operator.api.plan import Alternative, CostEstimate, ExportPlan, Plan, PoolSnapshot, VramEstimate
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning import cost
 from finetune_operator.planning.candidate import Candidate, Refused, best
-from finetune_operator.planning.layouts import LOSS_KERNEL
+from finetune_operator.planning.exports import export_plan
+from finetune_operator.planning.host import is_mounted, published_bytes
+from finetune_operator.planning.layouts import LOSS_KERNEL, Work
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.quota import pods_of, shares
 from finetune_operator.planning.search import Findings
@@ -54,6 +56,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         global_batch_size=layout.global_batch_size,
         steps=chosen.steps,
         tokens_per_step=round(layout.global_batch_size * work.mean_tokens),
+        answers_at_once=chosen.answers_at_once,
         evaluate_every_steps=evaluate_every_steps(work, chosen.steps, layout.global_batch_size),
         num_trainable_parameters=work.num_trainable_parameters,
         flops_per_token=flops_per_token(work),
@@ -61,6 +64,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         vram=vram_estimate(chosen),
         host=chosen.host,
         checkpoint=chosen.checkpoint,
+        export=_export(work),
         estimate=cost_estimate(chosen),
         image=image,
         alternatives=list(others),
@@ -73,6 +77,16 @@ def quota_shares(chosen: Candidate) -> tuple[str, ...]:
     layout = chosen.layout
     pods = pods_of(chosen.pool.spec, layout.replicas, layout.gpus_per_replica, chosen.host)
     return shares(chosen.work.limits, pods)
+
+
+def _export(work: Work) -> ExportPlan | None:
+    return export_plan(
+        work.resolved.output.exports or (),
+        architecture=work.architecture,
+        model_bytes=work.model_bytes,
+        adapter_bytes=0 if work.method == "full" else round(published_bytes(work)),
+        mounted=is_mounted(work),
+    )
 
 
 def pool_snapshot(pool: GPUPool) -> PoolSnapshot:

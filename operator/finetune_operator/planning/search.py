@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
@@ -53,6 +54,8 @@ class Question:
     """The factor on all estimates of GPU memory, after a run of this job needed more than was estimated."""
     limits: NamespaceLimits = UNLIMITED
     """The quotas of the job's namespace."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Those that `method: auto` and remedies may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,8 @@ def work_of(question: Question, method: Method) -> Work:
         long_tokens=max(1, preflight.tokens_p99),
         evaluation_rows=preflight.evaluation_examples,
         evaluation_tokens=max(1.0, preflight.tokens / max(1, preflight.examples)),
+        generated_answers=preflight.generated_answers,
+        label_answers=preflight.label_answers,
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
@@ -130,7 +135,7 @@ def trainable_parameters(architecture: ModelArchitecture, method: Method, lora: 
 
 def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Candidate | Refused]:
     """Pools of the same nodes, such as a spot and an on-demand one, differ in price and capacity, not in layouts."""
-    resources, offered = work.resolved.resources, allowed(pools, work.resolved.resources)
+    resources, offered = work.resolved.resources, allowed(pools, work.resolved)
     counts = {gpus for pool in offered for gpus in gpu_counts(pool.spec, resources)}
     batches = shared_batches(counts, wanted=work.global_batch_size, fixed=work.batch_is_fixed)
     memory = MemoryModel(work, raised)
@@ -145,8 +150,15 @@ def _options(work: Work, pools: Sequence[GPUPool], raised: float) -> Iterator[Ca
             yield replace(solved[*nodes, gpus], pool=pool)
 
 
-def allowed(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
-    """Return the pools that spec.resources lets the planner use."""
+def allowed(pools: Sequence[GPUPool], spec: FineTuneJobSpec | ResolvedSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that a spec lets the planner use. A budget means nothing on a pool without a price."""
+    priced = spec.run_policy.budget is not None
+    named = named_pools(pools, spec.resources)
+    return tuple(pool for pool in named if not priced or float(pool.spec.price_per_gpu_hour_usd) > 0)
+
+
+def named_pools(pools: Sequence[GPUPool], resources: ResourcesSpec) -> tuple[GPUPool, ...]:
+    """Return the pools that spec.resources names, or all."""
     names, capacity = resources.pools, resources.capacity
     return tuple(
         pool
@@ -225,7 +237,7 @@ def _fastest(work: Work, pool: GPUPool, gpu: PoolGpu, *, start: Layout, memory: 
     seconds, layout = min(timed, key=lambda pair: pair[0])
     return Candidate(
         work=work, pool=pool, layout=layout, memory=memory.of(layout), usable_gib=usable, speed=speed,
-        step_seconds=seconds,
+        step_seconds=seconds, answers_at_once=memory.answers_at_once(layout, usable),
     )  # fmt: skip
 
 

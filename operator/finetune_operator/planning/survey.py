@@ -26,8 +26,19 @@ class Survey:
         """Return the user's method, or the one that the rules choose; None where no method fits."""
         spec = self.question.spec
         if spec.method == "auto":
-            return choose(spec, self.question.preflight, self)
+            choice = choose(spec, self.question.preflight, self)
+            return choice if choice is None or choice.method in self.question.methods else self._allowed()
         return Choice(method=spec.method, reason="set in spec.method")
+
+    def _allowed(self) -> Choice | None:
+        """Return the cheapest of the methods that may be used; None where none of them fits."""
+        allowed = self.question.methods
+        fitting = [(one.weight, method) for method in allowed if (one := self.cheapest(method)) is not None]
+        if not fitting:
+            return None
+        return Choice(
+            method=min(fitting)[1], reason=f"the cheapest that fits of {', '.join(allowed)}, which the policy allows"
+        )
 
     def cheapest(self, method: Method, lora_rank: int = 0) -> Candidate | None:
         """Return the cheapest plan with a method, or None where nothing fits."""

@@ -16,6 +16,8 @@ BOOLEANS = {
     "trustRemoteCode": "code runs or does not; transformers has the same name and type",
     "experts": "adapted or not; which ones is a question of targetModules",
     "baseline": "measured or not",
+    "pinnedRevision": "required or not; which form a revision has is the hub's",
+    "budget": "required or not; its size is a limit of its own",
     "failover": "allowed or not; which pools is a question of resources.pools",
     "sampled": "a fact about a count",
     "tiedEmbeddings": "a fact about a model",

@@ -89,7 +89,7 @@ def test_everything_but_the_mutable_fields_is_frozen():
     """A new field is frozen unless MUTABLE names it."""
     assert frozen_paths() == (
         "model", "datasets", "chat", "objective", "method", "lora", "training", "evaluation", "resources", "output",
-        "checkpoint", "serviceAccountName", "priorityClassName", "planOnly", "runPolicy.maxRetries",
+        "checkpoint", "serviceAccountName", "priorityClassName", "podMetadata", "planOnly", "runPolicy.maxRetries",
     )  # fmt: skip
     assert MUTABLE == (
         "suspend",
@@ -147,7 +147,7 @@ def test_generating_twice_changes_nothing(repository, capsys):
     command(directory=repository)
     command(check=True, directory=repository)
 
-    assert (len(first.splitlines()), capsys.readouterr().out) == (13, "")
+    assert (len(first.splitlines()), capsys.readouterr().out) == (16, "")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import typer
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.get import command as get
-from finetune_operator.cli.get import table
-from finetune_operator.cli.job_text import COLUMNS, details, duration_text, ended, line, reason_line, row
+from finetune_operator.cli.get_text import details, listing
+from finetune_operator.cli.job_text import duration_text, ended, line, reason_line
 from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.logs import Wanted, attempt_of, chosen, nothing_to_show, shown
 from finetune_operator.cli.logs import command as logs
@@ -88,9 +88,9 @@ def test_a_job_in_training_shows_how_far_it_is():
     job = a_job(progress=PROGRESS)
 
     assert line(job) == "Training  25% (40/160)  loss 1.25  1m35s left"
-    assert table([COLUMNS, row(job, NOW)]).splitlines() == [
-        "NAME   PHASE      MODEL            PLAN   PROGRESS       LOSS   COST   AGE",
-        "tiny   Training   hf://org/model          25% (40/160)   1.25          1h05m",
+    assert listing([job], NOW, width=0, namespaces=False) == [
+        "NAME   PHASE      REASON   MODEL       PLAN   PROGRESS       LOSS   COST   AGE",
+        "tiny   Training            org/model          25% (40/160)   1.25          1h05m",
     ]
 
 
@@ -120,8 +120,6 @@ def test_details_leave_out_what_is_not_known():
         "Phase       Pending",
         "Model       hf://org/model",
         "Age         1h05m",
-        "",
-        "Conditions",
     ]
 
 
@@ -250,10 +248,33 @@ def test_an_attempt_without_its_gpus_is_waiting():
 
 
 @pytest.mark.parametrize(
-    ("base", "said"), [({"baseLoss": "2.5"}, "loss 2.5 before, 1.2 after"), ({}, "loss 1.2 after")]
+    ("base", "said"),
+    [
+        ({}, "loss 1.2 on 10 held-out rows; the base model was not measured"),
+        (
+            {"baseLoss": "2.5", "relativeImprovement": "0.52"},
+            "52 % better on 10 held-out rows: loss 2.5 before, 1.2 after",
+        ),
+        (
+            {
+                "baseLoss": "1.0",
+                "relativeImprovement": "-0.2",
+                "baseTokenAccuracy": "0.5",
+                "tunedTokenAccuracy": "0.41",
+                "baseForgettingLoss": "3.1",
+                "tunedForgettingLoss": "3.9",
+            },
+            "20 % worse on 10 held-out rows: loss 1.0 before, 1.2 after; predicts 41 % of the tokens (before 50 %); loss on "
+            "general text 3.1 before, 3.9 after",
+        ),
+        (
+            {"baseLoss": "1.2", "relativeImprovement": "0.0001"},
+            "the same on 10 held-out rows: loss 1.2 before, 1.2 after",
+        ),
+    ],
 )
-def test_an_evaluation_without_a_baseline_has_no_before(base: dict[str, str], said: str):
-    """evaluation.baseline: false."""
+def test_an_evaluation_is_told_in_words(base: dict[str, str], said: str):
+    """How much better, what it predicts, what it forgot; without a baseline nothing is compared."""
     measured = {"examples": 10, "tunedLoss": "1.2", "tunedPerplexity": "3.3"} | base
 
     assert f"Evaluation  {said}" in details(a_job("Succeeded", evaluation=measured), NOW).splitlines()
@@ -275,3 +296,93 @@ def test_one_job_of_all_namespaces_is_refused():
         match="a job name and --all-namespaces cannot be combined: use -n NAMESPACE, or leave out the name",
     ):
         get("tiny", all_namespaces=True)
+
+
+LONG = "hf://organisation/model-with-a-long-name-Chat"
+SEVERAL = [
+    a_job(
+        progress=PROGRESS | {"percent": 25},
+        cost={"costUSD": "12.34"},
+        attempts=[{"number": 0, "startTime": BORN, "runningTime": BORN}],
+    ).model_copy(
+        update={
+            "spec": a_job().spec.model_copy(update={"model": a_job().spec.model.model_copy(update={"source": LONG})})
+        }
+    ),
+    a_job("Failed", conditions=succeeded("False", "DatasetInvalid", "row 7 is not JSON")),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            200,
+            [
+                "NAME   PHASE      REASON           MODEL                                      PLAN   PROGRESS       LOSS   COST     AGE",
+                "tiny   Training                    organisation/model-with-a-long-name-Chat          25% (40/160)   1.25   $12.34   1h05m",
+                "tiny   Failed     DatasetInvalid   org/model                                                                        1h05m",
+            ],
+        ),
+        (
+            100,
+            [
+                "NAME   PHASE      REASON           MODEL                 PLAN   PROGRESS       LOSS   COST     AGE",
+                "tiny   Training                    ...a-long-name-Chat          25% (40/160)   1.25   $12.34   1h05m",
+                "tiny   Failed     DatasetInvalid   org/model                                                   1h05m",
+            ],
+        ),
+        (
+            80,
+            [
+                "NAME   PHASE      REASON           PROGRESS       COST     AGE",
+                "tiny   Training                    25% (40/160)   $12.34   1h05m",
+                "tiny   Failed     DatasetInvalid                           1h05m",
+            ],
+        ),
+        (
+            40,
+            [
+                "NAME   PHASE      REASON           AGE",
+                "tiny   Training                    1h05m",
+                "tiny   Failed     DatasetInvalid   1h05m",
+            ],
+        ),
+    ],
+)
+def test_a_listing_fits_the_terminal(width: int, lines: list[str]):
+    """Models lose their beginning, then columns go; what is left is whole and aligned."""
+    found = listing(SEVERAL, NOW, width=width, namespaces=False)
+
+    assert found == lines
+    assert max(map(len, found)) <= width
+
+
+def test_conditions_that_every_job_has_are_left_out():
+    """A job that runs has nothing to say by its conditions but what it does."""
+    usual = [
+        ("Accepted", "True"),
+        ("Planned", "True"),
+        ("Suspended", "False"),
+        ("Reconciling", "False"),
+        ("Stalled", "False"),
+    ]
+    conditions = [
+        {"type": kind, "status": status, "reason": "R", "message": kind.lower(), "lastTransitionTime": BORN}
+        for kind, status in usual
+    ]
+
+    assert [each.split()[0] for each in details(a_job(conditions=conditions), NOW).splitlines()[-1:]] == ["Planned"]
+
+
+def test_samples_are_shown_without_the_escapes_of_a_model():
+    """What a model writes cannot clear the terminal of whoever reads it."""
+    sample = {"prompt": "Hi!\nHow?", "base": "\x1b[2Jbye", "tuned": "x" * 500}
+    measured = {"examples": 10, "tunedLoss": "1.2", "tunedPerplexity": "3.3", "samples": [sample]}
+
+    assert details(a_job("Succeeded", evaluation=measured), NOW).splitlines()[-4:] == [
+        "Samples",
+        "  prompt  Hi! How?",
+        "  base    [2Jbye",
+        f"  tuned   {'x' * 400}...",
+    ]

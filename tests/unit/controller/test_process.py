@@ -25,7 +25,13 @@ from tests.unit.lifecycle.lifecycle_builders import a_job
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 GROUP = "/apis/finetune.dev/v1alpha1"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/system/leases"
-COLLECTIONS = (f"{GROUP}/finetunejobs", f"{GROUP}/gpupools", "/api/v1/pods", "/api/v1/services")
+COLLECTIONS = (
+    f"{GROUP}/finetunejobs",
+    f"{GROUP}/gpupools",
+    f"{GROUP}/finetunepolicies",
+    "/api/v1/pods",
+    "/api/v1/services",
+)
 EMPTY = {"metadata": {"resourceVersion": "1"}, "items": []}
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from finetune_contract import Sample
+import pytest
+from finetune_contract import MetricResult, Sample
+from finetune_operator.cli.job_text import metric_lines
 from finetune_operator.lifecycle.results import restarted
 
 from tests.unit.lifecycle.lifecycle_builders import a_progress, examined, published
@@ -99,6 +101,75 @@ def test_the_gate_decides_about_promotion():
 
     said = "held-out loss went from 2.0000 to 1.5000: 25 % better; the gate requires"
     assert verdicts == {"0.2": ("True", "GatePassed", f"{said} 20 %"), "0.5": ("False", "GateFailed", f"{said} 50 %")}
+
+
+METRICS = (
+    MetricResult(name="label", examples=200, base=(0.5, 0.43, 0.57), tuned=(0.91, 0.86, 0.95), difference=(0.41, 0.33, 0.49)),
+    MetricResult(name="kept", examples=40, base=(0.6, 0.45, 0.75), tuned=(0.58, 0.43, 0.73), difference=(-0.02, -0.1, 0.05),
+                 rows_needed=563),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "message"),
+    [
+        (
+            {"metric": "label", "minValue": "0.85"}, "True",
+            "label is 0.9100 (0.8600 to 0.9500), 95 % interval on 200 rows; the gate requires at least 0.85 at its lower end",
+        ),
+        (
+            {"metric": "label", "minValue": "0.9"}, "False",
+            "label is 0.9100 (0.8600 to 0.9500), 95 % interval on 200 rows; the gate requires at least 0.9 at its lower end; 200 rows "
+            "are too few to be sure of it",
+        ),
+        (
+            {"metric": "label", "minImprovement": "0.2"}, "True",
+            "label went from 0.5000 to 0.9100, a change of +0.4100 (+0.3300 to +0.4900), 95 % interval on 200 rows; the gate requires "
+            "an improvement of at least 0.2 at its lower end",
+        ),
+        (
+            {"metric": "kept", "maxRegression": "0.05"}, "False",
+            "kept went from 0.6000 to 0.5800, a change of -0.0200 (-0.1000 to +0.0500), 95 % interval on 40 rows; the gate requires "
+            "a decrease of at most 0.05 at its lower end; 40 rows are too few to be sure of it",
+        ),
+    ],
+)  # fmt: skip
+def test_the_gate_goes_by_the_lower_end_of_a_metrics_interval(asked: dict[str, str], status: str, message: str):
+    """Luck on few rows does not pass, and the message says what was measured."""
+    metrics = [{"type": "label"}, {"type": "exactMatch", "name": "kept"}]
+    world = a_training_world(evaluation={"metrics": metrics, "gate": {"metrics": [asked]}})
+    result = replace(published().evaluation, metrics=METRICS)
+    found = world.end("bot-0-0", 0, published(evaluation=result)).settle().condition("Promoted")
+
+    assert found == (status, "GatePassed" if status == "True" else "GateFailed", message)
+
+
+def test_a_gate_on_a_metric_that_was_not_measured_is_not_decided():
+    """A trainer of another version may not report it."""
+    evaluation = {"metrics": [{"type": "label"}], "gate": {"metrics": [{"metric": "label", "minValue": "0.5"}]}}
+    world = a_training_world(evaluation=evaluation).end("bot-0-0", 0, published()).settle()
+
+    assert world.condition("Promoted") == (
+        "Unknown",
+        "NotEvaluated",
+        "what the gate asks for has not been measured yet",
+    )
+
+
+def test_metrics_are_in_the_status_with_their_intervals_and_in_words():
+    """Whether the model is better, or that the rows are too few."""
+    result = replace(published().evaluation, metrics=METRICS)
+    world = a_training_world().end("bot-0-0", 0, published(evaluation=result)).settle()
+
+    evaluation = world.status.evaluation
+    assert evaluation is not None
+    assert [metric.verdict for metric in evaluation.metrics] == [
+        "better", "40 rows are too few to tell: about 563 would, if the difference is -0.02",
+    ]  # fmt: skip
+    first = evaluation.metrics[0]
+    assert (first.base, first.tuned, first.tuned_low, first.tuned_high) == ("0.5000", "0.9100", "0.8600", "0.9500")
+    assert (first.difference, first.difference_low, first.difference_high) == ("0.4100", "0.3300", "0.4900")
+    assert "label 0.5000 before, 0.9100 (0.8600 to 0.9500) after on 200 rows: better" in metric_lines(first)
 
 
 def test_an_outcome_with_exit_code_zero_and_no_words_is_not_a_success():

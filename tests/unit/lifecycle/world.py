@@ -11,7 +11,7 @@ from finetune_contract import Outcome, Progress
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.decide import decide
-from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings
+from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings, Team
 from finetune_operator.lifecycle.passing import may_wait
 from finetune_operator.manifests import names
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
@@ -26,6 +26,9 @@ class World:
     job: FineTuneJob
     pools: tuple[GPUPool, ...] = ()
     limits: NamespaceLimits = UNLIMITED
+    team: Team | None = None
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name of a Pod -> as it was created."""
     now: datetime = NOW
     pods: dict[str, SeenPod] = field(default_factory=dict)
     services: set[str] = field(default_factory=set)
@@ -51,7 +54,7 @@ class World:
     def observe(self) -> Observation:
         return Observation(
             pods=tuple(self.pods[name] for name in sorted(self.pods)), services=tuple(sorted(self.services)),
-            progress=self.progress, progress_at=self.progress_at, pools=self.pools, limits=self.limits,
+            progress=self.progress, progress_at=self.progress_at, pools=self.pools, limits=self.limits, team=self.team,
             refusal=self.refusal,
             checkpoints_of=self.checkpoints_of, settings=self.settings,
         )  # fmt: skip
@@ -101,6 +104,7 @@ class World:
             return False
         self.refusal = None
         self.created.append(meta["name"])
+        self.manifests[meta["name"]] = manifest
         self.pods[meta["name"]] = SeenPod(
             name=meta["name"], uid=f"{meta['name']}#{len(self.created)}", role=labels[names.ROLE_LABEL],
             owner_uid=meta["ownerReferences"][0]["uid"], generation=int(labels.get(names.GENERATION_LABEL, 0)),

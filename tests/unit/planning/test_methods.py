@@ -161,16 +161,18 @@ def test_the_users_method_is_used():
         ({"lora": {"rank": 4}}, {}, "lora.rank 4 is too low for most tasks: 16 is a good starting point"),
         ({"lora": {"rank": 256}}, {}, "lora.rank 256 is high: above 128, method full is usually the better choice"),
         ({"lora": {"variant": "dora"}}, {},
-         "DoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; publish a merged model, which every server loads"),
+         "DoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; "
+         "add merged to output.exports for a model that every server loads"),
         ({"lora": {"variant": "rslora"}}, {},
-         "rslora scaling: ignored by sglang, llama.cpp; publish a merged model, which every server loads"),
+         "rslora scaling: ignored by sglang, llama.cpp; add merged to output.exports for a model that every server loads"),
         ({"lora": {"variant": "adalora"}}, {},
-         "AdaLoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; publish a merged model, which every server loads"),
+         "AdaLoRA: not loaded by vllm, sglang, llama.cpp and ignored by tgi; "
+         "add merged to output.exports for a model that every server loads"),
         ({"lora": {"rank": 1024}}, {},
-         "a LoRA rank above 512: not loaded by vllm; publish a merged model, which every server loads"),
+         "a LoRA rank above 512: not loaded by vllm; add merged to output.exports for a model that every server loads"),
         ({"lora": {"modulesToSave": ["lm_head"]}}, {},
          "whole modules (modulesToSave): not loaded by vllm, llama.cpp and ignored by sglang, tgi; "
-         "publish a merged model, which every server loads"),
+         "add merged to output.exports for a model that every server loads"),
         ({"method": "lora", "training": {"learningRate": "0.01"}}, {},
          "training.learningRate 0.01 is high, and training may diverge: the usual range for lora is 1e-5 to 1e-3"),
         ({"method": "full", "training": {"learningRate": "2e-7"}}, {},

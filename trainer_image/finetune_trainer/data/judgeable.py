@@ -86,7 +86,7 @@ def _no_number(_metric: Metric, questions: Questions) -> str:
 
 def _no_json(metric: Metric, questions: Questions) -> str:
     wrong = [question for question in questions if metric.equal and not _is_json(question.reference)]
-    return _listed(wrong, questions, "have an answer that is not JSON", "set equal to false, or correct the rows")
+    return _listed(wrong, questions, "have an answer that is not JSON", "set values to any, or correct the rows")
 
 
 def _is_json(text: str) -> bool:

@@ -23,6 +23,7 @@ from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selec
 from finetune_trainer.data.tokenised import RowsWriter, combined, digest_of
 from finetune_trainer.errors import UserError
 from finetune_trainer.evaluation.questions import QUESTIONS_FILE, write_questions
+from finetune_trainer.evaluation.results import is_generated
 
 TRAIN_FILE = "train.arrow"
 EVALUATION_FILE = "evaluation.arrow"
@@ -43,6 +44,9 @@ class Prepared:
     scale: float = 1.0
     """Of a sample: all bytes over those that were read."""
     sampled: bool = False
+    generated_answers: int = 0
+    label_answers: int = 0
+    """As PreflightReport has them."""
 
     @property
     def evaluation_rows(self) -> int:
@@ -99,7 +103,13 @@ def with_questions(prepared: Prepared, asked: Asked, request: DataRequest, token
     path = prepared.folder / QUESTIONS_FILE
     write_questions(path, kept)
     warned = judgeable_warnings(found, kept, request.evaluation)
-    return replace(prepared, digest=rows_digest(prepared.folder), warnings=(*prepared.warnings, *warned))
+    return replace(
+        prepared,
+        digest=rows_digest(prepared.folder),
+        warnings=(*prepared.warnings, *warned),
+        generated_answers=sum(is_generated(question, request.evaluation) for question in kept),
+        label_answers=sum(len(question.labels) for question in kept),
+    )
 
 
 def rows_digest(folder: Path) -> str:
@@ -231,7 +241,8 @@ def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
 
 def _warnings(request: DataRequest, selection: Selection, train: TokenStats, held_out: int) -> Iterator[str]:
     if selection.leaked:
-        yield f"{selection.leaked} training rows are also in the evaluation source: they are not trained"
+        where = "sources" if request.evaluation.further_sources else "source"
+        yield f"{selection.leaked} training rows are also in the evaluation {where}: they are not trained"
     for dataset, times in zip(request.datasets, selection.repeated, strict=True):
         if times > 1.5:
             yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach its weight"

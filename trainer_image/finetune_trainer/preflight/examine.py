@@ -94,6 +94,8 @@ def to_report(
         dataset_digest=prepared.digest,
         examples=scaled(train.rows),
         evaluation_examples=prepared.evaluation_rows,
+        generated_answers=prepared.generated_answers,
+        label_answers=prepared.label_answers,
         tokens=scaled(train.tokens),
         trained_tokens=scaled(train.trained_tokens),
         tokens_p50=train.p50,

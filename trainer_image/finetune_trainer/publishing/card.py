@@ -2,27 +2,51 @@
 
 import json
 
-from finetune_contract import EvaluationResult, RunConfig
+from finetune_contract import Artifact, EvaluationResult, RunConfig
 from finetune_contract.engines import Servable
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
 from finetune_trainer.publishing.card_metrics import metrics_section
+from finetune_trainer.publishing.curves import CURVES_FILE
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.usage import usage
 from finetune_trainer.runtime.speed import Speed
 
 
-def model_card(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None, *, chat: bool) -> str:
-    """Return the card: what it is, what it was made from, how it does, how to load it. `chat`: it has a chat template."""
+def model_card(
+    run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None, *, chat: bool, curves: bool
+) -> str:
+    """Return the card: what it is, what it was made from, how it does, how to load it. `chat`: it has a chat template; `curves`: the
+    picture is beside it."""
     parts = [
         _front_matter(run, base),
         f"# {run.name}\n",
         _summary(run, published, base, adapter),
         _results(published.evaluation),
+        f"![Loss over the steps]({CURVES_FILE})\n" if curves else "",
         metrics_section(published.metrics),
         usage(run, "model" if adapter is None else "adapter", chat=chat),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def exported_card(run: RunConfig, result: Artifact, kind: str, checked: str) -> str:
+    """Return the card of a form that was made of the published result."""
+    base = f"`{result.base_model}`" + (f" at revision `{result.base_revision}`" if result.base_revision else "")
+    rows = [("base model", base), ("made of", f"`{result.uri}` (`{result.digest}`)")]
+    rows += [("checked against", checked)] if checked else []
+    table = "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+    matter = ["pipeline_tag: text-generation"]
+    if run.model.location.uri.startswith("hf://"):
+        matter.append(f"base_model: {json.dumps(result.base_model)}")
+    if kind != "merged":
+        matter.insert(0, "library_name: gguf")
+        use = f"## Use\n\n```\nllama-server -m {run.name}-{kind.removeprefix('gguf-')}.gguf\n```\n"
+    else:
+        matter.insert(0, "library_name: transformers")
+        use = usage(run, kind, chat=run.objective == "sft")
+    front = "---\n" + "\n".join(matter) + "\n---\n"
+    return "\n".join((front, f"# {run.name}, {kind}\n", table, use))
 
 
 def _front_matter(run: RunConfig, base: str) -> str:
@@ -58,7 +82,7 @@ def _served(one: Servable) -> str:
     """Say what an inference server does with the adapter."""
     if one.serves:
         return f"yes, started with `{one.option}`" if one.option else "yes"
-    return f"not as an adapter: it {one.why_not}. Merge it into its base model"
+    return f"not as an adapter: it {one.why_not}. Add merged to `output.exports`"
 
 
 def _speed(run: RunConfig, speed: Speed) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from finetune_trainer.simulate.ledger import CATEGORIES, Peak
 GIB = 2**30
 
 
-def main(arguments: list[str]) -> int:
+def main(*arguments: str) -> int:
     """Simulate a run and print the result; returns the exit code."""
     given = parsed(arguments)
     for name, value in (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_VERBOSITY", "error"), ("DS_ACCELERATOR", "cpu")):
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def parsed(arguments: list[str]) -> argparse.Namespace:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m finetune_trainer simulate", description=__doc__)
     parser.add_argument("run", type=Path, help="the run configuration, as the operator writes it")

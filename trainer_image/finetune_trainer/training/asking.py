@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from finetune_contract import GENERATING, Evaluation
+from finetune_contract import Evaluation
 from transformers import StoppingCriteria, StoppingCriteriaList
 from trl import SFTTrainer
 
 from finetune_trainer.chat.encoding import IGNORED
 from finetune_trainer.evaluation.questions import Question
-from finetune_trainer.evaluation.results import Said, rows_of
+from finetune_trainer.evaluation.results import Said, is_generated
 from finetune_trainer.runtime import ranks
 from finetune_trainer.training.evaluate import Row, evaluating, stop_tokens
 
@@ -114,13 +114,6 @@ class Interview:
     @property
     def _tokenizer(self) -> Any:
         return self.trainer.processing_class
-
-
-def is_generated(question: Question, evaluation: Evaluation) -> bool:
-    """Tell whether a metric looks at the text that a model answers."""
-    return any(
-        metric.type in GENERATING and rows_of(metric, evaluation) == question.rows for metric in evaluation.metrics
-    )
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:

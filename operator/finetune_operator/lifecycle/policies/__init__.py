@@ -13,9 +13,11 @@ from finetune_operator.lifecycle.policies.examination import (
     refuse_shared_checkpoints,
     run_preflight,
 )
+from finetune_operator.lifecycle.policies.exporting import export_result
 from finetune_operator.lifecycle.policies.stops import pause_at_limit, pause_on_request
 from finetune_operator.lifecycle.policies.terminal import clean_up_ended, record_success
 from finetune_operator.lifecycle.step import Step
+from finetune_operator.lifecycle.team import refuse_unpermitted
 from finetune_operator.lifecycle.view import View
 
 Policy = Callable[[View], Step | None]
@@ -27,11 +29,14 @@ POLICIES: Final[tuple[Policy, ...]] = (
     record_success,
     # Before the limit: a pause that has begun is finished first, and the user's own reason is the one that is shown.
     pause_on_request,
+    # After the user's pause and before the limits, which are about GPUs. Before preflight and plan: nothing is trained again.
+    export_result,
     # Before the next attempt: a job that is out of money does not try again. It reads the plan's price, so that it
     # passes on while there is no attempt.
     pause_at_limit,
     # Before preflight: a mistake costs no Pod. The spec's own mistakes come before those that depend on other jobs.
     refuse_invalid,
+    refuse_unpermitted,
     refuse_shared_checkpoints,
     # Before the plan, which is made from what preflight found.
     run_preflight,

@@ -15,6 +15,7 @@ from finetune_operator.lifecycle.replanning import enlarged, larger
 from finetune_operator.lifecycle.results import restarted
 from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, verdict_on
 from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.team import waits_for_its_turn
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, unsettled, waiting
@@ -80,7 +81,9 @@ def relieved(view: View) -> View:
 
 
 def launch(view: View) -> Step:
-    """Pin the next attempt; its children are created only after the status is written."""
+    """Pin the next attempt when it is the job's turn; its children are created only after the status is written."""
+    if (turn := waits_for_its_turn(view)) is not None:
+        return turn
     earlier, last, checkpoint = view.status.attempts or [], view.last_attempt, view.status.checkpoint
     step = checkpoint.step if checkpoint is not None else 0
     number = last.number + 1 if last is not None else 0

@@ -18,6 +18,7 @@ from finetune_operator.lifecycle.record import examined, preflight_pod_of
 from finetune_operator.lifecycle.retry import back_off_seconds, disrupted, disturbed, gave_up, undisturbed
 from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.team import for_preflight, policy_moved
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import missing_claim, refused_until, standing_refusal, waiting
@@ -92,7 +93,7 @@ def start(view: View) -> Step:
         return resting(view)
     view = view.writing(retry_time=None)
     manifest = preflight_pod(
-        view.job,
+        for_preflight(view),
         view.status.preflight_generation,
         image=view.seen.settings.preflight_image,
         avoided=tuple(view.status.refused_nodes),
@@ -204,11 +205,11 @@ def pin_plan(view: View) -> Step | None:
     status = view.status
     if status.attempts:
         return None
-    if status.plan is None or quotas_moved(view):
+    if status.plan is None or quotas_moved(view) or policy_moved(view):
         try:
             run = sized(view)
         except JobError as error:
-            return fail(view, TERMINAL_REASONS[error.reason], error.message)
+            return fail(view.writing(plan=None), TERMINAL_REASONS[error.reason], error.message)
         view = view.writing(plan=run.plan, resolved=run.resolved)
     return plan_only(view) if view.spec.plan_only else launch(view)
 

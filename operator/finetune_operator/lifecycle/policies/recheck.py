@@ -11,6 +11,7 @@ from finetune_operator.lifecycle.observation import Child, SeenPod
 from finetune_operator.lifecycle.recheck import RECHECK_HOURS, may_mend
 from finetune_operator.lifecycle.record import preflight_pod_of
 from finetune_operator.lifecycle.step import Step
+from finetune_operator.lifecycle.team import for_preflight
 from finetune_operator.lifecycle.times import after, moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import refused_until, standing_refusal
@@ -43,7 +44,7 @@ def created(view: View, step: Step) -> Step:
         return replace(step, requeue_after=view.seconds_until(refused_until(view, standing)))
     status = view.status
     manifest = preflight_pod(
-        view.job,
+        for_preflight(view),
         status.preflight_generation,
         image=view.seen.settings.preflight_image,
         avoided=tuple(status.refused_nodes),

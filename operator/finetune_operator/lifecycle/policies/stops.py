@@ -8,8 +8,10 @@ from finetune_operator.api.status import AttemptStatus, ReplannedStatus
 from finetune_operator.lifecycle.attempt_record import closed, with_attempt
 from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
+from finetune_operator.lifecycle.exports import is_published
 from finetune_operator.lifecycle.money import held_seconds, spent_gpu_seconds
 from finetune_operator.lifecycle.step import Step, say
+from finetune_operator.lifecycle.team import TURN_SECONDS, spending_limits
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import waiting
 
@@ -39,6 +41,8 @@ def pause_on_request(view: View) -> Step | None:
 
 def from_where(view: View) -> str:
     """Say what a resumed job starts from."""
+    if is_published(view):
+        return " the export"
     checkpoint = view.status.checkpoint
     return f" from step {checkpoint.step}" if checkpoint is not None else ""
 
@@ -98,7 +102,9 @@ def pause_at_limit(view: View) -> Step | None:
     spent = spent_now(view)
     for limit in limits(view):
         if spent >= limit.gpu_seconds:
-            return pause(view, limit.reason, limit.message)
+            step = pause(view, limit.reason, limit.message)
+            again = TURN_SECONDS if limit.reason == WaitingReason.POLICY_LIMIT else None
+            return replace(step, requeue_after=again)
     return None
 
 
@@ -122,7 +128,8 @@ def limits(view: View) -> tuple[Limit, ...]:
         most_seconds = policy.active_deadline_seconds
         message = f"the job has run for {most_seconds} s, its limit: raise runPolicy.activeDeadlineSeconds to continue"
         found.append(Limit(WaitingReason.DEADLINE_EXCEEDED, float(most_seconds * all_gpus(view)), message))
-    return tuple(found)
+    team = (Limit(WaitingReason.POLICY_LIMIT, each.gpu_seconds, each.message) for each in spending_limits(view))
+    return (*found, *team)
 
 
 def all_gpus(view: View) -> int:

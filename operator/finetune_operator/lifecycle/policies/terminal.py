@@ -5,9 +5,10 @@ from datetime import timedelta
 
 from finetune_contract import Outcome
 
-from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, TerminalReason
+from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason
 from finetune_operator.lifecycle.attempt_record import has_published
 from finetune_operator.lifecycle.conditions import has_ended
+from finetune_operator.lifecycle.exports import is_published, missing_exports
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child
 from finetune_operator.lifecycle.policies.recheck import recheck
@@ -66,20 +67,29 @@ def everything(view: View) -> tuple[Child, ...]:
 
 def record_success(view: View) -> Step | None:
     """End the job once its result is at the destination."""
-    published = preflight_outcome(view)
-    if not view.status.attempts and published is not None and is_published_already(published):
-        return succeed(view, TerminalReason.ALREADY_PUBLISHED, published.message)
-    last = view.last_attempt
-    if last is None:
-        return None
-    if last.outcome == AttemptOutcome.SUCCEEDED:
-        return succeed(view, *publication(view, last.number))
+    if is_published(view):
+        return None if missing_exports(view) else succeed(view, *published(view))
+    found = preflight_outcome(view)
+    if not view.status.attempts and found is not None and is_published_already(found):
+        return succeed(view, *published(view))
     return last_replicas(view) if view.attempt is not None and has_published(view) else None
 
 
 def is_published_already(outcome: Outcome) -> bool:
     """Tell whether preflight found the result of this very run at the destination."""
     return outcome.outcome == "Succeeded" and outcome.reason == TerminalReason.ALREADY_PUBLISHED
+
+
+def published(view: View) -> tuple[TerminalReason, str]:
+    """Return how a result that is published came to be there, and a sentence about it."""
+    if view.last_attempt is not None:
+        return publication(view, view.last_attempt.number)
+    found = preflight_outcome(view)  # none where its Pod went while forms were exported
+    where = view.spec.output.destination
+    message = (
+        found.message if found is not None else f"this run is already complete at {where}; nothing is trained again"
+    )
+    return TerminalReason.ALREADY_PUBLISHED, message
 
 
 def publication(view: View, attempt: int) -> tuple[TerminalReason, str]:
@@ -91,7 +101,9 @@ def publication(view: View, attempt: int) -> tuple[TerminalReason, str]:
     unnamed = (
         "" if view.status.artifacts else "; the trainer did not report the artifact: see finetune-manifest.json there"
     )
-    return reason, f"published at {where}{unnamed}"
+    forms = [artifact.kind for artifact in view.status.artifacts[1:]]
+    also = f", and as {' and '.join(forms)}" if forms else ""
+    return reason, f"published at {where}{also}{unnamed}"
 
 
 def succeed(view: View, reason: TerminalReason, message: str) -> Step:

@@ -7,8 +7,8 @@ from finetune_operator.api.plan import CheckpointPlan
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.host import FAILURE_SECONDS, GIB, is_mounted, saving
 from finetune_operator.planning.layouts import Layout, Work
-from finetune_operator.planning.speed.constants import DEFAULT
-from finetune_operator.planning.speed.step import Speed, gather_once_seconds, link_bytes_per_second, passes
+from finetune_operator.planning.speed.generating import read_tokens
+from finetune_operator.planning.speed.step import Speed, passes
 
 START_SECONDS = 60.0
 """Container start, imports, process group, CUDA context; the image is taken to be on the node."""
@@ -21,9 +21,6 @@ READ_GIB_PER_SECOND = 1.0
 
 QUANTISE_PARAMETERS_PER_SECOND = 1.5e9
 """bitsandbytes on a GPU while it loads: an 8B model takes about five seconds."""
-
-SECONDS_PER_GENERATED_TOKEN = 0.04
-"""One prompt at a time, without a cache warm-up or a batch; at ZeRO-3 each token gathers all weights besides."""
 
 EVALUATIONS = 20
 EVALUATION_SHARE = 0.25
@@ -38,7 +35,7 @@ class Duration:
     """Start, download, load, quantise."""
     training: float
     evaluating: float
-    """Baseline, evaluations while training, samples."""
+    """Baseline, evaluations while training, metrics, samples."""
     saving: float
     publishing: float
     repeating: float
@@ -72,30 +69,22 @@ def starting_seconds(work: Work, layout: Layout, speed: Speed) -> float:
     return start + download + model / READ_GIB_PER_SECOND + quantise
 
 
-def generating_seconds(work: Work, layout: Layout, pool: GPUPool) -> float:
-    """Return the seconds of the samples' answers, base and tuned model."""
-    samples = work.resolved.evaluation.samples
-    tokens = len(samples.prompts) * samples.max_new_tokens * 2 if samples else 0
-    link = link_bytes_per_second(layout, pool.spec.reached, DEFAULT)
-    return tokens * (SECONDS_PER_GENERATED_TOKEN + gather_once_seconds(work, layout, link))
-
-
 def evaluating_seconds(work: Work, layout: Layout, *, steps: int, step: float, every: int) -> float:
     """Return the seconds of all evaluations: a forward pass over the held-out rows, on all GPUs."""
     if not work.evaluation_rows:
         return 0.0
+    models = 1 + (1 if work.resolved.evaluation.baseline else 0)
     forward = step / passes(layout.method, activation_checkpointing=layout.activation_checkpointing)
-    tokens = work.evaluation_rows * work.evaluation_tokens
-    one = forward * tokens / (layout.global_batch_size * work.mean_tokens)
-    times = (steps // every if every else 0) + 1 + (1 if work.resolved.evaluation.baseline else 0)
-    return times * one
+    of_a_token = forward / (layout.global_batch_size * work.mean_tokens)
+    one = work.evaluation_rows * work.evaluation_tokens
+    return of_a_token * (((steps // every if every else 0) + models) * one + models * read_tokens(work))
 
 
 def duration(
     work: Work, layout: Layout, pool: GPUPool, *,
     speed: Speed, steps: int, step_seconds: float, checkpoint: CheckpointPlan,
 ) -> Duration:  # fmt: skip
-    """Return the seconds of the whole run."""
+    """Return the seconds of the whole run, but for those of generating answers."""
     training = steps * step_seconds
     every = evaluate_every_steps(work, steps, layout.global_batch_size)
     starting = starting_seconds(work, layout, speed)
@@ -103,8 +92,7 @@ def duration(
     return Duration(
         starting=starting,
         training=training,
-        evaluating=evaluating_seconds(work, layout, steps=steps, step=step_seconds, every=every)
-        + generating_seconds(work, layout, pool),
+        evaluating=evaluating_seconds(work, layout, steps=steps, step=step_seconds, every=every),
         saving=checkpoint.save_seconds * (training // checkpoint.interval_seconds),
         publishing=saving(work, layout).publish_seconds,
         repeating=losses * (starting + checkpoint.loss_on_reclaim_seconds),

@@ -84,6 +84,8 @@ class Format:
     conversational: bool
     system_prompt: str
 
+    classes: tuple[str, ...] = ()
+    """Names of the classes whose numbers are the completions."""
     rejected: str = ""
     """The other side of a preference pair of which one answer is learned."""
 
@@ -124,10 +126,17 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
         _refuse_lone_messages(dataset, names, record, uri)
     if chosen == TEXT and dataset.columns.system:
         raise UserError("DatasetInvalid", without_system(dataset.columns.system, columns["text"], uri))
+    if dataset.class_names and chosen != PAIR:
+        raise UserError(
+            "DatasetInvalid",
+            f"{uri} is read as {chosen}, so datasets[].classNames has no effect: name the column of the class in columns.completion, or "
+            "remove classNames",
+        )
     return Format(
         kind=chosen,
         **columns,
         rejected=_rejected(columns, names),
+        classes=dataset.class_names,
         turns=TurnForm(
             role=dataset.columns.role,
             content=dataset.columns.content,

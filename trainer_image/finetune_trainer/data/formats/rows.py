@@ -12,6 +12,7 @@ from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.data.formats.calls import ONLY_NAMED, are_names, calls_of, tools_of
 from finetune_trainer.data.formats.chosen import PLACEHOLDER
+from finetune_trainer.data.formats.classes import class_named
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
 from finetune_trainer.data.formats.invalid import NotText, RowInvalid, parsed
 from finetune_trainer.data.formats.left import left_unread
@@ -80,7 +81,7 @@ def to_row(record: Record, form: Format) -> Row:
         turns = turns_of(_value(record, form.messages), form.turns)
         return _conversation(record, form, turns, learned_from=0)
     if form.kind == PAIR:
-        return _prompt_completion(record, form)
+        return _prompt_completion(class_named(record, form.completion, form.classes) if form.classes else record, form)
     text = _text(record, form.text)
     return Row(text=text, unread=left_unread(record, form, ()))
 
@@ -247,7 +248,8 @@ def _text(record: Record, column: str) -> str:
         raise NotText(
             column,
             kind(value),
-            ": write numbers as text (in quotes in JSON, astype(str) in pandas), and classes by their names",
+            ": write numbers as text (in quotes in JSON, astype(str) in pandas), and classes by their names, or list these in "
+            "datasets[].classNames",
         )
     raise NotText(
         column, kind(value), ": write its text into that column, or JSON text if the model is to read or write JSON"

@@ -1,0 +1,35 @@
+"""Which further forms of a published result are still missing, and the Pod that makes them. Called by record and policies."""
+
+from finetune_operator.api.reasons import AttemptOutcome
+from finetune_operator.api.spec import ExportForm
+from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.lifecycle.results import artifact_statuses
+from finetune_operator.lifecycle.view import View
+
+
+def is_published(view: View) -> bool:
+    """Tell whether the adapter or model is at the destination: by an attempt of this job, or of an earlier one."""
+    last = view.last_attempt
+    return last.outcome == AttemptOutcome.SUCCEEDED if last is not None else bool(view.status.artifacts)
+
+
+def missing_exports(view: View) -> tuple[ExportForm, ...]:
+    """Return the forms in output.exports that are not published. A whole model is merged already."""
+    kinds = {artifact.kind for artifact in view.status.artifacts}
+    have = kinds | ({"merged"} if "model" in kinds else set())
+    return tuple(form for form in view.spec.output.exports or () if form not in have)
+
+
+def export_pod_of(view: View) -> SeenPod | None:
+    """Return the Pod of the current try."""
+    number = view.status.export.number if view.status.export is not None else 0
+    return next((pod for pod in view.pods if pod.role == "export" and pod.attempt == number), None)
+
+
+def record_export(view: View) -> View:
+    """Keep what the export Pod has published: the Pod may be gone in the next pass."""
+    pod = export_pod_of(view)
+    if pod is None or not pod.finished or pod.outcome is None or pod.outcome.outcome != "Succeeded":
+        return view
+    artifacts = artifact_statuses(pod.outcome.artifacts)
+    return view.writing(artifacts=artifacts) if artifacts else view

@@ -1,0 +1,189 @@
+"""After the result is published and the GPUs are free: a Pod without GPUs makes the forms in output.exports.
+
+It trains nothing, so it may be repeated: by itself after a failure, or by applying the job again.
+"""
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+from finetune_operator.api.published import ExportStatus
+from finetune_operator.api.reasons import (
+    AttemptOutcome,
+    ConditionType,
+    Phase,
+    ProgressReason,
+    TerminalReason,
+    WaitingReason,
+)
+from finetune_operator.lifecycle.conditions import find
+from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
+from finetune_operator.lifecycle.endings import Ending, ending
+from finetune_operator.lifecycle.exports import export_pod_of, is_published, missing_exports
+from finetune_operator.lifecycle.observation import Child, SeenPod
+from finetune_operator.lifecycle.retry import GROWTH, back_off_seconds, disrupted, disturbed, gave_up, undisturbed
+from finetune_operator.lifecycle.step import Step, fail, say
+from finetune_operator.lifecycle.times import moment, timestamp
+from finetune_operator.lifecycle.view import View, deletions
+from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.manifests.export import export_pod, needs
+from finetune_operator.planning.exports import export_plan
+
+
+def export_result(view: View) -> Step | None:
+    """Make what is missing of output.exports; pass on where nothing is published or nothing is missing."""
+    if not is_published(view) or not missing_exports(view):
+        return None
+    pod = export_pod_of(view)
+    if pod is None:
+        return start(view)
+    if view.is_lost(pod):
+        step = exporting(view, f"deleting Pod {pod.name}: node {pod.node_name} is not responding")
+        return replace(step, delete=(Child(kind="Pod", name=pod.name, uid=pod.uid, grace_seconds=0),))
+    if pod.finished and not pod.deleting:
+        return judged(view, pod)
+    if pod.deleting:
+        return exporting(view, f"waiting for Pod {pod.name} to terminate")
+    return running(view, pod)
+
+
+def exporting(view: View, message: str) -> Step:
+    """Say what goes on."""
+    return say(view, Phase.PUBLISHING, ProgressReason.EXPORTING, message)
+
+
+def what(view: View) -> str:
+    """Say which forms are being made of what."""
+    return f"making {' and '.join(missing_exports(view))} of the published result; no GPU is held"
+
+
+def start(view: View) -> Step:
+    """Create the Pod, unless something says to wait."""
+    refusal = view.seen.refusal
+    if refusal is not None and refusal.reason == "NameConflict":
+        return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)
+    if (standing := standing_refusal(view)) is not None:
+        step = say(view, Phase.PUBLISHING, standing.reason, standing.message)
+        return replace(step, requeue_after=view.seconds_until(refused_until(view, standing)))
+    if view.live_pods:  # other replicas, or the last try: the memory is theirs until they are gone
+        return replace(exporting(view, "waiting for other Pods to terminate"), delete=deletions(view.live_pods))
+    export = view.status.export
+    if export is not None and (due := view.status.retry_time) is not None and view.now < moment(due):
+        return resting(view, due)
+    export = export or first_try(view)
+    view = view.writing(export=export, retry_time=None)
+    manifest = export_pod(view.job, view.status, export, missing_exports(view), view.seen.settings.pods)
+    if refusal is not None:  # tried again: what was said holds until it is created
+        return replace(say(view, Phase.PUBLISHING, refusal.reason, refusal.message), create=(manifest,))
+    return replace(exporting(view, what(view)), create=(manifest,))
+
+
+def first_try(view: View) -> ExportStatus:
+    """Return what the Pod gets, pinned here: of the plan where there is one."""
+    status, found = view.status, view.status.preflight
+    assert found is not None
+    assert found.architecture is not None
+    plan = export_plan(
+        missing_exports(view),
+        architecture=found.architecture,
+        model_bytes=found.model_bytes,
+        adapter_bytes=sum(artifact.size_bytes for artifact in status.artifacts if artifact.kind == "adapter"),
+        mounted=view.spec.model.source.startswith(("pvc://", "file://")),
+    )
+    assert plan is not None
+    image = status.plan.image if status.plan is not None else view.seen.settings.trainer_image
+    return ExportStatus(memory_gib=plan.memory_gib, ephemeral_gib=plan.ephemeral_gib, cpus=plan.cpus, image=image)
+
+
+def running(view: View, pod: SeenPod) -> Step:
+    """Say what the Pod does, or what it waits for."""
+    if pod.phase == "Running" and not pod.node_silent:
+        return exporting(view, what(view))
+    found = waiting((pod,), 1)
+    if found.reason == ProgressReason.STARTING:
+        return exporting(view, what(view))
+    assert view.status.export is not None
+    room = (
+        f" It needs {needs(view.status.export, view.seen.settings.pods)}"
+        if found.reason == WaitingReason.UNSCHEDULABLE
+        else ""
+    )
+    return say(view, Phase.PUBLISHING, found.reason, f"export: {found.message}{room}")
+
+
+def judged(view: View, pod: SeenPod) -> Step:
+    """Return what follows from a Pod that ended and left something missing: the user's turn, or another try."""
+    why = ending(pod, spot=False)
+    if why.is_users or why.outcome == AttemptOutcome.SUCCEEDED:
+        return give_up(view, why.message)
+    return again(view, pod, why)
+
+
+def give_up(view: View, message: str) -> Step:
+    """End the job: what was trained stays published."""
+    where = view.status.adapter_uri or view.spec.output.destination
+    return fail(
+        view,
+        TerminalReason.EXPORT_FAILED,
+        f"{' and '.join(missing_exports(view))} could not be made: {message}. The result is published at {where}; once the cause is "
+        "corrected, delete the job and apply it again: nothing is trained again",
+    )
+
+
+def again(view: View, pod: SeenPod, why: Ending) -> Step:
+    """Try again after a pause, with more room where there was too little; at most maxRetries times."""
+    if view.status.retry_time is None:
+        tried = counted(view, why)
+        if isinstance(tried, Step):
+            return tried
+        view = tried
+    due = view.status.retry_time
+    assert due is not None
+    message = f"the export failed ({why.outcome}: {why.message}) and is retried at {due}"
+    step = say(view, Phase.PUBLISHING, WaitingReason.BACK_OFF, message)
+    if view.now < moment(due):
+        return replace(step, requeue_after=view.seconds_until(moment(due)))
+    export = view.status.export
+    assert export is not None
+    following = grown(export, why).model_copy(update={"number": export.number + 1})
+    return replace(step, status=step.status.model_copy(update={"export": following}), delete=deletions((pod,)))
+
+
+def counted(view: View, why: Ending) -> View | Step:
+    """Count the failure and set the time of the next try. The cluster's faults do not count: a day of them ends it."""
+    export, most = view.status.export, view.spec.run_policy.max_retries
+    assert export is not None
+    if why.outcome in CLUSTERS_FAULTS:
+        if gave_up(view.status.disrupted_since, view.now):
+            return give_up(view, disturbed(view.status.disruptions + 1, str(why.outcome), why.message))
+        view = disrupted(view, why, view.now)
+        return paused(view, view.status.disruptions)
+    failures = export.failures + 1
+    if failures > most:
+        return give_up(view, f"{failures} tries failed (runPolicy.maxRetries is {most}), most recently: {why.message}")
+    return paused(undisturbed(view), failures).writing(export=export.model_copy(update={"failures": failures}))
+
+
+def paused(view: View, times: int) -> View:
+    """Return the view with the time of the next try."""
+    pause = back_off_seconds(times, view.seen.settings.retry_back_off_seconds)
+    return view.writing(retry_time=timestamp(view.now + timedelta(seconds=pause)))
+
+
+def grown(export: ExportStatus, why: Ending) -> ExportStatus:
+    """Return half as much again of what there was too little of."""
+    fields = {AttemptOutcome.HOST_OUT_OF_MEMORY: "memory_gib", AttemptOutcome.STORAGE_FULL: "ephemeral_gib"}
+    field = fields.get(AttemptOutcome(str(why.outcome)))
+    return export if field is None else export.model_copy(update={field: math.ceil(GROWTH * getattr(export, field))})
+
+
+def resting(view: View, due: str) -> Step:
+    """Wait for the next try. The Pod of the last one is gone: what was said about it holds."""
+    said = find(view.status, ConditionType.RECONCILING)
+    message = (
+        said.message
+        if said is not None and said.reason == WaitingReason.BACK_OFF
+        else f"the export is retried at {due}"
+    )
+    step = say(view, Phase.PUBLISHING, WaitingReason.BACK_OFF, message)
+    return replace(step, requeue_after=view.seconds_until(moment(due)))

@@ -1,0 +1,4 @@
+"""Further forms of a published result: merged into its base model, and as GGUF. Runs without a GPU and trains nothing.
+
+Reading order: command (configuration in, outcome out), export (which forms, checked, published), merge, agreement, gguf.
+"""

@@ -1,0 +1,166 @@
+"""Which forms are missing, how each is made, checked and published, one after the other. Called by command.
+
+The manifest is rewritten after each form: a Pod that is killed loses the form that it was making, and no other.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from finetune_contract import MANIFEST_FILE, Artifact, ExportConfig, Outcome, RunConfig
+from finetune_contract.engines import servable_by, summary
+from finetune_contract.wire import from_wire, to_wire
+from transformers import AutoTokenizer
+
+from finetune_trainer.errors import UserError
+from finetune_trainer.exporting import agreement, gguf, merge
+from finetune_trainer.publishing.artifacts import file_digests, folder_digest, versions
+from finetune_trainer.publishing.card import exported_card
+from finetune_trainer.storage import Role, Store, fetch_model, open_location
+
+GGUF_SERVABLE = "llama.cpp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The published result, and what was published of it."""
+
+    store: Store
+    manifest: dict[str, Any]
+    run: RunConfig
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What is there, the trained adapter or model first."""
+        return tuple(from_wire(Artifact, item) for item in self.manifest["artifacts"])
+
+
+def export(config: ExportConfig, workspace: Path) -> Outcome:
+    """Make the forms that are not there yet. Raises ReportedError with the first thing that is wrong."""
+    place = published_result(config)
+    missing = [form for form in config.exports if form not in {artifact.kind for artifact in place.artifacts}]
+    if missing:
+        place = make(config, place, missing, workspace)
+    made = [artifact for artifact in place.artifacts if artifact.kind in config.exports]
+    return Outcome(
+        outcome="Succeeded",
+        reason="Published",
+        message=f"published {', '.join(artifact.kind for artifact in made)}",
+        artifacts=place.artifacts,
+    )
+
+
+def published_result(config: ExportConfig) -> Place:
+    """Read the manifest. Raises UserError where it is not this run's."""
+    store = open_location(config.output, Role.OUTPUT)
+    text = store.read_text(MANIFEST_FILE)
+    manifest = json.loads(text) if text is not None else {}
+    if manifest.get("runDigest") != config.run_digest:
+        raise UserError(
+            "OutputOccupied",
+            f"{store.uri} does not hold the result of this run any more ({MANIFEST_FILE} is missing or another run's): delete the job "
+            "and apply it again with another output.destination",
+        )
+    return Place(store=store, manifest=manifest, run=from_wire(RunConfig, manifest["run"]))
+
+
+def make(config: ExportConfig, place: Place, missing: list[str], workspace: Path) -> Place:
+    """Make, check and publish the missing forms."""
+    whole = whole_folder(config, place, workspace)
+    if "merged" in missing:
+        place = publish(place, "merged", whole.folder, whole.checked)
+    forms = [form for form in missing if form != "merged"]
+    if forms:
+        tokenizer = AutoTokenizer.from_pretrained(whole.folder, local_files_only=True)
+        wanted = gguf.Wanted(model=whole.folder, name=config.name, tokenizer=tokenizer, next_tokens=whole.next_tokens)
+        for form in forms:
+            folder = workspace / form
+            print(f"making {form}", flush=True)
+            checked = gguf.make(form, wanted, folder, scratch=workspace / "gguf-scratch")
+            place = publish(place, form, folder, checked)
+            shutil.rmtree(folder)
+    return place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A whole model in a folder, and how it answers."""
+
+    folder: Path
+    checked: str
+    next_tokens: tuple[gguf.NextToken, ...]
+    """For comparison with what is made of it."""
+
+
+def whole_folder(config: ExportConfig, place: Place, workspace: Path) -> Whole:
+    """Return the model that GGUFs are made of: merged here, merged by an earlier Pod, or trained as a whole."""
+    kinds = {artifact.kind for artifact in place.artifacts}
+    if "adapter" in kinds and "merged" not in kinds:
+        return merge_adapter(config, place, workspace)
+    folder = fetched(place, "merged" if "merged" in kinds else "model", workspace)
+    tokens = agreement.rows(AutoTokenizer.from_pretrained(folder, local_files_only=True), place.run.evaluation.prompts)
+    told = agreement.log_probabilities(merge.whole_model(folder, config.model, merge.sixteen_bit(folder)), tokens)
+    return Whole(folder=folder, checked="", next_tokens=gguf.next_tokens(told, tokens))
+
+
+def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
+    """Merge, save, read back, and compare with base and adapter."""
+    print("fetching the base model and the adapter", flush=True)
+    base, adapter = fetch_model(config.model, workspace / "model"), fetched(place, "adapter", workspace)
+    tokenizer = AutoTokenizer.from_pretrained(adapter, local_files_only=True)
+    tokens, dtype = agreement.rows(tokenizer, place.run.evaluation.prompts), merge.sixteen_bit(base)
+    tuned = merge.with_adapter(merge.whole_model(base, config.model, dtype), adapter, place.artifacts[0].uri)
+    with tuned.disable_adapter():
+        before = agreement.log_probabilities(tuned, tokens)
+    wanted = agreement.log_probabilities(tuned, tokens)
+    print(f"merging in {str(dtype).removeprefix('torch.')}", flush=True)
+    folder = workspace / "merged"
+    whole = merge.merged(tuned, dtype)
+    del tuned
+    merge.save(whole, folder)
+    del whole
+    tokenizer.save_pretrained(folder)
+    found = agreement.log_probabilities(merge.whole_model(folder, config.model, dtype), tokens)
+    agreed = agreement.assert_merged(before, wanted, found)
+    print(f"the merged model agrees with base and adapter: {agreed}", flush=True)
+    return Whole(folder=folder, checked=f"base + adapter: {agreed}", next_tokens=gguf.next_tokens(found, tokens))
+
+
+def fetched(place: Place, kind: str, workspace: Path) -> Path:
+    """Bring a published folder here. Raises UserError where its files are not those that were published."""
+    below = [file.path for file in place.store.files(kind)]
+    folder = place.store.fetch(workspace / "published", below) / kind
+    artifact = next(one for one in place.artifacts if one.kind == kind)
+    if (found := folder_digest(file_digests(folder))) != artifact.digest:
+        raise UserError(
+            "ExportFailed",
+            f"the files at {artifact.uri} are not those that were published ({found} instead of {artifact.digest}): restore them",
+        )
+    return folder
+
+
+def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
+    """Upload a form with its card, then name it in the manifest. Repeating it is harmless."""
+    result = place.artifacts[0]
+    uri = f"{place.store.uri.rstrip('/')}/{kind}"
+    (folder / "README.md").write_text(exported_card(place.run, result, kind, checked))
+    digests = file_digests(folder)
+    artifact = replace(
+        result,
+        kind=kind,
+        uri=uri,
+        digest=folder_digest(digests),
+        size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        lora_rank=0,
+        servable=summary(servable_by((), 0)).replace(f", {GGUF_SERVABLE}", "") if kind == "merged" else GGUF_SERVABLE,
+        checked=checked,
+    )
+    place.store.upload(folder, kind)
+    others = [item for item in place.manifest["artifacts"] if item["kind"] != kind]
+    exports = place.manifest.get("exports", {}) | {kind: {"files": digests, "versions": versions()}}
+    manifest = place.manifest | {"artifacts": [*others, to_wire(artifact)], "exports": exports}
+    place.store.write_text(MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
+    print(f"published {uri}", flush=True)
+    return replace(place, manifest=manifest)

@@ -1,0 +1,84 @@
+"""An adapter and its base model as one model in 16 bit. Called by export.
+
+PEFT merges, so that whatever it can train is merged right: rslora, DoRA, AdaLoRA, whole modules, experts. Each matrix is
+merged in float32 and rounded once: only one at a time is wider than 16 bit.
+"""
+
+import gc
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetune_contract import Model, shorten
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from finetune_trainer.errors import UserError
+from finetune_trainer.model import experts
+from finetune_trainer.model.assertions import assert_all_loaded
+from finetune_trainer.model.load import assert_adapter_whole, stored_dtype
+
+SHARD = "5GB"
+"""Of what is written: a shard is in memory twice while it is."""
+
+
+def sixteen_bit(folder: Path) -> torch.dtype:
+    """Return the dtype to load and to publish in: the one that is stored where it has 16 bit, else bfloat16."""
+    stored = stored_dtype(folder)
+    return stored if stored in (torch.bfloat16, torch.float16) else torch.bfloat16
+
+
+def whole_model(folder: Path, model: Model, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a model into host memory; each of its weights came from its files."""
+    experts.register()
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
+    loaded, info = AutoModelForCausalLM.from_pretrained(
+        folder, config=config, dtype=dtype, trust_remote_code=model.trust_remote_code, use_safetensors=True,
+        output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True,
+    )  # fmt: skip
+    assert_all_loaded(info, model.location.uri)
+    return loaded.eval()
+
+
+def with_adapter(base: PreTrainedModel, folder: Path, uri: str) -> PeftModel:
+    """Put an adapter on its base. Raises UserError where it does not belong to it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # they are refused below
+            tuned = PeftModel.from_pretrained(base, str(folder), local_files_only=True)
+    except (ValueError, RuntimeError) as error:
+        text = shorten(" ".join(str(error).split()), 400)
+        raise UserError("ModelInvalid", f"the adapter {uri} does not belong to its base model: {text}") from error
+    assert_adapter_whole(tuned, folder, uri)
+    return tuned.eval()
+
+
+def merged(tuned: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Return the base model with the adapter inside, matrix by matrix."""
+    for layer in tuned.modules():
+        if isinstance(layer, BaseTunerLayer):
+            _merge_one(layer, dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All adapters are already merged")
+        model: Any = tuned.merge_and_unload(safe_merge=True)  # what is left: whole modules take the place of the base's
+    model.to(dtype)
+    return model
+
+
+def _merge_one(layer: Any, dtype: torch.dtype) -> None:
+    """Merge in float32: PEFT adds in the dtype of the base, which would round the update before the sum."""
+    widened = [parameter for name, parameter in layer.named_parameters() if "lora_" not in name]
+    for parameter in widened:
+        parameter.data = parameter.data.float()
+    layer.merge(safe_merge=True)
+    for parameter in widened:
+        parameter.data = parameter.data.to(dtype)
+    gc.collect()
+
+
+def save(model: PreTrainedModel, folder: Path) -> None:
+    """Write the model shard by shard."""
+    model.config.dtype = model.dtype
+    model.save_pretrained(folder, max_shard_size=SHARD)
