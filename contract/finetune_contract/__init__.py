@@ -56,7 +56,9 @@ from finetune_contract.report import (
 )
 from finetune_contract.run import (
     Chat,
+    ChatConfig,
     Checkpointing,
+    CombineConfig,
     ExportConfig,
     Layout,
     Lora,
@@ -65,6 +67,7 @@ from finetune_contract.run import (
     RunConfig,
     Tracker,
     Training,
+    WeightedAdapter,
 )
 from finetune_contract.words import harmless
 
@@ -95,8 +98,10 @@ __all__ = [
     "TOOL_CALL",
     "Artifact",
     "Chat",
+    "ChatConfig",
     "Checkpointing",
     "Columns",
+    "CombineConfig",
     "Dataset",
     "Evaluation",
     "EvaluationResult",
@@ -118,6 +123,7 @@ __all__ = [
     "Sample",
     "Tracker",
     "Training",
+    "WeightedAdapter",
     "export_log_folder",
     "harmless",
     "log_folder",

@@ -84,6 +84,9 @@ class ResolvedSpec(StatusModel):
     """Absent: the namespace's default."""
     priority_class_name: str | None = None
     """Absent: the cluster's default."""
+    queue_name: str | None = None
+    """Absent: no queue."""
+    managed_by: str = "finetune.dev/operator"
     pod_metadata: PodMetadata = PodMetadata()
     run_policy: RunPolicySpec
     plan_only: bool

@@ -220,6 +220,10 @@ class FineTuneJobSpec(Model):
     """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""
     priority_class_name: Name | None = None
     """PriorityClass of the trainer Pods."""
+    queue_name: Name | None = None
+    """LocalQueue of Kueue in which each attempt waits for its GPUs. Needs rbac.kueue in the chart."""
+    managed_by: Literal["finetune.dev/operator", "kueue.x-k8s.io/multikueue"] = "finetune.dev/operator"
+    """Who runs the job. With kueue.x-k8s.io/multikueue the operator of this cluster leaves it to that of another one."""
     pod_metadata: PodMetadata = PodMetadata()
     """Labels and annotations of the job's Pods."""
     run_policy: RunPolicySpec = RunPolicySpec()

@@ -147,7 +147,7 @@ def _with(lora: LoraSpec, **changes: object) -> LoraSpec:
 
 def _unserved(lora: ResolvedLora) -> str:
     """Say which inference servers do not serve the adapter as it is; empty where all of them do."""
-    answers = servable_by(_traits(lora), lora.rank)
+    answers = servable_by(traits_of(lora), lora.rank)
     what = dict.fromkeys(word for one in answers for word in (*one.refuses, *one.distorts))
     refusing = ", ".join(one.engine for one in answers if one.refuses)
     distorting = ", ".join(one.engine for one in answers if one.distorts)
@@ -156,7 +156,8 @@ def _unserved(lora: ResolvedLora) -> str:
     return f"{', '.join(what)}: {' and '.join(said)}" if said else ""
 
 
-def _traits(lora: ResolvedLora) -> frozenset[Trait]:
+def traits_of(lora: ResolvedLora) -> frozenset[Trait]:
+    """Return what the adapter will have beyond plain LoRA matrices."""
     table = (
         (lora.variant == "dora", Trait.DORA),
         (lora.variant == "adalora", Trait.ADALORA),
