@@ -155,6 +155,8 @@ REFUSED = [
      "evaluation.metrics regex: pattern is not valid: missing ) at position 1"),
     ([{"prompt": f"p {n}", "completion": "red"} for n in range(10)], metric("json", schema='{"type": "thing"}'),
      "evaluation.metrics json: schema is not a JSON Schema: 'thing' is not valid under any of the given schemas"),
+    ([{"prompt": f"p {n}", "completion": "red"} for n in range(10)], metric("json", schema='{"$ref": "https://a.b/c.json"}'),
+     "evaluation.metrics json: schema refers to https://a.b/c.json, which is not fetched: write that part out"),
     ([{"text": f"hello {n}"} for n in range(10)], metric("exactMatch"),
      "evaluation.metrics exactMatch needs held-out rows with a prompt and an answer, but there are 0: add rows, raise "
      "evaluation.fraction or remove the metric"),

@@ -18,6 +18,8 @@ from finetune_trainer.evaluation.results import rows_of
 from finetune_trainer.evaluation.scores.texts import compiled, result, searched, unfenced, validator
 
 Questions = Sequence[Question]
+ELSEWHERE = regex.compile(r'"\$ref"\s*:\s*"([^"#][^"]*)"')
+"""A reference out of a JSON Schema. Those into it begin with #."""
 
 
 def check_settings(evaluation: Evaluation) -> None:
@@ -36,6 +38,9 @@ def check_settings(evaluation: Evaluation) -> None:
 def _check_schema(metric: Metric) -> None:
     from jsonschema import SchemaError  # noqa: PLC0415 - only jobs with a schema need it
 
+    if elsewhere := ELSEWHERE.search(metric.schema):
+        message = f"evaluation.metrics {metric.name}: schema refers to {elsewhere[1]}, which is not fetched: write that part out"
+        raise UserError("InvalidSpec", message)
     try:
         validator(metric.schema)
     except SchemaError as error:
