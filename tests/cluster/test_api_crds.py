@@ -31,7 +31,7 @@ def collection(namespace: str) -> str:
 
 def test_the_files_are_accepted(api: Client, control_plane):
     """What a user applies is the file, not our objects."""
-    for name in ("finetunejobs", "gpupools"):
+    for name in ("finetunejobs", "gpupools", "finetunepolicies"):
         answer = control_plane.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", f"crds/{name}.yaml")
 
         assert answer.stdout.startswith(f"customresourcedefinition.apiextensions.k8s.io/{name}.finetune.dev ")
@@ -57,7 +57,14 @@ def test_the_names_are_known(api: Client):
     """Discovery: names, scope, category."""
     found = {item["name"]: item for item in api.get(FINETUNE)["resources"]}
 
-    assert {"finetunejobs", "finetunejobs/status", "gpupools", "gpupools/status"} == set(found)
+    assert {
+        "finetunejobs", "finetunejobs/status", "gpupools", "gpupools/status", "finetunepolicies", "finetunepolicies/status",
+    } == set(found)  # fmt: skip
+    assert tuple(found["finetunepolicies"][k] for k in ("namespaced", "shortNames", "singularName")) == (
+        True,
+        ["ftp"],
+        "finetunepolicy",
+    )
     assert tuple(found["finetunejobs"][k] for k in ("namespaced", "shortNames", "singularName")) == (
         True,
         ["ftj"],
@@ -206,9 +213,9 @@ def refusal_of_a_creation(api: Client, path: str, body: dict) -> str:
     return ""
 
 
-def test_both_kinds_were_tested():
-    """A third kind needs its own lines here."""
-    assert [crd["spec"]["names"]["kind"] for crd in crds()] == ["FineTuneJob", "GPUPool"]
+def test_all_kinds_were_tested():
+    """A further kind needs its own lines here; policies are in test_policies."""
+    assert [crd["spec"]["names"]["kind"] for crd in crds()] == ["FineTuneJob", "GPUPool", "FineTunePolicy"]
 
 
 def test_a_job_that_nobody_has_looked_at_is_not_done(api: Client, collection: str, namespace: str):

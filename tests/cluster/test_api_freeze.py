@@ -42,6 +42,8 @@ FULL = changed(
         "spec.checkpoint": {"destination": "s3://bucket/steps", "credentials": {"secretName": "s3"}},
         "spec.serviceAccountName": "trainer",
         "spec.priorityClassName": "research",
+        "spec.queueName": "train",
+        "spec.podMetadata": {"labels": [{"key": "a", "value": "b"}], "annotations": [{"key": "a", "value": "b"}]},
         "spec.runPolicy": {
             "activeDeadlineSeconds": 3600, "budget": {"maxCostUSD": "10.00"}, "ttlSecondsAfterFinished": 9,
         },
@@ -209,7 +211,7 @@ def test_an_unknown_phase_is_refused(api: Client, job: str):
 
     assert (
         f'FineTuneJob.finetune.dev "{job.rsplit("/", 1)[1]}" is invalid: [status.phase: Unsupported value: "Running":'
-        ' supported values: "Pending", "Preflight", "Planned", "Training", "Publishing", "Suspended", "Succeeded",'
+        ' supported values: "Pending", "Preflight", "Planned", "Queued", "Training", "Publishing", "Suspended", "Succeeded",'
         ' "Failed", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid;'
         " correct the existing errors to complete validation]"
     ) == caught.value.message

@@ -29,10 +29,13 @@ def test_the_rendering_reads_as_before(name: str):
 def test_definitions_are_those_of_crds_and_are_kept():
     """Templates, so that an upgrade brings new fields; uninstalling must not delete everybody's jobs."""
     found = [each for each in objects(Helm().template()) if each["kind"] == "CustomResourceDefinition"]
-    expected = [dict(crd, metadata={"name": crd["metadata"]["name"]}) for crd in crds()]
+    expected = [
+        dict(crd, metadata={"name": crd["metadata"]["name"]})
+        for crd in sorted(crds(), key=lambda crd: str(crd["metadata"]["name"]))
+    ]
 
     assert [dict(each, metadata={"name": each["metadata"]["name"]}) for each in found] == expected
-    assert [each["metadata"]["annotations"] for each in found] == [{"helm.sh/resource-policy": "keep"}] * 2
+    assert [each["metadata"]["annotations"] for each in found] == [{"helm.sh/resource-policy": "keep"}] * 3
 
 
 def test_definitions_can_be_left_to_others_or_given_up():
@@ -43,7 +46,7 @@ def test_definitions_can_be_left_to_others_or_given_up():
     ]
 
     assert "CustomResourceDefinition" not in kinds
-    assert [each["metadata"].get("annotations") for each in kept] == [None, None]
+    assert [each["metadata"].get("annotations") for each in kept] == [None] * 3
 
 
 @each_set
@@ -291,7 +294,7 @@ def test_the_kustomize_base_equals_the_chart(control_plane: ControlPlane):
         del definition["metadata"]["annotations"]  # both keep their CRDs, each in the words of those who install it
 
     assert namespace["metadata"]["labels"] == RESTRICTED
-    assert len(built) == 10
+    assert len(built) == 11
     assert built == chart
 
 

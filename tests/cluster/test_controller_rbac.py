@@ -163,8 +163,13 @@ def test_no_rule_reaches_further_than_named():
         "nodes",
         "pods",
         "pods/log",
+        "priorityclasses",
+        "resourceflavors",
         "resourcequotas",
         "services",
+        "workloadpriorityclasses",
+        "workloads",
+        "workloads/status",
     }
     assert {verb for _, _, verb in granted} == {"create", "delete", "get", "list", "patch", "update", "watch"}
     assert {verb for _, resource, verb in granted if resource == "nodes"} == {"list"}

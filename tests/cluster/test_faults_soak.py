@@ -41,8 +41,8 @@ BOUNDED = {
     "store.objects": 1,
     "asking._specs": 1,
     "_watched": 1,
-    "resync._versions": 6,
-    "store._kinds": 6,
+    "resync._versions": 7,
+    "store._kinds": 7,
     "_tasks": 2,
 }
 """Memories of fixed size, and entries for the one pool, for kinds and for parts of the operator. Everything else is about jobs."""

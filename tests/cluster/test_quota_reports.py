@@ -4,7 +4,7 @@ import pytest
 
 from tests.cluster.client import Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
-from tests.cluster.plays import Play, a_job, a_pool, preempted
+from tests.cluster.plays import Play, a_job, a_pool, preempted, training_succeeds
 from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import jobs, pods, reaches
 from tests.cluster.test_quotas import GPUS, a_quota, asking, quotas
@@ -134,3 +134,17 @@ def test_a_pool_without_a_price_takes_no_job_with_a_budget(
     api.delete("/apis/finetune.dev/v1alpha1/gpupools/free")
 
     assert any("runPolicy.budget needs a price" in each["message"] for each in refused)
+
+
+def test_two_gangs_that_start_at_once_do_not_lock_each_other_out(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """The quota has room for one: neither keeps half of it, so both run, one after the other."""
+    api.create(quotas(namespace), a_quota(**{GPUS: "16"}))
+    start_operator().start()
+    for name in ("gang-a", "gang-b"):
+        standin.scripts[name] = {"0": training_succeeds(2)}
+        api.create(jobs(namespace), a_job(name, **asking(16)))
+
+    for name in ("gang-a", "gang-b"):
+        reaches(api, namespace, name, "Succeeded")

@@ -147,3 +147,81 @@ def test_what_the_queue_does_not_cover_is_named(
     eventually(
         lambda: "unavailable in ClusterQueue" in said(api, namespace, "uncovered")[2], "Kueue's words are shown", 60
     )
+
+
+def test_an_operator_that_restarts_finds_its_workload(
+    api: Client, standin: StandIn, namespace: str, queue: str, start_operator: StartOperator
+):
+    """Neither a second Workload nor a second attempt: the job waits on, and runs when there is room."""
+    holder, waiter = f"a-{namespace}", f"b-{namespace}"
+    standin.scripts[holder] = {"0": Play(hold=True), "sigterm": preempted(3)}
+    first = start_operator()
+    first.start()
+    api.create(jobs(namespace), queued(holder, 8))
+    reaches(api, namespace, holder, "Training")
+    api.create(jobs(namespace), queued(waiter, 8))
+    eventually(lambda: "insufficient unused quota" in said(api, namespace, waiter)[2], "it waits", 60)
+    before = {each["metadata"]["uid"] for each in api.items(workloads(namespace))}
+    first.close()
+    api.delete(f"{jobs(namespace)}/{holder}", propagationPolicy="Background")
+    eventually(
+        lambda: names(api, namespace) == {f"{waiter}-0"}, "the deleted job leaves the queue without an operator", 90
+    )
+    start_operator().start()
+    job = reaches(api, namespace, waiter, "Succeeded")
+
+    assert {each["metadata"]["uid"] for each in api.items(workloads(namespace))} < before
+    assert [each["number"] for each in job["status"]["attempts"]] == [0]
+
+
+def test_a_queue_is_no_way_around_the_policy(
+    api: Client, standin: StandIn, namespace: str, queue: str, start_operator: StartOperator
+):
+    """Jobs with a queue count towards the GPUs of the team: the second has no Workload before the first has ended."""
+    policy = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTunePolicy", "metadata": {"name": "default"}}
+    limits = {"limits": {"gpus": 4}, "defaults": {"queueName": "train"}, "require": {"queue": True}}
+    api.create(f"/apis/finetune.dev/v1alpha1/namespaces/{namespace}/finetunepolicies", {**policy, "spec": limits})
+    holder, waiter = f"c-{namespace}", f"d-{namespace}"
+    standin.scripts[holder] = {"0": Play(hold=True), "sigterm": preempted(3)}
+    start_operator().start()
+    for name in (holder, waiter):
+        job = queued(name, 4)
+        del job["spec"]["queueName"]
+        api.create(jobs(namespace), job)
+        if name == holder:
+            reaches(api, namespace, holder, "Training")
+    eventually(lambda: said(api, namespace, waiter)[1] == "PolicyLimit", "the second waits for its turn", 60)
+
+    assert names(api, namespace) == {f"{holder}-0"}
+
+
+def test_a_gang_is_admitted_as_a_whole_or_not_at_all(
+    api: Client, standin: StandIn, namespace: str, queue: str, start_operator: StartOperator
+):
+    """Two Pods of eight GPUs in a queue of eight: not one of them is created, and Kueue's figures are shown."""
+    start_operator().start()
+    api.create(jobs(namespace), queued("wide", 16))
+    eventually(lambda: "maximum capacity" in said(api, namespace, "wide")[2], "Kueue says why", 60)
+    trainers = api.items(pods(namespace), labelSelector="finetune.dev/role=trainer")
+
+    assert trainers == []
+    assert "current podset request (16) > maximum capacity (8)" in said(api, namespace, "wide")[2]
+
+
+def test_a_namespace_that_the_queue_does_not_serve_is_told(
+    api: Client, standin: StandIn, namespace: str, queue: str, start_operator: StartOperator
+):
+    """The selector of the ClusterQueue names another namespace."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "another"}}
+    api.patch(f"{API}/clusterqueues/queue-{namespace}", {"spec": {"namespaceSelector": selector}})
+    start_operator().start()
+    api.create(jobs(namespace), queued("stranger", 1))
+
+    eventually(
+        lambda: (
+            "namespace doesn't match ClusterQueue selector"
+            in said(api, namespace, "stranger")[2].replace("Workload ", "")
+        ),
+        "it is said",
+        60,
+    )

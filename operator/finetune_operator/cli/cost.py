@@ -2,17 +2,15 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.jobs import Jobs, with_jobs
-from finetune_operator.cli.options import Context, Kubeconfig, Namespace
+from finetune_operator.cli.options import By, Context, Kubeconfig, Namespace
 from finetune_operator.cli.output import Output, allowed, print_object
-from finetune_operator.cli.tables import aligned
-from finetune_operator.cli.top import money
-from finetune_operator.cli.usage import Group, Use, by_group, total
+
+if TYPE_CHECKING:
+    from finetune_operator.cli.usage import Use
 
 SPAN = re.compile(r"(?P<number>[1-9][0-9]{0,4})(?P<unit>[hdw])")
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -35,7 +33,7 @@ def command(
     since: Annotated[
         str, typer.Option(help="A time such as 24h, 30d or 8w, or a day such as 2026-11-01 (UTC).")
     ] = "30d",
-    by: Annotated[Group, typer.Option(help="What to add up by: namespace, user, pool or model.")] = "namespace",
+    by: By = "namespace",
     *,
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Count the jobs of all namespaces.")
@@ -48,35 +46,25 @@ def command(
     """Show what jobs have cost since a day. Deleted jobs do not count; Prometheus has them (finetune_cost_usd_total)."""
     shape, now = allowed(output, "json", "yaml"), datetime.now(UTC)
     begin = moment_of(since, now)
+    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.usage import by_group, with_total  # noqa: PLC0415
 
-    async def read(jobs: Jobs) -> tuple[FineTuneJob, ...]:
-        return await jobs.list(everywhere=all_namespaces)
-
-    found = by_group(with_jobs((kubeconfig, context, namespace), read), by, begin, now)
-    spent = {key: use for key, use in found.items() if use.jobs}
+    jobs = with_jobs((kubeconfig, context, namespace), lambda found: found.list(everywhere=all_namespaces))
+    spent = {key: use for key, use in by_group(jobs, by, begin, now).items() if use.jobs}
     if shape:
-        print_object(
-            {"since": begin.isoformat(), "costs": [{by: key, **in_words(use)} for key, use in spent.items()]}, shape
-        )
-        return
-    if not spent:
+        costs = [{by: key, **in_words(use)} for key, use in spent.items()]
+        print_object({"since": begin.isoformat(), "costs": costs}, shape)
+    elif spent:
+        print(with_total((by.upper(), "JOBS", "GPU-HOURS", "COST"), spent, row))
+    else:
         print(f"no job has cost anything since {begin:%Y-%m-%d %H:%M} UTC")
-        return
-    last = [("total", *row(total(list(spent.values()))))] if len(spent) > 1 else []
-    print(
-        "\n".join(
-            aligned(
-                [(by.upper(), "JOBS", "GPU-HOURS", "COST"), *((key, *row(use)) for key, use in spent.items()), *last]
-            )
-        )
-    )
 
 
-def row(use: Use) -> tuple[str, ...]:
+def row(use: "Use") -> tuple[str, ...]:
     """Return the cells of a line."""
-    return str(use.jobs), f"{use.gpu_hours:,.2f}", f"${money(use.usd)}"
+    return str(use.jobs), f"{use.gpu_hours:,.2f}", f"${use.usd:,.2f}"
 
 
-def in_words(use: Use) -> dict[str, int | str]:
+def in_words(use: "Use") -> dict[str, int | str]:
     """Return the figures for programs: decimals are strings."""
     return {"jobs": use.jobs, "gpuHours": f"{use.gpu_hours:.4f}", "costUSD": f"{use.usd:.4f}"}

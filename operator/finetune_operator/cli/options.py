@@ -1,6 +1,6 @@
 """Options that several commands share. Light: a help text loads no client and no models."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,3 +17,6 @@ Kubeconfig = Annotated[
 Context = Annotated[
     str, typer.Option(help="Context in the kubeconfig. Default: the current one.", autocompletion=contexts)
 ]
+
+Group = Literal["namespace", "user", "pool", "model"]
+By = Annotated[Group, typer.Option(help="What to add up by: namespace, user, pool or model.")]

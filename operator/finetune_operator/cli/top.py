@@ -1,23 +1,21 @@
 """`finetune top`: GPUs that run and wait, and dollars, now and this month, by namespace, user, pool or model."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.jobs import Jobs, with_jobs
-from finetune_operator.cli.options import Context, Kubeconfig, Namespace
+from finetune_operator.cli.options import By, Context, Kubeconfig, Namespace
 from finetune_operator.cli.output import Output, allowed, print_object
-from finetune_operator.cli.tables import aligned
-from finetune_operator.cli.usage import Group, Use, by_group, month_begin, total
+
+if TYPE_CHECKING:
+    from finetune_operator.cli.usage import Use
 
 COLUMNS = ("RUNNING", "GPUS", "WAITING", "GPUS-WAITING", "$/HOUR", "$-THIS-MONTH")
 
 
 def command(
-    by: Annotated[Group, typer.Option(help="What to add up by: namespace, user, pool or model.")] = "namespace",
+    by: By = "namespace",
     *,
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Count the jobs of all namespaces.")
@@ -32,36 +30,27 @@ def command(
     Deleted jobs do not count; the ledger of a FineTunePolicy has them (`kubectl get ftp`). A user is known where the chart's
     createdBy.enabled is set.
     """
-    shape = allowed(output, "json", "yaml")
+    shape, now = allowed(output, "json", "yaml"), datetime.now(UTC)
+    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.usage import by_group, month_begin, with_total  # noqa: PLC0415
 
-    async def read(jobs: Jobs) -> tuple[FineTuneJob, ...]:
-        return await jobs.list(everywhere=all_namespaces)
-
-    now = datetime.now(UTC)
-    found = by_group(with_jobs((kubeconfig, context, namespace), read), by, month_begin(now), now)
+    jobs = with_jobs((kubeconfig, context, namespace), lambda found: found.list(everywhere=all_namespaces))
+    found = by_group(jobs, by, month_begin(now), now)
     if shape:
         print_object([{by: key, **in_words(use)} for key, use in found.items()], shape)
-        return
-    if not found:
+    elif found:
+        print(with_total((by.upper(), *COLUMNS), found, row))
+    else:
         print("no FineTuneJobs found")
-        return
-    rows = [(key, *row(use)) for key, use in found.items()]
-    last = [("total", *row(total(list(found.values()))))] if len(found) > 1 else []
-    print("\n".join(aligned([(by.upper(), *COLUMNS), *rows, *last])))
 
 
-def row(use: Use) -> tuple[str, ...]:
+def row(use: "Use") -> tuple[str, ...]:
     """Return the cells of a line."""
     counts = (use.running_jobs, use.running_gpus, use.waiting_jobs, use.waiting_gpus)
-    return (*map(str, counts), money(use.usd_per_hour), money(use.usd))
+    return (*map(str, counts), f"{use.usd_per_hour:,.2f}", f"{use.usd:,.2f}")
 
 
-def money(usd: Decimal) -> str:
-    """Return an amount with cents."""
-    return f"{usd:,.2f}"
-
-
-def in_words(use: Use) -> dict[str, int | str]:
+def in_words(use: "Use") -> dict[str, int | str]:
     """Return the figures for programs: decimals are strings."""
     return {
         "runningJobs": use.running_jobs,

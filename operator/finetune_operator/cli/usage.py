@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal
 
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.status import AttemptStatus, FineTuneJob
+from finetune_operator.cli.options import Group
+from finetune_operator.cli.tables import aligned
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.money import spent_usd
 from finetune_operator.manifests.names import CREATED_BY_ANNOTATION
 
-Group = Literal["namespace", "user", "pool", "model"]
 NONE = "-"
 NOTHING = Decimal(0)
 
@@ -118,3 +118,9 @@ def total(uses: Sequence[Use]) -> Use:
     for use in uses:
         found = found.plus(use)
     return found
+
+
+def with_total(head: Sequence[str], found: dict[str, Use], row: Callable[[Use], tuple[str, ...]]) -> str:
+    """Return a table of groups, with what they are together where there are several."""
+    last = [("total", *row(total(list(found.values()))))] if len(found) > 1 else []
+    return "\n".join(aligned([tuple(head), *((key, *row(use)) for key, use in found.items()), *last]))

@@ -9,7 +9,7 @@ from finetune_operator.api.pod_settings import PodSettings
 from finetune_operator.api.published import ExportStatus
 from finetune_operator.api.spec import ExportForm
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-from finetune_operator.manifests import names, volumes
+from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, metadata
 from finetune_operator.manifests.nodes import SILENT_NODE, node_affinity, toleration
 from finetune_operator.manifests.pod import DO_NOT_MOVE
@@ -51,7 +51,10 @@ def export_pod(
     """Return the Pod that makes the forms that are not published yet, on a node as preflight's."""
     config, own = export_config(job, status, exports, export.number), settings.preflight
     needed = volumes.storage(config)
-    labels = settings.labels | {names.ROLE_LABEL: "export", names.ATTEMPT_LABEL: str(export.number)}
+    own_metadata = status.resolved.pod_metadata if status.resolved is not None else job.spec.pod_metadata
+    ours = {names.ROLE_LABEL: "export", names.COMPONENT_LABEL: "export", names.ATTEMPT_LABEL: str(export.number)}
+    labels = settings.labels | pool_pod.labels(own_metadata) | ours
+    annotations = DO_NOT_MOVE | settings.annotations | pool_pod.annotations(own_metadata)
     amounts = {
         "cpu": str(export.cpus),
         "memory": f"{export.memory_gib}Gi",
@@ -61,7 +64,7 @@ def export_pod(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, names.export_pod_name(job.metadata.name, export.number), labels)
-        | {"annotations": DO_NOT_MOVE | settings.annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
+        | {"annotations": annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
         "spec": isolated(job.spec.service_account_name)
         | {
             "terminationGracePeriodSeconds": GRACE_SECONDS,

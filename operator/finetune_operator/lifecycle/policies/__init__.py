@@ -31,7 +31,7 @@ POLICIES: Final[tuple[Policy, ...]] = (
     pause_on_request,
     # After the user's pause and before the limits, which are about GPUs. Before preflight and plan: nothing is trained again.
     export_result,
-    # Before the limit, for the same reason.
+    # Before the limit, too: Kueue's words say more than a limit that is reached meanwhile.
     pause_for_queue,
     # Before the next attempt: a job that is out of money does not try again. It reads the plan's price, so that it
     # passes on while there is no attempt.
