@@ -50,7 +50,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
     """Return the objects of a YAML or JSON text; a list of the API (`data`) as its items."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # YAML, or what manifests refuses
         return manifests(text)
     items = found.get("data", [found]) if isinstance(found, dict) else found
     return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
