@@ -76,6 +76,47 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChatConfig:
+    """What a conversation in the terminal is about."""
+
+    model: Model
+    """The base model."""
+    folder: str
+    """Where the result lies on this machine."""
+    kind: str
+    """adapter | merged | model"""
+    cache: str
+    """Folder for what must be fetched."""
+    compare: bool = False
+    """Also ask the base model."""
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedAdapter:
+    """One of the adapters that are combined."""
+
+    location: Location
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombineConfig:
+    """Which adapters become one, and how."""
+
+    adapters: tuple[WeightedAdapter, ...]
+    method: str
+    """average | linear | svd | ties | dare"""
+    rank: int
+    """LoRA rank of the result; 0: what the method needs to be exact, or the largest rank of the adapters."""
+    density: float
+    """ties, dare: share of the values that is kept."""
+    seed: int
+    """dare: which values are dropped."""
+    output: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """The adapter's shape."""
 
@@ -161,6 +202,17 @@ class Checkpointing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tracker:
+    """Where the figures of a run are shown while it runs."""
+
+    type: str
+    """mlflow | tensorboard"""
+    location: Location
+    """Of an MLflow server; empty for files."""
+    project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """All that a trainer Pod is told: the resolved spec and the plan, as pinned in status."""
 
@@ -184,6 +236,7 @@ class RunConfig:
     output: Location
     prepared: Location | None = None
     """The data set that preflight tokenised, where there was storage to share."""
+    trackers: tuple[Tracker, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
     stall_seconds: int = 1800

@@ -53,7 +53,7 @@ class Vllm:
 @contextmanager
 def vllm(model: Path, folder: Path, *options: str) -> Iterator[Vllm]:
     """Serve a model in float32 until the end of the block."""
-    port = free_port(())
+    port = free_port(set())
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1",
         "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_HOST_IP": HOST,

@@ -3,6 +3,10 @@
 preflight   check the job's inputs and report them (no torch)
 train       run the workers and report how they ended
 export      make further forms of a published result, without a GPU
+combine     make one adapter of several; started by `finetune merge`
+fetch       bring a published folder here and check its digest
+chat        ask a published result in the terminal; started by `finetune chat`
+serve       serve a GGUF with llama.cpp; started by `finetune serve`
 worker      one training process; started by train
 upload      store the checkpoints of one replica; started by worker
 keep        store the log and the metrics while they grow; started by train
@@ -21,6 +25,10 @@ VERBS = {
     "preflight": "preflight.__main__",
     "train": "process.entry",
     "export": "exporting.command",
+    "fetch": "serving.fetch",
+    "combine": "combining.combine",
+    "chat": "serving.chat",
+    "serve": "serving.llama_cpp",
     "worker": "process.worker",
     "upload": "checkpoints.uploader",
     "keep": "journal.keeper",

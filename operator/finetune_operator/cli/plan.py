@@ -31,6 +31,7 @@ from finetune_operator.cli.plan_facts import ClusterFacts, pinned_preflight
 from finetune_operator.cli.plan_limits import Surroundings, limits_of, planned_for
 from finetune_operator.cli.plan_model import catalogue_model, model_shape
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
+from finetune_operator.cli.plan_serving import Adapters, Concurrency, Length, asked_load, serving_lines
 from finetune_operator.cli.plan_view import Page, dollars, show
 from finetune_operator.cli.target import find_target
 from finetune_operator.errors import DoesNotFit, FinetuneError
@@ -101,11 +102,17 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     ] = None,
     output: Output = "",
     explain: Annotated[bool, typer.Option(help="Also print how the figures are calculated.")] = False,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="Also print what it takes to serve the result on these GPUs.")
+    ] = False,
+    length: Length = None,
+    concurrency: Concurrency = None,
+    adapters: Adapters = None,
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """Show the memory, time and cost of a job before running it. The job comes from a file or is a default one for a model."""
-    shape_of = allowed(output, "json", "yaml")
+    asked, shape_of = asked_load(length, concurrency, adapters, serving=serving), allowed(output, "json", "yaml")
     job = job_of(file, model, method)
     cluster = facts_of_cluster(pools, kubeconfig, context, job if file else None)
     offered, note = offer(pools, cluster)
@@ -123,7 +130,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
         print_object({**found, "assumed": [*data.assumed, *_assumed_pools(note)]}, shape_of)
         return
     page = Page(title=job.name, planned=planned, data=data, architecture=shape, pools_note=note, explain=explain)
-    show(page)
+    show(replace(page, serving=serving_lines(planned, shape, asked) if asked is not None else ()))
 
 
 def planned_run(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:

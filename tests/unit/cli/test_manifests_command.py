@@ -1,0 +1,113 @@
+"""Manifests that serve results: what is in them, and what is refused with a remedy."""
+
+from typing import Any
+
+import pytest
+from finetune_operator.api.published import ArtifactStatus
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.manifests import serving_of
+from finetune_operator.errors import FinetuneError
+from finetune_operator.manifests.serving import manifests
+
+from tests.unit.lifecycle.lifecycle_builders import a_job, a_pool, pinned_status
+
+DIGEST = "sha256:" + "e" * 64
+
+
+def artifact(kind: str = "adapter", **parts: Any) -> ArtifactStatus:
+    values: dict[str, Any] = {
+        "kind": kind, "uri": f"s3://team-a/out/{kind}", "digest": DIGEST, "size_bytes": 19_000_000,
+        "base_model": "org/model", "base_revision": "c" * 40, "lora_rank": 16 if kind == "adapter" else 0,
+        "servable": "vllm, sglang, tgi, llama.cpp",
+    }  # fmt: skip
+    return ArtifactStatus.model_validate({**values, **parts})
+
+
+def finished(name: str, *artifacts: ArtifactStatus) -> FineTuneJob:
+    """A job that has published."""
+    job = a_job(output={"destination": "s3://team-a/out", "credentials": {"secretName": "s3"}})
+    status = pinned_status(job, a_pool()).model_copy(update={"artifacts": list(artifacts)})
+    return job.model_copy(update={"status": status, "metadata": job.metadata.model_copy(update={"name": name})})
+
+
+def made(engine: Any, *jobs: FineTuneJob) -> tuple[Any, ...]:
+    return manifests(engine, serving_of(list(jobs), engine, length=2048, concurrency=4))
+
+
+def test_several_adapters_of_one_base_share_a_vllm():
+    """The base comes from the hub at its revision; each adapter is fetched first, and refused if its digest is another one."""
+    deployment, service = made("vllm", finished("one", artifact()), finished("two", artifact(lora_rank=40)))
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert container["args"] == [
+        "--model", "org/model", "--served-model-name", "base", "--revision", "c" * 40, "--max-model-len", "2048", "--max-num-seqs",
+        "4", "--tensor-parallel-size", "1", "--port", "8000", "--enable-lora", "--max-lora-rank", "64", "--max-loras", "2",
+        "--lora-modules", "one=/models/one", "two=/models/two",
+    ]  # fmt: skip
+    assert [one["args"][2:] for one in pod["initContainers"]] == [
+        ["fetch", "s3://team-a/out/adapter", "/models/one", DIGEST, "s3"],
+        ["fetch", "s3://team-a/out/adapter", "/models/two", DIGEST, "s3"],
+    ]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1", "memory": "9Gi"}
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_a_merged_model_is_served_without_an_adapter():
+    """Rather than the adapter beside it: one model needs no slots."""
+    deployment, _ = made("vllm", finished("one", artifact(), artifact("merged")))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    assert container["args"][:4] == ["--model", "/models/one", "--served-model-name", "one"]
+    assert "--enable-lora" not in container["args"]
+
+
+def test_a_gguf_is_served_by_llama_cpp_without_a_gpu():
+    """Memory for the file and for the cache of all requests."""
+    deployment, _ = made("llama-cpp", finished("one", artifact(), artifact("gguf-q8_0", size_bytes=2**30)))
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert container["args"][:4] == ["--model", "/models/one/one-q8_0.gguf", "--alias", "one"]
+    assert container["args"][4:8] == ["--ctx-size", "8192", "--parallel", "4"]
+    assert container["resources"]["limits"] == {"memory": "3Gi"}
+    assert "nodeSelector" not in pod
+
+
+def test_kserve_gets_base_and_adapters():
+    """It fetches by itself, so the digests are annotations."""
+    (service,) = made("kserve", finished("one", artifact()), finished("two", artifact()))
+
+    assert service["spec"]["model"] == {
+        "uri": "hf://org/model", "name": "base",
+        "lora": {
+            "adapters": [
+                {"name": "one", "uri": "s3://team-a/out/adapter"}, {"name": "two", "uri": "s3://team-a/out/adapter"},
+            ],
+            "maxRank": 16, "maxAdapters": 2,
+        },
+    }  # fmt: skip
+    assert service["metadata"]["annotations"] == {"finetune.dev/digest-one": DIGEST, "finetune.dev/digest-two": DIGEST}
+
+
+@pytest.mark.parametrize(
+    ("engine", "jobs", "message"),
+    [
+        ("vllm", [finished("one", artifact(servable="merged only: vllm does not load DoRA"))],
+         "one has nothing that vllm serves: Add merged to output.exports, delete the job and apply it again: nothing is trained again"),
+        ("llama-cpp", [finished("one", artifact())],
+         "one has nothing that llama-cpp serves: Add gguf-q8_0 to output.exports, delete the job and apply it again: nothing is trained "
+         "again"),
+        ("vllm", [finished("one", artifact()), finished("two", artifact(base_revision="d" * 40))],
+         f"two belongs to base model org/model {'d' * 40}, and one to org/model {'c' * 40}: adapters share a server only on one revision "
+         "of one base model"),
+        ("vllm", [finished("one")], "one has published nothing yet (phase Pending)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_refused_with_a_remedy(engine: Any, jobs: list[FineTuneJob], message: str):
+    """Before anything is printed."""
+    with pytest.raises(FinetuneError) as refusal:
+        made(engine, *jobs)
+
+    assert str(refusal.value) == message

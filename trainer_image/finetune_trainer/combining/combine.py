@@ -1,0 +1,152 @@
+"""`python -m finetune_trainer combine FILE`: read, refuse what does not go together, combine, publish. Started by `finetune merge`."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetune_contract import MANIFEST_FILE, CombineConfig
+from finetune_contract.wire import loads
+from safetensors.torch import save_file
+
+from finetune_trainer.combining.updates import (
+    PREFIX,
+    A,
+    Adapter,
+    B,
+    Update,
+    added,
+    dropped,
+    elected,
+    narrowed,
+    padded,
+    read_adapter,
+)
+from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.publishing.adapter_facts import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_facts
+from finetune_trainer.publishing.artifacts import file_digests, folder_digest, versions
+from finetune_trainer.serving.fetch import bring
+from finetune_trainer.storage import Role, open_location
+from finetune_trainer.storage.secrecy import redacted
+
+EXACT = ("average", "linear")
+
+
+def main(file: str) -> int:
+    """Combine as the file says. Returns the exit code."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="finetune-combine-") as folder:
+            print(combine(loads(CombineConfig, Path(file).read_text()), Path(folder)))
+    except ReportedError as error:
+        print(redacted(error.message), file=sys.stderr)
+        return 1
+    return 0
+
+
+def combine(config: CombineConfig, scratch: Path) -> str:
+    """Publish the combined adapter and say what it is. Raises UserError where the adapters do not go together."""
+    folders = [scratch / str(number) for number in range(len(config.adapters))]
+    for one, folder in zip(config.adapters, folders, strict=True):
+        bring(one.location, folder, "")
+    pairs = list(zip(config.adapters, folders, strict=True))
+    adapters = [read_adapter(folder, one.location.uri) for one, folder in pairs]
+    refuse_strangers(config, adapters)
+    output = open_location(config.output, Role.OUTPUT)
+    if output.exists(MANIFEST_FILE) or output.exists(ADAPTER_CONFIG):
+        raise UserError("OutputOccupied", f"{output.uri} holds a result already: choose another folder")
+    made = scratch / "made"
+    described = save(made, adapters, combined(config, adapters))
+    sources = [
+        {"uri": one.location.uri, "weight": one.weight, "digest": folder_digest(file_digests(folder))}
+        for one, folder in pairs
+    ]
+    manifest: dict[str, Any] = {
+        "combined": sources, "method": config.method, "density": config.density, "seed": config.seed, "rank": described["r"],
+        "baseModel": dict(zip(("source", "revision"), adapters[0].base, strict=True)), "versions": versions(),
+    }  # fmt: skip
+    (made / "README.md").write_text(card(manifest))
+    digests = file_digests(made)
+    output.upload(made)
+    whole = manifest | {"files": digests, "digest": folder_digest(digests)}
+    output.write_text(MANIFEST_FILE, json.dumps(whole, indent=2) + "\n")
+    facts = adapter_facts(made)
+    assert facts is not None
+    return f"{len(adapters)} adapters combined by {config.method}: LoRA rank {facts.rank}, at {output.uri}; served by {facts.servable}"
+
+
+def refuse_strangers(config: CombineConfig, adapters: list[Adapter]) -> None:
+    """Raise UserError unless all adapters belong to one revision of one base model."""
+    first = config.adapters[0].location.uri
+    for one, adapter in zip(config.adapters, adapters, strict=True):
+        if adapter.base != adapters[0].base:
+            mine, other = (" at revision ".join(filter(None, base)) for base in (adapter.base, adapters[0].base))
+            raise UserError(
+                "InvalidSpec",
+                f"{one.location.uri} belongs to {mine}, and {first} to {other}: only adapters of one revision of one base model can be "
+                "combined",
+            )
+
+
+def combined(config: CombineConfig, adapters: list[Adapter]) -> dict[str, Update]:
+    """Return the updates of all layers that any adapter changes; one that does not change a layer adds nothing to it."""
+    weights = [one.weight for one in config.adapters]
+    if config.method == "average":
+        weights = [weight / sum(weights) for weight in weights]
+    largest = max(update.a.shape[0] for adapter in adapters for update in adapter.updates.values())
+    found = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        for name in sorted({name for adapter in adapters for name in adapter.updates}):
+            having = [
+                (one.updates[name], weight)
+                for one, weight in zip(adapters, weights, strict=True)
+                if name in one.updates
+            ]
+            found[name] = of_layer(config, [update for update, _ in having], [weight for _, weight in having], largest)
+    width = max(update.a.shape[0] for update in found.values())
+    return {name: padded(update, width) for name, update in found.items()}
+
+
+def of_layer(config: CombineConfig, updates: list[Update], weights: list[float], largest: int) -> Update:
+    """Return the update of one layer."""
+    rank = config.rank or largest
+    match config.method:
+        case "average" | "linear":
+            exact = added(updates, weights)
+            return narrowed(exact.whole(), config.rank) if config.rank else exact
+        case "svd":
+            return narrowed(added(updates, weights).whole(), rank)
+        case "ties":
+            return narrowed(elected(updates, weights, config.density), rank)
+        case "dare":
+            return narrowed(dropped(updates, weights, config.density), rank)
+    raise UserError("InvalidSpec", f"{config.method!r} is not average, linear, svd, ties or dare")
+
+
+def save(folder: Path, adapters: list[Adapter], updates: dict[str, Update]) -> dict[str, Any]:
+    """Write a plain adapter of scale 1; return its configuration."""
+    folder.mkdir()
+    rank = next(iter(updates.values())).a.shape[0]
+    described = {
+        **adapters[0].described, "r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {},
+        "lora_dropout": 0.0, "layers_to_transform": None, "inference_mode": True,
+        "target_modules": sorted(name.removeprefix(PREFIX) for name in updates),
+    }  # fmt: skip
+    pairs = ((name, one) for name, one in updates.items())
+    tensors = {name + end: matrix.contiguous() for name, one in pairs for end, matrix in ((A, one.a), (B, one.b))}
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+    return described
+
+
+def card(manifest: dict[str, Any]) -> str:
+    """Return the card: what was combined, and how."""
+    base = manifest["baseModel"]
+    rows = "".join(f"| `{one['uri']}` | {one['weight']:g} | `{one['digest']}` |\n" for one in manifest["combined"])
+    revision = f" at revision `{base['revision']}`" if base["revision"] else ""
+    return (
+        f"---\nlibrary_name: peft\n---\n\n# Combined by {manifest['method']}\n\nLoRA rank {manifest['rank']}, for `{base['source']}`"
+        f"{revision}.\n\n| adapter | weight | digest |\n|---|---|---|\n{rows}"
+    )

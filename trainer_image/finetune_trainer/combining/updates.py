@@ -1,0 +1,111 @@
+"""Adapters as the updates that they make: one matrix per adapted layer. Called by combine.
+
+An update is scale x B x A, whatever scales it: rslora and patterns of ranks and alphas are inside, so that nothing of them can be lost.
+PEFT's add_weighted_adapter keeps use_rslora of the first adapter, and its "linear" adds the As and the Bs apart, which is another sum. Of
+PEFT only the pruning and the election of signs are used, on whole updates.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from finetune_contract.engines import Trait, traits_of
+from peft.utils.merge_utils import dare_linear, ties
+from peft.utils.other import get_pattern_key
+from safetensors.torch import load_file
+
+from finetune_trainer.errors import UserError
+from finetune_trainer.publishing.adapter_facts import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+COMBINABLE = frozenset(
+    {Trait.RSLORA, Trait.RANK_PATTERN, Trait.ALPHA_PATTERN, Trait.SOME_LAYERS, Trait.HEAD, Trait.LARGE_RANK}
+)
+"""What an update says in full; the other traits are more than an update of a matrix."""
+
+PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """B x A of one layer, scaled."""
+
+    b: torch.Tensor
+    a: torch.Tensor
+
+    def whole(self) -> torch.Tensor:
+        """Return the matrix."""
+        return self.b @ self.a
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """One adapter, by layer."""
+
+    described: dict[str, Any]
+    updates: dict[str, Update]
+
+    @property
+    def base(self) -> tuple[str, str]:
+        """Base model and revision."""
+        return str(self.described.get("base_model_name_or_path") or ""), str(self.described.get("revision") or "")
+
+
+def read_adapter(folder: Path, uri: str) -> Adapter:
+    """Read an adapter. Raises UserError for one that is more than LoRA matrices."""
+    described = json.loads((folder / ADAPTER_CONFIG).read_text())
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    if more := sorted(map(str, traits_of(described, tensors) - COMBINABLE)):
+        raise UserError(
+            "ModelUnsupported",
+            f"{uri} has {', '.join(more)}, which cannot be combined: use adapters of LoRA matrices only",
+        )
+    names = sorted(name.removesuffix(A) for name in tensors if name.endswith(A))
+    if {name + end for name in names for end in (A, B)} != set(tensors) or not names:
+        raise UserError(
+            "ModelUnsupported",
+            f"{uri} holds tensors that are not LoRA matrices of linear layers: it cannot be combined",
+        )
+    return Adapter(described=described, updates={name: _update(described, tensors, name) for name in names})
+
+
+def _update(described: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> Update:
+    layer = name.removeprefix(PREFIX)
+    a, b = tensors[name + A].float(), tensors[name + B].float()
+    alphas = described.get("alpha_pattern") or {}
+    alpha = float(alphas.get(get_pattern_key(alphas.keys(), layer), described["lora_alpha"]))
+    rank = a.shape[0]  # that of the pattern, where there is one
+    return Update(a=a, b=b * (alpha / (math.sqrt(rank) if described.get("use_rslora") else rank)))
+
+
+def added(updates: Sequence[Update], weights: Sequence[float]) -> Update:
+    """Return the weighted sum, exactly: the matrices stand side by side."""
+    b = torch.cat([update.b * weight for update, weight in zip(updates, weights, strict=True)], dim=1)
+    return Update(b=b, a=torch.cat([update.a for update in updates]))
+
+
+def narrowed(whole: torch.Tensor, rank: int) -> Update:
+    """Return the nearest update of a rank: its largest singular values."""
+    u, s, v = torch.linalg.svd(whole, full_matrices=False)
+    root = s[:rank].sqrt()
+    return padded(Update(b=u[:, :rank] * root, a=root[:, None] * v[:rank]), rank)
+
+
+def padded(update: Update, rank: int) -> Update:
+    """Return the same update with zeros up to a rank: servers load adapters of one rank only."""
+    missing = rank - update.a.shape[0]
+    pad = torch.nn.functional.pad
+    return Update(b=pad(update.b, (0, missing)), a=pad(update.a, (0, 0, 0, missing)))
+
+
+def elected(updates: Sequence[Update], weights: Sequence[float], density: float) -> torch.Tensor:
+    """TIES: the largest values of each, of the sign that outweighs the other (arXiv 2306.01708)."""
+    return ties([update.whole() for update in updates], torch.tensor(weights), density)
+
+
+def dropped(updates: Sequence[Update], weights: Sequence[float], density: float) -> torch.Tensor:
+    """DARE: values are dropped at random, and the others scaled up (arXiv 2311.03099)."""
+    return dare_linear([update.whole() for update in updates], torch.tensor(weights), density)
