@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from finetune_contract.data import Dataset
+from finetune_contract.data import Dataset, Location
 
 HELD_OUT_FRACTION: Final = 0.05
 HELD_OUT_ROWS: Final = 200
@@ -11,12 +11,22 @@ SAMPLE_TOKENS: Final = 64
 ANSWER_TOKENS: Final = 256
 """Defaults that the spec shares."""
 
-LABEL, TOOL_CALL = "label", "toolCall"
-GENERATING: Final = ("exactMatch", "contains", "regex", "numeric", "json", "rougeL", TOOL_CALL)
+LABEL, TOOL_CALL, JUDGE = "label", "toolCall", "judge"
+GENERATING: Final = ("exactMatch", "contains", "regex", "numeric", "json", "rougeL", TOOL_CALL, JUDGE)
 """Types of metrics that look at generated answers; label compares the likelihoods of the labels."""
 
 FURTHER: Final = {LABEL: "macroF1", TOOL_CALL: "function"}
 """What a metric of a type measures beside its main figure. Its result is called `<name>.<this>`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A model elsewhere that compares both answers."""
+
+    endpoint: Location
+    """Of an OpenAI-compatible API, such as https://api.openai.com/v1."""
+    model: str
+    criteria: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,8 @@ class Metric:
     """JSON Schema of type json, as JSON text; empty: any JSON."""
     equal: bool = False
     """Of type json: the answer must hold the same values as the reference."""
+    judge: Judge | None = None
+    """Of type judge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,10 @@ SECRET_KEYS = (
     "AWS_SESSION_TOKEN",
     "AWS_REGION",
     "AWS_ENDPOINT_URL",
+    "OPENAI_API_KEY",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
 )
 """The keys read from a credentials Secret. No other key is ever looked at."""
 

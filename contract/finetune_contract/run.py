@@ -202,6 +202,17 @@ class Checkpointing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tracker:
+    """Where the figures of a run are shown while it runs."""
+
+    type: str
+    """mlflow | tensorboard"""
+    location: Location
+    """Of an MLflow server; empty for files."""
+    project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """All that a trainer Pod is told: the resolved spec and the plan, as pinned in status."""
 
@@ -225,6 +236,7 @@ class RunConfig:
     output: Location
     prepared: Location | None = None
     """The data set that preflight tokenised, where there was storage to share."""
+    trackers: tuple[Tracker, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
     stall_seconds: int = 1800

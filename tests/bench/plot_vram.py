@@ -14,11 +14,11 @@ from finetune_operator.planning.memory.estimate import estimate
 from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for
 from finetune_operator.planning.models.catalogue import model_named
 from finetune_operator.planning.pools.gpus import gpu
+from tests.bench.vram_seeds import FULL, LORA, QLORA, zero3
 
 from tests.bench.bench_vram import our_figure, peer_score
 from tests.bench.vram_peers import PEERS
 from tests.bench.vram_rows import SOURCES, cards, others, ours, readings
-from tests.bench.vram_seeds import FULL, LORA, QLORA, zero3
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COLOURS = ("#4C72B0", "#DD8452", "#55A868", "#C44E52")

@@ -1,5 +1,5 @@
 """Fixtures of this tier: those of the tests on a real API server."""
 
-from tests.cluster.conftest import api, standin, start_operator
+from tests.cluster.conftest import api, free_port, standin, start_operator
 
-__all__ = ["api", "standin", "start_operator"]
+__all__ = ["api", "free_port", "standin", "start_operator"]

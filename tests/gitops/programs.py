@@ -22,6 +22,15 @@ def _prometheus(name: str) -> Binary:
 
 
 PROMETHEUS, PROMTOOL = _prometheus("prometheus"), _prometheus("promtool")
+KUEUE = Binary(
+    name="kueue",
+    module=str(MODULES / "kueue"),
+    package="sigs.k8s.io/kueue/cmd/kueue",
+    version="v0.19.2",
+    version_command=("--help",),
+)
+"""The manager of Kueue."""
+
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 """The module that has the definitions of PodMonitor, ServiceMonitor and PrometheusRule."""
 

@@ -43,7 +43,7 @@ def test_the_adapter_is_what_was_measured(tmp_path: Path, llama: Path, data: Pat
     folder, manifest = tmp_path / "out" / "adapter", json.loads((tmp_path / "out/finetune-manifest.json").read_text())
 
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer.json",
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "curves.svg", "tokenizer.json",
         "tokenizer_config.json",
     ]  # fmt: skip
     assert manifest["files"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}

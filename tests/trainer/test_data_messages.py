@@ -148,7 +148,7 @@ REFUSED = [
     ({"role": "assistant", "content": None}, "message 1 (assistant) has no text in content"),
     ({"role": "user", "content": 4}, "message 1 has content that is the number 4, not text"),
     ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
-     'message 1 holds image_url: only parts such as {"type": "text", "text": ...} are trained'),
+     'message 1 holds image_url: only parts such as {"type": "text", "text": ...} are trained, so remove the others, or such rows'),
     ({"role": "assistant", "content": "x", "weight": 0.5},
      "message 1 has weight 0.5: only 0 (context) and 1 (learned) are read, so remove it or use one of them"),
     ({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},

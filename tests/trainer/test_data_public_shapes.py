@@ -37,6 +37,8 @@ READ = [
         {"sender": "human", "text": "hello", "content": [{"type": "text", "text": "hello"}]},
         {"sender": "assistant", "text": "fine", "content": [{"type": "text", "text": "fine"}]}]}])),
     ("an example of Langfuse", "a.jsonl", json.dumps({"input": "hello", "expected_output": "fine"})),
+    ("an export of Open WebUI", "a.json", json.dumps(
+        [{"id": "x", "title": "t", "chat": {"title": "t", "messages": said("hello", "fine")}}])),
     ("a column of messages that is empty", "a.jsonl", json.dumps({"messages": None, "prompt": "hello", "completion": "fine"})),
     ("rows by their numbers", "a.json", json.dumps({"0": {"question": "hello", "answer": "fine"}})),
     ("records over several lines", "a.json", json.dumps({"question": "hello", "answer": "fine"}, indent=1) * 2),
@@ -122,8 +124,7 @@ def test_columns_that_say_what_they_are_are_suggested(tmp_path, record, advice):
 
 
 NOT_ADVISED = [
-    ({"data_source": "x", "prompt": said("hello"), "reward_model": {"style": "rule"}},
-     "prompt is a list of objects, reward_model is an object"),
+    ({"prompt": said("hello"), "extra_info": {"index": 1}}, "prompt is a list of objects, extra_info is an object"),
     ({"title": "hello", "mapping": {"a": {}}}, "mapping is an object"),
 ]  # fmt: skip
 
@@ -229,7 +230,7 @@ def test_a_column_that_writes_out_the_whole_row_is_not_missed(tmp_path):
 
 UNANSWERED = (
     "have no answer of the assistant, first a.jsonl row 1: nothing in them is learned. If a column holds the answer, name it by "
-    "columns.completion, and the messages by columns.prompt"
+    "columns.completion, and the messages by columns.prompt, such as columns: {prompt: messages, completion: answer}"
 )
 
 

@@ -28,7 +28,8 @@ DOCUMENT = (
 REFUSED = [
     ("missing column", '{"topic": "x", "remark": "y"}', "DatasetInvalid",
      "file:///a.jsonl has the columns topic, remark, but a column with messages, or a prompt and a completion, or text is "
-     "needed: name them in datasets[].columns, such as columns: {prompt: topic, completion: remark}"),
+     "needed: name them in datasets[].columns, such as columns: {prompt: topic, completion: remark}, or the other way "
+     "round"),
     ("preference data", '{"prompt": "p", "chosen": "x", "rejected": "y"}', "DatasetInvalid",
      "file:///a.jsonl looks like preference data (columns prompt, chosen, rejected): sft learns one answer. To learn those "
      "in chosen and not those in rejected, set columns: {prompt: prompt, completion: chosen}"),
@@ -80,10 +81,10 @@ REFUSED = [
      'roles: {user: ["A"]}'),
     ("an image", '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds image: only parts such as "
-     '{"type": "text", "text": ...} are trained'),
+     '{"type": "text", "text": ...} are trained, so remove the others, or such rows'),
     ("parts without a type", '{"messages": [{"role": "user", "content": ["x"]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 holds str: only parts such as "
-     '{"type": "text", "text": ...} are trained'),
+     '{"type": "text", "text": ...} are trained, so remove the others, or such rows'),
     ("a part without text", '{"messages": [{"role": "user", "content": [{"type": "text"}]}]}', "DatasetInvalid",
      "file:///a.jsonl: a.jsonl row 1: message 1 has a part of type text without text"),
     ("no messages", '{"messages": []}', "DatasetInvalid",

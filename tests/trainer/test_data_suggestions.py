@@ -26,6 +26,21 @@ FOLLOWED = [
     ("ARC", {"question": {"stem": "how", "choices": CHOICES}, "answerKey": "fine"}, "how\n\nA. red\nB. blue"),
     ("CommonsenseQA", {"question": "how", "choices": {"label": ["A", "B"], "text": ["red", "blue"]}, "answerKey": "fine"},
      "how\n\nA. red\nB. blue"),
+    ("several generations", {"instruction": "how", "generations": ["fine", "no"], "ratings": [5, 2]}, "how"),
+    ("a log of calls", {"request_body": {"messages": said("how")}, "response_body": {"choices": [{"message": said("", "fine")[1]}]}},
+     "how"),
+    ("a chat with its history", {"id": "x", "title": "t", "export": {"title": "t", "messages": said("how", "fine")}}, "how"),
+    ("names that say nothing", {"v1": "how", "v2": "fine"}, "how"),
+    ("SQuAD as published", {"title": "x", "paragraphs": [{"context": "red", "qas": [{"question": "how", "answers": [{"text": "fine"}]}]}]},
+     "red\n\nhow"),
+    ("tests beside solutions", {"description": "how", "public_tests": {"output": ["2"]}, "solutions": {"solution": ["fine", "no"]}}, "how"),
+    ("an answer of a model", {"ts": "x", "userQuery": "how", "modelResponse": "fine", "latencyMs": 4}, "how"),
+    ("turns in columns", {"user_1": "how", "bot_1": "fine", "user_2": "thanks", "bot_2": "bye"}, "how"),
+    ("a translation", {"source_text": "how", "source_lang": "en", "target_lang": "de", "translated_text": "fine"}, "how"),
+    ("text to SQL", {"db_id": "x", "question": "how", "evidence": "red", "SQL": "fine"}, "red\n\nhow"),
+    ("answers with scores", {"prompt": said("how"), "responses": [{"completion": "fine", "score": 1}, {"completion": "no"}]}, "how"),
+    ("a row written out", {"whole_string": "def how: fine", "documentation_string": "how", "code_string": "fine"}, "how"),
+    ("who speaks, in Chinese", {"data": ["\u95ee\uff1ahow", "\u7b54\uff1afine"]}, "how"),
     ("a summary", {"dialogue": "how", "summary": "fine", "topic": "x"}, "how"),
     ("a tree of OASST", {"prompt": {"text": "how", "role": "prompter", "replies": [{"text": "fine", "role": "assistant"}]}}, "how"),
     ("reinforcement learning", {"data_source": "x", "prompt": said("how"), "reward_model": {"ground_truth": "fine"}}, "how"),
@@ -89,6 +104,16 @@ TOLD = [
     ("tags of words", {"id": "1", "tokens": ["EU", "says"], "ner_tags": [3, 0]},
      "file:///a.jsonl has the columns id, tokens, ner_tags, " + HAS + "none of them holds the answer as text (in a row: tokens is a "
      "list of texts, ner_tags is a list of numbers), so write it into a column completion"),
+    ("a class that is_ names", {"article_link": "x", "headline": "how", "is_sarcastic": 1},
+     "file:///a.jsonl has the columns article_link, headline, is_sarcastic, " + HAS + "is_sarcastic is the number 1: write it as text, "
+     "or the name of the class that it stands for, into a column completion, and set columns: {prompt: headline, completion: completion}"),
+    ("names of a table that say nothing", {"v1": "how", "v2": "fine"},
+     "file:///a.jsonl has the columns v1, v2, " + HAS + "name them in datasets[].columns, such as columns: {prompt: v1, completion: v2}, "
+     "or the other way round"),
+    ("one message of a thread in a row", {"tweet_id": "1", "text": "how", "in_response_to_tweet_id": "2"},
+     "file:///a.jsonl holds one message in each row (columns such as role and text), so no row has a question with its answer: join the "
+     "messages of a conversation into one row with a column messages, following parent_id where there is one, or set columns: {text: "
+     "text} to learn each message as plain text"),
     ("answers compared", {"history": "how", "human_ref_A": "fine", "human_ref_B": "no", "labels": 1},
      "file:///a.jsonl looks like preference data (columns history, human_ref_A, human_ref_B, labels): sft learns one answer. Write the "
      "better one of human_ref_A and human_ref_B into a column completion, or set columns.completion to the one to learn"),

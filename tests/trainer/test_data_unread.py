@@ -17,6 +17,10 @@ NAMED = [
     ("a word that nobody foresaw", {"question": "x", "answer": "y", "wibble": "z"}, f"wibble in 2 (of 2 rows). {WITHOUT}"),
     ("the intent of a request", {"instruction": "x", "category": "ORDER", "intent": "cancel", "response": "y"},
      f"intent in 2 (of 2 rows). {WITHOUT}"),
+    ("images", {"image": "a.jpg", "conversations": said("x", "y")},
+     "image in 2 (of 2 rows). Only text is trained: remove the rows that make no sense without their images or sound"),
+    ("another answer", {"problem": "x", "solution": "y", "answer": "4", "subject": "z"},
+     "solution in 2, subject in 2 (of 2 rows). Rows teach answer. If solution is the answer to learn, set columns: {completion: solution}"),
     ("a key of messages", {"messages": [{**said("x")[0], "mood": "sad"}, *said("x", "y")[1:]]},
      f"messages[].mood in 2 (of 2 rows). {WITHOUT}"),
 ]  # fmt: skip

@@ -22,7 +22,8 @@ from finetune_operator.api.values import (
 
 class Credentials(Model):
     """A Secret in the job's namespace. It is mounted into the Pods; the operator never reads it. Recognised keys:
-    HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL."""
+    HF_TOKEN, HF_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL,
+    OPENAI_API_KEY, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN."""
 
     secret_name: Name
     """Name of the Secret."""

@@ -100,11 +100,6 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Use `status.adapterURI`. For a new run, change the spec and the destination.",
         "Copies the result of the earlier run into the status.",
     ),
-    TerminalReason.EXPORT_FAILED: ReasonText(
-        "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
-        "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
-        "Nothing. The published result stays.",
-    ),
     TerminalReason.INVALID_SPEC: ReasonText(
         "The spec breaks a rule between its fields. The message names the field and the remedy.",
         "Change the field. `finetune plan -f job.yaml` finds most of these before you apply.",
@@ -180,6 +175,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "The Pod sees no usable GPU.",
         "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
         NOTHING,
+    ),
+    TerminalReason.EXPORT_FAILED: ReasonText(
+        "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
+        "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
+        "Nothing. The published result stays.",
     ),
     TerminalReason.NAME_CONFLICT: ReasonText(
         "A Pod or Service with a name that the job needs already exists and does not belong to the job.",

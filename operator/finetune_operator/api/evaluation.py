@@ -5,11 +5,24 @@ from typing import Annotated, Literal
 from finetune_contract import ANSWER_TOKENS, HELD_OUT_FRACTION, HELD_OUT_ROWS, SAMPLE_TOKENS
 from pydantic import StringConstraints
 
-from finetune_operator.api.data import DatasetSpec
+from finetune_operator.api.data import Credentials, DatasetSpec
 from finetune_operator.api.fields import UNIQUE, Model, between, items
-from finetune_operator.api.values import HalfFraction, LabelText, MetricName, MetricTarget, Prompt, Share
+from finetune_operator.api.values import Endpoint, HalfFraction, LabelText, MetricName, MetricTarget, Prompt, Share
 
-MetricType = Literal["label", "exactMatch", "contains", "regex", "numeric", "json", "rougeL", "toolCall"]
+MetricType = Literal["label", "exactMatch", "contains", "regex", "numeric", "json", "rougeL", "toolCall", "judge"]
+
+
+class JudgeSpec(Model):
+    """A model elsewhere that compares the answers of both models. Prompts, references and answers are sent to it."""
+
+    endpoint: Endpoint
+    """Base URL of an OpenAI-compatible API, such as https://api.openai.com/v1."""
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """Name of the model that judges."""
+    credentials: Credentials | None = None
+    """Secret with the key OPENAI_API_KEY. Default: no key is sent."""
+    criteria: Annotated[str, StringConstraints(max_length=2048)] = ""
+    """What makes an answer better, in words. Default: correct, complete, relevant and short."""
 
 
 class MetricSpec(Model):
@@ -18,7 +31,8 @@ class MetricSpec(Model):
     type: MetricType
     """What makes an answer right. label: the row's label is the likeliest (macro F1 as NAME.macroF1). exactMatch: it is the row's answer.
     contains: it contains that. regex: pattern finds the same in both. numeric: both have the same result. json: it is valid JSON.
-    rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function)."""
+    rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function). judge: another model
+    prefers it to the base model's."""
     name: MetricName | None = None
     """Name in status and gate. Default: the type."""
     source: DatasetSpec | None = None
@@ -32,6 +46,8 @@ class MetricSpec(Model):
     """JSON Schema of type json, as JSON text. Default: any JSON."""
     values: Literal["any", "equal"] = "any"
     """Values that the JSON of type json may hold: any, or the same as the row's answer (equal)."""
+    judge: JudgeSpec | None = None
+    """Model that compares both answers, of type judge."""
     ignore: Annotated[list[Literal["case", "punctuation"]], items("set", least=1, most=2), UNIQUE] | None = None
     """Differences that types exactMatch, contains and regex ignore: case, or ASCII punctuation. White space never counts."""
 

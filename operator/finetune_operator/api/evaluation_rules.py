@@ -82,6 +82,13 @@ METRIC = (
     only_for("labels", "label", cel="!has(self.labels)", holds=lambda metric: metric.labels is None),
     only_for("jsonSchema", "json", cel="!has(self.jsonSchema)", holds=lambda metric: metric.json_schema is None),
     only_for("values", "json", cel="self.values == 'any'", holds=lambda metric: metric.values == "any"),
+    Rule(
+        cel="self.type != 'judge' || has(self.judge)",
+        message="type judge requires judge: set the endpoint and the model that judges",
+        holds=lambda metric: metric.type != "judge" or metric.judge is not None,
+        field="judge",
+    ),
+    only_for("judge", "judge", cel="!has(self.judge)", holds=lambda metric: metric.judge is None),
     only_for("ignore", *COMPARING, cel="!has(self.ignore)", holds=lambda metric: metric.ignore is None),
     Rule(
         cel="!has(self.source) || (!has(self.source.weight) && !has(self.source.maxExamples))",
@@ -159,6 +166,12 @@ EVALUATION = (
             or all(one.metric in set(figures(evaluation)) for one in evaluation.gate.metrics or ())
         ),
         field="gate.metrics",
+    ),
+    Rule(
+        cel="!has(self.metrics) || self.baseline || self.metrics.all(m, m.type != 'judge')",
+        message="type judge compares with the base model: set baseline to true, or remove the metric",
+        holds=lambda evaluation: evaluation.baseline or all(one.type != "judge" for one in evaluation.metrics or ()),
+        field="metrics",
     ),
     Rule(
         cel=f"!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(n, {NAME.format(m='n')} == {NAME.format(m='m')}))",

@@ -30,6 +30,7 @@ from finetune_operator.api.spec import (
     RunPolicySpec,
     TrainingSpec,
 )
+from finetune_operator.api.trackers import TRACKER, TrackerSpec
 
 NAME_LENGTH = 52
 """A label has 63 characters; names of Pods and Services add attempt and replica to the job's."""
@@ -224,6 +225,7 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     LoraSpec: LORA,
     TrainingSpec: TRAINING,
     EvaluationSpec: EVALUATION,
+    TrackerSpec: TRACKER,
     MetricSpec: METRIC,
     GateSpec: GATE,
     MetricGateSpec: METRIC_GATE,

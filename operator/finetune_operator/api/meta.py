@@ -40,4 +40,6 @@ class Metadata(StatusModel):
     resource_version: ShortText = ""
     creation_timestamp: ShortText = ""
     deletion_timestamp: ShortText | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     finalizers: list[str] = []

@@ -81,6 +81,8 @@ class PolicyRequire(Model):
     """Hub models must have a revision that is a full commit id."""
     budget: bool = False
     """Jobs must set runPolicy.budget."""
+    queue: bool = False
+    """Jobs must have a queue: their own queueName, or defaults.queueName."""
 
 
 class PolicyDefaults(Model):
@@ -88,6 +90,8 @@ class PolicyDefaults(Model):
 
     priority_class_name: Name | None = None
     """PriorityClass of trainer Pods."""
+    queue_name: Name | None = None
+    """LocalQueue of Kueue."""
     capacity: Literal["any", "spot", "on-demand"] | None = None
     """Capacity for jobs whose resources.capacity is any."""
     labels: Annotated[list[PodLabel], items_by("key", most=16), UNIQUE] = []

@@ -166,4 +166,15 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "Wait for the jobs that the message names, or for the next month; or ask for a higher limit.",
         "A job that has not started waits, a running one is suspended with a checkpoint. It goes on by itself.",
     ),
+    WaitingReason.QUEUED: ReasonText(
+        "The attempt waits in a queue of Kueue. The message is Kueue's, or says why Kueue took the quota back.",
+        "Wait, or ask whoever runs the queue.",
+        "Creates the Pods when Kueue admits the Workload. When Kueue evicts it, the trainer saves a checkpoint, the Pods go, the quota is "
+        "given back and the next attempt queues.",
+    ),
+    WaitingReason.QUEUE_UNAVAILABLE: ReasonText(
+        "The job has a queue, and Kueue is not installed or the operator may not use it.",
+        "Do what the message says.",
+        "Looks again every 5 seconds. A running job runs on.",
+    ),
 }

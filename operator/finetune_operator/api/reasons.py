@@ -25,6 +25,7 @@ class Phase(StrEnum):
     PENDING = "Pending"
     PREFLIGHT = "Preflight"
     PLANNED = "Planned"
+    QUEUED = "Queued"
     TRAINING = "Training"
     PUBLISHING = "Publishing"
     SUSPENDED = "Suspended"
@@ -48,6 +49,8 @@ class WaitingReason(StrEnum):
     BUDGET_EXCEEDED = "BudgetExceeded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     POLICY_LIMIT = "PolicyLimit"
+    QUEUED = "Queued"
+    QUEUE_UNAVAILABLE = "QueueUnavailable"
 
 
 class ProgressReason(StrEnum):

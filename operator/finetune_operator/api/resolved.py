@@ -26,6 +26,7 @@ from finetune_operator.api.spec import (
     RunPolicySpec,
     TrainingSpec,
 )
+from finetune_operator.api.trackers import TrackerSpec
 
 Method = Literal["lora", "qlora", "full"]
 
@@ -78,10 +79,14 @@ class ResolvedSpec(StatusModel):
     resources: ResourcesSpec
     output: OutputSpec
     checkpoint: ResolvedCheckpoint
+    trackers: list[TrackerSpec] = []
     service_account_name: str | None = None
     """Absent: the namespace's default."""
     priority_class_name: str | None = None
     """Absent: the cluster's default."""
+    queue_name: str | None = None
+    """Absent: no queue."""
+    managed_by: str = "finetune.dev/operator"
     pod_metadata: PodMetadata = PodMetadata()
     run_policy: RunPolicySpec
     plan_only: bool

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Literal
 
+from pydantic import AfterValidator
+
 from finetune_operator.api.data import ChatSpec, Credentials, DatasetSpec
 from finetune_operator.api.evaluation import EvaluationSpec
 from finetune_operator.api.fields import UNIQUE, Model, Name, between, items, items_by
 from finetune_operator.api.locations import Destination, Folder, Source
 from finetune_operator.api.pool_pod import PodAnnotation, PodLabel
+from finetune_operator.api.trackers import TrackerSpec, unique_types
 from finetune_operator.api.values import (
     Dropout,
     GradNorm,
@@ -211,10 +214,16 @@ class FineTuneJobSpec(Model):
     """Where the adapter or model is published."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """Where and how often checkpoints are saved."""
+    trackers: Annotated[list[TrackerSpec], items_by("type", most=2), AfterValidator(unique_types)] = []
+    """Places that show the figures of every step while the job trains."""
     service_account_name: Name | None = None
     """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""
     priority_class_name: Name | None = None
     """PriorityClass of the trainer Pods."""
+    queue_name: Name | None = None
+    """LocalQueue of Kueue in which each attempt waits for its GPUs. Needs rbac.kueue in the chart."""
+    managed_by: Literal["finetune.dev/operator", "kueue.x-k8s.io/multikueue"] = "finetune.dev/operator"
+    """Who runs the job. With kueue.x-k8s.io/multikueue the operator of this cluster leaves it to that of another one."""
     pod_metadata: PodMetadata = PodMetadata()
     """Labels and annotations of the job's Pods."""
     run_policy: RunPolicySpec = RunPolicySpec()

@@ -40,6 +40,11 @@ METRIC = matching("^[A-Za-z][A-Za-z0-9-]*$", "must be a name of letters, digits 
 METRIC_TARGET = matching(
     "^[A-Za-z][A-Za-z0-9-]*([.][A-Za-z0-9]+)?$", "must be the name of a metric, such as accuracy or label.macroF1"
 )
+ENDPOINT = matching(
+    "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$",
+    "must be a URL without query and user, such as https://api.openai.com/v1",
+)
+Endpoint = Annotated[str, StringConstraints(max_length=1024), Checked(ENDPOINT)]
 MetricName = Annotated[str, StringConstraints(min_length=1, max_length=32), Checked(METRIC)]
 MetricTarget = Annotated[str, StringConstraints(min_length=1, max_length=48), Checked(METRIC_TARGET)]
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(LABEL)]

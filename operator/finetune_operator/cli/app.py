@@ -25,6 +25,8 @@ COMMANDS = {
     "chat": "Ask the result of a job in the terminal.",
     "serve": "Serve the result of a job on this machine.",
     "manifests": "Print manifests that serve the results of jobs in a cluster.",
+    "top": "Show the GPUs and dollars of running and waiting jobs.",
+    "cost": "Show what jobs have cost since a day.",
     "data": "Preview the data of a job as the model will see it.",
     "vram": "Estimate the GPU memory of training runs.",
     "models": "List the models and model families that can be tuned.",

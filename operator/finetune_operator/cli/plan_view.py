@@ -8,20 +8,18 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import typer
 
 from finetune_operator.api.plan import Alternative, CheckpointPlan, ExportPlan, HostNeeds, ModelArchitecture, Plan
 from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.cli.plan_data import DataFacts
-from finetune_operator.planning.candidate import Candidate
+from finetune_operator.cli.plan_explain import explanation, rate
 from finetune_operator.planning.layouts import Rung, counted, sharding
-from finetune_operator.planning.models.attention import no_varlen
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
 from finetune_operator.planning.speed.duration import hours
-from finetune_operator.planning.speed.step import step_time
 
 BAR_WIDTH, SHORTEST_BAR = 60, 20
 LABEL_WIDTH = 12
@@ -76,7 +74,7 @@ def page_lines(page: Page) -> Iterator[str]:
         yield typer.style("serving", bold=True)
         yield from page.serving
     if page.explain:
-        yield from explanation(page)
+        yield from explanation(page.planned, page.data.preflight, page.architecture)
 
 
 def facts(page: Page) -> tuple[tuple[str, str], ...]:
@@ -142,11 +140,6 @@ def _training(plan: Plan) -> str:
     used = plan.estimate.model_flop_utilisation
     share = f" ({100 * float(used):.0f} % of the GPUs' peak)" if used else ""
     return f"of which {hours(training)} training at {rate(speed)}{share}"
-
-
-def rate(tokens_per_second: float) -> str:
-    """Return a speed; a slow one with its decimals."""
-    return f"{tokens_per_second:,.0f} tokens/s" if tokens_per_second >= 10 else f"{tokens_per_second:.2g} tokens/s"
 
 
 def _cost(plan: Plan) -> str:
@@ -257,52 +250,3 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [typer.style(lines[0], bold=True), *lines[1:]]
-
-
-def _step(chosen: Candidate) -> str:
-    """Return what a step is spent on, the longest first."""
-    time = step_time(chosen.work, chosen.layout, chosen.speed, chosen.pool.spec.interconnect)
-    terms = sorted(((getattr(time, term.name), term.name) for term in fields(time)), reverse=True)
-    shown = ", ".join(f"{name} {seconds:.2f}" for seconds, name in terms if seconds >= 0.005)
-    return f"{time.total:,.2f} s = {shown}; {counted(chosen.layout.gradient_accumulation_steps, 'micro step')}"
-
-
-def _held_for(chosen: Candidate) -> str:
-    """Return what the GPUs are held for, in the order of a run."""
-    spent = ((term.name, getattr(chosen.duration, term.name)) for term in fields(chosen.duration))
-    return ", ".join(f"{name} {seconds:,.0f}" for name, seconds in spent if seconds >= 0.5)
-
-
-ATTENTION = {
-    "varlen": "rows lie end to end, without padding or masks",
-    "sdpa": "rows are padded or have a mask",
-    "eager": "scores are written out",
-}
-
-
-def _attention(page: Page) -> str:
-    """Return which attention is used, and why not the one without masks."""
-    kind = page.planned.plan.attention
-    why = "" if kind == "varlen" else no_varlen(page.architecture) or "NEFTune's noise depends on the length of a row"
-    return f"{kind}: {ATTENTION[kind]}{f', because {why}' if why else ''}"
-
-
-def explanation(page: Page) -> tuple[str, ...]:
-    """Return the arithmetic behind time and money, in words."""
-    plan, found = page.planned.plan, page.data.preflight
-    gpus = plan.replicas * plan.gpus_per_replica
-    speed = float(plan.estimate.tokens_per_second)
-    tokens = plan.steps * plan.tokens_per_step
-    model = page.architecture
-    return (
-        "",
-        f"tokens        {found.tokens:,} per epoch; {plan.steps} steps x {plan.tokens_per_step:,} = {tokens:,}",
-        f"attention     {_attention(page)}",
-        f"step          {_step(page.planned.chosen)}",
-        f"training      {tokens:,} / ({rate(speed)}) = {tokens / speed:,.0f} s",
-        f"total         {plan.estimate.seconds:,} s = {_held_for(page.planned.chosen)}",
-        f"GPU-hours     {counted(gpus, 'GPU')} x {plan.estimate.seconds:,} s / 3600 = {plan.estimate.gpu_hours}",
-        f"cost          {plan.estimate.gpu_hours} x ${plan.pool.price_per_gpu_hour_usd} = ${plan.estimate.cost_usd}",
-        f"model         {model.num_parameters:,} parameters, {model.num_active_parameters:,} active per token",
-        f"              {model.num_layers} layers of width {model.hidden_size}, vocabulary {model.vocab_size:,}",
-    )

@@ -15,16 +15,17 @@ from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.bodies import delete_options, status_body
 from finetune_operator.controller.events import Recorder
-from finetune_operator.controller.limits import stored_limits
+from finetune_operator.controller.limits import limits_for
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
 from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
 from finetune_operator.controller.patience import Patience
 from finetune_operator.controller.policies import team_of
 from finetune_operator.controller.progress import ProgressReader
+from finetune_operator.controller.queueing import Queueing
 from finetune_operator.controller.refusals import Refusals
 from finetune_operator.controller.seen import unrecorded
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import QUOTA_KINDS, Kind, collection, controller_uid
+from finetune_operator.controller.stored import Kind, collection, controller_uid
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.observation import (
@@ -38,7 +39,6 @@ from finetune_operator.lifecycle.observation import (
 )
 from finetune_operator.lifecycle.team import month_of
 from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
-from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,12 @@ class Cluster:
     """Job uid -> the write that failed last; until a pass has done all that it wanted."""
     patience: Patience = field(init=False)
     refusals: Refusals = field(init=False)
+    queueing: Queueing = field(init=False)
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.api.pace)
         self.refusals = Refusals(self.store)
+        self.queueing = Queueing(self.api)
 
     def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
@@ -77,6 +79,7 @@ class Cluster:
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
         self.refusals.forget(uid)
+        self.queueing.forget(uid)
         self.failures.pop(uid, None)
         self.patience.forget(uid)
         self.progress.forget(uid)
@@ -93,8 +96,9 @@ class Cluster:
             progress=reading.progress if reading else None,
             progress_at=reading.at if reading else None,
             pools=self.pools(),
-            limits=self._limits(job),
+            limits=limits_for(self.store, job),
             team=team_of(self.store, job.metadata.namespace, uid, month_of(self.api.clock.now())),
+            queue=await self.queueing.read(job),
             refusal=self.refusals.of(job),
             failed_write=self.failures.get(uid),
             checkpoints_of=self._neighbour(job),
@@ -123,19 +127,6 @@ class Cluster:
         jobs = self.store.of_kind("FineTuneJob")
         others = (each.raw for each in jobs if each.uid != stored.uid and may_share(each, destination))
         return at_same_checkpoints(stored.raw, others)
-
-    def has_policy(self, job: FineTuneJob) -> bool:
-        """Tell whether a job's namespace has a FineTunePolicy."""
-        return any(each.namespace == job.metadata.namespace for each in self.store.of_kind("FineTunePolicy"))
-
-    def _limits(self, job: FineTuneJob) -> NamespaceLimits:
-        """Return what the namespace lets the job have; read only as long as there is something to plan."""
-        attempts = job.status.attempts
-        if attempts and attempts[-1].running_time is not None:
-            return UNLIMITED
-        objects = (each for kind in QUOTA_KINDS for each in self.store.of_kind(kind))
-        mine = tuple(sorted(each.text for each in objects if each.namespace == job.metadata.namespace))
-        return stored_limits(mine, job.spec.priority_class_name or "")
 
     def pools(self) -> tuple[GPUPool, ...]:
         """Return the readable GPUPools, by name."""
@@ -190,6 +181,8 @@ class Cluster:
         Raises Conflict while a former owner's object is still going away, NameConflict for a stranger's,
         Forbidden when quota or admission refuses.
         """
+        if manifest["kind"] == "Workload":
+            return await self.queueing.create(job, manifest)
         kind: Kind = manifest["kind"]
         path = collection(kind, manifest["metadata"]["namespace"])
         answer = await self.api.write("POST", path, manifest)
@@ -247,6 +240,9 @@ class Cluster:
 
     async def delete(self, job: FineTuneJob, child: Child) -> None:
         """Delete a child unless it is gone already or another object has taken its name."""
+        if child.kind == "Workload":
+            await self.queueing.delete(job, child)
+            return
         uid = child.uid or self._uid_of(job, child)
         path = f"{collection(child.kind, job.metadata.namespace)}/{child.name}"
         answer = await self.api.write("DELETE", path, delete_options(uid, child.grace_seconds))
@@ -268,6 +264,7 @@ class Cluster:
         return answer.status != 404 and answer.expect(200)["metadata"]["uid"] == uid
 
     def _uid_of(self, job: FineTuneJob, child: Child) -> str:
+        assert child.kind != "Workload"
         known = self.store.members(job.key, child.kind)
         ours = (each for each in known if each.owner_uid == job.metadata.uid)
         return next((stored.uid for stored in ours if stored.name == child.name), "")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from prometheus_client import Gauge
 
-from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
+from finetune_operator.api.reasons import AttemptOutcome, Phase, TerminalReason
 from finetune_operator.controller import metrics
 from finetune_operator.controller.clock import ServerClock
 from finetune_operator.controller.store import Store
@@ -20,6 +20,7 @@ async def keep_counting(store: Store, clock: ServerClock) -> None:
     """Count for ever."""
     while True:
         count_all(store.of_kind("FineTuneJob"), clock.now())
+        count_use(store.of_kind("FineTuneJob"))
         await asyncio.sleep(INTERVAL_SECONDS)
 
 
@@ -38,6 +39,25 @@ def count_all(jobs: Iterable[Stored], now: datetime) -> None:
     show(metrics.JOBS, phases)
     show(metrics.NEAR_BUDGET, near_budget)
     show(metrics.LONGEST_WAIT, waits)
+
+
+def count_use(jobs: Iterable[Stored]) -> None:
+    """Set the gauges of what runs, waits and costs: a few samples for each namespace and pool."""
+    running: Counter[tuple[str, str]] = Counter()
+    waiting: Counter[str] = Counter()
+    rates: dict[str, float] = {}
+    for job in jobs:
+        scheduled = job.running and not job.waits_since
+        if scheduled:
+            running[job.namespace, job.pool] += job.gpus
+            rates[job.namespace] = rates.get(job.namespace, 0.0) + job.gpus * float(job.price_usd)
+        elif job.phase in (Phase.PLANNED, Phase.QUEUED) and not job.plan_only:
+            waiting[job.namespace] += job.gpus
+    metrics.GPUS_RUNNING.clear()
+    for (namespace, pool), gpus in running.items():
+        metrics.GPUS_RUNNING.labels(namespace, pool).set(gpus)
+    show(metrics.GPUS_WAITING, waiting)
+    show(metrics.COST_RATE, rates)
 
 
 def begin_counters(namespaces: Iterable[str]) -> None:

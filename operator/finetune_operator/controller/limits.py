@@ -11,7 +11,10 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from finetune_operator.planning.quota import Amounts, NamespaceLimits, PodRange, Quota
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import QUOTA_KINDS
+from finetune_operator.planning.quota import UNLIMITED, Amounts, NamespaceLimits, PodRange, Quota
 
 Raw = dict[str, Any]
 
@@ -84,3 +87,13 @@ def _strictest(many: list[Amounts], *, smallest: bool) -> Amounts:
 def amounts(hard: Mapping[str, Any] | None) -> Amounts:
     """Return quantities as numbers, in the order in which they are written."""
     return tuple((name, parse_quantity(quantity)) for name, quantity in (hard or {}).items())
+
+
+def limits_for(store: Store, job: FineTuneJob) -> NamespaceLimits:
+    """Return what a job's namespace lets it have; read only as long as there is something to plan."""
+    attempts = job.status.attempts
+    if attempts and attempts[-1].running_time is not None:
+        return UNLIMITED
+    objects = (each for kind in QUOTA_KINDS for each in store.of_kind(kind))
+    mine = tuple(sorted(each.text for each in objects if each.namespace == job.metadata.namespace))
+    return stored_limits(mine, job.spec.priority_class_name or "")

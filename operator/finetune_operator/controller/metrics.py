@@ -40,6 +40,24 @@ NEAR_BUDGET = Gauge(
     ["namespace"],
     registry=REGISTRY,
 )
+GPUS_RUNNING = Gauge(
+    "finetune_gpus_running", "GPUs of jobs whose Pods are all scheduled.", ["namespace", "pool"], registry=REGISTRY
+)
+GPUS_WAITING = Gauge(
+    "finetune_gpus_waiting",
+    "GPUs of jobs that wait for their Pods or for their turn.",
+    ["namespace"],
+    registry=REGISTRY,
+)
+COST_RATE = Gauge(
+    "finetune_cost_usd_per_hour", "Cost of the running jobs in US dollars per hour.", ["namespace"], registry=REGISTRY
+)
+MONTH_COST = Gauge(
+    "finetune_policy_month_cost_usd",
+    "Cost of all jobs of a namespace with a FineTunePolicy in this calendar month, in US dollars.",
+    ["namespace"],
+    registry=REGISTRY,
+)
 REQUESTS = Counter(
     "finetune_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=REGISTRY
 )

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from finetune_operator.api.group import POLICY_KIND
 from finetune_operator.api.policies import FineTunePolicy, FineTunePolicyStatus
+from finetune_operator.controller import metrics
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.ledger import ledger
 from finetune_operator.controller.parsed import parsed_policy
@@ -97,6 +98,7 @@ class Policies:
     async def once(self) -> None:
         """Write the status of every policy where it differs."""
         self._dirty.clear()
+        metrics.MONTH_COST.clear()
         month = month_of(self.api.clock.now())
         for stored in self.store.of_kind("FineTunePolicy"):
             try:
@@ -105,6 +107,7 @@ class Policies:
                 log.warning("FineTunePolicy cannot be read", extra={"namespace": stored.namespace, "error": str(error)})
                 continue
             status = policy_status(policy, jobs_of(self.store, stored.namespace), month)
+            metrics.MONTH_COST.labels(stored.namespace).set(float(status.spent_usd))
             if status != policy.status:
                 await self._write(stored, status)
 

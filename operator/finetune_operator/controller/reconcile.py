@@ -17,12 +17,15 @@ from finetune_operator.api.reasons import ConditionType, Phase, TerminalReason, 
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.cluster import Cluster
+from finetune_operator.controller.policies import policy_of
 from finetune_operator.errors import FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.conditions import find
 from finetune_operator.lifecycle.decide import TOLD_FAILURES, decide
 from finetune_operator.lifecycle.observation import Decision, Event
 
 log = logging.getLogger(__name__)
+
+MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 
 AT_A_TIME = 16
 """Requests for one job at the same time."""
@@ -95,6 +98,9 @@ async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: T
         tally.refused += 1
     await ungate(job, decision, cluster, tally)
     await delete(job, decision, cluster, tally)
+    for end in decision.finish:
+        tally.doing = f"finish Workload {end.name}"
+        await cluster.queueing.finish(job, end)
 
 
 async def ungate(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: Tally) -> None:
@@ -229,6 +235,8 @@ class Reconciler:
         return None if job is None else await self._pass(job, now)
 
     async def _pass(self, job: FineTuneJob, now: datetime) -> float | None:
+        if job.spec.managed_by == MULTIKUEUE:
+            return None  # Kueue copies it to a worker cluster, whose operator runs it, and copies the status back
         try:
             if not self._takes_turns(job):
                 return await reconcile(job, self.cluster, now)
@@ -244,7 +252,9 @@ class Reconciler:
     def _takes_turns(self, job: FineTuneJob) -> bool:
         """Tell whether a pass may start an attempt, in a namespace whose jobs share limits."""
         attempts = job.status.attempts
-        return (not attempts or attempts[-1].outcome is not None) and self.cluster.has_policy(job)
+        return (not attempts or attempts[-1].outcome is not None) and policy_of(
+            self.cluster.store, job.metadata.namespace
+        ) is not None
 
     async def _say_unreadable(self, raw: dict[str, Any], error: ValidationError, now: datetime) -> None:
         """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""

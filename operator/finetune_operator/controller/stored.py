@@ -81,12 +81,16 @@ class Stored:
     """The GPUs of a job's plan."""
     running: bool = False
     """A job whose last attempt has not ended: it has its GPUs, or is about to."""
+    price_usd: str = "0"
+    """What a GPU of a job's plan costs an hour."""
     cost_usd: str = "0.00"
     """What a job has cost so far."""
     created: str = ""
     """metadata.creationTimestamp."""
     waits_since: str = ""
     """When the attempt of a job was started whose Pods are not all scheduled yet; empty where none waits."""
+    plan_only: bool = False
+    """A job that stops after its plan."""
     near_budget: bool = False
     """A job with an attempt in progress that has spent 90 % or more of its budget."""
 
@@ -116,9 +120,11 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         pool=str((plan.get("pool") or {}).get("name", "")),
         gpus=int(plan.get("replicas", 0)) * int(plan.get("gpusPerReplica", 0)),
         running=bool(attempt),
+        price_usd=str((plan.get("pool") or {}).get("pricePerGPUHourUSD", "0")),
         cost_usd=str((status.get("cost") or {}).get("costUSD", "0.00")) if is_job else "0.00",
         created=str(meta.get("creationTimestamp", "")),
         waits_since="" if attempt.get("runningTime") else str(attempt.get("startTime", "")),
+        plan_only=is_job and bool((raw.get("spec") or {}).get("planOnly")),
         near_budget=bool(attempt) and is_near_budget(raw),
     )
 

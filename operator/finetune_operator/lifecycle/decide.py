@@ -15,6 +15,7 @@ from finetune_operator.lifecycle.observation import Decision, Event, FailedWrite
 from finetune_operator.lifecycle.policies import POLICIES
 from finetune_operator.lifecycle.policies.attempts import lingering, unlisted
 from finetune_operator.lifecycle.policies.terminal import leaving
+from finetune_operator.lifecycle.queueing import finished, outdated
 from finetune_operator.lifecycle.record import record
 from finetune_operator.lifecycle.step import Step
 from finetune_operator.lifecycle.view import DEAD_NODE_SECONDS, View
@@ -32,7 +33,9 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
     step = leaving(view) if job.metadata.deletion_timestamp is not None else chosen(view)
     step = step.also_deleting(lingering(replace(view, status=step.status)))
     if step.outlook is None:
-        return replace(decision_of_ended(job, step), events=failures(seen.failed_write))
+        ended = replace(view, status=step.status)
+        step = step.also_deleting(outdated(ended))
+        return replace(decision_of_ended(job, step), events=failures(seen.failed_write), finish=finished(ended))
     outlook = hindered(step.outlook, seen.failed_write)
     status = stated(step.status, outlook, job, now)
     after = View(job=job, status=status, seen=seen, now=now)
@@ -40,7 +43,8 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
         status=status,
         create=step.create,
         ungate=step.ungate,
-        delete=step.also_deleting(unlisted(after)).delete,
+        delete=step.also_deleting(unlisted(after)).also_deleting(outdated(after)).delete,
+        finish=finished(after),
         events=events(job.status, status, outlook),
         requeue_after=wake_up(after, step),
     )

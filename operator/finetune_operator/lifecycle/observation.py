@@ -109,6 +109,44 @@ class FailedWrite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenWorkload:
+    """A Workload of the job, as Kueue has it."""
+
+    name: str
+    uid: str
+    attempt: int
+    admitted: bool = False
+    """Its quota is reserved and all checks have passed."""
+    evicted: str = ""
+    """Why Kueue wants the quota back."""
+    priority_class: str = ""
+    """Name of the class that its priority comes from."""
+    active: bool = True
+    """False where somebody has deactivated it."""
+    finished: bool = False
+    pending: str = ""
+    """Why it is not admitted yet, in Kueue's words."""
+    node_labels: tuple[tuple[str, str], ...] = ()
+    """Labels of the nodes of its flavors."""
+    tolerations: tuple[tuple[tuple[str, Any], ...], ...] = ()
+    """Tolerations of its flavors, each as its fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """What is seen of Kueue by a job that has a queue."""
+
+    read: bool = False
+    """The Workloads were looked at in this pass."""
+    unavailable: str = ""
+    """Why there is no Kueue."""
+    workloads: tuple[SeenWorkload, ...] = ()
+
+
+NO_QUEUE = Queue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
     """The namespace as its FineTunePolicy counts it."""
 
@@ -134,6 +172,7 @@ class Observation:
     """What the namespace's quotas let the job have."""
     team: Team | None = None
     """The namespace's policy and what its jobs use; None where there is no policy."""
+    queue: Queue = NO_QUEUE
     refusal: Refusal | None = None
     failed_write: FailedWrite | None = None
     checkpoints_of: str = ""
@@ -157,11 +196,20 @@ class Settings:
 class Child:
     """A child to delete; the uid is the precondition."""
 
-    kind: Literal["Pod", "Service"]
+    kind: Literal["Pod", "Service", "Workload"]
     name: str
     uid: str = ""
     grace_seconds: int | None = None
     """None: the Pod's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """A Workload whose job has ended."""
+
+    name: str
+    reason: Literal["Succeeded", "Failed"]
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +231,8 @@ class Decision:
     ungate: tuple[str, ...] = ()
     """Pods whose scheduling gate is lifted."""
     delete: tuple[Child, ...] = ()
+    finish: tuple[Finish, ...] = ()
+    """Workloads whose job has ended."""
     delete_job: bool = False
     """ttlSecondsAfterFinished has passed."""
     events: tuple[Event, ...] = ()

@@ -8,7 +8,7 @@ from finetune_operator.api.reasons import ConditionType, Phase
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.lifecycle.conditions import find
 
-ON_ITS_WAY = (Phase.PENDING, Phase.PREFLIGHT, Phase.PLANNED)
+ON_ITS_WAY = (Phase.PENDING, Phase.PREFLIGHT, Phase.PLANNED, Phase.QUEUED)
 
 FOLLOWS = frozenset({"phase", "conditions", "observed_generation", "start_time", "spec_digest", "preflight_generation"})
 """Fields that the next pass finds again from the spec and the Pods, if they were never written."""

@@ -104,15 +104,6 @@ TRAINING_OPERATOR = Binary(
     version_command=("--version",),
 )
 """Kubeflow's operator, which `make bench-peers` measures beside ours."""
-KUEUE = Binary(
-    name="kueue",
-    module="kueue",
-    package="sigs.k8s.io/kueue/cmd/kueue",
-    version="v0.19.2",
-    version_command=("--help",),
-)
-"""The manager of Kueue, for the tests of queued jobs."""
-
 CONTROL_PLANE = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KUBECTL)
 
 

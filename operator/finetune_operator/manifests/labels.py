@@ -26,6 +26,7 @@ def common_labels(job: FineTuneJob) -> dict[str, str]:
         "app.kubernetes.io/name": "finetune",
         "app.kubernetes.io/instance": job.metadata.name,
         "app.kubernetes.io/managed-by": names.MANAGED_BY,
+        "app.kubernetes.io/part-of": "finetune",
         names.JOB_NAME_LABEL: job.metadata.name,
         names.JOB_UID_LABEL: job.metadata.uid,
     }

@@ -11,7 +11,14 @@ JOB_UID_LABEL: Final = f"{GROUP}/job-uid"
 ROLE_LABEL: Final = f"{GROUP}/role"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 REPLICA_LABEL: Final = f"{GROUP}/replica"
+POOL_LABEL: Final = f"{GROUP}/pool"
+"""Of trainer Pods: tools that share out costs group by labels."""
+
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 GENERATION_LABEL: Final = f"{GROUP}/generation"
+
+CREATED_BY_ANNOTATION: Final = f"{GROUP}/created-by"
+"""Of a job: the user whom the API server saw create it, where the chart's createdBy is enabled. Read only by commands."""
 
 RUN_ANNOTATION: Final = f"{GROUP}/run"
 """Holds run.json, mounted into the Pod."""

@@ -15,6 +15,9 @@ from finetune_operator.manifests.rendezvous import rendezvous
 from finetune_operator.manifests.security import container_security, isolated
 from finetune_operator.manifests.volumes import variable
 
+LONGEST_LABEL = 63
+"""Characters of a label's value; the name of a pool may have more."""
+
 FAILURES_BEFORE_AVOIDED = 2
 """One failure of a node is chance, two look like a broken one."""
 
@@ -42,7 +45,11 @@ def trainer_pod(
     needed = volumes.storage(config)
     name = names.trainer_pod_name(job.metadata.name, attempt, replica)
     pool = plan.pool.pod
-    ours = attempt_labels(job, attempt) | {names.REPLICA_LABEL: str(replica)}
+    ours = attempt_labels(job, attempt) | {
+        names.REPLICA_LABEL: str(replica),
+        names.COMPONENT_LABEL: "trainer",
+        **({names.POOL_LABEL: plan.pool.name} if len(plan.pool.name) <= LONGEST_LABEL else {}),
+    }
     labels = settings.labels | pool_pod.labels(pool) | pool_pod.labels(resolved.pod_metadata) | ours
     wanted = settings.annotations | pool_pod.annotations(pool) | pool_pod.annotations(resolved.pod_metadata)
     annotations = DO_NOT_MOVE | wanted | {names.RUN_ANNOTATION: wire.dumps(config)}

@@ -26,6 +26,7 @@ def preflight_pod(
     name = names.preflight_pod_name(job.metadata.name, generation)
     labels = pool_pod.labels(job.spec.pod_metadata) | {
         names.ROLE_LABEL: "preflight",
+        names.COMPONENT_LABEL: "preflight",
         names.GENERATION_LABEL: str(generation),
     }
     annotations = settings.annotations | pool_pod.annotations(job.spec.pod_metadata)

@@ -7,9 +7,9 @@ from typing import Any
 
 import finetune_contract as contract
 
-from finetune_operator.api.data import ChatSpec, ColumnsSpec, Credentials, DatasetSpec, InvalidRowsSpec, RolesSpec
-from finetune_operator.api.evaluation import EvaluationSpec, MetricSpec
-from finetune_operator.api.evaluation_rules import name_of
+from finetune_operator.api.data import ChatSpec, DatasetSpec
+from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, MetricSpec
+from finetune_operator.api.fields import Model
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedCheckpoint, ResolvedLora, ResolvedTraining
 from finetune_operator.api.spec import (
@@ -19,17 +19,23 @@ from finetune_operator.api.spec import (
     OutputSpec,
 )
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.trackers import TrackerSpec
+from finetune_operator.manifests.data_config import dataset, location
+from finetune_operator.manifests.measured import evaluation
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.planning.defaults import checkpoint_of
 
 CREDENTIALS = {"credentials", "initial_adapter_credentials", "template_credentials"}
 """A rotated Secret is the same run."""
 
+NESTED: dict[str, type[Model]] = {"source": DatasetSpec, "judge": JudgeSpec}
+"""Structs of a metric with credentials of their own."""
+
 MEASURED = {
     "source": set(DatasetSpec.model_fields) - CREDENTIALS,
     "metrics": {
         "__all__": {
-            name: set(DatasetSpec.model_fields) - CREDENTIALS if name == "source" else True
+            name: set(nested.model_fields) - CREDENTIALS if (nested := NESTED.get(name)) else True
             for name in MetricSpec.model_fields
         }
     },
@@ -120,13 +126,9 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         checkpoint=checkpointing(spec.checkpoint, plan),
         output=output_location(spec.output),
         prepared=prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
+        trackers=tuple(tracker(entry, job.metadata.name) for entry in spec.trackers),
         provenance={"image": plan.image, "plan": plan.summary},
     )
-
-
-def location(uri: str, credentials: Credentials | None) -> contract.Location:
-    """Return a place and the Secret that opens it."""
-    return contract.Location(uri=uri, secret=credentials.secret_name if credentials else "")
 
 
 def output_location(output: OutputSpec) -> contract.Location:
@@ -161,36 +163,6 @@ def model(asked: ModelSpec) -> contract.Model:
     )
 
 
-def dataset(entry: DatasetSpec) -> contract.Dataset:
-    """Return one source of rows."""
-    invalid = entry.invalid_rows or InvalidRowsSpec()
-    return contract.Dataset(
-        location=location(entry.source, entry.credentials),
-        split=entry.split,
-        config=entry.config or "",
-        revision=entry.revision or "",
-        format=entry.format,
-        columns=columns(entry.columns or ColumnsSpec()),
-        roles=roles(entry.roles or RolesSpec()),
-        prompt_template=entry.prompt_template or "",
-        class_names=tuple(entry.class_names or ()),
-        invalid_rows=invalid.action,
-        invalid_max_percent=invalid.max_percent,
-        max_examples=entry.max_examples or 0,
-        weight=float(entry.weight or 0),
-    )
-
-
-def columns(spec: ColumnsSpec) -> contract.Columns:
-    """Return the column names by role."""
-    return contract.Columns(**{role: name or "" for role, name in spec.model_dump(by_alias=False).items()})
-
-
-def roles(spec: RolesSpec) -> dict[str, str]:
-    """Return our role by the data's word for it."""
-    return {word: role for role, words in spec.model_dump(by_alias=False).items() for word in words or ()}
-
-
 def chat(asked: ChatSpec) -> contract.Chat:
     """Return how conversations become text."""
     source = asked.template_source
@@ -200,37 +172,6 @@ def chat(asked: ChatSpec) -> contract.Chat:
         template_arguments={argument.name: argument.value for argument in asked.template_arguments or ()},
         system_prompt=asked.system_prompt,
         train_on=asked.train_on,
-    )
-
-
-def evaluation(asked: EvaluationSpec) -> contract.Evaluation:
-    """Return the held-out measurement."""
-    return contract.Evaluation(
-        fraction=float(asked.fraction),
-        max_examples=asked.max_examples,
-        source=None if asked.source is None else dataset(asked.source),
-        every_steps=asked.every_steps,
-        baseline=asked.baseline,
-        metrics=tuple(metric(one) for one in asked.metrics or ()),
-        max_answer_tokens=asked.max_answer_tokens,
-        prompts=tuple(asked.samples.prompts) if asked.samples else (),
-        max_new_tokens=asked.samples.max_new_tokens if asked.samples else contract.SAMPLE_TOKENS,
-        gated=asked.gate is not None,
-    )
-
-
-def metric(asked: MetricSpec) -> contract.Metric:
-    """Return a way to judge answers."""
-    return contract.Metric(
-        name=name_of(asked),
-        type=asked.type,
-        source=None if asked.source is None else dataset(asked.source),
-        ignore_case="case" in (asked.ignore or ()),
-        ignore_punctuation="punctuation" in (asked.ignore or ()),
-        pattern=asked.pattern or "",
-        labels=tuple(asked.labels or ()),
-        schema=asked.json_schema or "",
-        equal=asked.values == "equal",
     )
 
 
@@ -288,6 +229,13 @@ def layout(plan: Plan) -> contract.Layout:
         answers_at_once=plan.answers_at_once,
         flops_per_token=plan.flops_per_token,
         peak_tflops_per_gpu=float(plan.peak_tflops_per_gpu or 0),
+    )
+
+
+def tracker(asked: TrackerSpec, job: str) -> contract.Tracker:
+    """Return where the figures of the run are shown."""
+    return contract.Tracker(
+        type=asked.type, location=location(asked.uri or "", asked.credentials), project=asked.project or job
     )
 
 

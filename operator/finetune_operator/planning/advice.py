@@ -19,6 +19,9 @@ from finetune_operator.planning.survey import solved
 VERY_FEW_EXAMPLES = 100
 """An adapter learns so few rows by heart."""
 
+JUDGE_PROMPT_TOKENS = 120
+"""Of a judge's instructions and headings."""
+
 SMALL_DATA = 10_000
 FEW_STEPS = 20
 
@@ -59,6 +62,7 @@ def _data_warnings(question: Question, chosen: Candidate) -> Warnings:
             f"{counted(examples, 'example')} are too few to generalise from: use at least 200 to 500",
         ),
         (few, _few_for_qlora(question, examples) if few else ""),
+        (bool(calls := _judge_calls(chosen)), calls),
         (
             epochs > 5 and examples < SMALL_DATA and training.early_stopping is None,
             f"{epochs} epochs over {counted(examples, 'example')} are likely to overfit: use at most 5, or set training.earlyStopping",
@@ -71,6 +75,21 @@ def _data_warnings(question: Question, chosen: Candidate) -> Warnings:
             chosen.work.evaluation_rows == 0,
             "no rows are held out, so nothing will show whether the model improved: set evaluation",
         ),
+    )
+
+
+def _judge_calls(chosen: Candidate) -> str:
+    """Say what an endpoint elsewhere will be asked: its bill is not in the estimate."""
+    evaluation, work = chosen.work.resolved.evaluation, chosen.work
+    judges = [one for one in evaluation.metrics or () if one.judge is not None]
+    rows = sum(work.evaluation_rows if one.source is None else evaluation.max_examples for one in judges)
+    if not rows:
+        return ""
+    tokens = 2 * rows * (JUDGE_PROMPT_TOKENS + work.evaluation_tokens + 2 * evaluation.max_answer_tokens)
+    names = ", ".join(sorted({one.judge.model for one in judges if one.judge is not None}))
+    return (
+        f"the judge {names} is called {2 * rows:,} times, with up to about {round(tokens, -3):,.0f} tokens to read: its bill is not "
+        "part of the estimate"
     )
 
 

@@ -103,6 +103,8 @@ def _required(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
         yield "spec.model.revision must be a full commit id of 40 hexadecimal digits (require.pinnedRevision)"
     if require.budget and spec.run_policy.budget is None:
         yield "spec.runPolicy.budget must be set (require.budget)"
+    if require.queue and not (spec.queue_name or policy.spec.defaults.queue_name):
+        yield "spec.queueName must be set (require.queue)"
 
 
 def _resources(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
@@ -134,6 +136,7 @@ def governed(spec: FineTuneJobSpec, policy: FineTunePolicy) -> FineTuneJobSpec:
     return spec.model_copy(
         update={
             "resources": resources.model_copy(update={"max_gpus": min(gpus, default=None), "capacity": capacity}),
+            "queue_name": spec.queue_name or defaults.queue_name,
             "priority_class_name": spec.priority_class_name or defaults.priority_class_name,
             "pod_metadata": labelled(spec.pod_metadata, policy),
             "run_policy": run.model_copy(

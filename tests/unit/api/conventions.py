@@ -18,6 +18,7 @@ BOOLEANS = {
     "baseline": "measured or not",
     "pinnedRevision": "required or not; which form a revision has is the hub's",
     "budget": "required or not; its size is a limit of its own",
+    "queue": "required or not; which queue is the job's or a default",
     "failover": "allowed or not; which pools is a question of resources.pools",
     "sampled": "a fact about a count",
     "tiedEmbeddings": "a fact about a model",

@@ -11,7 +11,17 @@ from finetune_contract import Outcome, Progress
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.decide import decide
-from finetune_operator.lifecycle.observation import Child, Decision, Observation, Refusal, SeenPod, Settings, Team
+from finetune_operator.lifecycle.observation import (
+    Child,
+    Decision,
+    Observation,
+    Queue,
+    Refusal,
+    SeenPod,
+    SeenWorkload,
+    Settings,
+    Team,
+)
 from finetune_operator.lifecycle.passing import may_wait
 from finetune_operator.manifests import names
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
@@ -27,6 +37,7 @@ class World:
     pools: tuple[GPUPool, ...] = ()
     limits: NamespaceLimits = UNLIMITED
     team: Team | None = None
+    queue: Queue = field(default_factory=Queue)
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of a Pod -> as it was created."""
     now: datetime = NOW
@@ -54,7 +65,7 @@ class World:
     def observe(self) -> Observation:
         return Observation(
             pods=tuple(self.pods[name] for name in sorted(self.pods)), services=tuple(sorted(self.services)),
-            progress=self.progress, progress_at=self.progress_at, pools=self.pools, limits=self.limits, team=self.team,
+            progress=self.progress, progress_at=self.progress_at, pools=self.pools, limits=self.limits, team=self.team, queue=self.queue,
             refusal=self.refusal,
             checkpoints_of=self.checkpoints_of, settings=self.settings,
         )  # fmt: skip
@@ -86,9 +97,9 @@ class World:
     def settle(self, most: int = 10) -> "World":
         """Make passes until nothing changes any more."""
         for _ in range(most):
-            before = (self.job, dict(self.pods), set(self.services))
+            before = (self.job, dict(self.pods), set(self.services), self.queue)
             self.one_pass()
-            if (self.job, self.pods, self.services) == before:
+            if (self.job, self.pods, self.services, self.queue) == before:
                 return self
         raise AssertionError(f"no fixed point within {most} passes: {self.decision}")
 
@@ -96,6 +107,11 @@ class World:
         meta, labels = manifest["metadata"], manifest["metadata"]["labels"]
         if manifest["kind"] == "Service":
             self.services.add(meta["name"])
+            return True
+        if manifest["kind"] == "Workload":
+            new = SeenWorkload(name=meta["name"], uid=meta["name"], attempt=int(labels[names.ATTEMPT_LABEL]))
+            self.manifests[f"Workload {meta['name']}"] = manifest
+            self.queue = replace(self.queue, workloads=(*self.queue.workloads, new))
             return True
         if meta["name"] in self.pods:
             return True
@@ -117,6 +133,11 @@ class World:
         if child.kind == "Service":
             self.services.discard(child.name)
             return
+        if child.kind == "Workload":
+            self.queue = replace(
+                self.queue, workloads=tuple(each for each in self.queue.workloads if each.name != child.name)
+            )
+            return
         pod = self.pods.get(child.name)
         if pod is None or pod.uid != child.uid:
             return
@@ -136,6 +157,12 @@ class World:
             self.pods[name] = replace(pod, deleting=True, delete_by=by)
         else:
             del self.pods[name]
+
+    def kueue(self, name: str, **parts: Any) -> "World":
+        """Let Kueue change a Workload."""
+        changed = tuple(replace(each, **parts) if each.name == name else each for each in self.queue.workloads)
+        self.queue = replace(self.queue, workloads=changed)
+        return self
 
     def later(self, seconds: float) -> "World":
         self.now += timedelta(seconds=seconds)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from tests.bench import generations, time_seeds
+from finetune_operator.cli.ui import time_claims
+from finetune_operator.cli.ui.memory_claims import table
+
+from tests.bench import generations
 from tests.bench.bench_vram import markdown, other_markdown
-from tests.bench.vram_seeds import table
 
 DOC = (Path(__file__).parents[3] / "docs" / "vram-model.md").read_text().splitlines()
 
@@ -17,25 +19,25 @@ def test_the_scores_in_the_document_are_those_of_the_model():
 
 
 def test_the_claims_in_the_document_are_answered_by_the_model():
-    """`python tests/bench/vram_seeds.py` prints the table to paste."""
+    """`python -m finetune_operator.cli.ui.memory_claims` prints the table to paste."""
     missing = [line for line in table() if line not in DOC]
 
     assert missing == []
 
 
 def test_the_claims_about_hours_and_dollars_are_answered_by_the_planner():
-    """`python -m tests.bench.time_seeds` prints the table to paste."""
-    missing = [line for line in time_seeds.table() if line not in DOC]
+    """`python -m finetune_operator.cli.ui.time_claims` prints the table to paste."""
+    missing = [line for line in time_claims.table() if line not in DOC]
 
     assert missing == []
 
 
 def test_a_claim_is_held_against_its_own_speed():
     """22.5 million tokens at 3,000 to 5,000 tokens/s are 1.2 to 2.1 GPU-hours, whatever the claim says beside."""
-    lora, qlora = time_seeds.CLAIMS[0], time_seeds.CLAIMS[1]
+    lora, qlora = time_claims.CLAIMS[0], time_claims.CLAIMS[1]
 
-    assert (lora.job.tokens, time_seeds.itself(lora)) == (22_500_000, "1.2 to 2.1 GPU-hours")
-    assert time_seeds.itself(qlora) == "2.1 to 3.1 GPU-hours"
+    assert (lora.job.tokens, time_claims.itself(lora)) == (22_500_000, "1.2 to 2.1 GPU-hours")
+    assert time_claims.itself(qlora) == "2.1 to 3.1 GPU-hours"
 
 
 def test_the_errors_by_generation_in_the_document_are_those_of_today():

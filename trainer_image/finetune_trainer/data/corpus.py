@@ -215,7 +215,8 @@ class Corpus:
             return detect(self.dataset, fullest, counted, self._chat)
         except NoForm as problem:
             suggested = next(working(fullest, self.dataset, self._chat), None)
-            told = suggested or with_answer(fullest, self.dataset, self._chat)
+            written = with_answer(fullest, self.dataset, self._chat)
+            told = suggested if suggested and "text" not in suggested.columns else written or suggested
             raise UserError("DatasetInvalid", missing(fullest, counted, told)) from problem
 
     def _counted(self) -> str:

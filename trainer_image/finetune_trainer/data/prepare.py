@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def prepare(
     lengths = _write_selected(opened, selection, encoder, asked, folder, say=say)
     for corpus in opened.trained:
         corpus.invalid.check()
-    prepared = _measured(request, turns, selection, folder, lengths, unanswered=encoder.without_answer.warning())
+    prepared = _measured(request, turns, selection, folder, lengths, unanswered=_unanswered(encoder, opened.trained))
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
@@ -207,6 +207,13 @@ def _measured(
         duplicates=selection.duplicates,
         warnings=(*turns.warnings, *_warnings(request, selection, train, evaluation.rows)),
     )
+
+
+def _unanswered(encoder: RowEncoder, corpora: Iterable[Corpus]) -> str:
+    """Say that nobody answers, with the columns in which an answer lies."""
+    found = encoder.without_answer.warning()
+    suggested = next(filter(None, (corpus.suggestion() for corpus in corpora)), None) if found else None
+    return f"{found}, such as {suggested}" if suggested and "completion" in suggested.columns else found
 
 
 def _nothing_learned(train: TokenStats, longest: int) -> str:

@@ -1,7 +1,8 @@
-"""What stands beside the result so that nobody must trust a figure: every answer with its scores. Called by training.measured."""
+"""What stands beside the result so that nobody must trust a figure: every answer with its scores, every step. Called by measured, train."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from finetune_contract.wire import to_wire
 from finetune_trainer.evaluation.questions import HELD_OUT, Question
 from finetune_trainer.evaluation.results import Judged, Said
 
-FOLDER, ANSWERS_FILE, METRICS_FILE = "evaluation", "answers.jsonl", "metrics.json"
+FOLDER, ANSWERS_FILE, METRICS_FILE, HISTORY_FILE = "evaluation", "answers.jsonl", "metrics.json", "history.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +67,14 @@ def _scores(number: int, found: Sequence[Judged]) -> dict[str, dict[str, float]]
             name: round(float(values[place]), 4) for name, values in models.items() if values is not None
         }
     return scores
+
+
+def write_history(folder: Path, history: Iterable[Mapping[str, Any]]) -> None:
+    """Write what was logged at every step and measured at every evaluation, of all attempts, one JSON object a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / HISTORY_FILE).open("w", encoding="utf-8") as file:
+        for entry in history:
+            finite = {
+                name: value for name, value in entry.items() if not isinstance(value, float) or math.isfinite(value)
+            }
+            file.write(json.dumps(finite) + "\n")

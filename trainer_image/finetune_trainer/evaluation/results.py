@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from finetune_contract import FURTHER, GENERATING, LABEL, TOOL_CALL, Evaluation, Figure, Metric, MetricResult
+from finetune_contract import FURTHER, GENERATING, JUDGE, LABEL, TOOL_CALL, Evaluation, Figure, Metric, MetricResult
 
 from finetune_trainer.evaluation.intervals import Picks, Scores, figure, picks, rows_needed
 from finetune_trainer.evaluation.questions import HELD_OUT, Question
@@ -67,7 +67,7 @@ def judged(
     for metric in evaluation.metrics:
         rows = rows_of(metric, evaluation)
         asked = tuple(number for number, question in enumerate(questions) if question.rows == rows)
-        if asked:
+        if asked and metric.type != JUDGE:
             judge = _labels if metric.type == LABEL else _texts
             found.append(judge(metric, asked, questions, base, tuned, seed=seed))
     return tuple(found)
@@ -180,3 +180,15 @@ def likeliest(labels: Sequence[str], answer: Said) -> str:
 
 def _f1(found: Any, wanted: Any, labels: int, sample: Picks) -> float:
     return macro_f1(confusion(found[sample], wanted[sample], labels))
+
+
+def preferred(
+    metric: Metric, asked: Sequence[int], shares: Sequence[float], *, seed: int, note: str, details: dict[str, Any]
+) -> Judged:
+    """Return how often a judge prefers the tuned model: 1, 0, or a half where it says both, for each row that it judged."""
+    tuned = np.array(shares, dtype=np.float64)
+    scores = {"base": 1.0 - tuned, "tuned": tuned}
+    result = _means(metric.name, scores, picks(len(asked), seed), note)
+    return Judged(
+        metric=metric, results=(result,), asked=tuple(asked), base=scores["base"], tuned=tuned, details=details
+    )

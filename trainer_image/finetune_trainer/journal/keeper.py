@@ -54,6 +54,9 @@ class Keeping:
         try:
             self._store = self._store or open_location(self.location, Role.CHECKPOINT)
             for path in sorted(self.folder.glob("*")):
+                if path.is_dir():
+                    self._store_folder(path)
+                    continue
                 data = path.read_bytes()
                 if self._stored.get(path.name) != len(data):
                     self._store.write_text(f"{self.under}/{path.name}", redacted(data.decode(errors="replace")))
@@ -61,6 +64,13 @@ class Keeping:
         except ReportedError as error:
             return f"the log could not be stored at {self.location.uri}: {error.message}"
         return ""
+
+    def _store_folder(self, folder: Path) -> None:
+        """Store files that are no text, such as TensorBoard's."""
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if self._store is not None and self._stored.get(folder.name) != size:
+            self._store.upload(folder, f"{self.under}/{folder.name}")
+            self._stored[folder.name] = size
 
 
 def main(folder: str) -> int:

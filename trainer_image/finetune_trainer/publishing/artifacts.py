@@ -13,6 +13,7 @@ from finetune_contract.wire import from_wire, to_wire
 from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_facts
 from finetune_trainer.publishing.card import model_card
+from finetune_trainer.publishing.curves import CURVES_FILE, curves, held_out_points, points
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.storage import Store
 
@@ -90,9 +91,12 @@ def already_published(store: Store, run: RunConfig) -> Outcome | None:
 
 
 def write_card(folder: Path, run: RunConfig, published: Published) -> None:
-    """Write README.md, which is the artifact's page on a model hub."""
+    """Write README.md, which is the artifact's page on a model hub, and the curves that it shows."""
+    picture = curves(points(published.history, "loss"), held_out_points(published))
+    if picture:
+        (folder / CURVES_FILE).write_text(picture)
     chat = (folder / "chat_template.jinja").is_file()
-    card = model_card(run, published, base_name(run), adapter_facts(folder), chat=chat)
+    card = model_card(run, published, base_name(run), adapter_facts(folder), chat=chat, curves=bool(picture))
     (folder / "README.md").write_text(card)
 
 

@@ -7,18 +7,23 @@ from finetune_contract.engines import Servable
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
 from finetune_trainer.publishing.card_metrics import metrics_section
+from finetune_trainer.publishing.curves import CURVES_FILE
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.usage import usage
 from finetune_trainer.runtime.speed import Speed
 
 
-def model_card(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None, *, chat: bool) -> str:
-    """Return the card: what it is, what it was made from, how it does, how to load it. `chat`: it has a chat template."""
+def model_card(
+    run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None, *, chat: bool, curves: bool
+) -> str:
+    """Return the card: what it is, what it was made from, how it does, how to load it. `chat`: it has a chat template; `curves`: the
+    picture is beside it."""
     parts = [
         _front_matter(run, base),
         f"# {run.name}\n",
         _summary(run, published, base, adapter),
         _results(published.evaluation),
+        f"![Loss over the steps]({CURVES_FILE})\n" if curves else "",
         metrics_section(published.metrics),
         usage(run, "model" if adapter is None else "adapter", chat=chat),
     ]

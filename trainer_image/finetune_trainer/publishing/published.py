@@ -1,6 +1,8 @@
 """What card and manifest say about how a run went. Made by train, read by artifacts and card."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finetune_contract import EvaluationResult
 
@@ -19,3 +21,5 @@ class Published:
     training_seconds: float
     speed: Speed
     metrics: tuple[Judged, ...] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    """What was logged at each step, and measured at each evaluation."""

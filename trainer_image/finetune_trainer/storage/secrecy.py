@@ -5,7 +5,10 @@ from pathlib import Path
 
 from finetune_contract import ENV_SECRETS, SECRET_KEYS
 
-CONFIDENTIAL = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+CONFIDENTIAL = (
+    "HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OPENAI_API_KEY",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
+)  # fmt: skip
 """Of SECRET_KEYS, those whose values are secret; endpoints and regions help in messages."""
 
 SHORTEST_SECRET = 6

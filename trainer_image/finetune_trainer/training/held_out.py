@@ -25,6 +25,7 @@ from finetune_trainer.training.callbacks import staged_folder
 from finetune_trainer.training.divergence import refuse_infinite
 from finetune_trainer.training.evaluate import Answers, Measurement, Row, Rows
 from finetune_trainer.training.patience import STATE_FILE
+from finetune_trainer.training.tracking import Tracking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,9 @@ class Questions:
 class HeldOut(TrainerCallback):
     """Measure the base model before the first step and the tuned one on its way."""
 
-    def __init__(self, loop: Loop, questions: Questions) -> None:
+    def __init__(self, loop: Loop, questions: Questions, tracking: Tracking) -> None:
         self.loop = loop
+        self.tracking = tracking
         self.questions = questions
 
     def keep_going(self) -> bool:
@@ -117,6 +119,10 @@ class HeldOut(TrainerCallback):
         if measured is not None:
             figures = {"eval_loss": measured.loss, "eval_token_accuracy": measured.token_accuracy}
             self.loop.bench.reporter.record(state.global_step, figures)
+            state.log_history.append({"step": state.global_step, **figures})  # checkpoints keep it
+            self.tracking.on_log(
+                args, state, control, figures
+            )  # the trainer's own on_log would take its turn for this one
             refuse_infinite(
                 "the evaluation loss", measured.loss, state.global_step
             )  # before such weights are kept as the best

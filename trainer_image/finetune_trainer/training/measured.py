@@ -1,6 +1,6 @@
 """Base and tuned model side by side at the end of a run: the result, and the record of every answer. Called by train."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from transformers import PreTrainedTokenizerBase
 from finetune_trainer.data import PreparedData
 from finetune_trainer.evaluation.record import Asked, write_record
 from finetune_trainer.evaluation.results import Judged, judged
+from finetune_trainer.runtime import ranks
+from finetune_trainer.runtime.progress import say
 from finetune_trainer.training.evaluate import Answers
+from finetune_trainer.training.judge import judged_elsewhere, pairs_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +25,10 @@ class Compared:
     metrics: tuple[Judged, ...] = ()
 
 
-def compared(run: RunConfig, base: Answers | None, tuned: Answers, data: PreparedData) -> Compared:
-    """Put base and tuned model side by side."""
+def compared(
+    run: RunConfig, base: Answers | None, tuned: Answers, data: PreparedData, tokenizer: PreTrainedTokenizerBase
+) -> Compared:
+    """Put base and tuned model side by side. Judges elsewhere are asked by rank 0."""
     if tuned.held_out is None:
         return Compared(result=None)
     before = base.held_out if base is not None else None
@@ -31,6 +36,8 @@ def compared(run: RunConfig, base: Answers | None, tuned: Answers, data: Prepare
         run.evaluation, data.questions, base=base.said if base is not None and base.said else None, tuned=tuned.said,
         seed=run.training.seed,
     )  # fmt: skip
+    if base is not None and base.said and ranks.rank() == 0:
+        metrics = (*metrics, *_judged(run, base, tuned, data, tokenizer))
     result = EvaluationResult(
         examples=data.evaluation_examples,
         base_loss=before.loss if before is not None else None,
@@ -43,6 +50,20 @@ def compared(run: RunConfig, base: Answers | None, tuned: Answers, data: Prepare
         samples=_samples(run.evaluation.prompts, base.samples if base is not None else (), tuned.samples),
     )
     return Compared(result=result, metrics=metrics)
+
+
+def _judged(
+    run: RunConfig, base: Answers, tuned: Answers, data: PreparedData, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Judged]:
+    def decode(tokens: Sequence[int]) -> str:
+        return str(tokenizer.decode(tokens, skip_special_tokens=True))
+
+    for metric in run.evaluation.metrics:
+        if metric.judge is not None:
+            asked, pairs = pairs_of(metric, run.evaluation, data.questions, base.said, tuned.said, decode)
+            found = judged_elsewhere(metric, asked, pairs, seed=run.training.seed, say=say)
+            if found is not None:
+                yield found
 
 
 def _samples(prompts: Sequence[str], base: Sequence[str], tuned: Sequence[str]) -> tuple[Sample, ...]:
@@ -59,3 +80,13 @@ def record(
         said = base.said if base is not None and base.said else None
         asked = Asked(questions=data.questions, base=said, tuned=tuned.said, decode=tokenizer.decode)
         write_record(folder, asked, found.metrics)
+
+
+def final_figures(found: Compared) -> dict[str, float]:
+    """Return what trackers show of both models in the end."""
+    if found.result is None:
+        return {}
+    losses = {"eval_loss": found.result.tuned_loss, "base_eval_loss": found.result.base_loss}
+    metrics = {f"eval_{one.name}": one.tuned[0] for one in found.result.metrics}
+    metrics |= {f"base_eval_{one.name}": one.base[0] for one in found.result.metrics if one.base is not None}
+    return {name: value for name, value in (losses | metrics).items() if value is not None}

@@ -34,6 +34,7 @@ def trainer_settings(
     on_cpu = computation.device == "cpu"
     return SFTConfig(
         output_dir=str(folder),
+        run_name=f"{run.namespace}/{run.name}",
         max_steps=steps,
         num_train_epochs=1,  # row_order lays all epochs out as one
         train_sampling_strategy="sequential",

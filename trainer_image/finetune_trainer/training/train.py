@@ -17,6 +17,7 @@ from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
+from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
 from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
@@ -30,12 +31,13 @@ from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.best_weights import put_back
 from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
 from finetune_trainer.training.held_out import HeldOut, questions
-from finetune_trainer.training.measured import Compared, compared, record
+from finetune_trainer.training.measured import Compared, compared, final_figures, record
 from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
 from finetune_trainer.training.saver import Saver
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
+from finetune_trainer.training.tracking import Tracking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class Session:
     tokenizer: PreTrainedTokenizerBase
     rows: PreparedData
     held_out: HeldOut
+    tracking: Tracking
     resumed: Path | None
     stored: torch.dtype
     """Of the base model's files, and of a model that is published."""
@@ -77,18 +80,22 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     session.loop.checkpoints.clear_staging()
     bench.interrupt.must_save = False  # the last step is saved: from here on there is nothing to lose
     if bench.interrupt.asked:
+        session.tracking.finish({})
         return preempted(session, bench)
 
     bench.reporter.phase("evaluating")
     with bench.heartbeat.busy():
         put_back(loop)
     tuned = session.held_out.ask()
-    found = compared(run, loop.base, tuned, session.rows)
+    with bench.heartbeat.busy():
+        found = compared(run, loop.base, tuned, session.rows, session.tokenizer)
     if ranks.rank() == 0:
         record(
             bench.workspace / "publish" / RECORD_FOLDER, found, loop.base, tuned, data=session.rows,
             tokenizer=session.tokenizer,
         )  # fmt: skip
+        write_history(bench.workspace / "publish" / RECORD_FOLDER, loop.trainer.state.log_history)
+        session.tracking.finish(final_figures(found), bench.workspace / "publish" / RECORD_FOLDER)
 
     bench.reporter.phase("publishing")
     return publish(run, bench, session, found)
@@ -129,7 +136,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         run=run, bench=bench, computation=numbers, checkpoints=checkpoints, uploads=Uploads(checkpoints),
         patience=patience,
     )  # fmt: skip
-    held_out = HeldOut(loop, asked)
+    tracking = Tracking(run, bench)
+    held_out = HeldOut(loop, asked, tracking)
     adalora = [AdaLoraSchedule(resumed=resumed)] if run.lora is not None and run.lora.variant == "adalora" else []
     loop.trainer = trainer = SFTTrainer(
         model=built,
@@ -137,7 +145,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         train_dataset=ordered(run, rows.train, steps=steps),
         processing_class=tokenizer,
         peft_config=adapter,
-        callbacks=[Reports(loop, rows=pass_rows(rows)), *adalora, held_out, Saver(loop)],
+        callbacks=[Reports(loop, rows=pass_rows(rows)), *adalora, tracking, held_out, Saver(loop)],
     )
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
     if run.lora is not None and run.layout.zero_stage == 0:
@@ -148,7 +156,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     trained, parameters = model.trainable_parameters(trainer.model)
     say(f"{trained:,} of {parameters:,} parameters are trained")
     return Session(
-        loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, resumed=resumed,
+        loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, tracking=tracking, resumed=resumed,
         stored=model.stored_dtype(base), steps=steps,
     )  # fmt: skip
 
@@ -198,6 +206,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
     published = Published(
         evaluation=found.result,
         metrics=found.metrics,
+        history=session.loop.trainer.state.log_history,
         computation=session.loop.precision,
         steps=session.loop.trainer.state.global_step,
         final_loss=last_loss(session.loop.trainer),

@@ -14,7 +14,7 @@ from finetune_operator.lifecycle.policies.examination import (
     run_preflight,
 )
 from finetune_operator.lifecycle.policies.exporting import export_result
-from finetune_operator.lifecycle.policies.stops import pause_at_limit, pause_on_request
+from finetune_operator.lifecycle.policies.stops import pause_at_limit, pause_for_queue, pause_on_request
 from finetune_operator.lifecycle.policies.terminal import clean_up_ended, record_success
 from finetune_operator.lifecycle.step import Step
 from finetune_operator.lifecycle.team import refuse_unpermitted
@@ -31,6 +31,8 @@ POLICIES: Final[tuple[Policy, ...]] = (
     pause_on_request,
     # After the user's pause and before the limits, which are about GPUs. Before preflight and plan: nothing is trained again.
     export_result,
+    # Before the limit, for the same reason.
+    pause_for_queue,
     # Before the next attempt: a job that is out of money does not try again. It reads the plan's price, so that it
     # passes on while there is no attempt.
     pause_at_limit,

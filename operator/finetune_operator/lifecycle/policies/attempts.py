@@ -10,6 +10,13 @@ from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child, Manifest
 from finetune_operator.lifecycle.policies import gang
 from finetune_operator.lifecycle.policies.stops import is_publishing, seconds_to_limit
+from finetune_operator.lifecycle.queueing import (
+    LOOK_SECONDS,
+    held_in_queue,
+    on_admitted_nodes,
+    planned_children,
+    queue_of,
+)
 from finetune_operator.lifecycle.quotas import refitted
 from finetune_operator.lifecycle.replanning import enlarged, larger
 from finetune_operator.lifecycle.results import restarted
@@ -114,6 +121,8 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
     """Create the children of an attempt that has not started, all or none."""
     view = refitted(view, attempt)
     missing = missing_children(view, attempt)
+    if missing and (held := held_in_queue(view, attempt)) is not None:
+        return held
     if not missing:
         step = gang.release(view, attempt) or starting(view, attempt)
         return replace(step, requeue_after=soonest(view, attempt))
@@ -141,7 +150,7 @@ def missing_children(view: View, attempt: AttemptStatus) -> tuple[Manifest, ...]
     if len(pods) == view.plan.replicas and (view.plan.replicas == 1 or service in view.seen.services):
         return ()
     have = {pod.name for pod in pods} | set(view.seen.services)
-    wanted = children(view.job, view.status, attempt.number, view.seen.settings.pods)
+    wanted = on_admitted_nodes(view, attempt, planned_children(view, attempt))
     return tuple(item for item in wanted if item["metadata"]["name"] not in have)
 
 
@@ -176,17 +185,17 @@ def watch(view: View) -> Step:
     shaky = unsettled(pods)
     if shaky is not None:
         step = say(view, Phase.TRAINING, shaky.reason, f"attempt {attempt.number + 1}: {shaky.message}")
-        return replace(step, create=service, requeue_after=seconds_to_limit(view))
+        return replace(step, create=service, requeue_after=soonest(view, attempt))
     phase = Phase.PUBLISHING if publishing else Phase.TRAINING
     reason = ProgressReason.PUBLISHING if publishing else ProgressReason.RUNNING
     message = f"attempt {attempt.number + 1} is running: {view.plan.summary}"
     step = say(view, phase, reason, message, settled=True)
-    return replace(step, create=service, requeue_after=seconds_to_limit(view))
+    return replace(step, create=service, requeue_after=soonest(view, attempt))
 
 
 def soonest(view: View, attempt: AttemptStatus) -> float | None:
-    """Return when to look again at an attempt that does not run yet."""
-    waits = (seconds_to_limit(view), gang.seconds_left(view, attempt))
+    """Return when to look again at an attempt: at its limits, and at what Kueue says about it."""
+    waits = (seconds_to_limit(view), gang.seconds_left(view, attempt), LOOK_SECONDS if queue_of(view) else None)
     return min((wait for wait in waits if wait is not None), default=None)
 
 

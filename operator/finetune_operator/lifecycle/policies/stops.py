@@ -10,6 +10,7 @@ from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.exports import is_published
 from finetune_operator.lifecycle.money import held_seconds, spent_gpu_seconds
+from finetune_operator.lifecycle.queueing import taken_back
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.team import TURN_SECONDS, spending_limits
 from finetune_operator.lifecycle.view import View, deletions
@@ -37,6 +38,12 @@ def pause_on_request(view: View) -> Step | None:
     if attempt is not None and is_suspending(view.status) and view.replicas(attempt.number):
         return drain(view)
     return None
+
+
+def pause_for_queue(view: View) -> Step | None:
+    """Give the GPUs back when Kueue takes the quota: the next attempt queues once the Pods are gone."""
+    why = taken_back(view)
+    return pause(view, WaitingReason.QUEUED, why) if why else None
 
 
 def from_where(view: View) -> str:

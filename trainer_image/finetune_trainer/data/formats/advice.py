@@ -90,7 +90,7 @@ def _remedy(record: Record, suggested: Suggestion | str | None) -> str:
             f"{answer} holds answers, and nothing holds the questions: write the question of each row into a column prompt, and set "
             f"columns: {{prompt: prompt, completion: {in_yaml(answer)}}}"
         )
-    if len([leaf for leaf in leaves(record) if leaf.kind is Kind.TEXT]) > 1:
+    if len([leaf for leaf in leaves(record, harmless=True) if leaf.kind is Kind.TEXT]) > 1:
         return (
             "their names do not say which is the answer. If one is, set columns: {prompt: ..., completion: ...} with the names of "
             "the question and the answer, else write it into a column completion"

@@ -33,6 +33,7 @@ from finetune_trainer.data.formats.names import (
     UNDECIDED_ENDS,
     bare,
     is_empty,
+    is_reply,
     truth,
 )
 from finetune_trainer.data.formats.preference import judged, preference, undecided, unpaired
@@ -229,6 +230,8 @@ def is_turns(value: Any) -> bool:
         case list():
             return all(isinstance(item, dict) for item in value) or is_alternating(value)
         case dict():
+            if isinstance(value.get("messages"), list):
+                return True
             columns = list(value.values())
             return bool(columns) and all(isinstance(column, list) for column in columns)
         case None:
@@ -267,7 +270,7 @@ def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Re
     text = _first(CONTENT_KEYS, names)
     role = record.get(_first(ROLE_KEYS, names))
     speaks = isinstance(role, dict) or (isinstance(role, str) and role.strip().lower() in ROLES)
-    if (
-        text and not dataset.columns.text and (speaks or record.get(names.get("type", "type")) == "message")
-    ):  # Slack's type
+    in_a_chat = record.get(names.get("type", "type")) == "message"  # Slack's
+    replies = any(map(is_reply, names))
+    if text and not dataset.columns.text and (speaks or in_a_chat or replies):
         raise UserError("DatasetInvalid", one_message_a_row(uri, text))

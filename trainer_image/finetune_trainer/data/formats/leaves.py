@@ -69,11 +69,6 @@ class Leaf:
         """The names on the way to it that tell it from others, outermost first."""
         return [name for name in self.path.split(".") if not name.isdigit()][self.shared :]
 
-    @property
-    def is_inside(self) -> bool:
-        """It lies inside a column."""
-        return "." in self.path
-
 
 def leaves(record: Record, *, harmless: bool = False) -> list[Leaf]:
     """Return what can be read of a record, in its order; what is known to be harmless only if that is asked for."""
@@ -112,7 +107,7 @@ def _leaves(path: str, value: Any, depth: int, harmless: bool) -> Iterator[Leaf]
     inner = _from_json(value) if isinstance(value, str) else value
     if is_empty(inner) or not depth or (left_out and not is_known):
         return
-    if _is_spoken(name, inner) or _is_message(inner):
+    if _is_spoken(name, inner) or _is_message(inner) or _has_messages(inner):
         yield Leaf(path=path, value=value, kind=Kind.TURNS)
     elif _is_body(inner) or not isinstance(inner, dict | list):
         if isinstance(value, str | dict) and value not in TRUTHS:
@@ -143,9 +138,15 @@ def _from_json(text: str) -> Any:
         return text
 
 
+def _has_messages(value: Any) -> bool:
+    """The body of an API call, or a chat with what a program keeps beside its messages."""
+    return isinstance(value, dict) and isinstance(value.get("messages"), list) and bool(value["messages"])
+
+
 def _is_body(value: Any) -> bool:
+    """The answer of an API, which is read as it is."""
     match value:
-        case {"messages": list()} | {"choices": [{"message": dict()}, *_]}:
+        case {"choices": [{"message": dict()}, *_]}:
             return True
     return False
 

@@ -10,9 +10,24 @@ CALL = "call"
 ROLES = {
     SYSTEM: SYSTEM,
     DEVELOPER: DEVELOPER,
-    **dict.fromkeys((USER, "human", "prompter", "customer", "questioner", "student"), USER),
+    **dict.fromkeys((USER, "human", "prompter", "customer", "questioner", "student", "\u95ee", "\u7528\u6237"), USER),
     **dict.fromkeys(
-        (ASSISTANT, "gpt", "chatgpt", "bot", "chatbot", "model", "ai", "bing", "bard", "claude", "llm", "answerer"),
+        (
+            ASSISTANT,
+            "gpt",
+            "chatgpt",
+            "bot",
+            "chatbot",
+            "model",
+            "ai",
+            "bing",
+            "bard",
+            "claude",
+            "llm",
+            "answerer",
+            "\u7b54",
+            "\u52a9\u624b",
+        ),
         ASSISTANT,
     ),
     **dict.fromkeys(
@@ -30,7 +45,7 @@ ROLES = {
     ),
     **dict.fromkeys(("function_call", "tool_call", "function-call", "tool-call"), CALL),
 }
-"""Who speaks, by the words of ShareGPT, OpenAI, Llama, Gemini, Cohere, OASST, in lower case."""
+"""Who speaks, by the words of ShareGPT, OpenAI, Llama, Gemini, Cohere, OASST, in lower case; four are Chinese."""
 
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
 CONTENT_KEYS = ("content", "value", "parts", "text", "message", "utterance")
@@ -117,7 +132,7 @@ LABELS = ("label", "ktotag")
 
 RATINGS = frozenset(
     "score scores rating ratings reward quality helpful helpfulness correctness thumbs verdict feedback "
-    "safe toxic toxicity harmful stars".split()
+    "safe toxic toxicity harmful stars resolved success passed correct".split()
 )
 """Words in the names of columns that say how good an answer is."""
 
@@ -132,11 +147,11 @@ INCIDENTAL = frozenset(
     "id ids idx index uuid guid count counts num number length len size tokens token lang language locale source sources url urls uri "
     "link hash md5 sha checksum digest type types date dates time timestamp timestamps version revision name names split file filename "
     "path model models category title meta metadata country region created updated modified edited exported config configs formatting "
-    "status row rows line rank offset start end position seed temperature top penalty stream stop finish logprobs domain "
+    "status row rows line rank ts offset start end position seed temperature top penalty stream stop finish logprobs domain "
     "difficulty author annotator annotators worker username email phone address zip ip session thread dataset "
     "copyright signature duration latency lead cost usage price unnamed "
     "header redacted state moderation flagged turn turns fingerprint generator "
-    "flags commit repo repos license task subreddit priority tags permalink".split()
+    "flags commit repo repos license task subreddit priority tags permalink account".split()
 )
 """Words that make such a name harmless: prompt_id, text_length. Whatever else is not read is named."""
 
@@ -146,14 +161,28 @@ HARMLESS_NAMES = ("n", "k", "stopreason", "endturn", "schemaversion", "project",
 ANSWERING = frozenset(
     "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
     "category class sentiment emotion intent summary summaries highlights headline abstract translation code "
-    "ideal gold truth generation attempt reply replies resolution".split()
+    "ideal gold truth generation attempt reply replies resolution sql translated correct".split()
 )
 """Words in the names of columns that may hold what is to be learned."""
+
+TOLD = (ANSWERING | ASKED | frozenset((*PROMPTS, *COMPLETIONS))) - {"code", "class", "category"}
+"""Last words of names that hold what is asked or answered, whatever stands before them: a language_code is none."""
 
 MAY_HOLD = frozenset(
     "source sources title category model models name meta metadata data lang language file type".split()
 )
 """Of the harmless words those whose columns sometimes hold a question or an answer all the same."""
+
+MEDIA = frozenset("image images img picture pictures video videos audio audios sound speech wav".split())
+"""Words in the names of columns that hold something else than text."""
+
+SAID_BEFORE = frozenset(
+    "context contexts persona instruction instructions background scenario preamble role character".split()
+)
+"""Words in the names of columns beside a conversation that may hold its system prompt."""
+
+REPLIES = ("inreplyto", "inresponseto", "replyto", "parentid", "parentmessage", "threadts", "responsetweetid")
+"""What the name of a column holds that names the message which a row answers."""
 
 ANNOTATED = frozenset("annotation annotations result results annotated correction corrections".split())
 """Words in the names of columns that hold what people wrote about the rest of the row."""
@@ -183,8 +212,18 @@ def words_of(name: str) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def is_harmless(name: str) -> bool:
-    """Tell whether a column or key of this name is known to say nothing about what is to be learned."""
-    return bool(words_of(name) & INCIDENTAL) or name.startswith("__") or bare(name) in HARMLESS_NAMES
+    """Tell whether a column or key of this name is known to say nothing about what is to be learned.
+
+    Of a name with words of both kinds the last one decides: text_length is a length, model_response is an answer.
+    """
+    if name.startswith("__") or bare(name) in HARMLESS_NAMES:
+        return True
+    return bool(words_of(name) & INCIDENTAL) and _last_word(name) not in TOLD
+
+
+def _last_word(name: str) -> str:
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return words[-1] if len(words) > 1 else ""
 
 
 @lru_cache(maxsize=4096)
@@ -197,6 +236,11 @@ def is_label_only(name: str) -> bool:
 def names_answer(name: str) -> bool:
     """Tell whether a column beside plain text may be what is to be learned: a summary, a class."""
     return bool(words_of(name) & ANSWERING)
+
+
+def is_reply(name: str) -> bool:
+    """Tell whether a column says which message its row answers."""
+    return any(word in bare(name) for word in REPLIES)
 
 
 def truth(value: object) -> bool | None:

@@ -35,7 +35,8 @@ def parts_of(parts: list[Any], who: str) -> Parts:
     foreign = sorted({_kind(part) for part in parts} - KNOWN)
     if foreign or not parts:
         raise RowInvalid(
-            f'{who} holds {", ".join(foreign) or "nothing"}: only parts such as {{"type": "text", "text": ...}} are trained'
+            f'{who} holds {", ".join(foreign) or "nothing"}: only parts such as {{"type": "text", "text": ...}} are trained, so '
+            "remove the others, or such rows"
         )
     for part in parts:
         _add(part, _kind(part), found, who)

@@ -5,22 +5,18 @@ Pure guesses by names and values; tried.py keeps those that work.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finetune_trainer.data.formats.leaves import LETTERS, Kind, Leaf, asks_only, leaves
 from finetune_trainer.data.formats.names import (
-    ANNOTATED,
-    ANSWERING,
-    ASKED,
-    COMPLETIONS,
     HISTORIES,
-    PROMPTS,
+    SYSTEMS,
     bare,
     is_harmless,
-    words_of,
 )
+from finetune_trainer.data.formats.saying import SURE, answers, asks, best, classifies, is_numbered
 from finetune_trainer.data.formats.texts import is_alternating
 from finetune_trainer.data.reading.record import Record
 
@@ -33,13 +29,8 @@ MOST_JOINED = 3
 MOST_CHOICES = 6
 """So many choices a suggestion writes into a question."""
 
-Says = Callable[[Leaf], int]
-
 POSTS = ("body", "description", "selftext", "details")
 """What people write below a title."""
-
-SURE, LIKELY, PERHAPS = 30, 20, 10
-"""How much a name says: it is one that the tables know, it is such a word, or it holds one or several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +67,7 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
     yield from _of_turns(found)
     yield from _of_pairs(found)
     everything = leaves(record, harmless=True)
-    if any(map(_answers, everything)):
+    if any(map(answers, everything)):
         yield from _of_turns(everything)
         yield from _of_pairs(everything)
     if len(found) == len(everything) == 1 and _is_plain_text(found[0]):
@@ -84,7 +75,7 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
 
 
 def _is_plain_text(leaf: Leaf) -> bool:
-    return leaf.kind is Kind.TEXT and _asks(leaf) < SURE and not is_harmless(leaf.names[-1])
+    return leaf.kind is Kind.TEXT and asks(leaf) < SURE and not is_harmless(leaf.names[-1])
 
 
 def _alternating_alone(record: Record, found: Sequence[Leaf]) -> str:
@@ -102,21 +93,23 @@ def _of_turns(found: Sequence[Leaf]) -> Iterator[Suggestion]:
             read = f"; {leaf.path} is then read as the earlier turns"
             yield from (replace(pair, note=read) for pair in _of_pairs(texts))
         if asks_only(leaf.value):
-            answers = _best([*texts, *(one for one in turns if one is not leaf)], _answers)
-            yield from (Suggestion(columns={"prompt": leaf.path, "completion": one.path}) for one in answers)
+            told = best([*texts, *(one for one in turns if one is not leaf)], answers)
+            yield from (
+                Suggestion(columns={"prompt": leaf.path, "completion": one.path}, note=_doubt(one)) for one in told
+            )
         yield Suggestion(columns={"messages": leaf.path})
 
 
 def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     """A question and its answer, told by names; of two texts that say nothing the second is the answer."""
-    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT]
+    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT and (answers(leaf) or not _counts(leaf.value))]
     choices = [leaf for leaf in found if leaf.kind is Kind.CHOICES]
-    answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and _answers(leaf)]
-    for answer in _best([*texts, *answering], _answers):
+    answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and answers(leaf)]
+    for answer in best([*texts, *answering], answers):
         yield from _asked([leaf for leaf in texts if leaf is not answer], choices, answer)
-    if len(texts) == 2 and not choices and not any(map(_answers, texts)) and not all(map(_asks, texts)):
-        first, second = sorted(texts, key=_asks, reverse=True)
-        either = first.is_inside and second.is_inside and not _asks(first)
+    if len(texts) == 2 and not choices and not any(map(answers, texts)) and not all(map(asks, texts)):
+        first, second = sorted(texts, key=asks, reverse=True)
+        either = not asks(first)
         yield Suggestion(
             columns={"prompt": first.path, "completion": second.path}, note=", or the other way round" if either else ""
         )
@@ -125,13 +118,15 @@ def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
 def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Iterator[Suggestion]:
     """The question that an answer belongs to, joined from several columns where their names say so."""
     note = _doubt(answer)
-    telling = [leaf for leaf in others if not _answers(leaf)] or list(others)
-    telling = _unrepeated([leaf for leaf in telling if not leaf.is_first] or telling)
-    known = _best(telling, _asks)[:1]
-    beside = [leaf for leaf in telling if leaf not in known and _asks(leaf)]
+    telling = [leaf for leaf in others if not answers(leaf)] or list(others)
+    telling = [leaf for leaf in telling if bare(leaf.names[-1]) not in SYSTEMS and not _holds_row(leaf, answer, others)]
+    whole = [leaf for leaf in telling if not leaf.is_first or (answer.is_first and asks(leaf) == SURE)]
+    telling = _unrepeated(whole or telling)
+    known = best(telling, asks)[:1]
+    beside = [leaf for leaf in telling if leaf not in known and asks(leaf) and not is_numbered(leaf)]
     asked = _of_a_post(telling)
-    if known and _asks(known[0]) == SURE:
-        about = [leaf for leaf in beside if _asks(leaf) < SURE]
+    if known and asks(known[0]) == SURE:
+        about = [leaf for leaf in beside if asks(leaf) < SURE]
         asked = [*about, *known, *(leaf for leaf in beside if leaf not in about)]
     if len(asked) > MOST_JOINED and known:
         asked = known
@@ -150,9 +145,15 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
         yield _question(known or [max(asked, key=lambda leaf: len(str(leaf.value)))], answer, note)
 
 
+def _holds_row(leaf: Leaf, answer: Leaf, others: Sequence[Leaf]) -> bool:
+    """Tell whether a text is the whole row, written out: the answer with something else that is a column of its own."""
+    text = str(leaf.value)
+    return str(answer.value) in text and any(other is not leaf and str(other.value) in text for other in others)
+
+
 def _of_a_post(found: Sequence[Leaf]) -> list[Leaf]:
     """What asks, with the title above a body; all where nothing says that it asks."""
-    asking = [leaf for leaf in found if _asks(leaf)]
+    asking = [leaf for leaf in found if asks(leaf)]
     if any(bare(leaf.names[-1]) in POSTS for leaf in asking):
         asking = [leaf for leaf in found if leaf in asking or bare(leaf.names[-1]) == "title"]
     return asking or list(found)
@@ -185,7 +186,8 @@ def pointed_at(record: Record, column: str) -> str:
     choices = [leaf for leaf in leaves(record) if leaf.kind is Kind.CHOICES]
     if not choices or not is_pointer(record.get(column)):
         return ""
-    return f"it only says which of {choices[0].path} is right, so write the text of that one into a column completion"
+    named = ", ".join(choices[0].columns) or choices[0].path
+    return f"it only says which of {named} is right, so write the text of that one into a column completion"
 
 
 def _doubt(answer: Leaf) -> str:
@@ -239,56 +241,24 @@ def _is_label(path: str) -> bool:
 def lone_answer(record: Record) -> str:
     """Return what holds answers where nothing holds their questions; empty where something does."""
     found = [leaf for leaf in leaves(record) if leaf.kind is not Kind.CHOICES]
-    answers = _best(found, _answers)
-    return answers[0].path if answers and all(map(_answers, found)) else ""
+    told = best(found, answers)
+    return told[0].path if told and all(map(answers, found)) else ""
 
 
 def unwritten_answer(record: Record) -> str:
     """Return the column that holds the answer as a number or truth value, such as the number of a class; empty without one."""
-    found = [name for name, value in record.items() if _is_number(value) and _answering(str(name))]
-    return max(found, key=_answering, default="")
+    found = [name for name, value in record.items() if _is_number(value) and classifies(str(name))]
+    return max(found, key=classifies, default="")
+
+
+def _counts(value: Any) -> bool:
+    """Tell a number in a table, which is a text there."""
+    return isinstance(value, str) and value.strip().isdigit()
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
-
-
-def _best(found: Sequence[Leaf], says: Says) -> list[Leaf]:
-    """Those of which the names say it, best first."""
-    return sorted((leaf for leaf in found if says(leaf)), key=lambda leaf: -says(leaf))
-
-
-def _answers(leaf: Leaf) -> int:
-    """How much the names on the way to a value say that it is the answer: the outermost that says anything decides."""
-    for name in leaf.names:
-        answers, asks = _answering(name), _asking(name)
-        if answers or asks:
-            return answers if answers >= asks else 0
-    return 0
-
-
-def _asks(leaf: Leaf) -> int:
-    for name in leaf.names:
-        answers, asks = _answering(name), _asking(name)
-        if answers or asks:
-            return asks if asks > answers else 0
-    return 0
-
-
-def _answering(name: str) -> int:
-    if bare(name) in COMPLETIONS or bare(name.removesuffix("s")) in COMPLETIONS:
-        return SURE
-    return _how_much(name, ANSWERING | ANNOTATED)
-
-
-def _asking(name: str) -> int:
-    if bare(name) in PROMPTS or bare(name.removesuffix("s")) in PROMPTS:
-        return SURE
-    return _how_much(name, ASKED | frozenset(PROMPTS))
-
-
-def _how_much(name: str, words: frozenset[str]) -> int:
-    if bare(name) in words:
-        return LIKELY
-    held = len(words_of(name) & words)
-    return PERHAPS + held - 1 if held else 0
+    return (
+        isinstance(value, int | float)
+        or _counts(value)
+        or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+    )

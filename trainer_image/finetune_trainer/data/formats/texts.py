@@ -10,7 +10,7 @@ from finetune_trainer.data.formats.names import ASSISTANT, CALL, ROLE_KEYS, ROLE
 TURNS_AS_TEXT = re.compile(r"""\s*(\[\s*)?\{\s*(?P<quote>["'])(role|content|from|value|messages)["']\s*:""")
 """How the JSON (or Python's notation) of one or several messages begins."""
 
-SPOKEN = re.compile(rf"\s*({'|'.join(map(re.escape, ROLES))})\s*:", re.IGNORECASE)
+SPOKEN = re.compile(rf"\s*({'|'.join(map(re.escape, ROLES))})\s*[:\uff1a]", re.IGNORECASE)
 """A text that says itself who speaks."""
 
 

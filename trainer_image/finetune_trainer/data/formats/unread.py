@@ -12,7 +12,9 @@ from finetune_trainer.data.formats.names import (
     ASKED,
     COMPLETIONS,
     LABELS,
+    MEDIA,
     RATINGS,
+    SAID_BEFORE,
     SPLIT_COLUMNS,
     bare,
     words_of,
@@ -72,18 +74,20 @@ class Unread:
             return "Tools are written into the prompt if each is an object with a name, a description and parameters"
         if any(bare(name) in SPLIT_COLUMNS for name in names):
             return "Test rows are trained with the others: move them to evaluation.source"
+        if any(words_of(name) & MEDIA for name in names):
+            return "Only text is trained: remove the rows that make no sense without their images or sound"
         if form.kind == TEXT:
             return self._taught(other)
         if any(bare(name) in LABELS for name in names):
             return "All answers are learned: if this column says which are good, remove the others"
-        if form.kind == PAIR and (joined := self._joined(form, other)):
-            return f"If it is part of the question, set promptTemplate: {joined} in place of columns.prompt"
-        asked = next((name for name in names if name in self._texts and words_of(name) & ASKED), "")
+        asked = next((name for name in names if name in self._texts and words_of(name) & SAID_BEFORE), "")
         answer = next((name for name in names if name in self._texts and words_of(name) & ANSWERING), "")
-        if form.kind == MESSAGES and not form.system and asked:
-            return f"If it is the system prompt of each conversation, set columns.system: {asked}"
         if form.kind == PAIR and bare(answer) in COMPLETIONS:
             return f"Rows teach {form.completion}. If {answer} is the answer to learn, set columns: {{completion: {answer}}}"
+        if form.kind == PAIR and (joined := self._joined(form, other)):
+            return f"If it is part of the question, set promptTemplate: {joined} in place of columns.prompt"
+        if form.kind == MESSAGES and not form.system and asked:
+            return f"If it is the system prompt of each conversation, set columns.system: {asked}"
         rating = next((name for name in names if words_of(name) & RATINGS and name not in self._texts), "")
         if rating:
             return f"All rows are learned alike, good or bad: if {rating} says how good an answer is, remove the rows with bad ones"

@@ -10,7 +10,7 @@ AS_ROWS = f"write each question with its answer as a line such as {ROW} into a .
 CONVERTED = (
     ((".xls", ".xlsm", ".xlsb", ".ods", ".numbers"), "a spreadsheet", "save it as .xlsx or .csv"),
     ((".sql", ".db", ".sqlite", ".sqlite3", ".mdb", ".accdb", ".dump", ".bak"), "a database", "export the table as .csv"),
-    ((".yml", ".yaml", ".xml", ".toml", ".ini"), "a configuration or markup file", AS_ROWS),
+    ((".yml", ".yaml", ".xml", ".tmx", ".xliff", ".po", ".toml", ".ini"), "a configuration or markup file", AS_ROWS),
     ((".html", ".htm", ".mhtml", ".docx", ".doc", ".pdf", ".rtf", ".odt", ".epub", ".pptx", ".ppt", ".tex", ".rst"), "a document",
      f"save its text as .txt to learn it as plain text (objective cpt), or {AS_ROWS}"),
     ((".srt", ".vtt", ".ass", ".sbv", ".log", ".mbox", ".eml"), "a transcript or log", AS_ROWS),

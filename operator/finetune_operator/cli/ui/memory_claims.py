@@ -1,13 +1,9 @@
 """What popular comparisons of LoRA, QLoRA and full fine-tuning claim, with our figure beside.
 
-`python tests/bench/vram_seeds.py` prints the table of docs/vram-model.md: the card of one GPU at its peak, our trainer.
+`python -m finetune_operator.cli.ui.memory_claims` prints the table of docs/vram-model.md: the card of one GPU at its peak, our trainer.
 """
 
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from finetune_operator.planning.memory.estimate import estimate
 from finetune_operator.planning.memory.our_trainer import TrainerLayout, scenario_for

@@ -1,0 +1,89 @@
+"""The run in TensorBoard's files and on a real MLflow server; a tracker that fails costs a line in the log and nothing else."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from finetune_contract import Evaluation, Location, Metric, Outcome, Tracker
+from finetune_trainer.journal.keeper import Keeping
+from tensorboardX.proto.event_pb2 import Event
+
+from tests.servers.mlflow import mlflow_server
+from tests.trainer.running import IN_PROCESS, free_port, trained
+from tests.trainer.test_metrics import reviews
+from tests.trainer.tiny import a_run, tiny_model
+
+pytestmark = IN_PROCESS
+
+FILES = Tracker(type="tensorboard", location=Location(uri=""), project="tiny")
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read the figures of TensorBoard's files: records of length, checksum, message, checksum."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("events.*")):
+        data, place = path.read_bytes(), 0
+        while place < len(data):
+            (length,) = struct.unpack_from("<Q", data, place)
+            event = Event.FromString(data[place + 12 : place + 12 + length])
+            place += length + 16
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    found.setdefault(value.tag, []).append((event.step, round(value.simple_value, 4)))
+    return found
+
+
+def tracked(folder: Path, *trackers: Tracker) -> Outcome:
+    evaluation = Evaluation(fraction=0.2, max_examples=20, every_steps=2, metrics=(Metric(name="label", type="label"),))
+    run = a_run(
+        folder, model=tiny_model(folder / "m"), data=reviews(folder / "d.jsonl", rows=80), evaluation=evaluation, trackers=trackers,
+        max_steps=4,
+    )  # fmt: skip
+    return trained(run, folder)
+
+
+def test_tensorboard_shows_every_step_and_the_metrics(tmp_path: Path):
+    """Beside the result; and what keeps the log keeps the files while the run goes on."""
+    outcome = tracked(tmp_path, FILES)
+    found = scalars(tmp_path / "out/evaluation/tensorboard")
+
+    assert [step for step, _ in found["train/loss"]] == [1, 2, 3, 4]
+    assert [step for step, _ in found["eval/loss"]] == [2, 4]
+    assert outcome.evaluation is not None
+    assert found["eval/label"] == [(4, outcome.evaluation.metrics[0].tuned[0])]
+    journal = tmp_path / "workspace/run/journal"
+    with pytest.MonkeyPatch.context() as node:
+        node.setenv("FINETUNE_ALLOW_FILE", "1")
+        assert Keeping(journal, Location(uri=f"file://{tmp_path}/store"), "logs/u-1/attempt-0").store() == ""
+    assert scalars(tmp_path / "store/logs/u-1/attempt-0/tensorboard") == found
+
+
+def test_a_tracker_that_cannot_be_reached_never_stops_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Nobody listens at this port; and a Secret that is missing sends nothing at all."""
+    nowhere = Tracker(type="mlflow", location=Location(uri=f"http://127.0.0.1:{free_port()}"), project="tiny")
+    outcome = tracked(tmp_path, nowhere, FILES)
+
+    assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published")
+    assert "tracker mlflow failed and is told nothing more; training goes on: MlflowException" in capfd.readouterr().out
+    assert [step for step, _ in scalars(tmp_path / "out/evaluation/tensorboard")["train/loss"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.trackers
+def test_an_mlflow_server_has_the_run(tmp_path: Path):
+    """In the experiment of the job, with its losses by step and the metrics of both models, finished."""
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server") as server:
+        outcome = tracked(tmp_path, Tracker(type="mlflow", location=Location(uri=server.url), project="triage"))
+        experiment = server.ask("GET", "experiments/get-by-name", experiment_name="triage")["experiment"]
+        (run,) = server.ask("POST", "runs/search", experiment_ids=[experiment["experiment_id"]])["runs"]
+        losses = server.ask("GET", "metrics/get-history", run_id=run["info"]["run_id"], metric_key="loss")["metrics"]
+
+    assert outcome.evaluation is not None
+    figures = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+    assert [int(one["step"]) for one in losses] == [1, 2, 3, 4]
+    assert figures["eval_label"] == outcome.evaluation.metrics[0].tuned[0]
+    assert figures["eval_loss"] == pytest.approx(outcome.evaluation.tuned_loss)
+    assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "team-a/tiny")
+    assert {"finetune.dev/job": "team-a/tiny", "finetune.dev/attempt": "0"}.items() <= {
+        tag["key"]: tag["value"] for tag in run["data"]["tags"]
+    }.items()
