@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.golden import argo, chart, explain, manifests, plans, pools, worlds
+from tests.golden import argo, chart, explain, imports, manifests, plans, pools, worlds
 
 PARTS: Final[dict[str, Callable[[], dict[Path, str]]]] = {
     "plans": plans.files,
     "manifests": manifests.files,
     "pools": pools.files,
+    "imports": imports.files,
     "explain": explain.files,  # starts a control plane
     "argo": argo.files,
     "chart": chart.files,  # builds helm once

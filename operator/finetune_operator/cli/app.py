@@ -10,6 +10,7 @@ from finetune_operator.cli.version import command as print_version
 
 COMMANDS = {
     "init": "Write a job.yaml for your data.",
+    "import": "Write a job.yaml for the job of another tool.",
     "plan": "Show the memory, time and cost of a job before running it.",
     "submit": "Create the job of a file.",
     "get": "List jobs, or show one job.",
@@ -20,6 +21,8 @@ COMMANDS = {
     "resume": "Resume a suspended job from its checkpoint.",
     "rerun": "Run a job again under a new name, with some fields changed.",
     "diff": "Print the settings in which two jobs differ.",
+    "compare": "Print settings and results in which jobs differ.",
+    "report": "Write an HTML report of a job.",
     "delete": "Delete a job; its published result stays.",
     "merge": "Make one adapter of several.",
     "chat": "Ask the result of a job in the terminal.",
@@ -40,13 +43,16 @@ COMMANDS = {
 }
 """Name -> sentence. Module finetune_operator.cli.NAME has `app` (a typer.Typer) or `command` (a function)."""
 
+MODULES = {"import": "import_job"}
+"""Of commands whose name is a word of Python."""
+
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
     """Return the typer command `name`, importing its module."""
-    module = import_module(f"finetune_operator.cli.{name}")
+    module = import_module(f"finetune_operator.cli.{MODULES.get(name, name)}")
     group = getattr(module, "app", None)
     if group is None:
         group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

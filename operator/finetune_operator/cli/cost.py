@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.get import table
 from finetune_operator.cli.jobs import Jobs, with_jobs
 from finetune_operator.cli.options import Context, Kubeconfig, Namespace
 from finetune_operator.cli.output import Output, allowed, print_object
+from finetune_operator.cli.tables import aligned
 from finetune_operator.cli.top import money
 from finetune_operator.cli.usage import Group, Use, by_group, total
 
@@ -63,7 +63,13 @@ def command(
         print(f"no job has cost anything since {begin:%Y-%m-%d %H:%M} UTC")
         return
     last = [("total", *row(total(list(spent.values()))))] if len(spent) > 1 else []
-    print(table([(by.upper(), "JOBS", "GPU-HOURS", "COST"), *((key, *row(use)) for key, use in spent.items()), *last]))
+    print(
+        "\n".join(
+            aligned(
+                [(by.upper(), "JOBS", "GPU-HOURS", "COST"), *((key, *row(use)) for key, use in spent.items()), *last]
+            )
+        )
+    )
 
 
 def row(use: Use) -> tuple[str, ...]:

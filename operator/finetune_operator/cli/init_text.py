@@ -65,7 +65,7 @@ class Draft:
 def name_of(source: str) -> str:
     """Return a name for a job on this data: `My QA.csv` -> `my-qa`."""
     stem = re.split(r"[.*]", source.rstrip("/*").rpartition("/")[2])[0].lower()
-    name = re.sub(r"[^a-z0-9]+", "-", stem).strip("-0123456789")[:NAME_LENGTH].rstrip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", stem).lstrip("-0123456789")[:NAME_LENGTH].rstrip("-")
     return name or "fine-tune"
 
 

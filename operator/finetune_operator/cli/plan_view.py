@@ -16,6 +16,7 @@ from finetune_operator.api.plan import Alternative, CheckpointPlan, ExportPlan, 
 from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.cli.plan_data import DataFacts
 from finetune_operator.cli.plan_explain import explanation, rate
+from finetune_operator.cli.tables import aligned
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
@@ -229,9 +230,15 @@ def alternatives(plan: Plan, limits: RunPolicySpec) -> list[str]:
     fitting = [row[:3] for row in rows if not row[3]]
     refused = [f"{summary}: {why}" for summary, _, _, why in rows if why]
     shown = (
-        aligned((("alternatives", "cost", "time"), *fitting)) if fitting else [typer.style("alternatives", bold=True)]
+        titled((("alternatives", "cost", "time"), *fitting)) if fitting else [typer.style("alternatives", bold=True)]
     )
     return [*shown, *refused]
+
+
+def titled(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as a table, the titles in bold."""
+    title, *lines = aligned(rows, gap=2)
+    return [typer.style(title, bold=True), *lines]
 
 
 def _past(one: Alternative, limits: RunPolicySpec) -> str:
@@ -243,10 +250,3 @@ def _past(one: Alternative, limits: RunPolicySpec) -> str:
         *(["past the deadline"] if (one.seconds or 0) > deadline else []),
     ]
     return f", {' and '.join(past)}" if past else ""
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines with columns of equal width, the first in bold."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [typer.style(lines[0], bold=True), *lines[1:]]

@@ -8,11 +8,11 @@ LEAST_SHORTENED = 14
 """Columns that a value keeps when it is shortened."""
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], *, gap: int = GAP) -> list[str]:
     """Return rows as lines with columns of equal width, without spaces at the end."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    gap = " " * GAP
-    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    between = " " * gap
+    return [between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def fitted(rows: Sequence[Sequence[str]], width: int, *, shorten: str, drop: Sequence[str]) -> list[str]:

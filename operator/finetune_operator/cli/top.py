@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.get import table
 from finetune_operator.cli.jobs import Jobs, with_jobs
 from finetune_operator.cli.options import Context, Kubeconfig, Namespace
 from finetune_operator.cli.output import Output, allowed, print_object
+from finetune_operator.cli.tables import aligned
 from finetune_operator.cli.usage import Group, Use, by_group, month_begin, total
 
 COLUMNS = ("RUNNING", "GPUS", "WAITING", "GPUS-WAITING", "$/HOUR", "$-THIS-MONTH")
@@ -47,7 +47,7 @@ def command(
         return
     rows = [(key, *row(use)) for key, use in found.items()]
     last = [("total", *row(total(list(found.values()))))] if len(found) > 1 else []
-    print(table([(by.upper(), *COLUMNS), *rows, *last]))
+    print("\n".join(aligned([(by.upper(), *COLUMNS), *rows, *last])))
 
 
 def row(use: Use) -> tuple[str, ...]:

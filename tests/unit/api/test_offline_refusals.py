@@ -88,5 +88,5 @@ def test_a_spec_has_a_largest_size():
 
     assert (
         str(caught.value)
-        == "spec: is 37,092 bytes of JSON, the limit is 32,768: shorten the prompts or use fewer datasets"
+        == "spec: is 37,128 bytes of JSON, the limit is 32,768: shorten the prompts or use fewer datasets"
     )

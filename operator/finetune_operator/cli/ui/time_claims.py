@@ -1,7 +1,7 @@
 """What popular comparisons of LoRA, QLoRA and full fine-tuning claim about hours and dollars, with our figures beside.
 
-`python -m finetune_operator.cli.ui.time_claims` prints the table of docs/vram-model.md. Each claim is held against itself first: tokens over its own
-tokens per second are GPU-hours. Ours is the planner's, on the built-in pools at their prices.
+`python -m finetune_operator.cli.ui.time_claims` prints the table of docs/vram-model.md. Each claim is held against itself first:
+tokens over its own tokens per second are GPU-hours. Ours is the planner's, on the built-in pools at their prices.
 """
 
 import math

@@ -1,0 +1,126 @@
+"""`finetune report`: one file that holds everything, asks for nothing, and obeys nothing that a model has written."""
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.curves import Curves
+from finetune_operator.cli.report_page import Report, report_page
+from finetune_operator.cli.report_usage import usage
+
+from tests.unit.planning.test_planner import planned
+from tests.unit.smallest_spec import SMALLEST_SPEC
+
+BORN, NOW = "2026-11-23T10:00:00Z", datetime(2026, 11, 24, tzinfo=UTC)
+CURVES = Curves(loss=((1.0, 3.0), (2.0, 2.0)), held_out=((2.0, 2.2),), learning_rate=((1.0, 1e-4), (2.0, 5e-5)))
+
+
+def a_job(**status: Any) -> FineTuneJob:
+    metadata = {"name": "tiny", "namespace": "team-a", "uid": "u", "generation": 1, "creationTimestamp": BORN}
+    return FineTuneJob.model_validate({"metadata": metadata, "spec": SMALLEST_SPEC, "status": status})
+
+
+def finished() -> FineTuneJob:
+    """A job of two attempts, with everything that a status can hold."""
+    run = planned("8b")
+    return a_job(
+        phase="Succeeded",
+        plan=run.plan.model_dump(),
+        resolved=run.resolved.model_dump(),
+        progress={"step": 20, "totalSteps": 20, "percent": 100, "loss": "1.25", "lastReportTime": BORN, "tokensPerSecond": "9500"},
+        memory={"predictedGiB": "44.26", "measuredGiB": "43.00"},
+        attempts=[
+            {"number": 0, "startTime": BORN, "outcome": "Preempted", "gpuSeconds": 100, "costUSD": "0.10", "message": "the node <left>"},
+            {"number": 1, "startTime": BORN, "outcome": "Succeeded", "gpuSeconds": 900, "costUSD": "0.90", "firstStep": 8, "lastStep": 20},
+        ],
+        cost={"costUSD": "1.00", "wastedUSD": "0.10"},
+        evaluation={
+            "examples": 40, "baseLoss": "2.0", "tunedLoss": "1.0", "tunedPerplexity": "2.7", "relativeImprovement": "0.5",
+            "samples": [{"prompt": "Hi?", "base": "<script>alert(1)</script>", "tuned": "Hello & welcome"}],
+        },
+        adapterURI="s3://team-a/out/adapter",
+        artifacts=[
+            {"kind": "adapter", "uri": "s3://team-a/out/adapter", "digest": f"sha256:{'a' * 64}", "sizeBytes": 1024, "loraRank": 32}
+        ],
+        runDigest=f"sha256:{'b' * 64}",
+    )  # fmt: skip
+
+
+class Reader(HTMLParser):
+    """The headings of a page, its elements, and whether each that was opened was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.seen.add(tag)
+        if tag not in ("meta", "line", "rect", "polyline", "circle"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "rect", "polyline", "circle"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+def test_a_finished_job_has_every_section():
+    """In the order in which people ask."""
+    page = report_page(Report(job=finished(), curves=CURVES, written=NOW))
+
+    assert read(page).headings == [
+        "team-a/tiny", "Loss", "Planned and actual", "Attempts", "Answers", "Use it", "Provenance",
+    ]  # fmt: skip
+    assert "50 % better on 40 held-out rows: loss 2.0 before, 1.0 after" in page
+    assert '<td>memory per GPU, GiB</td><td class="n">44.26</td><td class="n">43.00</td><td class="n">0.97</td>' in page
+    assert (
+        '<td>1</td><td>Preempted</td><td>0 to 0</td><td class="n">100</td><td class="n">0.10</td><td>the node &lt;left&gt;</td>'
+        in page
+    )
+
+
+def test_a_job_that_nobody_looked_at_has_a_page_too():
+    """What is not known is left out."""
+    page = report_page(Report(job=a_job(), curves=Curves(missing="its log is gone"), written=NOW))
+
+    assert read(page).headings == ["team-a/tiny", "Loss", "Provenance"]
+    assert "its log is gone" in page
+
+
+def test_the_page_asks_for_nothing_and_obeys_nothing():
+    """It is read offline; what a model wrote is text, and a policy says so again."""
+    page = report_page(Report(job=finished(), curves=CURVES, written=NOW))
+
+    assert "script" not in read(page).seen
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert re.findall(r"""(?:src|href|url)\s*[=(]""", page) == []
+    assert "Content-Security-Policy\" content=\"default-src 'none'" in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_result_is_used_from_where_it_is():
+    """The commands hold the job's own addresses; vLLM is told of a rank above its limit."""
+    assert usage(finished()) == [
+        ("Fetch it from the bucket", "aws s3 sync s3://team-a/out/adapter ./adapter"),
+        ("Serve it with vLLM", "vllm serve org/model --enable-lora --max-lora-rank 32 --lora-modules tiny=./adapter"),
+        (
+            "Load it in Python",
+            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
+            'model = AutoPeftModelForCausalLM.from_pretrained("./adapter")\ntokenizer = AutoTokenizer.from_pretrained("./adapter")',
+        ),
+    ]
+    assert usage(a_job()) == []
