@@ -1,5 +1,6 @@
 """submit, suspend, resume, rerun, diff and delete against a real API server, as a user types them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -148,3 +149,19 @@ def test_with_an_operator_the_first_word_about_the_job_is_printed(
     )
     assert lines[1].partition(":")[0] in ("Preflight", "Planned", "Training")
     eventually(lambda: "Planned" in typed("get", "tiny")[1], "a plan")
+
+
+def test_tab_offers_the_jobs_and_lists_are_printed_for_scripts(
+    api: Client, typed: Typed, control_plane: ControlPlane, namespace: str
+):
+    """The names of the namespace, as kubectl writes them, and whole objects."""
+    typed("submit", "job.yaml")
+    asked = {"COMP_WORDS": f"finetune get -n {namespace} ti", "COMP_CWORD": "4", "_FINETUNE_COMPLETE": "complete_bash"}
+    environment = os.environ | asked | {"KUBECONFIG": str(control_plane.kubeconfig)}
+    program = Path(sys.executable).parent / "finetune"
+    offered = subprocess.run([program], capture_output=True, text=True, env=environment, check=True).stdout
+
+    assert offered.strip() == "tiny"
+    assert typed("get", "-o", "name") == (0, "finetunejob.finetune.dev/tiny\n", "")
+    assert json.loads(typed("get", "-o", "json")[1])["items"][0]["metadata"]["name"] == "tiny"
+    assert "kind: FineTuneJob" in typed("get", "tiny", "-o", "yaml")[1]

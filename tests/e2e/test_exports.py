@@ -28,7 +28,7 @@ def test_a_merged_model_is_exported_and_made_again_without_training(product: Pro
     assert (merged["kind"], merged["uri"]) == ("merged", f"{destination}/merged")
     assert folder_digest(Path(merged["uri"].removeprefix("file://"))) == merged["digest"]
     assert merged["checked"].startswith("base + adapter: ")
-    (pod,) = [pod for pod in product.pods("exported") if "export" in pod["metadata"]["name"]]
+    (pod,) = product.pods("exported", "export")
     assert set(pod["spec"]["containers"][0]["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
     log = CliRunner().invoke(app, ["logs", "exported", "--export", *where])
     assert "the merged model agrees with base and adapter" in log.output

@@ -197,3 +197,25 @@ def test_a_document_is_read_once_it_is_renamed(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
 
     assert rows_of(tmp_path, tmp_path / "a.json")[0] == ("x<|im_end|>", "x<|im_end|>")
+
+
+def test_messages_are_numbered_as_in_the_data(tmp_path):
+    """A system prompt that the job puts before them is not counted."""
+    silent = (
+        "{% for m in messages if m.role != 'tool' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
+    turns = [
+        *said("hello", "fine"),
+        {"role": "tool", "content": "a result that is left out"},
+        *said("how", "thanks")[1:],
+    ]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": turns}])
+
+    numbered = [
+        refusal_of(tmp_path, file, words=tokenizer(silent), chat=Chat(system_prompt=prompt))[1].partition(": the chat")[
+            2
+        ]
+        for prompt in ("", "be nice")
+    ]
+    assert numbered[0] == numbered[1]
+    assert numbered[0].startswith(" template leaves out what message 3 (tool) says: ")

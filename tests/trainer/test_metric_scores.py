@@ -29,6 +29,16 @@ SCORED = [
     ("json", {"schema": '{"type": "object", "required": ["a"]}'}, '{"b": 1}', "", 0.0),
     ("json", {"equal": True}, '{"b": 2, "a": 1}', '{"a": 1, "b": 2}', 1.0),
     ("json", {"equal": True}, '{"a": 1, "b": 3}', '{"a": 1, "b": 2}', 0.0),
+    ("numeric", {}, "He lost -$5 in total.", "#### -5", 1.0),
+    ("numeric", {}, "-3 degrees", "From 2 down by 5\n#### -3", 1.0),
+    ("numeric", {}, "The total is 72 clips, altogether.", "#### 72", 1.0),
+    ("numeric", {}, "2^100000000", "#### 5", 0.0),
+    ("json", {}, '{"a": NaN}', "", 0.0),
+    ("json", {}, "[" * 100_000, "", 0.0),
+    ("exactMatch", {}, "cafe\u0301", "caf\u00e9", 1.0),
+    ("exactMatch", {"ignore_punctuation": True}, "\u00bfD\u00f3nde?", "D\u00f3nde", 1.0),
+    ("rougeL", {}, "\u041c\u0438\u0440, \u0434\u0430", "\u043c\u0438\u0440 \u0434\u0430", 1.0),
+    ("rougeL", {}, "\u4eca\u5929\u5f88\u597d", "\u4eca\u5929\u5f88\u574f", 0.75),
     ("rougeL", {}, "the cat sat", "the cat sat", 1.0),
     ("rougeL", {}, "a dog", "the cat sat", 0.0),
 ]  # fmt: skip
@@ -80,6 +90,15 @@ WRITTEN = {
 def test_a_call_is_read_from_the_words_of_a_template(template: str):
     """Name and arguments, whatever is around them."""
     assert calls_in(WRITTEN[template]) == [CALL]
+
+
+def test_what_looks_like_a_call_and_is_none_ends_nothing():
+    """A model may say anything."""
+    assert [calls_in(text) for text in ("{" * 100_000, "[f(" * 50_000, "[f(a=open('x'))]", '{"name": 5}')][:3] == [
+        [],
+        [],
+        [],
+    ]
 
 
 def test_calls_are_compared_whatever_their_order():

@@ -111,3 +111,29 @@ def test_a_tokenizer_that_names_no_end_is_told_which_setting_it_lacks(refused: C
         "the tokenizer names no token that ends a text: set eos_token in its tokenizer_config.json, to the token that the model was "
         "trained with",
     )
+
+
+def test_a_link_without_its_file_is_the_users_to_mend(refused: Callable[..., tuple[str, str]]) -> None:
+    """A snapshot of the hub's cache that was copied without its blobs; nothing would change by waiting."""
+
+    def linked(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors").symlink_to("../blobs/ab12")
+
+    assert refused(files=linked) == (
+        "ModelNotFound",
+        "model.safetensors of MODEL is a link to ../blobs/ab12, which does not exist there: copy the files themselves in place of the "
+        "links, with cp -rL or rsync -L",
+    )
+
+
+def test_a_byte_order_mark_is_told(refused: Callable[..., tuple[str, str]]) -> None:
+    """An editor on Windows writes it; transformers cannot read it."""
+
+    def marked(folder: Path) -> None:
+        (folder / "config.json").write_bytes(b"\xef\xbb\xbf" + (folder / "config.json").read_bytes())
+
+    assert refused(files=marked) == (
+        "ModelInvalid",
+        "config.json of MODEL begins with a byte order mark: save it as UTF-8 without BOM",
+    )

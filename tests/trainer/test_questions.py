@@ -155,9 +155,13 @@ REFUSED = [
      "evaluation.metrics regex: pattern is not valid: missing ) at position 1"),
     ([{"prompt": f"p {n}", "completion": "red"} for n in range(10)], metric("json", schema='{"type": "thing"}'),
      "evaluation.metrics json: schema is not a JSON Schema: 'thing' is not valid under any of the given schemas"),
+    ([{"prompt": f"p {n}", "completion": "red"} for n in range(10)], metric("json", schema='{"$ref": "https://a.b/c.json"}'),
+     "evaluation.metrics json: schema refers to https://a.b/c.json, which is not fetched: write that part out"),
     ([{"text": f"hello {n}"} for n in range(10)], metric("exactMatch"),
-     "evaluation.metrics exactMatch needs held-out rows with a prompt and an answer, but there are 0: add rows, raise "
-     "evaluation.fraction or remove the metric"),
+     "evaluation.metrics exactMatch needs held-out rows with a prompt and an answer, but there are 0: name the columns of "
+     "both in columns.prompt and columns.completion, add rows, raise evaluation.fraction or remove the metric"),
+    ([{"prompt": f"p {n}", "completion": "red"} for n in range(10)], metric("label"),
+     "evaluation.metrics label: all rows have the same answer ('red'), so there is nothing to tell apart: list labels, or add rows"),
 ]  # fmt: skip
 
 
@@ -169,6 +173,30 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path, rows: list[Any], judge
 
     first = refused.value.message.partition("row ")[2].partition(":")[0].strip()
     assert refused.value.message == message.format(first)
+
+
+def test_answers_that_leave_no_room_are_refused(tmp_path: Path):
+    """The model has 512 positions; what is advised works."""
+    file = jsonl(tmp_path / "d.jsonl", chats(20))
+    with pytest.raises(UserError) as refused:
+        asked(measured(file, metric("rougeL"), max_answer_tokens=600), tmp_path)
+
+    assert refused.value.message == (
+        "evaluation.metrics rougeL: 10 of 10 rows are too long to be asked: their prompts do not fit training.sequenceLength, or the "
+        "model's 512 positions together with evaluation.maxAnswerTokens (600): raise the one, or lower the other"
+    )
+    assert len(asked(measured(file, metric("rougeL"), max_answer_tokens=400), tmp_path / "again")) == 10
+
+
+def test_labels_that_hardly_differ_are_told(tmp_path: Path):
+    """Yes and yes are two labels, which is seldom meant."""
+    rows = [{"prompt": f"p {n}", "completion": ("Yes", "yes", "no")[n % 3]} for n in range(30)]
+    prepared = prepared_rows(
+        measured(jsonl(tmp_path / "d.jsonl", rows), metric("label")), loaded(model(tmp_path / "m")), tmp_path
+    )
+
+    told = "labels that hardly differ count as different: 'Yes', 'yes'. Write them alike if they mean the same"
+    assert told in prepared.warnings
 
 
 def test_a_gate_needs_enough_rows_of_each_metric(tmp_path: Path):

@@ -208,9 +208,13 @@ def test_a_link_that_leads_nowhere_is_no_missing_file(volume):
     (volume / "d").mkdir()
     (volume / "d" / "train.jsonl").symlink_to(volume / "gone.jsonl")
 
-    with pytest.raises(StorageUnavailable) as refused:
+    with pytest.raises(UserError) as refused:
         at_claim("d", Role.DATASET).files()
-    assert str(refused.value) == "the dataset pvc://data/d cannot be used: No such file or directory"
+    assert (refused.value.reason, refused.value.message) == (
+        "DatasetNotFound",
+        f"train.jsonl of pvc://data/d is a link to {volume / 'gone.jsonl'}, which does not exist there: copy the files themselves in "
+        "place of the links, with cp -rL or rsync -L",
+    )
 
 
 def test_a_pod_that_tries_to_replace_in_vain_takes_nothing_from_the_one_that_did(volume, monkeypatch):

@@ -84,6 +84,6 @@ def test_an_mlflow_server_has_the_run(tmp_path: Path):
     assert figures["eval_label"] == outcome.evaluation.metrics[0].tuned[0]
     assert figures["eval_loss"] == pytest.approx(outcome.evaluation.tuned_loss)
     assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "team-a/tiny")
-    assert {"finetune.dev/job": "team-a/tiny", "finetune.dev/attempt": "0"}.items() <= {
+    assert {"finetune.dev/job-name": "team-a/tiny", "finetune.dev/attempt": "0"}.items() <= {
         tag["key"]: tag["value"] for tag in run["data"]["tags"]
     }.items()

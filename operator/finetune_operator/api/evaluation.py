@@ -49,7 +49,7 @@ class MetricSpec(Model):
     judge: JudgeSpec | None = None
     """Model that compares both answers, of type judge."""
     ignore: Annotated[list[Literal["case", "punctuation"]], items("set", least=1, most=2), UNIQUE] | None = None
-    """Differences that types exactMatch, contains and regex ignore: case, or ASCII punctuation. White space never counts."""
+    """Differences that types exactMatch, contains and regex ignore: case, or punctuation. White space never counts."""
 
 
 class MetricGateSpec(Model):

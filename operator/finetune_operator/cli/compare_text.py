@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from finetune_operator.api.published import MetricStatus
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.differences import MISSING, differing, whole
 from finetune_operator.cli.job_text import duration_text, reason
@@ -94,7 +95,27 @@ def results(jobs: Sequence[FineTuneJob]) -> list[tuple[str, tuple[str, ...]]]:
         values = [result.of(job) for job in jobs]
         if any(value is not None for value in values):
             rows.append((result.name, tuple(_marked(value, values, result.better) for value in values)))
-    return rows
+    return [*rows, *_metrics(jobs)]
+
+
+def _metrics(jobs: Sequence[FineTuneJob]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the metrics of the tuned models, each with its 95 % interval."""
+    tables = [
+        {one.name: one for one in (job.status.evaluation.metrics if job.status.evaluation else ())} for job in jobs
+    ]
+    names = dict.fromkeys(name for table in tables for name in table)
+    return [(name, tuple(interval(*_tuned(table.get(name))) for table in tables)) for name in names]
+
+
+def _tuned(metric: MetricStatus | None) -> tuple[str | None, str | None, str | None]:
+    return (metric.tuned, metric.tuned_low, metric.tuned_high) if metric is not None else (None, None, None)
+
+
+def interval(value: str | None, low: str | None, high: str | None) -> str:
+    """Return a figure with its interval; - without one."""
+    if value is None:
+        return MISSING
+    return f"{value} ({low} to {high})" if low is not None and high is not None else value
 
 
 def _marked(value: str | None, values: Sequence[str | None], better: int) -> str:

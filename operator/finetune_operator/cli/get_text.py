@@ -25,7 +25,6 @@ DROPPED = ("PLAN", "LOSS", "MODEL", "PROGRESS", "COST", "REASON")
 
 LABEL = 12
 LONGEST_ANSWER = 400
-TIMES_BETTER = 0.01
 
 
 def listing(jobs: Sequence[FineTuneJob], now: datetime, *, width: int, namespaces: bool) -> list[str]:
@@ -60,12 +59,7 @@ def evaluation_text(measured: EvaluationStatus) -> str:
     rows = f"on {measured.examples:,} held-out row{'' if measured.examples == 1 else 's'}"
     if measured.base_loss is None:  # evaluation.baseline: false
         return f"loss {measured.tuned_loss} {rows}; the base model was not measured"
-    share = 100 * float(measured.relative_improvement or 0)
-    verdict = (
-        "the same"
-        if abs(share) < 100 * TIMES_BETTER / 10
-        else f"{abs(share):.0f} % {'better' if share > 0 else 'worse'}"
-    )
+    verdict = improvement_text(100 * float(measured.relative_improvement or 0))
     words = [f"{verdict} {rows}: loss {measured.base_loss} before, {measured.tuned_loss} after"]
     if measured.base_token_accuracy and measured.tuned_token_accuracy:
         before, after = (100 * float(each) for each in (measured.base_token_accuracy, measured.tuned_token_accuracy))
@@ -75,6 +69,12 @@ def evaluation_text(measured: EvaluationStatus) -> str:
             f"loss on general text {measured.base_forgetting_loss} before, {measured.tuned_forgetting_loss} after"
         )
     return "; ".join(words)
+
+
+def improvement_text(percent: float) -> str:
+    """Return a relative improvement in words: 7 % better, 0.3 % worse, the same."""
+    size = f"{abs(percent):.0f}" if abs(percent) >= 1 else f"{abs(percent):.1f}"
+    return "the same" if float(size) == 0 else f"{size} % {'better' if percent > 0 else 'worse'}"
 
 
 def _conditions(job: FineTuneJob) -> list[str]:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
-"""How long a command that follows a job bears an API server that does not answer."""
+"""How long a command that follows a job bears an API server that does not answer any more; one that never did is told at once."""
 
 
 INSTALL = "install the operator (docs/install.md), or start a local cluster with `finetune local up --operator`"
@@ -122,7 +122,7 @@ class Jobs:
                     yield job
             except ClusterUnavailable:
                 failing_since = failing_since or loop.time()
-                if loop.time() - failing_since > PATIENCE_SECONDS:
+                if not seen or loop.time() - failing_since > PATIENCE_SECONDS:
                     raise
             await asyncio.sleep(POLL_SECONDS)
 

@@ -1,82 +1,10 @@
 """`finetune logs`: what a replica of an attempt printed, from its Pod or, when that is gone, from beside the checkpoints."""
 
-import asyncio
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from finetune_contract import parse_progress
 
-from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.data import joined
-from finetune_operator.cli.jobs import POLL_SECONDS, JobNotFound, Jobs, with_jobs
-from finetune_operator.cli.kept_log import kept_export_log, kept_log, read_kept
 from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
-from finetune_operator.controller.seen import seen_pods
-from finetune_operator.controller.stored import collection
-from finetune_operator.errors import FinetuneError
-from finetune_operator.lifecycle.conditions import has_ended
-from finetune_operator.lifecycle.observation import SeenPod
-from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Whose log."""
-
-    preflight: bool = False
-    export: bool = False
-    attempt: int | None = None
-    """From 0; None: the newest."""
-    replica: int = 0
-
-
-def chosen(pods: tuple[SeenPod, ...], wanted: Wanted) -> SeenPod | None:
-    """Return the newest preflight Pod, or the replica of the attempt."""
-    if wanted.preflight:
-        return max((pod for pod in pods if pod.role == "preflight"), key=lambda pod: pod.generation, default=None)
-    if wanted.export:
-        return max((pod for pod in pods if pod.role == "export"), key=lambda pod: pod.attempt, default=None)
-    trainers = (pod for pod in pods if pod.role == "trainer" and pod.replica == wanted.replica)
-    mine = (pod for pod in trainers if wanted.attempt in (None, pod.attempt))
-    return max(mine, key=lambda pod: pod.attempt, default=None)
-
-
-def attempt_of(job: FineTuneJob, *, previous: bool, attempt: int) -> int | None:
-    """Return which attempt is meant, from 0; None for the newest. Raises JobNotFound where there was none of it."""
-    attempts = job.status.attempts or []
-    started = len(attempts)
-    number = started - 1 if previous else attempt
-    if not previous and not attempt:
-        return None
-    if not 1 <= number <= started:
-        had = "1 attempt" if started == 1 else f"{started} attempts"
-        raise JobNotFound(
-            f"{job.metadata.name} has had {had}: there is no {'earlier one' if previous else f'attempt {attempt}'}"
-        )
-    return attempts[number - 1].number
-
-
-def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], wanted: Wanted) -> str:
-    """Say why there is no such log, and where to look instead."""
-    where = f"{job.metadata.name} (phase {job.status.phase})"
-    examined = not wanted.preflight and any(pod.role == "preflight" for pod in pods)
-    instead = f": see `finetune logs {job.metadata.name} --preflight`" if examined else ""
-    if wanted.preflight:
-        return f"{where} has no preflight Pod, and preflight has left no log"
-    if wanted.export:
-        return f"{where} has no export Pod, and none has left a log"
-    if not job.status.attempts:
-        return f"{where} has not started a trainer{instead}"
-    most = job.status.plan.replicas if job.status.plan else 1
-    if wanted.replica >= most:
-        return f"{where} has {most} replica{'s' if most > 1 else ''}, counted from 0, and no replica {wanted.replica}"
-    return f"{where} has no Pod of replica {wanted.replica}, and it has left no log beside the checkpoints"
-
-
-def shown(text: str, *, progress: bool) -> str:
-    """Return the log, without progress lines unless they are wanted."""
-    return "\n".join(each for each in text.splitlines() if progress or parse_progress(each) is None)
 
 
 def command(  # noqa: PLR0913  # one parameter per option is how typer works
@@ -103,6 +31,10 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     context: Context = "",
 ) -> None:
     """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
+    from finetune_operator.cli.data import joined  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
+    from finetune_operator.cli.log_reading import Wanted, attempt_of, print_log, refuse_senseless  # noqa: PLC0415
+
     claims = joined(claim or [], "--claim")
     refuse_senseless(preflight=preflight, export=export, previous=previous, attempt=attempt, follow=follow)
 
@@ -110,73 +42,6 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         job = await jobs.get(name)
         number = attempt_of(job, previous=previous, attempt=attempt or 0)
         wanted = Wanted(preflight=preflight, export=export, attempt=number, replica=replica)
-        if follow and not (preflight and job.status.preflight is not None):  # what is over is read as a whole
-            await follow_log(jobs, job, wanted, progress=progress, tail=tail)
-            return
-        text = shown(await whole_log(jobs, job, wanted, claims=claims), progress=progress)
-        if text:
-            print("\n".join(text.splitlines()[-tail:]) if tail else text)
+        await print_log(jobs, job, wanted, follow=follow, progress=progress, tail=tail, claims=claims)
 
     with_jobs((kubeconfig, context, namespace), read)
-
-
-def refuse_senseless(*, preflight: bool, export: bool, previous: bool, attempt: int | None, follow: bool) -> None:
-    """Raise FinetuneError for options of which one would be ignored."""
-    if preflight and export:
-        raise FinetuneError("--preflight and --export each name a Pod: give one of them")
-    if export and (previous or attempt is not None):
-        raise FinetuneError("--export has no attempts: leave --previous and --attempt out")
-    if previous and attempt is not None:
-        raise FinetuneError("--previous and --attempt both name an attempt: give one of them")
-    if preflight and (previous or attempt is not None):
-        raise FinetuneError("--preflight has no attempts: leave --previous and --attempt out")
-    if follow and (previous or attempt is not None):
-        raise FinetuneError("--follow goes on with the newest attempt: leave --previous and --attempt out")
-
-
-async def pods_of(jobs: Jobs, job: FineTuneJob) -> tuple[SeenPod, ...]:
-    """Return the job's Pods."""
-    items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
-    return seen_pods(items)
-
-
-async def whole_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, claims: str) -> str:
-    """Return a log. Raises JobNotFound where there is none."""
-    pods = await pods_of(jobs, job)
-    if (pod := chosen(pods, wanted)) is not None:
-        answer = await jobs.api.get(log_path(jobs, pod), {"container": CONTAINERS[pod.role]})
-        answer.expect(200)
-        return answer.text
-    last = job.status.attempts[-1].number if job.status.attempts else None
-    number = None if wanted.preflight else last if wanted.attempt is None else wanted.attempt
-    if wanted.preflight or wanted.export or number is not None:
-        place = kept_export_log(job) if wanted.export else kept_log(job, attempt=number, replica=wanted.replica)
-        kept = await read_kept(place, jobs, claims=claims)
-        if kept is not None:
-            return kept
-    raise JobNotFound(nothing_to_show(job, pods, wanted))
-
-
-async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int) -> None:
-    """Print a log as it grows, one attempt after the other, until the job or its preflight has ended."""
-    followed: set[str] = set()
-    while True:
-        pods = await pods_of(jobs, job)
-        pod = chosen(pods, wanted)
-        if pod is not None and pod.name not in followed and pod.phase != "Pending":
-            query = {"container": CONTAINERS[pod.role], "follow": "true"} | ({"tailLines": str(tail)} if tail else {})
-            async for text in jobs.api.lines(log_path(jobs, pod), query):
-                if progress or parse_progress(text) is None:
-                    print(text, flush=True)
-            followed.add(pod.name)
-        job = await jobs.get(job.metadata.name)
-        if has_ended(job.status) or (wanted.preflight and followed):
-            if not followed:
-                raise JobNotFound(nothing_to_show(job, pods, wanted))
-            return
-        await asyncio.sleep(POLL_SECONDS)
-
-
-def log_path(jobs: Jobs, pod: SeenPod) -> str:
-    """Return the address of a Pod's log."""
-    return f"{collection('Pod', jobs.namespace)}/{pod.name}/log"

@@ -22,8 +22,7 @@ from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
 from finetune_operator.planning.speed.duration import hours
 
-BAR_WIDTH, SHORTEST_BAR = 60, 20
-LABEL_WIDTH = 12
+BAR_WIDTH, SHORTEST_BAR, LABEL_WIDTH = 60, 20, 12
 
 TERMS = (
     ("weights", "weights_gib", "blue", "W"),
@@ -35,7 +34,6 @@ TERMS = (
     ("overhead", "overhead_gib", "white", "+"),
 )
 """Name, field of status.plan.vram, colour, letter: the bar can be read without colours too."""
-
 
 OVER_LENGTH = {"truncate": "truncated", "drop": "dropped", "error": "refused"}
 
@@ -87,12 +85,15 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
     return (
         ("method", f"{plan.method}: {plan.method_reason}"),
         ("data", f"{rows}; {counted(found.tokens, 'token')}, up to {training.sequence_length:,} per row{_cut(page)}"),
-        *(("", f"{each}") for each in page.data.known),
+        *(("", each) for each in page.data.known),
         *(("", f"assumed: {each}") for each in page.data.assumed),
         ("", "packed: several rows per sequence" if plan.packing else "not packed"),
         ("batch", f"{counted(plan.global_batch_size, 'row')} = {_batch(plan, gpus)}"),
         ("run", _run(plan, training.epochs)),
-        ("", f"learning rate {training.learning_rate} {training.scheduler}, {_trained(plan)} trainable parameters"),
+        (
+            "",
+            f"learning rate {training.learning_rate} {training.scheduler}, {plan.num_trainable_parameters:,} trainable parameters",
+        ),
         (
             "layout",
             f"{sharding(rung, gpus)}, activation checkpointing {'on' if plan.activation_checkpointing else 'off'}",
@@ -123,10 +124,6 @@ def _batch(plan: Plan, gpus: int) -> str:
 
 def _run(plan: Plan, epochs: int) -> str:
     return f"{counted(plan.steps, 'step')} of {counted(plan.tokens_per_step, 'token')}, {counted(epochs, 'epoch')}"
-
-
-def _trained(plan: Plan) -> str:
-    return f"{plan.num_trainable_parameters:,}"
 
 
 def _time(plan: Plan) -> str:

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from kubernetes.utils.quantity import parse_quantity
 
 from finetune_operator.cli.manifest_file import read_manifests, title_of
 from finetune_operator.cli.options import Context, Kubeconfig
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, ROWS
 from finetune_operator.cli.pools_text import pools_text
 from finetune_operator.cli.target import require_target
-from finetune_operator.controller.api import Api
-from finetune_operator.controller.connection import connect
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.pools.discovery import Discovery, Prices, discover
 from finetune_operator.planning.pools.nodes import SeenNode, Taint
@@ -62,6 +59,8 @@ def command(
 
 def seen_node(raw: Raw) -> SeenNode:
     """Return what matters of a Node object."""
+    from kubernetes.utils.quantity import parse_quantity  # noqa: PLC0415  # slow to load
+
     status = raw.get("status") or {}
     offered, capacity = status.get("allocatable") or {}, status.get("capacity") or {}
     return SeenNode(
@@ -99,6 +98,9 @@ def _from_file(path: Path) -> list[Raw]:
 
 async def _from_cluster(kubeconfig: str, context: str) -> list[Raw]:
     """Return the Nodes of a cluster."""
+    from finetune_operator.controller.api import Api  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.controller.connection import connect  # noqa: PLC0415
+
     connection = await connect(require_target(kubeconfig).kubeconfig, context)
     try:
         found, _ = await Api(connection=connection).list("/api/v1/nodes")

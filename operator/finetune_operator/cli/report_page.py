@@ -6,7 +6,7 @@ from datetime import datetime
 from html import escape
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.compare_text import RESULTS
+from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
 from finetune_operator.cli.differences import flat
 from finetune_operator.cli.get_text import evaluation_text
@@ -46,6 +46,7 @@ def report_page(report: Report) -> str:
         section("Loss", curves(report.curves)),
         section("Planned and actual", against_plan(job), memory(job)),
         section("Attempts", attempts(job)),
+        section("Metrics", metrics(job)),
         section("Answers", samples(job)),
         section("Data", data(job)),
         section("Warnings", warnings(job)),
@@ -140,6 +141,23 @@ def attempts(job: FineTuneJob) -> str:
         for one in job.status.attempts or ()
     ]
     return table(("attempt", "how it ended", "steps", "GPU-seconds", "USD", "message"), rows, numbers=frozenset({3, 4}))
+
+
+def metrics(job: FineTuneJob) -> str:
+    """Return the metrics of both models with their 95 % intervals, and what they say."""
+    found = job.status.evaluation.metrics if job.status.evaluation else []
+    rows = [
+        (
+            one.name,
+            f"{one.examples:,}",
+            interval(one.base, one.base_low, one.base_high),
+            interval(one.tuned, one.tuned_low, one.tuned_high),
+            interval(one.difference, one.difference_low, one.difference_high),
+            ". ".join(filter(None, (one.verdict, one.note))),
+        )
+        for one in found
+    ]
+    return table(("metric", "rows", "base", "tuned", "difference", ""), rows, numbers=frozenset({1}))
 
 
 def samples(job: FineTuneJob) -> str:

@@ -59,10 +59,10 @@ ONLY = "a FineTuneJob learns answers (objective sft) or plain text (objective cp
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
             "in.yaml holds Pod, of no tool that is known: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, axolotl, "
-            "LLaMA-Factory and OpenAI fine-tuning jobs are read",
+            "LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read",
         ),
         ("", "in.yaml holds nothing, of no tool that is known: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, "
-             "axolotl, LLaMA-Factory and OpenAI fine-tuning jobs are read"),
+             "axolotl, LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_job_here_is_refused(text: str, said: str):

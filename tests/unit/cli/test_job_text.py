@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import typer
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.ending import WaitExit
 from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get_text import details, listing
 from finetune_operator.cli.job_text import duration_text, ended, line, reason_line
 from finetune_operator.cli.jobs import JobNotFound, Jobs
-from finetune_operator.cli.logs import Wanted, attempt_of, chosen, nothing_to_show, shown
+from finetune_operator.cli.log_reading import Wanted, attempt_of, chosen, nothing_to_show, shown
 from finetune_operator.cli.logs import command as logs
 from finetune_operator.cli.target import Target
-from finetune_operator.cli.wait import WaitExit, command
+from finetune_operator.cli.wait import command
 from finetune_operator.controller.api import Api
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.observation import SeenPod

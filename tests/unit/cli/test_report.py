@@ -38,6 +38,13 @@ def finished() -> FineTuneJob:
         cost={"costUSD": "1.00", "wastedUSD": "0.10"},
         evaluation={
             "examples": 40, "baseLoss": "2.0", "tunedLoss": "1.0", "tunedPerplexity": "2.7", "relativeImprovement": "0.5",
+            "metrics": [
+                {
+                    "name": "exact-match", "examples": 40, "base": "0.10", "baseLow": "0.05", "baseHigh": "0.20", "tuned": "0.80",
+                    "tunedLow": "0.70", "tunedHigh": "0.90", "difference": "0.70", "differenceLow": "0.55", "differenceHigh": "0.80",
+                    "verdict": "better",
+                }
+            ],
             "samples": [{"prompt": "Hi?", "base": "<script>alert(1)</script>", "tuned": "Hello & welcome"}],
         },
         adapterURI="s3://team-a/out/adapter",
@@ -83,7 +90,7 @@ def test_a_finished_job_has_every_section():
     page = report_page(Report(job=finished(), curves=CURVES, written=NOW))
 
     assert read(page).headings == [
-        "team-a/tiny", "Loss", "Planned and actual", "Attempts", "Answers", "Use it", "Provenance",
+        "team-a/tiny", "Loss", "Planned and actual", "Attempts", "Metrics", "Answers", "Use it", "Provenance",
     ]  # fmt: skip
     assert "50 % better on 40 held-out rows: loss 2.0 before, 1.0 after" in page
     assert '<td>memory per GPU, GiB</td><td class="n">44.26</td><td class="n">43.00</td><td class="n">0.97</td>' in page
@@ -91,6 +98,7 @@ def test_a_finished_job_has_every_section():
         '<td>1</td><td>Preempted</td><td>0 to 0</td><td class="n">100</td><td class="n">0.10</td><td>the node &lt;left&gt;</td>'
         in page
     )
+    assert "<td>0.80 (0.70 to 0.90)</td><td>0.70 (0.55 to 0.80)</td><td>better</td>" in page
 
 
 def test_a_job_that_nobody_looked_at_has_a_page_too():

@@ -8,6 +8,10 @@ from finetune_operator import cli
 from finetune_operator.cli.app import COMMANDS, load
 
 ON_JOBS = (
+    "compare x y",
+    "report x",
+    "watch",
+    "pools discover",
     "get x",
     "watch x",
     "wait x",
@@ -58,6 +62,7 @@ current-context: a
 """,
 }
 WRONG = [
+    "import", "import gone.yaml", "import .", "compare", "compare a", "compare a a", "compare a b --plot x.png", "report", "watch x -A",
     "nonsense", "--nonsense", "get --nonsense", "get a b c", "get x -A", "get -o nonsense", "plan",
     "plan --examples 0", "plan --examples x", "plan --model gone", "plan --model gone.json", "plan -f gone.yaml",
     "plan -f .", "plan --model Llama-3.1-8B --pools gone", "plan --model Llama-3.1-8B --pools .",
@@ -116,7 +121,9 @@ def test_a_wrong_use_is_answered(
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("line", ["plan -f", "submit", "data preview -f", "calibrate -f", "pools discover --nodes"])
+@pytest.mark.parametrize(
+    "line", ["plan -f", "submit", "import", "data preview -f", "calibrate -f", "pools discover --nodes"]
+)
 def test_a_file_that_is_something_else_is_answered(
     line: str, file: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -31,6 +31,12 @@ class Conversation:
     """Answers before this message are context only (the messages of a prompt)."""
     unlearned: Sequence[int] = ()
     """Answers that the data takes out of the loss."""
+    added: int = 0
+    """Messages before those of the data: a system prompt of its own column, or of the job."""
+
+    def number(self, index: int) -> int:
+        """Return the number of a message in the data, counted from 1; 0 for a system prompt that was added."""
+        return index + 1 - self.added
 
     def learned(self, train_on: str) -> list[int]:
         """Return the answers that the loss sees."""
@@ -85,18 +91,19 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
     """
     if any(name not in text for name in map(_name, conversation.tools or ())):
         return "the chat template does not render its tools: use a model whose template does, or remove the column"
-    for number, message in enumerate(conversation.messages, start=1):
+    for index, message in enumerate(conversation.messages):
+        number = conversation.number(index)
         if missing := calls_left_out(message, text, number):
             return missing
-        if not all(_holds(text, part) for part in said_parts(message, learned=number - 1 in learned)):
+        if not all(_holds(text, part) for part in said_parts(message, learned=index in learned)):
             return lost(number, message["role"])
     for index in learned:
         message = conversation.messages[index]
         if not all(_holds(text, thought) for thought in (*_thoughts(message), *_tagged(message))):
             other = "set chat.template: chatml" if _tagged(message) else "put it into the content"
             return (
-                f"the chat template leaves out the reasoning of message {index + 1}, so the answer would be learned without "
-                f"it: use chat.trainOn: last if it belongs to an earlier answer; otherwise remove it or {other}"
+                f"the chat template leaves out the reasoning of message {conversation.number(index)}, so the answer would be learned "
+                f"without it: use chat.trainOn: last if it belongs to an earlier answer; otherwise remove it or {other}"
             )
     return ""
 
@@ -120,6 +127,8 @@ def is_abridged(conversation: Conversation, text: str, learned: Sequence[int]) -
 
 def lost(number: int, role: str) -> str:
     """Say that a template does not write what somebody says."""
+    if not number:
+        return "the chat template leaves out the system prompt: use chat.template chatml, or remove it"
     if role == "assistant":
         return (
             f"the chat template leaves out what message {number} (assistant) says: remove the words beside its tool calls, or "

@@ -55,11 +55,11 @@ class Roles:
 
         A short text may stand in the prompt by chance, so each sequence of roles is written once with words that cannot.
         """
-        shape = (bool(conversation.tools), *map(_shape, conversation.messages))
+        shape = (bool(conversation.tools), conversation.added, *map(_shape, conversation.messages))
         if shape not in self._probed:
             if len(self._probed) >= REMEMBERED:
                 self._probed.clear()
-            self._probed[shape] = _lost(conversation.messages, write)
+            self._probed[shape] = _lost(conversation, write)
         return self._probed[shape]
 
 
@@ -71,10 +71,10 @@ def _shape(message: Message) -> tuple[str, bool, bool]:
     return message["role"], bool(message.get("tool_calls")), bool((message["content"] or "").strip())
 
 
-def _lost(messages: Sequence[Message], write: Callable[[Sequence[Message]], str]) -> str:
+def _lost(conversation: Conversation, write: Callable[[Sequence[Message]], str]) -> str:
     probes = [
         {**message, "content": PROBE.format(number)} if (message["content"] or "").strip() else message
-        for number, message in enumerate(messages)
+        for number, message in enumerate(conversation.messages)
     ]
     try:
         text = write(probes)
@@ -82,5 +82,5 @@ def _lost(messages: Sequence[Message], write: Callable[[Sequence[Message]], str]
         return ""  # the words themselves will say what the template refuses
     for number, message in enumerate(probes):
         if not message.get("tool_calls") and (message["content"] or "").strip() and message["content"] not in text:
-            return lost(number + 1, message["role"])
+            return lost(conversation.number(number), message["role"])
     return ""

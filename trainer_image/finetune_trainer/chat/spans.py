@@ -101,7 +101,7 @@ class Renderer:
         found = dict(zip(answers, marked, strict=True)) if told else self._found(text, conversation, learned)
         spans = {index: self._turn(text, *found[index]) for index in learned}
         for index, (start, end) in spans.items():
-            if missing := calls_left_out(conversation.messages[index], text[start:end], index + 1):
+            if missing := calls_left_out(conversation.messages[index], text[start:end], conversation.number(index)):
                 raise RowRefused(missing)
         return Rendered(text=text, spans=tuple(spans.values()), abridged=abridged)
 
@@ -177,7 +177,7 @@ class Renderer:
         as_last = self._text(messages[: index + 1], tools)[0] if earlier else text
         if not (text.startswith(before) and text.startswith(as_last)):
             raise RowRefused(
-                f"the chat template writes what comes before message {index + 1} differently once the answer is there, "
+                f"the chat template writes what comes before message {conversation.number(index)} differently once the answer is there, "
                 "so the part to learn cannot be determined: use "
                 f"{'chat.trainOn: last, or ' if earlier else ''}chat.template: chatml"
             )

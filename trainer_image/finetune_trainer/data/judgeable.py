@@ -9,15 +9,17 @@ from collections.abc import Callable, Sequence
 import regex
 from finetune_contract import GENERATING, Evaluation, Metric
 
-from finetune_trainer.data.questions import Asked, short
+from finetune_trainer.data.questions import short
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.selection import HELD_OUT_FLOOR
 from finetune_trainer.errors import UserError
 from finetune_trainer.evaluation.questions import Question
 from finetune_trainer.evaluation.results import rows_of
-from finetune_trainer.evaluation.scores.texts import compiled, result, searched, unfenced, validator
+from finetune_trainer.evaluation.scores.texts import PUNCTUATION, compiled, result, searched, unfenced, validator
 
 Questions = Sequence[Question]
+ELSEWHERE = regex.compile(r'"\$ref"\s*:\s*"([^"#][^"]*)"')
+"""A reference out of a JSON Schema. Those into it begin with #."""
 
 
 def check_settings(evaluation: Evaluation) -> None:
@@ -36,6 +38,9 @@ def check_settings(evaluation: Evaluation) -> None:
 def _check_schema(metric: Metric) -> None:
     from jsonschema import SchemaError  # noqa: PLC0415 - only jobs with a schema need it
 
+    if elsewhere := ELSEWHERE.search(metric.schema):
+        message = f"evaluation.metrics {metric.name}: schema refers to {elsewhere[1]}, which is not fetched: write that part out"
+        raise UserError("InvalidSpec", message)
     try:
         validator(metric.schema)
     except SchemaError as error:
@@ -58,12 +63,17 @@ def askable(questions: Questions, request: DataRequest, *, longest: int) -> list
     ]
 
 
-def check_questions(asked: Asked, kept: Questions) -> None:
-    """Raise UserError where a metric has no rows, or rows that it cannot judge."""
-    for metric in asked.evaluation.metrics:
-        mine = [question for question in kept if question.rows == rows_of(metric, asked.evaluation)]
-        if len(mine) < (HELD_OUT_FLOOR if asked.evaluation.gated else 1):
-            raise UserError("DatasetTooSmall", _too_few(metric, len(mine), asked.evaluation))
+def check_questions(found: Questions, kept: Questions, request: DataRequest) -> None:
+    """Raise UserError where a metric has no rows, or rows that it cannot judge. `kept` are those of `found` that are askable."""
+    for metric in request.evaluation.metrics:
+        every, mine = (
+            [question for question in some if question.rows == rows_of(metric, request.evaluation)]
+            for some in (found, kept)
+        )
+        if len(mine) < (HELD_OUT_FLOOR if request.evaluation.gated else 1):
+            if len(every) > len(mine):
+                raise UserError("DatasetTooSmall", _too_long(metric, len(every) - len(mine), len(every), request))
+            raise UserError("DatasetTooSmall", _too_few(metric, len(mine), request.evaluation))
         judge = PROBLEMS.get(metric.type)
         if judge and (problem := judge(metric, mine)):
             raise UserError("DatasetInvalid", f"evaluation.metrics {metric.name}: {problem}")
@@ -72,10 +82,20 @@ def check_questions(asked: Asked, kept: Questions) -> None:
 def _too_few(metric: Metric, rows: int, evaluation: Evaluation) -> str:
     where = f"rows of {metric.source.location.uri}" if metric.source else "held-out rows"
     wanted = f"at least {HELD_OUT_FLOOR} {where}" if evaluation.gated else where
-    own = metric.source or evaluation.source
+    remedy = "add rows" if metric.source or evaluation.source else "add rows, raise evaluation.fraction"
+    if not rows:
+        remedy = "name the columns of both in columns.prompt and columns.completion, " + remedy
     return (
-        f"evaluation.metrics {metric.name} needs {wanted} with a prompt and an answer, but there are {rows}: add rows"
-        f"{'' if own else ', raise evaluation.fraction'} or remove the metric"
+        f"evaluation.metrics {metric.name} needs {wanted} with a prompt and an answer, but there are {rows}: {remedy} or remove the "
+        "metric"
+    )
+
+
+def _too_long(metric: Metric, left: int, rows: int, request: DataRequest) -> str:
+    return (
+        f"evaluation.metrics {metric.name}: {left} of {rows} rows are too long to be asked: their prompts do not fit "
+        f"training.sequenceLength, or the model's {request.length_limit} positions together with evaluation.maxAnswerTokens "
+        f"({request.evaluation.max_answer_tokens}): raise the one, or lower the other"
     )
 
 
@@ -107,6 +127,9 @@ def _not_found(metric: Metric, questions: Questions) -> str:
 
 
 def _no_label(metric: Metric, questions: Questions) -> str:
+    if len(questions[0].labels) < 2:
+        only = short(questions[0].reference)
+        return f"all rows have the same answer ({only}), so there is nothing to tell apart: list labels, or add rows"
     wrong = [question for question in questions if metric.labels and question.reference not in metric.labels]
     return _listed(wrong, questions, "have an answer that is not in labels", "add it to labels, or correct the rows")
 
@@ -143,12 +166,21 @@ PROBLEMS: dict[str, Callable[[Metric, Questions], str]] = {
 }
 
 
+def _alike(questions: Questions) -> str:
+    """Return labels that differ in case or punctuation only, as a list."""
+    labels = sorted({label for question in questions for label in question.labels})
+    plain = [PUNCTUATION.sub("", label).casefold() for label in labels]
+    return ", ".join(short(label) for label, bare in zip(labels, plain, strict=True) if plain.count(bare) > 1)
+
+
 def warnings(questions: Questions, kept: Questions, evaluation: Evaluation) -> tuple[str, ...]:
     """Return what a reader of the results must know beforehand."""
     left = len(questions) - len(kept)
     long = [one for one in kept if one.answer_tokens > evaluation.max_answer_tokens]
     cut = any(metric.type in GENERATING for metric in evaluation.metrics) and len(long)
+    alike = _alike(kept)
     found = (
+        alike and f"labels that hardly differ count as different: {alike}. Write them alike if they mean the same",
         left
         and f"{left} of {len(questions)} held-out rows are too long to be asked: evaluation.metrics leave them out",
         cut

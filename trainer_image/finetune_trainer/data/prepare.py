@@ -99,7 +99,7 @@ def with_questions(prepared: Prepared, asked: Asked, request: DataRequest, token
         return prepared
     found = list(questions(asked, tokenizer, prepared.turns, request.chat))
     kept = askable(found, request, longest=prepared.sequence_length)
-    check_questions(asked, kept)
+    check_questions(found, kept, request)
     path = prepared.folder / QUESTIONS_FILE
     write_questions(path, kept)
     warned = judgeable_warnings(found, kept, request.evaluation)

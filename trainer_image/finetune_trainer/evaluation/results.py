@@ -104,9 +104,20 @@ def _scores(
             np.array([same_calls(found, wanted) for found, wanted in called]),
             np.array([same_functions(found, wanted) for found, wanted in called]),
         )
-    score = TEXT_SCORES[metric.type]
-    found = np.array([score(metric, said(answer.text), question.reference) for question, answer in pairs])
+    found = np.array([scored(metric, said(answer.text), question.reference) for question, answer in pairs])
     return found, found
+
+
+def scored(metric: Metric, answer: str, reference: str) -> float:
+    """Return the score of one answer; 0 where the library that scores it fails. A model may say anything, and the run is paid for."""
+    try:
+        return TEXT_SCORES[metric.type](metric, answer, reference)
+    except Exception as error:  # noqa: BLE001 - see above
+        print(
+            f"metric {metric.name}: an answer could not be scored and counts 0: {type(error).__name__}: {error}",
+            flush=True,
+        )
+        return 0.0
 
 
 def _means(name: str, scores: dict[str, Scores], samples: Picks, note: str) -> MetricResult:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from finetune_contract import shorten
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting.quantise import quantise_q4_k_m
@@ -65,12 +65,39 @@ def make(form: str, wanted: Wanted, folder: Path, scratch: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(parents=True, exist_ok=True)
     file = folder / f"{wanted.name}-{form.removeprefix('gguf-')}.gguf"
+    model = with_whole_vocabulary(wanted.model, scratch)
     match form:
         case "gguf-q4_k_m":
-            quantise_q4_k_m(convert(wanted.model, scratch / "f16.gguf", "f16"), file)
+            quantise_q4_k_m(convert(model, scratch / "f16.gguf", "f16"), file)
         case _:
-            convert(wanted.model, file, form.removeprefix("gguf-"))
+            convert(model, file, form.removeprefix("gguf-"))
     return check(form, file, wanted)
+
+
+def with_whole_vocabulary(model: Path, scratch: Path) -> Path:
+    """Return a folder whose tokenizer names every row of the embeddings: llama.cpp loads no other.
+
+    Rows that no token has come from sizes that were rounded up. The converter names them for most tokenizers, but not for those with a
+    token for every byte (Llama 2's).
+    """
+    config = AutoConfig.from_pretrained(model).get_text_config()
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    described = (
+        json.loads((model / "tokenizer.json").read_text())["model"] if (model / "tokenizer.json").is_file() else {}
+    )
+    missing = config.vocab_size - len(tokenizer)
+    if missing <= 0 or not described.get("byte_fallback"):
+        return model
+    folder = scratch / "whole-vocabulary"
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        for file in model.iterdir():
+            (folder / file.name).symlink_to(file.resolve())
+        for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"):
+            (folder / name).unlink(missing_ok=True)
+        tokenizer.add_tokens([f"<unused-row-{number}>" for number in range(missing)])
+        tokenizer.save_pretrained(folder)
+    return folder
 
 
 def convert(model: Path, file: Path, dtype: str) -> Path:
@@ -93,9 +120,14 @@ def convert(model: Path, file: Path, dtype: str) -> Path:
 
 
 def last_words(text: str) -> str:
-    """Return the last line that a program has printed; the rest is in the log."""
+    """Return the line in which a program says why it ended: the first that speaks of an error, else the last. The rest is in the log."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return shorten(lines[-1] if lines else "it gave no reason", 300)
+    telling = next(
+        (line for line in lines if "error loading model" in line), lines[-1] if lines else "it gave no reason"
+    )
+    if "get_vocab_base_pre" in telling:
+        return "it does not know the model's tokenizer (BPE pre-tokenizer was not recognized). A later release of llama.cpp may"
+    return shorten(telling, 300)
 
 
 def check(form: str, file: Path, wanted: Wanted) -> str:

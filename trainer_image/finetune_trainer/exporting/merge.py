@@ -57,6 +57,7 @@ def with_adapter(base: PreTrainedModel, folder: Path, uri: str) -> PeftModel:
 
 def merged(tuned: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
     """Return the base model with the adapter inside, matrix by matrix."""
+    untie(tuned)
     for layer in tuned.modules():
         if isinstance(layer, BaseTunerLayer):
             _merge_one(layer, dtype)
@@ -65,6 +66,18 @@ def merged(tuned: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
         model: Any = tuned.merge_and_unload(safe_merge=True)  # what is left: whole modules take the place of the base's
     model.to(dtype)
     return model
+
+
+def untie(tuned: PeftModel) -> None:
+    """Give the head a matrix of its own where an adapter changes it, or the embeddings, alone: one matrix cannot be both."""
+    base: Any = tuned.get_base_model()
+    ends = (base.get_input_embeddings(), base.get_output_embeddings())
+    config = base.config.get_text_config()
+    if not config.tie_word_embeddings or not any(isinstance(end, BaseTunerLayer) for end in ends):
+        return
+    head = ends[1].base_layer if isinstance(ends[1], BaseTunerLayer) else ends[1]
+    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    config.tie_word_embeddings = base.config.tie_word_embeddings = False
 
 
 def _merge_one(layer: Any, dtype: torch.dtype) -> None:

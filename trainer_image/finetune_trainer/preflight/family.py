@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,10 @@ def object_of(file: Path, uri: str) -> dict[str, Any]:
     content = file.read_bytes()
     if found := page(content[:BEGINNING_BYTES]):
         raise UserError("ModelInvalid", f"{file.name} of {uri} cannot be used: {found}. Copy it again")
+    if content.startswith(BOM_UTF8):
+        raise UserError(
+            "ModelInvalid", f"{file.name} of {uri} begins with a byte order mark: save it as UTF-8 without BOM"
+        )
     try:
         value = json.loads(content.decode("utf-8"))
     except ValueError as error:

@@ -181,7 +181,15 @@ class FolderStore:
             return unauthorized(self.role, f"the {where} refuses access ({os.strerror(error.errno)}): {remedy}")
         if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
             return UserError(NOT_FOUND[self.role][0], f"the {where} is not a folder: {NOT_FOUND[self.role][1]}")
+        if isinstance(error, FileNotFoundError) and error.filename and Path(error.filename).is_symlink():
+            return UserError(NOT_FOUND[self.role][0], self._broken_link(Path(error.filename)))
         return StorageUnavailable(f"the {where} cannot be used: {os.strerror(error.errno or 0)}")
+
+    def _broken_link(self, link: Path) -> str:
+        return (
+            f"{link.name} of {self.uri} is a link to {link.readlink()}, which does not exist there: copy the files themselves in place "
+            "of the links, with cp -rL or rsync -L"
+        )
 
 
 def listed(paths: Iterable[Path], root: Path) -> Iterator[StoredFile]:

@@ -108,7 +108,7 @@ class Tracking(TrainerCallback):
         if tracker.type == "tensorboard":
             return {"TENSORBOARD_LOGGING_DIR": str(self.folder)}
         run = self._run
-        tags = {"finetune.dev/job": f"{run.namespace}/{run.name}", "finetune.dev/attempt": str(run.attempt)}
+        tags = {"finetune.dev/job-name": f"{run.namespace}/{run.name}", "finetune.dev/attempt": str(run.attempt)}
         place = {"MLFLOW_TRACKING_URI": tracker.location.uri, "MLFLOW_EXPERIMENT_NAME": tracker.project}
         return MLFLOW | credentials(tracker.location, Role.DATASET) | place | {"MLFLOW_TAGS": json.dumps(tags)}
 

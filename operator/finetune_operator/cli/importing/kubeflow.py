@@ -1,16 +1,13 @@
 """A Kubeflow PyTorchJob or TrainJob whose trainer is known: torchtune's runtimes, TRL, LLaMA-Factory's flags, or train() of the SDK."""
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from finetune_operator.cli.importing import llamafactory
-from finetune_operator.cli.importing.hf_arguments import PLANNED, SILENT, TRAINER_DEFAULTS, put_lora, put_training
-from finetune_operator.cli.importing.imported import Imported, data_source, destination, model_source, split_of, whole
+from finetune_operator.cli.importing.flags import from_flags
+from finetune_operator.cli.importing.hf_arguments import PLANNED, SILENT, put_lora, put_training
+from finetune_operator.cli.importing.imported import Imported, data_source, destination, model_source, whole
 from finetune_operator.cli.importing.reader import Reader
-from finetune_operator.errors import FinetuneError
 
 TOOL = "Kubeflow"
 KINDS = ("PyTorchJob", "TrainJob")
@@ -20,11 +17,6 @@ RUNTIMES = {
     "torchtune-llama3.3-70b": "meta-llama/Llama-3.3-70B-Instruct",
     "torchtune-qwen2.5-1.5b": "Qwen/Qwen2.5-1.5B-Instruct",
 }
-FLAGS = ("--model_name_or_path", "--model_uri", "--base_model", "--model-name-or-path")
-UNKNOWN = (
-    "its trainer is not known: TRL's flags (--model_name_or_path), LLaMA-Factory's, train() of the Kubeflow SDK and the runtimes "
-    "of torchtune are read. If it is a script with a configuration of its own, import that file"
-)
 
 
 def recognises(document: Mapping[str, Any]) -> bool:
@@ -37,7 +29,7 @@ def convert(document: Mapping[str, Any], name: str) -> Imported:
     spec = document.get("spec") or {}
     if document["kind"] == "TrainJob":
         return _train_job(spec, name)
-    return _from_flags(list(_words(spec)), name, "PyTorchJob")
+    return from_flags(list(_words(spec)), name, f"{TOOL} PyTorchJob")
 
 
 def _train_job(spec: Mapping[str, Any], name: str) -> Imported:
@@ -48,7 +40,7 @@ def _train_job(spec: Mapping[str, Any], name: str) -> Imported:
     base, rows = initializer.inside("model"), initializer.inside("dataset")
     model, data = base.text("storageUri") or RUNTIMES.get(runtime, ""), rows.text("storageUri")
     if not runtime.startswith("torchtune") and not model:
-        return _from_flags(words, name, "TrainJob")
+        return from_flags(words, name, f"{TOOL} TrainJob")
     job = Imported(tool=f"{TOOL} TrainJob", name=name)
     job.put("model.source", model_source(job, model))
     settings = Reader({**dict(word.split("=", 1) for word in words if "=" in word)})
@@ -114,59 +106,3 @@ def _words(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _words(inner)
-
-
-def _from_flags(words: list[str], name: str, kind: str) -> Imported:
-    """Read --flag value and --flag=value as transformers' argument parser does."""
-    flags = _flags(words)
-    if not any(flag.removeprefix("--").replace("-", "_") in flags for flag in FLAGS):
-        raise FinetuneError(UNKNOWN)
-    if llamafactory.recognises(flags):
-        job = llamafactory.convert(flags, name, Path("/nowhere"))
-        job.tool = f"{TOOL} {kind} with LLaMA-Factory"
-        return job
-    given, job = Reader(_with_parts(flags), defaults=TRAINER_DEFAULTS), Imported(tool=f"{TOOL} {kind}", name=name)
-    job.put("model.source", model_source(job, given.text("model_name_or_path", "model_uri", "base_model")))
-    data = given.text("repo_id", "dataset_name", "dataset_uri", "train_file", "dataset_dir", "data_path")
-    found = {"source": data_source(job, data)}
-    if split := split_of(job, given.text("split", "dataset_train_split")):
-        found["split"] = split
-    job.put("datasets", [found])
-    adapter = given.flag("use_peft") or "r" in flags or "lora_r" in flags or "lora_config" in flags
-    job.put("method", "qlora" if given.flag("load_in_4bit") else "lora" if adapter else "full")
-    if adapter:
-        put_lora(job, given)
-    job.put("training.sequenceLength", whole(given.number("max_length", "max_seq_length", "model_max_length")))
-    if given.flag("packing"):
-        job.put("training.packing", "always")
-    put_training(job, given)
-    hub = given.text("hub_model_id") if given.flag("push_to_hub") else ""
-    job.put("output.destination", destination(job, given.text("output_dir"), hub))
-    job.leave(given.left(), PLANNED, (*SILENT, "model_dir", "transformer_type", "model_provider", "dataset_provider"))
-    return job
-
-
-def _flags(words: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for index, word in enumerate(words):
-        if not word.startswith("--"):
-            continue
-        key, equals, value = word.removeprefix("--").partition("=")
-        following = words[index + 1] if index + 1 < len(words) else ""
-        found[key.replace("-", "_")] = (
-            value if equals else following if following and not following.startswith("--") else "true"
-        )
-    return found
-
-
-def _with_parts(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags with the JSON objects that train() of the SDK hands over: lora_config, training_parameters, providers."""
-    parts = ("lora_config", "training_parameters", "model_provider_parameters", "dataset_provider_parameters")
-    found = {key: value for key, value in flags.items() if key not in parts}
-    for part in parts:
-        try:
-            inner = json.loads(flags.get(part, "{}"))
-        except ValueError:
-            inner = {}
-        found |= inner if isinstance(inner, dict) else {}
-    return found

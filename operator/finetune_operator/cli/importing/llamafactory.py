@@ -85,6 +85,8 @@ def _put_method(job: Imported, given: Reader) -> None:
         job.put("method", kind)
     if kind == "lora":
         put_lora(job, given)
+    else:
+        given.take("lora_rank", "lora_target")
 
 
 def _put_data(job: Imported, given: Reader, folder: Path) -> None:

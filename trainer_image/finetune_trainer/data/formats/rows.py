@@ -42,6 +42,8 @@ class Row:
     first_learned: int = 0
     unlearned: tuple[int, ...] = ()
     """Answers that the data takes out of the loss."""
+    added: int = field(default=0, compare=False)
+    """Messages before those of the data: a system prompt."""
     prompt: str = ""
     text: str = ""
     """Plain text, or the completion of a plain prompt."""
@@ -70,7 +72,11 @@ class Row:
         """Return what the encoder takes."""
         if self.messages:
             return Conversation(
-                messages=self.messages, tools=self.tools, first_learned=self.first_learned, unlearned=self.unlearned
+                messages=self.messages,
+                tools=self.tools,
+                first_learned=self.first_learned,
+                unlearned=self.unlearned,
+                added=self.added,
             )
         return Plain(text=self.prompt + self.text, learned_from=len(self.prompt))
 
@@ -96,6 +102,7 @@ def _conversation(record: Record, form: Format, turns: Turns, learned_from: int)
         tools=(None if named else tools_of(record.get(form.tools))) or tools,
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
+        added=added,
         unread=dict.fromkeys(turns.unread, False) | named | left_unread(record, form, before),
         spelt=frozenset(turns.spelt),
     )

@@ -12,9 +12,11 @@ from typing import Any
 from finetune_trainer.data.formats.leaves import LETTERS, Kind, Leaf, asks_only, leaves
 from finetune_trainer.data.formats.names import (
     HISTORIES,
+    MEDIA,
     SYSTEMS,
     bare,
     is_harmless,
+    words_of,
 )
 from finetune_trainer.data.formats.saying import SURE, answers, asks, best, classifies, is_numbered
 from finetune_trainer.data.formats.texts import is_alternating
@@ -70,8 +72,14 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
     if any(map(answers, everything)):
         yield from _of_turns(everything)
         yield from _of_pairs(everything)
-    if len(found) == len(everything) == 1 and _is_plain_text(found[0]):
+    if len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
         yield Suggestion(columns={"text": found[0].path})
+
+
+def _holds_more(record: Record) -> bool:
+    """Tell whether a record holds lists or objects that may be what is to be learned."""
+    held = [str(name) for name, value in record.items() if isinstance(value, list | dict) and value]
+    return any(not is_harmless(name) and not words_of(name) & MEDIA for name in held)
 
 
 def _is_plain_text(leaf: Leaf) -> bool:

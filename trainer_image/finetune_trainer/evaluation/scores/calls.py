@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -130,7 +130,7 @@ def _json_values(text: str) -> Iterator[Any]:
         start = position + opening.start()
         try:
             value, position = decoder.raw_decode(text, start)
-        except ValueError:
+        except (ValueError, RecursionError):
             position = start + 1
             continue
         yield value
@@ -145,5 +145,5 @@ def _pythonic(text: str) -> Iterator[Call]:
             if isinstance(one, ast.Call):
                 arguments = {keyword.arg: ast.literal_eval(keyword.value) for keyword in one.keywords if keyword.arg}
                 yield call(ast.unparse(one.func), arguments)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return

@@ -1,7 +1,7 @@
 """Scores of texts: equal, contained, matched by a pattern, overlapping, the same number, JSON. Called by results."""
 
 import json
-import string
+import unicodedata
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,7 +10,13 @@ import regex
 from finetune_contract import Metric
 
 THOUGHT_ENDS = "</think>"
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+PUNCTUATION = regex.compile(r"\p{P}")
+WORDS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[\p{L}\p{M}\p{N}]+")
+"""Of any language: rouge-score's own tokenizer sees ASCII only. What is written without spaces is compared sign by sign."""
+
+NEGATIVE_MONEY = regex.compile(r"(?<![\w)])-\s*\p{Sc}\s*(?=\d)")
+"""math-verify reads -$5 as 5."""
+
 PATTERN_SECONDS = 2.0
 """Within which a pattern must have searched an answer: some take time that is exponential in its length."""
 
@@ -28,8 +34,9 @@ def said(answer: str) -> str:
 
 def normalised(metric: Metric, text: str) -> str:
     """Return a text as the metric compares it: white space as single spaces."""
+    text = unicodedata.normalize("NFC", text)
     text = text.casefold() if metric.ignore_case else text
-    text = text.translate(PUNCTUATION) if metric.ignore_punctuation else text
+    text = PUNCTUATION.sub("", text) if metric.ignore_punctuation else text
     return " ".join(text.split())
 
 
@@ -77,18 +84,24 @@ def numeric(_metric: Metric, answer: str, reference: str) -> float:
 
 def result(text: str) -> str:
     """Return what stands behind the last mark of GSM8K; the whole text without one."""
-    return text.rpartition(MARK)[2].strip() if MARK in text else text
+    text = text.rpartition(MARK)[2].strip() if MARK in text else text
+    return str(NEGATIVE_MONEY.sub("-", text))
 
 
 def json_valid(metric: Metric, answer: str, reference: str) -> float:
     """The answer is JSON that keeps the schema; where asked for, with the values of the reference."""
     try:
-        value = json.loads(unfenced(answer))
-    except ValueError:
+        value = json.loads(unfenced(answer), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return 0.0
     if metric.schema and not validator(metric.schema).is_valid(value):
         return 0.0
     return float(not metric.equal or value == json.loads(unfenced(reference)))
+
+
+def _no_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's."""
+    raise ValueError(name)
 
 
 def unfenced(text: str) -> str:
@@ -119,7 +132,13 @@ def rouge_l(_metric: Metric, answer: str, reference: str) -> float:
 def _rouge() -> Any:
     from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - nltk takes a second, and preflight does not have it
 
-    return RougeScorer(["rougeL"])
+    return RougeScorer(["rougeL"], tokenizer=_Words())
+
+
+class _Words:
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text."""
+        return list(WORDS.findall(unicodedata.normalize("NFC", text).lower()))
 
 
 TEXT_SCORES: dict[str, Score] = {
