@@ -147,8 +147,8 @@ def test_with_an_operator_the_first_word_about_the_job_is_printed(
             "  finetune logs tiny -f -n NS  # read what the trainer prints",
         ],
     )
-    assert lines[1].partition(":")[0] in ("Preflight", "Planned", "Training")
-    eventually(lambda: "Planned" in typed("get", "tiny")[1], "a plan")
+    assert lines[1].partition(":")[0] in ("Preflight", "Planned", "Training", "Succeeded")
+    eventually(lambda: "Succeeded" in typed("get", "tiny")[1], "the end of the job")
 
 
 def test_tab_offers_the_jobs_and_lists_are_printed_for_scripts(
