@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from finetune_operator.errors import LocalClusterError
-from finetune_operator.local.binaries import ETCD, HELM, KUBECTL, KUEUE, KWOK, MODULES, TRAINING_OPERATOR, VERSITYGW
+from finetune_operator.local.binaries import ETCD, HELM, KUBECTL, KWOK, MODULES, TRAINING_OPERATOR, VERSITYGW
 from finetune_operator.local.download import Release, checksum, fetch, release
 from finetune_operator.local.provide import find, has_version
 
@@ -66,7 +66,7 @@ def test_a_program_on_path_must_have_the_version(places: Path, says: str, right:
 
 def test_the_modules_ship_with_the_package():
     """go.mod and go.sum pin what is built."""
-    names = {"helm", "kubernetes", "kueue", "kwok", "training-operator", "versitygw"}
+    names = {"helm", "kubernetes", "kwok", "training-operator", "versitygw"}
     assert {path.name for path in MODULES.iterdir() if path.is_dir()} == names
     assert [sorted(path.name for path in module.iterdir()) for module in sorted(MODULES.iterdir())] == [
         ["go.mod", "go.sum", "tools.go"]
@@ -76,7 +76,6 @@ def test_the_modules_ship_with_the_package():
     assert f"versitygw {VERSITYGW.version}" in (MODULES / "versitygw" / "go.mod").read_text()
     assert f"helm.sh/helm/v4 {HELM.version}" in (MODULES / "helm" / "go.mod").read_text()
     assert f"sigs.k8s.io/kwok {KWOK.version}" in (MODULES / "kwok" / "go.mod").read_text()
-    assert f"sigs.k8s.io/kueue {KUEUE.version}" in (MODULES / "kueue" / "go.mod").read_text()
     pinned = f"github.com/kubeflow/training-operator {TRAINING_OPERATOR.version}"
     assert pinned in (MODULES / "training-operator" / "go.mod").read_text()
 
