@@ -26,7 +26,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTr
 from tests.trainer.running import IN_PROCESS
 from tests.trainer.tiny import a_run, tiny_model
 
-pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
+pytestmark = [
+    *IN_PROCESS,
+    pytest.mark.usefixtures("local_files"),
+    pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Model (has|with) .tie_word_embeddings=True:UserWarning"),
+]
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 

@@ -24,12 +24,13 @@ COMMANDS = {
     "compare": "Print settings and results in which jobs differ.",
     "report": "Write an HTML report of a job.",
     "delete": "Delete a job; its published result stays.",
+    "top": "Show the GPUs and dollars of running and waiting jobs.",
+    "cost": "Show what jobs have cost since a day.",
     "merge": "Make one adapter of several.",
     "chat": "Ask the result of a job in the terminal.",
     "serve": "Serve the result of a job on this machine.",
     "manifests": "Print manifests that serve the results of jobs in a cluster.",
-    "top": "Show the GPUs and dollars of running and waiting jobs.",
-    "cost": "Show what jobs have cost since a day.",
+    "serve-ui": "Serve a page with a calculator and the jobs.",
     "data": "Preview the data of a job as the model will see it.",
     "vram": "Estimate the GPU memory of training runs.",
     "models": "List the models and model families that can be tuned.",
@@ -41,9 +42,9 @@ COMMANDS = {
     "generate": "Generate the CRDs, the API reference and parts of the chart.",
     "version": "Print the version.",
 }
-"""Name -> sentence. Module finetune_operator.cli.NAME has `app` (a typer.Typer) or `command` (a function)."""
+"""Name -> sentence. Module finetune_operator.cli.NAME, with _ for -, has `app` (a typer.Typer) or `command` (a function)."""
 
-MODULES = {"import": "import_job"}
+MODULES = {"import": "import_job", "serve-ui": "serve_ui"}
 """Of commands whose name is a word of Python."""
 
 

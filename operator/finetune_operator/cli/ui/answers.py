@@ -10,6 +10,7 @@ from finetune_operator.cli.ui.questions import plan_question, pools_of, shape_of
 from finetune_operator.cli.vram import answer as vram_answer
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.speed.duration import hours
 
 BAR = tuple((name, field) for name, field, _, _ in plan_view.TERMS)
 """The parts of the memory bar: a name, and the field of plan.vram in Python's spelling."""
@@ -31,6 +32,21 @@ def planned(raw: Mapping[str, Any]) -> dict[str, Any]:
         "assumed": [each.partition("; pass --")[0] for each in notes],
         "remarks": list(remarks(offered, shape, facts.preflight)),
         "bar": bar(run),
+        "words": words(run),
+    }
+
+
+def words(run: PlannedRun) -> dict[str, Any]:
+    """Return time and cost of the plan and of its alternatives as `finetune plan` writes them."""
+    estimate = run.plan.estimate
+    others = [(one.seconds, one.cost_usd) for one in run.plan.alternatives]
+    return {
+        "time": hours(estimate.seconds),
+        "cost": plan_view.dollars(estimate.cost_usd),
+        "alternatives": [
+            {"time": hours(seconds) if seconds else "", "cost": plan_view.dollars(cost) if cost else ""}
+            for seconds, cost in others
+        ],
     }
 
 

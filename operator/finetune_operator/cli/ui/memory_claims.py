@@ -3,6 +3,7 @@
 `python -m finetune_operator.cli.ui.memory_claims` prints the table of docs/vram-model.md: the card of one GPU at its peak, our trainer.
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 from finetune_operator.planning.memory.estimate import estimate
@@ -84,6 +85,19 @@ def figures(claim: Claim) -> str:
     assert shape is not None
     found = [(name, estimate(scenario_for(shape, layout))) for name, layout in claim.layouts]
     return "; ".join(f"{name} **{rounded(one.card_gib)}**" for name, one in found)
+
+
+@functools.cache
+def rows() -> tuple[dict[str, str], ...]:
+    """Return the rows for a page."""
+    return tuple(
+        {"who": claim.who, "claim": claim.says, "ours": plain(figures(claim)), "why": claim.why} for claim in CLAIMS
+    )
+
+
+def plain(markdown: str) -> str:
+    """Return figures without the marks that make them bold."""
+    return markdown.replace("**", "")
 
 
 def rounded(gib: float) -> str:

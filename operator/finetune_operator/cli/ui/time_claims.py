@@ -4,6 +4,7 @@
 tokens over its own tokens per second are GPU-hours. Ours is the planner's, on the built-in pools at their prices.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.cli.plan import PLACEHOLDERS
 from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
 from finetune_operator.cli.plan_pools import built_in_pools
+from finetune_operator.cli.ui.memory_claims import plain
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.models.catalogue import catalogue_entry
 from finetune_operator.planning.planner import plan
@@ -166,6 +168,21 @@ def itself(claim: TimeClaim) -> str:
 
 def _rounded(hours: float) -> str:
     return f"{hours:.{max(0, 1 - math.floor(math.log10(hours)))}f}"
+
+
+@functools.cache
+def rows() -> tuple[dict[str, str], ...]:
+    """Return the rows for a page."""
+    return tuple(
+        {
+            "who": claim.who,
+            "claim": claim.says,
+            "byItsOwnSpeed": itself(claim),
+            "ours": plain(ours(claim.job)),
+            "why": claim.why,
+        }
+        for claim in CLAIMS
+    )
 
 
 def table() -> list[str]:

@@ -1,0 +1,65 @@
+"""`finetune serve-ui`: the calculator and the jobs as a page in the browser, and the same as JSON."""
+
+import ipaddress
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from finetune_operator.cli.options import Context, Kubeconfig
+from finetune_operator.cli.target import find_target
+from finetune_operator.errors import FinetuneError
+
+INSTALL = "the page needs a web server: pip install 'finetune-operator[ui]'"
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def command(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. Jobs are shown on the loopback only: nobody is asked who they are."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8765,
+    *,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Host name by which browsers reach the page through a proxy; repeatable."),
+    ] = None,
+    calculator: Annotated[bool, typer.Option("--calculator", help="Show no jobs, even if there is a cluster.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+) -> None:
+    """Serve a page with a calculator and, on this machine, the jobs of the cluster. Ctrl-C ends it."""
+    try:
+        import uvicorn  # noqa: PLC0415  # of an extra
+
+        from finetune_operator.cli.ui.cluster import Cluster  # noqa: PLC0415
+        from finetune_operator.cli.ui.server import application  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise FinetuneError(INSTALL) from error
+    private = is_loopback(host)
+    target = find_target(kubeconfig) if private and not calculator else None
+    hosts = (
+        (*LOOPBACK, *(name or ())) if target else ("*",)
+    )  # another name could be another site's, which must not read jobs
+    app = application(Cluster(target=target, context=context) if target else None, hosts)
+    jobs = (
+        f"jobs of {target.title}"
+        if target
+        else "no jobs" + ("" if private else ": other machines can reach this address")
+    )
+    print(f"http://{host}:{port} serves the calculator and {jobs}. Ctrl-C ends it", flush=True)
+    if show:
+        webbrowser.open(f"http://{host}:{port}")
+    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, proxy_headers=False)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
