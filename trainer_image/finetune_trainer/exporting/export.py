@@ -133,7 +133,15 @@ def fetched(place: Place, kind: str, workspace: Path) -> Path:
     below = [file.path for file in place.store.files(kind)]
     folder = place.store.fetch(workspace / "published", below) / kind
     artifact = next(one for one in place.artifacts if one.kind == kind)
-    if (found := folder_digest(file_digests(folder))) != artifact.digest:
+    known = (
+        place.manifest["exports"][kind]["files"]
+        if kind in place.manifest.get("exports", {})
+        else place.manifest["files"]
+    )
+    read = {
+        name: digest for name, digest in file_digests(folder).items() if name in known
+    }  # others are nobody's: .DS_Store
+    if (found := folder_digest(read)) != artifact.digest:
         raise UserError(
             "ExportFailed",
             f"the files at {artifact.uri} are not those that were published ({found} instead of {artifact.digest}): restore them",
