@@ -21,6 +21,8 @@ from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
 
 GGUF_SERVABLE = "llama.cpp"
+SENTENCEPIECE = "tokenizer.model"
+"""The base model's own vocabulary: transformers does not write it, and llama.cpp's converter wants it for Gemma and Phi-3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,8 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     merge.save(whole, folder)
     del whole
     tokenizer.save_pretrained(folder)
+    if (vocabulary := base / SENTENCEPIECE).is_file():
+        shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
     found = agreement.log_probabilities(merge.whole_model(folder, config.model, dtype), tokens)
     agreed = agreement.assert_merged(before, wanted, found)
     print(f"the merged model agrees with base and adapter: {agreed}", flush=True)
