@@ -26,7 +26,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTr
 from tests.trainer.running import IN_PROCESS
 from tests.trainer.tiny import a_run, tiny_model
 
-pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
+pytestmark = [
+    *IN_PROCESS,
+    pytest.mark.usefixtures("local_files"),
+    pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Model (has|with) .tie_word_embeddings=True:UserWarning"),
+]
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
@@ -178,9 +183,13 @@ def test_a_float32_base_is_merged_in_bfloat16(tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_was_changed_since_is_refused(tmp_path: Path) -> None:
-    """The digest is read back before anything is made of it."""
+    """The digest is read back before anything is made of it; a file that somebody left beside it does not count."""
     run = published(tmp_path, sixteen_bit_base(tmp_path / "base"), LoraConfig(**LORA))
+    before = (tmp_path / "out/finetune-manifest.json").read_text()
     file = tmp_path / "out/adapter/adapter_model.safetensors"
+    (tmp_path / "out/adapter/.DS_Store").write_text("")
+    assert export(asked(run, "merged"), tmp_path / "first").artifacts[1].kind == "merged"
+    (tmp_path / "out/finetune-manifest.json").write_text(before)
     save_file({name: tensor * 2 for name, tensor in load_file(file).items()}, file)
 
     with pytest.raises(UserError) as refusal:

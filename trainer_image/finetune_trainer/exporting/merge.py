@@ -20,6 +20,9 @@ from finetune_trainer.model import experts
 from finetune_trainer.model.assertions import assert_all_loaded
 from finetune_trainer.model.load import assert_adapter_whole, stored_dtype
 
+TIED = "Model (has|with) `tie_word_embeddings=True`"
+"""PEFT warns that a merge may be wrong then: `untie` makes it right."""
+
 SHARD = "5GB"
 """Of what is written: a shard is in memory twice while it is."""
 
@@ -47,6 +50,7 @@ def with_adapter(base: PreTrainedModel, folder: Path, uri: str) -> PeftModel:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # they are refused below
+            warnings.filterwarnings("ignore", TIED)
             tuned = PeftModel.from_pretrained(base, str(folder), local_files_only=True)
     except (ValueError, RuntimeError) as error:
         text = shorten(" ".join(str(error).split()), 400)
@@ -63,6 +67,7 @@ def merged(tuned: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
             _merge_one(layer, dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All adapters are already merged")
+        warnings.filterwarnings("ignore", TIED)
         model: Any = tuned.merge_and_unload(safe_merge=True)  # what is left: whole modules take the place of the base's
     model.to(dtype)
     return model
