@@ -47,7 +47,7 @@ def names(api: Client, namespace: str) -> set[str]:
 def test_a_deactivated_workload_ends_its_pods_and_stays_so(api: Client, namespace: str, begun: str):
     """The job says how it goes on, and goes on when the Workload is active again."""
     api.patch(f"{workloads(namespace)}/{begun}-0", {"spec": {"active": False}})
-    eventually(lambda: "somebody has deactivated Workload" in said(api, namespace, begun)[2], "it is said", 60)
+    eventually(lambda: "is deactivated: set its spec.active" in said(api, namespace, begun)[2], "it is said", 60)
     trainers = api.items(pods(namespace), labelSelector="finetune.dev/role=trainer")
     running = [each for each in trainers if each["status"]["phase"] == "Running"]
     free(api, namespace)

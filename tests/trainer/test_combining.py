@@ -181,7 +181,7 @@ def test_a_command_combines_folders_of_this_machine(tmp_path: Path, base: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a", "--to", "b"], "one adapter is nothing to combine"),
+        (["a", "--to", "b"], "there is only one adapter to combine"),
         (["a=x", "b", "--to", "c"], "'x' is not a weight, such as 0.5"),
         (["a=1", "b=-1", "--to", "c"], "must add up to more than 0"),
         (["a", "b", "--to", "c", "--seed", "1"], "--seed is for dare, not for average"),

@@ -88,7 +88,7 @@ def test_there_is_an_end_to_waiting():
     found, said, _ = asked(lambda _a, _b, _n: "[[C]]", most_seconds=-1.0)
 
     assert found is None
-    assert said[-1].endswith("30 of 30 rows could not be judged: there was no time left")
+    assert said[-1].endswith("30 of 30 rows could not be judged: the time limit was reached")
 
 
 def test_the_key_comes_from_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -113,7 +113,7 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
     TerminalReason.POLICY_VIOLATION: ReasonText(
         "The namespace's FineTunePolicy does not allow the job. The message names each rule, the figure, and who can change it.",
         "Change the job, or ask for another policy.",
-        "Before the first attempt, looks again when the spec, the policy or a GPUPool changes. After that, nothing.",
+        "Before the first attempt, checks again when the spec, the policy or a GPUPool changes. After that, nothing.",
     ),
     TerminalReason.MODEL_NOT_FOUND: ReasonText(
         "The model or the revision does not exist at `model.source`.",

@@ -29,8 +29,8 @@ class MetricSpec(Model):
     """A way to judge answers, from 0 to 1. Base and tuned model answer the same rows; the answers are published beside the result."""
 
     type: MetricType
-    """What makes an answer right. label: the row's label is the likeliest (macro F1 as NAME.macroF1). exactMatch: it is the row's answer.
-    contains: it contains that. regex: pattern finds the same in both. numeric: both have the same result. json: it is valid JSON.
+    """What makes an answer right. label: the row's label is the most likely one (macro F1 as NAME.macroF1). exactMatch: it is the row's answer.
+    contains: it contains the row's answer. regex: pattern finds the same in both. numeric: both have the same result. json: it is valid JSON.
     rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function). judge: another model
     prefers it to the base model's."""
     name: MetricName | None = None
@@ -53,7 +53,7 @@ class MetricSpec(Model):
 
 
 class MetricGateSpec(Model):
-    """What a metric must reach. The lower end of its 95 % interval counts, so that luck on few rows does not pass."""
+    """What a metric must reach. The lower end of its 95 % interval counts, so that a lucky result on few rows does not pass."""
 
     metric: MetricTarget
     """Name of the metric, or of its further figure such as label.macroF1."""
@@ -97,10 +97,10 @@ class EvaluationSpec(Model):
     baseline: bool = True
     """Also evaluate the base model before training."""
     metrics: Annotated[list[MetricSpec], items("atomic", least=1, most=8)] | None = None
-    """Ways to judge what the base and the tuned model answer to the held-out rows. Default: losses only."""
+    """Ways to score what the base and the tuned model answer to the held-out rows. Default: losses only."""
     max_answer_tokens: Annotated[int, between(1, 8192)] = ANSWER_TOKENS
-    """Maximum length in tokens of an answer that metrics judge. Longer answers are cut."""
+    """Maximum length in tokens of an answer that metrics score. Longer answers are cut."""
     gate: GateSpec | None = None
-    """What the tuned model needs; sets the condition Promoted."""
+    """What the tuned model must reach; sets the condition Promoted."""
     samples: SamplesSpec | None = None
     """Prompts that the base and the tuned model answer after training."""

@@ -95,7 +95,7 @@ CPT = (
     ),
     Rule(
         cel="self.objective != 'cpt' || !has(self.evaluation.metrics)",
-        message="objective cpt has no questions and answers to judge: remove metrics, or use objective sft",
+        message="objective cpt has no answers to score: remove metrics, or use objective sft",
         holds=lambda spec: spec.objective != "cpt" or spec.evaluation.metrics is None,
         field="evaluation.metrics",
     ),

@@ -164,7 +164,7 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "A limit of the namespace's FineTunePolicy is reached: jobs or GPUs at a time, the money of the month, or what one job may cost or "
         "take. The message names the limit, the figure, and who can change it.",
         "Wait for the jobs that the message names, or for the next month; or ask for a higher limit.",
-        "A job that has not started waits, a running one is suspended with a checkpoint. It goes on by itself.",
+        "A job that has not started waits, a running one is suspended with a checkpoint. It continues by itself.",
     ),
     WaitingReason.QUEUED: ReasonText(
         "The attempt waits in a queue of Kueue. The message is Kueue's, or says why Kueue took the quota back.",
@@ -173,8 +173,8 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "given back and the next attempt queues.",
     ),
     WaitingReason.QUEUE_UNAVAILABLE: ReasonText(
-        "The job has a queue, and Kueue is not installed or the operator may not use it.",
+        "The job has a queue, and Kueue is not installed or the operator is not allowed to use it.",
         "Do what the message says.",
-        "Looks again every 5 seconds. A running job runs on.",
+        "Checks again every 5 seconds. A running job keeps running.",
     ),
 }

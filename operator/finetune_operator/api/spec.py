@@ -223,7 +223,7 @@ class FineTuneJobSpec(Model):
     queue_name: Name | None = None
     """LocalQueue of Kueue in which each attempt waits for its GPUs. Needs rbac.kueue in the chart."""
     managed_by: Literal["finetune.dev/operator", "kueue.x-k8s.io/multikueue"] = "finetune.dev/operator"
-    """Who runs the job. With kueue.x-k8s.io/multikueue the operator of this cluster leaves it to that of another one."""
+    """Who runs the job. With kueue.x-k8s.io/multikueue the operator of this cluster leaves it to one in another cluster."""
     pod_metadata: PodMetadata = PodMetadata()
     """Labels and annotations of the job's Pods."""
     run_policy: RunPolicySpec = RunPolicySpec()

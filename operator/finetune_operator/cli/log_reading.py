@@ -86,7 +86,7 @@ def refuse_senseless(*, preflight: bool, export: bool, previous: bool, attempt: 
     if preflight and (previous or attempt is not None):
         raise FinetuneError("--preflight has no attempts: leave --previous and --attempt out")
     if follow and (previous or attempt is not None):
-        raise FinetuneError("--follow goes on with the newest attempt: leave --previous and --attempt out")
+        raise FinetuneError("--follow always prints the newest attempt: leave --previous and --attempt out")
 
 
 async def print_log(

@@ -17,7 +17,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         int | None, typer.Option(min=1, help="Attempt whose log is printed, counted from 1. Default: the newest.")
     ] = None,
     replica: Annotated[int, typer.Option(min=0, help="Replica whose log is printed.")] = 0,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Also print the progress reports.")] = False,
     tail: Annotated[int, typer.Option(min=0, help="Print only the last N lines. 0 means all.")] = 0,
     claim: Annotated[

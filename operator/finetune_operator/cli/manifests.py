@@ -56,7 +56,7 @@ def serving_of(jobs: list[FineTuneJob], engine: Engine, *, length: int, concurre
         if mine != (first.base_model, first.base_revision):
             raise FinetuneError(
                 f"{job.metadata.name} belongs to base model {mine[0]} {mine[1]}, and {jobs[0].metadata.name} to {first.base_model} "
-                f"{first.base_revision}: adapters share a server only on one revision of one base model"
+                f"{first.base_revision}: one server loads only adapters of the same base model and revision"
             )
     if status.plan is None or status.preflight is None or status.preflight.architecture is None:
         raise FinetuneError(

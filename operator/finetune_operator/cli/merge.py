@@ -96,7 +96,7 @@ def place(given: str, secret: str) -> Location:
 def refuse_weights(config: CombineConfig) -> None:
     """Raise typer.BadParameter where there is nothing to combine, or nothing to divide by."""
     if len(config.adapters) < 2:
-        raise typer.BadParameter("one adapter is nothing to combine: name at least two")
+        raise typer.BadParameter("there is only one adapter to combine: name at least two")
     if config.method == "average" and sum(one.weight for one in config.adapters) <= 0:
         raise typer.BadParameter(
             "the weights of an average must add up to more than 0: use --method linear to subtract an adapter"

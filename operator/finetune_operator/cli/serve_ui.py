@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost")
 def command(
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Jobs are shown on the loopback only: nobody is asked who they are."),
+        typer.Option(help="Address to listen on. Jobs are shown on the loopback interface only, because there is no authentication."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8765,
     *,
@@ -30,7 +30,7 @@ def command(
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
-    """Serve a page with a calculator and, on this machine, the jobs of the cluster. Ctrl-C ends it."""
+    """Serve a page with a calculator and, on this machine, the jobs of the cluster. Ctrl-C stops it."""
     try:
         import uvicorn  # noqa: PLC0415  # of an extra
 
@@ -49,7 +49,7 @@ def command(
         if target
         else "no jobs" + ("" if private else ": other machines can reach this address")
     )
-    print(f"http://{host}:{port} serves the calculator and {jobs}. Ctrl-C ends it", flush=True)
+    print(f"http://{host}:{port} serves the calculator and {jobs}. Press Ctrl-C to stop", flush=True)
     if show:
         webbrowser.open(f"http://{host}:{port}")
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, proxy_headers=False)

@@ -31,7 +31,7 @@ async def watch_one(jobs: Jobs, name: str) -> bool:
                 draw(lambda width, seen=seen, now=now: panel(seen, now, width))  # type: ignore[misc]
             tell(seen.job)
             if unwatched_since(seen.job, now) is not None:
-                print(f"finetune: no operator looks after this job: {start_words(jobs.target)}", file=sys.stderr)
+                print(f"finetune: no operator has looked at this job: {start_words(jobs.target)}", file=sys.stderr)
             well = ended(seen.job) is True
     return well
 

@@ -24,7 +24,7 @@ CLASSES = {
     "WorkloadPriorityClass": f"{ROOT}/workloadpriorityclasses",
 }
 MISSING = "Kueue is not installed in this cluster: install it, or delete the job and apply it without queueName"
-NO_RIGHTS = "the operator may not use Kueue: set rbac.kueue to true in the chart"
+NO_RIGHTS = "the operator is not allowed to use Kueue: set rbac.kueue to true in the chart"
 
 Raw = dict[str, Any]
 

@@ -164,7 +164,7 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:
         again = "the job is planned again when its spec, a GPUPool or a quota of the namespace changes"
     elif outlook.reason == TerminalReason.POLICY_VIOLATION:
-        again = "the operator looks again when the spec or the policy changes"
+        again = "the operator checks again when the spec or the policy changes"
     elif outlook.reason in MENDABLE:
         again = "to retry, change the spec or repair the cause: for 24 hours preflight runs again by itself, at least every 10 minutes"
     else:

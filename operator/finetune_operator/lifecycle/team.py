@@ -65,7 +65,7 @@ def held_back(view: View, team: Team) -> str:
     limits, running = team.policy.spec.limits, team.running
     mine, used = view.plan.replicas * view.plan.gpus_per_replica, sum(gpus for _, gpus in running)
     if limits.concurrent_jobs is not None and len(running) >= limits.concurrent_jobs:
-        return f"{len(running)} jobs run: {named(running)}; limits.concurrentJobs is {limits.concurrent_jobs}"
+        return f"{'1 job is' if len(running) == 1 else f'{len(running)} jobs are'} running: {named(running)}; limits.concurrentJobs is {limits.concurrent_jobs}"
     if limits.gpus is not None and used + mine > limits.gpus:
         return f"needs {mine} GPUs, and {used} are in use by {named(running)}; limits.gpus is {limits.gpus}"
     if limits.cost_per_month_usd is None:
@@ -75,7 +75,7 @@ def held_back(view: View, team: Team) -> str:
     if left <= 0 or expected > left:
         need = f", and the job is estimated at ${expected}" if expected else ""
         return (
-            f"${team.spent_usd:.2f} are spent this month{need}; limits.costPerMonthUSD is {limits.cost_per_month_usd}"
+            f"${team.spent_usd:.2f} has been spent this month{need}; limits.costPerMonthUSD is {limits.cost_per_month_usd}"
         )
     return ""
 

@@ -88,7 +88,7 @@ def _judge_calls(chosen: Candidate) -> str:
     tokens = 2 * rows * (JUDGE_PROMPT_TOKENS + work.evaluation_tokens + 2 * evaluation.max_answer_tokens)
     names = ", ".join(sorted({one.judge.model for one in judges if one.judge is not None}))
     return (
-        f"the judge {names} is called {2 * rows:,} times, with up to about {round(tokens, -3):,.0f} tokens to read: its bill is not "
+        f"the judge {names} is called {2 * rows:,} times, with up to about {round(tokens, -3):,.0f} tokens to read: its cost is not "
         "part of the estimate"
     )
 

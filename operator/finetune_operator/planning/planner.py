@@ -118,12 +118,12 @@ def _batch_warnings(chosen: Candidate) -> tuple[str, ...]:
     if batch != asked:
         gpus = counted(chosen.layout.gpus, "GPU")
         why = (
-            f"which {gpus} can share evenly"
+            f"which divides evenly among {gpus}"
             if asked % chosen.layout.gpus
             else f"with which {gpus} {'trains' if chosen.layout.gpus == 1 else 'train'} faster"
         )
         return (
-            f"the default globalBatchSize of {asked} was moved to {batch}, {why}: set training.globalBatchSize to keep a value",
+            f"the default globalBatchSize of {asked} was changed to {batch}, {why}: set training.globalBatchSize to keep a value",
         )
     if not chosen.work.batch_is_fixed:
         return ()

@@ -27,7 +27,7 @@ def test_every_golden_has_its_input():
     assert sorted(path.stem for path in GOLDEN.iterdir()) == sorted(Path(name).stem for name in NAMES)
 
 
-ONLY = "a FineTuneJob learns answers (objective sft) or plain text (objective cpt)"
+ONLY = "a FineTuneJob trains on answers (objective sft) or plain text (objective cpt)"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ ONLY = "a FineTuneJob learns answers (objective sft) or plain text (objective cp
         ),
         (
             "apiVersion: kaito.sh/v1beta1\nkind: Workspace\nmetadata: {name: a}\ninference: {preset: {name: phi-4}}\n",
-            "this Workspace serves a model (inference) and tunes none: there is nothing to import",
+            "this Workspace serves a model (inference) and does not tune one: there is nothing to import",
         ),
         (
             json.dumps({"model": "gpt-4o", "training_file": "f", "method": {"type": "dpo"}}),
@@ -58,10 +58,10 @@ ONLY = "a FineTuneJob learns answers (objective sft) or plain text (objective cp
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
-            "in.yaml holds Pod, of no tool that is known: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, axolotl, "
+            "in.yaml holds Pod, which is not a job of a known tool: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, axolotl, "
             "LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read",
         ),
-        ("", "in.yaml holds nothing, of no tool that is known: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, "
+        ("", "in.yaml holds nothing, which is not a job of a known tool: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, "
              "axolotl, LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read"),
     ],
 )  # fmt: skip
@@ -89,7 +89,7 @@ def test_options_fill_in_what_only_the_user_knows(tmp_path: Path, capsys: pytest
         f"wrote {to} from {INPUTS / 'openai.json'} (OpenAI); settings: 1 that differ, 0 chosen by the planner, 0 without an "
         "equivalent (see its comments)",
         "Fill in:",
-        "  spec.evaluation.source.source: download file-held-out from the API's files, upload it, and name its place",
+        "  spec.evaluation.source.source: download file-held-out from the API's files, upload it, and set its URI",
         "",
         "Next:",
         f"  finetune plan -f {to}  # see memory, time and cost",

@@ -198,7 +198,7 @@ def test_attempts_are_counted_from_one():
         ({"preflight": True, "previous": True}, "--preflight has no attempts: leave --previous and --attempt out"),
         (
             {"follow": True, "attempt": 1},
-            "--follow goes on with the newest attempt: leave --previous and --attempt out",
+            "--follow always prints the newest attempt: leave --previous and --attempt out",
         ),
     ],
 )

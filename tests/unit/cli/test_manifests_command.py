@@ -100,8 +100,8 @@ def test_kserve_gets_base_and_adapters():
          "one has nothing that llama-cpp serves: Add gguf-q8_0 to output.exports, delete the job and apply it again: nothing is trained "
          "again"),
         ("vllm", [finished("one", artifact()), finished("two", artifact(base_revision="d" * 40))],
-         f"two belongs to base model org/model {'d' * 40}, and one to org/model {'c' * 40}: adapters share a server only on one revision "
-         "of one base model"),
+         f"two belongs to base model org/model {'d' * 40}, and one to org/model {'c' * 40}: one server loads only adapters of the same "
+         "base model and revision"),
         ("vllm", [finished("one")], "one has published nothing yet (phase Pending)"),
     ],
 )  # fmt: skip

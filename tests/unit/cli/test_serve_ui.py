@@ -88,7 +88,7 @@ def test_a_plan_is_what_the_command_prints(server: Server, tmp_path: Path):
     [
         ("[", 400, "the question is not JSON: Expecting value: line 1 column 2 (char 1)"),
         ("[1]", 400, 'the question must be a JSON object, such as {"model": "Qwen/Qwen2.5-7B"}'),
-        ("{}", 400, "ask with model, a name from /api/models, or with config, the config.json of a model"),
+        ("{}", 400, "the model is missing: set model to a name from /api/models, or config to the config.json of a model"),
         (
             '{"model": "Qwen/Qwen2.5-7B", "modle": 1}', 400,
             "modle: Extra inputs are not permitted",
@@ -194,9 +194,9 @@ def test_any_page_may_ask_the_calculator_and_none_may_flood_it(server: Server):
 
     assert (status, headers["access-control-allow-origin"]) == (200, "*")
     assert "Qwen/Qwen2.5-7B" in {each["name"] for each in models}
-    assert too_long[:2] == (413, {"error": "a question may have 65,536 bytes at most"})
+    assert too_long[:2] == (413, {"error": "a request may have at most 65,536 bytes"})
     assert (answers[0][0], answers[-1][0]) == (200, 429)
     assert answers[-1][1:2] == (
-        {"error": "more than 60 questions in a minute: ask again later, or run `finetune serve-ui` yourself"},
+        {"error": "more than 60 requests in a minute: try again later, or run `finetune serve-ui` yourself"},
     )
     assert answers[-1][2]["retry-after"] == "60"

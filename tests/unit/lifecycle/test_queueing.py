@@ -96,7 +96,7 @@ def test_a_deactivated_workload_is_not_replaced():
 
     assert stopped == (
         ["bot-0"],
-        "somebody has deactivated Workload bot-0: set its spec.active to true, or delete it, to let the job queue again",
+        "Workload bot-0 is deactivated: set its spec.active to true, or delete it, to queue the job again",
     )
     assert names(world) == ["bot-1"]
 

@@ -37,7 +37,7 @@ def test_what_the_policy_forbids_is_refused_before_preflight():
     assert world.condition("Succeeded") == (
         "False", "PolicyViolation", f"spec.runPolicy.budget must be set (require.budget): {OWNER}",
     )  # fmt: skip
-    assert world.condition("Stalled")[2].endswith("; the operator looks again when the spec or the policy changes")
+    assert world.condition("Stalled")[2].endswith("; the operator checks again when the spec or the policy changes")
 
 
 def test_a_changed_policy_lets_the_job_go_on_by_itself():
@@ -102,7 +102,7 @@ def test_a_job_waits_while_enough_others_run():
     """Jobs at a time, whatever they use."""
     world = examined_under(a_team(limits={"concurrentJobs": 1}, running=(("first", 8),)))
 
-    assert world.condition("Reconciling")[2] == f"1 jobs run: first (8); limits.concurrentJobs is 1 of {OWNER}"
+    assert world.condition("Reconciling")[2] == f"1 job is running: first (8); limits.concurrentJobs is 1 of {OWNER}"
     assert world.attempts == []
 
 
@@ -114,7 +114,7 @@ def test_a_job_waits_where_the_month_has_no_money_for_it():
     world.settle()
 
     assert said[1] == "PolicyLimit"
-    assert said[2].startswith("$99.95 are spent this month, and the job is estimated at $")
+    assert said[2].startswith("$99.95 has been spent this month, and the job is estimated at $")
     assert said[2].endswith(f"; limits.costPerMonthUSD is 100.00 of {OWNER}")
     assert [entry.number for entry in world.attempts] == [0]
 

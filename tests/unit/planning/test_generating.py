@@ -89,5 +89,5 @@ def test_a_judge_is_told_of_with_its_calls_and_tokens():
     run = planned({"generated_answers": 200}, metrics=[{"type": "judge", "judge": judge}], maxAnswerTokens=100)
 
     assert [warning for warning in run.plan.warnings if "judge" in warning] == [
-        "the judge wise-1 is called 400 times, with up to about 728,000 tokens to read: its bill is not part of the estimate"
+        "the judge wise-1 is called 400 times, with up to about 728,000 tokens to read: its cost is not part of the estimate"
     ]

@@ -132,7 +132,7 @@ def test_a_default_batch_is_rounded_to_the_gpus_and_says_so():
 
     assert run.plan.global_batch_size == run.resolved.training.global_batch_size == 36
     assert (
-        "the default globalBatchSize of 32 was moved to 36, which 12 GPUs can share evenly: set training.globalBatchSize to keep a value"
+        "the default globalBatchSize of 32 was changed to 36, which divides evenly among 12 GPUs: set training.globalBatchSize to keep a value"
         in run.plan.warnings
     )
 
@@ -386,6 +386,6 @@ def test_a_batch_that_moves_only_for_speed_says_so():
 
     assert (run.replicas * run.gpus_per_replica, run.offload, run.global_batch_size) == (4, "optimizer", 12)
     assert (
-        "the default globalBatchSize of 8 was moved to 12, with which 4 GPUs train faster: set training.globalBatchSize to keep a value"
+        "the default globalBatchSize of 8 was changed to 12, with which 4 GPUs train faster: set training.globalBatchSize to keep a value"
         in run.warnings
     )

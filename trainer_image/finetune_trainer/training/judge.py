@@ -89,7 +89,7 @@ class Judging:
             if not self.bill.calls and len(self.bill.failures) >= GIVE_UP:
                 return None
             if time.monotonic() > self._deadline:
-                self.bill.failures.append("there was no time left")
+                self.bill.failures.append("the time limit was reached")
                 return None
             again, share = self._tried(client, body)
             if not again:
@@ -116,7 +116,7 @@ class Judging:
             self._failed(f"{type(error).__name__}: {error}")
             return True, None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            self._failed("an answer that is not one of this API")
+            self._failed("an answer that is not in the format of OpenAI's API")
             return False, None
         if share is None:
             self._failed("an answer without a verdict")

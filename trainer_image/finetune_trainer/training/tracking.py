@@ -56,7 +56,7 @@ class Line:
         self._work.put(None)
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self._say(f"had not written everything after {seconds:.0f} s, which is all that it gets")
+            self._say(f"did not finish writing within {seconds:.0f} s; the last figures may be missing there")
 
     def _run(self, started: Callable[[], TrainerCallback]) -> None:
         try:
@@ -65,7 +65,7 @@ class Line:
                 work(tracker)
         except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the run goes on
             message = error.message if isinstance(error, ReportedError) else f"{type(error).__name__}: {error}"
-            self._say(f"failed and is told nothing more; training goes on: {' '.join(message.split())[:500]}")
+            self._say(f"failed; nothing more is sent to it, and training continues: {' '.join(message.split())[:500]}")
 
     def _say(self, text: str) -> None:
         say(redacted(f"tracker {self._kind} {text}"))

@@ -36,7 +36,7 @@ def imported(text: str, path: Path, name: str) -> Imported:
         if trl.recognises(document):
             return trl.convert(document, title)
     kinds = ", ".join(sorted({str(document.get("kind") or "settings") for document in documents})) or "nothing"
-    raise FinetuneError(f"{path} holds {kinds}, of no tool that is known: {READ}")
+    raise FinetuneError(f"{path} holds {kinds}, which is not a job of a known tool: {READ}")
 
 
 def job_name(document: Mapping[str, Any], path: Path) -> str:

@@ -88,7 +88,7 @@ def _put_length(job: Imported, given: Reader) -> None:
         return
     job.put("training.epochs", None if not epochs else max(1, round(epochs)))
     if epochs and epochs != round(epochs):
-        job.differs.append(f"{epochs:g} epochs: epochs are whole here; training.maxSteps can stop earlier")
+        job.differs.append(f"{epochs:g} epochs: epochs are whole numbers here; training.maxSteps can stop earlier")
 
 
 def put_batch(job: Imported, given: Reader) -> None:

@@ -13,7 +13,7 @@ from finetune_operator.cli.manifest_file import ManifestInvalid, parse_job
 PLACE = "s3://your-bucket/"
 """Where data and results are said to be when the other tool keeps them elsewhere."""
 
-ONLY = "a FineTuneJob learns answers (objective sft) or plain text (objective cpt)"
+ONLY = "a FineTuneJob trains on answers (objective sft) or plain text (objective cpt)"
 """Why a run of another kind is refused."""
 
 LONGEST_VALUE = 60
@@ -126,7 +126,7 @@ def model_source(job: Imported, name: str) -> str:
     if on_hub(name):
         return f"hf://{name}"
     job.fill_in.append(
-        f"spec.model.source: {short(name) or 'the base model'} is not a name on the hub: upload it, or name its place"
+        f"spec.model.source: {short(name) or 'the base model'} is not a name on the hub: upload it, or set its URI"
     )
     return f"{PLACE}models/{_last(name) or 'model'}"
 
@@ -146,7 +146,7 @@ def data_source(job: Imported, given: str, number: int = 0) -> str:
     if on_hub(place) and PurePosixPath(place).suffix not in FILES:
         return f"hf://{place}"
     job.fill_in.append(
-        f"spec.datasets[{number}].source: {short(given) or 'the training data'}: upload it, and name its place"
+        f"spec.datasets[{number}].source: {short(given) or 'the training data'}: upload it, and set its URI"
     )
     return f"{PLACE}data/{_last(place) or 'train.jsonl'}"
 

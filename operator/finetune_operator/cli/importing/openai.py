@@ -59,5 +59,5 @@ def convert(document: Mapping[str, Any], name: str) -> Imported:
 def _file(job: Imported, name: str, field: str) -> str:
     if "://" in name:
         return name
-    job.fill_in.append(f"{field}: download {name or 'the file'} from the API's files, upload it, and name its place")
+    job.fill_in.append(f"{field}: download {name or 'the file'} from the API's files, upload it, and set its URI")
     return f"{PLACE}data/{name or 'train'}.jsonl"

@@ -101,7 +101,7 @@ class RateLimit:
         async def guarded(request: Request) -> Response:
             who = request.client.host if request.client else ""
             if not self._limiter.hit(self._most, who):
-                said = f"more than {PER_MINUTE} questions in a minute: ask again later, or run `finetune serve-ui` yourself"
+                said = f"more than {PER_MINUTE} requests in a minute: try again later, or run `finetune serve-ui` yourself"
                 return JSONResponse({"error": said}, status_code=429, headers={"Retry-After": "60"})
             return await endpoint(request)
 
@@ -186,7 +186,7 @@ async def body(request: Request) -> str:
     async for part in request.stream():
         read += part
         if len(read) > MOST_BYTES:
-            raise TooMuch(f"a question may have {MOST_BYTES:,} bytes at most")
+            raise TooMuch(f"a request may have at most {MOST_BYTES:,} bytes")
     try:
         return read.decode()
     except UnicodeDecodeError as error:
