@@ -64,7 +64,10 @@ def test_a_tracker_that_cannot_be_reached_never_stops_a_run(tmp_path: Path, capf
     outcome = tracked(tmp_path, nowhere, FILES)
 
     assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published")
-    assert "tracker mlflow failed; nothing more is sent to it, and training continues: MlflowException" in capfd.readouterr().out
+    assert (
+        "tracker mlflow failed; nothing more is sent to it, and training continues: MlflowException"
+        in capfd.readouterr().out
+    )
     assert [step for step, _ in scalars(tmp_path / "out/evaluation/tensorboard")["train/loss"]] == [1, 2, 3, 4]
 
 

@@ -26,13 +26,13 @@ class JudgeSpec(Model):
 
 
 class MetricSpec(Model):
-    """A way to judge answers, from 0 to 1. Base and tuned model answer the same rows; the answers are published beside the result."""
+    """A way to score answers, from 0 to 1. Base and tuned model answer the same rows; the answers are published beside the result."""
 
     type: MetricType
-    """What makes an answer right. label: the row's label is the most likely one (macro F1 as NAME.macroF1). exactMatch: it is the row's answer.
-    contains: it contains the row's answer. regex: pattern finds the same in both. numeric: both have the same result. json: it is valid JSON.
-    rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function). judge: another model
-    prefers it to the base model's."""
+    """What makes an answer right. label: the row's label is the most likely one (macro F1 as NAME.macroF1). exactMatch: it is the row's
+    answer. contains: it contains the row's answer. regex: pattern finds the same in both. numeric: both have the same result. json: it is
+    valid JSON. rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function). judge:
+    another model prefers it to the base model's."""
     name: MetricName | None = None
     """Name in status and gate. Default: the type."""
     source: DatasetSpec | None = None

@@ -17,7 +17,9 @@ LOOPBACK = ("127.0.0.1", "localhost")
 def command(
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Jobs are shown on the loopback interface only, because there is no authentication."),
+        typer.Option(
+            help="Address to listen on. Jobs are shown on the loopback interface only, because there is no authentication."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8765,
     *,

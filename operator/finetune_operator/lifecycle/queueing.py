@@ -40,7 +40,9 @@ def held_in_queue(view: View, attempt: AttemptStatus) -> Step | None:
     if seen.unavailable:
         return waits(view, WaitingReason.QUEUE_UNAVAILABLE, f"spec.queueName is {queue}, but {seen.unavailable}")
     if (idle := deactivated(view)) is not None:
-        message = f"Workload {idle.name} is deactivated: set its spec.active to true, or delete it, to queue the job again"
+        message = (
+            f"Workload {idle.name} is deactivated: set its spec.active to true, or delete it, to queue the job again"
+        )
         return waits(view, WaitingReason.QUEUED, message)
     found = workload_of(view, attempt)
     if found is None:

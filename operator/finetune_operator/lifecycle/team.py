@@ -65,7 +65,8 @@ def held_back(view: View, team: Team) -> str:
     limits, running = team.policy.spec.limits, team.running
     mine, used = view.plan.replicas * view.plan.gpus_per_replica, sum(gpus for _, gpus in running)
     if limits.concurrent_jobs is not None and len(running) >= limits.concurrent_jobs:
-        return f"{'1 job is' if len(running) == 1 else f'{len(running)} jobs are'} running: {named(running)}; limits.concurrentJobs is {limits.concurrent_jobs}"
+        count = "1 job is" if len(running) == 1 else f"{len(running)} jobs are"
+        return f"{count} running: {named(running)}; limits.concurrentJobs is {limits.concurrent_jobs}"
     if limits.gpus is not None and used + mine > limits.gpus:
         return f"needs {mine} GPUs, and {used} are in use by {named(running)}; limits.gpus is {limits.gpus}"
     if limits.cost_per_month_usd is None:
@@ -74,9 +75,7 @@ def held_back(view: View, team: Team) -> str:
     expected = Decimal(view.plan.estimate.cost_usd) if not view.status.attempts else Decimal(0)
     if left <= 0 or expected > left:
         need = f", and the job is estimated at ${expected}" if expected else ""
-        return (
-            f"${team.spent_usd:.2f} has been spent this month{need}; limits.costPerMonthUSD is {limits.cost_per_month_usd}"
-        )
+        return f"${team.spent_usd:.2f} has been spent this month{need}; limits.costPerMonthUSD is {limits.cost_per_month_usd}"
     return ""
 
 

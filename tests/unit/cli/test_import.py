@@ -58,8 +58,8 @@ ONLY = "a FineTuneJob trains on answers (objective sft) or plain text (objective
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
-            "in.yaml holds Pod, which is not a job of a known tool: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, axolotl, "
-            "LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read",
+            "in.yaml holds Pod, which is not a job of a known tool: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, "
+            "axolotl, LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read",
         ),
         ("", "in.yaml holds nothing, which is not a job of a known tool: KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, "
              "axolotl, LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read"),

@@ -132,8 +132,8 @@ def test_a_default_batch_is_rounded_to_the_gpus_and_says_so():
 
     assert run.plan.global_batch_size == run.resolved.training.global_batch_size == 36
     assert (
-        "the default globalBatchSize of 32 was changed to 36, which divides evenly among 12 GPUs: set training.globalBatchSize to keep a value"
-        in run.plan.warnings
+        "the default globalBatchSize of 32 was changed to 36, which divides evenly among 12 GPUs: set training.globalBatchSize to keep "
+        "a value" in run.plan.warnings
     )
 
 

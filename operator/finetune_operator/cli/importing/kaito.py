@@ -43,7 +43,9 @@ def recognises(document: Mapping[str, Any]) -> bool:
 def convert(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]], name: str) -> Imported:
     """Return the job; the ConfigMap that the Workspace names is read if it is in the same file."""
     if not document.get("tuning"):
-        raise FinetuneError("this Workspace serves a model (inference) and does not tune one: there is nothing to import")
+        raise FinetuneError(
+            "this Workspace serves a model (inference) and does not tune one: there is nothing to import"
+        )
     given, job = Reader(document), Imported(tool=TOOL, name=name)
     given.take("apiVersion", "kind", "metadata", "status")
     tuning, machine = given.inside("tuning"), given.inside("resource")

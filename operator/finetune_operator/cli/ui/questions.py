@@ -56,7 +56,9 @@ def plan_question(raw: Mapping[str, Any]) -> PlanQuestion:
         said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise BadQuestion(said) from error
     if bool(question.model) == bool(question.config):
-        raise BadQuestion("the model is missing: set model to a name from /api/models, or config to the config.json of a model")
+        raise BadQuestion(
+            "the model is missing: set model to a name from /api/models, or config to the config.json of a model"
+        )
     return question
 
 

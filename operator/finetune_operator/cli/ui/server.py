@@ -101,7 +101,9 @@ class RateLimit:
         async def guarded(request: Request) -> Response:
             who = request.client.host if request.client else ""
             if not self._limiter.hit(self._most, who):
-                said = f"more than {PER_MINUTE} requests in a minute: try again later, or run `finetune serve-ui` yourself"
+                said = (
+                    f"more than {PER_MINUTE} requests in a minute: try again later, or run `finetune serve-ui` yourself"
+                )
                 return JSONResponse({"error": said}, status_code=429, headers={"Retry-After": "60"})
             return await endpoint(request)
 
