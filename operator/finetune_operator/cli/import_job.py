@@ -25,7 +25,7 @@ def command(  # one parameter per option
     to: Annotated[str, typer.Option("--to", help="File to write; - for standard output.")] = "job.yaml",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a job.yaml for the job of another tool. What differs, and what has no equivalent, is said in its comments."""
+    """Write a job.yaml for the job of another tool. Its comments list what differs and what has no equivalent."""
     if to != STANDARD_OUTPUT and Path(to).exists() and not force:
         raise FinetuneError(f"{to} exists: pass --force to replace it, or --to with another name")
     from finetune_operator.cli.importing.formats import imported  # noqa: PLC0415  # help needs none of this
