@@ -11,6 +11,7 @@ from finetune_operator.lifecycle.observation import Team
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.view import View
 from finetune_operator.planning.governed import broken_rules, labelled, past_policy, violation
+from finetune_operator.planning.layouts import counted
 
 TURN_SECONDS = 10.0
 """Between two looks at whether it is a job's turn: they read nothing but memory."""
@@ -65,10 +66,10 @@ def held_back(view: View, team: Team) -> str:
     limits, running = team.policy.spec.limits, team.running
     mine, used = view.plan.replicas * view.plan.gpus_per_replica, sum(gpus for _, gpus in running)
     if limits.concurrent_jobs is not None and len(running) >= limits.concurrent_jobs:
-        count = "1 job is" if len(running) == 1 else f"{len(running)} jobs are"
-        return f"{count} running: {named(running)}; limits.concurrentJobs is {limits.concurrent_jobs}"
+        are = "is" if len(running) == 1 else "are"
+        return f"{counted(len(running), 'job')} {are} running: {named(running)}; limits.concurrentJobs is {limits.concurrent_jobs}"
     if limits.gpus is not None and used + mine > limits.gpus:
-        return f"needs {mine} GPUs, and {used} are in use by {named(running)}; limits.gpus is {limits.gpus}"
+        return f"needs {counted(mine, 'GPU')}, and {used} are in use by {named(running)}; limits.gpus is {limits.gpus}"
     if limits.cost_per_month_usd is None:
         return ""
     left = Decimal(limits.cost_per_month_usd) - team.spent_usd
@@ -81,7 +82,10 @@ def held_back(view: View, team: Team) -> str:
 
 def named(running: tuple[tuple[str, int], ...]) -> str:
     """Return jobs with their GPUs."""
-    told = [f"{job} ({gpus})" for job, gpus in sorted(running, key=lambda one: (-one[1], one[0]))[:MOST_NAMED]]
+    told = [
+        f"{job} ({counted(gpus, 'GPU')})"
+        for job, gpus in sorted(running, key=lambda one: (-one[1], one[0]))[:MOST_NAMED]
+    ]
     more = [f"{len(running) - MOST_NAMED} more"] if len(running) > MOST_NAMED else []
     return ", ".join([*told, *more]) or "none"
 
@@ -101,13 +105,16 @@ def spending_limits(view: View) -> tuple[SpendingLimit, ...]:
 
     if limits.cost_per_job_usd is not None and price > 0:
         left = Decimal(limits.cost_per_job_usd) - spent_usd(view.status)
-        found.append(within(left, f"the job has spent ${limits.cost_per_job_usd}, limits.costPerJobUSD"))
+        found.append(
+            within(left, f"the job has spent ${limits.cost_per_job_usd}, the limit set by limits.costPerJobUSD")
+        )
     if limits.cost_per_month_usd is not None and price > 0:
         left = Decimal(limits.cost_per_month_usd) - team.spent_usd
         message = f"the namespace has spent ${team.spent_usd:.2f} this month, limits.costPerMonthUSD is {limits.cost_per_month_usd}"
         found.append(within(left, message))
     if limits.hours_per_job is not None:
-        message = f"the job has run for {limits.hours_per_job} hours, limits.hoursPerJob of {team.policy.owner}"
+        ran = counted(limits.hours_per_job, "hour")
+        message = f"the job has run for {ran}, the limit set by limits.hoursPerJob of {team.policy.owner}"
         found.append(SpendingLimit(gpu_seconds=float(limits.hours_per_job * 3600 * gpus), message=message))
     return tuple(found)
 

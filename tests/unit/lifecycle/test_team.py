@@ -92,7 +92,7 @@ def test_a_job_waits_while_others_have_all_gpus_of_the_team():
     world.settle()
 
     assert waiting == (
-        "True", "PolicyLimit", f"needs 4 GPUs, and 6 are in use by large (4), small (2); limits.gpus is 8 of {OWNER}",
+        "True", "PolicyLimit", f"needs 4 GPUs, and 6 are in use by large (4 GPUs), small (2 GPUs); limits.gpus is 8 of {OWNER}",
     )  # fmt: skip
     assert again == 10.0
     assert "bot-0-0" in world.pods
@@ -102,7 +102,9 @@ def test_a_job_waits_while_enough_others_run():
     """Jobs at a time, whatever they use."""
     world = examined_under(a_team(limits={"concurrentJobs": 1}, running=(("first", 8),)))
 
-    assert world.condition("Reconciling")[2] == f"1 job is running: first (8); limits.concurrentJobs is 1 of {OWNER}"
+    assert (
+        world.condition("Reconciling")[2] == f"1 job is running: first (8 GPUs); limits.concurrentJobs is 1 of {OWNER}"
+    )
     assert world.attempts == []
 
 
@@ -146,7 +148,7 @@ def test_a_running_job_is_suspended_at_the_hours_of_a_job():
     world.settle().end("bot-0-0", 85).reap().settle()
 
     assert world.condition("Suspended") == (
-        "True", "PolicyLimit", f"the job has run for 1 hours, limits.hoursPerJob of {OWNER}",
+        "True", "PolicyLimit", f"the job has run for 1 hour, the limit set by limits.hoursPerJob of {OWNER}",
     )  # fmt: skip
 
 
