@@ -70,7 +70,7 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
         CHECKPOINT,
     ),
     AttemptOutcome.SUSPENDED: ReasonText(
-        "`spec.suspend`, the budget or the deadline stopped the attempt.",
+        "`spec.suspend`, the budget, the deadline or a limit of the FineTunePolicy stopped the attempt.",
         "Resume the job, or raise the limit.",
         "Waits.",
     ),

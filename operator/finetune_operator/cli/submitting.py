@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finetune_operator.api.reasons import Phase
+from finetune_operator.api.reasons import Phase, WaitingReason
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.differences import change_lines, whole
-from finetune_operator.cli.job_text import ended, reason_line
+from finetune_operator.cli.job_text import ended, reason, reason_line
 from finetune_operator.cli.jobs import JobExists, Jobs
 from finetune_operator.cli.unwatched import seen, start_words
 from finetune_operator.errors import FinetuneError
+
+RAISED: Mapping[str, str] = {
+    WaitingReason.BUDGET_EXCEEDED: "runPolicy.budget.maxCostUSD=AMOUNT",
+    WaitingReason.DEADLINE_EXCEEDED: "runPolicy.activeDeadlineSeconds=SECONDS",
+}
+"""Limits of the job itself, by the reason with which they suspend it. Those of a policy are not the job's to raise."""
 
 
 def next_lines(*commands: tuple[str, str]) -> list[str]:
@@ -92,16 +98,24 @@ async def suspend(jobs: Jobs, name: str) -> list[str]:
     return [f"suspended {job.key}: {effect}", *next_lines(resume)]
 
 
+def limited_words(job: FineTuneJob, namespace_option: str = "") -> str:
+    """Say what suspended a job whose spec.suspend is false, and how it continues."""
+    raised = RAISED.get(reason(job))
+    remedy = (
+        f"Raise the limit: finetune resume {job.metadata.name}{namespace_option} --set {raised}"
+        if raised
+        else "The job continues by itself when this changes"
+    )
+    return f"{job.key} was not suspended by spec.suspend. {reason_line(job)}. {remedy}"
+
+
 async def resume(jobs: Jobs, name: str, changes: Mapping[str, Any]) -> list[str]:
     """Let a job continue, with raised limits where these suspended it."""
     job = await jobs.get(name)
     refuse_finished(job, "resumed")
     limited = job.status.phase is Phase.SUSPENDED and not job.spec.suspend
     if limited and not changes:
-        raise FinetuneError(
-            f"{job.key} was suspended by a limit of its own, not by spec.suspend. {reason_line(job)}. Raise the limit: "
-            f"finetune resume {name} --set runPolicy.budget.maxCostUSD=AMOUNT, or --set runPolicy.activeDeadlineSeconds=SECONDS"
-        )
+        raise FinetuneError(limited_words(job, where(jobs, job)))
     watch = (f"finetune watch {name}{where(jobs, job)}", "follow it until it finishes")
     if not job.spec.suspend and not changes:
         return [f"{job.key} is not suspended: {reason_line(job)}", *next_lines(watch)]
