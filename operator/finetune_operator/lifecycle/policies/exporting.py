@@ -160,7 +160,10 @@ def counted(view: View, why: Ending) -> View | Step:
         return paused(view, view.status.disruptions)
     failures = export.failures + 1
     if failures > most:
-        return give_up(view, f"{failures} tries failed (runPolicy.maxRetries is {most}), most recently: {why.message}")
+        tries = "try" if failures == 1 else "tries"
+        return give_up(
+            view, f"{failures} {tries} failed (runPolicy.maxRetries is {most}), most recently: {why.message}"
+        )
     return paused(undisturbed(view), failures).writing(export=export.model_copy(update={"failures": failures}))
 
 
