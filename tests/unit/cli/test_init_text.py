@@ -1,7 +1,8 @@
 """The job.yaml that `finetune init` writes, for data as it was found."""
 
 import pytest
-from finetune_operator.cli.init import asked, command, location, model_location
+from finetune_operator.cli.init import asked, command
+from finetune_operator.cli.init_draft import location, model_location
 from finetune_operator.cli.init_text import Dataset, Draft, job_text, name_of, said
 from finetune_operator.cli.manifest_file import parse_job
 from finetune_operator.errors import FinetuneError

@@ -11,9 +11,10 @@ import pytest
 import typer
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedSpec
-from finetune_operator.cli.plan import command, in_lines
+from finetune_operator.cli.plan import command
 from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
 from finetune_operator.cli.plan_model import model_shape
+from finetune_operator.cli.plan_page import in_lines
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
