@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.job_text import ended
+from finetune_operator.cli.job_text import ended, exported
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.store_here import (
     Place,
@@ -44,7 +44,9 @@ async def delete(jobs: Jobs, name: str, claims: str | None) -> list[str]:
     await jobs.delete(name, job.metadata.uid)
     said = [f"deleted {job.key}"]
     if job.status.adapter_uri:
-        said.append(f"its result stays at {job.status.adapter_uri}")
+        said.append(
+            f"its result stays at {', '.join([job.status.adapter_uri, *(one.uri for one in exported(job.status))])}"
+        )
     if claims is None:
         began = job.status.preflight is not None
         return [*said, *([f"its checkpoints, prepared rows and logs stay at {place.uri}"] if began else [])]

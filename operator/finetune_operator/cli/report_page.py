@@ -10,7 +10,7 @@ from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
 from finetune_operator.cli.differences import flat
 from finetune_operator.cli.get_text import evaluation_text
-from finetune_operator.cli.job_text import attempt_line, duration_text, ended, reason_line
+from finetune_operator.cli.job_text import attempt_line, duration_text, ended, gate_text, reason_line
 from finetune_operator.cli.plan_view import TERMS
 from finetune_operator.cli.report_html import cards, page, section, stacked, table
 from finetune_operator.cli.report_usage import usage
@@ -64,6 +64,7 @@ def header(job: FineTuneJob) -> str:
     measured = job.status.evaluation
     figures = [(result.name, value) for result in RESULTS if (value := result.of(job)) and result.name != "phase"]
     verdict = f"<p>{escape(evaluation_text(measured))}</p>" if measured else ""
+    verdict += f"\n<p>Gate {escape(gate)}</p>" if (gate := gate_text(job)) else ""
     return (
         f'<header>\n<h1>{escape(job.key)}</h1>\n<p class="lead">{escape(job.spec.model.source)}</p>\n'
         f"<p{tone}>{escape(reason_line(job))}</p>\n{verdict}\n{cards(figures)}\n</header>"
@@ -215,7 +216,13 @@ def provenance(job: FineTuneJob) -> str:
         ("base model revision", found.model_revision if found else ""),
         ("dataset digest", found.dataset_digest if found else ""),
         ("trainer image", plan.image if plan else ""),
-        *((f"{one.kind} at {one.uri}", f"{one.digest}, {one.size_bytes:,} bytes") for one in status.artifacts),
+        *(
+            (
+                f"{one.kind} at {one.uri}",
+                ". ".join(filter(None, (f"{one.digest}, {one.size_bytes:,} bytes", one.checked))),
+            )
+            for one in status.artifacts
+        ),
         ("created", job.metadata.creation_timestamp),
         ("finished", status.completion_time or ""),
     ]

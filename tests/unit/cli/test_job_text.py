@@ -281,6 +281,26 @@ def test_an_evaluation_is_told_in_words(base: dict[str, str], said: str):
     assert f"Evaluation  {said}" in details(a_job("Succeeded", evaluation=measured), NOW).splitlines()
 
 
+def test_the_forms_of_a_result_are_listed_under_it():
+    """Each with its place and with what it was compared; the result itself has its own line."""
+    artifacts = [
+        {
+            "kind": kind,
+            "uri": f"s3://bucket/out/{kind}",
+            "digest": f"sha256:{'a' * 64}",
+            "sizeBytes": 1,
+            "checked": checked,
+        }
+        for kind, checked in (("adapter", ""), ("merged", "as base + adapter"), ("gguf-q8_0", ""))
+    ]
+    shown = details(a_job("Succeeded", adapterURI="s3://bucket/out/adapter", artifacts=artifacts), NOW).splitlines()
+
+    assert shown[shown.index("Result      s3://bucket/out/adapter") + 1 :][:2] == [
+        "Exports     merged at s3://bucket/out/merged (as base + adapter)",
+        "            gguf-q8_0 at s3://bucket/out/gguf-q8_0",
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "j?x=1", "../pods/a"])
 async def test_what_cannot_be_a_name_is_not_asked_for(name: str):
     """An unset variable of a script would ask for the list of all jobs."""
