@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
+from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
@@ -216,17 +217,17 @@ def provenance(job: FineTuneJob) -> str:
         ("base model revision", found.model_revision if found else ""),
         ("dataset digest", found.dataset_digest if found else ""),
         ("trainer image", plan.image if plan else ""),
-        *(
-            (
-                f"{one.kind} at {one.uri}",
-                ". ".join(filter(None, (f"{one.digest}, {one.size_bytes:,} bytes", one.checked))),
-            )
-            for one in status.artifacts
-        ),
+        *((f"{one.kind} at {one.uri}", identity(one)) for one in status.artifacts),
         ("created", job.metadata.creation_timestamp),
         ("finished", status.completion_time or ""),
     ]
     return table(("", ""), [row for row in rows if row[1]])
+
+
+def identity(artifact: ArtifactStatus) -> str:
+    """Return digest and size, and what an exported form was compared with."""
+    known = f"{artifact.digest}, {artifact.size_bytes:,} bytes"
+    return f"{known}. {artifact.checked}" if artifact.checked else known
 
 
 def settings(job: FineTuneJob) -> str:

@@ -139,7 +139,7 @@ def with_artifacts(*kinds: str) -> FineTuneJob:
     artifacts = [
         {
             "kind": kind, "uri": f"s3://team-a/out/{kind}", "digest": f"sha256:{'a' * 64}", "sizeBytes": 1024,
-            "servable": "llama.cpp; not vllm (DoRA)" if kind == "adapter" else "", "checked": "" if kind == "adapter" else "agrees with the adapter",
+            **({"servable": "llama.cpp; not vllm (DoRA)"} if kind == "adapter" else {"checked": "agrees with the adapter"}),
         }
         for kind in kinds
     ]  # fmt: skip
