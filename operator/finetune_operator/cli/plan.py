@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from finetune_operator.cli.options import Context, Kubeconfig
+from finetune_operator.cli.options import Context, Kubeconfig, Namespace
 from finetune_operator.cli.output import Output, allowed, print_object
 from finetune_operator.cli.plan_options import (
     Adapters,
@@ -39,6 +39,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     length: Length = None,
     concurrency: Concurrency = None,
     adapters: Adapters = None,
+    namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
@@ -50,7 +51,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     load, shape = asked_load(length, concurrency, adapters, serving=serving), allowed(output, "json", "yaml")
     asked = Asked(
         file=file, model=model, method=method, pools=pools, examples=examples, tokens_per_example=tokens_per_example,
-        quota=quota, policy=policy, kubeconfig=kubeconfig, context=context,
+        quota=quota, policy=policy, namespace=namespace, kubeconfig=kubeconfig, context=context,
     )  # fmt: skip
     page = page_of(asked)
     if shape:

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from finetune_operator.api.group import POLICY_KIND
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
@@ -22,6 +23,7 @@ from finetune_operator.cli.plan_limits import Surroundings, limits_of, planned_f
 from finetune_operator.cli.plan_model import catalogue_model, model_shape
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, dollars
+from finetune_operator.cli.submit import one_namespace
 from finetune_operator.cli.target import find_target
 from finetune_operator.errors import DoesNotFit, FinetuneError
 from finetune_operator.planning.planner import PlannedRun
@@ -53,6 +55,7 @@ class Asked:
     tokens_per_example: int | None = None
     quota: Path | None = None
     policy: Path | None = None
+    namespace: str = ""
     kubeconfig: str = ""
     context: str = ""
 
@@ -60,12 +63,13 @@ class Asked:
 def page_of(asked: Asked) -> Page:
     """Plan, and say on stderr what is odd about the input. Raises DoesNotFit with a remedy on each line."""
     job = job_of(asked.file, asked.model, asked.method)
-    cluster = facts_of_cluster(asked.pools, asked.kubeconfig, asked.context, job if asked.file else None)
+    cluster = facts_of_cluster(asked, job if asked.file else None)
     offered, note = offer(asked.pools, cluster)
     shape = model_shape(job.spec, asked.model)
     pinned = None if asked.model else pinned_in(job) or cluster.preflight
     data = data_facts(job, shape, asked.examples, asked.tokens_per_example, pinned)
-    for remark in (*([cluster.remark] if cluster.remark else []), *remarks(offered, shape, data.preflight)):
+    said = [cluster.remark, unread(cluster, asked)]
+    for remark in (*filter(None, said), *remarks(offered, shape, data.preflight)):
         print(f"finetune: {remark}", file=sys.stderr)
     limits = limits_of(asked.quota, job.spec) if asked.quota else cluster.limits
     team = read_policy(asked.policy) if asked.policy else cluster.policy
@@ -88,20 +92,35 @@ def planned_run(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:
         raise DoesNotFit(in_lines(refusal.message)) from refusal
 
 
-def facts_of_cluster(pools: str, kubeconfig: str, context: str, job: JobManifest | None) -> ClusterFacts:
+def facts_of_cluster(asked: Asked, job: JobManifest | None) -> ClusterFacts:
     """Return what the cluster knows, if one is meant; a plan on given pools of a job that is not in a file asks none."""
-    target = None if pools == BUILT_IN else find_target(kubeconfig)
-    if target is None or (pools and job is None):
+    if asked.namespace and job is None:
+        raise typer.BadParameter("-n names the namespace of the job in --file: add --file, or leave out -n")
+    namespace = one_namespace(job.raw, asked.namespace) if job is not None else ""
+    target = None if asked.pools == BUILT_IN else find_target(asked.kubeconfig)
+    if target is None or (asked.pools and job is None):
         return ClusterFacts()
     from finetune_operator.cli.plan_cluster import read_cluster  # noqa: PLC0415  # a plan without a cluster loads no client
 
-    found = read_cluster(target, context, job)
-    if pools:
+    found = read_cluster(target, asked.context, namespace, job)
+    if asked.pools:
         return replace(found, pools=())
     if not found.pools and not found.remark:
         remark = f"{target.title} has no GPUPools, so the plan uses the built-in pools"
         return replace(found, remark=remark)
     return found
+
+
+def unread(cluster: ClusterFacts, asked: Asked) -> str:
+    """Say which limits of the namespace the plan does not know; empty if it knows all."""
+    kinds = [kind for kind in cluster.unread if not (asked.policy if kind == POLICY_KIND else asked.quota)]
+    if not kinds:
+        return ""
+    option = " and ".join(dict.fromkeys("--policy" if kind == POLICY_KIND else "--quota" for kind in kinds))
+    return (
+        f"you may not read {', '.join(kinds)} of namespace {cluster.namespace}, so the plan may exceed what they allow: pass {option} "
+        "with a file, or ask for the right to read them"
+    )
 
 
 def offer(pools: str, cluster: ClusterFacts) -> tuple[tuple[GPUPool, ...], str]:
