@@ -83,7 +83,7 @@ def seen(shown: str, source: str, found: Mapping[str, Any]) -> Dataset:
     asks = (text for role, text in found["first"] if role in ("user", "prompt"))
     return Dataset(
         shown=shown, source=source, rows=found["rows"], columns=found["columns"], named=named, guessed=bool(named),
-        first_prompt=next(asks, ""), warnings=tuple(found["warnings"]), found=(dict(found),),
+        first_prompt=next(asks, ""), labels=tuple(found["labels"]), warnings=tuple(found["warnings"]), found=(dict(found),),
     )  # fmt: skip
 
 
