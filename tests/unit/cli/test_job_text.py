@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.deleting import stays
 from finetune_operator.cli.ending import WaitExit
 from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get_text import details, listing
@@ -299,6 +300,18 @@ def test_the_forms_of_a_result_are_listed_under_it():
         "Exports     merged at s3://bucket/out/merged (as base + adapter)",
         "            gguf-q8_0 at s3://bucket/out/gguf-q8_0",
     ]
+
+
+def test_a_deleted_job_says_where_its_result_and_its_forms_stay():
+    """Deleting a job takes nothing that it has published; before there is a result nothing is said."""
+    artifacts = [
+        {"kind": kind, "uri": f"s3://bucket/out/{kind}", "digest": f"sha256:{'a' * 64}", "sizeBytes": 1}
+        for kind in ("adapter", "merged")
+    ]
+    job = a_job("Succeeded", adapterURI="s3://bucket/out/adapter", artifacts=artifacts)
+
+    assert stays(job) == ["its result stays at s3://bucket/out/adapter, s3://bucket/out/merged"]
+    assert stays(a_job("Failed")) == []
 
 
 @pytest.mark.parametrize("name", ["", "j?x=1", "../pods/a"])
