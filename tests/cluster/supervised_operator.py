@@ -21,7 +21,7 @@ from finetune_operator.controller.process import Operator
 from tests.cluster.client import eventually
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__, "finetune_operator.cli.run"])
+FORKS.set_forkserver_preload([__name__, "finetune_operator.controller.process"])
 
 QUICK = (
     "--retry-back-off-seconds=0",

@@ -8,9 +8,11 @@ from typing import Any
 
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.cli.manifest_file import parse_job, parse_pools
-from finetune_operator.cli.plan import BUILT_IN, command
-from finetune_operator.cli.plan_data import EXAMPLES, TOKENS_PER_EXAMPLE, Assumptions, supposed_preflight
+from finetune_operator.cli.plan import command
+from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
 from finetune_operator.cli.plan_model import model_shape
+from finetune_operator.cli.plan_options import EXAMPLES, TOKENS_PER_EXAMPLE
+from finetune_operator.cli.plan_page import BUILT_IN
 from finetune_operator.planning.planner import plan
 
 ROOT = Path(__file__).parents[2]

@@ -94,3 +94,23 @@ def test_documents_become_a_job_of_continued_pretraining(folder: Path, capsys: p
     init.command("book.md", to="-")
 
     assert parse_job(capsys.readouterr().out).spec.objective == "cpt"
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels"),
+    [
+        (("billing", "support"), ("billing", "support")),
+        (("billing", "support", ""), ()),
+        (("the same",), ()),
+        (tuple(f"answer {n}" for n in range(9)), ()),
+        (("yes", "no " * 40), ()),
+    ],
+)
+def test_answers_that_come_again_and_again_are_labels(folder: Path, answers: tuple[str, ...], labels: tuple[str, ...]):
+    """40 rows: two answers are a classification; one answer, an empty or a long one, or one for every four rows are none."""
+    rows = [{"prompt": f"question {n}", "completion": answers[n % len(answers)]} for n in range(40)]
+    jsonl(folder / "data.jsonl", rows)
+    init.command("data.jsonl", model="HuggingFaceTB/SmolLM2-135M-Instruct")
+    offered = [line for line in (folder / "job.yaml").read_text().splitlines() if "metrics: [{type: label}]" in line]
+
+    assert [line.partition("answers: ")[2] for line in offered] == ([", ".join(labels)] if labels else [])

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
-from finetune_operator.cli.manifest_file import must_exist, read_manifests
-from finetune_operator.cli.options import Context, Kubeconfig
+from finetune_operator.cli.manifest_file import read_manifests
+from finetune_operator.cli.options import Context, Kubeconfig, must_exist
 from finetune_operator.cli.target import require_target
 from finetune_operator.errors import FinetuneError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from finetune_operator.cli.complete import job_names
-from finetune_operator.cli.options import Context, Kubeconfig, Namespace
+from finetune_operator.cli.options import Claims, Context, Kubeconfig, Namespace, joined
 from finetune_operator.errors import FinetuneError
 
 
@@ -18,12 +18,7 @@ def command(
     plot: Annotated[
         str, typer.Option("--plot", metavar="FILE.svg", help="Also draw their loss curves into this file.")
     ] = "",
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
-        ),
-    ] = None,
+    claim: Claims = None,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
@@ -35,7 +30,6 @@ def command(
         raise FinetuneError(f"--plot {plot} does not end in .svg: the curves are drawn as SVG")
     from finetune_operator.cli.compare_text import comparison  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.curves import curves_of  # noqa: PLC0415
-    from finetune_operator.cli.data import joined  # noqa: PLC0415
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.svg_curves import Curve, picture  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from finetune_operator.api.published import MetricStatus
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.differences import MISSING, differing, whole
-from finetune_operator.cli.job_text import duration_text, reason
+from finetune_operator.cli.job_text import duration_text, gate_text, reason
 from finetune_operator.cli.tables import aligned
 
 IGNORED = ("output.destination", "checkpoint.destination", "suspend")
@@ -51,6 +51,7 @@ RESULTS = (
     Result(name="improvement", of=_share_of("relative_improvement"), better=1),
     Result(name="predicted tokens", of=_share_of("tuned_token_accuracy"), better=1),
     Result(name="loss on general text", of=_measured("tuned_forgetting_loss"), better=-1),
+    Result(name="gate", of=lambda job: gate_text(job).partition(":")[0] or None),
     Result(name="training loss", of=lambda job: job.status.progress.loss if job.status.progress else None),
     Result(name="steps", of=_steps),
     Result(

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from finetune_contract import ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_SECRETS
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
-from finetune_operator.cli.manifest_file import must_exist, parse_job, read_job
-from finetune_operator.cli.trainer_here import check_installed, run_trainer
+from finetune_operator.cli.options import joined, must_exist
 from finetune_operator.errors import FinetuneError
 
 DOCUMENTS = (".txt", ".md", ".txt.gz", ".md.gz")
@@ -62,6 +60,11 @@ def preview(
 
     This runs the preflight code on this machine. It downloads the tokenizer and the data, but no weights.
     """
+    from finetune_contract import ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_SECRETS  # noqa: PLC0415  # help needs none of this
+
+    from finetune_operator.cli.manifest_file import parse_job, read_job  # noqa: PLC0415
+    from finetune_operator.cli.trainer_here import check_installed, run_trainer  # noqa: PLC0415
+
     check_installed("data preview")
     if (data is None) == (file is None):
         raise FinetuneError("name the data and its model (finetune data preview qa.csv --model FOLDER), or a job by -f")
@@ -121,12 +124,3 @@ def location(given: str, links: Path) -> str:
         link.symlink_to(path)
         path = link
     return f"file://{path}"
-
-
-def joined(pairs: list[str], option: str) -> str:
-    """Return NAME=FOLDER pairs as the environment holds them. Raises FinetuneError for anything else."""
-    for pair in pairs:
-        name, _, folder = pair.partition("=")
-        if not (name and folder and Path(folder).is_dir()):
-            raise FinetuneError(f"{option} {pair!r} is not NAME=FOLDER with an existing folder")
-    return ":".join(f"{name}={Path(folder).resolve()}" for name, _, folder in (pair.partition("=") for pair in pairs))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
+from finetune_operator.cli.options import Claims, Context, Kubeconfig, Name, Namespace, joined
 
 
 def command(
@@ -16,18 +16,12 @@ def command(
         typer.Option("--with-checkpoints", help="Also delete its checkpoints, prepared rows and stored logs."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
-        ),
-    ] = None,
+    claim: Claims = None,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """Delete a job and its Pods. What it has published stays."""
-    from finetune_operator.cli.data import joined  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.deleting import delete, question  # noqa: PLC0415
     from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415
 

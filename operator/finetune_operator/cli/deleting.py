@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.job_text import ended
+from finetune_operator.cli.job_text import ended, exported
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.store_here import (
     Place,
@@ -34,6 +34,13 @@ def question(job: FineTuneJob, *, with_checkpoints: bool) -> str:
     return f"Delete {job.key}{running}{kept}?"
 
 
+def stays(job: FineTuneJob) -> list[str]:
+    """Say where the result is, and the forms that were made of it; nothing before there is one."""
+    if not job.status.adapter_uri:
+        return []
+    return [f"its result stays at {', '.join([job.status.adapter_uri, *(one.uri for one in exported(job.status))])}"]
+
+
 async def delete(jobs: Jobs, name: str, claims: str | None) -> list[str]:
     """Delete a job; `claims` are known folders, None to leave the checkpoints alone. Returns what was done."""
     job = await jobs.get(name)
@@ -42,9 +49,7 @@ async def delete(jobs: Jobs, name: str, claims: str | None) -> list[str]:
         claims = claims_here(jobs, claims)
         await _refuse_unreachable(jobs, job, place, claims)
     await jobs.delete(name, job.metadata.uid)
-    said = [f"deleted {job.key}"]
-    if job.status.adapter_uri:
-        said.append(f"its result stays at {job.status.adapter_uri}")
+    said = [f"deleted {job.key}", *stays(job)]
     if claims is None:
         began = job.status.preflight is not None
         return [*said, *([f"its checkpoints, prepared rows and logs stay at {place.uri}"] if began else [])]

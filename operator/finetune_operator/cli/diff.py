@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finetune_operator.cli.complete import job_names
-from finetune_operator.cli.options import Context, Kubeconfig, Namespace
+from finetune_operator.cli.options import Context, Kubeconfig, Namespace, must_exist
 
 FILES = (".yaml", ".yml", ".json")
 
@@ -39,7 +39,7 @@ def is_file(given: str) -> bool:
 def spec_of(given: str, options: tuple[str, str, str]) -> dict[str, Any]:
     """Return the spec of a job in a cluster or in a file, as it was written."""
     if is_file(given):
-        from finetune_operator.cli.manifest_file import must_exist, read_job  # noqa: PLC0415  # no cluster, no client
+        from finetune_operator.cli.manifest_file import read_job  # noqa: PLC0415  # no cluster, no client
 
         must_exist(Path(given))
         return dict(read_job(Path(given)).raw["spec"])

@@ -12,6 +12,7 @@ from finetune_operator.cli.job_text import (
     attempt_line,
     condition_lines,
     ended,
+    export_lines,
     memory_text,
     metric_lines,
     row,
@@ -45,6 +46,7 @@ def _facts(job: FineTuneJob, now: datetime) -> Iterator[str]:
     yield from (f"{name.capitalize():<{LABEL}}{value}" for name, value in values.items() if value)
     told = {
         "Result": status.adapter_uri or "",
+        "Exports": f"\n{'':<{LABEL}}".join(export_lines(status)),
         "Speed": speed_text(status.progress) if status.progress and status.progress.tokens_per_second else "",
         "Memory": memory_text(status.memory) if status.memory else "",
         "Evaluation": evaluation_text(status.evaluation) if status.evaluation else "",

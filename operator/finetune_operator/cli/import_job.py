@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from finetune_operator.cli.options import must_exist
 from finetune_operator.errors import FinetuneError
 
 STANDARD_OUTPUT = "-"
@@ -31,7 +32,7 @@ def command(  # one parameter per option
     from finetune_operator.cli.importing.formats import imported  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.importing.imported import settled  # noqa: PLC0415
     from finetune_operator.cli.importing.text import job_text, said  # noqa: PLC0415
-    from finetune_operator.cli.manifest_file import must_exist, text_of  # noqa: PLC0415
+    from finetune_operator.cli.manifest_file import text_of  # noqa: PLC0415
 
     must_exist(file)
     job = imported(text_of(file), file, name)

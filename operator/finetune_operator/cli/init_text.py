@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*")
 WORDS = frozenset("true false yes no on off null y n".split())
 """What some reader of YAML takes for a value rather than a name."""
 
+MOST_SHOWN = 4
 LONGEST_PROMPT = 200
 ROLES = {
     "messages": "{} holds the conversations",
@@ -42,6 +43,8 @@ class Dataset:
     guessed: bool = False
     """The names of the columns did not tell; their values did."""
     first_prompt: str = ""
+    labels: tuple[str, ...] = ()
+    """The different answers, where the data is a classification."""
     warnings: tuple[str, ...] = ()
     found: tuple[dict[str, Any], ...] = ()
     """As the trainer found it, for a first plan."""
@@ -122,17 +125,27 @@ def roles(found: Dataset) -> str:
 
 
 def evaluation_lines(draft: Draft) -> list[str]:
-    """Suggest a gate, and a question of the data that base and tuned model answer at the end."""
+    """Suggest a gate, a metric where the answers are labels, and a question of the data that base and tuned model answer at the end."""
     prompt = " ".join(draft.dataset.first_prompt.split())[:LONGEST_PROMPT]
     asked = [
         "  #   samples: # both models answer these after training",
         f"  #     prompts: [{json.dumps(prompt, ensure_ascii=False)}]",
     ]
+    labels = draft.dataset.labels
     return [
         "  # evaluation: # by default 5 % of the rows are held out, and base and tuned model are compared on them",
         '  #   gate: {minRelativeLossImprovement: "0.02"} # sets the condition Promoted if the loss improves by 2 %',
+        *([label_line(labels)] if labels else []),
         *(asked if prompt else []),
     ]
+
+
+def label_line(labels: Sequence[str]) -> str:
+    """Offer the metric of a classification."""
+    named = ", ".join(" ".join(label.split()) for label in labels[:MOST_SHOWN])
+    more = ", ..." if len(labels) > MOST_SHOWN else ""
+    about = f"how often each model chooses the right one of {len(labels)} answers: {named}{more}"
+    return f"  #   metrics: [{{type: label}}] # {about}"
 
 
 def next_commands(file: str) -> tuple[tuple[str, str], ...]:

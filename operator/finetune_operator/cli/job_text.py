@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from finetune_operator.api.meta import Condition
-from finetune_operator.api.published import MemoryStatus, MetricStatus
+from finetune_operator.api.published import ArtifactStatus, MemoryStatus, MetricStatus
 from finetune_operator.api.reasons import ConditionType, Phase
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ProgressStatus
 
 COLUMNS = ("NAME", "PHASE", "REASON", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
+PASSED = {"True": "passed", "False": "not passed", "Unknown": "not measured"}
+"""Status of the condition Promoted -> word."""
+
 LEAST_PADDING = 0.005
 """Less rounds to 0 %, which is not worth a word."""
 
@@ -154,3 +157,21 @@ def metric_lines(metric: MetricStatus) -> list[str]:
     went = f"{metric.base} before, {tuned} after" if metric.base else tuned
     said = f"{metric.name} {went} on {metric.examples} rows{f': {metric.verdict}' if metric.verdict else ''}"
     return [said, *([f"{metric.name}: {metric.note}"] if metric.note else [])]
+
+
+def gate_text(job: FineTuneJob) -> str:
+    """Return whether the tuned model passed its gate, and by which figures; empty without a gate."""
+    found = condition(job.status, ConditionType.PROMOTED)
+    if found is None:
+        return ""
+    return f"{PASSED[found.status]}: {found.message}"
+
+
+def exported(status: FineTuneJobStatus) -> list[ArtifactStatus]:
+    """Return the forms that were made of the result."""
+    return [one for one in status.artifacts if one.kind not in ("adapter", "model")]
+
+
+def export_lines(status: FineTuneJobStatus) -> list[str]:
+    """Return where each form of the result is, and what it was compared with."""
+    return [f"{one.kind} at {one.uri}{f' ({one.checked})' if one.checked else ''}" for one in exported(status)]

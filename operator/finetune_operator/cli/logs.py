@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
+from finetune_operator.cli.options import Claims, Context, Kubeconfig, Name, Namespace, joined
 
 
 def command(  # noqa: PLR0913  # one parameter per option is how typer works
@@ -20,18 +20,12 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Also print the progress reports.")] = False,
     tail: Annotated[int, typer.Option(min=0, help="Print only the last N lines. 0 means all.")] = 0,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
-        ),
-    ] = None,
+    claim: Claims = None,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
-    from finetune_operator.cli.data import joined  # noqa: PLC0415  # a client takes a third of a second to load
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.log_reading import Wanted, attempt_of, print_log, refuse_senseless  # noqa: PLC0415
 

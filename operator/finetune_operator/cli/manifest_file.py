@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML, ScalarNode
@@ -26,6 +25,7 @@ from finetune_operator.api.pools import GPUPool, GPUPoolSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import Violation, name_violations, violations
 from finetune_operator.cli.known_fields import meant
+from finetune_operator.cli.options import STANDARD_INPUT
 from finetune_operator.errors import FinetuneError
 
 Spec = TypeVar("Spec", bound=Model)
@@ -33,7 +33,6 @@ Spec = TypeVar("Spec", bound=Model)
 NAME_LENGTH = 253
 POOL_NAME = Violation("metadata.name", NAME.message)
 
-STANDARD_INPUT = Path("-")
 WHOLE_FILE = "file"
 """Path of a violation that is no field's."""
 
@@ -84,14 +83,6 @@ def text_of(path: Path) -> str:
         raise FinetuneError(f"{title_of(path)} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise FinetuneError(f"{title_of(path)} cannot be read: {error.strerror}") from error
-
-
-def must_exist(given: Path | list[Path] | None) -> Path | list[Path] | None:
-    """Return the file, or files, of an option. Raises typer.BadParameter for one that is not there; pipes are files."""
-    for path in given if isinstance(given, list) else [given] if given else ():
-        if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
-            raise typer.BadParameter(f"{path} is not a file")
-    return given
 
 
 def title_of(path: Path) -> str:

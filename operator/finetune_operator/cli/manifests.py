@@ -1,31 +1,19 @@
 """`finetune manifests`: published results as objects that serve them, sized by the planner's arithmetic."""
 
-import math
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-import yaml
 
-from finetune_operator.api.plan import ModelArchitecture
-from finetune_operator.api.published import ArtifactStatus
-from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.jobs import Jobs, with_jobs
+from finetune_operator.cli.complete import job_names
 from finetune_operator.cli.options import Context, Kubeconfig, Namespace
-from finetune_operator.errors import FinetuneError
-from finetune_operator.manifests.run_config import model, output_location
-from finetune_operator.manifests.serving import LLAMA_CPP_GIB, Engine, Served, Serving, manifests
-from finetune_operator.planning.pools.gpus import gpu
-from finetune_operator.planning.serving import GIB, Load, gpus_for, kv_bytes_per_token, longest_for, serving_needs
-
-HOST_GIB = 8
-"""Host memory of vLLM beside one copy of the weights, through which they are read."""
-
-Kind = Literal["adapter", "merged", "gguf"]
+from finetune_operator.manifests.engine import Engine
 
 
 def command(  # noqa: PLR0913  # one parameter per option is how typer works
-    names: Annotated[list[str], typer.Argument(help="Names of FineTuneJobs; several are adapters of one base model.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Names of FineTuneJobs; several are adapters of one base model.", autocompletion=job_names),
+    ],
     *,
     engine: Annotated[Engine, typer.Option("--for", help="What to serve with.")] = "vllm",
     length: Annotated[int, typer.Option(min=16, help="Maximum tokens of a request, prompt and answer.")] = 4096,
@@ -37,99 +25,11 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
 ) -> None:
     """Print manifests that serve the results of jobs, for `kubectl apply -f -`."""
 
-    async def read(jobs: Jobs) -> list[FineTuneJob]:
-        return [await jobs.get(name) for name in names]
+    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # help needs none of this
+    from finetune_operator.cli.serving_objects import serving_objects  # noqa: PLC0415
 
-    found = with_jobs((kubeconfig, context, namespace), read)
-    serving = serving_of(found, engine, length=length, concurrency=concurrency)
-    print(
-        "---\n".join(yaml.safe_dump(item, sort_keys=False) for item in manifests(engine, replace(serving, image=image)))
-    )
+    async def read(jobs: Jobs) -> str:
+        found = [await jobs.get(name) for name in names]
+        return serving_objects(found, engine, image, length=length, concurrency=concurrency)
 
-
-def serving_of(jobs: list[FineTuneJob], engine: Engine, *, length: int, concurrency: int) -> Serving:
-    """Return what is served and with what. Raises FinetuneError where the engine cannot serve it, or nothing holds it."""
-    results = tuple(served(job, engine, several=len(jobs) > 1) for job in jobs)
-    first, status = results[0].artifact, jobs[0].status
-    for job, result in zip(jobs, results, strict=True):
-        mine = (result.artifact.base_model, result.artifact.base_revision)
-        if mine != (first.base_model, first.base_revision):
-            raise FinetuneError(
-                f"{job.metadata.name} belongs to base model {mine[0]} {mine[1]}, and {jobs[0].metadata.name} to {first.base_model} "
-                f"{first.base_revision}: one server loads only adapters of the same base model and revision"
-            )
-    if status.plan is None or status.preflight is None or status.preflight.architecture is None:
-        raise FinetuneError(
-            f"{jobs[0].metadata.name} was never planned here: its status does not say on which GPUs it fits"
-        )
-    shape = status.preflight.architecture
-    adapters = sum(result.artifact.kind == "adapter" for result in results)
-    rank = max(result.artifact.lora_rank for result in results)
-    load = Load(length=length, concurrency=concurrency, adapters=adapters, lora_rank=rank)
-    size = sum(result.artifact.size_bytes for result in results) / GIB
-    base = replace(model(jobs[0].spec.model), revision=first.base_revision)
-    own = Serving(
-        namespace=jobs[0].metadata.namespace, results=results, base=base, load=load, gpus=0, memory_gib=0,
-        disk_gib=math.ceil(1.1 * (size + (2 * shape.num_parameters / GIB if adapters else 0)) + 2),
-        pool=status.plan.pool, trainer_image=status.plan.image,
-    )  # fmt: skip
-    return on_cpus(own, shape, size) if engine == "llama-cpp" else on_gpus(own, shape)
-
-
-def on_cpus(serving: Serving, shape: ModelArchitecture, size_gib: float) -> Serving:
-    """Return a server in host memory: the file, which is mapped, and the KV cache."""
-    load = serving.load
-    cache = kv_bytes_per_token(shape) * load.length * load.concurrency / GIB
-    return replace(serving, memory_gib=math.ceil(size_gib + cache + LLAMA_CPP_GIB))
-
-
-def on_gpus(serving: Serving, shape: ModelArchitecture) -> Serving:
-    """Return a server on as few GPUs of the job's pool as hold it. Raises FinetuneError where a node's do not."""
-    known = gpu(serving.pool.gpu_type)
-    if known is None:
-        raise FinetuneError(
-            f"GPU type {serving.pool.gpu_type} is not in the catalogue (`finetune gpus`): its memory is not known"
-        )
-    needs, load = serving_needs(shape, serving.load), serving.load
-    gpus = gpus_for(needs, shape, known.memory_gib)
-    if gpus is None:
-        longest = longest_for(shape, load, gpus=8, memory_gib=known.memory_gib)
-        remedy = (
-            f"pass --length {longest} or less, or a lower --concurrency"
-            if longest >= 16
-            else "serve a GGUF, or use a pool with more memory"
-        )
-        raise FinetuneError(
-            f"8 x {known.name} do not hold {needs.weights_gib:.0f} GiB of weights and {needs.kv_cache_gib:.0f} GiB of KV cache "
-            f"({load.concurrency} requests of {load.length:,} tokens): {remedy}"
-        )
-    return replace(serving, gpus=gpus, memory_gib=math.ceil(needs.weights_gib + HOST_GIB))
-
-
-def served(job: FineTuneJob, engine: Engine, *, several: bool) -> Served:
-    """Return the artifact of a job that an engine serves. Raises FinetuneError that says what to export."""
-    name, artifacts = job.metadata.name, {str(artifact.kind): artifact for artifact in job.status.artifacts}
-    if not artifacts:
-        raise FinetuneError(f"{name} has published nothing yet (phase {job.status.phase})")
-    if (found := suitable(artifacts, engine, several=several)) is None:
-        raise FinetuneError(f"{name} has nothing that {engine} serves: {remedy(job, engine, several=several)}")
-    return Served(name=name, artifact=found, secret=output_location(job.spec.output).secret)
-
-
-def suitable(artifacts: dict[str, ArtifactStatus], engine: Engine, *, several: bool) -> ArtifactStatus | None:
-    """Return what an engine serves best: a whole model, for adapters of one base together the adapter."""
-    if engine == "llama-cpp":
-        return next((artifacts[kind] for kind in ("gguf-q8_0", "gguf-q4_k_m", "gguf-f16") if kind in artifacts), None)
-    adapter = artifacts.get("adapter")
-    loads = adapter if adapter is not None and adapter.servable.startswith("vllm") else None
-    if several:
-        return loads
-    return artifacts.get("merged") or artifacts.get("model") or loads
-
-
-def remedy(job: FineTuneJob, engine: Engine, *, several: bool) -> str:
-    """Say what to do about it."""
-    form = "gguf-q8_0" if engine == "llama-cpp" else "merged"
-    adapter = next((one for one in job.status.artifacts if one.kind == "adapter"), None)
-    why = f"its adapter is {adapter.servable}. " if several and adapter is not None else ""
-    return f"{why}Add {form} to output.exports, delete the job and apply it again: nothing is trained again"
+    print(with_jobs((kubeconfig, context, namespace), read))

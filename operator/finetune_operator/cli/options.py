@@ -1,10 +1,14 @@
 """Options that several commands share. Light: a help text loads no client and no models."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from finetune_operator.cli.complete import contexts, job_names, namespaces
+from finetune_operator.errors import FinetuneError
+
+STANDARD_INPUT = Path("-")
 
 Name = Annotated[str, typer.Argument(help="Name of the FineTuneJob.", autocompletion=job_names)]
 Namespace = Annotated[
@@ -20,3 +24,27 @@ Context = Annotated[
 
 Group = Literal["namespace", "user", "pool", "model"]
 By = Annotated[Group, typer.Option(help="What to add up by: namespace, user, pool or model.")]
+
+Claims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--claim", metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
+    ),
+]
+
+
+def must_exist(given: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Return the file, or files, of an option. Raises typer.BadParameter for one that is not there; pipes are files."""
+    for path in given if isinstance(given, list) else [given] if given else ():
+        if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
+            raise typer.BadParameter(f"{path} is not a file")
+    return given
+
+
+def joined(pairs: list[str], option: str) -> str:
+    """Return NAME=FOLDER pairs as the environment holds them. Raises FinetuneError for anything else."""
+    for pair in pairs:
+        name, _, folder = pair.partition("=")
+        if not (name and folder and Path(folder).is_dir()):
+            raise FinetuneError(f"{option} {pair!r} is not NAME=FOLDER with an existing folder")
+    return ":".join(f"{name}={Path(folder).resolve()}" for name, _, folder in (pair.partition("=") for pair in pairs))

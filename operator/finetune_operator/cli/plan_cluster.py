@@ -19,10 +19,13 @@ PATIENCE_SECONDS = 3.0
 """A plan needs no cluster: one that does not answer must not hold it up."""
 
 
-def read_cluster(target: Target, context: str, job: JobManifest | None) -> ClusterFacts:
-    """Return what is there. A cluster that cannot be read leaves a remark, for the built-in pools do as well."""
+def read_cluster(target: Target, context: str, namespace: str, job: JobManifest | None) -> ClusterFacts:
+    """Return what is there, in a namespace or, for none, that of the kubeconfig.
+
+    A cluster that cannot be read leaves a remark, for the built-in pools do as well.
+    """
     try:
-        return asyncio.run(_read(target, context, job))
+        return asyncio.run(_read(target, context, namespace, job))
     except TimeoutError:
         why = f"it has not answered within {PATIENCE_SECONDS:g} s"
     except FinetuneError as error:
@@ -30,11 +33,11 @@ def read_cluster(target: Target, context: str, job: JobManifest | None) -> Clust
     return ClusterFacts(remark=f"{target.title} cannot be read, so the plan uses the built-in pools: {why}")
 
 
-async def _read(target: Target, context: str, job: JobManifest | None) -> ClusterFacts:
+async def _read(target: Target, context: str, namespace: str, job: JobManifest | None) -> ClusterFacts:
     from finetune_operator.cli.jobs import JobNotFound, jobs_of  # noqa: PLC0415  # a client takes a third of a second to load
     from finetune_operator.controller.stored import collection  # noqa: PLC0415
 
-    async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, job.namespace if job else "") as jobs:
+    async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, namespace) as jobs:
         answer = await jobs.api.get(collection(POOL_KIND))
         if answer.status == 404:
             return ClusterFacts(
@@ -48,8 +51,8 @@ async def _read(target: Target, context: str, job: JobManifest | None) -> Cluste
             stored = await jobs.get(job.name)
         except JobNotFound:
             return known
-        status = stored.status
-        return replace(known, preflight=pinned_preflight(job, status.spec_digest, status.preflight))
+        status, here = stored.status, replace(job, namespace=jobs.namespace)
+        return replace(known, preflight=pinned_preflight(here, status.spec_digest, status.preflight))
 
 
 async def _namespace(jobs: "Jobs", job: JobManifest) -> dict[str, Any]:
@@ -57,10 +60,14 @@ async def _namespace(jobs: "Jobs", job: JobManifest) -> dict[str, Any]:
     from finetune_operator.controller.limits import namespace_limits  # noqa: PLC0415
     from finetune_operator.controller.stored import QUOTA_KINDS, collection  # noqa: PLC0415
 
-    objects = []
+    objects: list[dict[str, Any]] = []
+    unread: list[str] = []
     for kind in QUOTA_KINDS:
         answer = await jobs.api.get(collection(kind, jobs.namespace))
+        unread += [kind] if answer.status != 200 else []
         objects += [{"kind": kind, **each} for each in answer.body.get("items", ())]
     answer = await jobs.api.get(f"{collection(POLICY_KIND, jobs.namespace)}/{POLICY_NAME}")
     policy = FineTunePolicy.model_validate(answer.body) if answer.status == 200 else None
-    return {"limits": namespace_limits(objects, job.spec.priority_class_name or ""), "policy": policy}
+    unread += [POLICY_KIND] if answer.status not in (200, 404) else []
+    limits = namespace_limits(objects, job.spec.priority_class_name or "")
+    return {"limits": limits, "policy": policy, "namespace": jobs.namespace, "unread": tuple(unread)}

@@ -10,12 +10,9 @@ from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest
+from finetune_operator.cli.plan_options import EXAMPLES, TOKENS_PER_EXAMPLE
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.results import preflight_status
-
-EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
-MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
-"""Their product is a count that status can hold."""
 
 LONG_ROW = 2.6
 """99 % of the rows of chat data are no longer than so many times the mean (lengths that spread log-normally)."""

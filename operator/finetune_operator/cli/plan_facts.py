@@ -23,6 +23,10 @@ class ClusterFacts:
     """The policy of the job's namespace."""
     title: str = ""
     """What a message calls the cluster."""
+    namespace: str = ""
+    """Where the job would be created."""
+    unread: tuple[str, ...] = ()
+    """What of the namespace may not be read, by kind."""
     remark: str = ""
     """Why the pools could not be read."""
 

@@ -3,25 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
 
 import typer
 from finetune_contract.engines import servable_by, summary
 
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.cli.plan_options import CONCURRENCY, LENGTH
 from finetune_operator.planning.advice import traits_of
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.serving import Load, described
-
-LENGTH, CONCURRENCY = 4096, 8
-
-Length = Annotated[
-    int | None, typer.Option(min=16, help=f"With --serving: maximum tokens of a request. Default: {LENGTH}.")
-]
-Concurrency = Annotated[
-    int | None, typer.Option(min=1, help=f"With --serving: requests at the same time. Default: {CONCURRENCY}.")
-]
-Adapters = Annotated[int | None, typer.Option(min=1, help="With --serving: adapters on one server. Default: 1.")]
 
 
 def asked_load(length: int | None, concurrency: int | None, adapters: int | None, *, serving: bool) -> Load | None:

@@ -47,7 +47,7 @@ class Page:
     data: DataFacts
     architecture: ModelArchitecture
     pools_note: str
-    explain: bool
+    explain: bool = False
     serving: Sequence[str] = ()
     """What it takes to serve the result."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
+from finetune_operator.cli.options import Claims, Context, Kubeconfig, Name, Namespace, joined
 
 
 def command(
@@ -15,19 +15,13 @@ def command(
     *,
     to: Annotated[str, typer.Option("--to", help="File to write. Default: JOB.html.")] = "",
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
-        ),
-    ] = None,
+    claim: Claims = None,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """Write an HTML report: curves, plan and actual figures, attempts, answers, data and provenance. An existing file is replaced."""
     from finetune_operator.cli.curves import curves_of  # noqa: PLC0415  # help needs none of this
-    from finetune_operator.cli.data import joined  # noqa: PLC0415
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.report_page import Report, report_page  # noqa: PLC0415
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
+from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
 from finetune_operator.cli.differences import flat
 from finetune_operator.cli.get_text import evaluation_text
-from finetune_operator.cli.job_text import attempt_line, duration_text, ended, reason_line
+from finetune_operator.cli.job_text import attempt_line, duration_text, ended, gate_text, reason_line
 from finetune_operator.cli.plan_view import TERMS
 from finetune_operator.cli.report_html import cards, page, section, stacked, table
 from finetune_operator.cli.report_usage import usage
@@ -64,6 +65,7 @@ def header(job: FineTuneJob) -> str:
     measured = job.status.evaluation
     figures = [(result.name, value) for result in RESULTS if (value := result.of(job)) and result.name != "phase"]
     verdict = f"<p>{escape(evaluation_text(measured))}</p>" if measured else ""
+    verdict += f"\n<p>Gate {escape(gate)}</p>" if (gate := gate_text(job)) else ""
     return (
         f'<header>\n<h1>{escape(job.key)}</h1>\n<p class="lead">{escape(job.spec.model.source)}</p>\n'
         f"<p{tone}>{escape(reason_line(job))}</p>\n{verdict}\n{cards(figures)}\n</header>"
@@ -215,11 +217,17 @@ def provenance(job: FineTuneJob) -> str:
         ("base model revision", found.model_revision if found else ""),
         ("dataset digest", found.dataset_digest if found else ""),
         ("trainer image", plan.image if plan else ""),
-        *((f"{one.kind} at {one.uri}", f"{one.digest}, {one.size_bytes:,} bytes") for one in status.artifacts),
+        *((f"{one.kind} at {one.uri}", identity(one)) for one in status.artifacts),
         ("created", job.metadata.creation_timestamp),
         ("finished", status.completion_time or ""),
     ]
     return table(("", ""), [row for row in rows if row[1]])
+
+
+def identity(artifact: ArtifactStatus) -> str:
+    """Return digest and size, and what an exported form was compared with."""
+    known = f"{artifact.digest}, {artifact.size_bytes:,} bytes"
+    return f"{known}. {artifact.checked}" if artifact.checked else known
 
 
 def settings(job: FineTuneJob) -> str:

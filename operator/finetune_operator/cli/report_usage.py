@@ -1,8 +1,10 @@
 """How the result of a job is used: commands and code with its own addresses filled in. Pure; called by report_page."""
 
+from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
 
-HERE = "./adapter"
+USUAL_RANK = 16
+"""Of vLLM: adapters with a higher one need an option."""
 
 
 def usage(job: FineTuneJob) -> list[tuple[str, str]]:
@@ -10,29 +12,61 @@ def usage(job: FineTuneJob) -> list[tuple[str, str]]:
     uri = job.status.adapter_uri
     if not uri:
         return []
-    base = job.spec.model.source.removeprefix("hf://").removeprefix("file://")
-    place = uri.removeprefix("file://").removeprefix("hf://")
-    is_adapter = any(one.kind == "adapter" for one in job.status.artifacts) or not job.status.artifacts
-    fetch = [("Fetch it from the bucket", f"aws s3 sync {uri} {HERE}")] if uri.startswith("s3://") else []
-    folder = HERE if uri.startswith("s3://") else place
-    if uri.startswith("pvc://"):
-        folder = "/mnt/" + uri.removeprefix("pvc://").partition("/")[2]
-        fetch = [
-            (
-                "It is in a PersistentVolumeClaim",
-                f"mount the claim {uri.removeprefix('pvc://').partition('/')[0]} at /mnt",
-            )
-        ]
-    if not is_adapter:
-        return [*fetch, ("Serve it with vLLM", f"vllm serve {folder} --served-model-name {job.metadata.name}")]
-    rank = max((one.lora_rank for one in job.status.artifacts), default=0)
-    longest = f" --max-lora-rank {rank}" if rank > 16 else ""
+    have = {str(one.kind): one for one in job.status.artifacts}
+    adapter, whole = have.get("adapter"), have.get("merged")
+    if adapter is None and have:
+        return [*fetched(uri, "model"), served(job, folder_of(uri, "model"))]
+    loads = adapter is None or not adapter.servable or adapter.servable.startswith("vllm")
+    folder = folder_of(uri, "adapter")
+    code = (
+        "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
+        f'model = AutoPeftModelForCausalLM.from_pretrained("{folder}")\ntokenizer = AutoTokenizer.from_pretrained("{folder}")'
+    )
     return [
-        *fetch,
-        ("Serve it with vLLM", f"vllm serve {base} --enable-lora{longest} --lora-modules {job.metadata.name}={folder}"),
-        (
-            "Load it in Python",
-            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
-            f'model = AutoPeftModelForCausalLM.from_pretrained("{folder}")\ntokenizer = AutoTokenizer.from_pretrained("{folder}")',
-        ),
+        *fetched(uri, "adapter"),
+        *([with_adapter(job, adapter, folder)] if loads else merged(job, whole)),
+        ("Load it in Python", code),
     ]
+
+
+def with_adapter(job: FineTuneJob, adapter: ArtifactStatus | None, folder: str) -> tuple[str, str]:
+    """Return how vLLM serves an adapter that it loads."""
+    base = job.spec.model.source.removeprefix("hf://").removeprefix("file://")
+    rank = adapter.lora_rank if adapter is not None else 0
+    longest = f" --max-lora-rank {rank}" if rank > USUAL_RANK else ""
+    modules = f"--lora-modules {job.metadata.name}={folder}"
+    return "Serve it with vLLM", f"vllm serve {base} --enable-lora{longest} {modules}"
+
+
+def merged(job: FineTuneJob, whole: ArtifactStatus | None) -> list[tuple[str, str]]:
+    """Return how vLLM serves a result whose adapter it does not load: merged, if that was exported."""
+    if whole is not None:
+        return [*fetched(whole.uri, "merged"), served(job, folder_of(whole.uri, "merged"))]
+    about = (
+        "vLLM does not load this adapter. Add merged to the job, delete it and apply it again: nothing is trained again"
+    )
+    return [(about, "output: {exports: [merged]}")]
+
+
+def served(job: FineTuneJob, folder: str) -> tuple[str, str]:
+    """Return how vLLM serves a whole model."""
+    return "Serve it with vLLM", f"vllm serve {folder} --served-model-name {job.metadata.name}"
+
+
+def fetched(uri: str, name: str) -> list[tuple[str, str]]:
+    """Return how a result comes to where it is used; nothing where it is there."""
+    if uri.startswith("s3://"):
+        return [("Fetch it from the bucket", f"aws s3 sync {uri} ./{name}")]
+    if uri.startswith("pvc://"):
+        claim = uri.removeprefix("pvc://").partition("/")[0]
+        return [("It is in a PersistentVolumeClaim", f"mount the claim {claim} at /mnt")]
+    return []
+
+
+def folder_of(uri: str, name: str) -> str:
+    """Return where a result is then."""
+    if uri.startswith("s3://"):
+        return f"./{name}"
+    if uri.startswith("pvc://"):
+        return "/mnt/" + uri.removeprefix("pvc://").partition("/")[2]
+    return uri.removeprefix("file://").removeprefix("hf://")

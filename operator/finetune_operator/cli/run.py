@@ -7,12 +7,6 @@ from typing import Annotated
 
 import typer
 
-from finetune_operator.api.pod_settings import read_pod_settings
-from finetune_operator.controller.connection import in_cluster
-from finetune_operator.controller.logs import configure
-from finetune_operator.controller.process import run_operator
-from finetune_operator.controller.settings import OperatorSettings
-
 
 class LogLevel(StrEnum):
     """Which log lines are printed: these and graver ones."""
@@ -92,6 +86,12 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     ] = LogLevel.INFO,
 ) -> None:
     """Run the operator until it receives SIGTERM."""
+    from finetune_operator.api.pod_settings import read_pod_settings  # noqa: PLC0415  # help needs none of this
+    from finetune_operator.controller.connection import in_cluster  # noqa: PLC0415
+    from finetune_operator.controller.logs import configure  # noqa: PLC0415
+    from finetune_operator.controller.process import run_operator  # noqa: PLC0415
+    from finetune_operator.controller.settings import OperatorSettings  # noqa: PLC0415
+
     configure(log_level.value, log_format.value)
     settings = OperatorSettings(
         kubeconfig=kubeconfig,

@@ -1,116 +1,26 @@
 """`finetune serve`: a published result behind an OpenAI-compatible API on this machine: llama.cpp, or vLLM where it is installed."""
 
-import importlib.util
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from finetune_operator.api.published import ArtifactStatus
-from finetune_operator.cli.data import joined
-from finetune_operator.cli.options import Context, Kubeconfig, Name, Namespace
-from finetune_operator.cli.published import Here, here, published_as
-from finetune_operator.errors import FinetuneError
-from finetune_operator.manifests.run_config import model
+from finetune_operator.cli.options import Claims, Context, Kubeconfig, Name, Namespace, joined
 
-HOST = "127.0.0.1"
-GGUF = ("gguf-q8_0", "gguf-q4_k_m", "gguf-f16")
-LLAMA_CPP = "finetune-operator[gguf]"
+Engine = Literal["auto", "llama-cpp", "vllm"]
 
 
 def command(  # one parameter per option is how typer works
     name: Name,
     *,
-    engine: Annotated[
-        Literal["auto", "llama-cpp", "vllm"], typer.Option(help="Engine. Default: llama.cpp for a GGUF, else vLLM.")
-    ] = "auto",
+    engine: Annotated[Engine, typer.Option(help="Engine. Default: llama.cpp for a GGUF, else vLLM.")] = "auto",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8000,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FOLDER", help="Where a PersistentVolumeClaim is mounted on this machine; repeatable."
-        ),
-    ] = None,
+    claim: Claims = None,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """Serve a job's result on this machine, with an OpenAI-compatible API at http://127.0.0.1:8000/v1."""
+    from finetune_operator.cli.serving import serve  # noqa: PLC0415  # help needs none of this
+
     claims = joined(claim or [], "--claim")
-    with here(name, (kubeconfig, context, namespace), claims, "serve") as found:
-        gguf = published_as(found.job, *GGUF) if engine != "vllm" else None
-        vllm = shutil.which("vllm")
-        if gguf is not None and importlib.util.find_spec("xllamacpp") is not None:
-            command = llama_cpp_command(found, gguf, port)
-        elif vllm is not None and engine != "llama-cpp":
-            command = vllm_command(found, vllm, port)
-        else:
-            raise FinetuneError(nothing_serves(name, engine, gguf, vllm))
-        code = until_stopped(command, found.environment)
-    raise typer.Exit(code)
-
-
-def llama_cpp_command(found: Here, gguf: ArtifactStatus, port: int) -> list[str]:
-    """Return the command that serves a GGUF."""
-    (file,) = found.brought(gguf).glob("*.gguf")
-    return [sys.executable, "-m", "finetune_trainer", "serve", str(file), found.job.metadata.name, str(port)]
-
-
-def vllm_command(found: Here, vllm: str, port: int) -> list[str]:
-    """Return the command that serves a whole model, or an adapter that vLLM loads. Raises FinetuneError for another one."""
-    job = found.job
-    if (whole := published_as(job, "merged", "model")) is not None:
-        served = [str(found.brought(whole)), "--served-model-name", job.metadata.name]
-    else:
-        served = adapter_options(found, published_as(job, "adapter"))
-    return [vllm, "serve", *served, "--host", HOST, "--port", str(port)]
-
-
-def adapter_options(found: Here, adapter: ArtifactStatus | None) -> list[str]:
-    """Return vLLM's options for an adapter on its base."""
-    job, base = found.job, model(found.job.spec.model).location.uri
-    if adapter is None or not adapter.servable.startswith("vllm"):
-        said = adapter.servable if adapter is not None else "not published"
-        raise FinetuneError(
-            f"vLLM does not load the adapter of {job.metadata.name} ({said}): add merged to output.exports"
-        )
-    if not base.startswith(("hf://", "file://")):
-        raise FinetuneError(f"the base model at {base} is not on this machine: add merged to output.exports")
-    revision = ["--revision", adapter.base_revision] if base.startswith("hf://") and adapter.base_revision else []
-    rank = adapter.servable.partition("--max-lora-rank ")[2].partition(")")[0]
-    return [
-        base.removeprefix("hf://").removeprefix("file://"), *revision, "--enable-lora", "--max-lora-rank", rank or "16",
-        "--lora-modules", f"{job.metadata.name}={found.brought(adapter)}",
-    ]  # fmt: skip
-
-
-def nothing_serves(name: str, engine: str, gguf: ArtifactStatus | None, vllm: str | None) -> str:
-    """Say what is missing on this machine, or in the job."""
-    if gguf is not None:
-        return f"llama.cpp is not installed: pip install '{LLAMA_CPP}'"
-    if engine == "vllm" and vllm is None:
-        return "vLLM is not installed: there is no command vllm on PATH"
-    also = "" if engine == "llama-cpp" else ", or install vLLM"
-    again = "delete the job and apply it again (nothing is trained again)"
-    return f"{name} has published no GGUF: add gguf-q8_0 to output.exports, {again}{also}"
-
-
-def until_stopped(command: list[str], environment: dict[str, str]) -> int:
-    """Run a server until it ends or Ctrl-C, which it hears too."""
-    if Path(command[0]).name == "vllm":
-        environment = environment | {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with subprocess.Popen(command, env=dict(os.environ) | environment, preexec_fn=hears_interrupts) as server:  # noqa: PLW1509
-        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-        code = server.wait()
-    return 1 if code > 0 else 0
-
-
-def hears_interrupts() -> None:
-    """Give the server back what this process ignores."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise typer.Exit(serve(name, (kubeconfig, context, namespace), claims, engine, port))

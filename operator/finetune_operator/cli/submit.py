@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finetune_operator.cli.options import Context, Kubeconfig, Namespace
+from finetune_operator.cli.options import Context, Kubeconfig, Namespace, must_exist
 from finetune_operator.errors import FinetuneError
 
 
@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Create the job of a file. The manifest is checked as `finetune plan` does before it is sent."""
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
-    from finetune_operator.cli.manifest_file import must_exist, read_job  # noqa: PLC0415
+    from finetune_operator.cli.manifest_file import read_job  # noqa: PLC0415
     from finetune_operator.cli.submitting import submit  # noqa: PLC0415
 
     must_exist(file)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.job_text import duration_text, ended, reason_line
+from finetune_operator.cli.get_text import evaluation_text
+from finetune_operator.cli.job_text import duration_text, ended, export_lines, gate_text, metric_lines, reason_line
 from finetune_operator.cli.tables import from_left
 
 NARROWEST, WIDEST = 60, 110
@@ -27,6 +28,7 @@ COLOURS = {
     Phase.PENDING: "yellow",
     Phase.PREFLIGHT: "cyan",
     Phase.PLANNED: "cyan",
+    Phase.QUEUED: "yellow",
     Phase.TRAINING: "blue",
     Phase.PUBLISHING: "blue",
     Phase.SUSPENDED: "yellow",
@@ -84,9 +86,19 @@ def lines(seen: Seen, now: datetime, width: int) -> list[tuple[str, str]]:
         ("checkpoint", checkpoint_words(job, now)),
         ("next", next_words(job)),
         ("event", event_words(seen)),
-        ("result", status.adapter_uri or ""),
+        *comparison(job),
+        ("result", "\n".join([*([status.adapter_uri] if status.adapter_uri else []), *export_lines(status)])),
     ]
     return [(label, text) for label, text in told if text]
+
+
+def comparison(job: FineTuneJob) -> list[tuple[str, str]]:
+    """Return what the tuned model is better at, and whether it passed its gate."""
+    measured = job.status.evaluation
+    if measured is None:
+        return []
+    told = [evaluation_text(measured), *(text for metric in measured.metrics for text in metric_lines(metric))]
+    return [("evaluation", "\n".join(told)), ("gate", gate_text(job))]
 
 
 def attempt_words(job: FineTuneJob) -> str:

@@ -5,7 +5,6 @@ files of another digest.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import finetune_contract as contract
 from finetune_contract.engines import max_lora_rank
@@ -13,18 +12,13 @@ from finetune_contract.engines import max_lora_rank
 from finetune_operator.api.plan import PoolSnapshot
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.manifests import volumes
+from finetune_operator.manifests.engine import IMAGES, Engine
 from finetune_operator.manifests.labels import Manifest
 from finetune_operator.manifests.nodes import toleration
 from finetune_operator.manifests.security import container_security, pod_security
 from finetune_operator.manifests.volumes import variable
 from finetune_operator.planning.serving import Load
 
-Engine = Literal["vllm", "kserve", "llama-cpp"]
-
-IMAGES: dict[Engine, str] = {
-    "vllm": "vllm/vllm-openai:v0.32.0",
-    "llama-cpp": "ghcr.io/ggml-org/llama.cpp:server-b11549",
-}
 MODELS = "/models"
 PORT = 8000
 LLAMA_CPP_GIB = 1.0

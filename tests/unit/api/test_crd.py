@@ -9,8 +9,9 @@ from finetune_operator.api.cel import VALIDATIONS, Bounds, decimal, matching, no
 from finetune_operator.api.crd import as_observed, job_crd, pool_crd
 from finetune_operator.api.job_rules import MUTABLE, frozen_paths
 from finetune_operator.api.structural import to_structural
-from finetune_operator.cli.generate import HEADER, OutOfDate, chart_template, command, files
+from finetune_operator.cli.generate import OutOfDate, command
 from finetune_operator.cli.generate_chart import BEGIN, CHART, END
+from finetune_operator.cli.generate_crds import HEADER, chart_template, files
 from finetune_operator.cli.generate_docs import doc_pages
 
 from tests.refusals import REPOSITORY

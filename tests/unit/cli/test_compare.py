@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.cli.compare import command
 from finetune_operator.cli.compare_text import comparison
 from finetune_operator.cli.curves import from_lines
@@ -93,3 +93,20 @@ def test_many_points_become_few():
     assert len(thinned(points)) <= MOST_POINTS
     assert thinned([(1.0, float("nan")), (2.0, 3.0)]) == [(2.0, 3.0)]
     assert [tick(value) for value in (0.0, 0.00012, 0.5, 1234.5)] == ["0", "1.2e-4", "0.5", "1.23e+03"]
+
+
+def test_the_gates_of_jobs_are_compared():
+    """A job without one has a dash."""
+    gate = {
+        "type": "Promoted",
+        "status": "True",
+        "reason": "GatePassed",
+        "message": "loss 40 % better",
+        "lastTransitionTime": BORN,
+    }
+    passed, none = a_job("a", "1.2"), a_job("b", "1.2")
+    passed = passed.model_copy(
+        update={"status": FineTuneJobStatus.model_validate(passed.status.model_dump() | {"conditions": [gate]})}
+    )
+
+    assert "gate            passed      -" in comparison([passed, none])

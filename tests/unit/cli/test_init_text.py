@@ -1,7 +1,10 @@
 """The job.yaml that `finetune init` writes, for data as it was found."""
 
+from dataclasses import replace
+
 import pytest
-from finetune_operator.cli.init import asked, command, location, model_location
+from finetune_operator.cli.init import asked, command
+from finetune_operator.cli.init_draft import location, model_location
 from finetune_operator.cli.init_text import Dataset, Draft, job_text, name_of, said
 from finetune_operator.cli.manifest_file import parse_job
 from finetune_operator.errors import FinetuneError
@@ -166,3 +169,19 @@ def test_places_that_a_job_cannot_name_are_refused(tmp_path, monkeypatch: pytest
         "empty has no config.json: name the folder of a model, or its name on the hub",
         "llama is neither a folder on this machine nor ORG/NAME on the hub",
     ]  # fmt: skip
+
+
+def test_a_classification_is_offered_its_metric():
+    """The answers are named, and what is written there is valid without its comment signs."""
+    labels = ("billing", "defect\nhardware", "other", "sales", "support")
+    text = job_text(a_draft(replace(PAIR, labels=labels)))
+    offer = (
+        "  #   metrics: [{type: label}] # how often each model chooses the right one of 5 answers: billing, defect hardware, other, "
+        "sales, ..."
+    )
+    job = parse_job(text.replace("  # evaluation:", "  evaluation:").replace(offer, offer.replace("#", " ", 1)))
+
+    assert offer in text.splitlines()
+    assert job.spec.evaluation.metrics is not None
+    assert [metric.type for metric in job.spec.evaluation.metrics] == ["label"]
+    assert "metrics" not in job_text(a_draft())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.deleting import stays
 from finetune_operator.cli.ending import WaitExit
 from finetune_operator.cli.get import command as get
 from finetune_operator.cli.get_text import details, listing
@@ -279,6 +280,38 @@ def test_an_evaluation_is_told_in_words(base: dict[str, str], said: str):
     measured = {"examples": 10, "tunedLoss": "1.2", "tunedPerplexity": "3.3"} | base
 
     assert f"Evaluation  {said}" in details(a_job("Succeeded", evaluation=measured), NOW).splitlines()
+
+
+def test_the_forms_of_a_result_are_listed_under_it():
+    """Each with its place and with what it was compared; the result itself has its own line."""
+    artifacts = [
+        {
+            "kind": kind,
+            "uri": f"s3://bucket/out/{kind}",
+            "digest": f"sha256:{'a' * 64}",
+            "sizeBytes": 1,
+            "checked": checked,
+        }
+        for kind, checked in (("adapter", ""), ("merged", "as base + adapter"), ("gguf-q8_0", ""))
+    ]
+    shown = details(a_job("Succeeded", adapterURI="s3://bucket/out/adapter", artifacts=artifacts), NOW).splitlines()
+
+    assert shown[shown.index("Result      s3://bucket/out/adapter") + 1 :][:2] == [
+        "Exports     merged at s3://bucket/out/merged (as base + adapter)",
+        "            gguf-q8_0 at s3://bucket/out/gguf-q8_0",
+    ]
+
+
+def test_a_deleted_job_says_where_its_result_and_its_forms_stay():
+    """Deleting a job takes nothing that it has published; before there is a result nothing is said."""
+    artifacts = [
+        {"kind": kind, "uri": f"s3://bucket/out/{kind}", "digest": f"sha256:{'a' * 64}", "sizeBytes": 1}
+        for kind in ("adapter", "merged")
+    ]
+    job = a_job("Succeeded", adapterURI="s3://bucket/out/adapter", artifacts=artifacts)
+
+    assert stays(job) == ["its result stays at s3://bucket/out/adapter, s3://bucket/out/merged"]
+    assert stays(a_job("Failed")) == []
 
 
 @pytest.mark.parametrize("name", ["", "j?x=1", "../pods/a"])

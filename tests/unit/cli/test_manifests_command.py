@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.manifests import serving_of
+from finetune_operator.cli.serving_objects import serving_of
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.serving import manifests
 

@@ -11,9 +11,10 @@ import pytest
 import typer
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedSpec
-from finetune_operator.cli.plan import command, in_lines
+from finetune_operator.cli.plan import command
 from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
 from finetune_operator.cli.plan_model import model_shape
+from finetune_operator.cli.plan_page import in_lines
 from finetune_operator.errors import DoesNotFit, FinetuneError
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
@@ -361,3 +362,11 @@ def test_a_refusal_has_one_remedy_a_line():
         "  maxNodes 6 in pool l4 (...)",
     ]
     assert in_lines("no GPUPool matches spec.resources") == "no GPUPool matches spec.resources"
+
+
+def test_a_namespace_is_that_of_a_job():
+    """A plan of a model alone has no namespace whose limits it could keep."""
+    with pytest.raises(typer.BadParameter) as refusal:
+        command(model="Qwen/Qwen2.5-7B", namespace="team-a")
+
+    assert str(refusal.value) == "-n names the namespace of the job in --file: add --file, or leave out -n"

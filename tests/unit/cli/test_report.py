@@ -132,3 +132,42 @@ def test_the_result_is_used_from_where_it_is():
         ),
     ]
     assert usage(a_job()) == []
+
+
+def with_artifacts(*kinds: str) -> FineTuneJob:
+    """A job whose adapter vLLM does not load, and what it has published."""
+    artifacts = [
+        {
+            "kind": kind, "uri": f"s3://team-a/out/{kind}", "digest": f"sha256:{'a' * 64}", "sizeBytes": 1024,
+            **({"servable": "llama.cpp; not vllm (DoRA)"} if kind == "adapter" else {"checked": "agrees with the adapter"}),
+        }
+        for kind in kinds
+    ]  # fmt: skip
+    gate = {
+        "type": "Promoted",
+        "status": "False",
+        "reason": "GateFailed",
+        "message": "loss 1 % better",
+        "lastTransitionTime": BORN,
+    }
+    return a_job(phase="Succeeded", adapterURI="s3://team-a/out/adapter", artifacts=artifacts, conditions=[gate])
+
+
+def test_no_server_is_named_that_refuses_the_result():
+    """An adapter that vLLM does not load is served merged; where it is not, the page says how it can be."""
+    assert usage(with_artifacts("adapter", "merged"))[1:3] == [
+        ("Fetch it from the bucket", "aws s3 sync s3://team-a/out/merged ./merged"),
+        ("Serve it with vLLM", "vllm serve ./merged --served-model-name tiny"),
+    ]
+    assert usage(with_artifacts("adapter"))[1] == (
+        "vLLM does not load this adapter. Add merged to the job, delete it and apply it again: nothing is trained again",
+        "output: {exports: [merged]}",
+    )
+
+
+def test_the_gate_and_the_forms_of_the_result_are_on_the_page():
+    """What was asked, what was measured, and what each form was compared with."""
+    page = report_page(Report(job=with_artifacts("adapter", "merged"), curves=CURVES, written=NOW))
+
+    assert "<p>Gate not passed: loss 1 % better</p>" in page
+    assert f"sha256:{'a' * 64}, 1,024 bytes. agrees with the adapter" in page

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from finetune_operator.api.reasons import Phase
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.watch_draw import plain_lines
 from finetune_operator.cli.watch_view import NARROWEST, Seen, next_words, panel, sparkline
@@ -164,3 +165,53 @@ def test_the_newest_event_is_shown_without_escapes():
     ]
 
     assert (newest(events), newest([]), newest([{}])) == ("10:04:00 Running: it [2J runs", "", "")
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_is_drawn(phase: Phase):
+    """A job in a queue too, which waits for Kueue."""
+    assert drawn(Seen(job=a_job("the queue is full", phase=phase)), 100)[0] == f"phase       {phase}"
+
+
+def test_the_end_says_what_became_better_and_where_everything_is():
+    """Losses, metrics, the gate with its figures, the result and the forms that were made of it."""
+    metric = {
+        "name": "exact-match",
+        "examples": 40,
+        "tuned": "0.80",
+        "tunedLow": "0.70",
+        "tunedHigh": "0.90",
+        "verdict": "better",
+    }
+    gate = {
+        "type": "Promoted",
+        "status": "False",
+        "reason": "GateFailed",
+        "message": "exact-match 0.70 is less than 0.75",
+    }
+    artifacts = [
+        {
+            "kind": kind,
+            "uri": f"s3://bucket/out/{kind}",
+            "digest": f"sha256:{'a' * 64}",
+            "sizeBytes": 1,
+            "checked": checked,
+        }
+        for kind, checked in (("adapter", ""), ("merged", "as base + adapter"))
+    ]
+    job = a_job(
+        "published", phase="Succeeded", adapterURI="s3://bucket/out/adapter", artifacts=artifacts,
+        conditions=[gate | {"lastTransitionTime": BORN}],
+        evaluation={"examples": 40, "tunedLoss": "1.0", "tunedPerplexity": "2.7", "metrics": [metric]},
+    )  # fmt: skip
+
+    assert drawn(Seen(job=job), 100) == [
+        "phase       Succeeded",
+        "model       hf://org/model",
+        "evaluation  loss 1.0 on 40 held-out rows; the base model was not measured",
+        "exact-match 0.80 (0.70 to 0.90) on 40 rows: better",
+        "gate        not passed: exact-match 0.70 is less than 0.75",
+        "result      s3://bucket/out/adapter",
+        "merged at s3://bucket/out/merged (as base + adapter)",
+        "Succeeded",
+    ]

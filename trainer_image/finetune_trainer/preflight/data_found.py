@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from finetune_contract.wire import dumps
 from finetune_trainer.data.corpus import Corpus, Placed
 from finetune_trainer.data.formats.detect import ChatForm, Format
 from finetune_trainer.data.prepare import prepare
+from finetune_trainer.data.questions import MOST_LABELS
 from finetune_trainer.data.request import preflight_request
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.preflight.examine import Left, to_report
@@ -21,6 +22,10 @@ from finetune_trainer.preflight.model import examine_model
 from finetune_trainer.storage.secrecy import redacted
 
 COLUMNS = ("messages", "prompt", "completion", "text", "system")
+ROWS_PER_LABEL = 10
+"""With fewer rows for each different answer it is chance that they are equal."""
+
+LONGEST_LABEL = 64
 SHOWN = 300
 """Characters of the first question and of the first answer."""
 
@@ -51,7 +56,10 @@ def looked_at(corpus: Corpus, *, guess: bool = True) -> Found:
     found: Found = {"uri": corpus.uri, "files": [file.path for file in corpus.files.files], "error": ""}
     try:
         prints = list(corpus.fingerprints())
-        lengths = [characters(placed) for placed in corpus.rows()]
+        lengths, answers = [], Answers()
+        for placed in corpus.rows():
+            lengths.append(characters(placed))
+            answers.add(answer(placed))
     except UserError as error:
         return found | {"error": redacted(error.message), "suggested": with_suggestion(corpus) if guess else None}
     form = corpus.form
@@ -62,6 +70,7 @@ def looked_at(corpus: Corpus, *, guess: bool = True) -> Found:
         "format": form.kind if form else "",
         "columns": columns_of(form) if form else {},
         "characters": sum(lengths),
+        "labels": answers.labels(),
         "longest": max(lengths, default=0),
         "warnings": list(map(redacted, corpus.warnings)),
         "first": shown(first) if first else [],
@@ -79,6 +88,37 @@ def characters(placed: Placed) -> int:
     row = placed.row
     said = sum(len(text_of(message.get("content"))) for message in row.messages)
     return said + len(row.prompt) + len(row.text)
+
+
+def answer(placed: Placed) -> str:
+    """Return what a row ends with as an answer; empty for a row that has none, or that calls tools."""
+    row = placed.row
+    if not row.messages:
+        return row.text.strip() if row.prompt.strip() else ""
+    last = row.messages[-1]
+    return (
+        text_of(last.get("content")).strip() if last.get("role") == "assistant" and not last.get("tool_calls") else ""
+    )
+
+
+@dataclass(slots=True)
+class Answers:
+    """The answers of a dataset, as long as they may be the labels of a classification."""
+
+    rows: int = 0
+    different: set[str] = field(default_factory=set)
+    """At most one more than can be labels."""
+
+    def add(self, text: str) -> None:
+        """Take the answer of one more row."""
+        self.rows += 1
+        if len(self.different) <= MOST_LABELS:
+            self.different.add(text)
+
+    def labels(self) -> list[str]:
+        """Return the labels: few and short answers that come again and again; nothing where they are no labels."""
+        few = 2 <= len(self.different) <= min(MOST_LABELS, self.rows // ROWS_PER_LABEL)
+        return sorted(self.different) if few and all(0 < len(text) <= LONGEST_LABEL for text in self.different) else []
 
 
 def text_of(content: Any) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from finetune_operator.cli import plan_view
-from finetune_operator.cli.plan import ASSUMED_POOLS, in_lines, remarks
 from finetune_operator.cli.plan_data import assumed_facts
+from finetune_operator.cli.plan_page import ASSUMED_POOLS, in_lines, remarks
 from finetune_operator.cli.ui.questions import plan_question, pools_of, shape_of, spec_of
 from finetune_operator.cli.vram import answer as vram_answer
 from finetune_operator.errors import DoesNotFit

@@ -12,9 +12,9 @@ from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.cli.manifest_file import parse_job, parse_pools
-from finetune_operator.cli.plan import PLACEHOLDERS
-from finetune_operator.cli.plan_data import MOST_EXAMPLES, MOST_TOKENS
 from finetune_operator.cli.plan_model import catalogue_model
+from finetune_operator.cli.plan_options import MOST_EXAMPLES, MOST_TOKENS
+from finetune_operator.cli.plan_page import PLACEHOLDERS
 from finetune_operator.cli.plan_pools import built_in_pools
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.models.architecture import architecture

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.cli.plan import PLACEHOLDERS
 from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
+from finetune_operator.cli.plan_page import PLACEHOLDERS
 from finetune_operator.cli.plan_pools import built_in_pools
 from finetune_operator.cli.ui.memory_claims import plain
 from finetune_operator.errors import DoesNotFit
