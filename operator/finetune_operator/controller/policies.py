@@ -14,7 +14,8 @@ from finetune_operator.controller.ledger import ledger
 from finetune_operator.controller.parsed import parsed_policy
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Stored, collection
-from finetune_operator.errors import Conflict, FinetuneError
+from finetune_operator.controller.upkeep import keep_up
+from finetune_operator.errors import Conflict
 from finetune_operator.lifecycle.observation import Team
 from finetune_operator.lifecycle.team import month_of
 from finetune_operator.planning.cost import amount
@@ -81,19 +82,7 @@ class Policies:
 
     async def run(self) -> None:
         """Keep the status for ever."""
-        while True:
-            try:
-                await self.once()
-            except FinetuneError as error:
-                log.warning("FineTunePolicy status could not be updated", extra={"error": str(error)})
-            except Exception:  # a report that fails must not end the jobs
-                log.exception("FineTunePolicy status could not be updated")
-            await asyncio.sleep(WRITE_SECONDS)
-            try:
-                async with asyncio.timeout(MONTH_SECONDS):
-                    await self._dirty.wait()
-            except TimeoutError:
-                pass
+        await keep_up("FineTunePolicy", self.once, self._dirty, pause=WRITE_SECONDS, longest=MONTH_SECONDS)
 
     async def once(self) -> None:
         """Write the status of every policy where it differs."""

@@ -18,7 +18,8 @@ from finetune_operator.api.pools import GPUPool, GPUPoolSpec, GPUPoolStatus
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Stored, collection
-from finetune_operator.errors import Conflict, FinetuneError, Forbidden
+from finetune_operator.controller.upkeep import keep_up
+from finetune_operator.errors import Conflict, Forbidden
 from finetune_operator.manifests.names import ROLE_LABEL
 from finetune_operator.planning.pool_gpu import refused
 from finetune_operator.planning.pools.gpus import gpu
@@ -109,19 +110,7 @@ class Pools:
 
     async def run(self) -> None:
         """Keep the status for ever."""
-        while True:
-            try:
-                await self.once()
-            except FinetuneError as error:
-                log.warning("GPUPool status could not be updated", extra={"error": str(error)})
-            except Exception:  # a report that fails must not end the jobs
-                log.exception("GPUPool status could not be updated")
-            await asyncio.sleep(USAGE_SECONDS)
-            try:
-                async with asyncio.timeout(NODES_SECONDS):
-                    await self._dirty.wait()
-            except TimeoutError:
-                pass
+        await keep_up("GPUPool", self.once, self._dirty, pause=USAGE_SECONDS, longest=NODES_SECONDS)
 
     async def once(self) -> None:
         """Write the status of every pool where it differs."""
