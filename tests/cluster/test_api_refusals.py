@@ -13,6 +13,7 @@ from tests.refusals import GOOD_JOB, GOOD_POOL, Manifest, changed, examples, own
 DRY = "dryRun=All&fieldValidation=Strict"
 COLLECTIONS = {
     "FineTuneJob": f"{FINETUNE}/namespaces/default/finetunejobs?{DRY}",
+    "FineTunePolicy": f"{FINETUNE}/namespaces/default/finetunepolicies?{DRY}",
     "GPUPool": f"{FINETUNE}/gpupools?{DRY}",
     "PersistentVolumeClaim": f"/api/v1/namespaces/default/persistentvolumeclaims?{DRY}",
 }

@@ -27,6 +27,8 @@ SCORED = [
     ("json", {}, '```json\n{"a": 1}\n```', "", 1.0),
     ("json", {}, "{'a': 1}", "", 0.0),
     ("json", {"schema": '{"type": "object", "required": ["a"]}'}, '{"b": 1}', "", 0.0),
+    ("json", {"schema": '{"pattern": "^(a|aa)+$"}'}, f'"{"a" * 60}!"', "", 0.0),
+    ("json", {"schema": '{"pattern": "^(a|aa)+$"}'}, f'"{"a" * 60}"', "", 1.0),
     ("json", {"equal": True}, '{"b": 2, "a": 1}', '{"a": 1, "b": 2}', 1.0),
     ("json", {"equal": True}, '{"a": 1, "b": 3}', '{"a": 1, "b": 2}', 0.0),
     ("numeric", {}, "He lost -$5 in total.", "#### -5", 1.0),
@@ -152,3 +154,10 @@ def test_a_difference_is_said_in_words(difference: tuple, rows: int, needed: int
     assert rows_needed(difference, rows) == needed
     result = MetricResult(name="m", examples=rows, tuned=(1.0, 1.0, 1.0), difference=difference, rows_needed=needed)
     assert result.verdict == verdict
+
+
+def test_a_schema_fetches_nothing():
+    """Where preflight has let a reference through, the answer is not sent anywhere: the library itself would have fetched it."""
+    metric = Metric(name="m", type="json", schema='{"$ref": "data:application/json,true"}')
+    with pytest.raises(Exception, match=r"^Unresolvable: data:application/json,true$"):
+        TEXT_SCORES["json"](metric, "{}", "")

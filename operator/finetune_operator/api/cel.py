@@ -4,6 +4,7 @@ Rules of a single value are attached to its type with `Checked`; rules between f
 """
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,8 +48,9 @@ class Checked:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the rules to the type's schema."""
-        return handler(schema) | {VALIDATIONS: [rule.to_schema() for rule in self.rules]}
+        """Add the rules to the type's schema, after those that it has."""
+        plain = handler(schema)
+        return plain | {VALIDATIONS: [*plain.get(VALIDATIONS, ()), *(rule.to_schema() for rule in self.rules)]}
 
     def check(self, value: T) -> T:
         """Return the value. Raises pydantic's error with the first broken rule's message."""
@@ -72,6 +74,16 @@ def not_matching(pattern: str, message: str) -> Rule:
     return Rule(
         cel=f"!self.matches({quoted(pattern)})", message=message, holds=lambda text: not expression.search(text)
     )
+
+
+OBEYED = ("Cc", "Cf", "Zl", "Zp")
+"""Unicode's categories of what is not shown but obeyed."""
+
+ONE_LINE = Rule(
+    cel=r"!self.matches('[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]')",
+    message="must be one line without control characters and marks that turn the direction of text",
+    holds=lambda text: not any(unicodedata.category(char) in OBEYED for char in text),
+)
 
 
 def matching_after(prefix: str, pattern: str, message: str) -> Rule:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from finetune_contract import ANSWER_TOKENS, HELD_OUT_FRACTION, HELD_OUT_ROWS, SAMPLE_TOKENS
 from pydantic import StringConstraints
 
+from finetune_operator.api.cel import ONE_LINE, Checked
 from finetune_operator.api.data import Credentials, DatasetSpec
 from finetune_operator.api.fields import UNIQUE, Model, between, items
 from finetune_operator.api.values import Endpoint, HalfFraction, LabelText, MetricName, MetricTarget, Prompt, Share
@@ -17,7 +18,7 @@ class JudgeSpec(Model):
 
     endpoint: Endpoint
     """Base URL of an OpenAI-compatible API, such as https://api.openai.com/v1."""
-    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256), Checked(ONE_LINE)]
     """Name of the model that judges."""
     credentials: Credentials | None = None
     """Secret with the key OPENAI_API_KEY. Default: no key is sent."""

@@ -67,7 +67,7 @@ Number = Annotated[str, StringConstraints(pattern=NUMBER_PATTERN, max_length=24)
 
 SignedDecimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,10})?$", max_length=24)]
 NAME = matching(
-    "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
     "must be a valid Kubernetes object name: lower-case letters, digits, - and ., such as team-a",
 )
 Name = Annotated[str, StringConstraints(max_length=253), Checked(NAME)]

@@ -28,8 +28,8 @@ MODEL_PATTERN = matching(
     "must be ORG/NAME of a hub model, in which * stands for any characters, such as Qwen/*",
 )
 PREFIX = matching(
-    "^(hf|s3|pvc|https|file)://",
-    "must start with hf://, s3://, pvc://, https:// or file://, such as s3://team-a/",
+    "^(hf|s3|pvc|https?|file)://",
+    "must start with hf://, s3://, pvc://, https://, http:// or file://, such as s3://team-a/",
 )
 
 ModelPattern = Annotated[str, StringConstraints(min_length=1, max_length=256), Checked(MODEL_PATTERN)]
@@ -67,9 +67,10 @@ class PolicyAllow(Model):
     models: Annotated[list[ModelPattern], items("set", least=1, most=64), UNIQUE] | None = None
     """Hub models as ORG/NAME, in which * stands for any characters. Models elsewhere must match sources."""
     sources: Annotated[list[Prefix], items("set", least=1, most=64), UNIQUE] | None = None
-    """Where models, data and adapters may be read from, as prefixes of URIs. Hub models that models allows need no prefix."""
+    """Where models, data, adapters and chat templates may be read from, as prefixes of URIs. Hub models that models allows need
+    none."""
     destinations: Annotated[list[Prefix], items("set", least=1, most=64), UNIQUE] | None = None
-    """Where results and checkpoints may be written to, as prefixes of URIs."""
+    """Where results and checkpoints may be written to, and the judges and trackers that may be told of them, as prefixes of URIs."""
     trust_remote_code: bool = True
     """Whether jobs may run Python code that comes with a model."""
 

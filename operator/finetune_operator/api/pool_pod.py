@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from finetune_operator.api.cel import Checked, matching, not_matching
+from finetune_operator.api.cel import ONE_LINE, Checked, matching, not_matching
 from finetune_operator.api.fields import UNIQUE, Model, Name, between, items, items_by
 from finetune_operator.api.values import LabelKey, LabelValue, ResourceName
 
@@ -44,8 +44,8 @@ class PodVariable(Model):
 
     key: VariableName
     """Name of the variable."""
-    value: Annotated[str, StringConstraints(max_length=1024)]
-    """Its value."""
+    value: Annotated[str, StringConstraints(max_length=1024), Checked(ONE_LINE)]
+    """Its value, as it is: $(NAME) is not replaced."""
 
 
 class PodLabel(Model):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from finetune_operator.api.cel import Rule
+from finetune_operator.api.cel import ONE_LINE, Checked, Rule
 from finetune_operator.api.data import Credentials
 from finetune_operator.api.fields import Model, unique
 from finetune_operator.api.values import Endpoint
@@ -17,7 +17,7 @@ class TrackerSpec(Model):
     """Kind of tracker: an mlflow server, or tensorboard files beside the checkpoints and the result."""
     uri: Endpoint | None = None
     """URL of an mlflow server, such as http://mlflow.ml-tools:5000."""
-    project: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    project: Annotated[str, StringConstraints(min_length=1, max_length=256), Checked(ONE_LINE)] | None = None
     """Experiment on an mlflow server. Default: the name of the job."""
     credentials: Credentials | None = None
     """Secret with MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Default: none are sent."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from finetune_operator.api.cel import Bounds, Checked, decimal, matching
+from finetune_operator.api.cel import Bounds, Checked, decimal, matching, not_matching
 from finetune_operator.api.fields import DECIMAL_PATTERN, NUMBER_PATTERN
 
 DecimalText = StringConstraints(max_length=24)
@@ -44,18 +44,23 @@ ENDPOINT = matching(
     "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$",
     "must be a URL without query and user, such as https://api.openai.com/v1",
 )
-Endpoint = Annotated[str, StringConstraints(max_length=1024), Checked(ENDPOINT)]
+NUMBERED = not_matching(
+    "(?i)^https?://(169[.]254[.]|100[.]100[.]100[.]200|168[.]63[.]129[.]16|([0-9.]*[.])?0[0-9]+[.:/]|[0-9.]*0x|[0-9]+([.][0-9]+){0,2}[.]?(:|/|$)"
+    "|metadata([.]google[.]internal)?[.]?(:|/|$))",
+    "must not lead to the metadata of the cloud, and an address must be four decimal numbers: use the name of the server",
+)
+Endpoint = Annotated[str, StringConstraints(max_length=1024), Checked(ENDPOINT, NUMBERED)]
 MetricName = Annotated[str, StringConstraints(min_length=1, max_length=32), Checked(METRIC)]
 MetricTarget = Annotated[str, StringConstraints(min_length=1, max_length=48), Checked(METRIC_TARGET)]
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(LABEL)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 LABEL_KEY = matching(
-    "^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
     "must be a valid label key, such as nvidia.com/gpu.product",
 )
 TAINT_KEY = matching(
-    "^$|^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    "^$|^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
     "must be a valid taint key, such as nvidia.com/gpu, or empty to match every taint",
 )
 LABEL_VALUE = matching(
@@ -63,7 +68,7 @@ LABEL_VALUE = matching(
     "must be a valid label value: letters, digits, -, _ and ., starting and ending with a letter or digit",
 )
 RESOURCE = matching(
-    "^[a-z0-9.-]+/[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
     "must be an extended resource name with a domain, such as nvidia.com/gpu",
 )
 GPU_TYPE = matching(

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML, ScalarNode
-from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from finetune_operator.api.fields import NAME, Model
@@ -26,6 +25,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import Violation, name_violations, violations
 from finetune_operator.cli.known_fields import meant
 from finetune_operator.cli.options import STANDARD_INPUT
+from finetune_operator.cli.plain_yaml import PlainConstructor
 from finetune_operator.errors import FinetuneError
 
 Spec = TypeVar("Spec", bound=Model)
@@ -54,25 +54,6 @@ class ManifestInvalid(FinetuneError):
     def __init__(self, *found: Violation) -> None:
         super().__init__("\n".join(str(violation) for violation in found))
         self.violations = found
-
-
-class WrittenNumber(float):
-    """A number together with the way it was written: 2e-4 would otherwise be reported as 0.0002."""
-
-    text: str
-
-
-class NumberKeepingConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no types
-    """Builds plain values; numbers with a fraction or an exponent remember how they were written."""
-
-    def construct_yaml_float(self, node: ScalarNode) -> WrittenNumber:
-        """Return the number of a scalar."""
-        number = WrittenNumber(super().construct_yaml_float(node))
-        number.text = node.value
-        return number
-
-
-NumberKeepingConstructor.add_constructor("tag:yaml.org,2002:float", NumberKeepingConstructor.construct_yaml_float)
 
 
 def text_of(path: Path) -> str:
@@ -180,7 +161,7 @@ def manifests(text: str) -> list[dict[str, Any]]:
     """Return all objects of a YAML text, those inside Lists included. Raises ManifestInvalid where it is not YAML."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
-    yaml.Constructor = NumberKeepingConstructor
+    yaml.Constructor = PlainConstructor
     try:
         read = [document for document in yaml.load_all(text) if isinstance(document, dict)]
     except YAMLError as error:
@@ -200,7 +181,7 @@ def scalar(text: str) -> Any:
     """Return what a text means as a value in YAML; the text itself where it means nothing."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
-    yaml.Constructor = NumberKeepingConstructor
+    yaml.Constructor = PlainConstructor
     try:
         return yaml.load(text)
     except YAMLError:

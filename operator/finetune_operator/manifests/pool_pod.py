@@ -23,8 +23,8 @@ def pod_fields(settings: PoolPodSettings) -> Manifest:
 
 
 def environment(settings: PoolPodSettings) -> list[Manifest]:
-    """Return the pool's variables, and those that name its certificates."""
-    named = [variable(each.key, each.value) for each in settings.environment]
+    """Return the pool's variables as they are written (the kubelet would replace $(NAME)), and those that name its certificates."""
+    named = [variable(each.key, each.value.replace("$", "$$")) for each in settings.environment]
     if settings.ca_bundle is None:
         return named
     file = f"{CA_FOLDER}/{settings.ca_bundle.key}"

@@ -84,9 +84,20 @@ def _places(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
     read = [(f"spec.datasets[{index}].source", data.source) for index, data in enumerate(spec.datasets)]
     if spec.evaluation.source is not None:
         read.append(("spec.evaluation.source.source", spec.evaluation.source.source))
+    template = spec.chat.template_source
+    if template is not None and not template.startswith("configmap://"):  # of this namespace, as the job itself
+        read.append(("spec.chat.templateSource", template))
     written = [("spec.output.destination", spec.output.destination)]
     if spec.checkpoint.destination is not None:
         written.append(("spec.checkpoint.destination", spec.checkpoint.destination))
+    for index, metric in enumerate(spec.evaluation.metrics or ()):
+        if metric.source is not None:
+            read.append((f"spec.evaluation.metrics[{index}].source.source", metric.source.source))
+        if metric.judge is not None:
+            written.append((f"spec.evaluation.metrics[{index}].judge.endpoint", metric.judge.endpoint))
+    for index, tracker in enumerate(spec.trackers):
+        if tracker.uri is not None:
+            written.append((f"spec.trackers[{index}].uri", tracker.uri))
     for places, prefixes, rule, what in (
         (read, allow.sources, "allow.sources", "source"),
         (written, allow.destinations, "allow.destinations", "destination"),

@@ -103,6 +103,27 @@ def test_text_that_is_no_yaml_is_refused():
     assert refusal("[" * 5000) == "file: is nested too deeply to be a manifest"
 
 
+def test_aliases_that_unfold_without_end_are_refused():
+    """Thirty lines may stand for a billion values, by lists or by merged keys; a value may not hold itself."""
+    lists = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
+    merged = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 30))
+
+    assert refusal(lists) == (
+        "file: is not YAML: its aliases stand for 4,294,967,293 values, and at most 1,000,000 are read (line 1, column 1)"
+    )
+    assert "values, and at most 1,000,000 are read" in refusal(merged)
+    assert refusal("spec: &spec {model: *spec}") == (
+        "file: is not YAML: an alias stands inside of what it names (line 1, column 7)"
+    )
+
+
+def test_an_alias_is_read():
+    """As kubectl does."""
+    text = JOB + "  podMetadata:\n    labels: &same [{key: a, value: b}]\n    annotations: *same\n"
+
+    assert [one.key for one in parse_job(text).spec.pod_metadata.annotations] == ["a"]
+
+
 def test_a_file_holds_one_job():
     """Which of two would be planned?"""
     assert refusal(JOB + "---" + JOB) == "file: contains 2 FineTuneJobs, not exactly one"

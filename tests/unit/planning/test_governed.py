@@ -64,6 +64,30 @@ def refusal(policy: FineTunePolicy, *pools: GPUPool, model: str = "8b", **spec: 
             "spec.output.destination s3://elsewhere/out is not an allowed destination (allow.destinations: s3://team-a/, pvc://results)",
         ),
         (
+            {"allow": {"sources": ["s3://team-a", "hf://org"]}},
+            {"model": {"source": "hf://org/m"}, "datasets": [{"source": "s3://team-a/d"}], "chat": {"templateSource": "s3://evil/t.jinja"}},
+            "spec.chat.templateSource s3://evil/t.jinja is not an allowed source (allow.sources: s3://team-a, hf://org)",
+        ),
+        (
+            {"allow": {"sources": ["s3://team-a", "hf://org"]}},
+            {"model": {"source": "hf://org/m"}, "datasets": [{"source": "s3://team-a/d"}],
+             "evaluation": {"metrics": [{"type": "contains", "source": {"source": "https://evil.org/d.jsonl"}}]}},
+            "spec.evaluation.metrics[0].source.source https://evil.org/d.jsonl is not an allowed source"
+            " (allow.sources: s3://team-a, hf://org)",
+        ),
+        (
+            {"allow": {"destinations": ["s3://team-a", "https://judge.example.org"]}},
+            {"output": {"destination": "s3://team-a/out"}, "evaluation": {"metrics": [
+                {"type": "judge", "judge": {"endpoint": "https://judge.example.org.evil.org/v1", "model": "m"}}]}},
+            "spec.evaluation.metrics[0].judge.endpoint https://judge.example.org.evil.org/v1 is not an allowed destination"
+            " (allow.destinations: s3://team-a, https://judge.example.org)",
+        ),
+        (
+            {"allow": {"destinations": ["s3://team-a"]}},
+            {"output": {"destination": "s3://team-a/out"}, "trackers": [{"type": "mlflow", "uri": "http://evil.org"}]},
+            "spec.trackers[0].uri http://evil.org is not an allowed destination (allow.destinations: s3://team-a)",
+        ),
+        (
             {"allow": {"trustRemoteCode": False}},
             {"model": {"source": "hf://org/m", "revision": COMMIT, "trustRemoteCode": True}},
             "spec.model.trustRemoteCode is true (allow.trustRemoteCode: false)",
@@ -100,6 +124,11 @@ def test_each_rule_is_named_with_its_figure(policy: Any, spec: Any, broken: str)
         ({"allow": {"models": ["Qwen/*"], "sources": ["s3://team-a/"]}}, {"model": {"source": "s3://team-a/m"}, "datasets": [{"source": "s3://team-a/d.jsonl"}]}),
         ({"allow": {"sources": ["s3://", "hf://org"]}}, {"model": {"source": "hf://org/m"}, "datasets": [{"source": "s3://any/d"}]}),
         ({"allow": {"destinations": ["s3://team-a"]}}, {"output": {"destination": "s3://team-a/out"}}),
+        (
+            {"allow": {"destinations": ["s3://team-a", "http://judge:8000"], "sources": ["s3://", "hf://org"]}},
+            {"model": {"source": "hf://org/m"}, "output": {"destination": "s3://team-a/out"}, "chat": {"templateSource": "configmap://chat/t"},
+             "evaluation": {"metrics": [{"type": "judge", "judge": {"endpoint": "http://judge:8000/v1", "model": "m"}}]}},
+        ),
         ({"require": {"pinnedRevision": True}}, {"model": {"source": "s3://team-a/m"}}),
         ({"allow": {"methods": ["lora"]}}, {"method": "auto"}),
     ],

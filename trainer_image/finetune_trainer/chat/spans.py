@@ -33,6 +33,12 @@ REWRITES = (
 )
 
 
+CANNOT = (
+    jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""What a template raises that cannot render a row: its own words, and those of Python for what it computes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """The text of a conversation and the parts of it that are learned."""
@@ -123,7 +129,7 @@ class Renderer:
                 add_generation_prompt=open_turn,
                 **self._special_tokens,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except CANNOT as error:
             raise RowRefused(f"the chat template refuses it: {error}; {self._remedy(messages, tools)}") from error
         return texts[0], spans[0] if spans else []
 

@@ -4,7 +4,8 @@ A metric that no answer could ever meet would say 0 of both models, and nobody w
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import regex
 from finetune_contract import GENERATING, Evaluation, Metric
@@ -18,8 +19,9 @@ from finetune_trainer.evaluation.results import rows_of
 from finetune_trainer.evaluation.scores.texts import PUNCTUATION, compiled, result, searched, unfenced, validator
 
 Questions = Sequence[Question]
-ELSEWHERE = regex.compile(r'"\$ref"\s*:\s*"([^"#][^"]*)"')
-"""A reference out of a JSON Schema. Those into it begin with #."""
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+PROBES: tuple[Any, ...] = ({}, [], "", 0, True, None)
+"""A value of each kind: a schema that cannot be followed fails on one of them."""
 
 
 def check_settings(evaluation: Evaluation) -> None:
@@ -37,17 +39,38 @@ def check_settings(evaluation: Evaluation) -> None:
 
 def _check_schema(metric: Metric) -> None:
     from jsonschema import SchemaError  # noqa: PLC0415 - only jobs with a schema need it
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
 
-    if elsewhere := ELSEWHERE.search(metric.schema):
-        message = f"evaluation.metrics {metric.name}: schema refers to {elsewhere[1]}, which is not fetched: write that part out"
-        raise UserError("InvalidSpec", message)
     try:
-        validator(metric.schema)
+        for elsewhere in _references(json.loads(metric.schema)):
+            message = f"evaluation.metrics {metric.name}: schema refers to {elsewhere}, which is not fetched: write that part out"
+            raise UserError("InvalidSpec", message)
+        for probe in PROBES:
+            validator(metric.schema).is_valid(probe)
+    except Unresolvable as error:
+        message = f"schema refers to #{error.ref.lstrip('#')}, which it does not hold: add it, or correct the name"
+        raise UserError("InvalidSpec", f"evaluation.metrics {metric.name}: {message}") from error
+    except RecursionError as error:
+        message = f"evaluation.metrics {metric.name}: schema is nested too deeply, or refers to itself without end: correct it"
+        raise UserError("InvalidSpec", message) from error
+    except regex.error as error:
+        message = f"evaluation.metrics {metric.name}: schema has a pattern that is not valid: {error}"
+        raise UserError("InvalidSpec", message) from error
     except SchemaError as error:
         message = f"evaluation.metrics {metric.name}: schema is not a JSON Schema: {error.message}"
         raise UserError("InvalidSpec", message) from error
     except ValueError as error:
         raise UserError("InvalidSpec", f"evaluation.metrics {metric.name}: schema is not JSON: {error}") from error
+
+
+def _references(schema: object) -> Iterator[str]:
+    """Yield the references out of a JSON Schema, wherever they stand. Those into it begin with #."""
+    if isinstance(schema, list):
+        schema = dict(enumerate(schema))
+    for key, value in schema.items() if isinstance(schema, dict) else ():
+        if key in REFERENCES and isinstance(value, str) and not value.startswith("#"):
+            yield value
+        yield from _references(value)
 
 
 def askable(questions: Questions, request: DataRequest, *, longest: int) -> list[Question]:

@@ -1,7 +1,11 @@
 """The last door before text leaves the Pod: secrets that slipped into the message of a library are blotted out."""
 
+import base64
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from finetune_contract import ENV_SECRETS, SECRET_KEYS
 
@@ -16,10 +20,17 @@ SHORTEST_SECRET = 6
 
 
 def redacted(text: str) -> str:
-    """Return the text with every secret value that this Pod knows replaced by its key's name."""
+    """Return the text with every secret value that this Pod knows replaced by its key's name. Cut a text after this, never before."""
     for key, value in secret_values():
-        text = text.replace(value, f"<{key}>")
+        for spelling in spellings(value):
+            text = text.replace(spelling, f"<{key}>")
     return text
+
+
+def spellings(value: str) -> Iterator[str]:
+    """Yield a value as messages of libraries and servers hold it: as it is, in a URL, in JSON."""
+    yield value
+    yield from {quote(value, safe=""), quote_plus(value), quote(value), json.dumps(value)[1:-1]} - {value}
 
 
 def secret_values() -> list[tuple[str, str]]:
@@ -29,4 +40,14 @@ def secret_values() -> list[tuple[str, str]]:
     files = [(key, Path(folder) / key) for folder in folders for key in CONFIDENTIAL]
     found = [(key, file.read_text().strip()) for key, file in files if file.is_file()]
     found += [(key, os.environ[key]) for key in CONFIDENTIAL if key in os.environ]
+    found += [("MLFLOW_TRACKING_PASSWORD", login) for login in _logins(folders)]
     return sorted(((k, v) for k, v in found if len(v) >= SHORTEST_SECRET), key=lambda pair: -len(pair[1]))
+
+
+def _logins(folders: list[str]) -> Iterator[str]:
+    """Yield user and password as the header of HTTP's basic authentication holds them."""
+    for folder in folders:
+        user, password = (Path(folder) / f"MLFLOW_TRACKING_{part}" for part in ("USERNAME", "PASSWORD"))
+        if user.is_file() and password.is_file():
+            pair = f"{user.read_text().strip()}:{password.read_text().strip()}"
+            yield base64.b64encode(pair.encode()).decode()

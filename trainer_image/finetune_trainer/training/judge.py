@@ -107,7 +107,7 @@ class Judging:
                 del body["temperature"]
                 return True, None
             if answer.status_code != 200:
-                self._failed(f"HTTP {answer.status_code}: {answer.text[:200]}")
+                self._failed(f"HTTP {answer.status_code}: {redacted(answer.text)[:200]}")
                 return answer.status_code in PASSING, None
             told = answer.json()
             self.bill.add(told.get("usage"))

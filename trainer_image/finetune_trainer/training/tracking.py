@@ -65,10 +65,12 @@ class Line:
                 work(tracker)
         except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the run goes on
             message = error.message if isinstance(error, ReportedError) else f"{type(error).__name__}: {error}"
-            self._say(f"failed; nothing more is sent to it, and training continues: {' '.join(message.split())[:500]}")
+            self._say(
+                f"failed; nothing more is sent to it, and training continues: {' '.join(redacted(message).split())[:500]}"
+            )
 
     def _say(self, text: str) -> None:
-        say(redacted(f"tracker {self._kind} {text}"))
+        say(f"tracker {self._kind} {text}")
 
 
 class Tracking(TrainerCallback):

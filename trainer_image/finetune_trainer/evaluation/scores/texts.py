@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -92,9 +92,9 @@ def json_valid(metric: Metric, answer: str, reference: str) -> float:
     """The answer is JSON that keeps the schema; where asked for, with the values of the reference."""
     try:
         value = json.loads(unfenced(answer), parse_constant=_no_constant)
+        if metric.schema and not validator(metric.schema).is_valid(value):
+            return 0.0
     except (ValueError, RecursionError):
-        return 0.0
-    if metric.schema and not validator(metric.schema).is_valid(value):
         return 0.0
     return float(not metric.equal or value == json.loads(unfenced(reference)))
 
@@ -114,13 +114,25 @@ def unfenced(text: str) -> str:
 
 @cache
 def validator(schema: str) -> Any:
-    """Return what checks values against a JSON Schema. Raises ValueError or jsonschema's SchemaError."""
-    from jsonschema.validators import validator_for  # noqa: PLC0415 - only jobs with this metric need it
+    """Return what checks values against a JSON Schema, which fetches nothing. Raises ValueError or jsonschema's SchemaError."""
+    from jsonschema.validators import extend, validator_for  # noqa: PLC0415 - only jobs with this metric need it
+    from referencing import Registry  # noqa: PLC0415
 
     described = json.loads(schema)
     kind = validator_for(described)
     kind.check_schema(described)
-    return kind(described)
+    return extend(kind, {"pattern": _pattern})(described, registry=Registry())
+
+
+def _pattern(_validator: Any, pattern: str, value: object, _schema: object) -> Iterator[Exception]:
+    """Yield what is wrong with a text: jsonschema's own search takes time that is exponential in its length for some patterns."""
+    from jsonschema import ValidationError  # noqa: PLC0415
+
+    try:
+        if isinstance(value, str) and compiled(pattern, False).search(value, timeout=PATTERN_SECONDS) is None:
+            yield ValidationError(f"{value!r} does not match {pattern!r}")
+    except TimeoutError:
+        yield ValidationError(f"{pattern!r} takes too long")
 
 
 def rouge_l(_metric: Metric, answer: str, reference: str) -> float:

@@ -1,0 +1,54 @@
+"""How YAML becomes plain values: numbers remember how they were written, and aliases may not unfold without end. Used by manifest_file."""
+
+from typing import Any
+
+from ruamel.yaml import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+
+MOST_VALUES = 1_000_000
+"""Of a document with its aliases unfolded: ten lines of aliases of aliases stand for more values than any memory holds."""
+
+
+class WrittenNumber(float):
+    """A number together with the way it was written: 2e-4 would otherwise be reported as 0.0002."""
+
+    text: str
+
+
+class PlainConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no types
+    """Builds plain values; numbers with a fraction or an exponent remember how they were written."""
+
+    def construct_document(self, node: Node) -> Any:
+        """Return the document. Raises ConstructorError for one that is too large with its aliases unfolded."""
+        if (values := unfolded(node, {})) > MOST_VALUES:
+            problem = f"its aliases stand for {values:,} values, and at most {MOST_VALUES:,} are read"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_document(node)
+
+    def construct_yaml_float(self, node: ScalarNode) -> WrittenNumber:
+        """Return the number of a scalar."""
+        number = WrittenNumber(super().construct_yaml_float(node))
+        number.text = node.value
+        return number
+
+
+PlainConstructor.add_constructor("tag:yaml.org,2002:float", PlainConstructor.construct_yaml_float)
+
+
+def unfolded(node: Node, known: dict[int, int]) -> int:
+    """Count the values below a node, as often as aliases name them. Raises ConstructorError for a node that holds itself."""
+    if isinstance(node, ScalarNode):
+        return 1
+    if id(node) in known:
+        if not known[id(node)]:
+            raise ConstructorError(None, None, "an alias stands inside of what it names", node.start_mark)
+        return known[id(node)]
+    known[id(node)] = 0
+    known[id(node)] = 1 + sum(unfolded(part, known) for part in _parts(node))
+    return known[id(node)]
+
+
+def _parts(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
