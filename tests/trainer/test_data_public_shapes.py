@@ -55,14 +55,14 @@ def test_what_tools_export_is_read_without_a_warning(tmp_path, kind, name, conte
     assert prepared_rows(a_request(tmp_path / name), tokenizer(), tmp_path / "again").warnings == ()
 
 
-@pytest.mark.parametrize("missing", ["nan", "None", "<noinput>"])
+@pytest.mark.parametrize("missing", ["nan", "None", "<noinput>", "#REF!"])
 def test_words_for_a_missing_value_in_a_question_are_counted(tmp_path, missing):
     """Alpaca's input after a trip through pandas."""
     file = jsonl(tmp_path / "a.jsonl", [{"instruction": "hello", "input": missing, "output": "fine"}])
 
     assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
-        "1 of 1 rows (100.0 %) have a question that ends with a word such as nan, None or <noinput>, first a.jsonl row 1: the model "
-        "reads that word. Programs write it where a value was missing: empty such cells unless it is meant",
+        f"1 of 1 rows (100.0 %) have a question that ends with a word for a missing value ({missing}), first a.jsonl row 1: the model "
+        "reads that word. Empty such cells unless it is meant",
     )
 
 
