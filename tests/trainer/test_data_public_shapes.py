@@ -28,7 +28,6 @@ READ = [
     ("messages as text in the question alone", "a.csv", f"input,output\n{cell({'messages': said('hello')})},fine\n"),
     ("conversations in a list", "a.json", json.dumps([said("hello", "fine")])),
     ("a conversation a line", "a.jsonl", json.dumps(said("hello", "fine"))),
-    ("texts by turns", "a.jsonl", json.dumps({"conversations": ["hello", "fine"]})),
     ("pairs of texts", "a.jsonl", json.dumps({"conversation": [["hello", "fine"]]})),
     ("LangChain", "a.jsonl", json.dumps({"messages": [{"type": "human", "content": "hello"}, {"type": "ai", "content": "fine"}]})),
     ("LangChain, stored", "a.jsonl", json.dumps(

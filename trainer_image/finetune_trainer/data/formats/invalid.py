@@ -10,6 +10,10 @@ class RowInvalid(Exception):
     """A record that does not say what its format needs; the message says what is wrong."""
 
 
+class WithoutRoles(RowInvalid):
+    """A list of texts of which nothing says who speaks."""
+
+
 class NotText(RowInvalid):
     """A column that holds something else than text; another name may lead to the text that is meant."""
 
