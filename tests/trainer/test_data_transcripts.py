@@ -114,7 +114,8 @@ def test_lines_in_the_notation_of_python_are_converted_as_the_message_says(tmp_p
 
 
 ADVISED = [
-    ({"id": "0", "data": ["hello", "fine"]}, {"messages": "data"}, "columns: {messages: data}, if its texts are a question, its answer, and so on"),
+    ({"id": "0", "data": ["hello", "fine"]}, {"messages": "data"},
+     "columns: {messages: data}, if its texts are a question, its answer, and so on"),
     ({"translation": {"en": "hello", "fr": "fine"}}, {"prompt": "translation.en", "completion": "translation.fr"},
      "columns: {prompt: translation.en, completion: translation.fr}, or the other way round"),
     ({"question": "hello", "answers": ["fine", "x"]}, {"prompt": "question", "completion": "answers.0"},
