@@ -14,6 +14,9 @@ NAMED_KINDS = 4
 SKIPPED_PERCENT = 10
 """What maxPercent is where it is not set: the same as in the API."""
 
+MOST_SKIPPED_PERCENT = 50
+"""Nobody is told to leave out more: what is wrong with most of the rows is wrong with how they are read."""
+
 CORRECT = "correct or remove"
 """What a fault says whose only remedy this is: it is not said again."""
 
@@ -71,6 +74,10 @@ class InvalidRows:
         if self.rows == self.seen or not self._skippable:
             return ""
         percent = -(-100 * self.rows // self.seen)
+        if percent > MOST_SKIPPED_PERCENT:
+            return (
+                "" if all(CORRECT in fault.message for fault in self._faults.values()) else ". Correct or remove them"
+            )
         is_said = all(CORRECT in fault.message for fault in self._faults.values())
         if self._skip:
             other = f"set it to {percent}" if is_said else f"correct or remove them, or set it to {percent}"
