@@ -219,9 +219,45 @@ def test_answers_that_a_program_left_blank_are_warned_of(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,completion\na,nan\nb,fine\nc,None\n")
 
     assert prepared_rows(a_request(tmp_path / "a.csv"), tokenizer(), tmp_path / "work").warnings == (
-        "2 of 3 rows (66.7 %) have an answer such as nan or None, first a.csv row 1: the model learns to say that word. "
-        "Programs write it for a missing value: remove these rows unless it is intended",
+        "2 of 3 rows (66.7 %) have an answer that stands for a missing value (nan, None), first a.csv row 1: the model learns to say "
+        "it. Remove these rows unless it is intended",
     )
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "#N/A",
+        "#REF!",
+        "#VALUE!",
+        "#NAME?",
+        "#DIV/0!",
+        "#NULL!",
+        "#NUM!",
+        "#SPILL!",
+        "#NV",
+        "#WERT!",
+        "########",
+        "NaT",
+        "\\N",
+    ],
+)
+def test_cells_of_failed_formulas_are_warned_of_as_missing_values(tmp_path, cell):
+    """A spreadsheet shows them in place of a value, and an export writes what it shows."""
+    (tmp_path / "a.csv").write_text(f"prompt,completion\na,{cell}\nb,fine\n")
+
+    assert prepared_rows(a_request(tmp_path / "a.csv"), tokenizer(), tmp_path / "work").warnings == (
+        f"1 of 2 rows (50.0 %) have an answer that stands for a missing value ({cell}), first a.csv row 1: the model learns to say "
+        "it. Remove these rows unless it is intended",
+    )
+
+
+@pytest.mark.parametrize("answer", ["#1", "#hashtag", "#42", "C#", "None of them", "#"])
+def test_answers_that_only_look_like_a_failed_formula_are_learned_without_a_word(tmp_path, answer):
+    """A hash begins many answers."""
+    (tmp_path / "a.csv").write_text(f"prompt,completion\na,{answer}\nb,fine\n")
+
+    assert prepared_rows(a_request(tmp_path / "a.csv"), tokenizer(), tmp_path / "work").warnings == ()
 
 
 def test_turns_that_were_written_out_before_are_warned_of(tmp_path):

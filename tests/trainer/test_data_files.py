@@ -271,3 +271,14 @@ def test_quotes_in_a_tsv_are_letters_where_they_enclose_nothing(tmp_path):
     file.write_text('prompt\tcompletion\n"hello" there\t"fine"\n')
     reason, message = refusal_of(tmp_path, file)
     assert (reason, "line 2 is not CSV" in message) == ("DatasetInvalid", True)
+
+
+def test_lines_above_the_names_of_a_sheet_are_told_with_their_numbers(tmp_path):
+    """As Excel shows them, also where the first lines are empty."""
+    rows = [[], ["Our FAQ"], ["Nr", "question", "answer"], *([f"{n}", "hello", "fine"] for n in range(4))]
+    (tmp_path / "a.xlsx").write_bytes(workbook(rows))
+
+    assert refusal_of(tmp_path, tmp_path / "a.xlsx")[1] == (
+        "file:///a.xlsx: a.xlsx: its first line holds Our FAQ, and the names of its columns seem to stand in line 3 (Nr, question, "
+        "answer): remove lines 1 to 2"
+    )

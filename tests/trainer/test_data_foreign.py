@@ -12,12 +12,15 @@ pytestmark = pytest.mark.usefixtures("local_files")
 ROW = json.dumps({"prompt": "hello", "completion": "fine"}).encode() + b"\n"
 AS_ROWS = 'write each question with its answer as a line such as {"prompt": ..., "completion": ...} into a .jsonl file'
 TABLE = b"prompt,completion\nhello you,fine thanks\n"
+UNICODE_TEXT = 'Question\tAnswer\r\n"hello\thow"\t"fine\r\n""red"", thanks"\r\nhow\tblue\r\n'.encode("utf-16")
 MISNAMED = [
     ("rows in a text file", "a.txt", ROW * 2, "a.txt has no data files, only a.txt: it holds JSON lines: rename it to a.jsonl", "a.jsonl"),
     ("rows in a log", "a.log", ROW * 2, "a.log has no data files, only a.log: it holds JSON lines: rename it to a.jsonl", "a.jsonl"),
     ("rows without an ending", "part-0", ROW * 2, "part-0 has no data files, only part-0: it holds JSON lines: rename it to part-0.jsonl",
      "part-0.jsonl"),
     ("a table in a text file", "a.txt", TABLE, "a.txt has no data files, only a.txt: it holds a table: rename it to a.csv", "a.csv"),
+    ("the Unicode text of Excel", "a.txt", UNICODE_TEXT, "a.txt has no data files, only a.txt: it holds a table: rename it to a.tsv",
+     "a.tsv"),
     ("compressed rows", "a.jsonl", gzip.compress(ROW), "a.jsonl: a.jsonl: it is compressed with gzip: rename it to a.jsonl.gz",
      "a.jsonl.gz"),
 ]  # fmt: skip
@@ -33,6 +36,43 @@ def test_a_file_under_a_wrong_name_is_told_the_right_one(tmp_path, kind, name, c
 
     (tmp_path / name).rename(tmp_path / read_as)
     assert rows_of(tmp_path, tmp_path / read_as)
+
+
+ROWS_IN_A_TEXT = [
+    ("the Unicode text of Excel", UNICODE_TEXT, "a table", "a.tsv"),
+    ("a table that was saved as UTF-8", UNICODE_TEXT.decode("utf-16").encode(), "a table", "a.tsv"),
+    (
+        "a table with long answers",
+        b"Question\tAnswer\n" + b"hello\tfine %s\n" % (b"thanks " * 900) * 3,
+        "a table",
+        "a.tsv",
+    ),
+    ("JSON lines", ROW * 3, "JSON lines", "a.jsonl"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "what", "read_as"), ROWS_IN_A_TEXT, ids=[kind for kind, *_ in ROWS_IN_A_TEXT]
+)
+def test_rows_are_not_learned_as_one_document(tmp_path, kind, content, what, read_as):
+    """Objective cpt reads text files; the marks of a table in them would be learned as text."""
+    (tmp_path / "a.txt").write_bytes(content)
+    assert refusal_of(tmp_path, tmp_path / "a.txt", objective="cpt") == (
+        "DatasetInvalid", f"file:///a.txt: a.txt: it holds {what}: rename it to {read_as}"
+    )  # fmt: skip
+
+    (tmp_path / "a.txt").rename(tmp_path / read_as)
+    assert rows_of(tmp_path, tmp_path / read_as)
+
+
+@pytest.mark.parametrize(
+    "text", ["hello, how\nfine, thanks you\nred, blue\n", "\thello\n\thow are you\nfine\n", "{hello\nfine}\nhow\n"]
+)
+def test_a_text_with_commas_and_tabs_is_a_document(tmp_path, text):
+    """Prose, code and lists have them, too."""
+    (tmp_path / "a.txt").write_text(text)
+
+    assert rows_of(tmp_path, tmp_path / "a.txt", objective="cpt")
 
 
 FOREIGN = [

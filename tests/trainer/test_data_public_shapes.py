@@ -28,7 +28,6 @@ READ = [
     ("messages as text in the question alone", "a.csv", f"input,output\n{cell({'messages': said('hello')})},fine\n"),
     ("conversations in a list", "a.json", json.dumps([said("hello", "fine")])),
     ("a conversation a line", "a.jsonl", json.dumps(said("hello", "fine"))),
-    ("texts by turns", "a.jsonl", json.dumps({"conversations": ["hello", "fine"]})),
     ("pairs of texts", "a.jsonl", json.dumps({"conversation": [["hello", "fine"]]})),
     ("LangChain", "a.jsonl", json.dumps({"messages": [{"type": "human", "content": "hello"}, {"type": "ai", "content": "fine"}]})),
     ("LangChain, stored", "a.jsonl", json.dumps(
@@ -55,21 +54,29 @@ def test_what_tools_export_is_read_without_a_warning(tmp_path, kind, name, conte
     assert prepared_rows(a_request(tmp_path / name), tokenizer(), tmp_path / "again").warnings == ()
 
 
-@pytest.mark.parametrize("missing", ["nan", "None", "<noinput>"])
+@pytest.mark.parametrize("missing", ["nan", "None", "<noinput>", "#REF!"])
 def test_words_for_a_missing_value_in_a_question_are_counted(tmp_path, missing):
     """Alpaca's input after a trip through pandas."""
     file = jsonl(tmp_path / "a.jsonl", [{"instruction": "hello", "input": missing, "output": "fine"}])
 
     assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
-        "1 of 1 rows (100.0 %) have a question that ends with a word such as nan, None or <noinput>, first a.jsonl row 1: the model "
-        "reads that word. Programs write it where a value was missing: empty such cells unless it is meant",
+        f"1 of 1 rows (100.0 %) have a question that ends with a word for a missing value ({missing}), first a.jsonl row 1: the model "
+        "reads that word. Empty such cells unless it is meant",
     )
 
 
+FAQ = "question,answer\nhello,fine\nhow,red\nthanks,blue\n"
 REFUSED = [
     ("a title above the columns", "a.csv", "Our FAQ\nquestion,answer\nhello,fine\n",
      "2 of 2 rows cannot be used: it has 2 fields, not the 1 of the first line: the first line names the columns, so remove what "
      "stands above their names (a.csv rows 1, 2)"),
+    ("a title above a table", "a.csv", "Our FAQ\n" + FAQ,
+     "a.csv: its first line holds Our FAQ, and the names of its columns seem to stand in line 2 (question, answer): remove line 1"),
+    ("a title with separators, an owner and an empty line", "a.csv", "Our FAQ 2024,\nOwner: J. Doe,\n,\n" + FAQ,
+     "a.csv: its first line holds Our FAQ 2024, and the names of its columns seem to stand in line 4 (question, answer): remove lines "
+     "1 to 3"),
+    ("a title above a table with semicolons", "a.csv", "Our FAQ\n\n" + FAQ.replace(",", ";"),
+     "a.csv: its first line holds Our FAQ, and the names of its columns seem to stand in line 3 (question, answer): remove lines 1 to 2"),
     ("a title above the columns of Excel", "a.csv", "Our FAQ,\nquestion,answer\n",
      "a.csv row 1: it has text in column 2, which has no name: name that column or empty it (of a table the first line holds the "
      "names, so remove lines above them)"),
@@ -246,3 +253,20 @@ def test_conversations_without_an_answer_are_counted(tmp_path):
         f"no token of the 1 rows would be trained within 64 tokens: 1 of 1 rows (100.0 %) {UNANSWERED}",
     )
     assert rows_of(tmp_path, datasets=(followed,)) == [CHAT_TEXT]
+
+
+UNTITLED = [
+    ("one column of texts with commas", 'text\n"hello, how"\n"fine, thanks"\n"red, blue"\n'),
+    ("one column of texts with semicolons", "text\nhello;how\nfine;thanks\nred;blue\n"),
+    ("an empty column at the end", "question,answer,\nhello,fine,\nhow,red,\nthanks,blue,\n"),
+    ("the index of pandas", ",question,answer\n0,hello,fine\n1,how,red\n2,thanks,blue\n"),
+    ("tabs, with commas in the answers", "question\tanswer\nhello\tfine, red\nhow\tred, blue\nthanks\tblue, red\n"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), UNTITLED, ids=[kind for kind, _ in UNTITLED])
+def test_a_first_line_of_names_is_no_title(tmp_path, kind, content):
+    """The names are one word, or as many as the cells below them."""
+    (tmp_path / "a.csv").write_text(content)
+
+    assert len(rows_of(tmp_path, tmp_path / "a.csv")) == 3

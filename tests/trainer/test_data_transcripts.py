@@ -114,7 +114,8 @@ def test_lines_in_the_notation_of_python_are_converted_as_the_message_says(tmp_p
 
 
 ADVISED = [
-    ({"id": "0", "data": ["hello", "fine"]}, {"messages": "data"}, "columns: {messages: data}"),
+    ({"id": "0", "data": ["hello", "fine"]}, {"messages": "data"},
+     "columns: {messages: data}, if its texts are a question, its answer, and so on"),
     ({"translation": {"en": "hello", "fr": "fine"}}, {"prompt": "translation.en", "completion": "translation.fr"},
      "columns: {prompt: translation.en, completion: translation.fr}, or the other way round"),
     ({"question": "hello", "answers": ["fine", "x"]}, {"prompt": "question", "completion": "answers.0"},
@@ -163,3 +164,40 @@ def test_exports_are_told_for_what_they_are(tmp_path, record, begin):
 
     assert message.startswith(begin)
     assert "{messages:" not in message
+
+
+@pytest.mark.parametrize("column", ["turns", "conversations", "messages"])
+def test_texts_of_which_nothing_says_who_speaks_are_refused(tmp_path, column):
+    """In MT-bench all of them are questions: by turns the second question would be learned as an answer."""
+    file = jsonl(
+        tmp_path / "a.jsonl", [{"question_id": 1, column: ["hello", "how"]}, {"question_id": 2, column: ["a", "b"]}]
+    )
+
+    assert refusal_of(tmp_path, file) == (
+        "DatasetInvalid",
+        f"file:///a.jsonl: 2 of 2 rows cannot be used: its {column} is a list of texts that does not say who speaks: if it is a "
+        f"question, its answer, and so on, set columns: {{messages: {column}}}; else write each text as an object with role and "
+        "content (a.jsonl rows 1, 2)",
+    )
+
+
+def test_texts_by_turns_are_read_where_the_job_names_them(tmp_path):
+    """The column is named by somebody who knows it."""
+    file = jsonl(tmp_path / "a.jsonl", [{"turns": ["hello", "fine"]}])
+    named = Dataset(location=at(file), columns=Columns(messages="turns"))
+
+    assert [learned for _, learned in rows_of(tmp_path, datasets=(named,))] == ["fine<|im_end|>"]
+
+
+def test_questions_with_a_list_of_as_many_answers_are_paired(tmp_path):
+    """As MT-bench has references; the setting that is named works."""
+    file = jsonl(tmp_path / "a.jsonl", [{"turns": ["hello", "how"], "reference": ["fine", "red"]}])
+    paired = Dataset(location=at(file), columns=Columns(prompt="turns.0", completion="reference.0"))
+
+    assert refusal_of(tmp_path, file)[1] == (
+        "file:///a.jsonl: a.jsonl row 1: its turns is a list of texts that does not say who speaks: if it is a question, its answer, "
+        "and so on, set columns: {messages: turns}; if reference holds the answers to them, write each text with its answer into a "
+        "column messages, or set columns: {prompt: turns.0, completion: reference.0} to learn the first of each; else write each "
+        "text as an object with role and content"
+    )
+    assert [learned for _, learned in rows_of(tmp_path, datasets=(paired,))] == ["fine<|im_end|>"]

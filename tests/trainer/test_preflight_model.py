@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finetune_contract import Artifact, Model
+from finetune_contract import Artifact, Location, Model
 from finetune_contract.wire import to_wire
+from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.examine import examine
+from finetune_trainer.preflight.family import check_family
 from finetune_trainer.preflight.model import examine_model, flattened, reduced
 
 from tests.trainer.data_inputs import adapter, at, chats, jsonl, model, preflight_refusal
@@ -34,7 +36,8 @@ def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
     )
     assert refused("code", model_type="mine", auto_map={"AutoModelForCausalLM": "mine.Mine"}) == (
         "ModelUnsupported",
-        f"{uri}/code brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another model",
+        f"{uri}/code brings its own Python code, which runs only for a model on the hub (hf://) with a pinned revision: upload the "
+        "model there, or choose one whose type transformers knows",
     )
     assert refused("fp8", quantization_config={"quant_method": "fp8"}) == (
         "ModelUnsupported",
@@ -50,13 +53,35 @@ def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("hf://acme/lm", ": set model.trustRemoteCode and, as model.revision, the commit id of 40 digits that you have reviewed, or choose "
+         "another model"),
+        *((uri, ", which runs only for a model on the hub (hf://) with a pinned revision: upload the model there, or choose one whose "
+           "type transformers knows") for uri in ("pvc://models/lm", "s3://models/lm")),
+    ],
+)  # fmt: skip
+def test_own_code_is_said_to_run_from_the_hub_only(uri, remedy):
+    """A revision is refused anywhere else, so it is no remedy there."""
+    with pytest.raises(UserError) as refusal:
+        check_family(
+            {"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Mine"}},
+            Model(location=Location(uri=uri)),
+            uri,
+        )
+
+    assert refusal.value.message == f"{uri} brings its own Python code{remedy}"
+
+
 def test_code_of_a_model_needs_a_pinned_revision(job, workspaces):
     """A branch can change after the review."""
     asked = replace(job.model, trust_remote_code=True, revision="main")
 
     assert preflight_refusal(replace(job, model=asked), workspaces()) == (
         "InvalidSpec",
-        "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 hexadecimal digits",
+        "model.trustRemoteCode runs code of the repository, so the model must be on the hub (hf://), with a commit id of 40 hexadecimal "
+        "digits as model.revision",
     )
 
 

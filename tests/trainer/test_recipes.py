@@ -70,7 +70,7 @@ def test_arithmetic_in_words_with_its_result_behind_a_mark(tmp_path: Path) -> No
     ("rows", "columns", "message"),
     [
         ([{"text": f"a {n}", "label": n % 3} for n in range(9)], Columns(prompt="text", completion="label"),
-         "its label is 2, but classNames has 2 names, for 0 to 1: list all of them"),
+         "its label is 2, but classNames has 2 names, for 0 to 1: if the numbers begin at 1, each has the name of the next one"),
         ([{"text": f"a {n}"} for n in range(9)], Columns(),
          "is read as text, so datasets[].classNames has no effect: name the column of the class in columns.completion, or remove "
          "classNames"),

@@ -38,7 +38,7 @@ MODEL = (
     ),
     Rule(
         cel=f"!self.trustRemoteCode || (has(self.revision) && self.revision.matches('{COMMIT}'))",
-        message="trustRemoteCode requires revision to be a full commit id of 40 hexadecimal digits,"
+        message="trustRemoteCode requires a model on the hub (hf://) and revision to be a full commit id of 40 hexadecimal digits,"
         " so that the code cannot change",
         holds=lambda model: not model.trust_remote_code or bool(re.search(COMMIT, model.revision or "")),
         field="trustRemoteCode",

@@ -12,7 +12,7 @@ from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
-from finetune_trainer.data.formats.invalid import NoForm, NotText, RowInvalid
+from finetune_trainer.data.formats.invalid import ClassUnnamed, NoForm, NotText, RowInvalid
 from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
@@ -108,7 +108,8 @@ class Corpus:
                 row = self._row(record)
                 fingerprint = row.fingerprint()
             except (RowInvalid, Unreadable) as problem:
-                self.invalid.add(file, number, self._told(problem, record))
+                told, skippable = self._told(problem, record), not isinstance(problem, ClassUnnamed)
+                self.invalid.add(file, number, told, skippable=skippable)
                 self._skipped.add((file, number))
                 continue
             self._unread.row(row.unread, record)

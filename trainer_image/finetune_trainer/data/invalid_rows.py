@@ -14,6 +14,9 @@ NAMED_KINDS = 4
 SKIPPED_PERCENT = 10
 """What maxPercent is where it is not set: the same as in the API."""
 
+MOST_SKIPPED_PERCENT = 50
+"""Nobody is told to leave out more: what is wrong with most of the rows is wrong with how they are read."""
+
 CORRECT = "correct or remove"
 """What a fault says whose only remedy this is: it is not said again."""
 
@@ -27,6 +30,8 @@ class Fault:
 
     message: str
     file: str = ""
+    skippable: bool = True
+    """False where it says that other rows are wrong, too."""
     rows: int = 0
     numbers: list[int] = field(default_factory=list)
     """The first ones in that file."""
@@ -43,9 +48,9 @@ class InvalidRows:
         self.seen = 0
         """Rows that were read, good and bad."""
 
-    def add(self, file: str, number: int, message: str) -> None:
+    def add(self, file: str, number: int, message: str, *, skippable: bool = True) -> None:
         """Take in a row that cannot be used."""
-        fault = self._faults.setdefault(VARYING.sub("", message), Fault(message, file))
+        fault = self._faults.setdefault(VARYING.sub("", message), Fault(message, file, skippable))
         fault.rows += 1
         if len(fault.numbers) < EXAMPLES and file == fault.file:
             fault.numbers.append(number)
@@ -55,16 +60,24 @@ class InvalidRows:
         """Rows that cannot be used."""
         return sum(fault.rows for fault in self._faults.values())
 
+    @property
+    def _skippable(self) -> bool:
+        return all(fault.skippable for fault in self._faults.values())
+
     def check(self) -> None:
         """Raise UserError(DatasetInvalid) unless all rows can be used, or so few cannot that they may be left out."""
-        if not self.rows or (self._skip and 100 * self.rows <= self._max_percent * self.seen):
+        if not self.rows or (self._skip and self._skippable and 100 * self.rows <= self._max_percent * self.seen):
             return
         raise UserError("DatasetInvalid", self._told(self._remedy()))
 
     def _remedy(self) -> str:
-        if self.rows == self.seen:
+        if self.rows == self.seen or not self._skippable:
             return ""
         percent = -(-100 * self.rows // self.seen)
+        if percent > MOST_SKIPPED_PERCENT:
+            return (
+                "" if all(CORRECT in fault.message for fault in self._faults.values()) else ". Correct or remove them"
+            )
         is_said = all(CORRECT in fault.message for fault in self._faults.values())
         if self._skip:
             other = f"set it to {percent}" if is_said else f"correct or remove them, or set it to {percent}"

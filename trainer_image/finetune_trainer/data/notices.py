@@ -3,6 +3,7 @@
 Called by prepare.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from finetune_trainer.chat.conversation import Message
@@ -10,8 +11,14 @@ from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.formats.names import TURN_MARKS
 from finetune_trainer.data.formats.rows import Row
 
-NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined")
-"""What programs write where a value was missing."""
+NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined", "nat", "\\n", "[object object]")
+"""What programs write where a value was missing: pandas, Python, JSON, JavaScript, the dumps of databases."""
+
+FAILED_CELL = re.compile(r"#[A-Z][A-Z0-9_/]*[!?]|#N/[AD]|#NV|#{4,}")
+"""What a spreadsheet shows where a formula failed: #N/A, #REF!, #DIV/0!, in German #NV and #WERT!."""
+
+SHOWN_WORDS = 6
+"""So many different words a warning names."""
 
 NO_INPUT = ("<noinput>", "noinput", "no input")
 """What Alpaca's generators write."""
@@ -21,20 +28,22 @@ LONGEST_NULL = 16
 
 
 class Notice:
-    """Counts the rows of which something is true."""
+    """Counts the rows of which something is true, or that hold certain words."""
 
-    def __init__(self, found: Callable[[Row], bool], meaning: str) -> None:
+    def __init__(self, found: Callable[[Row], bool | list[str]], meaning: str) -> None:
         self._holds = found
         self._meaning = meaning
         self._seen = self._found = 0
         self._first = ""
+        self._words: dict[str, None] = {}
 
     def watched(self, rows: Iterable[Placed]) -> Iterator[Placed]:
         """Yield the rows as they are, and look at each on its way."""
         for placed in rows:
             self._seen += 1
-            if self._holds(placed.row):
+            if found := self._holds(placed.row):
                 self._found += 1
+                self._words.update(dict.fromkeys(found if isinstance(found, list) else ()))
                 self._first = self._first or placed.place
             yield placed
 
@@ -43,7 +52,9 @@ class Notice:
         if not self._found:
             return ""
         share = f"{self._found} of {self._seen} rows ({100 * self._found / self._seen:.1f} %)"
-        return share + " " + self._meaning.format(first=self._first)
+        more = ", ..." if len(self._words) > SHOWN_WORDS else ""
+        words = ", ".join(list(self._words)[:SHOWN_WORDS]) + more
+        return share + " " + self._meaning.format(first=self._first, words=words)
 
 
 def always_noticed() -> tuple[Notice, ...]:
@@ -70,21 +81,25 @@ def without_answer() -> Notice:
 
 
 def null_answers() -> Notice:
-    """An answer that is the word by which a program writes a missing value."""
+    """An answer that is the word by which a program writes a missing value or a failed formula."""
     return Notice(
-        lambda row: any(said.lower() in NULL_WORDS for said in _answers(row)),
-        "have an answer such as nan or None, first {first}: the model learns to say that word. Programs write it for a "
-        "missing value: remove these rows unless it is intended",
+        lambda row: [said for said in _answers(row) if _is_null(said)],
+        "have an answer that stands for a missing value ({words}), first {first}: the model learns to say it. Remove these rows "
+        "unless it is intended",
     )
 
 
 def null_inputs() -> Notice:
-    """A question to which the word for a missing value was joined, as Alpaca's input after a trip through pandas."""
+    """A question to which such a word was joined, as Alpaca's input after a trip through pandas."""
     return Notice(
-        lambda row: any(last in (*NULL_WORDS, *NO_INPUT) for last in _last_parts(row)),
-        "have a question that ends with a word such as nan, None or <noinput>, first {first}: the model reads that word. Programs "
-        "write it where a value was missing: empty such cells unless it is meant",
+        lambda row: [last for last in _last_parts(row) if _is_null(last) or last.lower() in NO_INPUT],
+        "have a question that ends with a word for a missing value ({words}), first {first}: the model reads that word. Empty such "
+        "cells unless it is meant",
     )
+
+
+def _is_null(said: str) -> bool:
+    return said.lower() in NULL_WORDS or FAILED_CELL.fullmatch(said) is not None
 
 
 def written_turns() -> Notice:
@@ -117,7 +132,7 @@ def _last_parts(row: Row) -> Iterator[str]:
     """Yield what was joined last to each question."""
     asked = (message["content"] for message in row.messages if message["role"] == "user")
     for text in (row.prompt, *asked):
-        yield text[-LONGEST_NULL:].rsplit("\n\n", 1)[-1].strip().lower()
+        yield text[-LONGEST_NULL:].rsplit("\n\n", 1)[-1].strip()
 
 
 def _told(row: Row) -> Iterator[str]:

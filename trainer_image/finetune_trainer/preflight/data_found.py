@@ -137,7 +137,7 @@ def shown(placed: Placed) -> list[list[str]]:
 def with_suggestion(corpus: Corpus) -> Found | None:
     """Return what the dataset is with the fields that most likely make it readable (`named`); None where nothing tells them."""
     suggested = corpus.suggestion()
-    if suggested is None:
+    if suggested is None or not suggested.proven:
         return None
     columns, template = suggested.columns, suggested.prompt_template
     dataset = replace(corpus.dataset, columns=Columns(**columns), prompt_template=template)

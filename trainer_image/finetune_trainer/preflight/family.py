@@ -61,6 +61,22 @@ WRAPPERS = {
 """Parts of names that a wrapper around the model leaves in its files."""
 
 
+ON_THE_HUB = "hf://"
+
+
+def _own_code(uri: str) -> str:
+    """Say how own code may run: from the hub only, where a commit id says which code it is."""
+    if uri.startswith(ON_THE_HUB):
+        return (
+            f"{uri} brings its own Python code: set model.trustRemoteCode and, as model.revision, the commit id of 40 digits that "
+            "you have reviewed, or choose another model"
+        )
+    return (
+        f"{uri} brings its own Python code, which runs only for a model on the hub (hf://) with a pinned revision: upload the model "
+        "there, or choose one whose type transformers knows"
+    )
+
+
 def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
     """Refuse what is no decoder, needs code that may not run, or is quantised already. Raises UserError(ModelUnsupported)."""
     kind = config.get("model_type")
@@ -73,10 +89,7 @@ def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
     _check_quantised(config, uri)
     own_code = "auto_map" in config and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if own_code and not model.trust_remote_code:
-        raise UserError(
-            "ModelUnsupported",
-            f"{uri} brings its own Python code: set model.trustRemoteCode with a pinned revision, or choose another model",
-        )
+        raise UserError("ModelUnsupported", _own_code(uri))
     if kind not in CONFIG_MAPPING_NAMES and not own_code:
         raise UserError(
             "ModelUnsupported",

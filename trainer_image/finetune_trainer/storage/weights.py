@@ -59,7 +59,8 @@ def refuse_unpinned_code(model: Model) -> None:
     if model.trust_remote_code and not COMMIT.fullmatch(model.revision):
         raise UserError(
             "InvalidSpec",
-            "model.trustRemoteCode runs code of the repository, so model.revision must be a commit id of 40 hexadecimal digits",
+            "model.trustRemoteCode runs code of the repository, so the model must be on the hub (hf://), with a commit id of 40 "
+            "hexadecimal digits as model.revision",
         )
 
 

@@ -58,6 +58,31 @@ def one_message_a_row(uri: str, text: str) -> str:
     )
 
 
+def without_roles(record: Record, column: str) -> str:
+    """Say that a list of texts may be questions only, and how to pair it with a list of as many others."""
+    name = in_yaml(column)
+    said = (
+        f"its {column} is a list of texts that does not say who speaks: if it is a question, its answer, and so on, set columns: "
+        f"{{messages: {name}}}"
+    )
+    answers = next((other for other in record if other != column and _is_parallel(record[other], record[column])), "")
+    if answers:
+        said += (
+            f"; if {answers} holds the answers to them, write each text with its answer into a column messages, or set columns: "
+            f"{{prompt: {in_yaml(f'{column}.0')}, completion: {in_yaml(f'{answers}.0')}}} to learn the first of each"
+        )
+    return f"{said}; else write each text as an object with role and content"
+
+
+def _is_parallel(value: Any, texts: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and isinstance(texts, list)
+        and len(value) == len(texts)
+        and all(isinstance(item, str) for item in value)
+    )
+
+
 def without_system(system: str, text: str, uri: str) -> str:
     """Say that plain text has no place for a system prompt."""
     return (

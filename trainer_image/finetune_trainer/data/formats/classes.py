@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from finetune_trainer.data.formats.invalid import RowInvalid
+from finetune_trainer.data.formats.invalid import ClassUnnamed, RowInvalid
 from finetune_trainer.data.reading.record import Record
 
 
@@ -13,10 +13,20 @@ def class_named(record: Record, column: str, names: Sequence[str]) -> Record:
     if number is None:
         return record
     if not 0 <= number < len(names):
-        raise RowInvalid(
-            f"its {column} is {value}, but classNames has {len(names)} names, for 0 to {len(names) - 1}: list all of them"
-        )
+        raise _unnamed(number, column, names)
     return {**record, column: names[number]}
+
+
+def _unnamed(number: int, column: str, names: Sequence[str]) -> RowInvalid:
+    said = f"its {column} is {number}, but classNames has {len(names)} names, for 0 to {len(names) - 1}"
+    if number < 0:
+        return RowInvalid(f"{said}: a negative number most often stands for no class")
+    if number > len(names):
+        return ClassUnnamed(f"{said}: list all of them")
+    return ClassUnnamed(
+        f"{said}: if the numbers begin at 1, each has the name of the next one, so put a name for 0 before them, such as unused; "
+        "else add the last name"
+    )
 
 
 def _number(value: object) -> int | None:

@@ -142,6 +142,7 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
             content=dataset.columns.content,
             roles=dict(dataset.roles),
             template=chat.template,
+            by_turns=bool(dataset.columns.messages),
         ),
         conversational=chat.conversational,
         system_prompt=chat.system_prompt,

@@ -10,6 +10,14 @@ class RowInvalid(Exception):
     """A record that does not say what its format needs; the message says what is wrong."""
 
 
+class WithoutRoles(RowInvalid):
+    """A list of texts of which nothing says who speaks."""
+
+
+class ClassUnnamed(RowInvalid):
+    """A number of a class without a name: the others may have wrong names, so leaving the row out is no remedy."""
+
+
 class NotText(RowInvalid):
     """A column that holds something else than text; another name may lead to the text that is meant."""
 

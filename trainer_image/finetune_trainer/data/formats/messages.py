@@ -8,7 +8,7 @@ from typing import Any
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.calls import calls_of
 from finetune_trainer.data.formats.chosen import did_you_mean, nearest
-from finetune_trainer.data.formats.invalid import RowInvalid, parsed
+from finetune_trainer.data.formats.invalid import RowInvalid, WithoutRoles, parsed
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
     CALL,
@@ -32,7 +32,7 @@ from finetune_trainer.data.formats.names import (
 )
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
 from finetune_trainer.data.formats.roles import TurnForm, UnknownRole, mapping, misspelt, role_of
-from finetune_trainer.data.formats.texts import alternating, is_alternating
+from finetune_trainer.data.formats.texts import alternating, is_alternating, lacks_roles
 from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import kind
 
@@ -88,6 +88,8 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         value = _inside(value, found)
     if not isinstance(value, list) or not value:
         raise RowInvalid("its messages are not a list with at least one message")
+    if not form.by_turns and lacks_roles(value):
+        raise WithoutRoles
     if is_alternating(value):
         found.messages = alternating(value)
         return found

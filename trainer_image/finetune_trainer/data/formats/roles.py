@@ -23,6 +23,8 @@ class TurnForm:
     """Their word for a role -> ours."""
     template: str = ""
     """Keys that the chat template names are left to it."""
+    by_turns: bool = False
+    """The job names the column, so a list of texts in it is a question, its answer, and so on."""
 
 
 class UnknownRole(Exception):

@@ -10,11 +10,12 @@ from typing import Any
 
 from finetune_trainer.chat.conversation import Conversation, Message
 from finetune_trainer.chat.encoding import Plain
+from finetune_trainer.data.formats.advice import without_roles
 from finetune_trainer.data.formats.calls import ONLY_NAMED, are_names, calls_of, tools_of
 from finetune_trainer.data.formats.chosen import PLACEHOLDER
 from finetune_trainer.data.formats.classes import class_named
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
-from finetune_trainer.data.formats.invalid import NotText, RowInvalid, parsed
+from finetune_trainer.data.formats.invalid import NotText, RowInvalid, WithoutRoles, parsed
 from finetune_trainer.data.formats.left import left_unread
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
@@ -84,7 +85,10 @@ class Row:
 def to_row(record: Record, form: Format) -> Row:
     """Turn a record into a row. Raises RowInvalid."""
     if form.kind == MESSAGES:
-        turns = turns_of(_value(record, form.messages), form.turns)
+        try:
+            turns = turns_of(_value(record, form.messages), form.turns)
+        except WithoutRoles as problem:
+            raise RowInvalid(without_roles(record, form.messages)) from problem
         return _conversation(record, form, turns, learned_from=0)
     if form.kind == PAIR:
         return _prompt_completion(class_named(record, form.completion, form.classes) if form.classes else record, form)

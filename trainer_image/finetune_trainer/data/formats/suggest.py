@@ -19,7 +19,7 @@ from finetune_trainer.data.formats.names import (
     words_of,
 )
 from finetune_trainer.data.formats.saying import SURE, answers, asks, best, classifies, is_numbered
-from finetune_trainer.data.formats.texts import is_alternating
+from finetune_trainer.data.formats.texts import is_alternating, lacks_roles
 from finetune_trainer.data.reading.record import Record
 
 PLAIN = re.compile(r"[^\W\d][\w .-]*")
@@ -43,6 +43,8 @@ class Suggestion:
     prompt_template: str = ""
     note: str = ""
     """What else is to be known of it."""
+    proven: bool = True
+    """False where only a reader of the texts can tell who speaks, so that nobody may take it unasked."""
 
     def __str__(self) -> str:
         """As it stands in YAML, for a sentence."""
@@ -65,7 +67,9 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
     """Yield what may be meant, most likely first."""
     found = leaves(record)
     if alone := _alternating_alone(record, found):
-        yield Suggestion(columns={"messages": alone})
+        proven = not lacks_roles(record[alone])
+        note = "" if proven else ", if its texts are a question, its answer, and so on"
+        yield Suggestion(columns={"messages": alone}, note=note, proven=proven)
     yield from _of_turns(found)
     yield from _of_pairs(found)
     everything = leaves(record, harmless=True)

@@ -19,6 +19,11 @@ def is_alternating(value: list[Any]) -> bool:
     return bool(value) and (all(isinstance(item, str) for item in value) or all(_is_text_pair(item) for item in value))
 
 
+def lacks_roles(value: list[Any]) -> bool:
+    """Tell a list of texts of which nothing says who speaks: by turns, or questions only as in MT-bench."""
+    return all(isinstance(item, str) and not SPOKEN.match(item) for item in value)
+
+
 def _is_text_pair(item: Any) -> bool:
     return isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(text, str) for text in item)
 

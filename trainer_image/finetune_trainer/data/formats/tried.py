@@ -27,8 +27,8 @@ def working(record: Record, dataset: Dataset, chat: ChatForm) -> Iterator[Sugges
 
 def instead(problem: NotText, record: Record, dataset: Dataset, chat: ChatForm) -> str:
     """Say of a column that holds no text which names lead to the text that is meant."""
-    if problem.column == unwritten_answer(record) and pointed_at(record, problem.column):
-        return f"its {with_answer(record, dataset, chat)}"
+    if pointed_at(record, problem.column):
+        return f"its {with_answer(record, dataset, chat, problem.column)}"
     into = f"{problem.column}."
     leading = (
         one
@@ -39,9 +39,9 @@ def instead(problem: NotText, record: Record, dataset: Dataset, chat: ChatForm) 
     return f"{problem.what}: set {suggested}" if suggested else str(problem)
 
 
-def with_answer(record: Record, dataset: Dataset, chat: ChatForm) -> str:
+def with_answer(record: Record, dataset: Dataset, chat: ChatForm, column: str = "") -> str:
     """Say what to write where the answer is there as a number or truth value only; empty where there is none."""
-    column = unwritten_answer(record)
+    column = column or unwritten_answer(record)
     if not column:
         return ""
     pointed = pointed_at(record, column)

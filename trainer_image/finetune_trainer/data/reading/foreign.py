@@ -1,9 +1,10 @@
 """Files that hold no rows as they are: what each is, told by its name or its first bytes, and what to do with it."""
 
 import csv
+import io
 import json
 
-from finetune_trainer.data.reading.tables import separated
+from finetune_trainer.data.reading.tables import UTF_16, separated
 
 ROW = '{"prompt": ..., "completion": ...}'
 AS_ROWS = f"write each question with its answer as a line such as {ROW} into a .jsonl file"
@@ -64,11 +65,14 @@ def misnamed(name: str, beginning: bytes, suffix: str) -> str:
     if beginning.startswith(ZIP) and suffix != ".xlsx":
         is_excel = b"xl/" in beginning and not to_convert(name)
         return f"it is a spreadsheet of Excel: rename it to {stem}.xlsx" if is_excel else to_convert(name) or UNPACK
-    if suffix in TEXTS or b"\0" in beginning:
+    if suffix in TEXTS:
         return ""
     kind = _kind_of_text(beginning)
     return f"it holds {kind[0]}: rename it to {stem}{kind[1]}" if kind else ""
 
+
+LEAST_ROWS = 3
+"""So many rows make a table of a text."""
 
 TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Kinds of text that are read by readers with messages of their own."""
@@ -76,7 +80,7 @@ TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
 def _kind_of_text(beginning: bytes) -> tuple[str, str] | None:
     """Tell JSON and tables by their first lines."""
-    lines = beginning.decode("utf-8-sig", errors="ignore").splitlines()
+    lines = _text(beginning).splitlines()
     filled = [line for line in lines if line.strip()][:3]
     if not filled:
         return None
@@ -89,6 +93,28 @@ def _kind_of_text(beginning: bytes) -> tuple[str, str] | None:
     if len(filled) > 1 and len(counts) == 1 and counts.pop() > 1 and len(filled[0].split()) < len(filled[1].split()):
         return "a table", ".tsv" if separator == "\t" else ".csv"
     return None
+
+
+def rows_in_a_document(name: str, beginning: bytes) -> str:
+    """Say under which name a text file is read that holds rows without a doubt: JSON lines, or the same tabs in every line."""
+    kind = _kind_of_text(beginning)
+    if kind is None or kind[1] == ".csv":  # commas stand in prose, too
+        return ""
+    return "" if kind[1] == ".tsv" and not _is_table(_text(beginning)) else misnamed(name, beginning, "")
+
+
+def _is_table(text: str) -> bool:
+    """Tell whether all rows have the same number of fields; the last one may be cut, and fields in quotes hold line ends."""
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t") if row]
+    whole = rows[:-1] if len(rows) > LEAST_ROWS else rows
+    return len(whole) >= LEAST_ROWS and len({len(row) for row in whole}) == 1
+
+
+def _text(beginning: bytes) -> str:
+    """Decode what spreadsheets write: UTF-16 begins with a mark. Anything else with zeros in it is no text."""
+    if beginning.startswith(UTF_16):
+        return beginning[: len(beginning) // 2 * 2].decode("utf-16", errors="ignore")
+    return "" if b"\0" in beginning else beginning.decode("utf-8-sig", errors="ignore")
 
 
 def _is_json(line: str) -> bool:

@@ -12,7 +12,7 @@ import zstandard
 
 from finetune_trainer.data.reading.columnar import arrow, parquet
 from finetune_trainer.data.reading.documents import documents
-from finetune_trainer.data.reading.foreign import misnamed
+from finetune_trainer.data.reading.foreign import misnamed, rows_in_a_document
 from finetune_trainer.data.reading.json_text import document, lines
 from finetune_trainer.data.reading.kinds import DOCUMENTS, Kind, kind_of
 from finetune_trainer.data.reading.record import Place, Record, Unreadable
@@ -25,6 +25,10 @@ __all__ = ["Place", "Record", "Unreadable", "records"]
 
 POINTER = b"version https://git-lfs"
 """How the file begins that git leaves where git-lfs did not bring the content."""
+
+
+TABLE_BYTES = 64 << 10
+"""Read of a text file to tell whether it is a table: several rows, each with fields of some thousand characters."""
 
 
 def records(file: BinaryIO, name: str, *, stop_at: int = 0) -> Iterator[Place]:
@@ -73,7 +77,8 @@ def decompressed(file: BinaryIO, kind: Kind) -> BinaryIO:
 
 def _refuse_other_content(file: BinaryIO, name: str, kind: Kind) -> None:
     """Refuse what git or a download left in place of the data, and what another name would be read."""
-    beginning = file.read(BEGINNING_BYTES)
+    is_document = kind.suffix in DOCUMENTS and not kind.compression
+    beginning = file.read(TABLE_BYTES if is_document else BEGINNING_BYTES)
     file.seek(0)
     if beginning.startswith(POINTER):
         raise Unreadable(
@@ -84,8 +89,11 @@ def _refuse_other_content(file: BinaryIO, name: str, kind: Kind) -> None:
         raise Unreadable(
             f"{found}, not data: download the file again from its own address, and with a token if it needs one"
         )
-    if kind.suffix not in DOCUMENTS and (other := misnamed(name, beginning, kind.compression or kind.suffix)):
-        raise Unreadable(other)
+    named = rows_in_a_document(name, beginning) if is_document else ""
+    if kind.suffix not in DOCUMENTS:
+        named = misnamed(name, beginning, kind.compression or kind.suffix)
+    if named:
+        raise Unreadable(named)
 
 
 READERS: dict[str, Callable[[BinaryIO], Iterator[Place]]] = {

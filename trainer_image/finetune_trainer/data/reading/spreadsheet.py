@@ -8,13 +8,15 @@ from python_calamine import CalamineError, CalamineWorkbook
 
 from finetune_trainer.data.reading.record import Place, Unreadable, named
 from finetune_trainer.data.reading.tables import header
+from finetune_trainer.data.reading.titles import refuse_titles
 
 
 def spreadsheet(file: BinaryIO) -> Iterator[Place]:
     """Yield the rows of a workbook whose first line names the columns."""
     try:
         book = CalamineWorkbook.from_filelike(file)
-        sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+        opened = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
+        sheets = {name: sheet.to_python() for name, sheet in opened.items()}
     except (CalamineError, OSError) as error:
         raise Unreadable(f"it cannot be read as an Excel workbook ({error}): save it again, or as .csv") from error
     filled = {name: cells for name, cells in sheets.items() if any(any(map(_text, row)) for row in cells)}
@@ -22,7 +24,9 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
         raise Unreadable(
             f"it has several sheets with rows ({', '.join(filled)}): save the one to train on as its own file"
         )
-    for cells in filled.values():
+    for name, cells in filled.items():
+        above = (opened[name].start or (0, 0))[0]
+        refuse_titles((above + number, list(map(_text, row))) for number, row in enumerate(cells, start=1))
         names = header([_text(cell) for cell in cells[0]])
         for number, row in enumerate(cells[1:], start=1):
             texts = [_text(cell) for cell in row]

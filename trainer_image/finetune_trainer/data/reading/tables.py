@@ -4,10 +4,12 @@ import csv
 import io
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import BinaryIO, Literal
 
 from finetune_trainer.data.reading.record import Place, Record, Unreadable, named
+from finetune_trainer.data.reading.titles import Line, refuse_titles
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 SEPARATORS = (",", ";", "\t", "|")
@@ -23,6 +25,8 @@ def table(file: BinaryIO) -> Iterator[Place]:
     file.seek(0)
     encoding = "utf-16" if beginning in UTF_16 else "utf-8-sig"
     with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+        _refuse_titles(text)
+        text.seek(0)
         separator, _rest = separated(text.readline())
         quoting = _quoting(text) if separator == "\t" else csv.QUOTE_MINIMAL
         text.seek(0)
@@ -36,6 +40,28 @@ def table(file: BinaryIO) -> Iterator[Place]:
             raise Unreadable(
                 f"line {reader.line_num} is not CSV ({error}): inside quotes a quote is written twice"
             ) from error
+
+
+def _refuse_titles(text: io.TextIOWrapper) -> None:
+    """Raise Unreadable for lines above the names; a title without any separator does not tell which one the table has."""
+    first = text.readline()
+    separator, rest = separated(first)
+    if not rest:
+        return
+    is_title = separator not in first and not first.strip().islower()
+    for mark in SEPARATORS if is_title else (separator,):
+        text.seek(0)
+        refuse_titles(_lines(text, mark))
+
+
+def _lines(text: io.TextIOWrapper, separator: str) -> Iterator[Line]:
+    """Yield each row with the number of the line in which it begins; what is no CSV is told elsewhere."""
+    reader = csv.reader(text, delimiter=separator)
+    begins = 1
+    with suppress(csv.Error):
+        for row in reader:
+            yield begins, row
+            begins = reader.line_num + 1
 
 
 def _quoting(text: io.TextIOWrapper) -> Literal[0, 3]:
