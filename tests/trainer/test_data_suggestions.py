@@ -33,6 +33,10 @@ FOLLOWED = [
     ("names that say nothing", {"v1": "how", "v2": "fine"}, "how"),
     ("SQuAD as published", {"title": "x", "paragraphs": [{"context": "red", "qas": [{"question": "how", "answers": [{"text": "fine"}]}]}]},
      "red\n\nhow"),
+    ("SQuAD with several questions", {"title": "fine", "paragraphs": [
+        {"context": "red fine", "qas": [{"question": "how", "answers": [{"text": "fine"}]}, {"question": "a", "answers": [{"text": "b"}]}]},
+        {"context": "blue", "qas": []}]}, "red fine\n\nhow"),
+    ("a question with its source", {"user_prompt": "how", "prompt_source": "red", "prompt_model": "blue", "label": "fine"}, "how"),
     ("tests beside solutions", {"description": "how", "public_tests": {"output": ["2"]}, "solutions": {"solution": ["fine", "no"]}}, "how"),
     ("an answer of a model", {"ts": "x", "userQuery": "how", "modelResponse": "fine", "latencyMs": 4}, "how"),
     ("turns in columns", {"user_1": "how", "bot_1": "fine", "user_2": "thanks", "bot_2": "bye"}, "how"),
