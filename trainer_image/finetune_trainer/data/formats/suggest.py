@@ -17,6 +17,7 @@ from finetune_trainer.data.formats.names import (
     SYSTEMS,
     bare,
     is_harmless,
+    is_reasoning,
     words_of,
 )
 from finetune_trainer.data.formats.saying import SURE, answers, asks, best, classifies, is_numbered
@@ -34,6 +35,11 @@ MOST_CHOICES = 6
 
 POSTS = ("body", "description", "selftext", "details")
 """What people write below a title."""
+
+
+KEEP_REASONING = (
+    "to learn the reasoning, too, write each row as messages, with reasoning_content beside content in the answer"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +126,13 @@ def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and answers(leaf)]
     for answer in best([*texts, *answering], answers):
         yield from _asked([leaf for leaf in texts if leaf is not answer], choices, answer)
-    if len(texts) == 2 and not choices and not any(map(answers, texts)) and not all(map(asks, texts)):
-        first, second = sorted(texts, key=asks, reverse=True)
-        either = not asks(first)
-        yield Suggestion(
-            columns={"prompt": first.path, "completion": second.path}, note=", or the other way round" if either else ""
-        )
+    thoughts = [leaf for leaf in texts if is_reasoning(leaf.names[-1], leaf.value)]
+    told = [leaf for leaf in texts if leaf not in thoughts]
+    if len(told) == 2 and not choices and not any(map(answers, told)) and not all(map(asks, told)):
+        first, second = sorted(told, key=asks, reverse=True)
+        either = "" if asks(first) else ", or the other way round"
+        kept = f"; {thoughts[0].path} is left out: {KEEP_REASONING}" if thoughts else ""
+        yield Suggestion(columns={"prompt": first.path, "completion": second.path}, note=either + kept)
 
 
 def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Iterator[Suggestion]:
