@@ -1,5 +1,7 @@
 """The job.yaml that `finetune init` writes, for data as it was found."""
 
+from dataclasses import replace
+
 import pytest
 from finetune_operator.cli.init import asked, command, location, model_location
 from finetune_operator.cli.init_text import Dataset, Draft, job_text, name_of, said
@@ -166,3 +168,15 @@ def test_places_that_a_job_cannot_name_are_refused(tmp_path, monkeypatch: pytest
         "empty has no config.json: name the folder of a model, or its name on the hub",
         "llama is neither a folder on this machine nor ORG/NAME on the hub",
     ]  # fmt: skip
+
+
+def test_what_of_the_data_is_not_used_stands_in_the_job():
+    """Whoever reads the file later sees which columns are dropped."""
+    dropped = "qa.csv holds data that is not used: Quelle in 285 (of 285 rows)."
+
+    assert job_text(a_draft(replace(PAIR, warnings=(dropped,)))).split("\n")[14:18] == [
+        "    # 285 rows: Frage is the prompt, Antwort: kurz the answer.",
+        "    # The column names do not say which is which: check this choice.",
+        f"    # Warning: {dropped}",
+        "    # file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY or pvc://CLAIM/PATH.",
+    ]
