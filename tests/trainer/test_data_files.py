@@ -282,3 +282,16 @@ def test_lines_above_the_names_of_a_sheet_are_told_with_their_numbers(tmp_path):
         "file:///a.xlsx: a.xlsx: its first line holds Our FAQ, and the names of its columns seem to stand in line 3 (Nr, question, "
         "answer): remove lines 1 to 2"
     )
+
+
+def test_files_for_tests_beside_those_for_training_are_named(tmp_path):
+    """The folder of mlx-lm: nobody reads valid.jsonl and test.jsonl unless the job says so."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("train", "valid", "test"):
+        jsonl(folder / f"{name}.jsonl", [{"prompt": "hello", "completion": name}])
+
+    assert prepared_rows(a_request(folder), tokenizer(), tmp_path / "work").warnings == (
+        f"file://{folder}: only split train is read, without test.jsonl, valid.jsonl: to measure on one of them, name it in "
+        "evaluation.source",
+    )

@@ -33,6 +33,10 @@ FOLLOWED = [
     ("names that say nothing", {"v1": "how", "v2": "fine"}, "how"),
     ("SQuAD as published", {"title": "x", "paragraphs": [{"context": "red", "qas": [{"question": "how", "answers": [{"text": "fine"}]}]}]},
      "red\n\nhow"),
+    ("SQuAD with several questions", {"title": "fine", "paragraphs": [
+        {"context": "red fine", "qas": [{"question": "how", "answers": [{"text": "fine"}]}, {"question": "a", "answers": [{"text": "b"}]}]},
+        {"context": "blue", "qas": []}]}, "red fine\n\nhow"),
+    ("a question with its source", {"user_prompt": "how", "prompt_source": "red", "prompt_model": "blue", "label": "fine"}, "how"),
     ("tests beside solutions", {"description": "how", "public_tests": {"output": ["2"]}, "solutions": {"solution": ["fine", "no"]}}, "how"),
     ("an answer of a model", {"ts": "x", "userQuery": "how", "modelResponse": "fine", "latencyMs": 4}, "how"),
     ("turns in columns", {"user_1": "how", "bot_1": "fine", "user_2": "thanks", "bot_2": "bye"}, "how"),
@@ -144,3 +148,30 @@ def test_a_list_of_records_may_be_wrapped_twice(tmp_path):
     (tmp_path / "a.json").write_text('{"nlu": {"examples": [{"question": "how", "answer": "fine"}], "synonyms": []}}')
 
     assert [learned for _, learned in rows_of(tmp_path, tmp_path / "a.json")] == ["fine<|im_end|>"]
+
+
+REASONED = {"input": "how", "reasoning_content": "red or blue, so red", "content": "fine", "repo_name": "x", "score": 9}
+KEEP = "to learn the reasoning, too, write each row as messages, with reasoning_content beside content in the answer"
+
+
+def test_an_answer_beside_its_reasoning_is_suggested_with_the_way_to_keep_both(tmp_path):
+    """The form of Chinese-DeepSeek-R1-Distill; followed, the warning says it again."""
+    file = jsonl(tmp_path / "a.jsonl", [REASONED])
+    followed = Dataset(location=at(file), columns=Columns(prompt="input", completion="content"))
+
+    assert refusal_of(tmp_path, file)[1].endswith(
+        f"such as columns: {{prompt: input, completion: content}}; reasoning_content is left out: {KEEP}"
+    )
+    (warning,) = prepared_rows(a_request(datasets=(followed,)), tokenizer(), tmp_path / "work").warnings
+    assert warning == (
+        f"file://{file} holds data that is not used: score in 1, reasoning_content in 1 (of 1 rows). Rows are trained without "
+        f"reasoning_content: {KEEP}"
+    )
+
+
+def test_a_switch_named_reasoning_is_no_reasoning(tmp_path):
+    """Llama-Nemotron says on or off there."""
+    file = jsonl(tmp_path / "a.jsonl", [{"prompt": "how", "completion": "fine", "reasoning": "off"}])
+
+    (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings
+    assert warning.endswith("Rows are trained without it: add it to the question or the answer if it matters")

@@ -1,8 +1,9 @@
 """What rows hold beside what is learned: whatever is not known to be harmless is named, with how many rows hold it."""
 
 import pytest
+from finetune_contract import Columns, Dataset
 
-from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, said, tokenizer
+from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, rows_of, said, tokenizer
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
@@ -45,3 +46,43 @@ def test_what_is_known_to_be_harmless_is_not_named(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", [{**HARMLESS, "question": "x", "answer": "y"}])
 
     assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == ()
+
+
+def test_what_lies_beside_a_value_that_is_read_is_counted(tmp_path):
+    """The passage of a question in SQuAD, and the items of its lists that are not read."""
+    paragraph = {
+        "context": "red",
+        "qas": [{"id": "7", "question": "how", "answers": [{"text": "fine", "answer_start": 1}]}] * 2,
+    }
+    file = jsonl(tmp_path / "a.jsonl", [{"title": "x", "paragraphs": [paragraph, paragraph]}])
+    columns = Columns(prompt="paragraphs.0.qas.0.question", completion="paragraphs.0.qas.0.answers.0.text")
+    dataset = Dataset(location=at(file), columns=columns)
+
+    (warning,) = prepared_rows(a_request(datasets=(dataset,)), tokenizer(), tmp_path / "work").warnings
+    assert warning.removeprefix(f"file://{file} ") == (
+        "holds data that is not used: paragraphs.0.context in 1, paragraphs.1 in 1, paragraphs.0.qas.1 in 1 (of 1 rows). If it is part "
+        'of the question, set promptTemplate: "{paragraphs.0.context}\\n\\n{paragraphs.0.qas.0.question}" in place of columns.prompt'
+    )
+
+
+def test_the_better_answer_in_a_column_of_its_own_is_learned(tmp_path):
+    """As the refusal of response_0 and response_1 asks for; where a question is from is no part of it."""
+    pair = {
+        "prompt": "how",
+        "prompt_source": "Alpaca",
+        "response_0": "fine",
+        "response_1": "red",
+        "better_response_id": 0,
+    }
+    file = jsonl(tmp_path / "a.jsonl", [pair])
+    assert refusal_of(tmp_path, file)[1].endswith(
+        "Write the better one of response_0 and response_1 into a column completion, or set columns.completion to the one to learn"
+    )
+    jsonl(file, [pair | {"completion": "fine"}])
+
+    (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings
+    assert [learned for _, learned in rows_of(tmp_path, file)] == ["fine<|im_end|>"]
+    assert warning == (
+        f"file://{file} holds data that is not used: response_1 in 1 (of 1 rows). Rows are trained without it: add it to the question or "
+        "the answer if it matters"
+    )

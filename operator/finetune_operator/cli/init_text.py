@@ -113,6 +113,7 @@ def dataset_lines(found: Dataset) -> list[str]:
     told = f"Not examined: {found.not_read}" if found.rows is None else f"{counted(found.rows, 'row')}: {roles(found)}."
     lines = ["  datasets:", f"    # {told}"]
     lines += ["    # The column names do not say which is which: check this choice."] if found.guessed else []
+    lines += [f"    # Warning: {' '.join(warning.split())}" for warning in found.warnings]
     lines += [f"    # {UPLOAD}"] if found.source.startswith("file://") else []
     lines += [f"    - source: {found.source}"]
     lines += [f"      {key}: {_flow(value)}" for key, value in found.named.items()]

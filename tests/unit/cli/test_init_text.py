@@ -185,3 +185,15 @@ def test_a_classification_is_offered_its_metric():
     assert job.spec.evaluation.metrics is not None
     assert [metric.type for metric in job.spec.evaluation.metrics] == ["label"]
     assert "metrics" not in job_text(a_draft())
+
+
+def test_what_of_the_data_is_not_used_stands_in_the_job():
+    """Whoever reads the file later sees which columns are dropped."""
+    dropped = "qa.csv holds data that is not used: Quelle in 285 (of 285 rows)."
+
+    assert job_text(a_draft(replace(PAIR, warnings=(dropped,)))).split("\n")[14:18] == [
+        "    # 285 rows: Frage is the prompt, Antwort: kurz the answer.",
+        "    # The column names do not say which is which: check this choice.",
+        f"    # Warning: {dropped}",
+        "    # file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY or pvc://CLAIM/PATH.",
+    ]

@@ -90,8 +90,8 @@ class Format:
     """The other side of a preference pair of which one answer is learned."""
 
     @property
-    def read(self) -> frozenset[str]:
-        """The columns that are read, or left out because the job chose another one."""
+    def named(self) -> frozenset[str]:
+        """The columns and what lies inside them that is read, or left out because the job chose another one."""
         named = (
             self.rejected,
             self.messages,
@@ -102,8 +102,12 @@ class Format:
             self.tools,
             self.history,
         )
-        columns = {*named, *self.joined, *PLACEHOLDER.findall(self.template)} - {""}
-        return frozenset(columns | {name.split(".")[0] for name in columns})
+        return frozenset({*named, *self.joined, *PLACEHOLDER.findall(self.template)} - {""})
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The same, with the columns in which something is read."""
+        return self.named | {name.split(".")[0] for name in self.named}
 
 
 def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted: str = "") -> Format:
@@ -260,11 +264,16 @@ def _refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Reco
             prompt = (named.prompt if named.prompt in record else "") or _first(PROMPTS, names) or turns
             raise UserError("DatasetInvalid", preference(record, names[good], names[bad], prompt, uri))
     for stem, (one, other) in itertools.product(UNDECIDED, UNDECIDED_ENDS):
-        if f"{stem}{one}" in names and f"{stem}{other}" in names:
+        if f"{stem}{one}" in names and f"{stem}{other}" in names and not _is_chosen(names):
             raise UserError("DatasetInvalid", undecided(record, names[f"{stem}{one}"], names[f"{stem}{other}"], uri))
     several = names.get("completions", "")
-    if isinstance(record.get(several), list):
+    if isinstance(record.get(several), list) and not _is_chosen(names):
         raise UserError("DatasetInvalid", several_answers(record, several, uri))
+
+
+def _is_chosen(names: Mapping[str, str]) -> bool:
+    """Tell whether the better answer stands in a column of its own, as a message asks for it."""
+    return "completion" in names or "messages" in names
 
 
 def _refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Record, uri: str) -> None:

@@ -1,10 +1,12 @@
 """Which columns of a row are not read and not known to be harmless."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.detect import TEXT, Format
+from finetune_trainer.data.formats.inside import with_inner
+from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare, is_empty, is_harmless, names_answer
 from finetune_trainer.data.reading.record import Record
 
@@ -14,6 +16,7 @@ CERTAIN_LENGTH = 20
 
 def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
     """Columns that are not read and not known to be harmless, unless they say again what the messages say."""
+    record = {**record, **_beside_inner(record, form)}
     left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
     read = [value for name, value in record.items() if name in form.read and isinstance(value, str) and value.strip()]
     return {
@@ -21,6 +24,30 @@ def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> di
         for name in left
         if not _said_already(record[name], messages) and not (len(read) > 1 and _holds_all(record[name], read))
     }
+
+
+def _beside_inner(record: Record, form: Format) -> Record:
+    """What a column holds beside the values inside it that are read: by its name with dots, and of a list the next item."""
+    inner = [name for name in form.named if "." in name]
+    outer = {name.split(".")[0] for name in inner} - form.named
+    found = {leaf.path: leaf.value for column in outer & record.keys() for leaf in leaves({column: record[column]})}
+    beside = {path: value for path, value in found.items() if not any(_is_on_the_way(path, name) for name in inner)}
+    return beside | {path: value for name in inner for path, value in _next_items(record, name)}
+
+
+def _is_on_the_way(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _next_items(record: Record, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield of each list on the way to a value the item behind the one that is read."""
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        if depth and part.isdigit():
+            path = ".".join((*parts[:depth], str(int(part) + 1)))
+            whole = with_inner(record, [path])
+            if path in whole:
+                yield path, whole[path]
 
 
 def _holds_all(value: Any, read: Sequence[str]) -> bool:

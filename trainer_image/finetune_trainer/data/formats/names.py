@@ -53,6 +53,9 @@ LOSS_SWITCHES = ("weight", "train", "training", "trainable", "loss", "loss_mask"
 """Keys of a message that say whether it is learned: OpenAI, axolotl, ms-swift and others."""
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
+LEAST_REASONING = 10
+"""So many characters reasoning has: a column reasoning that says on or off is a switch."""
+
 MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name", *REASONING)
 
 TURNS = (
@@ -230,6 +233,11 @@ def _last_word(name: str) -> str:
 def is_label_only(name: str) -> bool:
     """Tell whether a column of this name never holds a question or an answer: ids, dates, counts, addresses."""
     return is_harmless(name) and bool((words_of(name) & INCIDENTAL) - MAY_HOLD)
+
+
+def is_reasoning(name: str, value: object) -> bool:
+    """Tell whether a column holds what a model thought before its answer."""
+    return name.lower() in REASONING and isinstance(value, str) and len(value) >= LEAST_REASONING
 
 
 @lru_cache(maxsize=4096)

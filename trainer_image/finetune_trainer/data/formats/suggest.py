@@ -12,10 +12,12 @@ from typing import Any
 from finetune_trainer.data.formats.leaves import LETTERS, Kind, Leaf, asks_only, leaves
 from finetune_trainer.data.formats.names import (
     HISTORIES,
+    INCIDENTAL,
     MEDIA,
     SYSTEMS,
     bare,
     is_harmless,
+    is_reasoning,
     words_of,
 )
 from finetune_trainer.data.formats.saying import SURE, answers, asks, best, classifies, is_numbered
@@ -33,6 +35,11 @@ MOST_CHOICES = 6
 
 POSTS = ("body", "description", "selftext", "details")
 """What people write below a title."""
+
+
+KEEP_REASONING = (
+    "to learn the reasoning, too, write each row as messages, with reasoning_content beside content in the answer"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +126,13 @@ def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and answers(leaf)]
     for answer in best([*texts, *answering], answers):
         yield from _asked([leaf for leaf in texts if leaf is not answer], choices, answer)
-    if len(texts) == 2 and not choices and not any(map(answers, texts)) and not all(map(asks, texts)):
-        first, second = sorted(texts, key=asks, reverse=True)
-        either = not asks(first)
-        yield Suggestion(
-            columns={"prompt": first.path, "completion": second.path}, note=", or the other way round" if either else ""
-        )
+    thoughts = [leaf for leaf in texts if is_reasoning(leaf.names[-1], leaf.value)]
+    told = [leaf for leaf in texts if leaf not in thoughts]
+    if len(told) == 2 and not choices and not any(map(answers, told)) and not all(map(asks, told)):
+        first, second = sorted(told, key=asks, reverse=True)
+        either = "" if asks(first) else ", or the other way round"
+        kept = f"; {thoughts[0].path} is left out: {KEEP_REASONING}" if thoughts else ""
+        yield Suggestion(columns={"prompt": first.path, "completion": second.path}, note=either + kept)
 
 
 def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Iterator[Suggestion]:
@@ -132,7 +140,8 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
     note = _doubt(answer)
     telling = [leaf for leaf in others if not answers(leaf)] or list(others)
     telling = [leaf for leaf in telling if bare(leaf.names[-1]) not in SYSTEMS and not _holds_row(leaf, answer, others)]
-    whole = [leaf for leaf in telling if not leaf.is_first or (answer.is_first and asks(leaf) == SURE)]
+    telling = [leaf for leaf in telling if not _is_aside(leaf)] or telling
+    whole = [leaf for leaf in telling if not leaf.is_first or (answer.is_first and _belongs(leaf, answer))]
     telling = _unrepeated(whole or telling)
     known = best(telling, asks)[:1]
     beside = [leaf for leaf in telling if leaf not in known and asks(leaf) and not is_numbered(leaf)]
@@ -157,10 +166,22 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
         yield _question(known or [max(asked, key=lambda leaf: len(str(leaf.value)))], answer, note)
 
 
+def _is_aside(leaf: Leaf) -> bool:
+    """Tell what is said of the question, such as prompt_source; a title may be part of it."""
+    return is_harmless(leaf.names[-1]) and words_of(leaf.names[-1]) & INCIDENTAL != {"title"}
+
+
+def _belongs(leaf: Leaf, answer: Leaf) -> bool:
+    """Tell of the first of several whether it is the question, or lies in the same item of its list as the answer."""
+    item = re.sub(r"(\.\d+)\.\D+$", r"\1.", leaf.path)
+    return asks(leaf) == SURE or (item != leaf.path and answer.path.startswith(item))
+
+
 def _holds_row(leaf: Leaf, answer: Leaf, others: Sequence[Leaf]) -> bool:
     """Tell whether a text is the whole row, written out: the answer with something else that is a column of its own."""
     text = str(leaf.value)
-    return str(answer.value) in text and any(other is not leaf and str(other.value) in text for other in others)
+    told = (other for other in others if other is not leaf and not is_harmless(other.names[-1]))
+    return str(answer.value) in text and any(str(other.value) in text for other in told)
 
 
 def _of_a_post(found: Sequence[Leaf]) -> list[Leaf]:

@@ -17,9 +17,10 @@ from finetune_trainer.data.formats.names import (
     SAID_BEFORE,
     SPLIT_COLUMNS,
     bare,
+    is_reasoning,
     words_of,
 )
-from finetune_trainer.data.formats.suggest import Suggestion, quoted
+from finetune_trainer.data.formats.suggest import KEEP_REASONING, Suggestion, quoted
 from finetune_trainer.data.reading.record import Record
 
 TELLING = ANSWERING | ASKED | RATINGS
@@ -88,6 +89,9 @@ class Unread:
             return f"If it is part of the question, set promptTemplate: {joined} in place of columns.prompt"
         if form.kind == MESSAGES and not form.system and asked:
             return f"If it is the system prompt of each conversation, set columns.system: {asked}"
+        thought = next((name for name in names if is_reasoning(name, self.example.get(name))), "")
+        if thought:
+            return f"Rows are trained without {thought}: {KEEP_REASONING}"
         rating = next((name for name in names if words_of(name) & RATINGS and name not in self._texts), "")
         if rating:
             return f"All rows are learned alike, good or bad: if {rating} says how good an answer is, remove the rows with bad ones"

@@ -65,7 +65,8 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
         _refuse_choice(dataset, store.uri)
         left_out = gap_warnings(store.uri, [file.path for file in rows])
         return DataFiles(store=store, files=rows, warnings=(*_left(store.uri, visible, rows), *left_out))
-    splits = card_splits(store, rows, dataset.config) or named_splits(rows)
+    told = card_splits(store, rows, dataset.config)
+    splits = told or named_splits(rows)
     chosen = _of_split(store.uri, splits, rows, dataset.split)
     on_hub = store.uri.startswith("hf://")  # it takes no glob, and nobody but its owner can add a file
     if not on_hub:
@@ -74,7 +75,12 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
     return DataFiles(
         store=store,
         files=chosen,
-        warnings=(*_left(store.uri, visible, rows), *_mixed(store.uri, dataset.split, chosen), *gaps),
+        warnings=(
+            *_left(store.uri, visible, rows),
+            *(() if on_hub or told else _other_splits(store.uri, dataset.split, rows, chosen)),
+            *_mixed(store.uri, dataset.split, chosen),
+            *gaps,
+        ),
     )
 
 
@@ -130,6 +136,18 @@ def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ..
     are = "1 file is" if len(left) == 1 else f"{len(left)} files are"
     return (
         f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): convert the files that hold rows to .jsonl",
+    )
+
+
+def _other_splits(uri: str, split: str, rows: Files, chosen: Files) -> tuple[str, ...]:
+    """Name the files of other splits in a folder of one's own, which may have been meant for training or for evaluation."""
+    others = [file.path for file in rows if file not in chosen]
+    if not others or split != "train":
+        return ()
+    more = f" and {len(others) - NAMED_FILES} more" if len(others) > NAMED_FILES else ""
+    named = f"{', '.join(others[:NAMED_FILES])}{more}"
+    return (
+        f"{uri}: only split {split} is read, without {named}: to measure on one of them, name it in evaluation.source",
     )
 
 
