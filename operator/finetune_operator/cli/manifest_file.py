@@ -1,7 +1,4 @@
-"""Manifests as files, for the commands without a cluster: what kubectl would refuse is refused, with better words.
-
-kubectl reads an unquoted 2e-4 as a number, so this does (YAML 1.2 numbers), and can say which quotes are missing.
-"""
+"""Manifests as files: what kubectl would refuse is refused with better words; numbers are those of YAML 1.2, as for kubectl."""
 
 import re
 import sys
@@ -63,8 +60,14 @@ class WrittenNumber(float):
     text: str
 
 
+class WrittenInteger(int):
+    """The same for a whole number: a commit id of digits would otherwise lose the zero that it begins with."""
+
+    text: str
+
+
 class NumberKeepingConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no types
-    """Builds plain values; numbers with a fraction or an exponent remember how they were written."""
+    """Builds plain values; numbers remember how they were written."""
 
     def construct_yaml_float(self, node: ScalarNode) -> WrittenNumber:
         """Return the number of a scalar."""
@@ -72,8 +75,15 @@ class NumberKeepingConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel
         number.text = node.value
         return number
 
+    def construct_yaml_int(self, node: ScalarNode) -> WrittenInteger:
+        """Return the whole number of a scalar."""
+        number = WrittenInteger(super().construct_yaml_int(node))
+        number.text = node.value
+        return number
+
 
 NumberKeepingConstructor.add_constructor("tag:yaml.org,2002:float", NumberKeepingConstructor.construct_yaml_float)
+NumberKeepingConstructor.add_constructor("tag:yaml.org,2002:int", NumberKeepingConstructor.construct_yaml_int)
 
 
 def text_of(path: Path) -> str:
