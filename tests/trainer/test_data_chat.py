@@ -145,6 +145,18 @@ def test_an_end_of_turn_at_which_generation_does_not_stop_is_refused(tmp_path):
     )
 
 
+def test_an_end_of_turn_is_shown_as_it_is_read(tmp_path):
+    """Byte-level BPE stores a line break as another letter, which nobody finds in a template."""
+    words = loaded(model(tmp_path / "m", made=tokenizer(BODY.replace("<|im_end|>", ""))))
+
+    with pytest.raises(UserError) as refusal:
+        trained_text(words, CHAT)
+
+    assert refusal.value.message.startswith(
+        "the chat template ends an answer with '\\n', but generation stops at <|im_end|>"
+    )
+
+
 def test_chatml_ends_turns_where_generation_stops(tmp_path):
     """No new token is needed: the model's own end of text closes a turn."""
     words = loaded(model(tmp_path / "m", stops=[2], made=tokenizer(None, eos="<|endoftext|>")))

@@ -1,7 +1,4 @@
-"""Manifests as files, for the commands without a cluster: what kubectl would refuse is refused, with better words.
-
-kubectl reads an unquoted 2e-4 as a number, so this does (YAML 1.2 numbers), and can say which quotes are missing.
-"""
+"""Manifests as files: what kubectl would refuse is refused with better words; numbers are those of YAML 1.2, as for kubectl."""
 
 import re
 import sys

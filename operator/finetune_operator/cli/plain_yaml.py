@@ -15,8 +15,14 @@ class WrittenNumber(float):
     text: str
 
 
+class WrittenInteger(int):
+    """The same for a whole number: a commit id of digits would otherwise lose the zero that it begins with."""
+
+    text: str
+
+
 class PlainConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no types
-    """Builds plain values; numbers with a fraction or an exponent remember how they were written."""
+    """Builds plain values; numbers remember how they were written."""
 
     def construct_document(self, node: Node) -> Any:
         """Return the document. Raises ConstructorError for one that is too large with its aliases unfolded."""
@@ -31,8 +37,15 @@ class PlainConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no 
         number.text = node.value
         return number
 
+    def construct_yaml_int(self, node: ScalarNode) -> WrittenInteger:
+        """Return the whole number of a scalar."""
+        number = WrittenInteger(super().construct_yaml_int(node))
+        number.text = node.value
+        return number
+
 
 PlainConstructor.add_constructor("tag:yaml.org,2002:float", PlainConstructor.construct_yaml_float)
+PlainConstructor.add_constructor("tag:yaml.org,2002:int", PlainConstructor.construct_yaml_int)
 
 
 def unfolded(node: Node, known: dict[int, int]) -> int:

@@ -178,6 +178,14 @@ def test_another_version_is_refused():
     assert refusal(text) == "apiVersion: must be finetune.dev/v1alpha1, not finetune.dev/v1"
 
 
+def test_a_commit_id_of_digits_keeps_its_zero_in_the_advice():
+    """Without it the id would be another one, of 39 digits."""
+    commit = "0123456789012345678901234567890123456789"
+    text = JOB.replace("{source: hf://org/model}", f"{{source: hf://org/model, revision: {commit}}}")
+
+    assert refusal(text) == f'spec.model.revision: is a number: write it in quotes, "{commit}"'
+
+
 def test_a_job_needs_a_name():
     """generateName makes a name on the server only."""
     assert refusal(JOB.replace("name: tiny", "generateName: t-")) == "metadata.name: is missing"

@@ -127,7 +127,9 @@ class Encoder:
         learned = labels[labels != IGNORED]
         if not len(learned) or int(learned[-1]) in self._turns.stop_ids:
             return
-        last = self._tokenizer.convert_ids_to_tokens(int(learned[-1]))
+        last = self._tokenizer.decode(
+            [int(learned[-1])]
+        )  # as it is read: a line break, not the \u010a of byte-level BPE
         stops = ", ".join(str(self._tokenizer.convert_ids_to_tokens(index)) for index in sorted(self._turns.stop_ids))
         raise UserError(
             "ModelUnsupported",
