@@ -154,14 +154,14 @@ def test_the_manifest_names_what_was_exported_and_a_second_pod_makes_only_what_i
 def test_a_merge_that_loses_a_part_of_the_adapter_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scale of rslora taken for that of lora, as some servers do: refused with the figures."""
-    run = published(tmp_path, sixteen_bit_base(tmp_path / "base"), LoraConfig(**LORA, use_rslora=True))
+    """The low-rank part left out: refused with the figures."""
+    run = published(tmp_path, sixteen_bit_base(tmp_path / "base"), LoraConfig(**LORA))
     right = merge.merged
 
     def wrong(tuned: Any, dtype: torch.dtype) -> Any:
         for module in tuned.modules():
             if isinstance(getattr(module, "scaling", None), dict):  # of an adapter: attention has a number of that name
-                module.scaling["default"] = 2.0
+                module.scaling["default"] = 0.0
         return right(tuned, dtype)
 
     monkeypatch.setattr(merge, "merged", wrong)
