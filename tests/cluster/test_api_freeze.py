@@ -107,7 +107,8 @@ def leaves(schema: dict[str, Any], value: Any, path: tuple[Any, ...] = ()) -> It
         if "properties" in field:
             yield from leaves(field, inner, below)
         elif "properties" in field.get("items", {}):
-            yield from leaves(field["items"], inner[0], (*below, 0))
+            if inner:  # a default may be an empty list
+                yield from leaves(field["items"], inner[0], (*below, 0))
         else:
             yield below, another(field, inner)
 

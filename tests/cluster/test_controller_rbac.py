@@ -70,6 +70,7 @@ def test_the_rules_for_all_namespaces_are_enough(
     tmp_path: Path, free_port: int,
 ):  # fmt: skip
     """A gang, a suspension and a job that deletes itself, with a lease and all namespaces: nothing is refused."""
+    eventually(lambda: not api.items(f"{FINETUNE}/finetunejobs"), "the jobs of earlier tests are gone", GARBAGE_SECONDS)
     mine = install(api, control_plane, namespace, tmp_path, f"--set=metrics.port={free_port}")
     start_operator("--leader-elect", *mine.arguments, kubeconfig=mine.kubeconfig, everywhere=True).start()
     api.create(
