@@ -1,6 +1,9 @@
 """`finetune serve-ui`: the calculator and the jobs as a page in the browser, and the same as JSON."""
 
+import errno
 import ipaddress
+import os
+import socket
 import webbrowser
 from typing import Annotated
 
@@ -51,10 +54,28 @@ def command(
         if target
         else "no jobs" + ("" if private else ": other machines can reach this address")
     )
+    listener = listen(host, port)  # first: the line below must be true
     print(f"http://{host}:{port} serves the calculator and {jobs}. Press Ctrl-C to stop", flush=True)
     if show:
         webbrowser.open(f"http://{host}:{port}")
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, proxy_headers=False)
+    config = uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises FinetuneError with what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        found = error.errno or 0
+        why = os.strerror(found) if found > 0 else "no such name"  # getaddrinfo's numbers are negative
+        remedy = (
+            "another --port"
+            if error.errno == errno.EADDRINUSE
+            else "an address of this machine with --host, or another --port"
+        )
+        raise FinetuneError(f"cannot listen on {host}, port {port} ({why}): choose {remedy}") from error
 
 
 def is_loopback(host: str) -> bool:

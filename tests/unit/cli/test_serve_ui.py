@@ -142,6 +142,39 @@ def test_memory_of_scenarios(server: Server):
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.1", "(Address already in use): choose another --port"),
+        (
+            "203.0.113.9",
+            "(Cannot assign requested address): choose an address of this machine with --host, or another --port",
+        ),
+        ("nobody.invalid", "(no such name): choose an address of this machine with --host, or another --port"),
+    ],
+    ids=["taken", "not of this machine", "unknown"],
+)
+def test_an_address_that_cannot_be_had_is_told_with_the_way_out(server: Server, host: str, said: str):
+    """Nothing claims to serve before it listens."""
+    port = server.address.rpartition(":")[2]
+    command = [
+        sys.executable,
+        "-m",
+        "finetune_operator",
+        "serve-ui",
+        "--calculator",
+        f"--host={host}",
+        f"--port={port}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"finetune: cannot listen on {host}, port {port} {said}\n",
+    )
+
+
 def test_without_a_cluster_there_are_no_jobs(server: Server):
     """The page hides its tab; the address of a report says why it is empty."""
     assert server.ask("/api/jobs")[:2] == (200, {"cluster": "", "jobs": [], "use": []})
