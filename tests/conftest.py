@@ -1,5 +1,6 @@
 """Servers that several tiers of tests share: control plane, process node, S3 server, all real and on 127.0.0.1."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from finetune_operator.local.state import ClusterState
 from tests.servers.control_plane import ControlPlane, ProcessNode
 from tests.servers.versitygw import S3Server
 from tests.servers.versitygw import s3_server as serve_s3
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_its_own() -> Iterator[None]:
+    """What a program sets in the environment for its own process ends with the test that ran it here."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
