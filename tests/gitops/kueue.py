@@ -1,12 +1,11 @@
-"""The real manager of Kueue as a process beside the tests' control plane, with its own manifests and webhooks.
+"""The real manager of Kueue as a process beside the tests' control plane, with its own manifests, webhooks and visibility API.
 
-Its webhook Service becomes an external name of this machine, so that the API server dials the process; webhooks for other kinds of
+Its Services become external names of this machine, so that the API server dials the process; webhooks for other kinds of
 jobs, and what only a Deployment needs, are left out.
 """
 
 import base64
 import json
-import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -18,22 +17,26 @@ import yaml
 from finetune_operator.local import ports
 from finetune_operator.local.provide import provide
 
-from tests.cluster.client import Client, eventually
-from tests.gitops.programs import KUEUE, module_folder
+from tests.cluster.client import ApiError, Client, eventually
+from tests.gitops.programs import KUEUE, KUEUE_VERSION, module_folder
 from tests.servers.control_plane import ControlPlane
 
 SYSTEM = "kueue-system"
 API = "/apis/kueue.x-k8s.io/v1beta2"
 CERTIFICATE = f"/api/v1/namespaces/{SYSTEM}/secrets/kueue-webhook-server-cert"
+SERVICES = ("kueue-webhook-service", "kueue-visibility-server", "visibility-server")
+VISIBILITY = ("v1beta1.visibility.kueue.x-k8s.io", "v1beta2.visibility.kueue.x-k8s.io")
 
 Raw = dict[str, Any]
 
 
-def local(manifest: Raw, port: int) -> Raw | None:
+def local(manifest: Raw, port: int, visibility: int) -> Raw | None:
     """Return an object of Kueue's manifests for a manager outside the cluster; None for what is not needed."""
     kind, name = manifest["kind"], manifest["metadata"]["name"]
-    if kind in ("Deployment", "APIService") or (kind == "Service" and name != "kueue-webhook-service"):
+    if kind == "Deployment" or (kind == "Service" and name not in SERVICES):
         return None
+    if kind == "APIService":
+        manifest["spec"]["service"]["port"] = visibility
     if kind == "Service":
         return {**manifest, "spec": {"type": "ExternalName", "externalName": "localhost"}}
     if kind == "CustomResourceDefinition":
@@ -52,7 +55,7 @@ def local(manifest: Raw, port: int) -> Raw | None:
     return manifest
 
 
-def configuration(folder: Path, health: int, webhook: int, metrics: int) -> Raw:
+def configuration(folder: Path, health: int, webhook: int, metrics: int, visibility: int) -> Raw:
     """Return the manager's configuration."""
     return {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
@@ -67,7 +70,7 @@ def configuration(folder: Path, health: int, webhook: int, metrics: int) -> Raw:
             "enable": True, "webhookServiceName": "kueue-webhook-service", "webhookSecretName": "kueue-webhook-server-cert",
         },
         "integrations": {"frameworks": ["batch/job"]},
-        "featureGates": {"VisibilityOnDemand": False},
+        "visibilityServer": {"bindAddress": "127.0.0.1", "bindPort": visibility},
     }  # fmt: skip
 
 
@@ -90,31 +93,42 @@ def ready(port: int) -> bool:
         return False
 
 
+def serves_positions(api: Client) -> bool:
+    """Tell whether the visibility API answers through the API server."""
+    try:
+        return bool(api.get("/apis/visibility.kueue.x-k8s.io/v1beta2")["resources"])
+    except ApiError:
+        return False
+
+
 @contextmanager
 def kueue(api: Client, control_plane: ControlPlane, folder: Path) -> Iterator[None]:
     """Install Kueue and run its manager."""
     program = provide([KUEUE], say=print)["kueue"]
-    health, webhook, metrics = (ports.free_port(set()) for _ in range(3))
+    health, webhook, metrics, visibility = (ports.free_port(set()) for _ in range(4))
     rendered = yaml.safe_load_all(
         control_plane.kubectl(
-            "kustomize", str(module_folder(f"sigs.k8s.io/kueue@{KUEUE.version}") / "config/default")
+            "kustomize", str(module_folder(f"sigs.k8s.io/kueue@{KUEUE_VERSION}") / "config/default")
         ).stdout
     )
-    manifests = [found for each in rendered if each and (found := local(each, webhook)) is not None]
+    manifests = [found for each in rendered if each and (found := local(each, webhook, visibility)) is not None]
     control_plane.kubectl("apply", "--server-side", "-f", "-", given=manifests)
     (folder / "certs").mkdir()
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(configuration(folder, health, webhook, metrics)))
+    config.write_text(yaml.safe_dump(configuration(folder, health, webhook, metrics, visibility)))
     with (folder / "kueue.log").open("w") as log:
         process = subprocess.Popen(
-            [str(program), f"--config={config}", "--zap-log-level=2"],
-            env={**os.environ, "KUBECONFIG": str(control_plane.kubeconfig)}, stdout=log, stderr=log,
+            [str(program), f"--config={config}", f"--kubeconfig={control_plane.kubeconfig}", "--zap-log-level=2"],
+            cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
         try:
             eventually(lambda: certificates(api, folder / "certs"), "the manager has a certificate", 60)
             eventually(lambda: ready(health), "the manager is ready", 60)
+            eventually(lambda: serves_positions(api), "the API server passes on what is asked about queues", 60)
             yield
         finally:
+            # an API that nobody serves any more would hold up the deletion of every namespace
+            control_plane.kubectl("delete", "apiservice", "--ignore-not-found", *VISIBILITY)
             process.terminate()
             try:
                 process.wait(timeout=20)

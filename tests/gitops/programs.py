@@ -22,12 +22,15 @@ def _prometheus(name: str) -> Binary:
 
 
 PROMETHEUS, PROMTOOL = _prometheus("prometheus"), _prometheus("promtool")
+KUEUE_VERSION = "v0.19.2"
 KUEUE = Binary(
     name="kueue",
     module=str(MODULES / "kueue"),
     package="sigs.k8s.io/kueue/cmd/kueue",
-    version="v0.19.2",
+    version=f"{KUEUE_VERSION}-1",
     version_command=("--help",),
+    # else its visibility server wants to write to the root of the file system; this is relative to where the manager is started
+    linker_flags=("-s", "-w", "-X sigs.k8s.io/kueue/pkg/visibility.certDir=visibility"),
 )
 """The manager of Kueue."""
 

@@ -69,7 +69,9 @@ def test_jobs_run_as_the_queue_has_room(
     api.create(jobs(namespace), queued("first", 8))
     reaches(api, namespace, "first", "Training")
     api.create(jobs(namespace), queued("second", 4))
-    eventually(lambda: "insufficient unused quota" in said(api, namespace, "second")[2], "the second waits", 60)
+    eventually(lambda: "position 1: couldn't" in said(api, namespace, "second")[2], "the second waits", 60)
+    api.create(jobs(namespace), queued("third", 4))
+    eventually(lambda: "position 2:" in said(api, namespace, "third")[2], "the third waits behind the second", 60)
     waiting = said(api, namespace, "second")
     trainers = [
         pod["metadata"]["name"] for pod in api.items(pods(namespace), labelSelector="finetune.dev/role=trainer")
@@ -77,10 +79,11 @@ def test_jobs_run_as_the_queue_has_room(
     selector = api.get(f"{pods(namespace)}/first-0-0")["spec"]["nodeSelector"]
     api.patch(f"{jobs(namespace)}/first", {"spec": {"suspend": True}})
     reaches(api, namespace, "second", "Succeeded")
+    reaches(api, namespace, "third", "Succeeded")
 
     assert waiting == (
         "Queued", "Queued",
-        "queue train: couldn't assign flavors to pod set trainer: insufficient unused quota for nvidia.com/gpu in flavor "
+        "queue train, position 1: couldn't assign flavors to pod set trainer: insufficient unused quota for nvidia.com/gpu in flavor "
         f"queue-{namespace}, 4 more needed",
     )  # fmt: skip
     assert trainers == ["first-0-0"]

@@ -1,4 +1,4 @@
-"""What helm makes of the chart for three sets of values, and the base for kustomize: what a cluster is sent.
+"""What helm makes of the chart for four sets of values, and the base for kustomize: what a cluster is sent.
 
 The definitions are left out: they are crds/*.yaml. Rendering builds helm once.
 """
@@ -13,7 +13,7 @@ from tests.servers.helm import POOLS_SERVED, ROOT, Helm, Raw, objects
 GOLDEN = Path(__file__).parent / "chart"
 VALUES = ROOT / "tests/data/chart"
 KUSTOMIZE = ROOT / "kustomize"
-SETS = ("defaults", "high-availability", "namespaced")
+SETS = ("defaults", "high-availability", "namespaced", "air-gapped")
 HEADER = "# generated from charts/finetune-operator with its default values; change those and run `make goldens`\n"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from finetune_contract import Columns, Dataset, Evaluation
+from finetune_trainer.data.invalid_rows import LONGEST_TOLD, MOST_KINDS, InvalidRows
 
 from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, rows_of, said, tokenizer
 
@@ -124,4 +125,76 @@ def test_a_number_that_points_at_a_choice_is_told_with_the_choices(tmp_path):
         "file:///a.jsonl: a.jsonl row 1: its cop is the number 1: it only says which of opa, opb, opc, opd is right, so write the text "
         "of that one into a column completion, and set columns: {completion: completion} and promptTemplate: "
         '"{question}\\n\\na. {opa}\\nb. {opb}\\nc. {opc}\\nd. {opd}"'
+    )
+
+
+def test_everything_that_is_wrong_with_a_row_is_told_at_once(tmp_path):
+    """Who mends a role must not be sent back for the text, the tools and the system prompt of the same row."""
+    turns = [{"role": "user", "content": 4}, {"role": "Dr. X", "content": "hello"}, {"role": "assistant", "content": 5}]
+    file = jsonl(
+        tmp_path / "a.jsonl", [{"messages": turns, "tools": 3, "system": 2}, {"messages": said("hello", "fine")}]
+    )
+    roles = "message 2 has the role 'Dr. X', which is unknown: map it with datasets[].roles, such as roles: {user: [\"Dr. X\"]}"
+
+    assert refusal_of(tmp_path, file)[1].split(" cannot be used: ")[1] == (
+        f"1 because {roles} (a.jsonl row 1); 1 because message 1 has content that is the number 4, not text (a.jsonl row 1); 1 "
+        "because its system prompt is the number 2, not text (a.jsonl row 1); 1 because its tools are the number 3, not a list of "
+        'tools: write each as {"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}} in a list, or '
+        "rename the column to train without it (a.jsonl row 1). Correct or remove them, or skip them with datasets[].invalidRows: "
+        "{action: skip, maxPercent: 50}"
+    )
+
+
+def test_rows_that_cannot_be_read_and_rows_that_the_template_refuses_are_one_refusal(tmp_path):
+    """Whether a row fails before or after the template is nothing that its owner knows, nor in which data set."""
+    template = (
+        "{% for m in messages %}{{ raise_exception('no') if m.content == 'boom' else m.content }}<|im_end|>{% endfor %}"
+    )
+    rows = [{"messages": said("hello", "boom")}, {"messages": []}, {"messages": said("hello", "fine")}]
+    first = jsonl(tmp_path / "a.jsonl", rows)
+    other = jsonl(
+        tmp_path / "b.jsonl", [{"prompt": "hello", "completion": None}, {"prompt": "how", "completion": "red"}]
+    )
+
+    assert refusal_of(tmp_path, first, other, words=tokenizer(template)) == (
+        "DatasetInvalid",
+        "file:///a.jsonl: 2 of 3 rows cannot be used: 1 because its messages are not a list with at least one message (a.jsonl row "
+        "2); 1 because the chat template refuses it: no; "
+        "correct or remove such rows, or set chat.template: chatml (a.jsonl row 1). Correct or remove them. file:///b.jsonl: 1 of "
+        "2 rows cannot be used: its completion is empty or missing; the row has prompt, completion (b.jsonl row 1). Correct or remove "
+        "them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}",
+    )
+
+
+def test_the_first_places_of_a_fault_are_told_in_all_files(tmp_path):
+    """The first three of the data set, not of the first file."""
+    (tmp_path / "data").mkdir()
+    good = {"prompt": "hello", "completion": "fine"}
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        jsonl(
+            tmp_path / "data" / name,
+            [good, {"prompt": "how", "completion": None}, {"prompt": "how", "completion": None}],
+        )
+
+    assert "6 of 9 rows cannot be used: its completion is empty or missing; the row has prompt, completion (a.jsonl rows 2, 3, " \
+        "b.jsonl row 2 ...)" in refusal_of(tmp_path, tmp_path / "data")[1]  # fmt: skip
+
+
+def test_faults_of_many_kinds_are_bounded_in_memory_and_in_the_message():
+    """Rows of another file may be wrong in as many ways as there are rows."""
+    invalid = InvalidRows("file:///a.jsonl", skip=False, max_percent=10)
+    invalid.seen = 100_001
+    for number in range(100_000):
+        letters = "".join(chr(97 + int(digit)) for digit in str(number))
+        invalid.add("a.jsonl", number, [f"its {letters} is not known"])
+
+    message = invalid.refusal()
+    assert len(invalid._faults) == MOST_KINDS + 1
+    assert message.startswith(
+        "file:///a.jsonl: 100000 of 100001 rows cannot be used: 99800 because they are wrong in other ways: correct or remove them "
+        "(a.jsonl rows 200, 201, 202 ...); 1 because its a is not known (a.jsonl row 0)"
+    )
+    assert (message.endswith("for other reasons. Correct or remove them"), len(message) < LONGEST_TOLD + 300) == (
+        True,
+        True,
     )

@@ -62,7 +62,7 @@ def test_a_first_row_without_the_named_column_is_a_row_that_cannot_be_used(tmp_p
 
     assert refusal_of(tmp_path, datasets=named(file, prompt="q", completion="a")) == (
         "DatasetInvalid",
-        "file:///a.jsonl: 1 of 2 rows cannot be used: its q is empty or missing; the row has x (a.jsonl row 1). Correct or remove "
+        "file:///a.jsonl: 1 of 2 rows cannot be used: its q and a are empty or missing; the row has x (a.jsonl row 1). Correct or remove "
         "them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}",
     )
 

@@ -25,9 +25,32 @@ app.kubernetes.io/component: operator
 {{- end -}}
 
 {{- define "finetune.image" -}}
-{{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
-{{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $of := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- if .Values.image.digest }}{{ $of = printf "%s@%s" .Values.image.repository .Values.image.digest }}{{ end -}}
+{{- include "finetune.mirrored" (list . $of) -}}
 {{- end -}}
+
+{{- define "finetune.trainerImage" -}}
+{{- include "finetune.mirrored" (list . .Values.trainer.image) -}}
+{{- end -}}
+
+{{- define "finetune.preflightImage" -}}
+{{- include "finetune.mirrored" (list . .Values.trainer.preflightImage) -}}
+{{- end -}}
+
+{{- /* The registry is the first part of a name if it has a dot or a colon; imageRegistry takes its place. */ -}}
+{{- define "finetune.mirrored" -}}
+{{- $root := index . 0 }}{{ $image := index . 1 -}}
+{{- with $root.Values.imageRegistry -}}
+{{ . }}/{{ regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $image "" }}
+{{- else -}}
+{{ $image }}
+{{- end -}}
+{{- end -}}
+
+{{- /* What all Pods of jobs get, as JSON for the operator. */ -}}
+{{- define "finetune.podSettings" -}}
+{{- $pods := .Values.pods }}
+{{- if not $pods.caBundle }}{{ $pods = omit $pods "caBundle" }}{{ end -}}
+{{- $pods | toJson -}}
 {{- end -}}

@@ -30,6 +30,12 @@ Conditions = Annotated[
 ]
 
 
+class FieldManager(StatusModel):
+    """A program that has written fields of the object."""
+
+    manager: str = ""
+
+
 class Metadata(StatusModel):
     """The part of an object's metadata that the operator reads."""
 
@@ -43,3 +49,4 @@ class Metadata(StatusModel):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     finalizers: list[str] = []
+    managed_fields: list[FieldManager] = []

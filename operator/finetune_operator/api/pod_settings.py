@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from finetune_operator.api.fields import Model, items
+from finetune_operator.api.fields import UNIQUE, Model, Name, items, items_by
 from finetune_operator.api.group import GROUP
+from finetune_operator.api.pool_pod import CABundle, PodVariable, PoolPodSettings
 from finetune_operator.api.pools import Toleration
 from finetune_operator.errors import FinetuneError
 
@@ -41,9 +42,32 @@ class PodSettings(Model):
 
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    environment: Annotated[list[PodVariable], items_by("key", most=32), UNIQUE] = []
+    """Variables of the network, as a pool's; the pool's own win."""
+    ca_bundle: CABundle | None = None
+    """Certificates to trust, where a pool names none."""
+    image_pull_secrets: Annotated[list[Name], items("set", most=8), UNIQUE] = []
+    """Secrets in the namespace of each job with credentials for the registry of the images, beside those of a pool."""
     architectures: Annotated[list[str], Field(min_length=1)] = ["amd64"]
     """Processors that the trainer and preflight images are built for."""
     preflight: PreflightSettings = PreflightSettings()
+
+    def on(self, pool: PoolPodSettings) -> PoolPodSettings:
+        """Return what the Pods of a pool have, with what all Pods have."""
+        own = {each.key for each in pool.environment}
+        names = [*self.image_pull_secrets, *pool.image_pull_secrets]
+        return pool.model_copy(
+            update={
+                "environment": [*(each for each in self.environment if each.key not in own), *pool.environment],
+                "ca_bundle": pool.ca_bundle or self.ca_bundle,
+                "image_pull_secrets": list(dict.fromkeys(names)),
+            }
+        )
+
+    @property
+    def elsewhere(self) -> PoolPodSettings:
+        """What Pods have that run on no pool: preflight and exports."""
+        return self.on(PoolPodSettings())
 
 
 def read_pod_settings(text: str) -> PodSettings:

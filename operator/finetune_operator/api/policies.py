@@ -32,7 +32,13 @@ PREFIX = matching(
     "must start with hf://, s3://, pvc://, https://, http:// or file://, such as s3://team-a/",
 )
 
+SECRET_PATTERN = matching(
+    "^[a-z0-9*]([a-z0-9.*-]*[a-z0-9*])?$",
+    "must be the name of a Secret, in which * stands for any characters, such as finetune-*",
+)
+
 ModelPattern = Annotated[str, StringConstraints(min_length=1, max_length=256), Checked(MODEL_PATTERN)]
+SecretPattern = Annotated[str, StringConstraints(min_length=1, max_length=253), Checked(SECRET_PATTERN)]
 Prefix = Annotated[str, StringConstraints(min_length=1, max_length=1024), Checked(PREFIX)]
 
 
@@ -71,6 +77,8 @@ class PolicyAllow(Model):
     none."""
     destinations: Annotated[list[Prefix], items("set", least=1, most=64), UNIQUE] | None = None
     """Where results and checkpoints may be written to, and the judges and trackers that may be told of them, as prefixes of URIs."""
+    secrets: Annotated[list[SecretPattern], items("set", least=1, most=64), UNIQUE] | None = None
+    """Secrets of the namespace that jobs may name, in which * stands for any characters."""
     trust_remote_code: bool = True
     """Whether jobs may run Python code that comes with a model."""
 

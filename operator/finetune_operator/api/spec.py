@@ -176,7 +176,8 @@ class RunPolicySpec(Model):
     pod_retention_seconds: Annotated[int, between(0, 31_536_000)] = 86_400
     """How long to keep finished Pods, in seconds. Their logs stay beside the checkpoints."""
     ttl_seconds_after_finished: Annotated[int, between(0, 315_360_000)] | None = None
-    """Delete the FineTuneJob this many seconds after it finishes. Default: never. A GitOps tool would create it again."""
+    """Delete the FineTuneJob this many seconds after it finishes. Default: never. Ignored for a job that Argo CD or Flux
+    applies: they would create it again."""
 
 
 class PodMetadata(Model):

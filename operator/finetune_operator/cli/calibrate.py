@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from finetune_operator.api.group import API_VERSION, JOB_KIND, JOB_PLURAL
+from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.cli.manifest_file import read_manifests
 from finetune_operator.cli.options import Context, Kubeconfig, must_exist
@@ -76,16 +76,10 @@ def objects_of(path: Path) -> list[dict[str, Any]]:
 
 
 async def _jobs_of_cluster(kubeconfig: str, context: str, namespace: str) -> list[dict[str, Any]]:
-    from finetune_operator.controller.api import Api  # noqa: PLC0415  # aiohttp is not needed for files
-    from finetune_operator.controller.connection import connect  # noqa: PLC0415
+    from finetune_operator.cli.jobs import jobs_of  # noqa: PLC0415  # files need no client
 
-    connection = await connect(require_target(kubeconfig).kubeconfig, context)
-    place = f"namespaces/{namespace}/" if namespace else ""
-    try:
-        items, _ = await Api(connection=connection).list(f"/apis/{API_VERSION}/{place}{JOB_PLURAL}")
-    finally:
-        await connection.client.close()
-    return items
+    async with jobs_of(require_target(kubeconfig), context, namespace) as jobs:
+        return list(await jobs.list_raw(everywhere=not namespace))
 
 
 def finished(objects: Iterable[dict[str, Any]]) -> list[FineTuneJob]:

@@ -27,13 +27,13 @@ def contexts(ctx: Any, incomplete: str) -> list[str]:
     target = find_target(ctx.params.get("kubeconfig") or "")
     if target is None or not target.kubeconfig:
         return []
-    from kubernetes.aio import config  # noqa: PLC0415  # slow to load
+    from finetune_operator.cli.kubeconfig import read_kubeconfig  # noqa: PLC0415
 
     try:
-        found, _ = config.list_kube_config_contexts(target.kubeconfig)
+        found = read_kubeconfig(target.kubeconfig).contexts
     except Exception:  # noqa: BLE001  # nothing may be printed while a user types
         return []
-    return [each["name"] for each in found if each["name"].startswith(incomplete)]
+    return [name for name in found if name.startswith(incomplete)]
 
 
 def fields(incomplete: str) -> list[str]:

@@ -46,7 +46,7 @@ def command(
     """Show what jobs have cost since a day. Deleted jobs do not count; Prometheus has them (finetune_cost_usd_total)."""
     shape, now = allowed(output, "json", "yaml"), datetime.now(UTC)
     begin = moment_of(since, now)
-    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.usage import by_group, with_total  # noqa: PLC0415
 
     jobs = with_jobs((kubeconfig, context, namespace), lambda found: found.list(everywhere=all_namespaces))

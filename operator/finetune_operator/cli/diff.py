@@ -43,6 +43,6 @@ def spec_of(given: str, options: tuple[str, str, str]) -> dict[str, Any]:
 
         must_exist(Path(given))
         return dict(read_job(Path(given)).raw["spec"])
-    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # help needs no client
 
     return dict(with_jobs(options, lambda jobs: jobs.raw(given))["spec"])

@@ -31,7 +31,7 @@ def command(
             "a job name and --all-namespaces cannot be combined: use -n NAMESPACE, or leave out the name"
         )
     shape = allowed(output, "json", "yaml", "name", "wide")
-    from finetune_operator.cli.getting import show_all, show_one  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.getting import show_all, show_one  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415
 
     options, now = (kubeconfig, context, namespace), datetime.now(UTC)

@@ -14,11 +14,11 @@ import typer
 from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.job_rules import NAME_PATTERN
 from finetune_operator.api.status import FineTuneJob
+from finetune_operator.cli.kube_link import open_link
 from finetune_operator.cli.target import Target, require_target
 from finetune_operator.controller.api import MERGE_PATCH, Answer, Api
-from finetune_operator.controller.connection import connect, default_namespace
 from finetune_operator.controller.stored import collection
-from finetune_operator.errors import ClusterUnavailable, FinetuneError
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError
 
 T = TypeVar("T")
 
@@ -71,9 +71,11 @@ class Jobs:
     async def list_raw(self, *, everywhere: bool = False) -> tuple[Raw, ...]:
         """Return all jobs as the API server has them."""
         path = collection(JOB_KIND, "" if everywhere else self.namespace)
-        first = await self.api.get(path, {"limit": "1"})
-        await self._require_crd(first)
-        items, _ = await self.api.list(path)
+        try:
+            items, _ = await self.api.list(path)
+        except Conflict:
+            await self._require_crd(await self.api.get(path, {"limit": "1"}))
+            raise
         return tuple({"apiVersion": API_VERSION, "kind": JOB_KIND, **each} for each in items)
 
     async def create(self, document: Mapping[str, Any]) -> FineTuneJob:
@@ -130,12 +132,13 @@ class Jobs:
 @asynccontextmanager
 async def jobs_of(target: Target, context: str, namespace: str) -> AsyncIterator[Jobs]:
     """Open the jobs of a namespace; empty: the kubeconfig's."""
-    connection = await connect(target.kubeconfig, context)
+    link, usual = await open_link(target.kubeconfig, context)
     try:
-        name = namespace or default_namespace(connection.kubeconfig, context)
-        yield Jobs(api=Api(connection=connection), namespace=name, target=target, chosen_namespace=bool(namespace))
+        yield Jobs(
+            api=Api(connection=link), namespace=namespace or usual, target=target, chosen_namespace=bool(namespace)
+        )
     finally:
-        await connection.client.close()
+        await link.close()
 
 
 def with_jobs(options: tuple[str, str, str], work: Callable[[Jobs], Awaitable[T]]) -> T:

@@ -34,7 +34,7 @@ def read_cluster(target: Target, context: str, namespace: str, job: JobManifest 
 
 
 async def _read(target: Target, context: str, namespace: str, job: JobManifest | None) -> ClusterFacts:
-    from finetune_operator.cli.jobs import JobNotFound, jobs_of  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import JobNotFound, jobs_of  # noqa: PLC0415  # help needs no client
     from finetune_operator.controller.stored import collection  # noqa: PLC0415
 
     async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, namespace) as jobs:

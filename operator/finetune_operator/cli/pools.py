@@ -98,14 +98,10 @@ def _from_file(path: Path) -> list[Raw]:
 
 async def _from_cluster(kubeconfig: str, context: str) -> list[Raw]:
     """Return the Nodes of a cluster."""
-    from finetune_operator.controller.api import Api  # noqa: PLC0415  # a client takes a third of a second to load
-    from finetune_operator.controller.connection import connect  # noqa: PLC0415
+    from finetune_operator.cli.jobs import jobs_of  # noqa: PLC0415  # help needs no client
 
-    connection = await connect(require_target(kubeconfig).kubeconfig, context)
-    try:
-        found, _ = await Api(connection=connection).list("/api/v1/nodes")
-    finally:
-        await connection.client.close()
+    async with jobs_of(require_target(kubeconfig), context, "") as jobs:
+        found, _ = await jobs.api.list("/api/v1/nodes")
     return found
 
 

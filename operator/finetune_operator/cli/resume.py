@@ -25,7 +25,7 @@ def command(
     context: Context = "",
 ) -> None:
     """Resume a suspended job from its checkpoint."""
-    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.set_field import changed  # noqa: PLC0415
     from finetune_operator.cli.submitting import resume  # noqa: PLC0415
 

@@ -18,7 +18,7 @@ def command(
     context: Context = "",
 ) -> None:
     """Create the job of a file. The manifest is checked as `finetune plan` does before it is sent."""
-    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.manifest_file import read_job  # noqa: PLC0415
     from finetune_operator.cli.submitting import submit  # noqa: PLC0415
 

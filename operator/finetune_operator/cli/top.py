@@ -31,7 +31,7 @@ def command(
     createdBy.enabled is set.
     """
     shape, now = allowed(output, "json", "yaml"), datetime.now(UTC)
-    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.usage import by_group, month_begin, with_total  # noqa: PLC0415
 
     jobs = with_jobs((kubeconfig, context, namespace), lambda found: found.list(everywhere=all_namespaces))

@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """Wait until a job finishes. Exit codes: 0 succeeded, 1 failed, 2 timed out, 3 job not found, 4 API server unreachable."""
 
-    from finetune_operator.cli.ending import WaitExit, wait_for_end  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.ending import WaitExit, wait_for_end  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.errors import ClusterUnavailable  # noqa: PLC0415
 

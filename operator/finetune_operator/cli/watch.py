@@ -25,7 +25,7 @@ def command(
         raise typer.BadParameter(
             "a job name and --all-namespaces cannot be combined: use -n NAMESPACE, or leave out the name"
         )
-    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # a client takes a third of a second to load
+    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.watch_draw import watch_all, watch_one  # noqa: PLC0415
 
     options = (kubeconfig, context, namespace)

@@ -5,17 +5,11 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
-import aiohttp
-from kubernetes.aio.config import ConfigException
-
-from finetune_operator.controller import metrics
 from finetune_operator.controller.clock import ServerClock
-from finetune_operator.controller.connection import Connection
-from finetune_operator.controller.patience import Pace
-from finetune_operator.controller.unreachable import unreached
+from finetune_operator.controller.pace import Pace
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, ServerFailed
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -64,10 +58,33 @@ def failure(answer: Answer) -> FinetuneError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer as it came over the wire."""
+
+    status: int
+    content: bytes
+    date: str
+    """The server's Date; empty where it sent none."""
+
+
+class Link(Protocol):
+    """The way to one API server, with our identity there. Both methods raise ClusterUnavailable when no answer comes."""
+
+    async def send(self, method: str, path: str, body: Any, content_type: str, seconds: float) -> Reply:
+        """Send one request; every answer is returned."""
+
+    def lines(self, path: str) -> AsyncIterator[str]:
+        """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
+
+    async def close(self) -> None:
+        """Close what is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """Speaks HTTP to one API server."""
 
-    connection: Connection
+    connection: Link
     may_write: Callable[[], bool] = lambda: True
     """False while we are not the leader: then nothing but reads leaves this process."""
     clock: ServerClock = field(default_factory=ServerClock)
@@ -99,41 +116,14 @@ class Api:
         seconds: float = REQUEST_SECONDS,
     ) -> Answer:
         """Send one request. Raises ClusterUnavailable when no answer comes; every answer is returned."""
-        headers = {"Content-Type": content_type, "Accept": "application/json, */*"}
-        client = self.connection.client
-        url = self.connection.configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
-        try:
-            await client.update_params_for_auth(
-                headers, [], ["BearerToken"], path, method, body
-            )  # may read a new token
-            sent = time.monotonic()
-            response = await client.call_api(method, url, headers, body, _request_timeout=limit)
-            self.clock.heard(response.headers.get("Date", ""), sent, time.monotonic())
-            content = await response.read()
-        except ConfigException as error:
-            raise ClusterUnavailable(f"the credentials could not be read: {error}") from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            metrics.REQUESTS.labels(method, resource_of(path), "none").inc()
-            raise ClusterUnavailable(unreached(self.connection.configuration.host, error, seconds)) from error
-        metrics.REQUESTS.labels(method, resource_of(path), str(response.status)).inc()
-        return answer(response.status, content)
+        sent = time.monotonic()
+        reply = await self.connection.send(method, with_query(path, query), body, content_type, seconds)
+        self.clock.heard(reply.date, sent, time.monotonic())
+        return answer(reply.status, reply.content)
 
-    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
+    def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
         """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
-        headers = {"Accept": "application/json, */*"}
-        client = self.connection.client
-        url = f"{self.connection.configuration.host}{path}?{urlencode(query)}"
-        try:
-            await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
-            limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            response = await client.call_api("GET", url, headers, None, _request_timeout=limit)
-            if response.status != 200:
-                raise failure(answer(response.status, await response.read()))
-            async for line in response.content:
-                yield line.decode(errors="replace").rstrip("\n")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ClusterUnavailable(unreached(self.connection.configuration.host, error, CONNECT_SECONDS)) from error
+        return self.connection.lines(with_query(path, query))
 
     async def list(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
         """Return all objects of a collection and the resourceVersion at which they were so."""
@@ -156,6 +146,11 @@ class Api:
             await asyncio.sleep(0)
 
 
+def with_query(path: str, query: Mapping[str, str] | None) -> str:
+    """Return a path with its query."""
+    return f"{path}?{urlencode(query)}" if query else path
+
+
 def answer(status: int, content: bytes) -> Answer:
     """Read an answer; a body that is not a JSON object (a log, a proxy's HTML page) is kept as text."""
     text = content.decode(errors="replace")
@@ -168,7 +163,7 @@ def answer(status: int, content: bytes) -> Answer:
 
 def resource_of(path: str) -> str:
     """Return the resource (and subresource) that an API path names, for metrics: `pods/log`."""
-    parts = path.strip("/").split("/")
+    parts = path.partition("?")[0].strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]
     if len(parts) > 2 and parts[0] == "namespaces":
         parts = parts[2:]

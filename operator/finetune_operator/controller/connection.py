@@ -1,16 +1,22 @@
 """How to reach the API server: kubeconfig or ServiceAccount, for our client and for kopf. Called by process and cli."""
 
 import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from yaml import YAMLError
 
 from finetune_operator import __version__
+from finetune_operator.controller import metrics
+from finetune_operator.controller.api import CONNECT_SECONDS, Reply, answer, failure, resource_of
+from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
 
 USER_AGENT = f"finetune-operator/{__version__}"
@@ -36,6 +42,50 @@ class Connection:
     async def reload(self) -> None:
         """Read kubeconfig or ServiceAccount token again: both may have been rotated."""
         await load_into(self.configuration, self.kubeconfig, self.context)
+
+    async def send(self, method: str, path: str, body: Any, content_type: str, seconds: float) -> Reply:
+        """Send one request. Raises ClusterUnavailable when no answer comes; every answer is returned."""
+        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        try:
+            response = await self._ask(method, path, body, content_type, limit)
+            content = await response.read()
+        except config.ConfigException as error:
+            raise ClusterUnavailable(f"the credentials could not be read: {error}") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            metrics.REQUESTS.labels(method, resource_of(path), "none").inc()
+            raise self._unreached(error, seconds) from error
+        metrics.REQUESTS.labels(method, resource_of(path), str(response.status)).inc()
+        return Reply(status=response.status, content=content, date=response.headers.get("Date", ""))
+
+    async def lines(self, path: str) -> AsyncIterator[str]:
+        """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        try:
+            response = await self._ask("GET", path, None, "application/json", limit)
+            if response.status != 200:
+                raise failure(answer(response.status, await response.read()))
+            async for line in response.content:
+                yield line.decode(errors="replace").rstrip("\n")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreached(error, CONNECT_SECONDS) from error
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self.client.close()
+
+    async def _ask(
+        self, method: str, path: str, body: Any, content_type: str, limit: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        headers = {"Content-Type": content_type, "Accept": "application/json, */*"}
+        # may read a new token
+        await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        return await self.client.call_api(  # type: ignore[no-any-return]
+            method, self.configuration.host + path, headers, body, _request_timeout=limit
+        )
+
+    def _unreached(self, error: Exception, seconds: float) -> ClusterUnavailable:
+        cause = EOFError() if isinstance(error, aiohttp.ServerDisconnectedError) else error
+        return ClusterUnavailable(unreached(self.configuration.host, cause, seconds))
 
 
 async def connect(kubeconfig: str = "", context: str = "") -> Connection:

@@ -203,6 +203,7 @@ class Watches:
             private_key_path=configuration.key_file,
             scheme="Bearer" if self.connection.token else None,
             token=self.connection.token or None,
+            proxy_url=configuration.proxy,
             expiration=datetime.now(UTC) + timedelta(seconds=CREDENTIALS_SECONDS),
         )
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.controller.pace import Pace
 from finetune_operator.lifecycle.passing import may_wait
 
 SHORTEST_SECONDS = 1.0
@@ -15,19 +16,6 @@ SHORTEST_SECONDS = 1.0
 
 LONGEST_SECONDS = 30.0
 WRITES = 100
-SMOOTHING = 0.1
-"""Weight of the newest write in the average."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """How long a write takes at present."""
-
-    seconds: float = 0.0
-
-    def heard(self, seconds: float) -> None:
-        """Take in how long one write took."""
-        self.seconds += SMOOTHING * (seconds - self.seconds)
 
 
 @dataclass(slots=True)

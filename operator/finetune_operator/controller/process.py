@@ -49,7 +49,7 @@ async def run_operator(settings: OperatorSettings) -> int:
     try:
         return await Operator(settings=settings, connection=connection).run()
     finally:
-        await connection.client.close()
+        await connection.close()
 
 
 @dataclass(slots=True)

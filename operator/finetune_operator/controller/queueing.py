@@ -9,6 +9,7 @@ from typing import Any, Final
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.bodies import delete_options
+from finetune_operator.controller.positions import Positions
 from finetune_operator.controller.stored import controller_uid
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
 from finetune_operator.lifecycle.conditions import has_ended
@@ -67,8 +68,12 @@ class Queueing:
     """Speaks to the API server about Workloads."""
 
     api: Api
+    positions: Positions = field(init=False)
     _done: set[str] = field(default_factory=set)
     """uids of ended jobs whose Workload is finished."""
+
+    def __post_init__(self) -> None:
+        self.positions = Positions(self.api)
 
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
@@ -83,7 +88,7 @@ class Queueing:
         if answer.status in (403, 404):
             return Queue(unavailable=NO_RIGHTS if answer.status == 403 else MISSING)
         found = [raw for raw in answer.expect(200)["items"] if controller_uid(raw) == uid]
-        seen = tuple([await self._with_nodes(raw) for raw in found])
+        seen = tuple([await self._with_position(job, await self._with_nodes(raw)) for raw in found])
         if has_ended(job.status) and all(each.finished for each in seen):
             self._done.add(uid)
         return Queue(read=True, workloads=seen)
@@ -107,6 +112,13 @@ class Queueing:
             node_labels=tuple(sorted(labels.items())),
             tolerations=tuple(tuple(sorted(each.items())) for each in tolerations),
         )
+
+    async def _with_position(self, job: FineTuneJob, seen: SeenWorkload) -> SeenWorkload:
+        """Return a Workload that waits with its place in the queue."""
+        queue = (job.status.resolved.queue_name if job.status.resolved is not None else "") or ""
+        if seen.admitted or seen.evicted or seen.finished or not seen.active:
+            return seen
+        return replace(seen, position=await self.positions.of(job.metadata.namespace, queue, seen.name))
 
     async def create(self, job: FineTuneJob, manifest: Raw) -> bool:
         """Create a Workload with the value of its priority class. Raises Forbidden where Kueue or the class is not there."""

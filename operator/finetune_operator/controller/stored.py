@@ -1,7 +1,7 @@
 """One object as the store keeps it: who it is, and the parts that passes read, as JSON. Made by store and resync.
 
 Parsed, an object takes several times the memory of its text, and thousands of finished jobs are looked at once an hour.
-What nobody reads is dropped as it arrives: managedFields, and of a Pod nearly everything but its status.
+What nobody reads is dropped as it arrives: which fields a manager owns, and of a Pod nearly everything but its status.
 """
 
 import functools
@@ -163,8 +163,10 @@ def controller_uid(raw: dict[str, Any]) -> str:
 
 
 def whole(raw: Raw) -> Raw:
-    """Keep all but what other programs wrote for themselves."""
-    meta = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+    """Keep all but what other programs wrote for themselves; of the managers of fields only the names."""
+    meta = dict(raw["metadata"])
+    if managers := {each.get("manager", "") for each in meta.pop("managedFields", None) or ()}:
+        meta["managedFields"] = [{"manager": name} for name in sorted(managers)]
     if LAST_APPLIED in (meta.get("annotations") or {}):
         meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
     return raw | {"metadata": meta}

@@ -1,9 +1,7 @@
-"""Why no answer came from the API server, in words that say where to look. Pure. Called by api."""
+"""Why no answer came from the API server, in words that say where to look. Pure. Called by whatever sends requests."""
 
 import socket
 import ssl
-
-import aiohttp
 
 
 def unreached(server: str, error: Exception, seconds: float) -> str:
@@ -25,7 +23,7 @@ def _why(error: Exception, seconds: float) -> str:
             )
         case ssl.SSLError():
             return f"it does not use TLS ({cause.reason}). Check the address and port in the kubeconfig"
-        case aiohttp.ServerDisconnectedError():
+        case EOFError():
             return "it closed the connection without a response. It may be starting or overloaded"
         case TimeoutError():
             return f"no response within {seconds:g} s. Check the network, firewalls, NetworkPolicies and the load of the API server"

@@ -18,6 +18,7 @@ from finetune_operator.lifecycle.policies.terminal import leaving
 from finetune_operator.lifecycle.queueing import finished, outdated
 from finetune_operator.lifecycle.record import record
 from finetune_operator.lifecycle.step import Step
+from finetune_operator.lifecycle.synced import kept_in_git
 from finetune_operator.lifecycle.view import DEAD_NODE_SECONDS, View
 
 TOLD_FAILURES = 2
@@ -36,7 +37,7 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
         ended = replace(view, status=step.status)
         step = step.also_deleting(outdated(ended))
         return replace(decision_of_ended(job, step), events=failures(seen.failed_write), finish=finished(ended))
-    outlook = hindered(step.outlook, seen.failed_write)
+    outlook = kept_in_git(job, hindered(step.outlook, seen.failed_write))
     status = stated(step.status, outlook, job, now)
     after = View(job=job, status=status, seen=seen, now=now)
     return Decision(

@@ -126,6 +126,8 @@ class SeenWorkload:
     finished: bool = False
     pending: str = ""
     """Why it is not admitted yet, in Kueue's words."""
+    position: int = 0
+    """Place in its ClusterQueue, counted from 1; 0 where Kueue does not tell."""
     node_labels: tuple[tuple[str, str], ...] = ()
     """Labels of the nodes of its flavors."""
     tolerations: tuple[tuple[tuple[str, Any], ...], ...] = ()

@@ -61,7 +61,8 @@ def held_in_queue(view: View, attempt: AttemptStatus) -> Step | None:
         return replace(step, delete=(child(found),))
     if not found.admitted:
         told = found.pending or "Kueue has not looked at the Workload yet"
-        return waits(view, WaitingReason.QUEUED, f"queue {queue}: {told}")
+        place = f", position {found.position}" if found.position else ""
+        return waits(view, WaitingReason.QUEUED, f"queue {queue}{place}: {told}")
     return None
 
 

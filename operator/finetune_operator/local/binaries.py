@@ -30,6 +30,8 @@ class Binary:
     linker_flags: tuple[str, ...] = ("-s", "-w")
     tags: tuple[str, ...] = ()
     """Go build tags."""
+    toolchain: str | None = None
+    """Go tool chain that it needs; None: the one that is there."""
 
     @property
     def cached(self) -> Path:

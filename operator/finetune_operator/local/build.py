@@ -50,7 +50,7 @@ def _build(binary: Binary, go: Path, say: Say) -> None:
     began = time.monotonic()
     with log.open("wb") as output:
         child = subprocess.Popen(
-            _command(binary, go, partial), cwd=MODULES / binary.module, env=_environment(), stdout=output, stderr=output
+            _command(binary, go, partial), cwd=MODULES / binary.module, env=_environment(binary), stdout=output, stderr=output
         )
         try:
             _watch(child, binary, say)
@@ -87,9 +87,10 @@ def _command(binary: Binary, go: Path, output: Path) -> list[str]:
     return [str(go), "build", *options, "-o", str(output), binary.package]
 
 
-def _environment() -> dict[str, str]:
+def _environment(binary: Binary) -> dict[str, str]:
     """Return the environment of a build: static programs, and no workspace of the user's that would change versions."""
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GO111MODULE": "on"}
+    toolchain = {"GOTOOLCHAIN": binary.toolchain} if binary.toolchain else {}
+    return {**os.environ, **toolchain, "CGO_ENABLED": "0", "GOWORK": "off", "GO111MODULE": "on"}
 
 
 def _failure(binary: Binary, log: Path) -> str:

@@ -50,7 +50,7 @@ def export_pod(
 ) -> Manifest:
     """Return the Pod that makes the forms that are not published yet, on a node as preflight's."""
     config, own = export_config(job, status, exports, export.number), settings.preflight
-    needed = volumes.storage(config)
+    needed, everywhere = volumes.storage(config), settings.elsewhere
     own_metadata = status.resolved.pod_metadata if status.resolved is not None else job.spec.pod_metadata
     ours = {names.ROLE_LABEL: "export", names.COMPONENT_LABEL: "export", names.ATTEMPT_LABEL: str(export.number)}
     labels = settings.labels | pool_pod.labels(own_metadata) | ours
@@ -66,6 +66,7 @@ def export_pod(
         "metadata": metadata(job, names.export_pod_name(job.metadata.name, export.number), labels)
         | {"annotations": annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
         "spec": isolated(job.spec.service_account_name)
+        | pool_pod.pod_fields(everywhere)
         | {
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "affinity": node_affinity(settings.architectures, *preferences(tuple(status.refused_nodes))),
@@ -77,15 +78,22 @@ def export_pod(
                     "image": export.image,
                     "command": ["python"],
                     "args": ["-m", "finetune_trainer", "export"],
-                    "env": [*volumes.environment(needed), variable("OMP_NUM_THREADS", str(export.cpus))],
+                    "env": [
+                        *pool_pod.environment(everywhere),
+                        *volumes.environment(needed),
+                        variable("OMP_NUM_THREADS", str(export.cpus)),
+                    ],
                     "resources": {"requests": amounts, "limits": dict(amounts)},
-                    "volumeMounts": volumes.mounts(needed),
+                    "volumeMounts": [*volumes.mounts(needed), *pool_pod.mounts(everywhere)],
                     "terminationMessagePath": volumes.TERMINATION_LOG,
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                     "securityContext": container_security(),
                 }
             ],
-            "volumes": volumes.volumes(needed, workspace_gib=export.ephemeral_gib),
+            "volumes": [
+                *volumes.volumes(needed, workspace_gib=export.ephemeral_gib),
+                *pool_pod.volumes(everywhere),
+            ],
         },
     }
 

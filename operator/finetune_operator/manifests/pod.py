@@ -6,6 +6,7 @@ from finetune_contract import RunConfig, wire
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pod_settings import PodSettings
+from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, attempt_labels, metadata
@@ -44,7 +45,7 @@ def trainer_pod(
     attempt = config.attempt
     needed = volumes.storage(config)
     name = names.trainer_pod_name(job.metadata.name, attempt, replica)
-    pool = plan.pool.pod
+    pool = settings.on(plan.pool.pod)
     ours = attempt_labels(job, attempt) | {
         names.REPLICA_LABEL: str(replica),
         names.COMPONENT_LABEL: "trainer",
@@ -64,7 +65,7 @@ def trainer_pod(
         | ({"priorityClassName": resolved.priority_class_name} if resolved.priority_class_name else {})
         | {
             "terminationGracePeriodSeconds": plan.checkpoint.grace_seconds,
-            "containers": [container(job, plan, attempt, replica, needed)],
+            "containers": [container(job, plan, attempt, replica, needed, pool)],
             "volumes": [
                 *volumes.volumes(needed, workspace_gib=plan.host.ephemeral_gib),
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{plan.host.shm_gib}Gi"}},
@@ -74,14 +75,16 @@ def trainer_pod(
     }
 
 
-def container(job: FineTuneJob, plan: Plan, attempt: int, replica: int, needed: volumes.Storage) -> Manifest:
+def container(  # what all replicas share, and which of them this is
+    job: FineTuneJob, plan: Plan, attempt: int, replica: int, needed: volumes.Storage, pool: PoolPodSettings
+) -> Manifest:
     """Return the trainer's container."""
     return {
         "name": names.TRAINER_CONTAINER,
         "image": plan.image,
         "command": ["python"],
         "args": ["-m", "finetune_trainer", "train"],
-        "env": pool_pod.environment(plan.pool.pod)
+        "env": pool_pod.environment(pool)
         + volumes.environment(needed)
         + [variable(name, value) for name, value in LIBRARIES.items()]
         + rendezvous(job, plan, attempt, replica),
@@ -89,7 +92,7 @@ def container(job: FineTuneJob, plan: Plan, attempt: int, replica: int, needed: 
         "volumeMounts": [
             *volumes.mounts(needed),
             {"name": "shm", "mountPath": volumes.SHARED_MEMORY},
-            *pool_pod.mounts(plan.pool.pod),
+            *pool_pod.mounts(pool),
         ],
         "terminationMessagePath": volumes.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",

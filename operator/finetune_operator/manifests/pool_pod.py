@@ -1,4 +1,4 @@
-"""What a pool adds to a trainer Pod: GPUPool.spec.pod as it was pinned. Called by pod."""
+"""What pool and installation add to a Pod: proxies, certificates, devices. Called by pod, preflight and export."""
 
 from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.spec import PodMetadata

@@ -30,13 +30,14 @@ def preflight_pod(
         names.GENERATION_LABEL: str(generation),
     }
     annotations = settings.annotations | pool_pod.annotations(job.spec.pod_metadata)
-    needed = volumes.storage(config)
+    needed, everywhere = volumes.storage(config), settings.elsewhere
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, name, settings.labels | labels)
         | {"annotations": annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
         "spec": isolated(job.spec.service_account_name)
+        | pool_pod.pod_fields(everywhere)
         | {
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -49,15 +50,18 @@ def preflight_pod(
                     "image": image,
                     "command": ["python"],
                     "args": ["-m", "finetune_trainer", "preflight"],
-                    "env": volumes.environment(needed),
+                    "env": [*pool_pod.environment(everywhere), *volumes.environment(needed)],
                     "resources": {"requests": dict(own.resources.requests), "limits": dict(own.resources.limits)},
-                    "volumeMounts": volumes.mounts(needed),
+                    "volumeMounts": [*volumes.mounts(needed), *pool_pod.mounts(everywhere)],
                     "terminationMessagePath": volumes.TERMINATION_LOG,
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                     "securityContext": container_security(),
                 }
             ],
-            "volumes": volumes.volumes(needed, workspace_gib=WORKSPACE_GIB),
+            "volumes": [
+                *volumes.volumes(needed, workspace_gib=WORKSPACE_GIB),
+                *pool_pod.volumes(everywhere),
+            ],
         },
     }
 

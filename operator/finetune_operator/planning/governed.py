@@ -9,6 +9,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import get_args
 
+from finetune_contract.wire import camel
+from pydantic import BaseModel
+
+from finetune_operator.api.data import Credentials
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.policies import FineTunePolicy, PolicyLimits
 from finetune_operator.api.pools import GPUPool
@@ -46,7 +50,8 @@ def violation(policy: FineTunePolicy, broken: Sequence[str]) -> JobError:
 
 def broken_rules(spec: FineTuneJobSpec, policy: FineTunePolicy) -> tuple[str, ...]:
     """Return every rule that a spec breaks by itself, in words."""
-    return (*_models(spec, policy), *_places(spec, policy), *_required(spec, policy), *_resources(spec, policy))
+    checks = (_models, _places, _secrets, _required, _resources)
+    return tuple(broken for check in checks for broken in check(spec, policy))
 
 
 def _models(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
@@ -105,6 +110,26 @@ def _places(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
         for field, place in places:
             if prefixes is not None and not _starts(place, prefixes):
                 yield f"{field} {place} is not an allowed {what} ({rule}: {', '.join(prefixes)})"
+
+
+def _secrets(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
+    """Secrets by name: their labels could be read only with the right to read the Secrets themselves."""
+    allowed = policy.spec.allow.secrets
+    for field, name in secrets_of(spec, "spec") if allowed is not None else ():
+        if not any(fnmatchcase(name, pattern) for pattern in allowed or ()):
+            yield f"{field} names Secret {name}, which is not allowed (allow.secrets: {', '.join(allowed or ())})"
+
+
+def secrets_of(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every Secret that a spec names, however deep, with the field that names it."""
+    if isinstance(value, Credentials):
+        yield f"{path}.secretName", value.secret_name
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from secrets_of(item, f"{path}[{index}]")
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_of(getattr(value, name), f"{path}.{camel(name)}")
 
 
 def _required(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:

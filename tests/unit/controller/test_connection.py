@@ -30,7 +30,7 @@ async def test_every_request_bears_the_operators_name(tmp_path: Path):
         (tmp_path / "config").write_text(json.dumps(config))
         connection = await connect(str(tmp_path / "config"))
         await Api(connection=connection).write("PUT", "/apis/finetune.dev/v1alpha1/namespaces/a/finetunejobs/b", {})
-        await connection.client.close()
+        await connection.close()
 
     assert heard == [f"finetune-operator/{__version__}"]
 

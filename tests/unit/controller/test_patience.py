@@ -1,7 +1,8 @@
 """How long a status that only passes by is held back."""
 
 import pytest
-from finetune_operator.controller.patience import Pace, Patience
+from finetune_operator.controller.pace import Pace
+from finetune_operator.controller.patience import Patience
 
 
 @pytest.mark.parametrize(("write", "hold"), [(0.0, 1.0), (0.005, 1.0), (0.05, 5.0), (2.0, 30.0)])

@@ -70,15 +70,22 @@ def test_a_pod_is_kept_as_far_as_decisions_look_at_it():
     assert seen_pod(kept.raw) == seen_pod(POD)
 
 
+MANAGED = [
+    {"manager": name, "operation": "Update", "fieldsV1": {"f:status": {}}}
+    for name in ("finetune-operator", "argocd-controller", "argocd-controller")
+]
+
+
 def test_a_job_is_kept_whole_but_for_what_was_applied():
-    """The last applied configuration says the spec once more, and managedFields who wrote it."""
+    """The last applied configuration says the spec once more; of managedFields only the managers are read."""
     meta = {"name": "j", "namespace": "team", "uid": "job", "resourceVersion": "9", "annotations": {"a": "b"}}
     noted = meta["annotations"] | {"kubectl.kubernetes.io/last-applied-configuration": "{}"}  # type: ignore[operator]
     status = {"phase": "Training", "attempts": [{"number": 0}], "plan": {"pool": {"name": "h100"}}}
-    raw = {"metadata": meta | {"annotations": noted, "managedFields": []}, "spec": {"method": "lora"}, "status": status}
+    raw = {"metadata": meta | {"annotations": noted, "managedFields": MANAGED}, "spec": {"method": "lora"}, "status": status}
 
     kept = stored("FineTuneJob", raw)
 
-    assert kept.raw == {"metadata": meta, "spec": {"method": "lora"}, "status": status}
+    managers = [{"manager": "argocd-controller"}, {"manager": "finetune-operator"}]
+    assert kept.raw == {"metadata": meta | {"managedFields": managers}, "spec": {"method": "lora"}, "status": status}
     assert (kept.uid, kept.version, kept.family) == ("job", 9, "team/j")
     assert (kept.phase, kept.begun, kept.pool) == ("Training", True, "h100")

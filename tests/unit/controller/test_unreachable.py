@@ -7,15 +7,34 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from finetune_operator.controller.api import Api
+from finetune_operator.cli.kube_link import open_link
+from finetune_operator.controller.api import Api, Link
 from finetune_operator.controller.connection import connect
 from finetune_operator.errors import ClusterUnavailable
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+async def operators(kubeconfig: str) -> Link:
+    """Open the operator's way to the API server."""
+    return await connect(kubeconfig)
+
+
+async def commands(kubeconfig: str) -> Link:
+    """Open the way of the commands."""
+    link, _ = await open_link(kubeconfig, "")
+    return link
+
+
 async def said(folder: Path, server: str) -> str:
-    """Return the message of a request to a server, from the words after its address."""
+    """Return the message of a request to a server, from the words after its address: the same from both clients."""
+    first, second = [await said_by(opened, folder, server) for opened in (operators, commands)]
+    assert first.partition(" (")[0] == second.partition(" (")[0]
+    return first
+
+
+async def said_by(opened: Callable[[str], Awaitable[Link]], folder: Path, server: str) -> str:
+    """Return what one client says."""
     kubeconfig = folder / "config"
     kubeconfig.write_text(
         json.dumps(
@@ -27,12 +46,12 @@ async def said(folder: Path, server: str) -> str:
             }
         )
     )  # fmt: skip
-    connection = await connect(str(kubeconfig), "")
+    connection = await opened(str(kubeconfig))
     try:
         with pytest.raises(ClusterUnavailable) as error:
             await Api(connection=connection).request("GET", "/version", seconds=0.5)
     finally:
-        await connection.client.close()
+        await connection.close()
     prefix = f"cannot reach the API server at {server}: "
     assert str(error.value).startswith(prefix)
     return str(error.value).removeprefix(prefix)

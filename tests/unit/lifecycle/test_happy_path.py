@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+from finetune_operator.api.meta import FieldManager
 from finetune_operator.api.published import EvaluationStatus, MemoryStatus
 from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus
 from finetune_operator.lifecycle.observation import Event
@@ -222,6 +224,25 @@ def test_pods_and_service_are_freed_after_their_retention_and_the_job_after_its_
     assert kept == (["bot-0-0", "bot-0-1", "bot-preflight-1"], {"bot-0"}, 100)
     assert freed == ([], set(), 400, False)
     assert world.job_deleted
+
+
+@pytest.mark.parametrize(
+    ("manager", "tool"),
+    [("argocd-controller", "Argo CD"), ("kustomize-controller", "Flux"), ("helm-controller", "Flux")],
+)
+def test_a_job_that_is_kept_in_git_is_not_deleted(manager: str, tool: str):
+    """The tool would create it again, and it would run again, endlessly. Its Pods go after their retention all the same."""
+    world = a_training_world(runPolicy={"podRetentionSeconds": 100, "ttlSecondsAfterFinished": 500})
+    managers = [FieldManager(manager="finetune-operator"), FieldManager(manager=manager)]
+    meta = world.job.metadata.model_copy(update={"managed_fields": managers})
+    world.job = world.job.model_copy(update={"metadata": meta})
+    world.end("bot-0-0", 0, published()).settle().later(1000).settle()
+
+    assert (world.job_deleted, world.pods, world.decision and world.decision.requeue_after) == (False, {}, None)
+    assert {item.message for item in world.status.conditions if item.type == "Succeeded"} == {
+        "published at s3://team-a/out/adapter; ttlSecondsAfterFinished is ignored, because "
+        f"{tool} would create the job again: remove it from git instead"
+    }
 
 
 def test_a_later_generation_of_an_ended_job_is_observed_and_nothing_else_changes():

@@ -52,6 +52,13 @@ def test_a_job_waits_in_its_queue_with_kueues_words():
     assert world.decision.requeue_after == 5.0
 
 
+def test_the_position_in_the_queue_is_said_where_kueue_tells_it():
+    """Before Kueue's own words."""
+    world = queued().kueue("bot-0", pending=FULL, position=3).settle()
+
+    assert world.condition("Reconciling")[2] == f"queue train, position 3: {FULL}"
+
+
 def test_an_admitted_job_runs_on_the_nodes_of_its_flavor():
     """Labels and tolerations of the flavor are added to what the pool has."""
     toleration = tuple(sorted({"key": "dedicated", "operator": "Exists"}.items()))

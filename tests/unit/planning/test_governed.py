@@ -76,6 +76,12 @@ def refusal(policy: FineTunePolicy, *pools: GPUPool, model: str = "8b", **spec: 
             " (allow.sources: s3://team-a, hf://org)",
         ),
         (
+            {"allow": {"secrets": ["finetune-*", "hub"]}},
+            {"model": {"source": "hf://org/m", "credentials": {"secretName": "hub"}},
+             "datasets": [{"source": "s3://team-a/d", "credentials": {"secretName": "bank-keys"}}]},
+            "spec.datasets[0].credentials.secretName names Secret bank-keys, which is not allowed (allow.secrets: finetune-*, hub)",
+        ),
+        (
             {"allow": {"destinations": ["s3://team-a", "https://judge.example.org"]}},
             {"output": {"destination": "s3://team-a/out"}, "evaluation": {"metrics": [
                 {"type": "judge", "judge": {"endpoint": "https://judge.example.org.evil.org/v1", "model": "m"}}]}},

@@ -57,7 +57,8 @@ class Corpus:
         """All that is learned is text, so other columns are of no interest."""
         self._first: Format | None = None
         self._formats: dict[tuple[str, ...], Format] = {}
-        self._skipped: set[tuple[str, int]] = set()
+        self._skipped: set[int] = set()
+        """The places of rows that cannot be used in the order of the files."""
         self._unread, self._spellings = Unread(), Spellings(dataset)
         self._named = named_columns(dataset)
         self._inner = tuple(name for name in self._named if "." in name)
@@ -97,10 +98,13 @@ class Corpus:
         self._share = share
 
     def fingerprints(self) -> Iterator[int]:
-        """Yield the hash of each row that can be used, and count the others. Raises UserError(DatasetInvalid) at the end."""
+        """Yield the hash of each row that can be used, and count the others.
+
+        Raises UserError(DatasetInvalid) at the end for a name of the job that nothing in the data has.
+        """
         self.invalid, self._unread, self._skipped = self._no_invalid(), Unread(), set()
         self._spellings = Spellings(self.dataset)
-        for file, number, record in self._records():
+        for index, (file, number, record) in enumerate(self._records()):
             self.invalid.seen += 1
             try:
                 if isinstance(record, Unreadable):
@@ -108,9 +112,8 @@ class Corpus:
                 row = self._row(record)
                 fingerprint = row.fingerprint()
             except (RowInvalid, Unreadable) as problem:
-                told, skippable = self._told(problem, record), not isinstance(problem, ClassUnnamed)
-                self.invalid.add(file, number, told, skippable=skippable)
-                self._skipped.add((file, number))
+                self._count(file, number, problem, record)
+                self._skipped.add(index)
                 continue
             self._unread.row(row.unread, record)
             self._spellings.row(row.spelt)
@@ -119,13 +122,19 @@ class Corpus:
             refuse_unknown(
                 self._named, itertools.chain(*self._formats, self._inside), in_rows(self.uri, self.invalid.seen)
             )
-        self.invalid.check()
         self._spellings.check(self.uri)
+
+    def _count(self, file: str, number: int, problem: RowInvalid | Unreadable, record: Record | Unreadable) -> None:
+        parts = problem.parts if isinstance(problem, RowInvalid) else (problem,)
+        skippable = not any(isinstance(part, ClassUnnamed) for part in parts)
+        told = [self._told(part, record) for part in parts]
+        by_remedy = {one.partition(": set ")[2] or one: one for one in reversed(told)}  # several may have the same one
+        self.invalid.add(file, number, list(reversed(by_remedy.values())), skippable=skippable)
 
     def rows(self) -> Iterator[Placed]:
         """Yield the rows that can be used, in the order of the files; call fingerprints first, which finds the others."""
-        for file, number, record in self._records():
-            if (file, number) not in self._skipped:
+        for index, (file, number, record) in enumerate(self._records()):
+            if index not in self._skipped:
                 yield Placed(row=self._row(record), file=file, number=number, invalid=self.invalid)
 
     @property

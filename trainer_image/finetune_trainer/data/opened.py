@@ -10,6 +10,7 @@ from finetune_trainer.chat import Turns
 from finetune_trainer.data.corpus import Corpus
 from finetune_trainer.data.formats.detect import ChatForm
 from finetune_trainer.data.how_far import Say, counted
+from finetune_trainer.data.invalid_rows import refuse_invalid
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.selection import Hashes
 from finetune_trainer.data.tokenised import combined
@@ -57,9 +58,14 @@ class Opened:
     """Sources of metrics."""
 
     @property
+    def measured(self) -> list[Corpus]:
+        """Those that are only measured on."""
+        return [*([self.held_out] if self.held_out else []), *self.further]
+
+    @property
     def all(self) -> list[Corpus]:
         """Every one of them."""
-        return [*self.trained, *([self.held_out] if self.held_out else []), *self.further]
+        return [*self.trained, *self.measured]
 
 
 def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> Opened:
@@ -99,9 +105,15 @@ def _refuse_turns(corpus: Corpus) -> None:
 
 
 def hashes_of(corpus: Corpus, say: Say) -> Hashes:
-    """One pass over a data set that keeps eight bytes a row. Raises UserError(DatasetTooSmall) when there are none."""
+    """One pass over a data set that keeps eight bytes a row."""
     rows = counted(corpus.fingerprints(), lambda rows: say(f"read {rows:,} rows of {corpus.uri}"))
-    found = np.fromiter(rows, dtype=np.uint64)
-    if not len(found):
-        raise UserError("DatasetTooSmall", f"{corpus.uri} has no rows")
-    return found
+    return np.fromiter(rows, dtype=np.uint64)
+
+
+def check_usable(corpora: Sequence[Corpus]) -> None:
+    """Raise UserError(DatasetInvalid, DatasetTooSmall) where rows cannot be used, or a data set has none."""
+    refuse_invalid(corpus.invalid for corpus in corpora)
+    empty = next((corpus for corpus in corpora if corpus.invalid.rows == corpus.invalid.seen), None)
+    if empty:
+        usable = " that can be used" if empty.invalid.seen else ""
+        raise UserError("DatasetTooSmall", f"{empty.uri} has no rows{usable}")

@@ -15,7 +15,15 @@ from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.judgeable import askable, check_questions, check_settings
 from finetune_trainer.data.judgeable import warnings as judgeable_warnings
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
-from finetune_trainer.data.opened import Opened, hashes_of, is_large, listing_digest, open_corpora, sampled_share
+from finetune_trainer.data.opened import (
+    Opened,
+    check_usable,
+    hashes_of,
+    is_large,
+    listing_digest,
+    open_corpora,
+    sampled_share,
+)
 from finetune_trainer.data.questions import Asked, questions
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.row_encoder import RowEncoder
@@ -72,17 +80,19 @@ def prepare(
         corpus.sample(share)
     encoder, asked = RowEncoder(tokenizer, turns, request), Asked(request.evaluation)
     folder = workspace / "prepared"
-    reserved = [_write_source(opened.held_out, encoder, asked, folder, request)] if opened.held_out else []
-    aside = [_ask_source(corpus, asked, number, request) for number, corpus in enumerate(opened.further)]
-    hashes = [hashes_of(corpus, say) for corpus in opened.trained]
+    hashes, measured = ([hashes_of(corpus, say) for corpus in some] for some in (opened.trained, opened.measured))
+    if not all(map(len, (*hashes, *measured))):
+        check_usable(opened.all)
+    if opened.held_out:
+        _write_source(opened.held_out, measured[0], encoder, asked, folder, request)
+    for number, corpus in enumerate(opened.further):
+        _ask_source(corpus, measured[opened.measured.index(corpus)], asked, number, request)
     selection = select(
-        hashes, request.datasets, request.evaluation, request.seed,
-        kept_out=[*reserved, *aside], hold=opened.held_out is None,
-    )  # fmt: skip
-    _check_trained(selection, request)
+        hashes, request.datasets, request.evaluation, request.seed, kept_out=measured, hold=opened.held_out is None
+    )
     lengths = _write_selected(opened, selection, encoder, asked, folder, say=say)
-    for corpus in opened.trained:
-        corpus.invalid.check()
+    check_usable(opened.all)
+    _check_trained(selection, request)
     prepared = _measured(request, turns, selection, folder, lengths, unanswered=_unanswered(encoder, opened.trained))
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
@@ -119,32 +129,28 @@ def rows_digest(folder: Path) -> str:
     return combined([*rows, *([hashlib.sha256(asked.read_bytes()).hexdigest()] if asked.is_file() else [])])
 
 
-def _write_source(source: Corpus, encoder: RowEncoder, asked: Asked, folder: Path, request: DataRequest) -> Hashes:
-    """Encode the rows of a separate evaluation source; return the hashes of all that it holds."""
-    hashes, chosen = _chosen(source, request)
+def _write_source(
+    source: Corpus, hashes: Hashes, encoder: RowEncoder, asked: Asked, folder: Path, request: DataRequest
+) -> None:
+    """Encode the rows of a separate evaluation source."""
+    chosen = _chosen(hashes, request)
     kept = (placed for placed, keep in zip(asked.watched(source.rows(), chosen), chosen, strict=True) if keep)
     with RowsWriter(folder / f"raw-{EVALUATION_FILE}") as writer:
         for row in encoder.encoded(kept):
             if row is not None:
                 writer.add(row.input_ids, row.labels)
-    source.invalid.check()
-    return hashes
 
 
-def _ask_source(source: Corpus, asked: Asked, number: int, request: DataRequest) -> Hashes:
-    """Ask about the rows of a metric's own source; return the hashes of all that it holds."""
-    hashes, chosen = _chosen(source, request)
-    for _ in asked.watched(source.rows(), chosen, number):
+def _ask_source(source: Corpus, hashes: Hashes, asked: Asked, number: int, request: DataRequest) -> None:
+    """Ask about the rows of a metric's own source."""
+    for _ in asked.watched(source.rows(), _chosen(hashes, request), number):
         pass
-    source.invalid.check()
-    return hashes
 
 
-def _chosen(source: Corpus, request: DataRequest) -> tuple[Hashes, Flags]:
-    hashes = hashes_of(source, silent)
+def _chosen(hashes: Hashes, request: DataRequest) -> Flags:
     unique = np.zeros(len(hashes), dtype=bool)
     unique[np.unique(hashes, return_index=True)[1]] = True
-    return hashes, smallest(hashes, unique, request.evaluation.max_examples)
+    return smallest(hashes, unique, request.evaluation.max_examples)
 
 
 def _check_trained(selection: Selection, request: DataRequest) -> None:

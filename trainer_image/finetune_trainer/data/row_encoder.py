@@ -42,7 +42,7 @@ class RowEncoder:
         places, to_encode = tee(rows)
         for placed, result in zip(places, self._encoder.encode(one.row.to_encode() for one in to_encode), strict=True):
             if isinstance(result, RowRefused):
-                placed.invalid.add(placed.file, placed.number, str(result))
+                placed.invalid.add(placed.file, placed.number, [str(result)])
                 yield None
             else:
                 self._encoded += 1

@@ -13,6 +13,7 @@ from finetune_contract.wire import dumps
 
 from finetune_trainer.data.corpus import Corpus, Placed
 from finetune_trainer.data.formats.detect import ChatForm, Format
+from finetune_trainer.data.invalid_rows import refuse_invalid
 from finetune_trainer.data.prepare import prepare
 from finetune_trainer.data.questions import MOST_LABELS
 from finetune_trainer.data.request import preflight_request
@@ -56,6 +57,7 @@ def looked_at(corpus: Corpus, *, guess: bool = True) -> Found:
     found: Found = {"uri": corpus.uri, "files": [file.path for file in corpus.files.files], "error": ""}
     try:
         prints = list(corpus.fingerprints())
+        refuse_invalid([corpus.invalid])
         lengths, answers = [], Answers()
         for placed in corpus.rows():
             lengths.append(characters(placed))

@@ -14,6 +14,7 @@ from finetune_operator.lifecycle.observation import Child
 from finetune_operator.lifecycle.policies.recheck import recheck
 from finetune_operator.lifecycle.record import preflight_outcome
 from finetune_operator.lifecycle.step import Step, say
+from finetune_operator.lifecycle.synced import synced_by
 from finetune_operator.lifecycle.times import after, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 
@@ -27,7 +28,8 @@ def clean_up_ended(view: View) -> Step | None:
         return None
     policy, ended = view.spec.run_policy, view.status.completion_time or timestamp(view.now)
     free_at = after(ended, policy.pod_retention_seconds)
-    expires_at = None if policy.ttl_seconds_after_finished is None else after(ended, policy.ttl_seconds_after_finished)
+    ttl = None if synced_by(view.job) else policy.ttl_seconds_after_finished
+    expires_at = None if ttl is None else after(ended, ttl)
     expired = expires_at is not None and view.now >= expires_at
     freed = view.now >= free_at
     again = recheck(view) if not expired else None

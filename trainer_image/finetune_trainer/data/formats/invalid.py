@@ -1,13 +1,65 @@
 """The refusal of one record, and JSON that stands in a text column."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from finetune_trainer.data.reading.json_text import RepeatedKey, unrepeated
+from finetune_trainer.data.reading.record import Record
 
 
 class RowInvalid(Exception):
     """A record that does not say what its format needs; the message says what is wrong."""
+
+    @property
+    def parts(self) -> "tuple[RowInvalid, ...]":
+        """Each thing that is wrong with it."""
+        return (self,)
+
+
+class Several(RowInvalid):
+    """A record with several things that are wrong."""
+
+    def __init__(self, found: Sequence[RowInvalid]) -> None:
+        super().__init__("; ".join(map(str, found)))
+        self._parts = tuple(part for problem in found for part in problem.parts)
+
+    @property
+    def parts(self) -> tuple[RowInvalid, ...]:
+        """Each thing that is wrong with it."""
+        return self._parts
+
+
+class Missing(RowInvalid):
+    """Columns of a record that hold nothing."""
+
+    def __init__(self, columns: Sequence[str], record: Record) -> None:
+        named = f"{', '.join(columns[:-1])} and {columns[-1]} are" if len(columns) > 1 else f"{columns[0]} is"
+        super().__init__(f"its {named} empty or missing; the row has {', '.join(map(str, record))}")
+        self.columns = tuple(columns)
+        self.record = record
+
+
+def raise_all(found: Sequence[RowInvalid]) -> None:
+    """Raise what was found, all of it at once; do nothing where it is nothing."""
+    missing = [problem for problem in found if isinstance(problem, Missing)]
+    if len(missing) > 1:
+        together = Missing([column for problem in missing for column in problem.columns], missing[0].record)
+        found = [together, *(problem for problem in found if problem not in missing)]
+    if found:
+        raise found[0] if len(found) == 1 else Several(found)
+
+
+def gathered(*parts: Callable[[], Any]) -> list[Any]:
+    """Return what each part of a record gives. Raises RowInvalid with what is wrong with all of them, not with the first."""
+    given, found = [], []
+    for part in parts:
+        try:
+            given.append(part())
+        except RowInvalid as problem:
+            found.append(problem)
+    raise_all(found)
+    return given
 
 
 class WithoutRoles(RowInvalid):

@@ -8,7 +8,7 @@ from typing import Any
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.calls import calls_of
 from finetune_trainer.data.formats.chosen import did_you_mean, nearest
-from finetune_trainer.data.formats.invalid import RowInvalid, WithoutRoles, parsed
+from finetune_trainer.data.formats.invalid import RowInvalid, WithoutRoles, parsed, raise_all
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
     CALL,
@@ -93,15 +93,26 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
     if is_alternating(value):
         found.messages = alternating(value)
         return found
+    problems: list[RowInvalid] = []
+    unknown: RowInvalid | None = None
     for number, item in enumerate(value, start=1):
         try:
             _add(item, number, form, found)
-        except UnknownRole as unknown:
-            raise RowInvalid(
-                f"message {number} has the role {unknown.word!r}, which is unknown: map it with datasets[].roles, such as "
-                f"roles: {{{mapping(value, form)}}}{misspelt(unknown.word, form)}"
-            ) from unknown
+        except UnknownRole as role:
+            unknown = unknown or _unknown(role, number, value, form)  # which maps all of them
+        except RowInvalid as problem:
+            problems.append(problem)
+    raise_all([*([unknown] if unknown else []), *problems])
     return found
+
+
+def _unknown(unknown: UnknownRole, number: int, turns: list[Any], form: TurnForm) -> RowInvalid:
+    problem = RowInvalid(
+        f"message {number} has the role {unknown.word!r}, which is unknown: map it with datasets[].roles, such as "
+        f"roles: {{{mapping(turns, form)}}}{misspelt(unknown.word, form)}"
+    )
+    problem.__cause__ = unknown
+    return problem
 
 
 def _inside(value: dict[str, Any], found: Turns) -> Any:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from finetune_trainer.data.formats.calls import ONLY_NAMED, are_names, calls_of,
 from finetune_trainer.data.formats.chosen import PLACEHOLDER
 from finetune_trainer.data.formats.classes import class_named
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
-from finetune_trainer.data.formats.invalid import NotText, RowInvalid, WithoutRoles, parsed
+from finetune_trainer.data.formats.invalid import Missing, NotText, RowInvalid, WithoutRoles, gathered, parsed
 from finetune_trainer.data.formats.left import left_unread
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
@@ -83,27 +83,43 @@ class Row:
 
 
 def to_row(record: Record, form: Format) -> Row:
-    """Turn a record into a row. Raises RowInvalid."""
+    """Turn a record into a row. Raises RowInvalid with everything that is wrong with it."""
     if form.kind == MESSAGES:
-        try:
-            turns = turns_of(_value(record, form.messages), form.turns)
-        except WithoutRoles as problem:
-            raise RowInvalid(without_roles(record, form.messages)) from problem
-        return _conversation(record, form, turns, learned_from=0)
+        turns, *beside = gathered(lambda: _said(record, form), *_beside(record, form))
+        return _conversation(record, form, turns, *beside, learned_from=0)
     if form.kind == PAIR:
         return _prompt_completion(class_named(record, form.completion, form.classes) if form.classes else record, form)
     text = _text(record, form.text)
     return Row(text=text, unread=left_unread(record, form, ()))
 
 
-def _conversation(record: Record, form: Format, turns: Turns, learned_from: int) -> Row:
+def _said(record: Record, form: Format) -> Turns:
+    try:
+        return turns_of(_value(record, form.messages), form.turns)
+    except WithoutRoles as problem:
+        raise RowInvalid(without_roles(record, form.messages)) from problem
+
+
+def _beside(record: Record, form: Format) -> tuple[Callable[[], Any], ...]:
+    """What stands beside a conversation: its system prompt and its tools."""
+    return lambda: _own_system(record, form), lambda: _own_tools(record, form)
+
+
+def _own_tools(record: Record, form: Format) -> list[Any] | None:
+    tools = record.get(form.tools)
+    return None if are_names(tools) else tools_of(tools)
+
+
+def _conversation(
+    record: Record, form: Format, turns: Turns, system: str, own_tools: list[Any] | None, *, learned_from: int
+) -> Row:
     said, tools = _in_the_body(turns)
-    before = _with_system(turns.messages, record, form, said)
+    before = _with_system(turns.messages, form, system or said)
     added = len(before) - len(turns.messages)
     named = {ONLY_NAMED.format(form.tools): False} if are_names(record.get(form.tools)) else {}
     return Row(
         messages=tuple(before),
-        tools=(None if named else tools_of(record.get(form.tools))) or tools,
+        tools=own_tools or tools,
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
         added=added,
@@ -123,33 +139,47 @@ def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
 
 
 def _prompt_completion(record: Record, form: Format) -> Row:
-    prompt = _filled(form.template, record) if form.template else from_text(record.get(form.prompt))
-    completion = from_text(record.get(form.completion))
+    prompt, completion = gathered(
+        lambda: _filled(form.template, record) if form.template else from_text(record.get(form.prompt)),
+        lambda: from_text(record.get(form.completion)),
+    )
     if not form.conversational and not _holds_turns(prompt) and not _holds_turns(completion) and not form.calls:
         return _plain(record, form)
-    before = _turns(prompt, USER, form.prompt, record, form)
-    if form.joined and before.messages:
-        before.messages[-1] = {**before.messages[-1], "content": _joined(before.messages[-1]["content"], record, form)}
-    before.messages[:0] = _history(record, form)
-    after = _calls(completion) if form.calls else _turns(completion, ASSISTANT, form.completion, record, form)
+    before, history, after, *beside = gathered(
+        lambda: _asked(prompt, record, form),
+        lambda: _history(record, form),
+        lambda: _calls(completion) if form.calls else _turns(completion, ASSISTANT, form.completion, record, form),
+        *_beside(record, form),
+    )
+    before.messages[:0] = history
     both = Turns(
         messages=[*before.messages, *after.messages],
         unlearned=[*before.unlearned, *(len(before.messages) + index for index in after.unlearned)],
         unread={**before.unread, **after.unread},
         spelt=before.spelt | after.spelt,
     )
-    return _conversation(record, form, both, learned_from=len(before.messages))
+    return _conversation(record, form, both, *beside, learned_from=len(before.messages))
+
+
+def _asked(prompt: Any, record: Record, form: Format) -> Turns:
+    asked = _turns(prompt, USER, form.prompt, record, form)
+    if form.joined and asked.messages:
+        asked.messages[-1] = {**asked.messages[-1], "content": _joined(asked.messages[-1]["content"], record, form)}
+    return asked
 
 
 def _plain(record: Record, form: Format) -> Row:
     """Without a chat template prompt and completion are text that follows each other."""
     if not is_empty(record.get(form.history)):
         raise RowInvalid("its history holds earlier turns, which need a chat template: set chat.template: chatml")
-    told = _filled(form.template, record) if form.template else _joined(_text(record, form.prompt), record, form)
-    system = _system(record, form)
+    told, text, system = gathered(
+        lambda: _filled(form.template, record) if form.template else _joined(_text(record, form.prompt), record, form),
+        lambda: _text(record, form.completion),
+        lambda: _own_system(record, form) or form.system_prompt,
+    )
     return Row(
         prompt=f"{system}\n\n{told}" if system else told,
-        text=_text(record, form.completion),
+        text=text,
         unread=left_unread(record, form, ()),
     )
 
@@ -213,8 +243,7 @@ def _history(record: Record, form: Format) -> list[Message]:
     return alternating(history)
 
 
-def _with_system(messages: Sequence[Message], record: Record, form: Format, said: str) -> list[Message]:
-    system = _own_system(record, form) or said
+def _with_system(messages: Sequence[Message], form: Format, system: str) -> list[Message]:
     if messages and messages[0]["role"] in ("system", "developer"):
         if system and system.strip() not in messages[0]["content"]:
             raise RowInvalid(
@@ -223,10 +252,6 @@ def _with_system(messages: Sequence[Message], record: Record, form: Format, said
         return list(messages)
     system = system or form.system_prompt
     return [{"role": "system", "content": system}, *messages] if system else list(messages)
-
-
-def _system(record: Record, form: Format) -> str:
-    return _own_system(record, form) or form.system_prompt
 
 
 def _own_system(record: Record, form: Format) -> str:
@@ -269,5 +294,5 @@ def _text(record: Record, column: str) -> str:
 
 def _value(record: Record, column: str) -> Any:
     if record.get(column) is None:
-        raise RowInvalid(f"its {column} is empty or missing; the row has {', '.join(map(str, record))}")
+        raise Missing([column], record)
     return record[column]

@@ -66,7 +66,9 @@ def works(suggestion: Suggestion, record: Record, dataset: Dataset, chat: ChatFo
     try:
         row = to_row(whole, detect(asked, whole, "", chat))
     except RowInvalid as problem:
-        return isinstance(problem.__cause__, UnknownRole)  # the next message says how to map it
+        return all(
+            isinstance(part.__cause__, UnknownRole) for part in problem.parts
+        )  # the next message says how to map it
     except (NoForm, UserError):
         return False
     return teaches(row)
