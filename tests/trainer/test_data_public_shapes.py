@@ -132,8 +132,6 @@ def test_columns_that_say_what_they_are_are_suggested(tmp_path, record, advice):
 
 NOT_ADVISED = [
     ({"prompt": said("hello"), "extra_info": {"index": 1}}, "prompt is a list of objects, extra_info is an object"),
-    ({"meta_instruction": "red", "chat": {"turn_1": {"Human": "hello", "MOSS": "fine"}}},
-     "meta_instruction is text, chat is an object"),
     ({"title": "hello", "mapping": {"a": {}}}, "mapping is an object"),
 ]  # fmt: skip
 
