@@ -146,7 +146,6 @@ def test_a_column_that_holds_no_answer_is_not_suggested(tmp_path, record, seen):
 
 
 UNTOLD = [
-    {"id": 1, "subject": "hello", "description": "red", "comments": [{"author_id": 1, "body": "hello"}]},
     {"question": "hello", "opa": "red", "opb": "blue", "cop": 1, "exp": "green"},
     {"frage": "hello", "antwort": "fine", "thema": "red"},
 ]
