@@ -1,11 +1,16 @@
 """Files that hold no rows as they are: what each is said to be, and under which name it would be read."""
 
+import datetime as dt
+import decimal
 import gzip
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from finetune_contract import Columns, Dataset
 
-from tests.trainer.data_inputs import jsonl, refusal_of, rows_of, said
+from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, rows_of, said, tokenizer
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
@@ -125,3 +130,49 @@ def test_rows_of_another_form_are_sent_to_a_data_set_of_their_own(tmp_path):
         "move such rows into a file of their own and add it to datasets (a.jsonl row 2). Correct or remove them, or skip them with "
         "datasets[].invalidRows: {action: skip, maxPercent: 50}"
     )
+
+
+def test_an_answer_that_is_still_to_be_written_is_counted(tmp_path):
+    """People leave placeholders, which a model learns like anything else; a word of the same letters is no placeholder."""
+    answers = ("TODO", "[answer here]", "???", "To do it, write the answer here.")
+    file = jsonl(
+        tmp_path / "a.jsonl", [{"prompt": f"hello {number}", "completion": said} for number, said in enumerate(answers)]
+    )
+
+    assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
+        "3 of 4 rows (75.0 %) have a placeholder in place of an answer (TODO, [answer here], ???), first a.jsonl row 1: the model "
+        "learns to say it. Write the answers, or remove these rows",
+    )
+
+
+def test_a_column_with_dots_in_its_own_name_is_suggested_and_read(tmp_path):
+    """Argilla writes the answers of people into answer.responses, beside the suggestion of a model."""
+    row = {"prompt": "hello", "answer.responses": ["fine"], "answer.suggestion": "red"}
+    file = jsonl(tmp_path / "a.jsonl", [row])
+    named = Dataset(location=at(file), columns=Columns(prompt="prompt", completion="answer.responses.0"))
+
+    assert refusal_of(tmp_path, file)[1].endswith("such as columns: {prompt: prompt, completion: answer.responses.0}")
+    assert [learned for _, learned in rows_of(tmp_path, datasets=(named,))] == ["fine<|im_end|>"]
+
+
+SEVERAL = '{"prompt": "hello", "completion": "fine"}{"prompt": "how", "completion": "red"}'
+
+
+def test_several_objects_on_a_line_are_told_from_broken_ones_and_the_other_name_works(tmp_path):
+    """Programs that append to a file often forget the line end."""
+    (tmp_path / "a.jsonl").write_text(SEVERAL)
+    (tmp_path / "a.json").write_text(SEVERAL)
+
+    assert refusal_of(tmp_path, tmp_path / "a.jsonl")[1] == (
+        "file:///a.jsonl: a.jsonl row 1: it holds several objects: put each on a line of its own, or rename the file to .json"
+    )
+    assert len(rows_of(tmp_path, tmp_path / "a.json")) == 2
+
+
+@pytest.mark.parametrize("value", [decimal.Decimal("3.50"), dt.date(2024, 1, 2)], ids=["decimal", "date"])
+def test_numbers_and_dates_of_a_database_are_named_as_people_name_them(tmp_path, value):
+    """Not by the types of a programming language."""
+    pq.write_table(pa.table({"question": ["hello"], "answer": [value]}), tmp_path / "a.parquet")
+
+    said = {"3.50": "the number 3.50", "2024-01-02": "the date or time 2024-01-02"}[str(value)]
+    assert f"its answer is {said}, not text" in refusal_of(tmp_path, tmp_path / "a.parquet")[1]

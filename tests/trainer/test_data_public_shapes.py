@@ -132,8 +132,6 @@ def test_columns_that_say_what_they_are_are_suggested(tmp_path, record, advice):
 
 NOT_ADVISED = [
     ({"prompt": said("hello"), "extra_info": {"index": 1}}, "prompt is a list of objects, extra_info is an object"),
-    ({"meta_instruction": "red", "chat": {"turn_1": {"Human": "hello", "MOSS": "fine"}}},
-     "meta_instruction is text, chat is an object"),
     ({"title": "hello", "mapping": {"a": {}}}, "mapping is an object"),
 ]  # fmt: skip
 
@@ -148,7 +146,6 @@ def test_a_column_that_holds_no_answer_is_not_suggested(tmp_path, record, seen):
 
 
 UNTOLD = [
-    {"id": 1, "subject": "hello", "description": "red", "comments": [{"author_id": 1, "body": "hello"}]},
     {"question": "hello", "opa": "red", "opb": "blue", "cop": 1, "exp": "green"},
     {"frage": "hello", "antwort": "fine", "thema": "red"},
 ]

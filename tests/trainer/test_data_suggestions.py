@@ -39,14 +39,12 @@ FOLLOWED = [
     ("a question with its source", {"user_prompt": "how", "prompt_source": "red", "prompt_model": "blue", "label": "fine"}, "how"),
     ("tests beside solutions", {"description": "how", "public_tests": {"output": ["2"]}, "solutions": {"solution": ["fine", "no"]}}, "how"),
     ("an answer of a model", {"ts": "x", "userQuery": "how", "modelResponse": "fine", "latencyMs": 4}, "how"),
-    ("turns in columns", {"user_1": "how", "bot_1": "fine", "user_2": "thanks", "bot_2": "bye"}, "how"),
     ("a translation", {"source_text": "how", "source_lang": "en", "target_lang": "de", "translated_text": "fine"}, "how"),
     ("text to SQL", {"db_id": "x", "question": "how", "evidence": "red", "SQL": "fine"}, "red\n\nhow"),
     ("answers with scores", {"prompt": said("how"), "responses": [{"completion": "fine", "score": 1}, {"completion": "no"}]}, "how"),
     ("a row written out", {"whole_string": "def how: fine", "documentation_string": "how", "code_string": "fine"}, "how"),
     ("who speaks, in Chinese", {"data": ["\u95ee\uff1ahow", "\u7b54\uff1afine"]}, "how"),
     ("a summary", {"dialogue": "how", "summary": "fine", "topic": "x"}, "how"),
-    ("a tree of OASST", {"prompt": {"text": "how", "role": "prompter", "replies": [{"text": "fine", "role": "assistant"}]}}, "how"),
     ("reinforcement learning", {"data_source": "x", "prompt": said("how"), "reward_model": {"ground_truth": "fine"}}, "how"),
 ]  # fmt: skip
 

@@ -14,6 +14,13 @@ from finetune_trainer.data.formats.rows import Row
 NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined", "nat", "\\n", "[object object]")
 """What programs write where a value was missing: pandas, Python, JSON, JavaScript, the dumps of databases."""
 
+PLACEHOLDER = re.compile(
+    r"(todo|tbd|tba|fixme|xxx+|lorem ipsum.*|placeholder|\?+|-+|\.{2,}|\u2026|"
+    r"[\[<({]{1,2}\s*(your|the|insert|add|put|enter)?\s*(answer|response|completion|output|text|reply)( goes)?( here)?\s*[\]>)}]{1,2})",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What people write where the answer is still to come: TODO, [answer here], ???."""
+
 FAILED_CELL = re.compile(r"#[A-Z][A-Z0-9_/]*[!?]|#N/[AD]|#NV|#{4,}")
 """What a spreadsheet shows where a formula failed: #N/A, #REF!, #DIV/0!, in German #NV and #WERT!."""
 
@@ -59,7 +66,7 @@ class Notice:
 
 def always_noticed() -> tuple[Notice, ...]:
     """Return what is looked for whatever the objective is."""
-    return empty_answers(), null_answers(), null_inputs()
+    return empty_answers(), null_answers(), placeholders(), null_inputs()
 
 
 def empty_answers() -> Notice:
@@ -100,6 +107,15 @@ def null_inputs() -> Notice:
 
 def _is_null(said: str) -> bool:
     return said.lower() in NULL_WORDS or FAILED_CELL.fullmatch(said) is not None
+
+
+def placeholders() -> Notice:
+    """An answer that somebody meant to write later."""
+    return Notice(
+        lambda row: [said for said in _answers(row) if PLACEHOLDER.fullmatch(said)],
+        "have a placeholder in place of an answer ({words}), first {first}: the model learns to say it. Write the answers, or remove "
+        "these rows",
+    )
 
 
 def written_turns() -> Notice:

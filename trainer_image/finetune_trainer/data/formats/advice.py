@@ -1,8 +1,10 @@
 """What to tell somebody whose columns are not those that a format needs, or hold what sft should not learn."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from finetune_trainer.data.formats.exports import export_of
 from finetune_trainer.data.formats.leaves import Kind, leaves
 from finetune_trainer.data.formats.names import (
     COMPLETIONS,
@@ -18,7 +20,8 @@ from finetune_trainer.data.formats.names import (
     is_empty,
     is_harmless,
 )
-from finetune_trainer.data.formats.suggest import Suggestion, in_yaml, lone_answer
+from finetune_trainer.data.formats.saying import answers, best
+from finetune_trainer.data.formats.suggest import Suggestion, in_yaml
 from finetune_trainer.data.reading.record import Record, kind
 
 NEEDED = "a column with messages, or a prompt and a completion, or text"
@@ -46,6 +49,16 @@ def several_answers(record: Record, column: str, uri: str) -> str:
     return (
         f"{uri} holds several answers to each question in {column} (columns {exist(record)}): write the one to learn into a "
         "column completion"
+    )
+
+
+def several_questions(columns: Sequence[str], uri: str) -> str:
+    """Say that each row holds several questions with their answers, which may be turns or questions of their own."""
+    question, answer = columns[:2]
+    return (
+        f"{uri} holds several questions with their answers in each row (columns {', '.join(columns)}): write each question with its "
+        "answer into a row of its own, or, if they are the turns of one conversation, rename these columns to user_1, assistant_1, "
+        f"user_2 and so on; to learn only the first, set columns: {{prompt: {in_yaml(question)}, completion: {in_yaml(answer)}}}"
     )
 
 
@@ -95,11 +108,8 @@ def missing(record: Record, uri: str, suggested: Suggestion | str | None) -> str
     """Say which columns exist, which are needed, and how to name them as was tried; a text says what to write first."""
     if _has_no_header(record):
         return without_header(record, uri)
-    if isinstance(record.get("mapping"), dict) and "current_node" in record:
-        return (
-            f"{uri} is an export of ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, "
-            "and write the role (author.role) and text (content.parts) of each message into a column messages"
-        )
+    if export := export_of(record):
+        return f"{uri} is an export of {export}"
     return f"{uri} has the columns {exist(record)}, but {NEEDED} is needed: {_remedy(record, suggested)}"
 
 
@@ -110,7 +120,7 @@ def _remedy(record: Record, suggested: Suggestion | str | None) -> str:
         return suggested
     if suggested:
         return f"name them in datasets[].columns, such as {suggested}"
-    if answer := lone_answer(record):
+    if answer := _lone_answer(record):
         return (
             f"{answer} holds answers, and nothing holds the questions: write the question of each row into a column prompt, and set "
             f"columns: {{prompt: prompt, completion: {in_yaml(answer)}}}"
@@ -121,6 +131,13 @@ def _remedy(record: Record, suggested: Suggestion | str | None) -> str:
             "the question and the answer, else write it into a column completion"
         )
     return f"none of them holds the answer as text{_seen(record)}, so write it into a column completion"
+
+
+def _lone_answer(record: Record) -> str:
+    """Return what holds answers where nothing holds their questions; empty where something does."""
+    found = [leaf for leaf in leaves(record) if leaf.kind is not Kind.CHOICES]
+    told = best(found, answers)
+    return told[0].path if told and all(map(answers, found)) else ""
 
 
 def without_header(record: Record, uri: str) -> str:

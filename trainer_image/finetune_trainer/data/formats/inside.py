@@ -21,8 +21,13 @@ def inner_names(record: Record) -> Iterator[str]:
 
 
 def _inside(record: Record, name: str) -> Any:
-    value: Any = record
-    for key in name.split("."):
+    """A column may have dots in its own name, as Argilla writes `answer.responses`: the longest such name counts."""
+    keys = name.split(".")
+    begins = [end for end in range(len(keys), 0, -1) if ".".join(keys[:end]) in record]
+    if not begins:
+        return None
+    value: Any = record[".".join(keys[: begins[0]])]
+    for key in keys[begins[0] :]:
         if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
             value = _from_json(value)
         if isinstance(value, list) and key.isdigit() and int(key) < len(value):

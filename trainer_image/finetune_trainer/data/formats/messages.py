@@ -30,10 +30,13 @@ from finetune_trainer.data.formats.names import (
     role_word,
     truth,
 )
+from finetune_trainer.data.formats.numbered import numbered_values
 from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
 from finetune_trainer.data.formats.roles import TurnForm, UnknownRole, mapping, misspelt, role_of
+from finetune_trainer.data.formats.spoken import by_speaker, named_pairs, spoken_lines
 from finetune_trainer.data.formats.texts import alternating, is_alternating, lacks_roles
 from finetune_trainer.data.formats.transcripts import written_out
+from finetune_trainer.data.formats.trees import LINKS, refuse_branches
 from finetune_trainer.data.reading.record import kind
 
 TYPE = "type"
@@ -79,20 +82,18 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         found.messages = messages
         return found
     if isinstance(value, str):
-        value = parsed(
-            value,
-            "its messages",
-            else_=AS_TURNS,
-        )
+        value = spoken_lines(value) or parsed(value, "its messages", else_=AS_TURNS)
     if isinstance(value, dict):
-        value = _inside(value, found)
+        value = numbered_values(value) or _inside(value, found)
     if not isinstance(value, list) or not value:
         raise RowInvalid("its messages are not a list with at least one message")
+    value = named_pairs(value, form.roles) or value
     if not form.by_turns and lacks_roles(value):
         raise WithoutRoles
     if is_alternating(value):
         found.messages = alternating(value)
         return found
+    refuse_branches(value)
     problems: list[RowInvalid] = []
     unknown: RowInvalid | None = None
     for number, item in enumerate(value, start=1):
@@ -143,8 +144,9 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if isinstance(said.get("data"), dict) and _is_typed(said):
         said = {**said["data"], TYPE: said[TYPE]}  # LangChain
     role_key = form.role or next((key for key in ROLE_KEYS if key in said), TYPE if _is_typed(said) else "")
-    if not role_key and (pair := _pair(said)):
-        found.messages += pair
+    if not role_key and (without_role := _pair(said) or by_speaker(said, who)):
+        for one in without_role:
+            _add(one, number, form, found)
         return
     role = role_of(said.get(role_key), who, form, said)
     if form.roles:
@@ -158,15 +160,20 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     learned = _switch(said, role, who, found)
     if "name" in message and role != TOOL and form.template and not SPEAKER.search(form.template):
         found.unread[f"{OF_MESSAGES}name of role {role}"] = message.pop("name")
-    read = {role_key, content_key, "function_call", *LOSS_SWITCHES, *MESSAGE_KEYS}
+    _keep(said, {role_key, content_key}, message, form, found)
+    _place(message, parts, learned, found, who)
+
+
+def _keep(said: dict[str, Any], known: set[str], message: Message, form: TurnForm, found: Turns) -> None:
+    """Leave keys that the template names to it, and keep in mind those that nobody reads."""
+    read = {*known, "function_call", *LOSS_SWITCHES, *MESSAGE_KEYS}
     for key, extra in said.items():
         if key in read or is_empty(extra):
             continue
         if form.template and key in form.template:
             message[key] = extra
-        elif not is_harmless(key) and extra != message["content"]:
+        elif not is_harmless(key) and key not in LINKS and extra != message["content"]:
             found.unread[f"{OF_MESSAGES}{key}"] = extra
-    _place(message, parts, learned, found, who)
 
 
 def _check_keys(item: dict[str, Any], who: str, form: TurnForm, found: Turns) -> None:

@@ -47,7 +47,7 @@ ROLES = {
 }
 """Who speaks, by the words of ShareGPT, OpenAI, Llama, Gemini, Cohere, OASST, in lower case; four are Chinese."""
 
-ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
 CONTENT_KEYS = ("content", "value", "parts", "text", "message", "utterance")
 LOSS_SWITCHES = ("weight", "train", "training", "trainable", "loss", "loss_mask")
 """Keys of a message that say whether it is learned: OpenAI, axolotl, ms-swift and others."""
@@ -158,7 +158,9 @@ INCIDENTAL = frozenset(
 )
 """Words that make such a name harmless: prompt_id, text_length. Whatever else is not read is named."""
 
-HARMLESS_NAMES = ("n", "k", "stopreason", "endturn", "schemaversion", "project", "isbot")
+HARMLESS_NAMES = (
+    "n", "k", "stopreason", "endturn", "schemaversion", "project", "isbot", "paralleltoolcalls", "subcategory", "partitiontime",
+)  # fmt: skip
 """Whole names of no effect on what is learned: of logged calls and of tools for annotation."""
 
 ANSWERING = frozenset(

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from finetune_trainer.chat.conversation import Conversation, Message
@@ -26,7 +27,9 @@ from finetune_trainer.data.formats.names import (
     is_empty,
     is_harmless,
 )
+from finetune_trainer.data.formats.numbered import turns_in_columns
 from finetune_trainer.data.formats.parts import parts_of
+from finetune_trainer.data.formats.spoken import named_pairs
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
 from finetune_trainer.data.reading.record import Record, kind
 
@@ -94,6 +97,8 @@ def to_row(record: Record, form: Format) -> Row:
 
 
 def _said(record: Record, form: Format) -> Turns:
+    if form.numbered:
+        return Turns(messages=turns_in_columns(record, form.numbered))
     try:
         return turns_of(_value(record, form.messages), form.turns)
     except WithoutRoles as problem:
@@ -213,13 +218,9 @@ def _filled(template: str, record: Record) -> str:
 
 def _optional(record: Record, column: str) -> str:
     value = record.get(column)
-    return (
-        str(value)
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else ""
-        if value is None
-        else _text(record, column)
-    )
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(record, column)
 
 
 def _joined(prompt: str, record: Record, form: Format) -> str:
@@ -236,7 +237,7 @@ def _history(record: Record, form: Format) -> list[Message]:
         history = parsed(history, "its history")
     if not isinstance(history, list):
         raise RowInvalid(f"its history is {kind(history)}, not a list of questions with their answers")
-    if all(isinstance(item, dict) for item in history):
+    if all(isinstance(item, dict) for item in history) or named_pairs(history, form.turns.roles):
         return turns_of(history, form.turns).messages
     if not is_alternating(history) or isinstance(history[0], str):
         raise RowInvalid("its history is not a list of pairs, a question and its answer")
@@ -280,7 +281,7 @@ def _text(record: Record, column: str) -> str:
         raise RowInvalid(f"its {column} is NaN, which stands for a missing value: fill it in, or remove the row")
     if isinstance(value, bool):
         raise NotText(column, kind(value), ": write it as text, such as yes or no")
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         raise NotText(
             column,
             kind(value),

@@ -20,7 +20,9 @@ from finetune_trainer.data.formats.names import (
     is_reasoning,
     words_of,
 )
+from finetune_trainer.data.formats.roles import TurnForm, mapping
 from finetune_trainer.data.formats.saying import SURE, answers, asks, best, classifies, is_numbered
+from finetune_trainer.data.formats.spoken import spoken_lines
 from finetune_trainer.data.formats.texts import is_alternating, lacks_roles
 from finetune_trainer.data.reading.record import Record
 
@@ -83,6 +85,10 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
     if any(map(answers, everything)):
         yield from _of_turns(everything)
         yield from _of_pairs(everything)
+    for leaf in found:
+        if leaf.kind is Kind.TEXT and isinstance(leaf.value, str) and (turns := spoken_lines(leaf.value)):
+            unknown = mapping(turns, TurnForm())
+            yield Suggestion(columns={"messages": leaf.path}, note=f" and roles: {{{unknown}}}" if unknown else "")
     if len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
         yield Suggestion(columns={"text": found[0].path})
 
@@ -269,13 +275,6 @@ def _one_written(path: str, choice: Any, number: int | None) -> str:
 
 def _is_label(path: str) -> bool:
     return bare(path.rpartition(".")[2]) in ("label", "key", "letter", "id")
-
-
-def lone_answer(record: Record) -> str:
-    """Return what holds answers where nothing holds their questions; empty where something does."""
-    found = [leaf for leaf in leaves(record) if leaf.kind is not Kind.CHOICES]
-    told = best(found, answers)
-    return told[0].path if told and all(map(answers, found)) else ""
 
 
 def unwritten_answer(record: Record) -> str:

@@ -79,6 +79,8 @@ def _not_json(line: bytes, error: ValueError) -> Unreadable:
         return Unreadable("it ends with a comma: remove the commas between JSON lines")
     if typeset := _typeset(line.decode()):
         return Unreadable(typeset)
+    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and line[:1] == b"{":
+        return Unreadable("it holds several objects: put each on a line of its own, or rename the file to .json")
     return Unreadable(f"it is not JSON ({error}): correct or remove that line")
 
 
@@ -166,7 +168,10 @@ def document(file: BinaryIO) -> Iterator[Place]:
             return
         if typeset := _typeset(content.decode("utf-8-sig")):
             raise Unreadable(typeset) from error
-        raise Unreadable(f"line {error.lineno} is not JSON ({error.msg})") from error
+        raise Unreadable(
+            f"line {error.lineno} is not JSON ({error.msg}): correct it; JSON has no comments, no single quotes, no names without "
+            "quotes, and no comma behind the last item"
+        ) from error
     for number, item in enumerate(_items(value), start=1):
         yield number, _item(item)
 

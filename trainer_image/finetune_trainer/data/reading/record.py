@@ -1,5 +1,7 @@
 """What a reader of files yields: a record with its number, or the reason why that row cannot be read."""
 
+import datetime as dt
+import decimal
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -40,8 +42,10 @@ def kind(value: Any) -> str:
             return "text"
         case bool():
             return "true or false"
-        case int() | float():
+        case int() | float() | decimal.Decimal():
             return f"the number {value}"
+        case dt.date() | dt.time() | dt.timedelta():
+            return f"the date or time {value}"
         case list() | tuple():
             return "a list"
         case dict():
