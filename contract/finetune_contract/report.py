@@ -85,6 +85,10 @@ class PreflightReport:
     tokens_p50: int
     tokens_p99: int
     tokens_max: int
+    length_step: int = 0
+    """Tokens from one entry of rows_by_length to the next; 0 where an older preflight counted none."""
+    rows_by_length: tuple[int, ...] = ()
+    """Rows of 0 to length_step - 1 tokens, and so on; the last of 32 entries also has those that are longer."""
     truncated_rows: int
     dropped_rows: int
     masked_rows: int

@@ -4,6 +4,7 @@ FinetuneError
 ├── JobError             the user must change the job; retrying is useless
 │   └── DoesNotFit       the planner's refusal, with the nearest things that would fit
 ├── ClusterUnavailable   nobody must act; try again after a while
+│   ├── Unauthorized     the API server does not know who asks
 │   └── ServerFailed     the API server answers with an error of its own, or of a webhook
 ├── Conflict             somebody wrote first; look again
 ├── NameConflict         a stranger's object has the name of one of our children
@@ -34,6 +35,10 @@ class DoesNotFit(JobError):
 
 class ClusterUnavailable(FinetuneError):
     """The API server cannot be reached or is overloaded; nobody must act."""
+
+
+class Unauthorized(ClusterUnavailable):
+    """The API server does not accept who we say that we are: a token that has expired, or credentials that it does not know."""
 
 
 class ServerFailed(ClusterUnavailable):

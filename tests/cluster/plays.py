@@ -56,6 +56,8 @@ def a_preflight_report() -> PreflightReport:
         tokens_p50=250,
         tokens_p99=500,
         tokens_max=512,
+        length_step=50,
+        rows_by_length=(0, 20, 60, 140, 230, 220, 150, 90, 60, 20, 10),
         truncated_rows=0,
         dropped_rows=0,
         masked_rows=0,

@@ -49,38 +49,61 @@ def test_definitions_can_be_left_to_others_or_given_up():
     assert [each["metadata"].get("annotations") for each in kept] == [None] * 3
 
 
+def templates(name: str) -> dict[str, Raw]:
+    """Return the Pods of a set by the container that they run."""
+    found = [each["spec"]["template"] for each in objects(rendered(name)) if "template" in each.get("spec", {})]
+    return {container["name"]: each for each in found for container in each["spec"]["containers"]}
+
+
+def test_the_page_is_an_option():
+    """Off unless it is asked for."""
+    assert {name: sorted(templates(name)) for name in SETS} == {
+        "defaults": ["operator"], "high-availability": ["operator", "ui"], "namespaced": ["operator"],
+    }  # fmt: skip
+
+
 @each_set
 def test_pods_are_restricted(name: str):
     """Pod Security Standard `restricted`, a read-only root, limits, probes, and no more of the API than is needed."""
-    templates = [
-        each["spec"]["template"]["spec"] for each in objects(rendered(name)) if "template" in each.get("spec", {})
-    ]
-    (pod,) = templates
-    (container,) = pod["containers"]
+    found = [each["spec"] for each in templates(name).values()]
+    containers = [container for pod in found for container in pod["containers"]]
 
-    assert container_violations(container) == []
-    assert FORBIDDEN & set(pod) == set()
-    assert [volume for volume in pod["volumes"] if not (set(volume) - {"name"}) <= ALLOWED_VOLUMES] == []
-    assert {"livenessProbe", "readinessProbe"} <= set(container)
-    assert set(container["resources"]["requests"]) == {"cpu", "memory", "ephemeral-storage"}
-    assert not container["image"].endswith(":latest")
-    assert (pod["enableServiceLinks"], pod["serviceAccountName"]) == (False, "finetune-operator")
-    assert pod["topologySpreadConstraints"]
-    assert pod["affinity"]["podAntiAffinity"]
+    assert [container_violations(each) for each in containers] == [[]] * len(found)
+    assert [FORBIDDEN & set(pod) for pod in found] == [set()] * len(found)
+    assert [
+        volume for pod in found for volume in pod["volumes"] if not (set(volume) - {"name"}) <= ALLOWED_VOLUMES
+    ] == []
+    assert all({"livenessProbe", "readinessProbe"} <= set(each) for each in containers)
+    assert all(set(each["resources"]["requests"]) == {"cpu", "memory", "ephemeral-storage"} for each in containers)
+    assert not any(each["image"].endswith(":latest") for each in containers)
+    assert not any(pod["enableServiceLinks"] for pod in found)
+    operator = templates(name)["operator"]["spec"]
+    assert operator["serviceAccountName"] == "finetune-operator"
+    assert operator["topologySpreadConstraints"]
+    assert operator["affinity"]["podAntiAffinity"]
+
+
+def test_the_page_has_no_rights():
+    """No token in its Pod, and no binding names its ServiceAccount: what it reads, a caller's token reads."""
+    pod = templates("high-availability")["ui"]["spec"]
+    bound = [subject["name"] for each in objects(rendered("high-availability")) for subject in each.get("subjects", ())]
+
+    assert (pod["automountServiceAccountToken"], pod["serviceAccountName"]) == (False, "finetune-operator-ui")
+    assert [volume for volume in pod["volumes"] if "secret" in volume or "projected" in volume] == []
+    assert set(bound) == {"finetune-operator"}
 
 
 @each_set
 def test_a_namespace_that_enforces_restricted_admits_the_pods(name: str, control_plane: ControlPlane, namespace: str):
     """The judgement of the API server's own admission, not ours."""
     control_plane.kubectl("label", "namespace", namespace, *(f"{key}={value}" for key, value in RESTRICTED.items()))
-    control_plane.kubectl("create", "serviceaccount", "finetune-operator", "-n", namespace)
-    (template,) = (each["spec"]["template"] for each in objects(rendered(name)) if "template" in each.get("spec", {}))
-    pod = {"apiVersion": "v1", "kind": "Pod", **template}
-    pod["metadata"] = {**template["metadata"], "name": "operator", "namespace": namespace}
-    answer = control_plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=pod)
+    for container, template in templates(name).items():
+        control_plane.kubectl("create", "serviceaccount", template["spec"]["serviceAccountName"], "-n", namespace)
+        pod = {"apiVersion": "v1", "kind": "Pod", **template}
+        pod["metadata"] = {**template["metadata"], "name": container, "namespace": namespace}
+        answer = control_plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", given=pod)
 
-    assert answer.stdout == "pod/operator created (server dry run)\n"
-    assert answer.stderr == ""
+        assert (answer.stdout, answer.stderr) == (f"pod/{container} created (server dry run)\n", "")
 
 
 @each_set

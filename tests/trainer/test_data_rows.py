@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from finetune_contract import Dataset, Evaluation
-from finetune_trainer.data.measure import percentile
+from finetune_trainer.data.measure import MOST_BARS, Histogram, histogram, percentile
 from finetune_trainer.data.packing import best_fit, packed_sequences
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE
 from finetune_trainer.data.selection import held_out_count, select
@@ -138,6 +138,31 @@ def test_packing_keeps_every_row_and_never_overfills(lengths):
     assert all(total <= 64 for total in filled)
     assert sum(total <= 32 for total in filled) <= 1
     assert packed_sequences(Counter(lengths), 64) == len(sequences)
+
+
+@given(st.lists(st.integers(0, 100_000), max_size=300))
+def test_a_histogram_loses_no_row(lengths):
+    """Every row is in the bar of its length; those beyond the last bar are in it."""
+    found = histogram(Counter(lengths))
+
+    assert sum(found.rows) == len(lengths)
+    assert len(found.rows) <= MOST_BARS
+    assert [found.rows[at] for at in range(len(found.rows) - 1)] == [
+        sum(length // found.width == at for length in lengths) for at in range(len(found.rows) - 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([], Histogram(width=1, rows=())),
+        ([3, 3, 5], Histogram(width=1, rows=(0, 0, 0, 2, 0, 1))),
+        ([*range(0, 2000, 10), 90_000], Histogram(width=100, rows=(*(10,) * 20, *(0,) * 11, 1))),
+    ],
+)
+def test_bars_have_round_widths(lengths, expected):
+    """About twenty of them reach to the 99th percentile, and one long row does not squeeze them."""
+    assert histogram(Counter(lengths)) == expected
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.sampled_from([50, 99, 100]))

@@ -20,6 +20,19 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{- define "finetune.uiLabels" -}}
+{{ include "finetune.uiSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: finetune-operator
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "finetune.uiSelector" -}}
+app.kubernetes.io/name: finetune-operator
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: ui
+{{- end -}}
+
 {{- define "finetune.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "finetune.name" .) -}}
 {{- end -}}

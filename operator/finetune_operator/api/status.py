@@ -54,6 +54,11 @@ class PreflightStatus(StatusModel):
     """The 99th percentile of the row length in tokens."""
     tokens_max: Count
     """Length of the longest row in tokens."""
+    length_step: Count = 0
+    """Tokens from one entry of rowsByLength to the next."""
+    rows_by_length: Annotated[list[Count], items("atomic", most=32)] = []
+    """Number of rows by length: the first entry counts those of less than lengthStep tokens, the next those of less than twice as many, and
+    so on. The last of 32 entries also counts those that are longer."""
     truncated_rows: Count
     """Number of rows that are truncated."""
     truncated_percent: Decimal

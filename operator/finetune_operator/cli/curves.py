@@ -39,11 +39,16 @@ async def curves_of(jobs: Jobs, job: FineTuneJob, claims: str) -> Curves:
             kept = Kept(place=place, folder=log_folder(job.metadata.uid, attempt.number), name=NAME)
             lines += (await read_kept(kept, jobs, claims=claims) or "").splitlines()
     except FinetuneError as error:
-        losses: dict[int, float] = {}
-        for attempt in job.status.attempts or ():
-            losses |= await from_log(jobs, job, attempt.number)
-        return Curves(loss=tuple(sorted((float(step), loss) for step, loss in losses.items())), missing=str(error))
+        return await curves_in_logs(jobs, job, str(error))
     return from_lines(lines)
+
+
+async def curves_in_logs(jobs: Jobs, job: FineTuneJob, missing: str) -> Curves:
+    """Return what the logs of the Pods that are still there have; `missing` says why that is all."""
+    losses: dict[int, float] = {}
+    for attempt in job.status.attempts or ():
+        losses |= await from_log(jobs, job, attempt.number)
+    return Curves(loss=tuple(sorted((float(step), loss) for step, loss in losses.items())), missing=missing)
 
 
 def from_lines(lines: Iterable[str]) -> Curves:

@@ -130,9 +130,9 @@ class Jobs:
 
 
 @asynccontextmanager
-async def jobs_of(target: Target, context: str, namespace: str) -> AsyncIterator[Jobs]:
-    """Open the jobs of a namespace; empty: the kubeconfig's."""
-    link, usual = await open_link(target.kubeconfig, context)
+async def jobs_of(target: Target, context: str, namespace: str, *, token: str = "") -> AsyncIterator[Jobs]:
+    """Open the jobs of a namespace; empty: the kubeconfig's. A token replaces who the kubeconfig says that we are."""
+    link, usual = await open_link(target.kubeconfig, context, token=token)
     try:
         yield Jobs(
             api=Api(connection=link), namespace=namespace or usual, target=target, chosen_namespace=bool(namespace)

@@ -1,6 +1,6 @@
 """The commands' way to the API server: h11 on asyncio's streams, loaded in milliseconds. Called by jobs.
 
-What is rare goes through the client library instead: the Pod's ServiceAccount, an auth-provider, a proxy that is not HTTP.
+What is rare goes through the client library instead: an auth-provider, a proxy that is not HTTP.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -18,7 +18,7 @@ import h11
 
 from finetune_operator import __version__
 from finetune_operator.cli.kube_credentials import Credentials, credentials_of, trust_of
-from finetune_operator.cli.kubeconfig import Context, read_kubeconfig
+from finetune_operator.cli.kubeconfig import Context, Entry, context_of_pod, read_kubeconfig
 from finetune_operator.controller.api import CONNECT_SECONDS, Link, Reply, answer, failure
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
@@ -30,12 +30,17 @@ BLOCK = 1 << 16
 NO_ANSWER = (OSError, EOFError, TimeoutError, h11.RemoteProtocolError)
 
 
-async def open_link(kubeconfig: str, context: str) -> tuple[Link, str]:
-    """Return the way to the API server and the namespace of the context. Raises ClusterUnavailable."""
-    if not kubeconfig:
-        return await _library("", ""), "default"
-    chosen = read_kubeconfig(kubeconfig).context(context)
+async def open_link(kubeconfig: str, context: str, *, token: str = "") -> tuple[Link, str]:
+    """Return the way to the API server and the namespace of the context. Raises ClusterUnavailable.
+
+    With a token it is used for everything, whatever the kubeconfig or the Pod says about who we are.
+    """
+    chosen = read_kubeconfig(kubeconfig).context(context) if kubeconfig else context_of_pod()
+    if token:
+        chosen = replace(chosen, user=Entry({"token": token}, chosen.user.folder))
     proxy = proxy_of(chosen)
+    if proxy and urlsplit(proxy).scheme != "http" and token:
+        raise chosen.broken(f"the proxy {proxy} is not an HTTP proxy")
     if "auth-provider" in chosen.user.value or (proxy and urlsplit(proxy).scheme != "http"):
         return await _library(kubeconfig, context), chosen.namespace
     link = KubeLink(context=chosen, server=urlsplit(str(chosen.cluster.value["server"]).rstrip("/")), proxy=proxy)

@@ -12,6 +12,9 @@ from typing import Any
 from finetune_operator.errors import ClusterUnavailable
 
 Raw = dict[str, Any]
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a Pod finds its token, the authority of the API server and the name of its namespace."""
+
 ANOTHER = "set another one with --kubeconfig"
 
 
@@ -74,6 +77,20 @@ class Kubeconfig:
 
     def _broken(self, why: str) -> ClusterUnavailable:
         return ClusterUnavailable(f"kubeconfig {self.title} cannot be used: {why}; {ANOTHER}")
+
+
+def context_of_pod(account: Path = ACCOUNT) -> Context:
+    """Return the context of a Pod: the API server as its environment tells it, with its ServiceAccount."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    namespace = account / "namespace"
+    return Context(
+        kubeconfig="of this Pod",
+        name="ServiceAccount",
+        namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        cluster=Entry({"server": server, "certificate-authority": "ca.crt"}, account),
+        user=Entry({"tokenFile": "token"} if (account / "token").exists() else {}, account),
+    )
 
 
 def read_kubeconfig(title: str) -> Kubeconfig:

@@ -6,7 +6,7 @@ from datetime import datetime
 from html import escape
 
 from finetune_operator.api.published import ArtifactStatus
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, PreflightStatus
 from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
 from finetune_operator.cli.differences import flat
@@ -15,6 +15,7 @@ from finetune_operator.cli.job_text import attempt_line, duration_text, ended, g
 from finetune_operator.cli.plan_view import TERMS
 from finetune_operator.cli.report_html import cards, page, section, stacked, table
 from finetune_operator.cli.report_usage import usage
+from finetune_operator.cli.svg_bars import histogram
 from finetune_operator.cli.svg_curves import Curve, picture
 from finetune_operator.planning.layouts import counted
 
@@ -196,7 +197,17 @@ def data(job: FineTuneJob) -> str:
         ),
         ("sample of the rows", found.preview_uri),
     ]
-    return table(("", ""), [row for row in rows if row[1]])
+    return table(("", ""), [row for row in rows if row[1]]) + lengths(found)
+
+
+def lengths(found: PreflightStatus) -> str:
+    """Return the rows by their length, with the sequence length; nothing where an older preflight did not count them."""
+    if not found.rows_by_length:
+        return ""
+    drawn = histogram(
+        found.rows_by_length, found.length_step, found.tokens_max, mark=("sequence length", found.sequence_length)
+    )
+    return f'<p class="lead">Rows by length in tokens, before long rows are truncated or left out</p>{drawn}'
 
 
 def warnings(job: FineTuneJob) -> str:

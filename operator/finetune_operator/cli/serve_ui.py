@@ -10,18 +10,18 @@ from typing import Annotated
 import typer
 
 from finetune_operator.cli.options import Context, Kubeconfig
-from finetune_operator.cli.target import find_target
+from finetune_operator.cli.target import find_target, require_target
 from finetune_operator.errors import FinetuneError
 
 INSTALL = "the page needs a web server: pip install 'finetune-operator[ui]'"
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-def command(
+def command(  # noqa: PLR0913  # each is an option
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. Jobs are shown on the loopback interface only, because there is no authentication."
+            help="Address to listen on. On others than the loopback interface jobs are shown with --ask-callers only."
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8765,
@@ -31,11 +31,30 @@ def command(
         typer.Option(metavar="HOST", help="Host name by which browsers reach the page through a proxy; repeatable."),
     ] = None,
     calculator: Annotated[bool, typer.Option("--calculator", help="Show no jobs, even if there is a cluster.")] = False,
+    callers: Annotated[
+        bool,
+        typer.Option(
+            "--ask-callers",
+            help="Read jobs with the bearer token of each caller instead of your credentials. Then jobs are shown on every --host.",
+        ),
+    ] = False,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy",
+            metavar="CIDR",
+            help="Address or range of a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; repeatable.",
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     kubeconfig: Kubeconfig = "",
     context: Context = "",
 ) -> None:
     """Serve a page with a calculator and, on this machine, the jobs of the cluster. Ctrl-C stops it."""
+    if calculator and callers:
+        raise typer.BadParameter(
+            "--calculator shows no jobs, so there is nothing to --ask-callers for: leave out one of them"
+        )
     try:
         import uvicorn  # noqa: PLC0415  # of an extra
 
@@ -44,13 +63,12 @@ def command(
     except ModuleNotFoundError as error:
         raise FinetuneError(INSTALL) from error
     private = is_loopback(host)
-    target = find_target(kubeconfig) if private and not calculator else None
-    hosts = (
-        (*LOOPBACK, *(name or ())) if target else ("*",)
-    )  # another name could be another site's, which must not read jobs
-    app = application(Cluster(target=target, context=context) if target else None, hosts)
+    target = require_target(kubeconfig) if callers else find_target(kubeconfig) if private and not calculator else None
+    # another name could be another site's, which must not read jobs; with a token of their own callers say who they are
+    hosts = (*LOOPBACK, *(name or ())) if target and not callers else ("*",)
+    app = application(Cluster(target=target, context=context, asks_callers=callers) if target else None, hosts)
     jobs = (
-        f"jobs of {target.title}"
+        f"jobs of {target.title}{', each with the token of the caller' if callers else ''}"
         if target
         else "no jobs" + ("" if private else ": other machines can reach this address")
     )
@@ -58,7 +76,9 @@ def command(
     print(f"http://{host}:{port} serves the calculator and {jobs}. Press Ctrl-C to stop", flush=True)
     if show:
         webbrowser.open(f"http://{host}:{port}")
-    config = uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, proxy_headers=bool(proxy), forwarded_allow_ips=proxy or []
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -25,7 +25,7 @@ def picture(curves: Sequence[Curve], *, title: str) -> str:
     drawn = [Curve(name=curve.name, points=thinned(curve.points)) for curve in curves]
     values = [point for curve in drawn for point in curve.points]
     if not values:
-        return _frame(title, f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no measurements</text>')
+        return frame(title, f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no measurements</text>')
     xs, ys = [x for x, _ in values], [y for _, y in values]
     scale = _Scale(min(xs), max(xs), min(ys), max(ys))
     parts = [_axes(scale)]
@@ -41,7 +41,7 @@ def picture(curves: Sequence[Curve], *, title: str) -> str:
                 f'<circle cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}" r="3" fill="{colour}" class="dot{index % len(COLOURS)}"/>'
             )
     parts.append(_legend([curve.name for curve in drawn]))
-    return _frame(title, "".join(parts))
+    return frame(title, "".join(parts))
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -102,7 +102,8 @@ def _legend(names: Sequence[str]) -> str:
     return "".join(parts)
 
 
-def _frame(title: str, inner: str) -> str:
+def frame(title: str, inner: str) -> str:
+    """Return a picture that screen readers know by its title."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
         f'font-family="sans-serif" font-size="12" fill="currentColor">{inner}</svg>'

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from finetune_operator.controller.clock import ServerClock
 from finetune_operator.controller.pace import Pace
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, ServerFailed
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, ServerFailed, Unauthorized
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
@@ -47,7 +47,9 @@ class Answer:
 def failure(answer: Answer) -> FinetuneError:
     """Tell by the status who must act."""
     match answer.status:
-        case 401 | 429:
+        case 401:
+            return Unauthorized(answer.message)
+        case 429:
             return ClusterUnavailable(answer.message)
         case 403 | 422 | 400:
             return Forbidden(answer.message)

@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 from finetune_operator import __version__
 from finetune_operator.cli.kube_link import KubeLink, open_link
-from finetune_operator.cli.kubeconfig import read_kubeconfig
+from finetune_operator.cli.kubeconfig import context_of_pod, read_kubeconfig
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import Connection
 from finetune_operator.errors import ClusterUnavailable
@@ -278,3 +278,21 @@ def test_a_command_loads_neither_client_library(tmp_path: Path):
     ran = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
 
     assert ran.stdout == "[]\n"
+
+
+def test_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The API server of its environment, with the ServiceAccount where a token is mounted."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    (tmp_path / "ca.crt").write_text("")
+    bare = context_of_pod(tmp_path)
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "namespace").write_text("team-a")
+    whole = context_of_pod(tmp_path)
+
+    assert (bare.cluster.value["server"], bare.cluster.path("certificate-authority")) == (
+        "https://[fd00::1]:6443",
+        str(tmp_path / "ca.crt"),
+    )
+    assert (bare.user.value, bare.namespace) == ({}, "default")
+    assert (whole.user.path("tokenFile"), whole.namespace) == (str(tmp_path / "token"), "team-a")

@@ -16,6 +16,13 @@ from tests.unit.smallest_spec import SMALLEST_SPEC
 BORN, NOW = "2026-11-23T10:00:00Z", datetime(2026, 11, 24, tzinfo=UTC)
 CURVES = Curves(loss=((1.0, 3.0), (2.0, 2.0)), held_out=((2.0, 2.2),), learning_rate=((1.0, 1e-4), (2.0, 5e-5)))
 
+FOUND = {
+    "modelRevision": "c" * 40, "modelBytes": 1, "datasetDigest": f"sha256:{'d' * 64}", "examples": 1000, "evaluationExamples": 50,
+    "tokens": 700_000, "trainedTokens": 350_000, "tokensP50": 700, "tokensP99": 1100, "tokensMax": 1200, "lengthStep": 500,
+    "rowsByLength": [100, 600, 300], "truncatedRows": 10, "truncatedPercent": "1.0", "droppedRows": 0, "maskedRows": 0,
+    "duplicates": 0, "sampled": False, "sequenceLength": 1024, "packedRows": 700,
+}  # fmt: skip
+
 
 def a_job(**status: Any) -> FineTuneJob:
     metadata = {"name": "tiny", "namespace": "team-a", "uid": "u", "generation": 1, "creationTimestamp": BORN}
@@ -99,6 +106,24 @@ def test_a_finished_job_has_every_section():
         in page
     )
     assert "<td>0.80 (0.70 to 0.90)</td><td>0.70 (0.55 to 0.80)</td><td>better</td>" in page
+
+
+def test_the_rows_by_length_are_drawn_as_preflight_counted_them():
+    """Each bar with its figures, the sequence length among them, and a sentence for those who do not see it."""
+    page = report_page(Report(job=a_job(preflight=FOUND), curves=CURVES, written=NOW))
+
+    assert read(page).headings == ["team-a/tiny", "Loss", "Data", "Provenance"]
+    assert "<title>0 to 499 tokens: 100 rows</title>" in page
+    assert "<title>1,000 to 1,200 tokens: 300 rows</title>" in page
+    assert 'aria-label="rows by length: the most, 60 %, have 500 to 999 tokens; the longest has 1,200"' in page
+    assert ">sequence length 1,024</text>" in page
+
+
+def test_a_preflight_that_counted_no_lengths_has_no_histogram():
+    """It was made by an older image."""
+    older = {key: value for key, value in FOUND.items() if key not in ("lengthStep", "rowsByLength")}
+
+    assert "Rows by length" not in report_page(Report(job=a_job(preflight=older), curves=CURVES, written=NOW))
 
 
 def test_a_job_that_nobody_looked_at_has_a_page_too():

@@ -60,7 +60,8 @@ def a_report(**found: Any) -> PreflightReport:
         "run_digest": "sha256:" + "a" * 64, "model_revision": "c" * 40, "model_config": SMOLLM2_CONFIG,
         "model_bytes": 269_060_552, "dataset_digest": "sha256:" + "d" * 64, "examples": 4800,
         "evaluation_examples": 200, "tokens": 7_200_000, "trained_tokens": 3_600_000, "tokens_p50": 1320,
-        "tokens_p99": 3911, "tokens_max": 6000, "truncated_rows": 12, "dropped_rows": 0, "masked_rows": 0,
+        "tokens_p99": 3911, "tokens_max": 6000, "length_step": 500, "rows_by_length": (100, 900, 1900, 1000, 500, 250, 100, 50),
+        "truncated_rows": 12, "dropped_rows": 0, "masked_rows": 0,
         "duplicates": 3, "sampled": False, "sequence_length": 4096, "packed_rows": 1850,
     }  # fmt: skip
     return PreflightReport(**{**values, **found})

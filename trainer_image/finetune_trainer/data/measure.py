@@ -22,6 +22,22 @@ ROUNDING = 64
 CPT_SEQUENCE_LENGTH = 4096
 
 
+NICE = (1, 2, 5)
+"""First digits of the widths of a histogram's bars."""
+
+BARS_TO_P99 = 20
+MOST_BARS = 32
+"""The last bar has all rows that are longer, so that one long row does not squeeze the others into the first bar."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Rows by length: entry i has those of i * width to (i + 1) * width - 1 tokens, the last of 32 also those that are longer."""
+
+    width: int
+    rows: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStats:
     """What was found while cutting. Lengths are those before (of cpt: after) it."""
@@ -32,6 +48,7 @@ class TokenStats:
     p50: int
     p99: int
     longest: int
+    lengths: Histogram
     truncated_rows: int
     dropped_rows: int
     masked_rows: int
@@ -50,6 +67,16 @@ def percentile(lengths: Mapping[int, int], percent: int) -> int:
         if wanted < 0:
             return length
     return 0
+
+
+def histogram(lengths: Mapping[int, int]) -> Histogram:
+    """Count the rows of each length in bars of a round width, about twenty up to the 99th percentile."""
+    wanted = max(1, percentile(lengths, 99) / BARS_TO_P99)
+    width = next(width for power in range(20) for digit in NICE if (width := digit * 10**power) >= wanted)
+    bars: Counter[int] = Counter()
+    for length, rows in lengths.items():
+        bars[min(length // width, MOST_BARS - 1)] += rows
+    return Histogram(width=width, rows=tuple(bars[at] for at in range(max(bars, default=-1) + 1)))
 
 
 def sequence_length(lengths: Mapping[int, int], *, wanted: int, limit: int, objective: str, over_length: str) -> int:
@@ -92,6 +119,7 @@ def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str
         p50=percentile(before, 50),
         p99=percentile(before, 99),
         longest=max(before, default=0),
+        lengths=histogram(before),
         truncated_rows=counts["truncated"],
         dropped_rows=counts["dropped"],
         masked_rows=counts["masked"],

@@ -101,6 +101,8 @@ def to_report(
         tokens_p50=train.p50,
         tokens_p99=train.p99,
         tokens_max=train.longest,
+        length_step=train.lengths.width,
+        rows_by_length=tuple(scaled(rows) for rows in train.lengths.rows),
         truncated_rows=scaled(train.truncated_rows),
         dropped_rows=scaled(train.dropped_rows),
         masked_rows=scaled(train.masked_rows),

@@ -1,6 +1,7 @@
 """The web server of `finetune serve-ui`: which address answers what, and who may ask how often and how much."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +23,10 @@ from starlette.staticfiles import StaticFiles
 from finetune_operator.cli import models
 from finetune_operator.cli.jobs import JobNotFound
 from finetune_operator.cli.ui import answers, memory_claims, time_claims
+from finetune_operator.cli.ui.callers import token_of
 from finetune_operator.cli.ui.cluster import Cluster
 from finetune_operator.cli.ui.questions import BadQuestion, from_query
-from finetune_operator.errors import ClusterUnavailable, DoesNotFit, FinetuneError, Forbidden
+from finetune_operator.errors import ClusterUnavailable, DoesNotFit, FinetuneError, Forbidden, Unauthorized
 from finetune_operator.planning.models.catalogue import models as catalogue
 from finetune_operator.planning.pools.gpus import GPUS
 
@@ -32,12 +34,13 @@ STATIC = Path(__file__).parent / "static"
 MOST_BYTES = 65_536
 """Of a question."""
 
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 PER_MINUTE = 60
 AT_A_TIME = 2
 """Questions that are computed side by side: each takes up to a second of a CPU."""
 
 STATUSES: tuple[tuple[type[FinetuneError], int], ...] = (
-    (JobNotFound, 404), (DoesNotFit, 422), (Forbidden, 403), (ClusterUnavailable, 503), (FinetuneError, 400),
+    (JobNotFound, 404), (DoesNotFit, 422), (Forbidden, 403), (Unauthorized, 401), (ClusterUnavailable, 503), (FinetuneError, 400),
 )  # fmt: skip
 
 NOTHING_FROM_ELSEWHERE = {
@@ -164,10 +167,21 @@ async def claims(_: Request) -> Response:
 def jobs_of(cluster: Cluster | None) -> Endpoint:
     """Return the endpoint of the list of jobs."""
 
-    async def answer(_: Request) -> Response:
-        return JSONResponse(await cluster.jobs() if cluster else {"cluster": "", "jobs": [], "use": []})
+    async def answer(request: Request) -> Response:
+        if cluster is None:
+            return JSONResponse({"cluster": "", "jobs": [], "use": []})
+        named = request.query_params.get("namespace", "")
+        seen = cluster.seen_by(token_of(request))
+        return JSONResponse(await seen.jobs(namespace_of(named) if named else ""))
 
     return answer
+
+
+def namespace_of(text: str) -> str:
+    """Return a name that a path may have. Raises BadQuestion."""
+    if not NAMESPACE.fullmatch(text):
+        raise BadQuestion(f"{text!r} is not a valid namespace name")
+    return text
 
 
 def report_of(cluster: Cluster | None) -> Endpoint:
@@ -176,7 +190,8 @@ def report_of(cluster: Cluster | None) -> Endpoint:
     async def answer(request: Request) -> Response:
         if cluster is None:
             raise JobNotFound("this server shows no jobs: it was started without a cluster")
-        text = await cluster.report(request.path_params["namespace"], request.path_params["name"])
+        seen = cluster.seen_by(token_of(request))
+        text = await seen.report(namespace_of(request.path_params["namespace"]), request.path_params["name"])
         return HTMLResponse(text, headers=NOTHING_FROM_ELSEWHERE)
 
     return answer

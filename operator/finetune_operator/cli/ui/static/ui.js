@@ -4,6 +4,9 @@
 const COLOURS = ["#3b82f6", "#06b6d4", "#d946ef", "#eab308", "#22c55e", "#ef4444", "#94a3b8"];
 const WAIT_MS = 250;
 const POLL_MS = 3000;
+const POLL_SHARE = 10; // a list that takes long to read is read less often
+const JOBS_PER_PAGE = 50;
+const TOKEN = "finetune-token";
 const $ = (id) => document.getElementById(id);
 
 function element(name, properties, ...children) {
@@ -12,22 +15,34 @@ function element(name, properties, ...children) {
   return made;
 }
 
-function table(titles, rows) {
+function table(name, titles, rows) {
   const head = element("tr", {}, ...titles.map((title) => element("th", { scope: "col", textContent: title })));
   const body = rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))));
-  return element("div", { className: "scroll", tabIndex: 0 }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
+  const caption = element("caption", { textContent: name });
+  const scroll = element("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: name });
+  scroll.append(element("table", {}, caption, element("thead", {}, head), element("tbody", {}, ...body)));
+  return scroll;
 }
 
-async function ask(address, question) {
-  const options = question && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question) };
-  let answer;
-  try {
-    answer = await fetch(address, options);
-  } catch {
-    throw new Error("The server does not answer: is `finetune serve-ui` still running?");
+class Failed extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
   }
+}
+
+async function answerTo(address, options = {}) {
+  try {
+    return await fetch(address, options);
+  } catch {
+    throw new Failed("The server does not answer: is `finetune serve-ui` still running?", 0);
+  }
+}
+
+async function ask(address, options) {
+  const answer = await answerTo(address, options);
   const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
+  if (!answer.ok) throw new Failed(found.error, answer.status);
   return found;
 }
 
@@ -78,7 +93,7 @@ function shownPlan(found) {
     element("h3", { textContent: `Memory of the fullest GPU: ${plan.vram.totalGiB} GiB, ${plan.vram.requestGiB} with margin, of ${plan.vram.usableGiB}` }),
     ...memoryBar(bar),
     element("p", { className: "quiet", textContent: `Confidence ${plan.vram.confidence}${plan.vram.confidenceReason ? `: ${plan.vram.confidenceReason}` : ""}` }),
-    ...(fits.length ? [element("h3", { textContent: "Alternatives" }), table(["plan", "cost", "time"], fits.map((one) => [one.summary, one.cost, one.time]))] : []),
+    ...(fits.length ? [element("h3", { textContent: "Alternatives" }), table("Plans that fit as well", ["plan", "cost", "time"], fits.map((one) => [one.summary, one.cost, one.time]))] : []),
     ...list("Does not fit", refused.map((one) => `${one.summary}: ${one.rejected}`)),
     ...list("Warnings", [...plan.warnings, ...found.remarks]),
     ...list("Assumed", found.assumed),
@@ -92,7 +107,7 @@ async function calculate() {
   answer.setAttribute("aria-busy", "true");
   let shown;
   try {
-    shown = shownPlan(await ask("/api/plan", question()));
+    shown = shownPlan(await ask("/api/plan", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question()) }));
   } catch (error) {
     shown = [element("p", { className: "error", textContent: error.message })];
   }
@@ -117,9 +132,9 @@ async function claims() {
     const found = await ask("/api/claims");
     $("claims-tables").replaceChildren(
       element("h3", { textContent: "Memory" }),
-      table(["who", "claim", "ours, GiB per GPU", "why it differs"], found.memory.map((row) => [row.who, row.claim, row.ours, row.why])),
+      table("Claims about memory", ["who", "claim", "ours, GiB per GPU", "why it differs"], found.memory.map((row) => [row.who, row.claim, row.ours, row.why])),
       element("h3", { textContent: "Hours and dollars" }),
-      table(["who", "claim", "by its own speed", "ours", "why it differs"], found.time.map((row) => [row.who, row.claim, row.byItsOwnSpeed, row.ours, row.why])),
+      table("Claims about time and cost", ["who", "claim", "by its own speed", "ours", "why it differs"], found.time.map((row) => [row.who, row.claim, row.byItsOwnSpeed, row.ours, row.why])),
     );
   } catch (error) {
     claimed = false;
@@ -131,33 +146,101 @@ async function claims() {
 
 const COLUMNS = ["namespace", "name", "phase", "reason", "model", "plan", "progress", "loss", "cost", "age"];
 let known = { cluster: "", jobs: [], use: [] };
+let first = 0; // of the jobs on this page
+
+const token = () => sessionStorage.getItem(TOKEN);
+const shown = () => (token() ? { headers: { Authorization: `Bearer ${token()}` } } : {});
+
+// A link cannot show a token, so the page fetches the report itself.
+async function openReport(event) {
+  if (!token() || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const answer = await answerTo(event.currentTarget.href, shown());
+  if (answer.ok) location.assign(URL.createObjectURL(new Blob([await answer.text()], { type: "text/html; charset=utf-8" })));
+  else say((await answer.json()).error, true);
+}
+
+function cell(job, column) {
+  if (column !== "name") return job[column];
+  const href = `/jobs/${encodeURIComponent(job.namespace)}/${encodeURIComponent(job.name)}`;
+  const link = element("a", { href, textContent: job.name });
+  link.addEventListener("click", openReport);
+  return link;
+}
 
 function shownJobs() {
   const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = known.jobs.filter((job) => words.every((word) => COLUMNS.some((column) => job[column].toLowerCase().includes(word))));
-  const rows = wanted.map((job) =>
-    COLUMNS.map((column) =>
-      column === "name" ? element("a", { href: `/jobs/${encodeURIComponent(job.namespace)}/${encodeURIComponent(job.name)}`, textContent: job.name }) : job[column],
-    ),
-  );
-  const count = element("p", { className: "quiet", textContent: `${wanted.length} of ${known.jobs.length} jobs` });
-  $("jobs-table").replaceChildren(count, ...(rows.length ? [table(COLUMNS, rows)] : []));
+  first = Math.max(0, Math.min(first, Math.floor((wanted.length - 1) / JOBS_PER_PAGE) * JOBS_PER_PAGE));
+  const page = wanted.slice(first, first + JOBS_PER_PAGE);
+  const focused = document.activeElement?.closest?.("#jobs-table a")?.getAttribute("href");
+  const all = `${known.jobs.length} ${known.jobs.length === 1 ? "job" : "jobs"}`;
+  const of = wanted.length === known.jobs.length ? all : `${wanted.length} of ${all}`;
+  const count = wanted.length > JOBS_PER_PAGE ? `${of}, newest first: ${first + 1} to ${first + page.length}` : of;
+  if ($("count").textContent !== count) $("count").textContent = count;
+  $("jobs-table").replaceChildren(...(page.length ? [table("Jobs", COLUMNS, page.map((job) => COLUMNS.map((column) => cell(job, column))))] : []));
+  if (focused) [...document.querySelectorAll("#jobs-table a")].find((link) => link.getAttribute("href") === focused)?.focus();
+  $("turn").hidden = wanted.length <= JOBS_PER_PAGE;
+  // not `disabled`, which would take the focus away from who turns pages with the keyboard
+  $("newer").setAttribute("aria-disabled", `${first === 0}`);
+  $("older").setAttribute("aria-disabled", `${first + JOBS_PER_PAGE >= wanted.length}`);
   const use = known.use.map((each) => [each.namespace, `${each.runningGPUs}`, `${each.waitingGPUs}`, `$${each.usdPerHour}`, `$${each.usdThisMonth}`]);
-  $("use-table").replaceChildren(table(["namespace", "GPUs running", "GPUs waiting", "per hour", "this month"], use));
+  $("use-table").replaceChildren(table("GPUs and dollars by namespace", ["namespace", "GPUs running", "GPUs waiting", "per hour", "this month"], use));
+}
+
+function turn(button, jobs) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  first += jobs;
+  shownJobs();
+}
+
+function say(text, isError) {
+  if ($("cluster").textContent === text) return;
+  $("cluster").textContent = text;
+  $("cluster").className = isError ? "error" : "quiet";
 }
 
 async function look() {
+  const namespace = $("namespace").value.trim();
+  const before = JSON.stringify(known);
+  let signedOut = false;
   try {
-    known = await ask("/api/jobs");
+    known = await ask(namespace ? `/api/jobs?namespace=${encodeURIComponent(namespace)}` : "/api/jobs", shown());
     $("jobs-link").hidden = !known.cluster;
-    $("cluster").textContent = known.cluster;
-    $("cluster").className = "quiet";
+    say(known.cluster, false);
   } catch (error) {
+    signedOut = error.status === 401;
+    known = signedOut || error.status === 403 ? { cluster: "", jobs: [], use: [] } : known;
     $("jobs-link").hidden = false;
-    $("cluster").textContent = error.message;
-    $("cluster").className = "error";
+    say(error.status === 403 ? `${error.message}\nYou may be allowed to read a single namespace: enter its name below.` : error.message, true);
   }
-  if (!$("jobs").hidden) shownJobs();
+  $("sign-in").hidden = !signedOut;
+  $("jobs-shown").hidden = signedOut;
+  $("sign-out").hidden = signedOut || !token();
+  if (!$("jobs").hidden && JSON.stringify(known) !== before) shownJobs();
+}
+
+let next;
+async function keepLooking() {
+  clearTimeout(next);
+  const begun = performance.now();
+  if (!document.hidden) await look();
+  clearTimeout(next);
+  next = setTimeout(keepLooking, Math.max(POLL_MS, POLL_SHARE * (performance.now() - begun)));
+}
+
+function signIn(event) {
+  event.preventDefault();
+  const given = $("sign-in").elements.token.value.trim();
+  $("sign-in").reset();
+  if (!/^[\x21-\x7e]+$/.test(given)) return say("This is not a bearer token: paste one line without spaces.", true);
+  sessionStorage.setItem(TOKEN, given);
+  keepLooking();
+}
+
+function signOut() {
+  sessionStorage.removeItem(TOKEN);
+  keepLooking();
 }
 
 // Pages
@@ -177,11 +260,18 @@ async function start() {
   window.addEventListener("hashchange", show);
   $("question").addEventListener("input", soon);
   $("question").addEventListener("submit", (event) => event.preventDefault());
-  $("filter").addEventListener("input", shownJobs);
+  $("filter").addEventListener("input", () => {
+    first = 0;
+    shownJobs();
+  });
+  $("namespace").addEventListener("change", keepLooking);
+  $("newer").addEventListener("click", () => turn($("newer"), -JOBS_PER_PAGE));
+  $("older").addEventListener("click", () => turn($("older"), JOBS_PER_PAGE));
+  $("sign-in").addEventListener("submit", signIn);
+  $("sign-out").addEventListener("click", signOut);
   show();
   calculate();
-  look();
-  setInterval(() => document.hidden || look(), POLL_MS);
+  keepLooking();
   const [models, gpus] = await Promise.all([ask("/api/models"), ask("/api/gpus")]);
   $("models").append(...models.map((each) => element("option", { value: each.name })));
   $("question").elements.gpu.append(...gpus.map((each) => element("option", { value: each.name, textContent: each.name })));
