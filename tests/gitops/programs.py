@@ -1,7 +1,9 @@
 """The programs of this tier, built from Go modules in the way of the control plane's."""
 
 import json
+import os
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from finetune_operator.local.binaries import Binary
@@ -33,15 +35,71 @@ KUEUE = Binary(
     linker_flags=("-s", "-w", "-X sigs.k8s.io/kueue/pkg/visibility.certDir=visibility"),
 )
 """The manager of Kueue."""
+ARGOCD = Binary(
+    name="argocd",
+    module=str(MODULES / "argocd"),
+    package="github.com/argoproj/argo-cd/v3/cmd",
+    version="v3.6.1",
+    version_command=("version", "--client", "--short"),
+    toolchain="go1.27.0",
+)
+"""All programs of Argo CD in one; ARGOCD_BINARY_NAME says which of them runs."""
+REDIS = Binary(
+    name="miniredis",
+    module=str(MODULES / "argocd"),
+    package="./redis",
+    version="v2.39.0",
+    version_command=("--version",),
+    toolchain="go1.27.0",
+)
+"""The Redis that Argo CD's own command line uses, in a process."""
+KUSTOMIZE = Binary(
+    name="kustomize",
+    module=str(MODULES / "kustomize"),
+    package="sigs.k8s.io/kustomize/kustomize/v5",
+    version="v5.8.1",
+    version_command=("version",),
+)
+"""Argo CD calls it for folders with a kustomization.yaml."""
+
+
+def _flux(name: str, version: str) -> Binary:
+    return Binary(
+        name=name,
+        module=str(MODULES / "flux"),
+        package=f"github.com/fluxcd/{name}",
+        version=version,
+        version_command=("--help",),
+    )
+
+
+FLUX = (
+    _flux("source-controller", "v1.9.6"),
+    _flux("kustomize-controller", "v1.9.6"),
+    _flux("helm-controller", "v1.6.0"),
+)
+"""The controllers of Flux that fetch, apply and install charts."""
 
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 """The module that has the definitions of PodMonitor, ServiceMonitor and PrometheusRule."""
 
 
-def module_folder(module: str) -> Path:
+def argocd_module() -> Path:
+    """Return the folder of Argo CD's files."""
+    return module_folder(f"github.com/argoproj/argo-cd/v3@{ARGOCD.version}", ARGOCD.toolchain)
+
+
+def flux_module(controller: Binary) -> Path:
+    """Return the folder of a controller's files."""
+    return module_folder(f"{controller.package}@{controller.version}")
+
+
+@cache
+def module_folder(module: str, toolchain: str | None = None) -> Path:
     """Return the folder of a Go module's files, fetching it once."""
     command = [str(go_tool(print)), "mod", "download", "-json", module]
-    answer = subprocess.run(command, cwd=MODULES, capture_output=True, text=True, check=False)
+    env = os.environ | ({"GOTOOLCHAIN": toolchain} if toolchain else {})
+    answer = subprocess.run(command, cwd=MODULES, env=env, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise AssertionError(f"{' '.join(command)}: {answer.stdout}{answer.stderr}")
     return Path(json.loads(answer.stdout)["Dir"])

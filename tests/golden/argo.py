@@ -10,7 +10,8 @@ import yaml
 from tests.unit.lifecycle.lifecycle_builders import a_failure, a_preemption, published
 from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
-CUSTOMIZATION = Path(__file__).parents[2] / "gitops/argocd/finetune.dev/FineTuneJob"
+ARGOCD = Path(__file__).parents[2] / "gitops/argocd"
+CUSTOMIZATION = ARGOCD / "finetune.dev/FineTuneJob"
 
 HEADER = "# The scripts of finetune.dev/FineTuneJob as settings of Argo CD; `python -m tests.golden argo` writes this file.\n"
 BUDGET = {"runPolicy": {"budget": {"maxCostUSD": "20.00"}}}
@@ -72,6 +73,7 @@ def settings() -> dict[str, Any]:
         "data": {
             "resource.customizations.health.finetune.dev_FineTuneJob": (CUSTOMIZATION / "health.lua").read_text(),
             "resource.customizations.actions.finetune.dev_FineTuneJob": text(offered),
+            "resource.customizations.health.argoproj.io_Application": (ARGOCD / "application-health.lua").read_text(),
         },
     }
 
@@ -94,4 +96,4 @@ def text(value: dict[str, Any]) -> str:
 def files() -> dict[Path, str]:
     """Return the golden files with their texts."""
     states = {CUSTOMIZATION / "testdata" / f"{name}.yaml": text(manifest(world)) for name, world in STATES.items()}
-    return states | {CUSTOMIZATION.parents[1] / "argocd-cm.yaml": HEADER + text(settings())}
+    return states | {ARGOCD / "argocd-cm.yaml": HEADER + text(settings())}

@@ -47,6 +47,19 @@ def test_health(case: dict[str, Any]):
     assert run(CUSTOMIZATION / "health.lua", read(CUSTOMIZATION, case["inputPath"])) == case["healthStatus"]
 
 
+@pytest.mark.parametrize(
+    ("status", "health"),
+    [
+        ({}, {"status": "Progressing", "message": "Argo CD has not compared it yet"}),
+        ({"health": {}}, {"status": "Progressing", "message": "Argo CD has not compared it yet"}),
+        ({"health": {"status": "Degraded"}}, {"status": "Degraded", "message": ""}),
+    ],
+)
+def test_health_of_an_application(status: dict[str, Any], health: dict[str, str]):
+    """An Application that Argo CD has not compared is not taken for a healthy one: waves wait for it."""
+    assert run(argo.ARGOCD / "application-health.lua", {"status": status}) == health
+
+
 def test_every_state_has_a_health():
     """No state is left out, and the jobs are what decisions make today."""
     assert sorted(case["inputPath"] for case in HEALTH) == sorted(f"testdata/{name}.yaml" for name in argo.STATES)

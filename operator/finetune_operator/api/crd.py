@@ -19,6 +19,7 @@ from finetune_operator.api.group import (
     VERSION,
 )
 from finetune_operator.api.job_rules import STRUCT_RULES, root_validations
+from finetune_operator.api.list_defaults import without_entry_defaults
 from finetune_operator.api.policies import POLICY_NAME, FineTunePolicySpec, FineTunePolicyStatus
 from finetune_operator.api.pools import GPUPoolSpec, GPUPoolStatus
 from finetune_operator.api.spec import FineTuneJobSpec
@@ -146,7 +147,7 @@ def as_observed(schema: Schema) -> Schema:
 @functools.cache
 def _root(description: str, spec: type[Model], status: type[Model]) -> Schema:
     parts = {
-        "spec": to_structural(with_rules(described_schema(spec), STRUCT_RULES)),
+        "spec": without_entry_defaults(to_structural(with_rules(described_schema(spec), STRUCT_RULES))),
         "status": as_observed(to_structural(described_schema(status))) | STATUS,
     }
     return {"type": "object", "description": description, "required": ["spec"], "properties": TYPE_META | parts}

@@ -73,7 +73,8 @@ def uses_plain_text(dataset: DatasetSpec) -> bool:
 def plain_text_cel(dataset: str) -> str:
     """Return `uses_plain_text` in CEL."""
     named = " || ".join(f"has({dataset}.columns.{c})" for c in ("messages", "prompt", "completion", "system"))
-    return f"{dataset}.format in ['auto', 'text'] && (!has({dataset}.columns) || !({named}))"
+    read = f"(!has({dataset}.format) || {dataset}.format in ['auto', 'text'])"  # entries of lists have no defaults
+    return f"{read} && (!has({dataset}.columns) || !({named}))"
 
 
 CPT_TEXT = "objective cpt trains on plain text: set format to text, and remove all columns but text"

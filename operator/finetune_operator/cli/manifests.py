@@ -19,6 +19,13 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     length: Annotated[int, typer.Option(min=16, help="Maximum tokens of a request, prompt and answer.")] = 4096,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
     image: Annotated[str, typer.Option(help="Image of the server. Default: the version that was tried.")] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            help="Name of the server and of the one model that it serves, for all versions. Default: the job's."
+        ),
+    ] = "",
+    unpromoted: Annotated[bool, typer.Option(help="Also serve results that did not pass their gate.")] = False,
     namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
@@ -26,10 +33,12 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     """Print manifests that serve the results of jobs, for `kubectl apply -f -`."""
 
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # help needs none of this
-    from finetune_operator.cli.serving_objects import serving_objects  # noqa: PLC0415
+    from finetune_operator.cli.serving_objects import Wishes, serving_objects  # noqa: PLC0415
+
+    wishes = Wishes(length=length, concurrency=concurrency, image=image, name=name, unpromoted=unpromoted)
 
     async def read(jobs: Jobs) -> str:
         found = [await jobs.get(name) for name in names]
-        return serving_objects(found, engine, image, length=length, concurrency=concurrency)
+        return serving_objects(found, engine, wishes)
 
     print(with_jobs((kubeconfig, context, namespace), read))

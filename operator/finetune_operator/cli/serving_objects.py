@@ -1,14 +1,18 @@
 """What serves the results of jobs in a cluster: which artifact, on how much of what. Called by manifests."""
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 import yaml
 
+from finetune_operator.api.job_rules import NAME_LENGTH, NAME_MESSAGE, NAME_PATTERN
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.published import ArtifactStatus
+from finetune_operator.api.reasons import ConditionType
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.errors import FinetuneError
+from finetune_operator.lifecycle.conditions import find
 from finetune_operator.manifests.engine import Engine
 from finetune_operator.manifests.run_config import model, output_location
 from finetune_operator.manifests.serving import LLAMA_CPP_GIB, Served, Serving, manifests
@@ -19,10 +23,47 @@ HOST_GIB = 8
 """Host memory of vLLM beside one copy of the weights, through which they are read."""
 
 
-def serving_objects(jobs: list[FineTuneJob], engine: Engine, image: str, *, length: int, concurrency: int) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How the results are to be served."""
+
+    length: int
+    concurrency: int
+    image: str = ""
+    name: str = ""
+    """Of the objects and, of a single result, of the model; empty: after the job."""
+    unpromoted: bool = False
+    """Also what did not pass its gate."""
+
+
+def serving_objects(jobs: list[FineTuneJob], engine: Engine, wishes: Wishes) -> str:
     """Return the objects as YAML. Raises FinetuneError where the engine cannot serve the results, or nothing holds them."""
-    serving = replace(serving_of(jobs, engine, length=length, concurrency=concurrency), image=image)
+    for job in jobs:
+        if not wishes.unpromoted:
+            require_promotion(job)
+    if wishes.name and not (len(wishes.name) <= NAME_LENGTH and re.fullmatch(NAME_PATTERN, wishes.name)):
+        raise FinetuneError(f"--name {wishes.name} {NAME_MESSAGE}")
+    serving = serving_of(jobs, engine, length=wishes.length, concurrency=wishes.concurrency)
+    serving = named(replace(serving, image=wishes.image), wishes.name)
     return "---\n".join(yaml.safe_dump(item, sort_keys=False) for item in manifests(engine, serving))
+
+
+def require_promotion(job: FineTuneJob) -> None:
+    """Raise FinetuneError for a model that did not pass its gate: it is published to be looked at."""
+    found = find(job.status, ConditionType.PROMOTED)
+    if found is not None and found.status == "False":
+        raise FinetuneError(
+            f"{job.metadata.name} did not pass its gate ({found.message}): train a better one, or pass --unpromoted to serve it "
+            "all the same"
+        )
+
+
+def named(serving: Serving, name: str) -> Serving:
+    """Return a server whose objects have a name that stays when the result is replaced; a single result answers to it, too."""
+    if not name:
+        return serving
+    results = serving.results if len(serving.results) > 1 else (replace(serving.results[0], name=name),)
+    return replace(serving, results=results, called=name)
 
 
 def serving_of(jobs: list[FineTuneJob], engine: Engine, *, length: int, concurrency: int) -> Serving:
@@ -91,7 +132,7 @@ def served(job: FineTuneJob, engine: Engine, *, several: bool) -> Served:
         raise FinetuneError(f"{name} has published nothing yet (phase {job.status.phase})")
     if (found := suitable(artifacts, engine, several=several)) is None:
         raise FinetuneError(f"{name} has nothing that {engine} serves: {remedy(job, engine, several=several)}")
-    return Served(name=name, artifact=found, secret=output_location(job.spec.output).secret)
+    return Served(name=name, job=name, artifact=found, secret=output_location(job.spec.output).secret)
 
 
 def suitable(artifacts: dict[str, ArtifactStatus], engine: Engine, *, several: bool) -> ArtifactStatus | None:

@@ -23,5 +23,5 @@ def kept_in_git(job: FineTuneJob, outlook: Outlook) -> Outlook:
     ended = outlook.phase in (Phase.SUCCEEDED, Phase.FAILED)
     if not ended or not tool or job.spec.run_policy.ttl_seconds_after_finished is None:
         return outlook
-    message = f"{outlook.message}; ttlSecondsAfterFinished is ignored, because {tool} would create the job again: remove it from git instead"
-    return replace(outlook, message=message)
+    why = f"ttlSecondsAfterFinished is ignored, because {tool} would create the job again: remove it from git instead"
+    return replace(outlook, message=f"{outlook.message}; {why}")

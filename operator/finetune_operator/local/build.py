@@ -50,7 +50,11 @@ def _build(binary: Binary, go: Path, say: Say) -> None:
     began = time.monotonic()
     with log.open("wb") as output:
         child = subprocess.Popen(
-            _command(binary, go, partial), cwd=MODULES / binary.module, env=_environment(binary), stdout=output, stderr=output
+            _command(binary, go, partial),
+            cwd=MODULES / binary.module,
+            env=_environment(binary),
+            stdout=output,
+            stderr=output,
         )
         try:
             _watch(child, binary, say)

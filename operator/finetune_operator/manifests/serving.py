@@ -30,7 +30,10 @@ class Served:
     """One result, and what opens its place."""
 
     name: str
+    """Under which clients ask for it."""
     artifact: ArtifactStatus
+    job: str
+    """The name of the job is in those of its files."""
     secret: str = ""
 
 
@@ -50,11 +53,13 @@ class Serving:
     trainer_image: str
     """It fetches."""
     image: str = ""
+    called: str = ""
+    """Name of the objects; empty: after the first result."""
 
     @property
     def name(self) -> str:
         """What everything is called."""
-        return f"{self.results[0].name}-server"
+        return self.called or f"{self.results[0].name}-server"
 
     @property
     def adapters(self) -> tuple[Served, ...]:
@@ -102,7 +107,7 @@ def vllm_container(serving: Serving) -> Manifest:
 def llama_cpp_container(serving: Serving) -> Manifest:
     """Return llama.cpp's server with a GGUF."""
     (result,), load = serving.results, serving.load
-    file = f"{result.name}-{result.artifact.kind.removeprefix('gguf-')}.gguf"
+    file = f"{result.job}-{result.artifact.kind.removeprefix('gguf-')}.gguf"
     return {
         "name": "llama-cpp",
         "image": serving.image or IMAGES["llama-cpp"],

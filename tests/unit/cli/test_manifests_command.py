@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import yaml
+from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.serving_objects import serving_of
+from finetune_operator.cli.serving_objects import Wishes, serving_objects, serving_of
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.serving import manifests
 
@@ -89,6 +91,52 @@ def test_kserve_gets_base_and_adapters():
         },
     }  # fmt: skip
     assert service["metadata"]["annotations"] == {"finetune.dev/digest-one": DIGEST, "finetune.dev/digest-two": DIGEST}
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama-cpp", "kserve"])
+def test_a_name_stays_when_the_version_changes(engine: Any):
+    """Objects, labels and the model are called by it; where it comes from, and its digest, are the job's."""
+    job = finished("bot-v2", artifact(), artifact("gguf-q8_0"))
+    text = serving_objects([job], engine, Wishes(length=2048, concurrency=4, name="bot"))
+    objects = list(yaml.safe_load_all(text))
+    served = {
+        "vllm": lambda: objects[0]["spec"]["template"]["spec"]["containers"][0]["args"][-1],
+        "llama-cpp": lambda: objects[0]["spec"]["template"]["spec"]["containers"][0]["args"][:4],
+        "kserve": lambda: objects[0]["spec"]["model"]["lora"]["adapters"][0]["name"],
+    }[engine]()
+
+    assert {each["metadata"]["name"] for each in objects} == {"bot"}
+    assert served == {
+        "vllm": "bot=/models/bot", "kserve": "bot",
+        "llama-cpp": ["--model", "/models/bot/bot-v2-q8_0.gguf", "--alias", "bot"],
+    }[engine]  # fmt: skip
+    assert DIGEST in text
+
+
+def test_a_model_that_did_not_pass_its_gate_is_not_served():
+    """Unless it is asked for."""
+    job = finished("bot", artifact())
+    failed = Condition(
+        type="Promoted", status="False", reason="GateFailed", message="2 % better; the gate requires 5 %",
+        last_transition_time="2026-01-31T12:00:00Z",
+    )  # fmt: skip
+    job = job.model_copy(update={"status": job.status.model_copy(update={"conditions": [failed]})})
+    with pytest.raises(FinetuneError) as refusal:
+        serving_objects([job], "vllm", Wishes(length=2048, concurrency=4))
+
+    assert str(refusal.value) == (
+        "bot did not pass its gate (2 % better; the gate requires 5 %): train a better one, or pass --unpromoted to serve it "
+        "all the same"
+    )
+    assert serving_objects([job], "vllm", Wishes(length=2048, concurrency=4, unpromoted=True))
+
+
+def test_a_name_that_no_service_can_have_is_refused():
+    """Before anything is printed."""
+    with pytest.raises(FinetuneError) as refusal:
+        serving_objects([finished("bot", artifact())], "vllm", Wishes(length=2048, concurrency=4, name="Bot_1"))
+
+    assert str(refusal.value).startswith("--name Bot_1 must be at most 52 lower-case letters")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,11 @@ def test_a_job_is_kept_whole_but_for_what_was_applied():
     meta = {"name": "j", "namespace": "team", "uid": "job", "resourceVersion": "9", "annotations": {"a": "b"}}
     noted = meta["annotations"] | {"kubectl.kubernetes.io/last-applied-configuration": "{}"}  # type: ignore[operator]
     status = {"phase": "Training", "attempts": [{"number": 0}], "plan": {"pool": {"name": "h100"}}}
-    raw = {"metadata": meta | {"annotations": noted, "managedFields": MANAGED}, "spec": {"method": "lora"}, "status": status}
+    raw = {
+        "metadata": meta | {"annotations": noted, "managedFields": MANAGED},
+        "spec": {"method": "lora"},
+        "status": status,
+    }
 
     kept = stored("FineTuneJob", raw)
 
