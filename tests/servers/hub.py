@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class Hub:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Hub]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
     """Serve an empty hub on a free loopback port until the end of the block."""
     hub = Hub()
 
@@ -88,7 +89,9 @@ def serving() -> Iterator[Hub]:
     Handler.hub = hub
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    hub.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -53,9 +54,14 @@ class S3Server:
 
 @contextlib.contextmanager
 def s3_server(
-    folder: Path, *, bucket: str = "models", read_only: bool = False, address: str = HOST
+    folder: Path,
+    *,
+    bucket: str = "models",
+    read_only: bool = False,
+    address: str = HOST,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[S3Server]:
-    """Serve a folder at an address of this machine until the end of the block."""
+    """Serve a folder at an address of this machine until the end of the block; with certificate and key by TLS."""
     objects = folder / "objects"
     (objects / bucket).mkdir(parents=True, exist_ok=True)
     port = free_port(set())
@@ -65,6 +71,7 @@ def s3_server(
         f"--region={REGION}",
         "--quiet",
         *(["--readonly"] if read_only else []),
+        *([f"--cert={certificate[0]}", f"--key={certificate[1]}"] if certificate else []),
         "posix",
         # metadata in files: not every folder of a test machine has extended attributes
         f"--sidecar={_made(folder / 'metadata')}",
@@ -73,9 +80,10 @@ def s3_server(
     env = {**os.environ, "ROOT_ACCESS_KEY_ID": ACCESS_KEY, "ROOT_SECRET_ACCESS_KEY": SECRET_KEY}
     with (folder / "versitygw.log").open("ab") as log:
         child = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    url = f"{'https' if certificate else 'http'}://{address}:{port}"
     try:
-        _await(child, f"http://{address}:{port}", folder / "versitygw.log")
-        yield S3Server(endpoint=f"http://{address}:{port}", folder=objects, bucket=bucket)
+        _await(child, url, folder / "versitygw.log")
+        yield S3Server(endpoint=url, folder=objects, bucket=bucket)
     finally:
         child.terminate()
         child.wait(timeout=20)
@@ -96,7 +104,8 @@ def _await(child: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
 
 def _speaks_http(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=2).close()
+        # whose certificate it is, its users look at
+        urllib.request.urlopen(url, timeout=2, context=ssl._create_unverified_context()).close()
     except urllib.error.HTTPError as refusal:
         refusal.close()  # 403: it is there and wants a signature
         return True

@@ -13,9 +13,9 @@ from finetune_operator.api.group import GROUP, JOB_PLURAL, POLICY_PLURAL, POOL_P
 from finetune_operator.controller.api import PAGE_ITEMS, Api
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.namespaces import Namespaces
-from finetune_operator.controller.resync import CLUSTER_KINDS, KINDS_OF_NAMESPACES, OUR_CHILDREN
+from finetune_operator.controller.resync import CLUSTER_KINDS, OUR_CHILDREN
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.stored import QUOTA_KINDS, REQUIRED_KINDS, Kind, collection
+from finetune_operator.controller.stored import POLICY_KINDS, QUOTA_KINDS, REQUIRED_KINDS, Kind, collection
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,10 @@ WATCHED: dict[Kind, tuple[str, str, str]] = {
 CREDENTIALS_SECONDS = 600
 """Credentials are read again so often: ServiceAccount tokens rotate."""
 
-QUOTAS_RETRY_SECONDS = 60
-"""Between two looks at whether quotas may be read by now."""
+OPTIONAL_RETRY_SECONDS = 15
+"""Between two looks at whether quotas may be read, or policies are served, by now."""
+
+OWN_KINDS_OF_NAMESPACES: tuple[Kind, ...] = tuple(kind for kind in REQUIRED_KINDS if kind not in CLUSTER_KINDS)
 
 OUTAGE_RETRIES = 60
 OUTAGE_RETRY_SECONDS = 5
@@ -81,7 +83,10 @@ class Watches:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch("", CLUSTER_KINDS if configured else REQUIRED_KINDS, stop), name="watches")
             for scope in configured or ("",):
-                group.create_task(self._keep_quotas(scope, stop), name=f"watches of quotas {scope}".strip())
+                for name, kinds in (("quotas", QUOTA_KINDS), ("policies", POLICY_KINDS)):
+                    group.create_task(
+                        self._keep_optional(scope, kinds, stop), name=f"watches of {name} {scope}".strip()
+                    )
             for namespace in configured:
                 group.create_task(self._keep(namespace, stop), name=f"watches of {namespace}")
 
@@ -95,28 +100,31 @@ class Watches:
                 return
             if not await self._is_readable(namespace):
                 continue
-            watching = asyncio.create_task(self._watch(namespace, KINDS_OF_NAMESPACES, stop))
+            watching = asyncio.create_task(self._watch(namespace, OWN_KINDS_OF_NAMESPACES, stop))
             skipped = asyncio.create_task(self.namespaces.until(namespace, served=False))
             await first_of(watching, skipped, leave=False)
             if watching.done() and not watching.cancelled() and await self._is_readable(namespace):
                 watching.result()  # it failed, and not because of the namespace
 
-    async def _keep_quotas(self, namespace: str, stop: asyncio.Event) -> None:
-        """Watch quotas while that is allowed; without them jobs are planned as before, which resync says."""
+    async def _keep_optional(self, namespace: str, kinds: tuple[Kind, ...], stop: asyncio.Event) -> None:
+        """Watch quotas or policies while that is possible; that there are none to be had, resync says."""
         ended = asyncio.create_task(stop.wait())
         while not stop.is_set():
-            if await self._may_watch_quotas(namespace):
-                watching = asyncio.create_task(self._watch(namespace, QUOTA_KINDS, stop))
+            if await self._may_watch(namespace, kinds):
+                watching = asyncio.create_task(self._watch(namespace, kinds, stop))
                 await asyncio.wait([watching])
                 if not watching.cancelled() and (error := watching.exception()) is not None:
-                    log.debug("watch of quotas ended", extra={"namespace": namespace, "why": str(error)})
-            await asyncio.wait([ended], timeout=QUOTAS_RETRY_SECONDS)
+                    log.warning(
+                        "a watch ended; retrying",
+                        extra={"kinds": ",".join(kinds), "namespace": namespace, "why": str(error)},
+                    )
+            await asyncio.wait([ended], timeout=OPTIONAL_RETRY_SECONDS)
 
-    async def _may_watch_quotas(self, namespace: str) -> bool:
-        """Tell whether quotas can be read here."""
+    async def _may_watch(self, namespace: str, kinds: tuple[Kind, ...]) -> bool:
+        """Tell whether some kinds can be read here."""
         api = Api(connection=self.connection)
         try:
-            answers = [await api.get(collection(kind, namespace), {"limit": "1"}) for kind in QUOTA_KINDS]
+            answers = [await api.get(collection(kind, namespace), {"limit": "1"}) for kind in kinds]
         except ClusterUnavailable:
             return False
         return all(answer.status == 200 for answer in answers)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_operator.controller import metrics
-from finetune_operator.controller.api import Api
+from finetune_operator.controller.api import Answer, Api
 from finetune_operator.controller.namespaces import Namespaces
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import QUOTA_KINDS, REQUIRED_KINDS, Kind, Stored, collection, stored
+from finetune_operator.controller.stored import POLICY_KINDS, QUOTA_KINDS, Kind, Stored, collection, stored
 from finetune_operator.errors import Conflict, FinetuneError, Forbidden
 from finetune_operator.manifests.names import JOB_UID_LABEL
 
@@ -30,10 +30,19 @@ PROBE_SECONDS = 15.0
 
 UNREADABLE = (403, 404)
 CLUSTER_KINDS: tuple[Kind, ...] = ("GPUPool",)
-KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", "FineTunePolicy", "Pod", "Service")
+KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", *POLICY_KINDS, "Pod", "Service")
+KINDS_EVERYWHERE: tuple[Kind, ...] = (*CLUSTER_KINDS, *KINDS_OF_NAMESPACES)
+
+NO_QUOTAS = "quotas cannot be read: jobs are planned without them, and their Pods wait where one is exceeded"
+NO_POLICIES = "the API server does not serve FineTunePolicies, so that none limits a job: run `kubectl apply --server-side -f crds/`"
 
 RETRY_SECONDS = 15.0
 """A comparison that failed is tried again after so long: a gap leaves deletions unseen until one succeeds."""
+
+
+def is_unserved(kind: Kind, answer: Answer) -> bool:
+    """Tell whether a list says that the API server does not know a kind that we can do without."""
+    return kind in POLICY_KINDS and answer.status == 404
 
 
 def selector(kind: Kind) -> str:
@@ -60,7 +69,7 @@ class Resync:
     _versions: dict[tuple[Kind, str], int] = field(default_factory=dict)
     """Kind and namespace -> resourceVersion of the newest list."""
     _unreadable: set[tuple[Kind, str]] = field(default_factory=set)
-    """Quotas that may not be read, by kind and namespace: said once."""
+    """What is done without, by kind and namespace: said once."""
     _hint: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, kind: Kind) -> None:
@@ -120,7 +129,7 @@ class Resync:
             return await self._scope(namespace)
         for kind in KINDS_OF_NAMESPACES:
             answer = await self.api.get(collection(kind, namespace), {"limit": "1"})
-            if answer.status in UNREADABLE:
+            if answer.status in UNREADABLE and not is_unserved(kind, answer):
                 await self._skip(namespace, answer.message)
                 return False
         return True
@@ -128,12 +137,16 @@ class Resync:
     async def _scope(self, namespace: str) -> bool:
         """Compare one namespace, or what belongs to none; tell whether it could be read."""
         everywhere = not self.namespaces.configured
-        kinds = KINDS_OF_NAMESPACES if namespace else REQUIRED_KINDS if everywhere else CLUSTER_KINDS
+        kinds = KINDS_OF_NAMESPACES if namespace else KINDS_EVERYWHERE if everywhere else CLUSTER_KINDS
         if namespace or everywhere:
             await self._quotas(namespace)  # before the jobs: none is planned without what bounds it
         lists = {}
         for kind in kinds:  # children after the jobs: no job is seen without what it already had
             try:
+                if kind in POLICY_KINDS and is_unserved(kind, await self.api.get(collection(kind), {"limit": "1"})):
+                    self._do_without(kind, namespace, NO_POLICIES)
+                    continue
+                self._unreadable.discard((kind, namespace))
                 lists[kind] = await self._listed(kind, namespace)
             except (Forbidden, Conflict) as error:
                 if not namespace:
@@ -141,7 +154,7 @@ class Resync:
                 await self._skip(namespace, str(error))
                 return False
         again = bool(namespace) and await self.namespaces.accept(namespace)
-        for kind in reversed(kinds):  # taken in before the jobs: a pass must not miss them
+        for kind in reversed(lists):  # taken in before the jobs: a pass must not miss them
             self._compare(kind, namespace, *lists[kind])
         return not again or self._begin(namespace)
 
@@ -151,21 +164,18 @@ class Resync:
             try:
                 found = await self._listed(kind, namespace)
             except (Forbidden, Conflict) as error:
-                self._do_without(kind, namespace, str(error))
+                self._do_without(kind, namespace, NO_QUOTAS, str(error))
                 continue
             self._unreadable.discard((kind, namespace))
             self._compare(kind, namespace, *found)
 
-    def _do_without(self, kind: Kind, namespace: str, why: str) -> None:
+    def _do_without(self, kind: Kind, namespace: str, told: str, why: str = "") -> None:
         for each in self.store.of_kind(kind):
             if not namespace or each.namespace == namespace:
                 self.gone(each.uid)
         if (kind, namespace) not in self._unreadable:
             self._unreadable.add((kind, namespace))
-            log.warning(
-                "quotas cannot be read: jobs are planned without them, and their Pods wait where one is exceeded",
-                extra={"kind": kind, "namespace": namespace or "all", "why": why},
-            )
+            log.warning(told, extra={"kind": kind, "namespace": namespace or "all"} | ({"why": why} if why else {}))
 
     async def _listed(self, kind: Kind, namespace: str) -> tuple[list[Stored], int]:
         """List a kind; one that is older than the last list is listed again: one of several API servers may lag behind."""

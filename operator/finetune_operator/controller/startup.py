@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POLICY_PLURAL, POOL_PLURAL
+from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POOL_PLURAL
 from finetune_operator.controller.api import Answer, Api
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
@@ -54,7 +54,7 @@ async def require_crds(api: Api) -> None:
     served = {each["name"] for each in answer.body.get("resources", ())}
     if answer.status == 401:
         raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
-    if not {JOB_PLURAL, POOL_PLURAL, POLICY_PLURAL} <= served:
+    if not {JOB_PLURAL, POOL_PLURAL} <= served:
         raise FinetuneError(f"the API server does not serve {API_VERSION}: run `kubectl apply -f crds/`")
 
 

@@ -26,8 +26,10 @@ Raw = dict[str, Any]
 Kind = Literal["FineTuneJob", "GPUPool", "FineTunePolicy", "Pod", "Service", "ResourceQuota", "LimitRange"]
 QUOTA_KINDS: tuple[Kind, ...] = ("ResourceQuota", "LimitRange")
 """Without the right to read these the operator works on, and Pods that exceed a quota wait."""
-REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "FineTunePolicy", "Pod", "Service")
-KINDS = (*REQUIRED_KINDS, *QUOTA_KINDS)
+POLICY_KINDS: tuple[Kind, ...] = ("FineTunePolicy",)
+"""Where the API server does not serve these, as after an upgrade without the new CRDs, there is no policy that could be missed."""
+REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
+KINDS = (*REQUIRED_KINDS, *POLICY_KINDS, *QUOTA_KINDS)
 
 PLURALS: dict[Kind, str] = {
     "FineTuneJob": JOB_PLURAL,

@@ -19,6 +19,7 @@ from finetune_trainer.storage.addresses import Address, confined
 from finetune_trainer.storage.retries import CONFIG, patient
 from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found, unauthorized
 from finetune_trainer.storage.transfer import alone
+from finetune_trainer.storage.untrusted import or_untrusted
 
 PARALLEL_TRANSFERS = 8
 """Files in flight at once: enough to fill a node's network with model shards, few enough for a small gateway."""
@@ -236,9 +237,8 @@ class BucketStore:
             return UserError(
                 "InvalidSpec", f"the {where} is in another region: set AWS_REGION in its credentials Secret"
             )
-        return StorageUnavailable(
-            f"the {where} does not answer ({code or type(error).__name__}): check AWS_ENDPOINT_URL, or wait"
-        )
+        advice = or_untrusted(error, "check AWS_ENDPOINT_URL, or wait")
+        return StorageUnavailable(f"the {where} does not answer ({code or type(error).__name__}): {advice}")
 
 
 def _code(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailab
 from finetune_trainer.storage.addresses import Address, confined
 from finetune_trainer.storage.store import Role, StoredFile, matching, not_found, unauthorized
 from finetune_trainer.storage.transfer import alone
+from finetune_trainer.storage.untrusted import or_untrusted
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 LOST_RACE = (409, 412)
@@ -242,7 +243,7 @@ class HubStore:
             )
         if getattr(error, "errno", None) == 28:
             return StorageFull(f"no space is left on the Pod's disk while fetching the {self.role} {self.uri}")
-        what = f"HTTP {status}" if status else type(error).__name__
+        what = f"HTTP {status}" if status else or_untrusted(error, type(error).__name__)
         return StorageUnavailable(
             f"the hub at {self._endpoint} does not answer for the {self.role} {self.uri} ({what})"
         )

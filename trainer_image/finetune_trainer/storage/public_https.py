@@ -1,12 +1,18 @@
-"""Requests to public https:// addresses only: no private, loopback or link-local ones, not by a redirect or DNS trick either."""
+"""Requests to public https:// addresses only: no private, loopback or link-local ones, not by a redirect or DNS trick either.
+
+Behind a proxy, names that are not known here are resolved by it: what they may lead to is for whoever runs the proxy to say.
+"""
 
 import http.client
 import ipaddress
 import socket
 import ssl
+from base64 import b64encode
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 TIMEOUT_SECONDS = 60
 MOST_REDIRECTS = 5
@@ -49,7 +55,7 @@ def opened(method: str, url: str, *, private: bool = False) -> Answer:
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname:
             raise NotPublic(f"it redirects to {parts.scheme}://, and only https:// is allowed")
-        connection = Connection(parts.hostname, parts.port or 443, private=private)
+        connection = connected(parts.hostname, parts.port or 443, private=private)
         connection.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         response = connection.getresponse()
         target = response.getheader("Location")
@@ -59,6 +65,23 @@ def opened(method: str, url: str, *, private: bool = False) -> Answer:
         connection.close()
         url = urljoin(url, target)
     raise NotPublic(f"it redirects more than {MOST_REDIRECTS} times")
+
+
+def connected(host: str, port: int, *, private: bool) -> http.client.HTTPSConnection:
+    """Return a connection to a host: direct, or through the proxy that the environment names."""
+    proxy = None if proxy_bypass(host) else getproxies().get("https")
+    if not proxy:
+        return Connection(host, port, private=private)
+    with suppress(socket.gaierror):  # a network that knows its own names only
+        checked_address(host, port, private=private)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    tunnel = http.client.HTTPSConnection(
+        parts.hostname or "", parts.port or 3128, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
+    )
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+    headers = {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
+    tunnel.set_tunnel(host, port, headers)
+    return tunnel
 
 
 class Connection(http.client.HTTPSConnection):

@@ -11,6 +11,7 @@ from finetune_trainer.storage.addresses import Address
 from finetune_trainer.storage.public_https import Answer, NotPublic, opened
 from finetune_trainer.storage.store import Role, StoredFile, not_found, unauthorized
 from finetune_trainer.storage.transfer import alone
+from finetune_trainer.storage.untrusted import or_untrusted
 
 LARGEST_BYTES = 4 << 30
 """Larger data belongs into a bucket or volume: an address may answer anything at any length."""
@@ -140,7 +141,9 @@ class WebStore:
         except NotPublic as refused:
             raise UserError("InvalidSpec", f"{self.uri}: {refused}: copy the file to a bucket or volume") from refused
         except (OSError, http.client.HTTPException) as error:
-            raise StorageUnavailable(f"{self.uri} does not answer ({type(error).__name__}: {error})") from error
+            raise StorageUnavailable(
+                f"{self.uri} does not answer ({or_untrusted(error, f'{type(error).__name__}: {error}')})"
+            ) from error
         status = answer.response.status
         if status == http.client.OK:
             return answer
