@@ -19,6 +19,13 @@ FOREIGN = [
     ),
     ("tf_model.h5", f"MODEL is a model with TensorFlow or Flax weights only (tf_model.h5): {ORIGINAL}"),
     ("model.engine", f"MODEL is a model that was compiled for inference (model.engine): {ORIGINAL}"),
+    ("weights.00.npz", f"MODEL is a model of MLX (weights.00.npz): {ORIGINAL}"),
+    ("model.keras", f"MODEL is a Keras model (model.keras): {ORIGINAL}"),
+    ("rank0.safetensors", f"MODEL is a checkpoint of TensorRT-LLM (rank0.safetensors): {ORIGINAL}"),
+    (
+        "mp_rank_00/model_optim_rng.pt",
+        "MODEL is a Megatron checkpoint (mp_rank_00/model_optim_rng.pt): export it to the transformers format with Megatron Bridge",
+    ),
     ("model.nemo", "MODEL is a NeMo checkpoint (model.nemo): export it to the transformers format with NeMo"),
     ("model.zip", "MODEL is a model in an archive (model.zip): unpack it and set spec.model.source to its folder"),
 ]

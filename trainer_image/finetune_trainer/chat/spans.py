@@ -64,6 +64,7 @@ class Renderer:
         self._special_tokens = dict(tokenizer.special_tokens_map)
         self._fixed = {"tools": None, "documents": None, **self._special_tokens}
         self._compiled = compiled_template(turns.template)
+        self._compiled.globals = dict(self._compiled.globals)  # a ChainMap costs more than a short template
         self._tool_template = turns.tool_template or turns.template
         self._roles = Roles(turns.template)
         self._tool_roles = Roles(self._tool_template)

@@ -24,6 +24,11 @@ FOREIGN = (
     (re.compile(r"(^|/)openvino_\w+\.(bin|xml)$"), "a model in the OpenVINO format, which is for inference only", ORIGINAL),
     (re.compile(r"\.(tflite|mlmodel|engine|plan|mnn|rknn)$|\.mlpackage/"), "a model that was compiled for inference", ORIGINAL),
     (re.compile(r"\.(h5|msgpack)$"), "a model with TensorFlow or Flax weights only", ORIGINAL),
+    (re.compile(r"(^|/)weights(\.\d+)?\.npz$"), "a model of MLX", ORIGINAL),
+    (re.compile(r"\.keras$"), "a Keras model", ORIGINAL),
+    (re.compile(r"(^|/)rank\d+\.safetensors$"), "a checkpoint of TensorRT-LLM", ORIGINAL),
+    (re.compile(r"(^|/)(mp_rank_\d+\w*/model_optim_rng\.pt|model_optim_rng\.pt|latest_checkpointed_iteration\.txt)$"),
+     "a Megatron checkpoint", "export it to the transformers format with Megatron Bridge"),
     (re.compile(r"\.nemo$|(^|/)model_weights/"), "a NeMo checkpoint", "export it to the transformers format with NeMo"),
     (re.compile(r"\.(zip|tar|tar\.\w+|tgz|7z|rar)$"), "a model in an archive", "unpack it and set spec.model.source to its folder"),
 )  # fmt: skip
@@ -86,6 +91,8 @@ def unnamed_weights(store: Store, weights: list[str]) -> UserError:
     """Return the error for weight files that are neither model.safetensors nor the parts of an index."""
     if own := [name for name in weights if name.startswith(OWN_FORMAT)]:
         return _own_format(store, own)
+    if foreign := _foreign(store, weights):
+        return foreign
     if method := _quantised(store):
         return _unsupported(
             f"the weights of {store.uri} ({some(weights)}) are already quantised ({method}) and cannot be trained: use the "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from finetune_contract import Dataset
@@ -46,9 +47,9 @@ class ChatForm:
     """Objective cpt: a column of text is all that is learned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Format:
-    """How records with certain columns are read."""
+    """How records with certain columns are read. Without slots, for what all rows of these columns share is computed once."""
 
     kind: str
     """messages | prompt-completion | text"""
@@ -76,7 +77,7 @@ class Format:
     rejected: str = ""
     """The other side of a preference pair of which one answer is learned."""
 
-    @property
+    @cached_property
     def named(self) -> frozenset[str]:
         """The columns and what lies inside them that is read, or left out because the job chose another one."""
         named = (
@@ -92,10 +93,15 @@ class Format:
         turns = (column for column, _ in self.numbered)
         return frozenset({*named, *turns, *self.joined, *PLACEHOLDER.findall(self.template)} - {""})
 
-    @property
+    @cached_property
     def read(self) -> frozenset[str]:
         """The same, with the columns in which something is read."""
         return self.named | {name.split(".")[0] for name in self.named}
+
+    @cached_property
+    def inner(self) -> tuple[str, ...]:
+        """Those that lie inside of columns."""
+        return tuple(name for name in self.named if "." in name)
 
 
 def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted: str = "") -> Format:

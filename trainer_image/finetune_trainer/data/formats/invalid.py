@@ -1,10 +1,9 @@
 """The refusal of one record, and JSON that stands in a text column."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from finetune_trainer.data.reading.json_text import RepeatedKey, unrepeated
+from finetune_trainer.data.reading.json_text import READER, RepeatedKey
 from finetune_trainer.data.reading.record import Record
 
 
@@ -89,7 +88,7 @@ def parsed(text: str, what: str, *, else_: str = "") -> Any:
     `else_` says what else it might have been, or what to write.
     """
     try:
-        return json.loads(text, object_pairs_hook=unrepeated)
+        return READER.decode(text)
     except RepeatedKey as error:
         raise RowInvalid(f"{what} are JSON text that {error}") from error
     except (ValueError, RecursionError) as error:

@@ -16,7 +16,7 @@ CERTAIN_LENGTH = 20
 
 def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
     """Columns that are not read and not known to be harmless, unless they say again what the messages say."""
-    record = {**record, **_beside_inner(record, form)}
+    record = {**record, **_beside_inner(record, form)} if form.inner else record
     left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
     read = [value for name, value in record.items() if name in form.read and isinstance(value, str) and value.strip()]
     return {
@@ -28,7 +28,7 @@ def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> di
 
 def _beside_inner(record: Record, form: Format) -> Record:
     """What a column holds beside the values inside it that are read: by its name with dots, and of a list the next item."""
-    inner = [name for name in form.named if "." in name]
+    inner = form.inner
     outer = {name.split(".")[0] for name in inner} - form.named
     found = {leaf.path: leaf.value for column in outer & record.keys() for leaf in leaves({column: record[column]})}
     beside = {path: value for path, value in found.items() if not any(_is_on_the_way(path, name) for name in inner)}

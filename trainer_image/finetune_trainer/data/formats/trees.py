@@ -11,6 +11,9 @@ BRANCHES = ("children", "replies", "children_ids")
 LINKS = (*PARENTS, *BRANCHES)
 """Keys by which a message names its neighbours."""
 
+LEAST_KEYS = 3
+"""A message of a tree has these at least: who, what, and a name of its own."""
+
 PATHS = "write each path from the first message to a last reply as a row with a column messages"
 
 
@@ -49,6 +52,8 @@ def _speaks(message: dict[str, Any]) -> bool:
 
 def refuse_branches(messages: list[Any]) -> None:
     """Raise RowInvalid where two messages of a list answer the same one: they are not said after each other."""
+    if not isinstance(messages[0], dict) or len(messages[0]) < LEAST_KEYS:
+        return
     first: dict[str, int] = {}
     for number, message in enumerate(messages, start=1):
         parent = (

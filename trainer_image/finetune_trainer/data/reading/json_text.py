@@ -57,7 +57,7 @@ def _of_line(line: bytes) -> Record | Unreadable:
     if b"\r" in line:
         raise Unreadable("its lines end with CR alone, as on an old Mac: save it with LF or CR LF line ends")
     try:
-        return _record(json.loads(line.decode("utf-8"), object_pairs_hook=unrepeated))
+        return _record(READER.decode(line.decode("utf-8")))
     except Unreadable as problem:
         return problem
     except UnicodeDecodeError as error:
@@ -120,6 +120,10 @@ def unrepeated(pairs: list[tuple[str, Any]]) -> Record:
     return made
 
 
+READER = json.JSONDecoder(object_pairs_hook=unrepeated)
+"""Made once: json.loads would make one for each line."""
+
+
 def _record(value: Any) -> Record:
     if isinstance(value, dict):
         return value
@@ -151,7 +155,7 @@ def document(file: BinaryIO) -> Iterator[Place]:
     if len(content) > LARGEST_JSON_BYTES:
         raise Unreadable("a .json file of more than 512 MiB is too large to read: write one record per line, as .jsonl")
     try:
-        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unrepeated)
+        value = READER.decode(content.decode("utf-8-sig"))
     except RepeatedKey as error:
         if _has_lines(content):
             yield from lines(io.BytesIO(content))
@@ -179,12 +183,11 @@ def document(file: BinaryIO) -> Iterator[Place]:
 def _one_after_another(content: bytes) -> Iterator[Place]:
     """Records over several lines each, with nothing between them."""
     text, number = content.decode("utf-8-sig"), 0
-    decoder = json.JSONDecoder(object_pairs_hook=unrepeated)
     position = _next(text, 0)
     while position < len(text):
         number += 1
         try:
-            value, end = decoder.raw_decode(text, position)
+            value, end = READER.raw_decode(text, position)
         except ValueError as error:
             raise Unreadable(f"record {number} is not JSON ({error})") from error
         position = _next(text, end)
