@@ -41,17 +41,26 @@ class Place:
 
 def export(config: ExportConfig, workspace: Path) -> Outcome:
     """Make the forms that are not there yet. Raises ReportedError with the first thing that is wrong."""
+    merged = make_adapter(config.merge, workspace) if config.merge is not None else None
     place = published_result(config)
     missing = [form for form in config.exports if form not in {artifact.kind for artifact in place.artifacts}]
     if missing:
         place = make(config, place, missing, workspace)
-    made = [artifact for artifact in place.artifacts if artifact.kind in config.exports]
+    made = [artifact for artifact in place.artifacts if merged is not None or artifact.kind in config.exports]
     return Outcome(
         outcome="Succeeded",
         reason="Published",
         message=f"published {', '.join(artifact.kind for artifact in made)}",
         artifacts=place.artifacts,
+        evaluation=merged.evaluation if merged is not None else None,
     )
+
+
+def make_adapter(run: RunConfig, workspace: Path) -> Outcome:
+    """Merge the adapters of a job that trains none."""
+    from finetune_trainer.combining.run import merge  # noqa: PLC0415 - the whole trainer, which no export needs
+
+    return merge(run, workspace / "merge")
 
 
 def published_result(config: ExportConfig) -> Place:
