@@ -63,7 +63,7 @@ def test_adapters_of_two_jobs_are_merged_measured_and_published(product: Product
         "adapters": [{"source": adapters[0], "weight": "300"}, {"source": adapters[1], "weight": "100"}],
     }
     parts = {
-        "training": {"sequenceLength": 64}, "resources": {}, "evaluation": {"maxExamples": 12, "metrics": [{"type": "rougeL"}]},
+        "training": {"sequenceLength": 64}, "resources": {}, "evaluation": {"maxExamples": 12, "metrics": [{"type": "rougeL"}], "maxAnswerTokens": 8},
     }  # fmt: skip
     product.submit("both", mergeOf=merge, **parts)
     status = product.finish("both")
@@ -79,7 +79,9 @@ def test_adapters_of_two_jobs_are_merged_measured_and_published(product: Product
     config = folders[1] / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"revision": "d" * 40}))
     product.submit("strangers", mergeOf=merge, **parts)
-    refused = product.condition(product.finish("strangers"), "Succeeded")
+    refused = product.condition(
+        product.until("strangers", lambda status: status.get("phase") == "Failed", "Failed"), "Succeeded"
+    )
     assert refused[:2] == ("False", "ModelUnsupported")
     assert (
         f"the adapter {adapters[1]} was trained on revision {'d' * 40} of its base model, but this job uses"

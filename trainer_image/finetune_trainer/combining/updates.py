@@ -59,10 +59,18 @@ def read_adapter(folder: Path, uri: str) -> Adapter:
 def _update(described: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> Update:
     layer = name.removeprefix(PREFIX)
     a, b = tensors[name + A].float(), tensors[name + B].float()
+    return Update(a=a, b=b * scale_of(described, layer, a.shape[0]))
+
+
+def scale_of(described: dict[str, Any], layer: str, rank: int) -> float:
+    """Return what B x A of a layer is multiplied by. `rank`: that of the pattern, where there is one."""
+    return alpha_of(described, layer) / (math.sqrt(rank) if described.get("use_rslora") else rank)
+
+
+def alpha_of(described: dict[str, Any], layer: str) -> float:
+    """Return the LoRA alpha of a layer."""
     alphas = described.get("alpha_pattern") or {}
-    alpha = float(alphas.get(get_pattern_key(alphas.keys(), layer), described["lora_alpha"]))
-    rank = a.shape[0]  # that of the pattern, where there is one
-    return Update(a=a, b=b * (alpha / (math.sqrt(rank) if described.get("use_rslora") else rank)))
+    return float(alphas.get(get_pattern_key(alphas.keys(), layer), described["lora_alpha"]))
 
 
 def added(updates: Sequence[Update], weights: Sequence[float]) -> Update:

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
+from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest, versions
 from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
@@ -128,15 +129,19 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     wanted = agreement.log_probabilities(tuned, tokens)
     print(f"merging in {str(dtype).removeprefix('torch.')}", flush=True)
     folder = workspace / "merged"
-    whole = merge.merged(tuned, dtype)
+    arithmetic = Arithmetic.of(adapter)
+    whole = merge.merged(tuned, dtype, arithmetic)
     del tuned
     merge.save(whole, folder)
+    written = merge.fingerprints(whole)
     del whole
     tokenizer.save_pretrained(folder)
     if (vocabulary := base / SENTENCEPIECE).is_file():
         shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
-    found = agreement.log_probabilities(merge.whole_model(folder, config.model, dtype), tokens)
-    agreed = agreement.assert_merged(before, wanted, found)
+    read = merge.whole_model(folder, config.model, dtype)
+    merge.assert_read_back(written, merge.fingerprints(read))
+    found = agreement.log_probabilities(read, tokens)
+    agreed = f"{agreement.assert_merged(before, wanted, found)}, {arithmetic}"
     print(f"the merged model agrees with base and adapter: {agreed}", flush=True)
     return Whole(folder=folder, checked=f"base + adapter: {agreed}", next_tokens=gguf.next_tokens(found, tokens))
 
