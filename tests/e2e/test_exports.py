@@ -53,6 +53,7 @@ def test_a_merged_model_is_exported_and_made_again_without_training(product: Pro
     assert again["artifacts"][0] == adapter
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_adapters_of_two_jobs_are_merged_measured_and_published(product: Product):
     """One Pod without GPUs and no attempt; PEFT's own arithmetic agrees with the weighted mean; another revision is refused."""
     for name in ("north", "south"):
@@ -63,8 +64,10 @@ def test_adapters_of_two_jobs_are_merged_measured_and_published(product: Product
         "adapters": [{"source": adapters[0], "weight": "300"}, {"source": adapters[1], "weight": "100"}],
     }
     parts = {
-        "training": {"sequenceLength": 64}, "resources": {}, "evaluation": {"maxExamples": 12, "metrics": [{"type": "rougeL"}], "maxAnswerTokens": 8},
-    }  # fmt: skip
+        "training": {"sequenceLength": 64},
+        "resources": {},
+        "evaluation": {"maxExamples": 12, "metrics": [{"type": "rougeL"}], "maxAnswerTokens": 8},
+    }
     product.submit("both", mergeOf=merge, **parts)
     status = product.finish("both")
 

@@ -17,13 +17,11 @@ from transformers import AutoTokenizer
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
-from finetune_trainer.publishing.artifacts import file_digests, folder_digest, versions
+from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
 
 GGUF_SERVABLE = "llama.cpp"
-SENTENCEPIECE = "tokenizer.model"
-"""The base model's own vocabulary: transformers does not write it, and llama.cpp's converter wants it for Gemma and Phi-3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +134,7 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     written = merge.fingerprints(whole)
     del whole
     tokenizer.save_pretrained(folder)
-    if (vocabulary := base / SENTENCEPIECE).is_file():
-        shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
+    keep_vocabulary(base, folder)
     read = merge.whole_model(folder, config.model, dtype)
     merge.assert_read_back(written, merge.fingerprints(read))
     found = agreement.log_probabilities(read, tokens)

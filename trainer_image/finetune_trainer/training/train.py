@@ -50,6 +50,8 @@ class Session:
     held_out: HeldOut
     tracking: Tracking
     resumed: Path | None
+    base: Path
+    """Where the base model's files are."""
     stored: torch.dtype
     """Of the base model's files, and of a model that is published."""
     steps: int
@@ -164,7 +166,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         say(f"{trained:,} of {parameters:,} parameters are trained")
     return Session(
         loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, tracking=tracking, resumed=resumed,
-        stored=model.stored_dtype(base), steps=steps,
+        base=base, stored=model.stored_dtype(base), steps=steps,
     )  # fmt: skip
 
 
@@ -226,6 +228,8 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         if ranks.rank() == 0:
             artifacts.drop_pickles(folder)
             session.tokenizer.save_pretrained(folder)
+            if run.method == "full":
+                artifacts.keep_vocabulary(session.base, folder)
             artifacts.describe(folder, run)
             artifacts.write_card(folder, run, published)
             session.loop.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's
