@@ -74,6 +74,8 @@ class PreflightReport:
     dataset_digest: str
     examples: int
     evaluation_examples: int
+    adapter_bytes: int = 0
+    """Size of the weights of all adapters that are merged."""
     generated_answers: int = 0
     """That each model generates for evaluation.metrics."""
     label_answers: int = 0

@@ -55,41 +55,8 @@ class PreflightConfig:
     output: Location
     checkpoint: Location
     initial_adapter: Location | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
-    """All that an export Pod is told: which further forms to make of a published result."""
-
-    namespace: str
-    name: str
-    uid: str
-    number: int
-    """Of the Pod, from 0."""
-    run_digest: str
-    model: Model
-    output: Location
-    checkpoint: Location
-    """Where its log is kept."""
-    exports: tuple[str, ...]
-    """merged | gguf-f16 | gguf-q8_0 | gguf-q4_k_m"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatConfig:
-    """What a conversation in the terminal is about."""
-
-    model: Model
-    """The base model."""
-    folder: str
-    """Where the result lies on this machine."""
-    kind: str
-    """adapter | merged | model"""
-    cache: str
-    """Folder for what must be fetched."""
-    compare: bool = False
-    """Also ask the base model."""
-    max_new_tokens: int = 256
+    merged_adapters: tuple[Location, ...] = ()
+    """That become one adapter instead of training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +81,43 @@ class CombineConfig:
     seed: int
     """dare: which values are dropped."""
     output: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """All that an export Pod is told: which further forms to make of a published result, or of adapters that it merges first."""
+
+    namespace: str
+    name: str
+    uid: str
+    number: int
+    """Of the Pod, from 0."""
+    run_digest: str
+    model: Model
+    output: Location
+    checkpoint: Location
+    """Where its log is kept."""
+    exports: tuple[str, ...]
+    """merged | gguf-f16 | gguf-q8_0 | gguf-q4_k_m"""
+    merge: "RunConfig | None" = None
+    """How adapters are merged and measured first, where nothing was trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatConfig:
+    """What a conversation in the terminal is about."""
+
+    model: Model
+    """The base model."""
+    folder: str
+    """Where the result lies on this machine."""
+    kind: str
+    """adapter | merged | model"""
+    cache: str
+    """Folder for what must be fetched."""
+    compare: bool = False
+    """Also ask the base model."""
+    max_new_tokens: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +241,8 @@ class RunConfig:
     prepared: Location | None = None
     """The data set that preflight tokenised, where there was storage to share."""
     trackers: tuple[Tracker, ...] = ()
+    combine: CombineConfig | None = None
+    """Adapters that become one; nothing is trained then."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
     stall_seconds: int = 1800

@@ -67,14 +67,16 @@ def test_the_adapter_is_what_was_measured(tmp_path: Path, llama: Path, data: Pat
 
 
 def test_a_full_fine_tune_is_published_in_the_dtype_of_its_base(tmp_path: Path, data: Path) -> None:
-    """A bfloat16 base gives a bfloat16 model of its size; the float32 masters stay in the checkpoint."""
+    """A bfloat16 base gives a bfloat16 model of its size; the float32 masters stay in the checkpoint. The base's vocabulary comes along."""
     base = tiny_model(tmp_path / "base")
+    (base / "tokenizer.model").write_bytes(b"its SentencePiece vocabulary")
     AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(base)
     run = a_run(tmp_path, model=base, data=data, method="full", max_steps=4, prompts=())
     outcome = trained(run, tmp_path)
     published = tmp_path / "out" / "model"
     (checkpoint,) = (tmp_path / "out" / ".checkpoints").glob("attempt-*")
 
+    assert (published / "tokenizer.model").read_bytes() == b"its SentencePiece vocabulary"
     assert _dtypes(published) == _dtypes(base) == {torch.bfloat16}
     assert _dtypes(checkpoint) == {torch.float32}
     size = (base / "model.safetensors").stat().st_size

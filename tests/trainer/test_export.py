@@ -19,6 +19,8 @@ from finetune_trainer.runtime.speed import Speed
 from finetune_trainer.storage import Role, open_location
 from gguf import GGUFReader
 from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
+from peft.tuners.adalora.layer import SVDLinear
+from peft.tuners.lora import LoraModel, layer
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
@@ -118,6 +120,7 @@ def test_a_merged_model_answers_as_base_and_adapter(variant: str, tmp_path: Path
     adapter, whole = outcome.artifacts
     assert (adapter.kind, whole.kind, whole.uri) == ("adapter", "merged", f"file://{tmp_path}/out/merged")
     assert whole.checked.startswith("base + adapter: ")
+    assert re.search(r", [0-9]+ matrices are base [+] update within 16-bit rounding$", whole.checked), whole.checked
     folder = tmp_path / "out/merged"
     tokens = agreement.rows(AutoTokenizer.from_pretrained(folder), ("red cat",))
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -130,6 +133,41 @@ def test_a_merged_model_answers_as_base_and_adapter(variant: str, tmp_path: Path
     assert {tensor.dtype for file in folder.glob("*.safetensors") for tensor in load_file(file).values()} == {
         torch.bfloat16
     }
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in ("tied embeddings", "whole head")])
+def test_a_scale_that_is_a_little_wrong_is_seen_in_the_weights(
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter that hardly changes an answer, merged at nine tenths of its scale: the matrices tell, whatever the answers say."""
+    family, config = VARIANTS[variant]
+    run = published(tmp_path, sixteen_bit_base(tmp_path / "base", family), config(), size=0.05)
+    right = {kind: kind.get_delta_weight for kind in (layer.Linear, layer.Embedding, layer.ParamWrapper, SVDLinear)}
+    for kind, own in right.items():
+        monkeypatch.setattr(kind, "get_delta_weight", lambda self, *given, own=own: 0.9 * own(self, *given))
+
+    with pytest.raises(
+        UserError, match=r"of the merged model is not its base [+] scale x B x A: a value is .* times as far"
+    ):
+        export(asked(run, "merged"), tmp_path / "workspace")
+    assert not (tmp_path / "out/merged").exists()
+
+
+def test_a_whole_module_that_is_not_the_adapters_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT puts it in place of the base's; here it does not."""
+    family, config = VARIANTS["whole head"]
+    run = published(tmp_path, sixteen_bit_base(tmp_path / "base", family), config())
+    own = LoraModel.merge_and_unload
+
+    def loses_head(self: Any, **given: Any) -> Any:
+        before = self.model.lm_head.original_module.weight.detach().clone()
+        model = own(self, **given)
+        model.lm_head.weight.data = before
+        return model
+
+    monkeypatch.setattr(LoraModel, "merge_and_unload", loses_head)
+    with pytest.raises(UserError, match=r"lm_head.weight of the merged model is not its base"):
+        export(asked(run, "merged"), tmp_path / "workspace")
 
 
 def test_the_manifest_names_what_was_exported_and_a_second_pod_makes_only_what_is_missing(tmp_path: Path) -> None:

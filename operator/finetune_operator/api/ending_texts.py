@@ -181,6 +181,11 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",
         "Nothing. The published result stays.",
     ),
+    TerminalReason.MERGE_FAILED: ReasonText(
+        "The adapters in `mergeOf` could not be merged, or the result could not be measured. The message says why.",
+        "Correct the cause, delete the job and apply it again.",
+        "Nothing. No result is published.",
+    ),
     TerminalReason.NAME_CONFLICT: ReasonText(
         "A Pod or Service with a name that the job needs already exists and does not belong to the job.",
         "Delete that object, or apply the job under a new name with another `output.destination`.",

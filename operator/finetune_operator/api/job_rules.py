@@ -9,6 +9,8 @@ from finetune_operator.api.evaluation import EvaluationSpec, GateSpec, MetricGat
 from finetune_operator.api.evaluation_rules import EVALUATION, EVALUATION_ON, GATE, METRIC, METRIC_GATE, evaluates
 from finetune_operator.api.fields import Model
 from finetune_operator.api.locations import CHECKPOINT_FOLDER
+from finetune_operator.api.merge_rules import MERGE_JOB
+from finetune_operator.api.merging import MERGE_OF, MERGED_ADAPTER, MergedAdapterSpec, MergeOfSpec
 from finetune_operator.api.pools import GPUPoolSpec, Toleration
 from finetune_operator.api.rules import (
     CHECKPOINT,
@@ -172,6 +174,7 @@ INPUTS = (
     " + (has(self.evaluation.source) ? [self.evaluation.source.source] : [])"
     " + (has(self.evaluation.metrics) ? self.evaluation.metrics.filter(m, has(m.source)).map(m, m.source.source) : [])"
     " + (has(self.lora.initialAdapter) ? [self.lora.initialAdapter] : [])"
+    " + (has(self.mergeOf) ? self.mergeOf.adapters.map(a, a.source) : [])"
 )
 
 
@@ -180,6 +183,7 @@ def inputs(spec: FineTuneJobSpec) -> set[str]:
     evaluation = [spec.evaluation.source.source] if spec.evaluation.source is not None else []
     evaluation += [metric.source.source for metric in spec.evaluation.metrics or () if metric.source is not None]
     adapter = [spec.lora.initial_adapter] if spec.lora.initial_adapter is not None else []
+    adapter += [one.source for one in spec.merge_of.adapters] if spec.merge_of is not None else []
     return {
         place.rstrip("/") for place in (spec.model.source, *(d.source for d in spec.datasets), *evaluation, *adapter)
     }
@@ -225,6 +229,8 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     ChatSpec: CHAT,
     LoraSpec: LORA,
     TrainingSpec: TRAINING,
+    MergedAdapterSpec: MERGED_ADAPTER,
+    MergeOfSpec: MERGE_OF,
     EvaluationSpec: EVALUATION,
     TrackerSpec: TRACKER,
     MetricSpec: METRIC,
@@ -233,7 +239,7 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     ResourcesSpec: RESOURCES,
     OutputSpec: OUTPUT,
     CheckpointSpec: CHECKPOINT,
-    FineTuneJobSpec: (*METHODS, *CPT, *PLACES),
+    FineTuneJobSpec: (*METHODS, *CPT, *PLACES, *MERGE_JOB),
     Toleration: TOLERATION,
     GPUPoolSpec: POOL,
 }
@@ -256,13 +262,13 @@ def frozen_paths() -> tuple[str, ...]:
 
 
 def freeze() -> dict[str, str]:
-    """Return the rule that pinned fields stay as they are.
+    """Return the rule that pinned fields stay as they are, from the first attempt or export on.
 
     One rule for all of them, since it looks at every write of a status too: there the specs are the same, which is
     compared first. The message names the first field that differs.
     """
     changed = " || ".join(_differs(path) for path in frozen_paths())
-    begun = "has(oldSelf.status) && has(oldSelf.status.attempts)"
+    begun = "has(oldSelf.status) && (has(oldSelf.status.attempts) || has(oldSelf.status.export))"
     first = " : ".join(f"{_differs(path)} ? 'spec.{path}'" for path in frozen_paths())
     return {
         "rule": f"self.spec == oldSelf.spec || !({begun}) || !({changed})",

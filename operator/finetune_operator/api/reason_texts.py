@@ -57,6 +57,11 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         "Nothing. `finetune logs JOB --export` shows its log.",
         "Ends the job when the forms are published. Retries up to `maxRetries` times.",
     ),
+    ProgressReason.MERGING: ReasonText(
+        "A Pod without GPUs merges the adapters in `mergeOf` and compares the result with the base model.",
+        "Nothing. `finetune logs JOB --export` shows its log.",
+        "Ends the job when the merged adapter is published. Retries up to `maxRetries` times.",
+    ),
     ProgressReason.SUSPENDING: ReasonText(
         "The trainer is saving a checkpoint before its Pods are deleted.",
         NOTHING,

@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 from finetune_operator.api.data import ChatSpec, DatasetSpec
 from finetune_operator.api.evaluation import EvaluationSpec
 from finetune_operator.api.fields import StatusModel
+from finetune_operator.api.merging import MergeOfSpec
 from finetune_operator.api.spec import (
     CheckpointSpec,
     FineTuneJobSpec,
@@ -73,6 +74,8 @@ class ResolvedSpec(StatusModel):
     method: Method
     lora: ResolvedLora | None = None
     """Absent for method full, which has no adapter."""
+    merge_of: MergeOfSpec | None = None
+    """Absent where an adapter or model is trained."""
     training: ResolvedTraining
     evaluation: EvaluationSpec
     """Source, metrics, gate and samples are absent unless set."""

@@ -8,6 +8,7 @@ from finetune_operator.api.data import ChatSpec, Credentials, DatasetSpec
 from finetune_operator.api.evaluation import EvaluationSpec
 from finetune_operator.api.fields import UNIQUE, Model, Name, between, items, items_by
 from finetune_operator.api.locations import Destination, Folder, Source
+from finetune_operator.api.merging import MergeOfSpec
 from finetune_operator.api.pool_pod import PodAnnotation, PodLabel
 from finetune_operator.api.trackers import TrackerSpec, unique_types
 from finetune_operator.api.values import (
@@ -205,6 +206,8 @@ class FineTuneJobSpec(Model):
     planner choose; status.plan.methodReason says why."""
     lora: LoraSpec = LoraSpec()
     """Adapter settings for methods lora and qlora."""
+    merge_of: MergeOfSpec | None = None
+    """Merge adapters of the base model instead of training one. datasets are then the rows that base and merged adapter are compared on."""
     training: TrainingSpec = TrainingSpec()
     """Training hyperparameters."""
     evaluation: EvaluationSpec = EvaluationSpec()

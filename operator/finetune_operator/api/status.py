@@ -40,6 +40,8 @@ class PreflightStatus(StatusModel):
     """Number of training rows."""
     evaluation_examples: Count
     """Number of held-out rows."""
+    adapter_bytes: Count = 0
+    """Size of the weights of all adapters in mergeOf, in bytes."""
     generated_answers: Count = 0
     """Answers that each model generates for evaluation.metrics."""
     label_answers: Count = 0
@@ -237,7 +239,7 @@ class FineTuneJobStatus(StatusModel):
     artifacts: Annotated[list[ArtifactStatus], items("atomic", most=8)] = []
     """Published adapters and models."""
     export: ExportStatus | None = None
-    """The Pod that makes the forms in output.exports."""
+    """The Pod that merges the adapters in mergeOf, and makes the forms in output.exports."""
     adapter_uri: URI | None = None
     """Location of the published adapter (or model, for method full), for scripts."""
     start_time: Time | None = None

@@ -8,8 +8,13 @@ from finetune_operator.api.cel import Bounds, Checked, decimal, matching, not_ma
 from finetune_operator.api.fields import DECIMAL_PATTERN, NUMBER_PATTERN
 
 DecimalText = StringConstraints(max_length=24)
+SIGNED_PATTERN = "^-?(0|[1-9][0-9]{0,11})([.][0-9]{1,10})?$"
 LearningRate = Annotated[str, DecimalText, Checked(decimal(NUMBER_PATTERN, Bounds(above=0, most=1), "2e-4"))]
 Weight = Annotated[str, DecimalText, Checked(decimal(NUMBER_PATTERN, Bounds(above=0, most=1_000_000), "2.0"))]
+AdapterWeight = Annotated[
+    str, DecimalText, Checked(decimal(SIGNED_PATTERN, Bounds(least=-1_000_000, most=1_000_000), "0.5"))
+]
+Density = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(above=0, most=1), "0.5"))]
 Dropout = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, below=1), "0.05"))]
 HalfFraction = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, most=0.5), "0.05"))]
 Share = Annotated[str, DecimalText, Checked(decimal(DECIMAL_PATTERN, Bounds(least=0, below=1), "0.02"))]

@@ -129,6 +129,10 @@ def planned(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
         cost = f"estimated {estimate.gpu_hours} GPU-hours, ${estimate.cost_usd}"
         message = "; ".join((status.plan.summary, cost, *status.plan.quotas))
         return Claim(ConditionType.PLANNED, "True", ProgressReason.PLANNED, message)
+    if status.export is not None:
+        export = status.export
+        message = f"a Pod of {export.cpus} CPUs and {export.memory_gib} GiB of memory; no GPU, $0.00"
+        return Claim(ConditionType.PLANNED, "True", ProgressReason.PLANNED, message)
     if outlook.phase in (Phase.FAILED, Phase.SUCCEEDED):
         return Claim(ConditionType.PLANNED, "False", outlook.reason, outlook.message)
     return Claim(ConditionType.PLANNED, "Unknown", outlook.reason, outlook.message)
@@ -161,6 +165,8 @@ def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
         return Claim(ConditionType.STALLED, "True", outlook.reason, outlook.message)  # which says what to do
     if status.attempts:
         again = "to retry, delete the job and apply it again; it resumes from its checkpoint if there is one"
+    elif status.export is not None:
+        again = "to retry, delete the job and apply it again"
     elif outlook.reason == TerminalReason.DOES_NOT_FIT:
         again = "the job is planned again when its spec, a GPUPool or a quota of the namespace changes"
     elif outlook.reason == TerminalReason.POLICY_VIOLATION:

@@ -2,8 +2,8 @@
 
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.api.spec import ExportForm
+from finetune_operator.lifecycle.attempt_record import record_published
 from finetune_operator.lifecycle.observation import SeenPod
-from finetune_operator.lifecycle.results import artifact_statuses
 from finetune_operator.lifecycle.view import View
 
 
@@ -11,6 +11,11 @@ def is_published(view: View) -> bool:
     """Tell whether the adapter or model is at the destination: by an attempt of this job, or of an earlier one."""
     last = view.last_attempt
     return last.outcome == AttemptOutcome.SUCCEEDED if last is not None else bool(view.status.artifacts)
+
+
+def is_merging(view: View) -> bool:
+    """Tell whether the adapters in mergeOf are still to become one."""
+    return view.spec.merge_of is not None and not view.status.artifacts
 
 
 def missing_exports(view: View) -> tuple[ExportForm, ...]:
@@ -31,5 +36,4 @@ def record_export(view: View) -> View:
     pod = export_pod_of(view)
     if pod is None or not pod.finished or pod.outcome is None or pod.outcome.outcome != "Succeeded":
         return view
-    artifacts = artifact_statuses(pod.outcome.artifacts)
-    return view.writing(artifacts=artifacts) if artifacts else view
+    return record_published(view, pod.outcome)

@@ -40,7 +40,12 @@ def begun(view: View) -> View:
     status = view.status
     digest = examined_digest(view.spec)
     again = mended(status, preflight_pod_of(view))
-    if status.attempts or has_succeeded(status) or (status.spec_digest == digest and not again):
+    if (
+        status.attempts
+        or status.export is not None
+        or has_succeeded(status)
+        or (status.spec_digest == digest and not again)
+    ):
         return view
     fresh = FineTuneJobStatus(
         conditions=status.conditions,

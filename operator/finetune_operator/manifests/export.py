@@ -11,6 +11,7 @@ from finetune_operator.api.spec import ExportForm
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, metadata
+from finetune_operator.manifests.merging import merge_config
 from finetune_operator.manifests.nodes import SILENT_NODE, node_affinity, toleration
 from finetune_operator.manifests.pod import DO_NOT_MOVE
 from finetune_operator.manifests.preflight import GRACE_SECONDS, preferences
@@ -23,7 +24,7 @@ DEFAULTS = PodSettings()
 
 
 def export_config(
-    job: FineTuneJob, status: FineTuneJobStatus, exports: tuple[ExportForm, ...], number: int
+    job: FineTuneJob, status: FineTuneJobStatus, export: ExportStatus, exports: tuple[ExportForm, ...]
 ) -> contract.ExportConfig:
     """Return what the Pod is told."""
     spec, found = job.spec, status.preflight
@@ -32,12 +33,13 @@ def export_config(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
         uid=job.metadata.uid,
-        number=number,
+        number=export.number,
         run_digest=status.run_digest,
         model=replace(model(spec.model), revision=found.model_revision),
         output=output_location(spec.output),
         checkpoint=checkpoint_location(checkpoint_of(spec.checkpoint, spec.output)),
         exports=exports,
+        merge=merge_config(job, status, export) if job.spec.merge_of is not None and not status.artifacts else None,
     )
 
 
@@ -49,7 +51,7 @@ def export_pod(
     settings: PodSettings = DEFAULTS,
 ) -> Manifest:
     """Return the Pod that makes the forms that are not published yet, on a node as preflight's."""
-    config, own = export_config(job, status, exports, export.number), settings.preflight
+    config, own = export_config(job, status, export, exports), settings.preflight
     needed, everywhere = volumes.storage(config), settings.elsewhere
     own_metadata = status.resolved.pod_metadata if status.resolved is not None else job.spec.pod_metadata
     ours = {names.ROLE_LABEL: "export", names.COMPONENT_LABEL: "export", names.ATTEMPT_LABEL: str(export.number)}

@@ -10,6 +10,7 @@ import finetune_contract as contract
 from finetune_operator.api.data import ChatSpec, DatasetSpec
 from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, MetricSpec
 from finetune_operator.api.fields import Model
+from finetune_operator.api.merging import MergedAdapterSpec, MergeOfSpec
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedCheckpoint, ResolvedLora, ResolvedTraining
 from finetune_operator.api.spec import (
@@ -48,6 +49,10 @@ TRAINING_RELEVANT = {
     "objective": True,
     "method": True,
     "lora": set(LoraSpec.model_fields) - CREDENTIALS,
+    "merge_of": {
+        name: {"__all__": set(MergedAdapterSpec.model_fields) - CREDENTIALS} if name == "adapters" else True
+        for name in MergeOfSpec.model_fields
+    },
     "training": True,
     "evaluation": {name: MEASURED.get(name, True) for name in EvaluationSpec.model_fields if name != "gate"},
 }
@@ -100,6 +105,9 @@ def preflight_config(job: FineTuneJob, generation: int) -> contract.PreflightCon
         output=output_location(spec.output),
         checkpoint=checkpoint_location(checkpoint_of(spec.checkpoint, spec.output)),
         initial_adapter=initial_adapter(spec.lora),
+        merged_adapters=tuple(
+            location(one.source, one.credentials) for one in (spec.merge_of.adapters if spec.merge_of else ())
+        ),
     )
 
 

@@ -66,9 +66,10 @@ def export_plan(
 
 
 def _working_gib(architecture: ModelArchitecture, model: float) -> float:
-    """The shard that is being written, or the largest matrix (embeddings, all experts of a layer) in float32, with its update."""
+    """The shard that is being written, or the largest matrix (embeddings, all experts of a layer) in float32, with its update, and with the
+    same calculated a second time."""
     matrices = (
         architecture.vocab_size * architecture.hidden_size,
         max(1, architecture.num_experts) * architecture.intermediate_size * architecture.hidden_size * 2,
     )
-    return max(min(model, SHARD_GIB), 3 * 4 * max(matrices) / GIB)
+    return max(min(model, SHARD_GIB), 5 * 4 * max(matrices) / GIB)

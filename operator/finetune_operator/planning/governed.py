@@ -60,6 +60,8 @@ def _models(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
     places = [("spec.model.source", spec.model.source)]
     if spec.lora.initial_adapter is not None:
         places.append(("spec.lora.initialAdapter", spec.lora.initial_adapter))
+    for number, adapter in enumerate(spec.merge_of.adapters if spec.merge_of is not None else ()):
+        places.append((f"spec.mergeOf.adapters[{number}].source", adapter.source))
     for field, place in places:
         if allow.models is not None and not _is_named(place, allow.models) and not _starts(place, allow.sources or ()):
             listed = [*allow.models, *(allow.sources or ())]
@@ -137,9 +139,9 @@ def _required(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
     pinned = COMMIT.fullmatch(spec.model.revision or "") is not None
     if require.pinned_revision and spec.model.source.startswith(HUB) and not pinned:
         yield "spec.model.revision must be a full commit id of 40 hexadecimal digits (require.pinnedRevision)"
-    if require.budget and spec.run_policy.budget is None:
+    if require.budget and spec.merge_of is None and spec.run_policy.budget is None:
         yield "spec.runPolicy.budget must be set (require.budget)"
-    if require.queue and not (spec.queue_name or policy.spec.defaults.queue_name):
+    if require.queue and spec.merge_of is None and not (spec.queue_name or policy.spec.defaults.queue_name):
         yield "spec.queueName must be set (require.queue)"
 
 

@@ -89,7 +89,7 @@ def _keys(value):
 def test_everything_but_the_mutable_fields_is_frozen():
     """A new field is frozen unless MUTABLE names it."""
     assert frozen_paths() == (
-        "model", "datasets", "chat", "objective", "method", "lora", "training", "evaluation", "resources", "output",
+        "model", "datasets", "chat", "objective", "method", "lora", "mergeOf", "training", "evaluation", "resources", "output",
         "checkpoint", "trackers", "serviceAccountName", "priorityClassName", "queueName", "managedBy", "podMetadata",
         "planOnly", "runPolicy.maxRetries",
     )  # fmt: skip

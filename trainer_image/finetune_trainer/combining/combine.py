@@ -11,11 +11,10 @@ from finetune_contract import MANIFEST_FILE, CombineConfig
 from finetune_contract.wire import loads
 from safetensors.torch import save_file
 
+from finetune_trainer.combining.combinable import A, B, refuse_strangers
 from finetune_trainer.combining.updates import (
     PREFIX,
-    A,
     Adapter,
-    B,
     Update,
     added,
     dropped,
@@ -47,25 +46,11 @@ def main(file: str) -> int:
 
 def combine(config: CombineConfig, scratch: Path) -> str:
     """Publish the combined adapter and say what it is. Raises UserError where the adapters do not go together."""
-    folders = [scratch / str(number) for number in range(len(config.adapters))]
-    for one, folder in zip(config.adapters, folders, strict=True):
-        bring(one.location, folder, "")
-    pairs = list(zip(config.adapters, folders, strict=True))
-    adapters = [read_adapter(folder, one.location.uri) for one, folder in pairs]
-    refuse_strangers(config, adapters)
     output = open_location(config.output, Role.OUTPUT)
     if output.exists(MANIFEST_FILE) or output.exists(ADAPTER_CONFIG):
         raise UserError("OutputOccupied", f"{output.uri} holds a result already: choose another folder")
     made = scratch / "made"
-    described = save(made, adapters, combined(config, adapters))
-    sources = [
-        {"uri": one.location.uri, "weight": one.weight, "digest": folder_digest(file_digests(folder))}
-        for one, folder in pairs
-    ]
-    manifest: dict[str, Any] = {
-        "combined": sources, "method": config.method, "density": config.density, "seed": config.seed, "rank": described["r"],
-        "baseModel": dict(zip(("source", "revision"), adapters[0].base, strict=True)), "versions": versions(),
-    }  # fmt: skip
+    manifest = make(config, scratch, made)
     (made / "README.md").write_text(card(manifest))
     digests = file_digests(made)
     output.upload(made)
@@ -73,20 +58,27 @@ def combine(config: CombineConfig, scratch: Path) -> str:
     output.write_text(MANIFEST_FILE, json.dumps(whole, indent=2) + "\n")
     facts = adapter_facts(made)
     assert facts is not None
-    return f"{len(adapters)} adapters combined by {config.method}: LoRA rank {facts.rank}, at {output.uri}; served by {facts.servable}"
+    number = len(config.adapters)
+    return f"{number} adapters combined by {config.method}: LoRA rank {facts.rank}, at {output.uri}; served by {facts.servable}"
 
 
-def refuse_strangers(config: CombineConfig, adapters: list[Adapter]) -> None:
-    """Raise UserError unless all adapters belong to one revision of one base model."""
-    first = config.adapters[0].location.uri
-    for one, adapter in zip(config.adapters, adapters, strict=True):
-        if adapter.base != adapters[0].base:
-            mine, other = (" at revision ".join(filter(None, base)) for base in (adapter.base, adapters[0].base))
-            raise UserError(
-                "InvalidSpec",
-                f"{one.location.uri} belongs to {mine}, and {first} to {other}: only adapters of one revision of one base model can be "
-                "combined",
-            )
+def make(config: CombineConfig, scratch: Path, made: Path) -> dict[str, Any]:
+    """Write the combined adapter into a folder; return where it comes from. Raises UserError as above."""
+    folders = [scratch / str(number) for number in range(len(config.adapters))]
+    for one, folder in zip(config.adapters, folders, strict=True):
+        bring(one.location, folder, "")
+    pairs = list(zip(config.adapters, folders, strict=True))
+    adapters = [read_adapter(folder, one.location.uri) for one, folder in pairs]
+    refuse_strangers([(one.location.uri, adapter.base) for (one, _), adapter in zip(pairs, adapters, strict=True)])
+    described = save(made, adapters, combined(config, adapters))
+    sources = [
+        {"uri": one.location.uri, "weight": one.weight, "digest": folder_digest(file_digests(folder))}
+        for one, folder in pairs
+    ]
+    return {
+        "combined": sources, "method": config.method, "density": config.density, "seed": config.seed, "rank": described["r"],
+        "baseModel": dict(zip(("source", "revision"), adapters[0].base, strict=True)), "versions": versions(),
+    }  # fmt: skip
 
 
 def combined(config: CombineConfig, adapters: list[Adapter]) -> dict[str, Update]:
@@ -127,7 +119,7 @@ def of_layer(config: CombineConfig, updates: list[Update], weights: list[float],
 
 def save(folder: Path, adapters: list[Adapter], updates: dict[str, Update]) -> dict[str, Any]:
     """Write a plain adapter of scale 1; return its configuration."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     rank = next(iter(updates.values())).a.shape[0]
     described = {
         **adapters[0].described, "r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {},

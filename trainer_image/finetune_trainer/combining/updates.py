@@ -13,20 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finetune_contract.engines import Trait, traits_of
 from peft.utils.merge_utils import dare_linear, ties
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
-from finetune_trainer.errors import UserError
+from finetune_trainer.combining.combinable import A, B, base_of, layers_of
 from finetune_trainer.publishing.adapter_facts import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-COMBINABLE = frozenset(
-    {Trait.RSLORA, Trait.RANK_PATTERN, Trait.ALPHA_PATTERN, Trait.SOME_LAYERS, Trait.HEAD, Trait.LARGE_RANK}
-)
-"""What an update says in full; the other traits are more than an update of a matrix."""
-
-PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,34 +45,32 @@ class Adapter:
     @property
     def base(self) -> tuple[str, str]:
         """Base model and revision."""
-        return str(self.described.get("base_model_name_or_path") or ""), str(self.described.get("revision") or "")
+        return base_of(self.described)
 
 
 def read_adapter(folder: Path, uri: str) -> Adapter:
     """Read an adapter. Raises UserError for one that is more than LoRA matrices."""
     described = json.loads((folder / ADAPTER_CONFIG).read_text())
     tensors = load_file(folder / ADAPTER_WEIGHTS)
-    if more := sorted(map(str, traits_of(described, tensors) - COMBINABLE)):
-        raise UserError(
-            "ModelUnsupported",
-            f"{uri} has {', '.join(more)}, which cannot be combined: use adapters of LoRA matrices only",
-        )
-    names = sorted(name.removesuffix(A) for name in tensors if name.endswith(A))
-    if {name + end for name in names for end in (A, B)} != set(tensors) or not names:
-        raise UserError(
-            "ModelUnsupported",
-            f"{uri} holds tensors that are not LoRA matrices of linear layers: it cannot be combined",
-        )
+    names = layers_of(described, tensors, uri)
     return Adapter(described=described, updates={name: _update(described, tensors, name) for name in names})
 
 
 def _update(described: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> Update:
     layer = name.removeprefix(PREFIX)
     a, b = tensors[name + A].float(), tensors[name + B].float()
+    return Update(a=a, b=b * scale_of(described, layer, a.shape[0]))
+
+
+def scale_of(described: dict[str, Any], layer: str, rank: int) -> float:
+    """Return what B x A of a layer is multiplied by. `rank`: that of the pattern, where there is one."""
+    return alpha_of(described, layer) / (math.sqrt(rank) if described.get("use_rslora") else rank)
+
+
+def alpha_of(described: dict[str, Any], layer: str) -> float:
+    """Return the LoRA alpha of a layer."""
     alphas = described.get("alpha_pattern") or {}
-    alpha = float(alphas.get(get_pattern_key(alphas.keys(), layer), described["lora_alpha"]))
-    rank = a.shape[0]  # that of the pattern, where there is one
-    return Update(a=a, b=b * (alpha / (math.sqrt(rank) if described.get("use_rslora") else rank)))
+    return float(alphas.get(get_pattern_key(alphas.keys(), layer), described["lora_alpha"]))
 
 
 def added(updates: Sequence[Update], weights: Sequence[float]) -> Update:

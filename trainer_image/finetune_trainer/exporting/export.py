@@ -16,13 +16,12 @@ from transformers import AutoTokenizer
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
-from finetune_trainer.publishing.artifacts import file_digests, folder_digest, versions
+from finetune_trainer.exporting.arithmetic import Arithmetic
+from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
 
 GGUF_SERVABLE = "llama.cpp"
-SENTENCEPIECE = "tokenizer.model"
-"""The base model's own vocabulary: transformers does not write it, and llama.cpp's converter wants it for Gemma and Phi-3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +40,26 @@ class Place:
 
 def export(config: ExportConfig, workspace: Path) -> Outcome:
     """Make the forms that are not there yet. Raises ReportedError with the first thing that is wrong."""
+    merged = make_adapter(config.merge, workspace) if config.merge is not None else None
     place = published_result(config)
     missing = [form for form in config.exports if form not in {artifact.kind for artifact in place.artifacts}]
     if missing:
         place = make(config, place, missing, workspace)
-    made = [artifact for artifact in place.artifacts if artifact.kind in config.exports]
+    made = [artifact for artifact in place.artifacts if merged is not None or artifact.kind in config.exports]
     return Outcome(
         outcome="Succeeded",
         reason="Published",
         message=f"published {', '.join(artifact.kind for artifact in made)}",
         artifacts=place.artifacts,
+        evaluation=merged.evaluation if merged is not None else None,
     )
+
+
+def make_adapter(run: RunConfig, workspace: Path) -> Outcome:
+    """Merge the adapters of a job that trains none."""
+    from finetune_trainer.combining.run import merge  # noqa: PLC0415 - the whole trainer, which no export needs
+
+    return merge(run, workspace / "merge")
 
 
 def published_result(config: ExportConfig) -> Place:
@@ -119,15 +127,18 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     wanted = agreement.log_probabilities(tuned, tokens)
     print(f"merging in {str(dtype).removeprefix('torch.')}", flush=True)
     folder = workspace / "merged"
-    whole = merge.merged(tuned, dtype)
+    arithmetic = Arithmetic.of(adapter)
+    whole = merge.merged(tuned, dtype, arithmetic)
     del tuned
     merge.save(whole, folder)
+    written = merge.fingerprints(whole)
     del whole
     tokenizer.save_pretrained(folder)
-    if (vocabulary := base / SENTENCEPIECE).is_file():
-        shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
-    found = agreement.log_probabilities(merge.whole_model(folder, config.model, dtype), tokens)
-    agreed = agreement.assert_merged(before, wanted, found)
+    keep_vocabulary(base, folder)
+    read = merge.whole_model(folder, config.model, dtype)
+    merge.assert_read_back(written, merge.fingerprints(read))
+    found = agreement.log_probabilities(read, tokens)
+    agreed = f"{agreement.assert_merged(before, wanted, found)}, {arithmetic}"
     print(f"the merged model agrees with base and adapter: {agreed}", flush=True)
     return Whole(folder=folder, checked=f"base + adapter: {agreed}", next_tokens=gguf.next_tokens(found, tokens))
 

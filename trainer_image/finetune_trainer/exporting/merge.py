@@ -5,6 +5,7 @@ merged in float32 and rounded once: only one at a time is wider than 16 bit.
 """
 
 import gc
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 from finetune_contract import Model, shorten
 from peft import PeftModel
+from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from finetune_trainer.errors import UserError
+from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.model import experts
 from finetune_trainer.model.assertions import assert_all_loaded
 from finetune_trainer.model.load import assert_adapter_whole, stored_dtype
@@ -59,17 +62,18 @@ def with_adapter(base: PreTrainedModel, folder: Path, uri: str) -> PeftModel:
     return tuned.eval()
 
 
-def merged(tuned: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the base model with the adapter inside, matrix by matrix."""
+def merged(tuned: PeftModel, dtype: torch.dtype, arithmetic: Arithmetic) -> PreTrainedModel:
+    """Return the base model with the adapter inside, matrix by matrix. Raises UserError where one is not what the adapter says."""
     untie(tuned)
-    for layer in tuned.modules():
+    for name, layer in tuned.named_modules():
         if isinstance(layer, BaseTunerLayer):
-            _merge_one(layer, dtype)
+            _merge_one(name, layer, dtype, arithmetic)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All adapters are already merged")
         warnings.filterwarnings("ignore", TIED)
         model: Any = tuned.merge_and_unload(safe_merge=True)  # what is left: whole modules take the place of the base's
     model.to(dtype)
+    arithmetic.check_whole_modules(model)
     return model
 
 
@@ -85,15 +89,42 @@ def untie(tuned: PeftModel) -> None:
     config.tie_word_embeddings = base.config.tie_word_embeddings = False
 
 
-def _merge_one(layer: Any, dtype: torch.dtype) -> None:
+def _merge_one(name: str, layer: Any, dtype: torch.dtype, arithmetic: Arithmetic) -> None:
     """Merge in float32: PEFT adds in the dtype of the base, which would round the update before the sum."""
+    wanted = arithmetic.wanted(name, layer, _weight(layer))
     widened = [parameter for name, parameter in layer.named_parameters() if "lora_" not in name]
     for parameter in widened:
         parameter.data = parameter.data.float()
     layer.merge(safe_merge=True)
     for parameter in widened:
         parameter.data = parameter.data.to(dtype)
+    arithmetic.check(name, _weight(layer), wanted)
     gc.collect()
+
+
+def _weight(layer: Any) -> torch.Tensor:
+    """Return the matrix that an adapter's layer changes."""
+    weight: torch.Tensor = layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
+    return weight.detach()
+
+
+def fingerprints(model: PreTrainedModel) -> dict[str, str]:
+    """Return a digest of each tensor, to tell whether what is read back is what was written."""
+    return {
+        name: hashlib.blake2b(tensor.detach().contiguous().view(torch.uint8).numpy()).hexdigest()
+        for name, tensor in model.named_parameters()
+    }
+
+
+def assert_read_back(written: dict[str, str], read: dict[str, str]) -> None:
+    """Raise UserError(ExportFailed) unless all tensors are what they were, bit for bit."""
+    lost = sorted(name for name in written | read if written.get(name) != read.get(name))
+    if lost:
+        raise UserError(
+            "ExportFailed",
+            f"{len(lost)} tensors of the merged model are not read back as they were written, first {lost[0]}: it is not published. "
+            "Delete the job and apply it again; if it happens again, report this as a bug",
+        )
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:

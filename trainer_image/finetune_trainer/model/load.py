@@ -244,6 +244,8 @@ def with_adapter(model: PreTrainedModel, run: RunConfig, scratch: Path) -> tuple
     """Return what the trainer takes: the model and a new adapter's description, or the model with its initial adapter on."""
     if run.lora is None:
         return model, None
+    if run.combine is not None:  # it lies there already
+        return with_initial_adapter(model, scratch, run), None
     if run.lora.initial_adapter is None:
         return model, adapter_config(model, run.lora, steps=run.training.max_steps)
     return with_initial_adapter(model, fetch_adapter(run.lora.initial_adapter, scratch), run), None

@@ -1,11 +1,14 @@
 """Examine the adapter to continue from: an adapter fits the revision it was trained on and no other."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune_contract import MANIFEST_FILE, Location, Model
 
+from finetune_trainer.combining.combinable import base_of, layers_of, refuse_strangers
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.preflight.adapter_weights import check_adapter
 from finetune_trainer.preflight.family import object_of
@@ -21,6 +24,39 @@ PLANNED_RANK = 16
 
 def examine_adapter(location: Location, model: Model, base: ExaminedModel, into: Path) -> tuple[str, ...]:
     """Check that an adapter belongs to the base model; return warnings. Raises UserError or StorageUnavailable."""
+    found = _examined(location, base, into)
+    return (
+        *_doubts(found.config, model, found.uri, known=found.known),
+        *_larger_than_planned(found.config, found.uri),
+    )
+
+
+def examine_merged(
+    locations: Sequence[Location], model: Model, base: ExaminedModel, into: Path
+) -> tuple[tuple[str, ...], int]:
+    """Check that adapters belong to the base model and can become one; return warnings, and the bytes of their weights."""
+    found = [_examined(location, base, into / str(number)) for number, location in enumerate(locations)]
+    for one in found:
+        layers_of(one.config, one.tensors, one.uri)
+    if found:
+        refuse_strangers([(one.uri, base_of(one.config)) for one in found])
+    doubts = [doubt for one in found for doubt in _doubts(one.config, model, one.uri, known=one.known)]
+    return tuple(doubts), sum(one.size_bytes for one in found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """An adapter that belongs to the base model."""
+
+    uri: str
+    config: dict[str, Any]
+    tensors: frozenset[str]
+    known: bool
+    """It says which revision it was trained on."""
+    size_bytes: int
+
+
+def _examined(location: Location, base: ExaminedModel, into: Path) -> Examined:
     store = open_location(location, Role.ADAPTER)
     files, revision = adapter_files(store), base.revision
     folder = store.fetch(into, descriptions(files))
@@ -29,7 +65,7 @@ def examine_adapter(location: Location, model: Model, base: ExaminedModel, into:
     if config.get("peft_type") not in ("LORA", "ADALORA"):
         raise UserError(
             "ModelUnsupported",
-            f"{store.uri} is a {config.get('peft_type')} adapter: only LoRA adapters can be trained further",
+            f"{store.uri} is a {config.get('peft_type')} adapter: only LoRA adapters can be trained further or merged",
         )
     trained_on = config.get("revision") or _published_revision(location)
     if trained_on and trained_on != revision:
@@ -41,8 +77,13 @@ def examine_adapter(location: Location, model: Model, base: ExaminedModel, into:
             f"the adapter {store.uri} was trained on revision {trained_on} of its base model, but this job uses "
             f"{revision}: {remedy}, or train a new adapter",
         )
-    check_adapter(read_headers(store, [file for file in files if file.path.endswith(WEIGHTS)]), config, base, store.uri)
-    return _doubts(config, model, store.uri, known=bool(trained_on)) + _larger_than_planned(config, store.uri)
+    weights = [file for file in files if file.path.endswith(WEIGHTS)]
+    tensors = read_headers(store, weights)
+    check_adapter(tensors, config, base, store.uri)
+    return Examined(
+        uri=store.uri, config=config, tensors=frozenset(tensors), known=bool(trained_on),
+        size_bytes=sum(file.size_bytes for file in weights),
+    )  # fmt: skip
 
 
 def _larger_than_planned(config: dict[str, Any], uri: str) -> tuple[str, ...]:

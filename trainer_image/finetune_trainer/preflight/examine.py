@@ -1,7 +1,7 @@
 """The order of things: cheap checks first, then the data, then the claim. What fails here never asks for a GPU."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune_contract import Outcome, PreflightConfig, PreflightReport
@@ -10,7 +10,7 @@ from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import preflight_request
 from finetune_trainer.data.summary import SUMMARY_FILE, summary
 from finetune_trainer.errors import UserError
-from finetune_trainer.preflight.adapter import examine_adapter
+from finetune_trainer.preflight.adapter import examine_adapter, examine_merged
 from finetune_trainer.preflight.claim import Published, check_free, check_writable, claim_output
 from finetune_trainer.preflight.model import ExaminedModel, check_complete, examine_model
 from finetune_trainer.preflight.preview_text import preview_text
@@ -36,6 +36,7 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     doubts = model.warnings
     if config.initial_adapter:
         doubts += examine_adapter(config.initial_adapter, config.model, model, workspace / "adapter")
+    merged_doubts, merged_bytes = examine_merged(config.merged_adapters, config.model, model, workspace / "merged")
     _check_length(config, model)
     output = open_location(config.output, Role.OUTPUT)
     checkpoint = checkpoint_store(config)
@@ -49,7 +50,7 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     digest = run_digest(config.spec_digest, model.revision, prepared.digest)
     published = claim_output(output, checkpoint, config, digest)
     left = Left() if published or not checkpoint else leave(prepared, model, config, checkpoint)
-    report = to_report(prepared, model, digest, left, doubts)
+    report = replace(to_report(prepared, model, digest, left, doubts + merged_doubts), adapter_bytes=merged_bytes)
     return _succeeded(report, published, config)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,19 @@ PACKAGES = (
 """Those whose version can change a result."""
 
 
+SENTENCEPIECE = "tokenizer.model"
+"""The base model's own vocabulary: transformers does not write it, and llama.cpp's converter wants it for Gemma and Phi-3."""
+
+
 def kind(run: RunConfig) -> str:
     """Return the name of what is published, which is also its folder: adapter or model."""
     return "model" if run.method == "full" else "adapter"
+
+
+def keep_vocabulary(base: Path, folder: Path) -> None:
+    """Put the base model's SentencePiece vocabulary beside a whole model's weights, if it has one."""
+    if (vocabulary := base / SENTENCEPIECE).is_file():
+        shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
 
 
 def drop_pickles(folder: Path) -> None:

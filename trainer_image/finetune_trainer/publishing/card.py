@@ -2,7 +2,7 @@
 
 import json
 
-from finetune_contract import Artifact, EvaluationResult, RunConfig
+from finetune_contract import Artifact, CombineConfig, EvaluationResult, RunConfig
 from finetune_contract.engines import Servable
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
@@ -58,17 +58,11 @@ def _front_matter(run: RunConfig, base: str) -> str:
 
 
 def _summary(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None) -> str:
-    training = run.training
     rows = [
         ("base model", f"`{base}`" + (f" at revision `{run.model.revision}`" if run.model.revision else "")),
         ("data", "".join(f"`{dataset.location.uri}` " for dataset in run.datasets).strip()),
         ("data digest", f"`{run.dataset_digest}`"),
-        ("objective, method", f"{run.objective}, {run.method}"),
-        (
-            "training",
-            f"{training.max_steps} steps of {training.global_batch_size} rows, at most {training.sequence_length} tokens",
-        ),
-        ("learning rate", f"{training.learning_rate:g}, {training.scheduler}"),
+        *(_trained(run) if run.combine is None else _merged(run, run.combine)),
         ("computation", published.computation),
         *_speed(run, published.speed),
     ]
@@ -76,6 +70,32 @@ def _summary(run: RunConfig, published: Published, base: str, adapter: AdapterFa
         rows.insert(4, ("adapter", _adapter(run, adapter)))
         rows[5:5] = [(f"served by {one.engine}", _served(one)) for one in adapter.servable_by]
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def _trained(run: RunConfig) -> list[tuple[str, str]]:
+    training = run.training
+    steps = (
+        f"{training.max_steps} steps of {training.global_batch_size} rows, at most {training.sequence_length} tokens"
+    )
+    return [
+        ("objective, method", f"{run.objective}, {run.method}"),
+        ("training", steps),
+        ("learning rate", f"{training.learning_rate:g}, {training.scheduler}"),
+    ]
+
+
+def _merged(run: RunConfig, combine: CombineConfig) -> list[tuple[str, str]]:
+    """Say what was merged, and how."""
+    uris = [one.location.uri for one in combine.adapters]
+    kept = f", density {combine.density:g}" if combine.method in ("ties", "dare") else ""
+    seed = f", seed {combine.seed}" if combine.method == "dare" else ""
+    return [
+        ("merged by", f"{combine.method}{kept}{seed}"),
+        *(
+            (f"adapter of weight {one.weight:g}", f"`{uri}` (`{run.provenance[f'adapter {uri}']}`)")
+            for one, uri in zip(combine.adapters, uris, strict=True)
+        ),
+    ]
 
 
 def _served(one: Servable) -> str:
@@ -97,7 +117,8 @@ def _speed(run: RunConfig, speed: Speed) -> list[tuple[str, str]]:
 
 def _adapter(run: RunConfig, adapter: AdapterFacts) -> str:
     continued = run.lora is not None and run.lora.initial_adapter is not None
-    targets = run.lora.targets if run.lora is not None and not continued else ", ".join(adapter.target_modules)
+    chosen = run.lora is not None and not continued and run.combine is None
+    targets = run.lora.targets if run.lora is not None and chosen else ", ".join(adapter.target_modules)
     described = f"LoRA rank {adapter.rank}, alpha {adapter.alpha}, {targets}, {adapter.variant}"
     return f"{described}; continued from an earlier adapter" if continued else described
 

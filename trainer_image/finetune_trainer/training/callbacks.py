@@ -28,6 +28,14 @@ def staged_folder(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 
+def describe_precision(loop: Loop) -> None:
+    """Note and say what the tensors are stored and multiplied in."""
+    masters, model = loop.run.layout.zero_stage > 0, loop.trainer.model
+    attention = model.config.get_text_config()._attn_implementation  # noqa: SLF001 - transformers has no other name for it
+    loop.precision = f"{stored_as(model, loop.computation, masters=masters)}, {attention} attention"
+    say(loop.precision)
+
+
 class Reports(TrainerCallback):
     """Progress lines, signs of life, and the end of a run whose loss diverges."""
 
@@ -41,11 +49,7 @@ class Reports(TrainerCallback):
         """Report the step that training starts from. What it goes on from is loaded by now."""
         self.loop.bench.heartbeat.enough()
         self.losses = LossWatch(entry["loss"] for entry in state.log_history if "loss" in entry)
-        masters = self.loop.run.layout.zero_stage > 0
-        model = self.loop.trainer.model
-        attention = model.config.get_text_config()._attn_implementation  # noqa: SLF001 - transformers has no other name for it
-        self.loop.precision = f"{stored_as(model, self.loop.computation, masters=masters)}, {attention} attention"
-        say(self.loop.precision)
+        describe_precision(self.loop)
         self.loop.padding.watch(self.loop.trainer.model)
         self.loop.bench.reporter.update(
             step=state.global_step, epoch=round(state.global_step * self.passes_per_step, 4)

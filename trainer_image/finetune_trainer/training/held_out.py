@@ -75,14 +75,18 @@ class HeldOut(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the base model, once per run; then catch up on an evaluation that a preemption cut short."""
+        self.measure_base(state)
+        self.loop.bench.reporter.phase("training")
+        if self._is_due(state.global_step) and self.loop.patience.evaluated_step < state.global_step:
+            self._evaluate(args, state, control)
+
+    def measure_base(self, state: TrainerState) -> None:
+        """Measure the base model, unless an earlier attempt has."""
         self.loop.base = self._known_baseline()
         if self.loop.base is None and self.loop.run.evaluation.baseline and self._holds_base(state):
             self.loop.bench.reporter.phase("baseline")
             self.loop.base = self._ask_base()
             self.loop.checkpoints.write_baseline(asdict(self.loop.base))
-        self.loop.bench.reporter.phase("training")
-        if self._is_due(state.global_step) and self.loop.patience.evaluated_step < state.global_step:
-            self._evaluate(args, state, control)
 
     def _holds_base(self, state: TrainerState) -> bool:
         return self.loop.run.method != "full" or state.global_step == 0

@@ -50,6 +50,8 @@ class Session:
     held_out: HeldOut
     tracking: Tracking
     resumed: Path | None
+    base: Path
+    """Where the base model's files are."""
     stored: torch.dtype
     """Of the base model's files, and of a model that is published."""
     steps: int
@@ -82,7 +84,12 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     if bench.interrupt.asked:
         session.tracking.finish({})
         return preempted(session, bench)
+    return conclude(run, bench, session)
 
+
+def conclude(run: RunConfig, bench: Bench, session: Session) -> Outcome:
+    """Measure what came of it beside the base, and publish it."""
+    loop = session.loop
     bench.reporter.phase("evaluating")
     with bench.heartbeat.busy():
         put_back(loop)
@@ -118,7 +125,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         open_location(run.checkpoint.location, Role.CHECKPOINT), run, scratch=bench.workspace / "checkpoints"
     )
     numbers = computation(run.method, run.training.precision, device=bench.device)
-    say(batch_arithmetic(run, rows=pass_rows(rows)))
+    if run.combine is None:
+        say(batch_arithmetic(run, rows=pass_rows(rows)))
     settings = trainer_settings(
         run, numbers, folder=checkpoints.staging(), steps=run.training.max_steps,
         end_to_end=rows.packed or varlen.serves(run.layout, numbers.device),
@@ -153,11 +161,12 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         if numbers.autocast:
             leave_casts_to_autocast(trainer.model)
     refuse_other_sharding(run, trainer)
-    trained, parameters = model.trainable_parameters(trainer.model)
-    say(f"{trained:,} of {parameters:,} parameters are trained")
+    if run.combine is None:
+        trained, parameters = model.trainable_parameters(trainer.model)
+        say(f"{trained:,} of {parameters:,} parameters are trained")
     return Session(
         loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, tracking=tracking, resumed=resumed,
-        stored=model.stored_dtype(base), steps=steps,
+        base=base, stored=model.stored_dtype(base), steps=steps,
     )  # fmt: skip
 
 
@@ -219,6 +228,8 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         if ranks.rank() == 0:
             artifacts.drop_pickles(folder)
             session.tokenizer.save_pretrained(folder)
+            if run.method == "full":
+                artifacts.keep_vocabulary(session.base, folder)
             artifacts.describe(folder, run)
             artifacts.write_card(folder, run, published)
             session.loop.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's

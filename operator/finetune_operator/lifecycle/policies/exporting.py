@@ -1,12 +1,14 @@
 """After the result is published and the GPUs are free: a Pod without GPUs makes the forms in output.exports.
 
-It trains nothing, so it may be repeated: by itself after a failure, or by applying the job again.
+The same Pod merges the adapters of a job with mergeOf, which has neither plan nor attempt. It trains nothing, so it may be repeated:
+by itself after a failure, or by applying the job again.
 """
 
 import math
 from dataclasses import replace
 from datetime import timedelta
 
+from finetune_operator.api.plan import ExportPlan
 from finetune_operator.api.published import ExportStatus
 from finetune_operator.api.reasons import (
     AttemptOutcome,
@@ -16,10 +18,11 @@ from finetune_operator.api.reasons import (
     TerminalReason,
     WaitingReason,
 )
+from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.lifecycle.conditions import find
 from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import Ending, ending
-from finetune_operator.lifecycle.exports import export_pod_of, is_published, missing_exports
+from finetune_operator.lifecycle.exports import export_pod_of, is_merging, is_published, missing_exports
 from finetune_operator.lifecycle.observation import Child, SeenPod
 from finetune_operator.lifecycle.retry import GROWTH, back_off_seconds, disrupted, disturbed, gave_up, undisturbed
 from finetune_operator.lifecycle.step import Step, fail, say
@@ -27,13 +30,18 @@ from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
 from finetune_operator.manifests.export import export_pod, needs
+from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.exports import export_plan
+from finetune_operator.planning.merging import merge_plan, summary
 
 
 def export_result(view: View) -> Step | None:
     """Make what is missing of output.exports; pass on where nothing is published or nothing is missing."""
-    if not is_published(view) or not missing_exports(view):
+    if not is_due(view):
         return None
+    if is_merging(view) and view.spec.plan_only:
+        message = f"{merge_summary(view)}: set spec.planOnly to false to merge them"
+        return say(view, Phase.PLANNED, ProgressReason.PLAN_ONLY, message, settled=True)
     pod = export_pod_of(view)
     if pod is None:
         return start(view)
@@ -47,13 +55,29 @@ def export_result(view: View) -> Step | None:
     return running(view, pod)
 
 
+def is_due(view: View) -> bool:
+    """Tell whether there is something to merge or to export: adapters once preflight has passed them, forms once there is a result."""
+    if is_merging(view):
+        return view.status.preflight is not None
+    return is_published(view) and bool(missing_exports(view))
+
+
+def merge_summary(view: View) -> str:
+    """Return what merging takes."""
+    assert view.status.preflight is not None
+    return summary(view.spec, merge_plan(view.spec, view.status.preflight))
+
+
 def exporting(view: View, message: str) -> Step:
     """Say what goes on."""
-    return say(view, Phase.PUBLISHING, ProgressReason.EXPORTING, message)
+    reason = ProgressReason.MERGING if is_merging(view) else ProgressReason.EXPORTING
+    return say(view, Phase.PUBLISHING, reason, message)
 
 
 def what(view: View) -> str:
     """Say which forms are being made of what."""
+    if is_merging(view):
+        return f"{merge_summary(view)}. The result is compared with the base model before it is published"
     return f"making {' and '.join(missing_exports(view))} of the published result; no GPU is held"
 
 
@@ -71,7 +95,7 @@ def start(view: View) -> Step:
     if export is not None and (due := view.status.retry_time) is not None and view.now < moment(due):
         return resting(view, due)
     export = export or first_try(view)
-    view = view.writing(export=export, retry_time=None)
+    view = view.writing(export=export, retry_time=None, resolved=view.status.resolved or resolved_merge(view))
     manifest = export_pod(view.job, view.status, export, missing_exports(view), view.seen.settings.pods)
     if refusal is not None:  # tried again: what was said holds until it is created
         return replace(say(view, Phase.PUBLISHING, refusal.reason, refusal.message), create=(manifest,))
@@ -80,19 +104,35 @@ def start(view: View) -> Step:
 
 def first_try(view: View) -> ExportStatus:
     """Return what the Pod gets, pinned here: of the plan where there is one."""
-    status, found = view.status, view.status.preflight
+    status, plan = view.status, needed(view)
+    image = status.plan.image if status.plan is not None else view.seen.settings.trainer_image
+    return ExportStatus(memory_gib=plan.memory_gib, ephemeral_gib=plan.ephemeral_gib, cpus=plan.cpus, image=image)
+
+
+def needed(view: View) -> ExportPlan:
+    """Return what merging and exporting take."""
+    found = view.status.preflight
     assert found is not None
     assert found.architecture is not None
+    if is_merging(view):
+        return merge_plan(view.spec, found)
     plan = export_plan(
         missing_exports(view),
         architecture=found.architecture,
         model_bytes=found.model_bytes,
-        adapter_bytes=sum(artifact.size_bytes for artifact in status.artifacts if artifact.kind == "adapter"),
+        adapter_bytes=sum(artifact.size_bytes for artifact in view.status.artifacts if artifact.kind == "adapter"),
         mounted=view.spec.model.source.startswith(("pvc://", "file://")),
     )
     assert plan is not None
-    image = status.plan.image if status.plan is not None else view.seen.settings.trainer_image
-    return ExportStatus(memory_gib=plan.memory_gib, ephemeral_gib=plan.ephemeral_gib, cpus=plan.cpus, image=image)
+    return plan
+
+
+def resolved_merge(view: View) -> ResolvedSpec | None:
+    """Return the spec with its defaults, for a job that merges: no planner fills them in."""
+    found = view.status.preflight
+    if not is_merging(view) or found is None or found.architecture is None:
+        return None
+    return resolve(view.spec, method="lora", architecture=found.architecture, preflight=found)
 
 
 def running(view: View, pod: SeenPod) -> Step:
@@ -121,6 +161,8 @@ def judged(view: View, pod: SeenPod) -> Step:
 
 def give_up(view: View, message: str) -> Step:
     """End the job: what was trained stays published."""
+    if is_merging(view):
+        return fail(view, TerminalReason.MERGE_FAILED, f"the adapters could not be merged: {message}")
     where = view.status.adapter_uri or view.spec.output.destination
     return fail(
         view,
@@ -139,7 +181,8 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
         view = tried
     due = view.status.retry_time
     assert due is not None
-    message = f"the export failed ({why.outcome}: {why.message}) and is retried at {due}"
+    kind = "merge" if is_merging(view) else "export"
+    message = f"the {kind} failed ({why.outcome}: {why.message}) and is retried at {due}"
     step = say(view, Phase.PUBLISHING, WaitingReason.BACK_OFF, message)
     if view.now < moment(due):
         return replace(step, requeue_after=view.seconds_until(moment(due)))
@@ -186,7 +229,7 @@ def resting(view: View, due: str) -> Step:
     message = (
         said.message
         if said is not None and said.reason == WaitingReason.BACK_OFF
-        else f"the export is retried at {due}"
+        else f"the {'merge' if is_merging(view) else 'export'} is retried at {due}"
     )
     step = say(view, Phase.PUBLISHING, WaitingReason.BACK_OFF, message)
     return replace(step, requeue_after=view.seconds_until(moment(due)))

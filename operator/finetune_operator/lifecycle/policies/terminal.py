@@ -86,6 +86,8 @@ def published(view: View) -> tuple[TerminalReason, str]:
     """Return how a result that is published came to be there, and a sentence about it."""
     if view.last_attempt is not None:
         return publication(view, view.last_attempt.number)
+    if view.spec.merge_of is not None and view.status.export is not None:
+        return TerminalReason.PUBLISHED, described(view)
     found = preflight_outcome(view)  # none where its Pod went while forms were exported
     where = view.spec.output.destination
     message = (
@@ -99,13 +101,18 @@ def publication(view: View, attempt: int) -> tuple[TerminalReason, str]:
     outcomes = (pod.outcome for pod in view.replicas(attempt) if pod.replica == 0)
     already = any(outcome is not None and is_published_already(outcome) for outcome in outcomes)
     reason = TerminalReason.ALREADY_PUBLISHED if already else TerminalReason.PUBLISHED
+    return reason, described(view)
+
+
+def described(view: View) -> str:
+    """Return where the result is, and its further forms."""
     where = view.status.adapter_uri or (view.status.resolved or view.spec).output.destination
     unnamed = (
         "" if view.status.artifacts else "; the trainer did not report the artifact: see finetune-manifest.json there"
     )
     forms = [artifact.kind for artifact in view.status.artifacts[1:]]
     also = f", and as {' and '.join(forms)}" if forms else ""
-    return reason, f"published at {where}{also}{unnamed}"
+    return f"published at {where}{also}{unnamed}"
 
 
 def succeed(view: View, reason: TerminalReason, message: str) -> Step:
