@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from finetune_operator.local.binaries import KUBECTL
+from finetune_operator.local.provide import provide
 
 from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
@@ -165,3 +167,15 @@ def test_tab_offers_the_jobs_and_lists_are_printed_for_scripts(
     assert typed("get", "-o", "name") == (0, "finetunejob.finetune.dev/tiny\n", "")
     assert json.loads(typed("get", "-o", "json")[1])["items"][0]["metadata"]["name"] == "tiny"
     assert "kind: FineTuneJob" in typed("get", "tiny", "-o", "yaml")[1]
+
+
+def test_kubectl_completes_the_jobs(api: Client, control_plane: ControlPlane, typed: Typed, namespace: str):
+    """The real kubectl finds our answer by its name, and offers the jobs of the namespace."""
+    typed("submit", "job.yaml")
+    kubectl = str(provide([KUBECTL], say=print)["kubectl"])
+    environment = os.environ | {
+        "KUBECONFIG": str(control_plane.kubeconfig), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }  # fmt: skip
+    command = [kubectl, "__complete", "finetune", "get", "-n", namespace, "ti"]
+
+    assert subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout == "tiny\n:4\n"

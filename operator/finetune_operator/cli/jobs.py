@@ -35,6 +35,10 @@ class JobNotFound(FinetuneError):
     """The job does not exist."""
 
 
+class NoCRD(FinetuneError):
+    """The cluster does not know FineTuneJobs."""
+
+
 class JobExists(FinetuneError):
     """A job of this name exists."""
 
@@ -109,7 +113,7 @@ class Jobs:
     async def _require_crd(self, answer: Answer) -> None:
         """Raise FinetuneError where the API server does not know FineTuneJobs at all: its 404 has no kind."""
         if answer.status == 404 and not (answer.body.get("details") or {}).get("kind"):
-            raise FinetuneError(f"{self.target.title} does not have the CRD FineTuneJob: {INSTALL}")
+            raise NoCRD(f"{self.target.title} does not have the CRD FineTuneJob: {INSTALL}")
 
     async def follow(self, name: str) -> AsyncIterator[FineTuneJob]:
         """Yield the job each time it has changed, for ever. Raises JobNotFound once it is gone."""

@@ -19,40 +19,51 @@ PATIENCE_SECONDS = 3.0
 """A plan needs no cluster: one that does not answer must not hold it up."""
 
 
-def read_cluster(target: Target, context: str, namespace: str, job: JobManifest | None) -> ClusterFacts:
-    """Return what is there, in a namespace or, for none, that of the kubeconfig.
+def read_cluster(
+    target: Target, context: str, namespace: str, job: JobManifest | None, *, has_pools: bool = False
+) -> ClusterFacts:
+    """Return what is there, in a namespace or, for none, that of the kubeconfig. GPUPools are read unless the plan has some.
 
-    A cluster that cannot be read leaves a remark, for the built-in pools do as well.
+    A cluster that cannot be read leaves a remark, for a plan does without.
     """
     try:
-        return asyncio.run(_read(target, context, namespace, job))
+        return asyncio.run(_read(target, context, namespace, job, has_pools=has_pools))
     except TimeoutError:
         why = f"it has not answered within {PATIENCE_SECONDS:g} s"
     except FinetuneError as error:
         why = str(error)
-    return ClusterFacts(remark=f"{target.title} cannot be read, so the plan uses the built-in pools: {why}")
+    does = "" if has_pools else "uses the built-in pools"
+    lacks = "knows no quotas and no policy of the namespace" if job is not None else ""
+    return ClusterFacts(
+        remark=f"{target.title} cannot be read, so the plan {' and '.join(filter(None, (does, lacks)))}: {why}"
+    )
 
 
-async def _read(target: Target, context: str, namespace: str, job: JobManifest | None) -> ClusterFacts:
-    from finetune_operator.cli.jobs import JobNotFound, jobs_of  # noqa: PLC0415  # help needs no client
-    from finetune_operator.controller.stored import collection  # noqa: PLC0415
+async def _read(
+    target: Target, context: str, namespace: str, job: JobManifest | None, *, has_pools: bool
+) -> ClusterFacts:
+    from finetune_operator.cli.jobs import JobNotFound, NoCRD, jobs_of  # noqa: PLC0415  # help needs no client
 
     async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, namespace) as jobs:
-        answer = await jobs.api.get(collection(POOL_KIND))
-        if answer.status == 404:
-            return ClusterFacts(
-                remark=f"{target.title} does not have the CRD GPUPool, so the plan uses the built-in pools"
-            )
-        pools = tuple(GPUPool.model_validate(item) for item in answer.expect(200)["items"])
+        pools = ClusterFacts() if has_pools else await _pools(jobs)
         if job is None:
-            return ClusterFacts(title=target.title, pools=pools)
-        known = ClusterFacts(title=target.title, pools=pools, **await _namespace(jobs, job))
+            return pools
+        known = replace(pools, **await _namespace(jobs, job))
         try:
             stored = await jobs.get(job.name)
-        except JobNotFound:
+        except (JobNotFound, NoCRD):
             return known
         status, here = stored.status, replace(job, namespace=jobs.namespace)
         return replace(known, preflight=pinned_preflight(here, status.spec_digest, status.preflight))
+
+
+async def _pools(jobs: "Jobs") -> ClusterFacts:
+    from finetune_operator.controller.stored import collection  # noqa: PLC0415  # help needs no client
+
+    answer, title = await jobs.api.get(collection(POOL_KIND)), jobs.target.title
+    if answer.status == 404:
+        return ClusterFacts(remark=f"{title} does not have the CRD GPUPool, so the plan uses the built-in pools")
+    return ClusterFacts(title=title, pools=tuple(GPUPool.model_validate(item) for item in answer.expect(200)["items"]))
 
 
 async def _namespace(jobs: "Jobs", job: JobManifest) -> dict[str, Any]:

@@ -102,10 +102,8 @@ def facts_of_cluster(asked: Asked, job: JobManifest | None) -> ClusterFacts:
         return ClusterFacts()
     from finetune_operator.cli.plan_cluster import read_cluster  # noqa: PLC0415  # a plan without a cluster loads no client
 
-    found = read_cluster(target, asked.context, namespace, job)
-    if asked.pools:
-        return replace(found, pools=())
-    if not found.pools and not found.remark:
+    found = read_cluster(target, asked.context, namespace, job, has_pools=bool(asked.pools))
+    if not asked.pools and not found.pools and not found.remark:
         remark = f"{target.title} has no GPUPools, so the plan uses the built-in pools"
         return replace(found, remark=remark)
     return found

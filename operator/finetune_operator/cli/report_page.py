@@ -207,7 +207,8 @@ def lengths(found: PreflightStatus) -> str:
     drawn = histogram(
         found.rows_by_length, found.length_step, found.tokens_max, mark=("sequence length", found.sequence_length)
     )
-    return f'<p class="lead">Rows by length in tokens, before long rows are truncated or left out</p>{drawn}'
+    words = '<p class="lead">Rows by length in tokens, before long rows are truncated or left out</p>'
+    return f'<div class="two below"><div>{words}{drawn}</div></div>'
 
 
 def warnings(job: FineTuneJob) -> str:

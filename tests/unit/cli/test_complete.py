@@ -42,6 +42,22 @@ def test_commands_options_and_fields_are_offered(shell: str, line: str, words: l
     assert "submit" not in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sus",), ["suspend\tSuspend a job: it keeps its checkpoint and...", ":4"]),
+        (("rerun", "qa", "--set", "training.learn"), ["training.learningRate=", ":6"]),
+        (("submit", ""), [":0"]),
+    ],
+    ids=["a command", "a field", "a file"],
+)
+def test_kubectl_asks_and_is_answered_in_its_own_protocol(words: tuple[str, ...], said: list[str]):
+    """Candidates with what they are, then whether file names may follow, and whether a space."""
+    asked = [FINETUNE.with_name("kubectl_complete-finetune"), *words]
+
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines() == said
+
+
 def test_without_a_cluster_no_jobs_are_offered_and_nothing_is_said():
     """A shell shows what a program prints while somebody types."""
     assert offered("bash", "finetune get q") == ""

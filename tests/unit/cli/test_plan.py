@@ -370,3 +370,36 @@ def test_a_namespace_is_that_of_a_job():
         command(model="Qwen/Qwen2.5-7B", namespace="team-a")
 
     assert str(refusal.value) == "-n names the namespace of the job in --file: add --file, or leave out -n"
+
+
+@pytest.mark.parametrize(
+    ("pools", "does"),
+    [
+        ("", "uses the built-in pools and knows no quotas and no policy of the namespace"),
+        ("examples/gpupools", "knows no quotas and no policy of the namespace"),
+    ],
+)
+def test_a_cluster_that_cannot_be_read_is_told_with_what_the_plan_lacks(
+    pools: str, does: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Pools that were given are not said to be the built-in ones."""
+    (tmp_path / "config").write_text(
+        json.dumps(
+            {
+                "current-context": "x",
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [],
+            }
+        )
+    )
+    command(
+        file=ROOT / "examples" / PAGE_EXAMPLE / "job.yaml",
+        pools=str(ROOT / pools) if pools else "",
+        kubeconfig=str(tmp_path / "config"),
+    )
+
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"finetune: the cluster of {tmp_path}/config cannot be read, so the plan {does}: cannot reach the API server at "
+        "http://127.0.0.1:1: connection refused. Start the cluster, or choose another one with --kubeconfig or --context"
+    )
