@@ -1,4 +1,4 @@
-"""The real Argo CD as processes beside the tests' control plane: repo-server, application and ApplicationSet controller."""
+"""The real Argo CD as processes beside the tests' control plane: repo-server, application and ApplicationSet controller, API server."""
 
 import os
 import shutil
@@ -95,6 +95,8 @@ class Argo:
     api: Client
     program: Path
     env: dict[str, str]
+    server: str
+    """Address of argocd-server."""
     processes: tuple[Process, ...]
 
     def apply(self, *manifests: Raw) -> None:
@@ -163,9 +165,9 @@ class Argo:
         eventually(lambda: self.api.find(f"{APPLICATIONS}/{name}") is None, f"{name} is gone", 90)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `argocd --core`, whatever it answers: its own API server, without one in the cluster."""
+        """Run the command line `argocd` against argocd-server, whatever it answers."""
         env = os.environ | self.env | {"ARGOCD_BINARY_NAME": "argocd"}
-        command = [str(self.program), *arguments, "--core"]
+        command = [str(self.program), *arguments, "--server", self.server, "--plaintext"]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=120)
 
 
@@ -175,7 +177,7 @@ def argocd(api: Client, control_plane: ControlPlane, folder: Path) -> Iterator[A
     programs = provide([REDIS, ARGOCD, KUSTOMIZE, HELM], say=print)
     install(control_plane)
     env = environment(control_plane, folder, programs)
-    redis, repo, repo_metrics, metrics, sets, probe = (ports.free_port(set()) for _ in range(6))
+    redis, repo, repo_metrics, metrics, sets, probe, server, server_metrics = (ports.free_port(set()) for _ in range(8))
     program = programs["argocd"]
 
     def start(name: str, *options: str) -> Process:
@@ -199,8 +201,13 @@ def argocd(api: Client, control_plane: ControlPlane, folder: Path) -> Iterator[A
                 "argocd-applicationset-controller", where, f"--namespace={SYSTEM}", f"--argocd-repo-server=127.0.0.1:{repo}",
                 "--repo-server-plaintext", f"--metrics-addr=127.0.0.1:{sets}", f"--probe-addr=127.0.0.1:{probe}",
             ),
+            start(
+                "argocd-server", where, f"--namespace={SYSTEM}", "--address=127.0.0.1", f"--port={server}",
+                "--metrics-address=127.0.0.1", f"--metrics-port={server_metrics}", cache, f"--repo-server=127.0.0.1:{repo}",
+                "--repo-server-plaintext", "--insecure", "--disable-auth",
+            ),
         )  # fmt: skip
-        yield Argo(api, program, env, processes)
+        yield Argo(api, program, env, f"127.0.0.1:{server}", processes)
 
 
 def install(control_plane: ControlPlane) -> None:

@@ -52,7 +52,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "deleted, no self-heal": Row(
         "the same without self-heal",
-        Cell(Seen("gone", "OutOfSync Missing"), "shows OutOfSync and Missing; the next sync creates it"),
+        Cell(Seen("gone", "OutOfSync Healthy"), "shows OutOfSync, and Healthy all the same; the next sync creates it"),
     ),
     "suspended by hand": Row(
         "somebody sets `spec.suspend`, which git does not name",

@@ -9,7 +9,7 @@ from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.plays import Play, preflight_fails, training_succeeds
 from tests.cluster.standin import StandIn
-from tests.cluster.test_controller_runs import jobs, reaches
+from tests.cluster.test_controller_runs import jobs
 from tests.gitops.argocd import APPLICATIONS, Argo, State, application, policy
 from tests.gitops.git import Repository
 from tests.gitops.stage import Stage, bot, steps
@@ -125,7 +125,7 @@ def test_deleted_by_hand(theatre: Theatre, start_operator: StartOperator, standi
     before = theatre.stage.uid
     theatre.stage.api.delete(f"{jobs(theatre.stage.namespace)}/bot")
     eventually(lambda: theatre.stage.fate(before) == "runs again", "it is made again", 60)
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot", "Succeeded")
+    theatre.stage.reaches("Succeeded")
     theatre.becomes("Synced", "Healthy")
 
     assert theatre.seen(before) == expected("argo", "deleted by hand")
@@ -139,7 +139,7 @@ def test_deleted_by_hand_without_self_heal(theatre: Theatre, start_operator: Sta
     theatre.stage.reaches("Succeeded")
     theatre.becomes("Synced", "Healthy")
     theatre.stage.api.delete(f"{jobs(theatre.stage.namespace)}/bot")
-    theatre.becomes("OutOfSync", "Missing")
+    theatre.becomes("OutOfSync", "Healthy")
 
     assert theatre.seen(theatre.stage.uid) == expected("argo", "deleted, no self-heal")
 
@@ -232,7 +232,12 @@ def test_frozen_with_server_side_apply(theatre: Theatre, start_operator: StartOp
     theatre.change(bot(**steps(7)))
     eventually(lambda: theatre.state().sync == "Unknown", "it is not compared", 60)
     said = theatre.state().message
-    theatre.argo.refresh(theatre.app)
+
+    def looks_again() -> bool:
+        theatre.argo.refresh(theatre.app)
+        return theatre.state().sync == "Synced"
+
+    eventually(looks_again, "it is called Synced", 60)
     job = theatre.stage.job()
 
     assert frozen_sentence(said)
@@ -277,7 +282,7 @@ def test_renamed(theatre: Theatre, start_operator: StartOperator, standin: Stand
     theatre.stage.reaches("Training")
     before = theatre.stage.uid
     theatre.change(bot() | {"metadata": {"name": "bot-2"}})
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot-2", "Succeeded")
+    theatre.stage.reaches("Succeeded", "bot-2")
     theatre.becomes("Synced", "Healthy")
 
     assert theatre.seen(before) == expected("argo", "renamed")
@@ -292,7 +297,7 @@ def test_a_finished_job_is_changed_as_documented(theatre: Theatre, start_operato
     before = theatre.stage.uid
     next_one = bot(**steps(7), output={"destination": "s3://bucket/bot-2"})
     theatre.change(next_one | {"metadata": {"name": "bot-2"}})
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot-2", "Succeeded")
+    theatre.stage.reaches("Succeeded", "bot-2")
     theatre.becomes("Synced", "Healthy")
 
     assert theatre.seen(before) == expected("argo", "a new run")

@@ -10,7 +10,7 @@ from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.plays import Play, preflight_fails, training_succeeds
 from tests.cluster.standin import StandIn
-from tests.cluster.test_controller_runs import jobs, reaches
+from tests.cluster.test_controller_runs import jobs
 from tests.gitops.flux import KUSTOMIZATIONS, SOURCES, Flux, kustomization, source
 from tests.gitops.git import Repository
 from tests.gitops.stage import Stage, bot, steps
@@ -133,7 +133,7 @@ def test_deleted_by_hand(theatre: Theatre, start_operator: StartOperator, standi
     before = theatre.stage.uid
     theatre.stage.api.delete(f"{jobs(theatre.stage.namespace)}/bot")
     theatre.again()
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot", "Succeeded")
+    theatre.stage.reaches("Succeeded")
     theatre.becomes(READY)
 
     assert theatre.seen(before) == expected("flux", "deleted by hand")
@@ -236,7 +236,7 @@ def test_renamed(theatre: Theatre, start_operator: StartOperator, standin: Stand
     theatre.becomes(READY)
     before = theatre.stage.uid
     theatre.change(bot() | {"metadata": {"name": "bot-2"}})
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot-2", "Succeeded")
+    theatre.stage.reaches("Succeeded", "bot-2")
     theatre.becomes(READY)
 
     assert theatre.seen(before) == expected("flux", "renamed")
@@ -252,7 +252,7 @@ def test_a_finished_job_is_changed_as_documented(theatre: Theatre, start_operato
     before = theatre.stage.uid
     next_one = bot(**steps(7), output={"destination": "s3://bucket/bot-2"})
     theatre.change(next_one | {"metadata": {"name": "bot-2"}})
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot-2", "Succeeded")
+    theatre.stage.reaches("Succeeded", "bot-2")
     theatre.becomes(READY)
 
     assert theatre.seen(before) == expected("flux", "a new run")
@@ -312,7 +312,7 @@ def test_a_pipeline_can_wait_for_the_end(theatre: Theatre, start_operator: Start
     said = theatre.becomes(("False", "HealthCheckFailed"))
     plays(standin)
     theatre.change(bot(output={"destination": "s3://bucket/bot-2"}) | {"metadata": {"name": "bot-2"}})
-    reaches(theatre.stage.api, theatre.stage.namespace, "bot-2", "Succeeded")
+    theatre.stage.reaches("Succeeded", "bot-2")
     theatre.becomes(READY)
 
     assert f"timeout waiting for: [FineTuneJob/{theatre.name}/bot status: 'InProgress']" in said

@@ -22,8 +22,9 @@ def command(
     from finetune_operator.cli.generate_chart import chart_files  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.generate_crds import files  # noqa: PLC0415
     from finetune_operator.cli.generate_docs import doc_pages  # noqa: PLC0415
+    from finetune_operator.cli.generate_references import files as references  # noqa: PLC0415
 
-    generated = files() | doc_pages() | chart_files(directory)
+    generated = files() | references() | doc_pages() | chart_files(directory)
     wanted = {directory / path: text for path, text in generated.items()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if check and stale:
