@@ -16,6 +16,7 @@ from finetune_trainer.data.formats.names import (
     CONTENT_KEYS,
     LOSS_SWITCHES,
     MESSAGE_KEYS,
+    PARTIAL_SWITCHES,
     PROMPTS,
     REASONING,
     ROLE_KEYS,
@@ -152,6 +153,8 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if form.roles:
         found.spelt.add(("roles", str(role_word(said[role_key]))))
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
+    if role == SYSTEM and content_key not in said:
+        return  # null: the place of a system prompt in a conversation without one
     parts = _content(said.get(content_key), role, said, who)
     if role == CALL:
         parts = Parts(calls=calls_of(parts.text, who))
@@ -275,6 +278,11 @@ def _message(role: str, parts: Parts, said: dict[str, Any], who: str) -> Message
 
 def _switch(said: dict[str, Any], role: str, who: str, found: Turns) -> bool | None:
     """Return whether the data says that a message is learned; None where it says nothing. Raises RowInvalid."""
+    if inside := next((key for key in PARTIAL_SWITCHES if not is_empty(said.get(key))), ""):
+        raise RowInvalid(
+            f"{who} has {inside}, which takes parts of a message out of the loss: only whole messages can be, so remove it to learn all of "
+            "the message, or set weight: 0 to learn nothing of it"
+        )
     wanted: bool | None = None
     for key in LOSS_SWITCHES:
         if key not in said:
