@@ -30,13 +30,14 @@ def test_a_system_prompt_that_is_null_is_none(tmp_path):
 
 def test_rows_under_their_names_are_told_from_columns(tmp_path):
     """A row has names of columns inside, a column the names or numbers of rows."""
-    other = {"question": "how", "answer": "red"}
-    (tmp_path / "rows.json").write_text(json.dumps({"q1": PAIR, "q2": other}))
+    how, you = {"question": "how", "answer": "red"}, {"question": "you", "answer": "fine"}
+    (tmp_path / "rows.json").write_text(json.dumps({"q1": PAIR, "q2": how, "q3": you}))
     (tmp_path / "columns.json").write_text(
         json.dumps({"question": {"a": "hello", "b": "how", "c": "you"}, "answer": {"a": "fine", "b": "red", "c": "ok"}})
     )
 
-    assert [learned for _, learned in rows_of(tmp_path, tmp_path / "rows.json")] == ["fine<|im_end|>", "red<|im_end|>"]
+    learned = [answer for _, answer in rows_of(tmp_path, tmp_path / "rows.json")]
+    assert learned == ["fine<|im_end|>", "red<|im_end|>", "fine<|im_end|>"]
     assert len(rows_of(tmp_path, tmp_path / "columns.json")) == 3
 
 

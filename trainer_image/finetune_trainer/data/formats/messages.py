@@ -14,6 +14,7 @@ from finetune_trainer.data.formats.names import (
     CALL,
     COMPLETIONS,
     CONTENT_KEYS,
+    DEVELOPER,
     LOSS_SWITCHES,
     MESSAGE_KEYS,
     PARTIAL_SWITCHES,
@@ -80,8 +81,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
     """Check and normalise a list of turns; a table holds it as JSON text. Raises RowInvalid."""
     found = Turns()
     if isinstance(value, str) and (messages := written_out(value)):
-        found.messages = messages
-        return found
+        return Turns(messages=messages)
     if isinstance(value, str):
         value = spoken_lines(value) or parsed(value, "its messages", else_=AS_TURNS)
     if isinstance(value, dict):
@@ -92,8 +92,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
     if not form.by_turns and lacks_roles(value):
         raise WithoutRoles
     if is_alternating(value):
-        found.messages = alternating(value)
-        return found
+        return Turns(messages=alternating(value))
     refuse_branches(value)
     problems: list[RowInvalid] = []
     unknown: RowInvalid | None = None
@@ -105,6 +104,8 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         except RowInvalid as problem:
             problems.append(problem)
     raise_all([*([unknown] if unknown else []), *problems])
+    if not found.messages:
+        raise RowInvalid("its messages say nothing")
     return found
 
 
@@ -153,7 +154,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if form.roles:
         found.spelt.add(("roles", str(role_word(said[role_key]))))
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
-    if role == SYSTEM and content_key not in said:
+    if role in (SYSTEM, DEVELOPER) and content_key not in said:
         return  # null: the place of a system prompt in a conversation without one
     parts = _content(said.get(content_key), role, said, who)
     if role == CALL:

@@ -122,6 +122,9 @@ UNDECIDED = (
     "generation",
     "chatbot",
     "model",
+    "assistant",
+    "bot",
+    "candidate",
 )
 UNDECIDED_ENDS = (("a", "b"), ("0", "1"), ("1", "2"))
 """Two answers, such as response_a and response_b, of which another column says which is the better one."""

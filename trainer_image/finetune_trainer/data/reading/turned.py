@@ -30,11 +30,11 @@ def turned(value: Record) -> list[Record]:
 
 
 def _are_rows_by_name(value: Record) -> bool:
-    """Tell rows by their names from columns, which pandas writes the same way: as many rows as columns or more, and no numbers inside."""
+    """Tell rows by their names from columns, which pandas writes the same way: more rows than columns, and no numbers inside."""
     columns = list(value.values())
     if not columns or not all(isinstance(row, dict) and row.keys() == columns[0].keys() for row in columns):
         return False
-    return len(columns) >= len(columns[0]) > 1 and not any(str(name).isdigit() for name in columns[0])
+    return len(columns) > len(columns[0]) > 1 and not any(str(name).isdigit() for name in columns[0])
 
 
 def _split(names: list[str], rows: list[Any]) -> list[Record]:
