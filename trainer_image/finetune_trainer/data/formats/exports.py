@@ -1,6 +1,7 @@
 """Exports of programs whose conversations are no list of turns: what each is, and how to make messages of it. Called by advice."""
 
 from collections.abc import Callable
+from typing import Any
 
 from finetune_trainer.data.reading.record import Record
 
@@ -22,7 +23,9 @@ def _from_intercom(record: Record) -> bool:
 
 def _from_a_help_desk(record: Record) -> bool:
     """Zendesk, Freshdesk and Jira Service Management keep a ticket with its comments."""
-    comments = next((record[key] for key in ("comments", "conversations") if isinstance(record.get(key), list)), [])
+    comments: list[Any] = next(
+        (record[key] for key in ("comments", "conversations") if isinstance(record.get(key), list)), []
+    )
     written = [
         comment
         for comment in comments
