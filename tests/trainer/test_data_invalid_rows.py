@@ -198,3 +198,18 @@ def test_faults_of_many_kinds_are_bounded_in_memory_and_in_the_message():
         True,
         True,
     )
+
+
+def test_names_and_values_of_a_row_do_not_make_its_fault_another_one(tmp_path):
+    """What is wrong is the same, whatever the keys, the parts and the other columns are."""
+    turns = [{"role": "user", "content": [{"type": kind}]} for kind in ("image", "audio", "video", "file")]
+    missing = [{"messages": None, name: 1} for name in "abc"]
+    rows = [*({"messages": [turn]} for turn in turns), *missing, *({"messages": [{name: 1}]} for name in "xyz")]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("hello", "fine")}, *rows])
+
+    assert refusal_of(tmp_path, file)[1].split(" cannot be used: ")[1] == (
+        '4 because message 1 holds image: only parts such as {"type": "text", "text": ...} are trained, so remove the others, or such '
+        "rows (a.jsonl rows 2, 3, 4 ...); 3 because its messages is empty or missing; the row has messages, a (a.jsonl rows 6, 7, 8); 3 "
+        "because message 1 has no role (its keys: x): name the key that holds it in columns.role (a.jsonl rows 9, 10, 11). Correct or "
+        "remove them"
+    )

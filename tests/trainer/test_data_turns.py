@@ -19,10 +19,13 @@ READ = [
     ("numbers before the roles", {"turn_0_user": "hello", "turn_0_assistant": "fine", "turn_1_user": "how", "turn_1_assistant": "red"}),
     ("the last columns empty", {"Human 1": "hello", "Bot 1": "fine", "Human 2": "how", "Bot 2": "red", "Human 3": "", "Bot 3": None}),
     ("columns that are numbered from the second turn", {"user": "hello", "assistant": "fine", "user_2": "how", "assistant_2": "red"}),
+    ("a word beside the roles", {"user_input_1": "hello", "bot_response_1": "fine", "user_input_2": "how", "bot_response_2": "red"}),
     ("an object of numbered turns", {"dialog": {
         "turn_2": {"user": "how", "assistant": "red"}, "turn_1": {"user": "hello", "assistant": "fine"}}}),
     ("pairs of role and text", {"messages": [["user", "hello"], ["assistant", "fine"], ["user", "how"], ["assistant", "red"]]}),
     ("speakers as keys", {"messages": [{"user": "hello"}, {"assistant": "fine"}, {"user": "how"}, {"assistant": "red"}]}),
+    ("messages of one thread", {"messages": [
+        {"id": number, "parent_id": "thread", **message} for number, message in enumerate(said("hello", "fine", "how", "red"), start=1)]}),
     ("messages that name the one before", {"messages": [
         {"id": number, "parent": number - 1, **message} for number, message in enumerate(said("hello", "fine", "how", "red"), start=1)]}),
 ]  # fmt: skip
@@ -67,6 +70,12 @@ REFUSED = [
      " holds several questions with their answers in each row (columns prompt1, response1, prompt2, response2): write each question "
      "with its answer into a row of its own, or, if they are the turns of one conversation, rename these columns to user_1, "
      "assistant_1, user_2 and so on; to learn only the first, set columns: {prompt: prompt1, completion: response1}"),
+    ("speakers whose names are not known", {"customer_1": "hello", "agent_1": "fine", "customer_2": "how", "agent_2": "red"},
+     " holds several questions with their answers in each row (columns customer_1, agent_1, customer_2, agent_2): write each question "
+     "with its answer into a row of its own, or, if they are the turns of one conversation, rename these columns to user_1, "
+     "assistant_1, user_2 and so on; to learn only the first, set columns: {prompt: customer_1, completion: agent_1}"),
+    ("nothing but an empty place", {"messages": [{"role": "system", "content": None}]},
+     ": a.jsonl row 1: its messages say nothing"),
     ("a tree", {"message_tree_id": "x", "prompt": TREE},
      f" holds trees of messages, replies inside of replies (column prompt): {PATHS}, or set columns: {{prompt: prompt.text, "
      "completion: prompt.replies.0.text} to learn the first reply to each first message"),
@@ -102,8 +111,8 @@ def test_turns_of_which_the_order_or_the_speaker_is_not_certain_are_refused(tmp_
 
 WORKS = [
     ("several questions", REFUSED[0][1], Columns(prompt="prompt1", completion="response1"), {}, ONE_TURN),
-    ("a tree", REFUSED[1][1], Columns(prompt="prompt.text", completion="prompt.replies.0.text"), {}, ONE_TURN),
-    ("pairs of names", REFUSED[5][1], Columns(), {"A": "user", "B": "assistant"}, TWO_TURNS),
+    ("a tree", REFUSED[3][1], Columns(prompt="prompt.text", completion="prompt.replies.0.text"), {}, ONE_TURN),
+    ("pairs of names", REFUSED[7][1], Columns(), {"A": "user", "B": "assistant"}, TWO_TURNS),
     ("a log", {"transcript": LOG}, Columns(messages="transcript"), {"Agent": "assistant"}, TWO_TURNS),
 ]
 

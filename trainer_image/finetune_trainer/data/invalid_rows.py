@@ -25,7 +25,7 @@ MOST_SKIPPED_PERCENT = 50
 CORRECT = "correct or remove"
 """What a fault says whose only remedy this is: it is not said again."""
 
-VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+|; the row has .*|\(its keys: [^)]*\)|(?<= holds )[^:]*(?=: only parts)")
 """What differs between rows with the same fault: names, values and numbers."""
 
 

@@ -23,8 +23,9 @@ def _from_intercom(record: Record) -> bool:
 
 def _from_a_help_desk(record: Record) -> bool:
     """Zendesk, Freshdesk and Jira Service Management keep a ticket with its comments."""
-    lists = (record[key] for key in ("comments", "conversations") if isinstance(record.get(key), list))
-    comments: list[Any] = next(lists, [])
+    comments: list[Any] = next(
+        (record[key] for key in ("comments", "conversations") if isinstance(record.get(key), list)), []
+    )
     written = [
         comment
         for comment in comments
@@ -33,10 +34,23 @@ def _from_a_help_desk(record: Record) -> bool:
     return bool(written) and any(key in record for key in ("subject", "description"))
 
 
+def _from_axolotl(record: Record) -> bool:
+    segments = record.get("segments")
+    return (
+        isinstance(segments, list)
+        and bool(segments)
+        and all(isinstance(one, dict) and "label" in one for one in segments)
+    )
+
+
 EXPORTS: tuple[tuple[Callable[[Record], bool], str], ...] = (
     (_from_chatgpt,
      "ChatGPT: each conversation is a tree in mapping. Follow parent from current_node to the root, and write the role (author.role) "
      f"and text (content.parts) of each message {AS_MESSAGES}"),
+    (_from_axolotl,
+     "axolotl's input_output form: each segment has a label that says whether it is learned. Write the texts with label false before "
+     "an answer into a column prompt and those with label true into a column completion, or write the turns into a column messages, "
+     "with weight: 0 at answers that are not learned"),
     (_from_intercom,
      "Intercom: the question is source.body, and the answers are the parts in conversation_parts. Write them, without HTML, "
      f"{AS_MESSAGES}: role assistant where author.type is admin or bot, else user"),

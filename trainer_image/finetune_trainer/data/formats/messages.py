@@ -14,8 +14,10 @@ from finetune_trainer.data.formats.names import (
     CALL,
     COMPLETIONS,
     CONTENT_KEYS,
+    DEVELOPER,
     LOSS_SWITCHES,
     MESSAGE_KEYS,
+    PARTIAL_SWITCHES,
     PROMPTS,
     REASONING,
     ROLE_KEYS,
@@ -79,8 +81,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
     """Check and normalise a list of turns; a table holds it as JSON text. Raises RowInvalid."""
     found = Turns()
     if isinstance(value, str) and (messages := written_out(value)):
-        found.messages = messages
-        return found
+        return Turns(messages=messages)
     if isinstance(value, str):
         value = spoken_lines(value) or parsed(value, "its messages", else_=AS_TURNS)
     if isinstance(value, dict):
@@ -91,8 +92,7 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
     if not form.by_turns and lacks_roles(value):
         raise WithoutRoles
     if is_alternating(value):
-        found.messages = alternating(value)
-        return found
+        return Turns(messages=alternating(value))
     refuse_branches(value)
     problems: list[RowInvalid] = []
     unknown: RowInvalid | None = None
@@ -104,6 +104,8 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         except RowInvalid as problem:
             problems.append(problem)
     raise_all([*([unknown] if unknown else []), *problems])
+    if not found.messages:
+        raise RowInvalid("its messages say nothing")
     return found
 
 
@@ -152,6 +154,8 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if form.roles:
         found.spelt.add(("roles", str(role_word(said[role_key]))))
     content_key = form.content or next((key for key in CONTENT_KEYS if key in said and key != role_key), "content")
+    if role in (SYSTEM, DEVELOPER) and content_key not in said:
+        return  # null: the place of a system prompt in a conversation without one
     parts = _content(said.get(content_key), role, said, who)
     if role == CALL:
         parts = Parts(calls=calls_of(parts.text, who))
@@ -275,6 +279,11 @@ def _message(role: str, parts: Parts, said: dict[str, Any], who: str) -> Message
 
 def _switch(said: dict[str, Any], role: str, who: str, found: Turns) -> bool | None:
     """Return whether the data says that a message is learned; None where it says nothing. Raises RowInvalid."""
+    if inside := next((key for key in PARTIAL_SWITCHES if not is_empty(said.get(key))), ""):
+        raise RowInvalid(
+            f"{who} has {inside}, which takes parts of a message out of the loss: only whole messages can be, so remove it to learn all of "
+            "the message, or set weight: 0 to learn nothing of it"
+        )
     wanted: bool | None = None
     for key in LOSS_SWITCHES:
         if key not in said:

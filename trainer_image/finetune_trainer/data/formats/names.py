@@ -52,6 +52,9 @@ CONTENT_KEYS = ("content", "value", "parts", "text", "message", "utterance")
 LOSS_SWITCHES = ("weight", "train", "training", "trainable", "loss", "loss_mask")
 """Keys of a message that say whether it is learned: OpenAI, axolotl, ms-swift and others."""
 
+PARTIAL_SWITCHES = ("train_detail", "training_detail")
+"""The same for parts of a message (axolotl)."""
+
 REASONING = ("reasoning_content", "reasoning", "thinking")
 LEAST_REASONING = 10
 """So many characters reasoning has: a column reasoning that says on or off is a switch."""
@@ -105,6 +108,7 @@ PREFERENCES = (
     ("accepted", "rejected"),
     ("better", "worse"),
     ("win", "lose"),
+    ("responsej", "responsek"),
 )
 UNDECIDED = (
     "conversation",
@@ -118,6 +122,9 @@ UNDECIDED = (
     "generation",
     "chatbot",
     "model",
+    "assistant",
+    "bot",
+    "candidate",
 )
 UNDECIDED_ENDS = (("a", "b"), ("0", "1"), ("1", "2"))
 """Two answers, such as response_a and response_b, of which another column says which is the better one."""
@@ -125,6 +132,7 @@ UNDECIDED_ENDS = (("a", "b"), ("0", "1"), ("1", "2"))
 TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
     "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
+    "[Human]:", "[MOSS]:",
     "\nHuman:", "\nUser:", "\nUSER:",
     "\nAssistant:", "ASSISTANT:",
 )  # fmt: skip
@@ -148,7 +156,8 @@ ASKED = frozenset(
 
 INCIDENTAL = frozenset(
     "id ids idx index uuid guid count counts num number length len size tokens token lang language locale source sources url urls uri "
-    "link hash md5 sha checksum digest type types date dates time timestamp timestamps version revision name names split file filename "
+    "link hash md5 sha checksum digest type types kind kinds topic topics date dates "
+    "time timestamp timestamps version revision name names split file filename "
     "path model models category title meta metadata country region created updated modified edited exported config configs formatting "
     "status row rows line rank ts offset start end position seed temperature top penalty stream stop finish logprobs domain "
     "difficulty author annotator annotators worker username email phone address zip ip session thread dataset "
@@ -174,7 +183,7 @@ TOLD = (ANSWERING | ASKED | frozenset((*PROMPTS, *COMPLETIONS))) - {"code", "cla
 """Last words of names that hold what is asked or answered, whatever stands before them: a language_code is none."""
 
 MAY_HOLD = frozenset(
-    "source sources title category model models name meta metadata data lang language file type".split()
+    "source sources title topic category model models name meta metadata data lang language file type".split()
 )
 """Of the harmless words those whose columns sometimes hold a question or an answer all the same."""
 

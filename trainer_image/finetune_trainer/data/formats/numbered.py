@@ -9,7 +9,10 @@ from finetune_trainer.data.formats.invalid import Missing, RowInvalid
 from finetune_trainer.data.formats.names import ASSISTANT, COMPLETIONS, PROMPTS, ROLES, USER, bare, is_empty
 from finetune_trainer.data.reading.record import Record, kind
 
-BESIDE = frozenset(("turn", "turns", "round", "message", "msg", "text", "utterance", "content"))
+BESIDE = frozenset(
+    ("turn", "turns", "round", "message", "msg", "text", "utterance", "content", "input", "output", "query", "question", "prompt",
+     "response", "reply", "answer")
+)  # fmt: skip
 """Words beside a role and a number in the name of such a column."""
 
 WORDS = re.compile(r"[a-z]+|\d+")
@@ -57,12 +60,23 @@ def numbered_questions(names: Iterable[str]) -> list[str]:
     for name in map(str, names):
         if number := re.search(r"\d+$", name):
             found.setdefault(number[0], []).append(name)
-    pairs = [columns for columns in found.values() if _asks(columns, PROMPTS) and _asks(columns, COMPLETIONS)]
+    pairs = [sorted(columns, key=_asks, reverse=True) for columns in found.values() if _are_pair(columns)]
     return [name for columns in pairs for name in columns] if len(pairs) > 1 else []
 
 
-def _asks(columns: Sequence[str], known: Sequence[str]) -> bool:
-    return any(bare(name.rstrip("0123456789_- ")) in known for name in columns)
+def _are_pair(columns: Sequence[str]) -> bool:
+    """Tell a question with its answer: a name says that it asks, or one of two says who speaks."""
+    if any(map(_asks, columns)) and any(_stem(name) in COMPLETIONS for name in columns):
+        return True
+    return len(columns) == 2 and any(_stem(name) in ROLES for name in columns)
+
+
+def _asks(name: str) -> bool:
+    return _stem(name) in PROMPTS or ROLES.get(_stem(name)) == USER
+
+
+def _stem(name: str) -> str:
+    return bare(name.rstrip("0123456789_- "))
 
 
 def turns_in_columns(record: Record, columns: Columns) -> list[Message]:

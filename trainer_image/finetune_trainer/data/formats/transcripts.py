@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.names import ASSISTANT, SYSTEM, TOOL, USER
 
-ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
+ENDS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "<eoh>",
+    "<eoa>",
+    "<eom>",
+)
 """What templates write after a turn."""
 
 BEGINNINGS = ("<|begin_of_text|>", "<bos>", "<s>")
@@ -20,7 +32,7 @@ INSTRUCTIONS = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 SPEAKERS = {
     "system": SYSTEM, "user": USER, "human": USER, "assistant": ASSISTANT, "model": ASSISTANT, "ai": ASSISTANT, "gpt": ASSISTANT,
     "bot": ASSISTANT, "functionresponse": TOOL, "tool": TOOL, "ipython": TOOL, "instruction": USER, "input": "input",
-    "response": ASSISTANT, "[inst]": USER, "[/inst]": ASSISTANT,
+    "response": ASSISTANT, "moss": ASSISTANT, "[inst]": USER, "[/inst]": ASSISTANT,
 }  # fmt: skip
 MAY_FOLLOW = {
     "": (SYSTEM, USER), SYSTEM: (USER,), USER: (ASSISTANT, "input"), "input": (ASSISTANT,), ASSISTANT: (USER, TOOL),
@@ -44,6 +56,7 @@ STYLES = (
     Style(mark=re.compile(r"<start_of_turn>(user|model)\n")),
     Style(mark=re.compile(r"<\|(system|user|assistant)\|>")),
     Style(mark=re.compile(r"(\[/?INST\])")),
+    Style(mark=re.compile(r"\[(Human|MOSS)\]:")),
     Style(mark=re.compile(r"### ?(System|Human|User|Instruction|Input|Assistant|Response):"), introduced=True),
     Style(mark=re.compile(r"(?<![^\s>])(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):"), introduced=True),
     Style(mark=re.compile(r"(?:^|(?<=\n))(System|User|Human|HUMAN|Assistant|AI|GPT|Bot):")),

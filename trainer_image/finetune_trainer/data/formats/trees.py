@@ -7,6 +7,7 @@ from finetune_trainer.data.formats.names import CONTENT_KEYS, ROLE_KEYS, ROLES
 from finetune_trainer.data.reading.record import Record
 
 PARENTS = ("parent", "parent_id", "parentId", "parentMessageId", "parent_message_id", "in_reply_to")
+IDS = ("id", "message_id", "messageId", "_id", "uuid")
 BRANCHES = ("children", "replies", "children_ids")
 LINKS = (*PARENTS, *BRANCHES)
 """Keys by which a message names its neighbours."""
@@ -54,12 +55,13 @@ def refuse_branches(messages: list[Any]) -> None:
     """Raise RowInvalid where two messages of a list answer the same one: they are not said after each other."""
     if not isinstance(messages[0], dict) or len(messages[0]) < LEAST_KEYS:
         return
+    ids = {str(message[key]) for message in messages if isinstance(message, dict) for key in IDS if message.get(key)}
     first: dict[str, int] = {}
     for number, message in enumerate(messages, start=1):
         parent = (
             next((message[key] for key in PARENTS if message.get(key)), None) if isinstance(message, dict) else None
         )
-        if not isinstance(parent, str | int):
+        if not isinstance(parent, str | int) or str(parent) not in ids:
             continue
         if (before := first.setdefault(str(parent), number)) != number:
             raise RowInvalid(

@@ -30,12 +30,14 @@ def instead(problem: NotText, record: Record, dataset: Dataset, chat: ChatForm) 
     if pointed_at(record, problem.column):
         return f"its {with_answer(record, dataset, chat, problem.column)}"
     into = f"{problem.column}."
-    leading = (
-        one
+    named = [
+        (one, (*one.columns.values(), *PLACEHOLDER.findall(one.prompt_template)))
         for one in working(record, dataset, chat)
-        if any(path.startswith(into) for path in (*one.columns.values(), *PLACEHOLDER.findall(one.prompt_template)))
-    )
-    suggested = next(leading, None)
+        if one.proven
+    ]
+    leading = [one for one, paths in named if any(path.startswith(into) for path in paths)]
+    around = [one for one, paths in named if problem.column not in paths and "completion" in one.columns]
+    suggested = next(iter(leading or around), None)
     return f"{problem.what}: set {suggested}" if suggested else str(problem)
 
 

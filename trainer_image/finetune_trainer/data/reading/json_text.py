@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from finetune_trainer.data.reading.record import Place, Record, Unreadable, kind
+from finetune_trainer.data.reading.turned import turned
 
 LARGEST_JSON_BYTES = 512 << 20
 """A .json file is read whole, and parsed takes some five times its size."""
@@ -23,6 +24,9 @@ TYPESET_QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 NOT_SPACE = re.compile(r"\S")
+
+FOR_ALL = ("system", "system_prompt", "instruction", "instructions", "definition", "prompt", "preamble", "persona")
+"""Keys beside a list of records that say what is asked in each of them, in lower case."""
 
 SPEAKERS = ("role", "from")
 """Keys by which a list is known to be one conversation, not a list of records."""
@@ -225,8 +229,9 @@ def _items(value: Any) -> list[Any]:
     if any(any(key in item[0] for key in SPEAKERS) for item in of_records.values()):
         return [value]  # a conversation: the file is one record
     if len(of_records) == 1:
+        _refuse_asked_for_all(value)
         return next(iter(of_records.values()))
-    if not of_records and (rows := _transposed(value)):
+    if not of_records and (rows := turned(value)):
         return rows
     if len(of_records) > 1:
         raise Unreadable(
@@ -237,7 +242,25 @@ def _items(value: Any) -> list[Any]:
     if value and not any(isinstance(item, list | dict) for item in value.values()):
         return [value]  # a file of one record
     found = ", ".join(map(str, list(value)[:5])) or "nothing"
-    raise Unreadable(f"it is not a list of records, nor an object that holds one list of them (its keys: {found})")
+    raise Unreadable(
+        f"it is not a list of records, nor an object that holds one list of them (its keys: {found}): write each record as an object "
+        "on a line of its own into a .jsonl file"
+    )
+
+
+def _refuse_asked_for_all(value: Record) -> None:
+    """Raise Unreadable for a text beside a list of records that belongs to each of them: no row would have it."""
+    name = next((key for key, text in value.items() if key.lower() in FOR_ALL and _says(text)), "")
+    if name:
+        raise Unreadable(
+            f"it holds {name} beside its records, and no row would have it: write it into each record, or remove it"
+        )
+
+
+def _says(value: Any) -> bool:
+    return bool(value) and (
+        isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
+    )
 
 
 def _holds_records(value: Record) -> bool:
@@ -247,27 +270,3 @@ def _holds_records(value: Record) -> bool:
 
 def _is_list_of_records(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
-
-
-def _transposed(value: Record) -> list[Record]:
-    """Columns of values, as pandas writes them: lists of one length, objects from row label to value, or rows beside their names."""
-    names, split = value.get("columns"), value.get("data")
-    if isinstance(names, list) and isinstance(split, list) and all(isinstance(name, str) for name in names):
-        return _split(names, split)
-    columns = list(value.values())
-    if all(key.isdigit() and isinstance(row, dict) and not all(map(str.isdigit, row)) for key, row in value.items()):
-        return columns  # rows by their numbers
-    if all(isinstance(column, dict) for column in columns) and all(
-        column.keys() == columns[0].keys() for column in columns
-    ):
-        columns = [list(column.values()) for column in columns]
-    if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-        return []
-    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _split(names: list[str], rows: list[Any]) -> list[Record]:
-    """pandas' orient="split"; empty where a row is no list of as many values as there are names."""
-    if len(set(names)) < len(names) or not all(isinstance(row, list) and len(row) == len(names) for row in rows):
-        return []
-    return [dict(zip(names, row, strict=True)) for row in rows]
