@@ -13,3 +13,9 @@ def unbroken() -> Console:
     """Return a console that breaks no line of a pipe, and cuts no figure in a narrow terminal."""
     terminal = Console()
     return Console(width=max(terminal.width, NARROWEST) if terminal.is_terminal else UNLIMITED)
+
+
+def in_words() -> Console:
+    """Return a console for sentences: words are wrapped at the edge of a terminal, and no line of a pipe is."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=UNLIMITED)

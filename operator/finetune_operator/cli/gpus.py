@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from finetune_operator.cli.console import unbroken
+from finetune_operator.cli.console import in_words, unbroken
 from finetune_operator.cli.output import Output, allowed, print_list
 from finetune_operator.planning.pools.gpus import GPUS, Gpu, unsupported
 
@@ -22,8 +22,8 @@ def command(
         print_list([asdict(entry) for entry in GPUS], shape)
         return
     refused = [entry.name for entry in GPUS if unsupported(entry)]
-    console = unbroken()
-    console.print(table(GPUS))
+    unbroken().print(table(GPUS))
+    console = in_words()
     console.print(
         "GIB is the lowest value that PyTorch was seen to report. * from memory of a data sheet: verify before use."
     )
