@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_operator.cli import gpus, models
 from finetune_operator.cli.get_text import wrapped
 from finetune_operator.cli.log_reading import shown
+from finetune_operator.cli.tables import fitted
+from finetune_operator.planning.models.catalogue import models as catalogue
+from finetune_operator.planning.pools.gpus import GPUS
 
 JOB = """apiVersion: finetune.dev/v1alpha1
 kind: FineTuneJob
@@ -135,6 +139,17 @@ def test_a_job_that_is_not_there_is_asked_back(name: str, question: str, address
         "",
         f"finetune: FineTuneJob {name} not found in namespace default{question}\n",
     )
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("entries", [gpus.table(GPUS), models.table(catalogue())], ids=["gpus", "models"])
+def test_a_catalogue_fits_a_terminal(entries: list[list[str]], columns: int):
+    """Columns are left out, and no figure is cut."""
+    lines = fitted(entries, columns, shorten="", drop=(*gpus.DROPPED, *models.DROPPED))
+
+    assert max(map(len, lines)) <= columns
+    assert len(lines) == len(entries)
+    assert [line.split()[0] for line in lines[1:]] == [row[0] for row in entries[1:]]
 
 
 def test_a_log_holds_what_is_for_people():
