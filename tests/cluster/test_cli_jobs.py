@@ -13,7 +13,9 @@ from finetune_operator.local.provide import provide
 
 from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
+from tests.cluster.plays import Play, a_job, preempted
 from tests.cluster.standin import StandIn
+from tests.cluster.test_controller_runs import jobs, reaches
 from tests.servers.control_plane import ControlPlane
 
 pytestmark = pytest.mark.cluster
@@ -84,7 +86,7 @@ def test_a_job_is_suspended_resumed_rerun_and_deleted(api: Client, typed: Typed)
     )
     assert typed("diff", "tiny", "job.yaml")[1] == "tiny and job.yaml have the same settings\n"
     assert typed("delete", "tiny-2") == (0, "deleted NS/tiny-2\n", "")
-    assert typed("delete", "tiny-2") == (1, "", "finetune: FineTuneJob tiny-2 not found in namespace NS\n")
+    assert typed("delete", "tiny-2") == (1, "", "finetune: FineTuneJob tiny-2 not found in namespace NS: did you mean tiny?\n")
     assert typed("rerun", "tiny", "--set", "training.lr=1")[2] == (
         "finetune: spec.training.lr: unknown field: see docs/api.md for the fields\n"
     )
@@ -151,6 +153,42 @@ def test_with_an_operator_the_first_word_about_the_job_is_printed(
     )
     assert lines[1].partition(":")[0] in ("Preflight", "Planned", "Training", "Succeeded")
     eventually(lambda: "Succeeded" in typed("get", "tiny")[1], "the end of the job")
+
+
+def test_a_job_at_its_budget_resumes_with_a_higher_one(
+    api: Client, standin: StandIn, namespace: str, typed: Typed, start_operator: StartOperator
+):
+    """Without one, or with one that is used up already, the command says what was spent; nothing changes, for nothing would happen."""
+    standin.scripts["costly"] = {"0": Play(hold=True), "sigterm": preempted(7)}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("costly", runPolicy={"budget": {"maxCostUSD": "0.001"}}))
+    reaches(api, namespace, "costly", "Suspended")
+
+    without = typed("resume", "costly")
+    too_little = typed("resume", "costly", "--set", "runPolicy.budget.maxCostUSD=0.0005")
+    beside = typed("resume", "costly", "--set", "runPolicy.maxRetries=2")
+    kept = api.get(f"{jobs(namespace)}/costly")["spec"]["runPolicy"]
+    wrong = typed("resume", "costly", "--set", "runPolicy.budget.maxCostUSD=much")
+    enough = typed("resume", "costly", "--set", "runPolicy.budget.maxCostUSD=5")
+    reaches(api, namespace, "costly", "Succeeded")
+
+    assert without == (
+        1,
+        "",
+        "finetune: NS/costly was not suspended by spec.suspend. Suspended: BudgetExceeded: the job has spent its budget of $0.001: raise "
+        "runPolicy.budget.maxCostUSD to continue. Raise the limit: finetune resume costly -n NS --set runPolicy.budget.maxCostUSD=AMOUNT\n",
+    )
+    for code, _, said in (too_little, beside):
+        assert code == 1
+        assert said.startswith("finetune: NS/costly would be suspended again immediately: it has cost $0.0")
+        assert said.endswith(" for the whole run). Set a higher one: --set runPolicy.budget.maxCostUSD=AMOUNT\n")
+    assert (kept["budget"], kept["maxRetries"]) == ({"maxCostUSD": "0.001"}, 3)
+    assert (wrong[0], "runPolicy.budget.maxCostUSD" in wrong[2]) == (1, True)
+    assert enough == (
+        0,
+        "resumed NS/costly: it continues from step 7\n\nNext:\n  finetune watch costly -n NS  # follow it until it finishes\n",
+        "",
+    )
 
 
 def test_tab_offers_the_jobs_and_lists_are_printed_for_scripts(

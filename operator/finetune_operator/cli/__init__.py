@@ -1,6 +1,7 @@
 """The command line: `finetune` and `kubectl finetune`. `run`, `local` and what is about jobs need a cluster."""
 
 import gc
+import io
 import os
 import sys
 
@@ -19,6 +20,11 @@ def main() -> None:
     # pydantic would read the entry points of every installed package to look for plugins; nothing here has any
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(YOUNG_OBJECTS)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal or a pipe that knows ASCII only gets \\u27e6, not an error
+            stream.reconfigure(errors="backslashreplace")
     from finetune_operator.cli.app import app  # noqa: PLC0415  # importing a sub-command must not import the frame
 
     try:

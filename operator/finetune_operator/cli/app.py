@@ -48,6 +48,13 @@ MODULES = {"import": "import_job", "serve-ui": "serve_ui"}
 """Of commands whose name is a word of Python."""
 
 
+ELSEWHERE = {
+    "status": "get", "list": "get", "ls": "get", "ps": "get", "queue": "get", "jobs": "get", "describe": "get", "launch": "submit",
+    "apply": "submit", "create": "submit", "start": "submit", "train": "submit", "cancel": "suspend", "stop": "suspend",
+    "down": "delete", "rm": "delete", "attach": "logs -f", "tail": "logs -f", "price": "plan", "dashboard": "serve-ui", "help": "-h",
+}  # fmt: skip
+"""What other tools call it -> what it is called here."""
+
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -75,6 +82,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # typer keeps these types private
         """Replace the named placeholder by the real command, then resolve it."""
+        if args and args[0] in ELSEWHERE:
+            ctx.fail(f"No such command '{args[0]}'. Use `finetune {ELSEWHERE[args[0]]}`.")
         if args and args[0] in COMMANDS:
             self.commands[args[0]] = load(args[0])
         return super().resolve_command(ctx, args)

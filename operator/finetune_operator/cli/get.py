@@ -37,7 +37,7 @@ def command(
     options, now = (kubeconfig, context, namespace), datetime.now(UTC)
     width = get_terminal_size().columns if sys.stdout.isatty() and not shape else 0
     if name:
-        text = with_jobs(options, lambda jobs: show_one(jobs, name, now, shape))
+        text = with_jobs(options, lambda jobs: show_one(jobs, name, now, shape, width=width))
     else:
         text = with_jobs(options, lambda jobs: show_all(jobs, now, shape, width=width, everywhere=all_namespaces))
     print(text, end="")

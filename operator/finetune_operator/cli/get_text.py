@@ -1,5 +1,6 @@
 """What `finetune get` prints: jobs as a table of any width, or one job in words. Pure."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -25,6 +26,10 @@ DROPPED = ("PLAN", "LOSS", "MODEL", "PROGRESS", "COST", "REASON")
 """In this order, where a terminal is narrow."""
 
 LABEL = 12
+CONTINUED = 7
+"""Where the lines of conditions, attempts, warnings and samples go on."""
+
+NARROWEST = 40
 LONGEST_ANSWER = 400
 
 
@@ -38,6 +43,20 @@ def listing(jobs: Sequence[FineTuneJob], now: datetime, *, width: int, namespace
 def details(job: FineTuneJob, now: datetime) -> str:
     """Return everything worth knowing about one job, as lines."""
     return "\n".join([*_facts(job, now), *_conditions(job), *_attempts(job), *_warnings(job), *_samples(job)])
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return lines that fit a terminal, each continued under its value; width 0: as they are."""
+    return "\n".join(part for line in text.split("\n") for part in _wrapped(line, width)) if width else text
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = CONTINUED if line.startswith("  ") and line[:LABEL].strip() else LABEL
+    return textwrap.wrap(
+        line, max(width, NARROWEST), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _facts(job: FineTuneJob, now: datetime) -> Iterator[str]:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.get_text import details, listing
+from finetune_operator.cli.get_text import details, listing, wrapped
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.output import in_shape
 from finetune_operator.cli.unwatched import start_words, unwatched_since
@@ -13,8 +13,8 @@ NAME_PREFIX = "finetunejob.finetune.dev/"
 """As kubectl writes names."""
 
 
-async def show_one(jobs: Jobs, name: str, now: datetime, shape: str) -> str:
-    """Return one job in words, or as an object."""
+async def show_one(jobs: Jobs, name: str, now: datetime, shape: str, *, width: int) -> str:
+    """Return one job in words, wrapped at a width unless that is 0, or as an object."""
     raw = await jobs.raw(name)
     if shape in ("json", "yaml"):
         return in_shape(raw, shape)
@@ -25,7 +25,7 @@ async def show_one(jobs: Jobs, name: str, now: datetime, shape: str) -> str:
     note = (
         f"\n\nno operator has looked at it for {alone:.0f} s: {start_words(jobs.target)}" if alone is not None else ""
     )
-    return f"{details(job, now)}{note}\n"
+    return f"{wrapped(details(job, now), width)}{note}\n"
 
 
 async def show_all(jobs: Jobs, now: datetime, shape: str, *, width: int, everywhere: bool) -> str:

@@ -2,16 +2,17 @@
 
 from dataclasses import asdict
 
-from rich.table import Table
-
-from finetune_operator.cli.console import unbroken
 from finetune_operator.cli.output import Output, allowed, print_list
+from finetune_operator.cli.tables import at_the_right, fitted, sentence, terminal_width
 from finetune_operator.planning.pools.gpus import GPUS, Gpu, unsupported
 
 COLUMNS = (
     ("GPU TYPE", "name"), ("GIB", "memory_gib"), ("NVIDIA-SMI MIB", "nvidia_smi_mib"), ("BF16 TFLOP/S", "tflops"),
     ("MEASURED", "measured_tflops"), ("TB/S", "memory_tbps"), ("LINK GB/S", "link_gbps"),
 )  # fmt: skip
+
+DROPPED = ("NVIDIA-SMI MIB", "MEASURED", "LINK GB/S")
+"""In this order, where a terminal is narrow."""
 
 
 def command(
@@ -22,26 +23,20 @@ def command(
         print_list([asdict(entry) for entry in GPUS], shape)
         return
     refused = [entry.name for entry in GPUS if unsupported(entry)]
-    console = unbroken()
-    console.print(table(GPUS))
-    console.print(
-        "GIB is the lowest value that PyTorch was seen to report. * from memory of a data sheet: verify before use."
-    )
-    console.print(
+    width, figures = terminal_width(), [title for title, key in COLUMNS if key != "name"]
+    print("\n".join(fitted(at_the_right(table(GPUS), *figures), width, shorten="", drop=DROPPED)))
+    for each in (
+        "GIB is the lowest value that PyTorch was seen to report. * from memory of a data sheet: verify before use.",
         f"Jobs cannot be planned on {', '.join(refused)}: the trainer image does not support them. "
-        "For a MIG slice or a GPU not listed, set spec.memoryGiB of its GPUPool."
-    )
-    console.print(f"Source: {GPUS[0].source}.")
+        "For a MIG slice or a GPU not listed, set spec.memoryGiB of its GPUPool.",
+        f"Source: {GPUS[0].source}.",
+    ):
+        print(sentence(each, width))
 
 
-def table(entries: tuple[Gpu, ...]) -> Table:
-    """Return the catalogue as a table."""
-    result = Table(box=None, pad_edge=False)
-    for title, key in COLUMNS:
-        result.add_column(title, justify="left" if key == "name" else "right", no_wrap=True)
-    for entry in entries:
-        result.add_row(*(cell(entry, key) for _, key in COLUMNS))
-    return result
+def table(entries: tuple[Gpu, ...]) -> list[list[str]]:
+    """Return the catalogue as rows, the titles first."""
+    return [[title for title, _ in COLUMNS], *([cell(entry, key) for _, key in COLUMNS] for entry in entries)]
 
 
 def cell(entry: Gpu, key: str) -> str:

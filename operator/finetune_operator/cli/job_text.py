@@ -53,8 +53,8 @@ def model_name(source: str) -> str:
 def reason_line(job: FineTuneJob) -> str:
     """Return one line that says where the job is and why."""
     found = told(job)
-    words = f"{found.reason}: {found.message}" if found is not None else ""
-    return f"{job.status.phase}: {words}" if words else str(job.status.phase)
+    words = (found.reason, found.message) if found is not None else ()
+    return ": ".join(dict.fromkeys((str(job.status.phase), *words)))
 
 
 def duration_text(seconds: float) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import typer
@@ -16,9 +17,9 @@ from finetune_operator.api.job_rules import NAME_PATTERN
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.kube_link import open_link
 from finetune_operator.cli.target import Target, require_target
-from finetune_operator.controller.api import MERGE_PATCH, Answer, Api
+from finetune_operator.controller.api import MERGE_PATCH, PAGE_ITEMS, Answer, Api
 from finetune_operator.controller.stored import collection
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Unauthorized
 
 T = TypeVar("T")
 
@@ -64,8 +65,15 @@ class Jobs:
         answer = await self.api.get(f"{collection(JOB_KIND, self.namespace)}/{name}")
         if answer.status == 404:
             await self._require_crd(answer)
-            raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
+            raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}{await self._near(name)}")
         return answer.expect(200)
+
+    async def _near(self, name: str) -> str:
+        """Return a question about the job that may be meant; empty where there is none, or where jobs may not be listed."""
+        answer = await self.api.get(collection(JOB_KIND, self.namespace), {"limit": str(PAGE_ITEMS)})
+        names = [each["metadata"]["name"] for each in answer.body.get("items", ())]
+        near = get_close_matches(name, names, n=1) or [each for each in names if each.startswith(name)][:1]
+        return f": did you mean {near[0]}?" if near else ""
 
     async def list(self, *, everywhere: bool = False) -> tuple[FineTuneJob, ...]:
         """Return all jobs of the namespace, or of all namespaces, by key."""
@@ -145,10 +153,15 @@ async def jobs_of(target: Target, context: str, namespace: str, *, token: str = 
         await link.close()
 
 
-def with_jobs(options: tuple[str, str, str], work: Callable[[Jobs], Awaitable[T]]) -> T:
+def continues(name: str) -> str:
+    """Say that Ctrl-C ended a command, and not the job."""
+    return f"job {name} continues. `finetune suspend {name}` saves a checkpoint and releases its GPUs"
+
+
+def with_jobs(options: tuple[str, str, str], work: Callable[[Jobs], Awaitable[T]], *, interrupted: str = "") -> T:
     """Run `work` on the jobs that (kubeconfig, context, namespace) name; Ctrl-C ends it without a traceback.
 
-    The local cluster is named on stderr where no kubeconfig leads to it.
+    `interrupted` is said on stderr after Ctrl-C. The local cluster is named on stderr where no kubeconfig leads to it.
     """
     kubeconfig, context, namespace = options
     target = require_target(kubeconfig)
@@ -162,5 +175,11 @@ def with_jobs(options: tuple[str, str, str], work: Callable[[Jobs], Awaitable[T]
     coroutine: Coroutine[Any, Any, T] = run()
     try:
         return asyncio.run(coroutine)
+    except Unauthorized as error:
+        raise FinetuneError(
+            f"{target.title} does not accept your credentials ({error}): log in again, or choose others with --kubeconfig or --context"
+        ) from error
     except KeyboardInterrupt:
+        if interrupted:
+            print(f"\nfinetune: {interrupted}", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -15,6 +15,9 @@ from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
 
+OUTCOME = '{"outcome":'
+"""How the last line of a container begins, which the operator reads."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -72,7 +75,12 @@ def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], wanted: Wanted)
 
 def shown(text: str, *, progress: bool) -> str:
     """Return the log, without progress lines unless they are wanted."""
-    return "\n".join(each for each in text.splitlines() if progress or parse_progress(each) is None)
+    return "\n".join(each for each in text.splitlines() if progress or not for_the_operator(each))
+
+
+def for_the_operator(line: str) -> bool:
+    """Tell whether a line is a report to the operator: of progress, or the outcome at the end."""
+    return parse_progress(line) is not None or line.startswith(OUTCOME)
 
 
 def refuse_senseless(*, preflight: bool, export: bool, previous: bool, attempt: int | None, follow: bool) -> None:
@@ -133,7 +141,7 @@ async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: 
         if pod is not None and pod.name not in followed and pod.phase != "Pending":
             query = {"container": CONTAINERS[pod.role], "follow": "true"} | ({"tailLines": str(tail)} if tail else {})
             async for text in jobs.api.lines(log_path(jobs, pod), query):
-                if progress or parse_progress(text) is None:
+                if progress or not for_the_operator(text):
                     print(text, flush=True)
             followed.add(pod.name)
         job = await jobs.get(job.metadata.name)

@@ -26,7 +26,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     context: Context = "",
 ) -> None:
     """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
-    from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
+    from finetune_operator.cli.jobs import Jobs, continues, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.log_reading import Wanted, attempt_of, print_log, refuse_senseless  # noqa: PLC0415
 
     claims = joined(claim or [], "--claim")
@@ -38,4 +38,4 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         wanted = Wanted(preflight=preflight, export=export, attempt=number, replica=replica)
         await print_log(jobs, job, wanted, follow=follow, progress=progress, tail=tail, claims=claims)
 
-    with_jobs((kubeconfig, context, namespace), read)
+    with_jobs((kubeconfig, context, namespace), read, interrupted=continues(name) if follow else "")

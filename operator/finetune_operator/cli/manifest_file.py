@@ -151,7 +151,7 @@ def _pool(document: Mapping[str, Any]) -> GPUPool:
 def _count_words(text: str, count: int) -> str:
     kinds = sorted({str(document.get("kind", "no kind")) for document in manifests(text)})
     instead = f" (only {', '.join(kinds)})" if kinds and not count else ""
-    return f"contains {count} FineTuneJobs{instead}, not exactly one"
+    return f"contains {count} FineTuneJobs, not exactly one" if count else f"contains no FineTuneJob{instead}"
 
 
 def manifests(text: str) -> list[dict[str, Any]]:

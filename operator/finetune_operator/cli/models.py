@@ -1,11 +1,13 @@
 """`finetune models`: the catalogue of models that can be planned without a network, and the families beyond it."""
 
-from rich.table import Table
-
-from finetune_operator.cli.console import unbroken
 from finetune_operator.cli.output import Output, allowed, print_list
+from finetune_operator.cli.tables import at_the_right, fitted, sentence, terminal_width
 from finetune_operator.planning.models.catalogue import CatalogueModel, models
 from finetune_operator.planning.models.family_table import FAMILIES
+
+FIGURES = ("PARAMETERS", "ACTIVE", "LAYERS", "CONTEXT")
+DROPPED = ("SOURCE", "LAYERS", "ACTIVE", "FAMILY")
+"""In this order, where a terminal is narrow."""
 
 
 def command(
@@ -15,10 +17,13 @@ def command(
     if shape := allowed(output, "json", "yaml", "name"):
         print_list([described(model) for model in models()], shape)
         return
-    console = unbroken()
-    console.print(table(models()))
-    console.print(
-        f"Parameter counts are exact. Any model of these families works, given its config.json: {', '.join(sorted(FAMILIES))}."
+    width = terminal_width()
+    print("\n".join(fitted(at_the_right(table(models()), *FIGURES), width, shorten="", drop=DROPPED)))
+    families = ", ".join(sorted(FAMILIES))
+    print(
+        sentence(
+            f"Parameter counts are exact. Any model of these families works, given its config.json: {families}.", width
+        )
     )
 
 
@@ -33,20 +38,15 @@ def described(model: CatalogueModel) -> dict[str, object]:
     }  # fmt: skip
 
 
-def table(entries: tuple[CatalogueModel, ...]) -> Table:
-    """Return the catalogue as a table."""
-    result = Table(box=None, pad_edge=False)
-    for title, right in (("MODEL", False), ("FAMILY", False), ("PARAMETERS", True), ("ACTIVE", True), ("LAYERS", True),
-                         ("CONTEXT", True), ("SOURCE", False)):  # fmt: skip
-        result.add_column(title, justify="right" if right else "left", no_wrap=title != "SOURCE")
+def table(entries: tuple[CatalogueModel, ...]) -> list[list[str]]:
+    """Return the catalogue as rows, the titles first."""
+    rows = [["MODEL", "FAMILY", *FIGURES, "SOURCE"]]
     for entry in entries:
         shape = entry.architecture
         active = billions(shape.num_active_parameters) if shape.num_experts else ""
-        result.add_row(
-            entry.name, shape.model_type, billions(shape.num_parameters), active, str(shape.num_layers),
-            f"{shape.max_position_embeddings:,}", entry.source,
-        )  # fmt: skip
-    return result
+        figures = (billions(shape.num_parameters), active, str(shape.num_layers), f"{shape.max_position_embeddings:,}")
+        rows.append([entry.name, shape.model_type, *figures, entry.source])
+    return rows
 
 
 def billions(count: int) -> str:

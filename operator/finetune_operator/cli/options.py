@@ -34,17 +34,23 @@ Claims = Annotated[
 
 
 def must_exist(given: Path | list[Path] | None) -> Path | list[Path] | None:
-    """Return the file, or files, of an option. Raises typer.BadParameter for one that is not there; pipes are files."""
-    for path in given if isinstance(given, list) else [given] if given else ():
+    """Return the file, or files, of an option. Raises typer.BadParameter for one that is not there; pipes are files.
+
+    A shell leaves the ~ of `--file=~/job.yaml` as it is.
+    """
+    paths = [path.expanduser() for path in (given if isinstance(given, list) else [given] if given else ())]
+    for path in paths:
         if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
             raise typer.BadParameter(f"{path} is not a file")
-    return given
+    return paths if isinstance(given, list) else paths[0] if paths else None
 
 
 def joined(pairs: list[str], option: str) -> str:
     """Return NAME=FOLDER pairs as the environment holds them. Raises FinetuneError for anything else."""
     for pair in pairs:
         name, _, folder = pair.partition("=")
-        if not (name and folder and Path(folder).is_dir()):
+        if not (name and folder and Path(folder).expanduser().is_dir()):
             raise FinetuneError(f"{option} {pair!r} is not NAME=FOLDER with an existing folder")
-    return ":".join(f"{name}={Path(folder).resolve()}" for name, _, folder in (pair.partition("=") for pair in pairs))
+    return ":".join(
+        f"{name}={Path(folder).expanduser().resolve()}" for name, _, folder in (pair.partition("=") for pair in pairs)
+    )

@@ -124,7 +124,7 @@ def unread(cluster: ClusterFacts, asked: Asked) -> str:
 def offer(pools: str, cluster: ClusterFacts) -> tuple[tuple[GPUPool, ...], str]:
     """Return the pools to plan on, and what the page says about them."""
     if pools and pools != BUILT_IN:
-        return pools_of(Path(pools)), f"pools of {pools}"
+        return pools_of(Path(pools).expanduser()), f"pools of {pools}"
     if cluster.pools:
         return cluster.pools, f"pools of {cluster.title}"
     return built_in_pools(), ASSUMED_POOLS

@@ -1,6 +1,7 @@
 """What happens when a job is created, changed or deleted from the command line, and what is said about it."""
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from finetune_operator.api.reasons import Phase, WaitingReason
@@ -10,6 +11,7 @@ from finetune_operator.cli.job_text import ended, reason, reason_line
 from finetune_operator.cli.jobs import JobExists, Jobs
 from finetune_operator.cli.unwatched import seen, start_words
 from finetune_operator.errors import FinetuneError
+from finetune_operator.lifecycle.money import spent_gpu_seconds, spent_usd
 
 RAISED: Mapping[str, str] = {
     WaitingReason.BUDGET_EXCEEDED: "runPolicy.budget.maxCostUSD=AMOUNT",
@@ -109,13 +111,45 @@ def limited_words(job: FineTuneJob, namespace_option: str = "") -> str:
     return f"{job.key} was not suspended by spec.suspend. {reason_line(job)}. {remedy}"
 
 
+def used_up_words(job: FineTuneJob, policy: Mapping[str, Any]) -> str:
+    """Say which limit of a runPolicy the job has used up, and what to set; empty where there is room. The API server judges the values."""
+    status, plan = job.status, job.status.plan
+    if plan is None or not status.attempts:
+        return ""
+    most_usd, spent = amount((policy.get("budget") or {}).get("maxCostUSD")), spent_usd(status)
+    if most_usd is not None and spent >= most_usd:
+        return (
+            f"it has cost ${spent:.2f}, and its budget is ${most_usd} (the plan estimates ${plan.estimate.cost_usd} for the whole run). "
+            f"Set a higher one: --set {RAISED[WaitingReason.BUDGET_EXCEEDED]}"
+        )
+    most_seconds = amount(policy.get("activeDeadlineSeconds"))
+    ran = Decimal(spent_gpu_seconds(status)) / (plan.replicas * plan.gpus_per_replica)
+    if most_seconds is not None and ran >= most_seconds:
+        return (
+            f"it has run for {ran:.0f} s, and its limit is {most_seconds} s (the plan estimates {plan.estimate.seconds} s for the whole "
+            f"run). Set a higher one: --set {RAISED[WaitingReason.DEADLINE_EXCEEDED]}"
+        )
+    return ""
+
+
+def amount(value: Any) -> Decimal | None:
+    """Return a number of a spec; None where there is none or where it is not one."""
+    try:
+        return None if value is None else Decimal(str(value))
+    except InvalidOperation:
+        return None
+
+
 async def resume(jobs: Jobs, name: str, changes: Mapping[str, Any]) -> list[str]:
     """Let a job continue, with raised limits where these suspended it."""
     job = await jobs.get(name)
     refuse_finished(job, "resumed")
     limited = job.status.phase is Phase.SUSPENDED and not job.spec.suspend
-    if limited and not changes:
+    if limited and not (changes and reason(job) in RAISED):
         raise FinetuneError(limited_words(job, where(jobs, job)))
+    policy = changes.get("runPolicy") or job.spec.run_policy.model_dump(by_alias=True)
+    if used_up := used_up_words(job, policy):
+        raise FinetuneError(f"{job.key} would be suspended again immediately: {used_up}")
     watch = (f"finetune watch {name}{where(jobs, job)}", "follow it until it finishes")
     if not job.spec.suspend and not changes:
         return [f"{job.key} is not suspended: {reason_line(job)}", *next_lines(watch)]

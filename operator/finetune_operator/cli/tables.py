@@ -1,6 +1,9 @@
-"""Rows as aligned columns, in any width. Pure; called by every command that prints a table."""
+"""Rows as aligned columns, in any width. Called by every command that prints a table."""
 
+import sys
+import textwrap
 from collections.abc import Sequence
+from shutil import get_terminal_size
 
 GAP = 3
 ELLIPSIS = "..."
@@ -22,10 +25,11 @@ def fitted(rows: Sequence[Sequence[str]], width: int, *, shorten: str, drop: Seq
     What is left is whole: a line that is still too long is better than a figure that is cut. `width` 0: no limit.
     """
     kept = [list(row) for row in rows]
-    empty = [title for column, title in enumerate(rows[0]) if not any(row[column] for row in rows[1:])]
-    for name in ("", *empty, *drop):
-        if name in kept[0]:
-            kept = _without(kept, kept[0].index(name))
+    empty = [title for column, title in enumerate(rows[0]) if not any(row[column].strip() for row in rows[1:])]
+    for name in ("", *(title.strip() for title in empty), *drop):
+        titles = [title.strip() for title in kept[0]]
+        if name in titles:
+            kept = _without(kept, titles.index(name))
         excess = max(map(len, aligned(kept))) - width
         if not width or excess <= 0:
             return aligned(kept)
@@ -35,6 +39,23 @@ def fitted(rows: Sequence[Sequence[str]], width: int, *, shorten: str, drop: Seq
             if longest - excess >= LEAST_SHORTENED:
                 return aligned(_shortened(kept, column, longest - excess))
     return aligned(kept)
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal; 0 for a pipe, where grep must find whole lines."""
+    return get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def at_the_right(rows: Sequence[Sequence[str]], *columns: str) -> list[list[str]]:
+    """Return rows, the titles first, whose values of these columns end at the same place, as figures do."""
+    places = [rows[0].index(name) for name in columns]
+    widths = {place: max(len(row[place]) for row in rows) for place in places}
+    return [[cell.rjust(widths.get(place, 0)) for place, cell in enumerate(row)] for row in rows]
+
+
+def sentence(text: str, width: int) -> str:
+    """Return a text with its words wrapped at a width; 0: in one line."""
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) if width else text
 
 
 def from_left(text: str, width: int) -> str:

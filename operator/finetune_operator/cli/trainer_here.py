@@ -72,7 +72,10 @@ def run_trainer(
         own = {ENV_RUN_CONFIG: str(run), ENV_WORKSPACE: folder, ENV_ALLOW_FILE: "1"}
         return subprocess.run(
             [sys.executable, "-m", "finetune_trainer", *arguments],
-            env=os.environ | own | (environment or {}),
+            env=os.environ
+            | {"PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
+            | own
+            | (environment or {}),
             check=False,
             text=True,
             capture_output=capture,

@@ -25,12 +25,12 @@ def command(
         raise typer.BadParameter(
             "a job name and --all-namespaces cannot be combined: use -n NAMESPACE, or leave out the name"
         )
-    from finetune_operator.cli.jobs import with_jobs  # noqa: PLC0415  # help needs no client
+    from finetune_operator.cli.jobs import continues, with_jobs  # noqa: PLC0415  # help needs no client
     from finetune_operator.cli.watch_draw import watch_all, watch_one  # noqa: PLC0415
 
     options = (kubeconfig, context, namespace)
     if name:
-        well = with_jobs(options, lambda jobs: watch_one(jobs, name))
+        well = with_jobs(options, lambda jobs: watch_one(jobs, name), interrupted=continues(name))
     else:
         well = with_jobs(options, lambda jobs: watch_all(jobs, everywhere=all_namespaces))
     raise typer.Exit(0 if well else 1)

@@ -127,8 +127,8 @@ def test_an_alias_is_read():
 def test_a_file_holds_one_job():
     """Which of two would be planned?"""
     assert refusal(JOB + "---" + JOB) == "file: contains 2 FineTuneJobs, not exactly one"
-    assert refusal(POOL) == "file: contains 0 FineTuneJobs (only GPUPool), not exactly one"
-    assert refusal("") == "file: contains 0 FineTuneJobs, not exactly one"
+    assert refusal(POOL) == "file: contains no FineTuneJob (only GPUPool)"
+    assert refusal("") == "file: contains no FineTuneJob"
 
 
 def test_a_kind_in_other_letters_is_pointed_out():
@@ -152,7 +152,7 @@ def test_the_file_is_named(tmp_path: Path):
         f"{bad}: spec.gpuType: is missing",
         f"{bad}: spec.gpuTpye: unknown field: did you mean spec.gpuType?",
     ]
-    assert str(no_job.value) == f"{bad}: contains 0 FineTuneJobs (only GPUPool), not exactly one"
+    assert str(no_job.value) == f"{bad}: contains no FineTuneJob (only GPUPool)"
     assert str(job.value).startswith("spec.method: ")
 
 

@@ -85,6 +85,13 @@ def test_the_reason_of_a_failure_is_in_the_line():
     assert line(job) == "Failed  DataInvalid: row 7 is not JSON: mend it"
 
 
+def test_a_reason_that_is_the_phase_stands_once():
+    """Publishing: attempt 1 is running."""
+    job = a_job("Publishing", conditions=succeeded("Unknown", "Publishing", "attempt 1 is running"))
+
+    assert reason_line(job) == "Publishing: attempt 1 is running"
+
+
 def test_a_job_in_training_shows_how_far_it_is():
     """One plain line, and one row of the table."""
     job = a_job(progress=PROGRESS)
