@@ -72,7 +72,7 @@ e2e-node: binaries ## tests on two real kubelets, after building what is missing
 	@$(BIN)/python -u -m tests.real_node.build
 	@$(BIN)/python -m pytest tests/real_node
 
-e2e-gitops: binaries ## tests beside the real Prometheus and Kueue, and checkov on the manifests (builds or installs them once; minutes)
+e2e-gitops: binaries ## tests beside the real Argo CD, Flux, Kueue and Prometheus, and checkov (builds them once: half an hour on two cores)
 	@$(BIN)/python -m pytest tests/gitops
 
 e2e-serving: $(INSTALLED) ## adapters, merged models and GGUFs on the real vLLM and llama.cpp; installs vLLM for CPUs once (1.5 GB)
