@@ -137,7 +137,8 @@ def test_no_role_reaches_further_than_named(name: str):
         "events", "finetunejobs", "finetunejobs/finalizers", "finetunejobs/status", "finetunepolicies",
         "finetunepolicies/status", "gpupools", "gpupools/status", "limitranges",
         "leases", "nodes", "pods", "pods/log", "resourcequotas", "services",
-        "localqueues/pendingworkloads", "priorityclasses", "resourceflavors", "workloadpriorityclasses", "workloads", "workloads/status",
+        "localqueues/pendingworkloads", "podgroups",
+        "priorityclasses", "resourceflavors", "workloadpriorityclasses", "workloads", "workloads/status",
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finetune_operator.local.binaries import Binary
 from finetune_operator.local.build import go_tool
+from finetune_operator.local.provide import provide
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -80,8 +81,30 @@ FLUX = (
 )
 """The controllers of Flux that fetch, apply and install charts."""
 
+CONTROLLER_GEN = Binary(
+    name="controller-gen",
+    module=str(MODULES / "volcano"),
+    package="sigs.k8s.io/controller-tools/cmd/controller-gen",
+    version="v0.23.0",
+    version_command=("--version",),
+)
+"""Makes definitions of Volcano's Go types: its module of types has none."""
+
+SCHEDULER_PLUGINS = "sigs.k8s.io/scheduler-plugins@v0.34.7"
+"""The module that has their definition of PodGroup."""
+
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 """The module that has the definitions of PodMonitor, ServiceMonitor and PrometheusRule."""
+
+
+def volcano_definition(folder: Path) -> Path:
+    """Return the definition of Volcano's PodGroup, made from its types of v1.14.0."""
+    program = provide([CONTROLLER_GEN], say=print)["controller-gen"]
+    subprocess.run(
+        [str(program), "crd", "paths=volcano.sh/apis/pkg/apis/scheduling/v1beta1", f"output:crd:dir={folder}"],
+        cwd=MODULES / "volcano", env={**os.environ, "PATH": f"{go_tool(print).parent}{os.pathsep}{os.environ['PATH']}"}, check=True,
+    )  # fmt: skip
+    return folder / "scheduling.volcano.sh_podgroups.yaml"
 
 
 def argocd_module() -> Path:

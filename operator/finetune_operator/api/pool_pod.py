@@ -1,6 +1,6 @@
 """GPUPool.spec.pod: what trainer Pods on the nodes of a pool need beside their GPUs. Used by pools."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
@@ -28,6 +28,9 @@ ConfigMapKey = Annotated[str, StringConstraints(min_length=1, max_length=253), C
 
 FAST_NETWORKS = ("rdma", "efa", "infiniband", "hca", "roce", "mlnx", "sriov", "tcpx")
 """What the names of devices for a fast network contain: rdma/ib, vpc.amazonaws.com/efa, nvidia.com/mlnxnics."""
+
+
+PodGroupKind = Literal["volcano", "scheduler-plugins"]
 
 
 class PodResource(Model):
@@ -82,6 +85,8 @@ class PoolPodSettings(Model):
     """RuntimeClass, such as nvidia, where the container runtime of the nodes does not give GPUs to Pods by default."""
     scheduler_name: Name | None = None
     """Scheduler. Default: the cluster's own."""
+    pod_group: PodGroupKind | None = None
+    """Create a PodGroup of this scheduler for runs on several nodes, so that it places all their Pods or none. Requires schedulerName."""
     image_pull_secrets: Annotated[list[Name], items("set", most=8), UNIQUE] = []
     """Secrets in the namespace of each job with credentials for the registry of the trainer image."""
     resources: Annotated[list[PodResource], items_by("key", most=8), UNIQUE] = []

@@ -178,4 +178,10 @@ POOL = (
         holds=lambda pool: all(other.key != pool.resource_name for other in pool.pod.resources),
         field="pod.resources",
     ),
+    Rule(
+        cel="!has(self.pod.podGroup) || has(self.pod.schedulerName)",
+        message="podGroup requires schedulerName: set it to the scheduler that reads the PodGroups",
+        holds=lambda pool: pool.pod.pod_group is None or pool.pod.scheduler_name is not None,
+        field="pod.podGroup",
+    ),
 )

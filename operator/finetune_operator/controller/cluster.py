@@ -19,6 +19,7 @@ from finetune_operator.controller.limits import limits_for
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
 from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
 from finetune_operator.controller.patience import Patience
+from finetune_operator.controller.pod_groups import PodGroups
 from finetune_operator.controller.policies import team_of
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.queueing import Queueing
@@ -183,6 +184,8 @@ class Cluster:
         """
         if manifest["kind"] == "Workload":
             return await self.queueing.create(job, manifest)
+        if manifest["kind"] == "PodGroup":
+            return await PodGroups(self.api).create(job, manifest)
         kind: Kind = manifest["kind"]
         path = collection(kind, manifest["metadata"]["namespace"])
         answer = await self.api.write("POST", path, manifest)

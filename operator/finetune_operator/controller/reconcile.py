@@ -5,7 +5,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -96,6 +96,7 @@ async def enact(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: T
     except (Forbidden, NameConflict) as error:
         cluster.refusals.remember(job, error, cluster.api.clock.now())
         tally.refused += 1
+        decision = replace(decision, ungate=())  # what a gang was to be released with is missing
     await ungate(job, decision, cluster, tally)
     await delete(job, decision, cluster, tally)
     for end in decision.finish:

@@ -12,6 +12,7 @@ from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, attempt_labels, metadata
 from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affinity, toleration
 from finetune_operator.manifests.pinned import pinned
+from finetune_operator.manifests.pod_groups import member
 from finetune_operator.manifests.rendezvous import rendezvous
 from finetune_operator.manifests.security import container_security, isolated
 from finetune_operator.manifests.volumes import variable
@@ -51,9 +52,10 @@ def trainer_pod(
         names.COMPONENT_LABEL: "trainer",
         **({names.POOL_LABEL: plan.pool.name} if len(plan.pool.name) <= LONGEST_LABEL else {}),
     }
-    labels = settings.labels | pool_pod.labels(pool) | pool_pod.labels(resolved.pod_metadata) | ours
+    group_labels, group_annotations = member(job.metadata.name, attempt, pool.pod_group, plan.replicas)
+    labels = settings.labels | pool_pod.labels(pool) | pool_pod.labels(resolved.pod_metadata) | group_labels | ours
     wanted = settings.annotations | pool_pod.annotations(pool) | pool_pod.annotations(resolved.pod_metadata)
-    annotations = DO_NOT_MOVE | wanted | {names.RUN_ANNOTATION: wire.dumps(config)}
+    annotations = DO_NOT_MOVE | wanted | group_annotations | {names.RUN_ANNOTATION: wire.dumps(config)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,6 +1,7 @@
 """Runs on several nodes: all replicas or none, at creation, at scheduling, and at the end."""
 
 from finetune_contract import Outcome
+from finetune_operator.lifecycle.observation import Refusal
 
 from tests.unit.lifecycle.lifecycle_builders import a_failure, a_pool, a_preemption, a_progress, examined, published
 from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
@@ -29,6 +30,38 @@ def test_the_service_comes_first_and_the_gates_are_lifted_when_all_pods_exist():
         ("Service", "bot-0"), ("Pod", "bot-0-0"), ("Pod", "bot-0-1"), ("Pod", "bot-0-2"),
     ]  # fmt: skip
     assert (gated, list(releasing.ungate)) == ([True] * 3, REPLICAS)
+
+
+def test_a_pod_group_is_there_before_the_gates_are_lifted():
+    """It counts all Pods and their resources, and belongs to the first of them; each Pod names it."""
+    pool = a_pool(pod={"podGroup": "volcano", "schedulerName": "volcano"})
+    world = a_world(pool=pool, resources={"gpus": 3}, training={"globalBatchSize": 33}).settle()
+    world.run("bot-preflight-1").end("bot-preflight-1", 0, examined()).one_pass()
+    releasing = world.one_pass()
+    group, pod = world.manifests["PodGroup bot-0"], world.manifests["bot-0-1"]
+
+    assert [(item["kind"], item["metadata"]["name"]) for item in releasing.create] == [("PodGroup", "bot-0")]
+    assert list(releasing.ungate) == REPLICAS
+    assert (group["spec"]["minMember"], group["spec"]["minResources"]["nvidia.com/gpu"]) == (3, "3")
+    assert group["metadata"]["ownerReferences"] == [
+        {"apiVersion": "v1", "kind": "Pod", "name": "bot-0-0", "uid": world.pods["bot-0-0"].uid}
+    ]
+    assert pod["metadata"]["annotations"]["scheduling.k8s.io/group-name"] == "bot-0"
+
+
+def test_a_pod_group_that_is_refused_keeps_the_gates():
+    """Pods without their PodGroup would wait for ever; the reason is said, and it is tried again."""
+    pool = a_pool(pod={"podGroup": "volcano", "schedulerName": "volcano"})
+    world = a_world(pool=pool, resources={"gpus": 3}, training={"globalBatchSize": 33}).settle()
+    world.run("bot-preflight-1").end("bot-preflight-1", 0, examined()).one_pass()
+    world.refusal = Refusal(reason="PodRefused", message="no PodGroups", at=world.now)
+    held = world.one_pass()
+    gated = [world.pods[name].gated for name in REPLICAS]
+    said = world.condition("Reconciling")
+    world.later(held.requeue_after or 0).settle()
+
+    assert (gated, said) == ([True] * 3, ("True", "PodRefused", "no PodGroups"))
+    assert [world.pods[name].gated for name in REPLICAS] == [False] * 3
 
 
 def test_gates_that_were_not_lifted_are_lifted_by_the_next_pass():

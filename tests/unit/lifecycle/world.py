@@ -113,6 +113,9 @@ class World:
             self.manifests[f"Workload {meta['name']}"] = manifest
             self.queue = replace(self.queue, workloads=(*self.queue.workloads, new))
             return True
+        if manifest["kind"] == "PodGroup":
+            self.manifests[f"PodGroup {meta['name']}"] = manifest
+            return True
         if meta["name"] in self.pods:
             return True
         if sum(1 for pod in self.pods.values() if not pod.finished) >= self.quota:

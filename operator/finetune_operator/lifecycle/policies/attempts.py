@@ -125,7 +125,8 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
         return held
     if not missing:
         step = gang.release(view, attempt) or starting(view, attempt)
-        return replace(step, requeue_after=soonest(view, attempt))
+        looks = (step.requeue_after, soonest(view, attempt))
+        return replace(step, requeue_after=min((look for look in looks if look is not None), default=None))
     refusal = view.seen.refusal
     if refusal is not None and refusal.reason == "NameConflict":
         return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)

@@ -12,12 +12,14 @@ from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.attempt_record import closed, with_attempt
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.money import wasted_gpu_seconds
-from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.lifecycle.observation import Manifest, SeenPod
 from finetune_operator.lifecycle.replanning import elsewhere, failed_over, is_out_of_stock, may_fail_over
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import jitter, waiting
+from finetune_operator.lifecycle.waiting import jitter, refused_until, standing_refusal, waiting
+from finetune_operator.manifests.children import children
+from finetune_operator.manifests.pod_groups import pod_group
 
 PAUSE_SECONDS = 60
 """Gangs that wait for each other's nodes are let go at different moments within a minute."""
@@ -31,8 +33,23 @@ def release(view: View, attempt: AttemptStatus) -> Step | None:
     held_back = gated(pods)
     if not held_back:
         return None
+    group = group_of(view, attempt, pods)
+    if group and (refused := standing_refusal(view)) is not None:
+        step = say(view, Phase.PLANNED, refused.reason, refused.message)
+        return replace(step, requeue_after=view.seconds_until(refused_until(view, refused)))
     message = f"all {view.plan.replicas} Pods of attempt {attempt.number + 1} are created and can be scheduled"
-    return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), ungate=held_back)
+    return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), create=group, ungate=held_back)
+
+
+def group_of(view: View, attempt: AttemptStatus, pods: Iterable[SeenPod]) -> tuple[Manifest, ...]:
+    """Return the PodGroup that another scheduler wants to see before the gates are lifted; creating it twice is the same as once."""
+    if view.plan.pool.pod.pod_group is None:
+        return ()
+    zero = next(pod for pod in pods if pod.replica == 0)
+    wanted = children(view.job, view.status, attempt.number, view.seen.settings.pods)
+    first = next(each for each in wanted if each["metadata"]["name"] == zero.name and each["kind"] == "Pod")
+    group = pod_group(view.job, view.status, attempt.number, first, zero.uid)
+    return (group,) if group is not None else ()
 
 
 def gated(pods: Iterable[SeenPod]) -> tuple[str, ...]:
