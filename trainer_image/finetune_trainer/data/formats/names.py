@@ -132,7 +132,7 @@ UNDECIDED_ENDS = (("a", "b"), ("0", "1"), ("1", "2"))
 TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
     "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
-    "[Human]:", "[MOSS]:",
+    "[Human]:", "[MOSS]:", "<human>", "<bot>", "<assistant>",
     "\nHuman:", "\nUser:", "\nUSER:",
     "\nAssistant:", "ASSISTANT:",
 )  # fmt: skip
