@@ -87,6 +87,9 @@ def test_another_compression_than_the_name_says_is_told_with_a_name_that_is_read
 
 
 REFUSED = [
+    ("texts beside the names of who says them", "a.jsonl", {"dialogue": ["hello", "fine"], "speakers": ["A", "B"]},
+     ": a.jsonl row 1: its dialogue is a list of texts that does not say who speaks: if it is a question, its answer, and so on, set "
+     "columns: {messages: dialogue}; else write each text as an object with role and content"),
     ("arguments of a call that are no JSON", "a.jsonl",
      {"messages": [*said("hello"), {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{x: 1"}}]}]},
      ": a.jsonl row 1: message 2: its tool call arguments are text that is not JSON: write them as an object, such as {\"city\": "

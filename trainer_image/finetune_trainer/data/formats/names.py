@@ -175,7 +175,7 @@ HARMLESS_NAMES = (
 ANSWERING = frozenset(
     "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
     "category class sentiment emotion intent summary summaries highlights headline abstract translation code "
-    "ideal gold truth generation attempt reply replies resolution sql translated correct".split()
+    "ideal gold best truth generation attempt reply replies resolution sql translated correct".split()
 )
 """Words in the names of columns that may hold what is to be learned."""
 
