@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.serving_objects import serving_of
+from finetune_operator.cli.serving_objects import manifests, serving_of
 from finetune_operator.errors import FinetuneError
-from finetune_operator.manifests.serving import manifests
 
 from tests.unit.lifecycle.lifecycle_builders import a_job, a_pool, pinned_status
 
@@ -75,20 +74,37 @@ def test_a_gguf_is_served_by_llama_cpp_without_a_gpu():
     assert "nodeSelector" not in pod
 
 
-def test_kserve_gets_base_and_adapters():
-    """It fetches by itself, so the digests are annotations."""
+def test_kserve_gets_the_base_and_our_init_containers_bring_the_adapters():
+    """Its controller does nothing with lora.adapters: vLLM is told by options, and each adapter's digest is checked before it starts."""
     (service,) = made("kserve", finished("one", artifact()), finished("two", artifact()))
+    spec = service["spec"]
+    (container,) = spec["template"]["containers"]
 
-    assert service["spec"]["model"] == {
-        "uri": "hf://org/model", "name": "base",
-        "lora": {
-            "adapters": [
-                {"name": "one", "uri": "s3://team-a/out/adapter"}, {"name": "two", "uri": "s3://team-a/out/adapter"},
-            ],
-            "maxRank": 16, "maxAdapters": 2,
-        },
-    }  # fmt: skip
+    assert spec["model"] == {"uri": f"hf://org/model:{'c' * 40}", "name": "base"}
+    assert container["args"] == [
+        "--max-model-len", "2048", "--max-num-seqs", "4", "--tensor-parallel-size", "1", "--enable-lora", "--max-lora-rank", "16",
+        "--max-loras", "2", "--lora-modules", "one=/adapters/one", "two=/adapters/two",
+    ]  # fmt: skip
+    assert [one["args"][2:] for one in spec["template"]["initContainers"]] == [
+        ["fetch", "s3://team-a/out/adapter", "/models/one", DIGEST, "s3"],
+        ["fetch", "s3://team-a/out/adapter", "/models/two", DIGEST, "s3"],
+    ]
     assert service["metadata"]["annotations"] == {"finetune.dev/digest-one": DIGEST, "finetune.dev/digest-two": DIGEST}
+
+
+def test_kserve_fetches_a_merged_model_by_itself():
+    """From S3 or a claim; what it would not fetch is refused before it is applied."""
+    (service,) = made("kserve", finished("one", artifact(), artifact("merged")))
+    assert service["spec"]["model"] == {"uri": "s3://team-a/out/merged", "name": "one"}
+    assert "initContainers" not in service["spec"]["template"]
+
+    for uri in ("gs://team-a/out/merged", "hf://team-a/out/merged"):
+        with pytest.raises(FinetuneError) as refusal:
+            made("kserve", finished("one", artifact(), artifact("merged", uri=uri)))
+        assert str(refusal.value) == (
+            f"KServe does not fetch {uri}: it takes s3://, pvc:// and whole repositories of a hub. Use --for vllm, or publish to s3:// or "
+            "pvc://"
+        )
 
 
 @pytest.mark.parametrize(
