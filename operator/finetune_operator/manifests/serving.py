@@ -70,7 +70,7 @@ def vllm_container(serving: Serving) -> Manifest:
     if not serving.adapters:
         model, hub = f"{MODELS}/{serving.results[0].name}", False
     args = [
-        "--model", model, "--served-model-name", "base" if serving.adapters else serving.results[0].name,
+        model, "--served-model-name", "base" if serving.adapters else serving.results[0].name,
         *(["--revision", base.revision] if hub and base.revision else []),
         "--max-model-len", str(load.length), "--max-num-seqs", str(load.concurrency),
         "--tensor-parallel-size", str(serving.gpus), "--port", str(PORT),
@@ -79,6 +79,7 @@ def vllm_container(serving: Serving) -> Manifest:
     return {
         "name": "vllm",
         "image": serving.image or IMAGES["vllm"],
+        "command": ["vllm", "serve"],
         "args": args,
         "env": [*token(base.location.secret, needed=hub), variable("HF_HOME", f"{MODELS}/.cache")],
         "resources": {"limits": {serving.pool.resource_name: str(serving.gpus), "memory": f"{serving.memory_gib}Gi"}},

@@ -40,7 +40,7 @@ def test_several_adapters_of_one_base_share_a_vllm():
     (container,) = pod["containers"]
 
     assert container["args"] == [
-        "--model", "org/model", "--served-model-name", "base", "--revision", "c" * 40, "--max-model-len", "2048", "--max-num-seqs",
+        "org/model", "--served-model-name", "base", "--revision", "c" * 40, "--max-model-len", "2048", "--max-num-seqs",
         "4", "--tensor-parallel-size", "1", "--port", "8000", "--enable-lora", "--max-lora-rank", "64", "--max-loras", "2",
         "--lora-modules", "one=/models/one", "two=/models/two",
     ]  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_merged_model_is_served_without_an_adapter():
     deployment, _ = made("vllm", finished("one", artifact(), artifact("merged")))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
 
-    assert container["args"][:4] == ["--model", "/models/one", "--served-model-name", "one"]
+    assert (container["command"], container["args"][:3]) == (["vllm", "serve"], ["/models/one", "--served-model-name", "one"])
     assert "--enable-lora" not in container["args"]
 
 
