@@ -1,5 +1,6 @@
 """The run in TensorBoard's files and on a real MLflow server; a tracker that fails costs a line in the log and nothing else."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_a_tracker_that_cannot_be_reached_never_stops_a_run(tmp_path: Path, capf
         in capfd.readouterr().out
     )
     assert [step for step, _ in scalars(tmp_path / "out/evaluation/tensorboard")["train/loss"]] == [1, 2, 3, 4]
+
+
+def test_only_the_login_of_a_server_reaches_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A Secret with the keys of a bucket beside it: they would become the identity of whatever has no Secret of its own."""
+    (tmp_path / "secret").mkdir()
+    for key, value in {"MLFLOW_TRACKING_TOKEN": "t-123456", "AWS_ACCESS_KEY_ID": "bucket-key"}.items():
+        (tmp_path / "secret" / key).write_text(value)
+    monkeypatch.setenv("FINETUNE_SECRETS", f"shared={tmp_path}/secret")
+    for key in ("AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.setenv(key, "")  # so that it is taken back
+        del os.environ[key]
+    place = Location(uri=f"http://127.0.0.1:{free_port()}", secret="shared")
+    tracked(tmp_path, Tracker(type="mlflow", location=place, project="tiny"))
+
+    assert os.environ["MLFLOW_TRACKING_TOKEN"] == "t-123456"
+    assert "AWS_ACCESS_KEY_ID" not in os.environ
 
 
 @pytest.mark.trackers

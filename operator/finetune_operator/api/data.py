@@ -83,7 +83,8 @@ class DatasetSpec(Model):
     """One source of training rows."""
 
     source: DataSource
-    """A file, glob or folder of jsonl, json, csv, tsv, xlsx, parquet or arrow files at s3://BUCKET/KEY, pvc://CLAIM/PATH or
+    """A file, glob or folder of jsonl, json, csv, tsv, xlsx, parquet or arrow files at s3://BUCKET/KEY, gs://BUCKET/KEY,
+    az://ACCOUNT/CONTAINER/KEY, pvc://CLAIM/PATH or
     file:///PATH (local cluster only), one public file at https://HOST/PATH, or a dataset on the hub: hf://ORG/NAME.
     Text files may be compressed with gzip, bzip2 or zstd; objective cpt reads txt and md too."""
     config: ConfigName | None = None
@@ -128,7 +129,8 @@ class ChatSpec(Model):
     template: Literal["auto", "chatml"] = "auto"
     """Chat template: auto uses the tokenizer's own; chatml is for base models that have none."""
     template_source: TemplateSource | None = None
-    """A file with a Jinja chat template to use instead of the tokenizer's: configmap://NAME/KEY, s3://BUCKET/KEY,
+    """A file with a Jinja chat template to use instead of the tokenizer's: configmap://NAME/KEY, s3://BUCKET/KEY, gs://BUCKET/KEY,
+    az://ACCOUNT/CONTAINER/KEY,
     pvc://CLAIM/PATH or file:///PATH (local cluster only). The published tokenizer gets it too."""
     template_credentials: Credentials | None = None
     """Secret with the credentials for reading templateSource."""

@@ -209,7 +209,7 @@ PLACES = (
     ),
     Rule(
         cel="!self.output.destination.startsWith('hf://') || has(self.checkpoint.destination)",
-        message="is required if the output is hf://, because checkpoints are not stored on the hub: set a folder at s3:// or pvc://",
+        message="is required if the output is hf://, because checkpoints are not stored on the hub: set a folder at s3://, gs://, az:// or pvc://",
         holds=lambda spec: (
             not spec.output.destination.startswith("hf://") or spec.checkpoint.destination is not None
         ),

@@ -21,6 +21,16 @@ SHAPES = (
         "s3:// must be followed by BUCKET/PREFIX, such as s3://team-a/support-bot; set an endpoint in the Secret",
     ),
     matching_after(
+        "gs://",
+        "^gs://[a-z0-9][-_.a-z0-9]{1,220}/.",
+        "gs:// must be followed by BUCKET/PREFIX, such as gs://team-a/support-bot",
+    ),
+    matching_after(
+        "az://",
+        "^az://[a-z0-9]{3,24}/[-a-z0-9]{3,63}/.",
+        "az:// must be followed by ACCOUNT/CONTAINER/PREFIX, such as az://teama/models/support-bot",
+    ),
+    matching_after(
         "pvc://",
         "^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/.",
         "pvc:// must be followed by a PersistentVolumeClaim of this namespace and a path in it, such as pvc://models/llama",
@@ -72,10 +82,14 @@ def checkpoints_beside(output: str) -> str:
     return f"{output.rstrip('/')}/{CHECKPOINT_FOLDER}"
 
 
-ANY = ("hf", "s3", "pvc", "file")
+BUCKETS = ("s3", "gs", "az")
+REMOTE = ("hf", *BUCKETS)
+"""Places that ask who is there."""
+
+ANY = (*REMOTE, "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]
-TemplateSource = Annotated[str, Length, location(("s3", "pvc", "configmap", "file"), NO_TRAILING_SLASH)]
-DataSource = Annotated[str, Length, location(("hf", "s3", "pvc", "https", "file"), WEB_SHAPE, globs=True)]
-Destination = Annotated[str, Length, location(("s3", "pvc", "hf", "file"), NO_TRAILING_SLASH)]
-Folder = Annotated[str, Length, location(("s3", "pvc", "file"), NO_TRAILING_SLASH)]
+TemplateSource = Annotated[str, Length, location((*BUCKETS, "pvc", "configmap", "file"), NO_TRAILING_SLASH)]
+DataSource = Annotated[str, Length, location((*REMOTE, "pvc", "https", "file"), WEB_SHAPE, globs=True)]
+Destination = Annotated[str, Length, location((*BUCKETS, "pvc", "hf", "file"), NO_TRAILING_SLASH)]
+Folder = Annotated[str, Length, location((*BUCKETS, "pvc", "file"), NO_TRAILING_SLASH)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from finetune_operator.api.cel import Rule
 from finetune_operator.api.data import Credentials
 from finetune_operator.api.fields import Model, between, items
-from finetune_operator.api.locations import Source
+from finetune_operator.api.locations import REMOTE, Source
 from finetune_operator.api.values import AdapterWeight, Density
 
 DEFAULT_DENSITY, DEFAULT_SEED = "0.5", 42
@@ -40,9 +40,9 @@ class MergeOfSpec(Model):
 
 MERGED_ADAPTER = (
     Rule(
-        cel="!has(self.credentials) || self.source.matches('^(hf|s3)://')",
-        message="credentials apply to hf:// and s3:// only: remove them",
-        holds=lambda one: one.credentials is None or one.source.startswith(("hf://", "s3://")),
+        cel=f"!has(self.credentials) || self.source.matches('^({'|'.join(REMOTE)})://')",
+        message="credentials apply to hf://, s3://, gs:// and az:// only: remove them",
+        holds=lambda one: one.credentials is None or one.source.startswith(tuple(f"{scheme}://" for scheme in REMOTE)),
         field="credentials",
     ),
     Rule(

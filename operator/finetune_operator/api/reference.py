@@ -20,8 +20,9 @@ The kinds of `{API_VERSION}`. A {JOB_KIND} requires only `model`, `datasets` and
   {", ".join(f"`spec.{path}`" for path in MUTABLE)}.
 - Every value has bounds. The whole spec may be at most {SPEC_BYTES} bytes of JSON; the operator refuses a larger one
   with reason InvalidSpec.
-- A location is `hf://ORG/NAME`, `s3://BUCKET/PREFIX`, `pvc://CLAIM/PATH` (a PersistentVolumeClaim in the job's
-  namespace) or `file:///PATH` (local cluster only). It cannot contain `..`, `//`, credentials, a query or spaces.
+- A location is `hf://ORG/NAME`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://ACCOUNT/CONTAINER/PREFIX`,
+  `pvc://CLAIM/PATH` (a PersistentVolumeClaim in the job's namespace) or `file:///PATH` (local cluster only). It cannot
+  contain `..`, `//`, credentials, a query or spaces.
 """
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from finetune_operator.api.cel import Rule, default, untouched
 from finetune_operator.api.evaluation_rules import ZERO, is_zero
+from finetune_operator.api.locations import REMOTE
 from finetune_operator.api.spec import LoraSpec
 
 COMMIT = "^[0-9a-f]{40}$"
@@ -16,14 +17,14 @@ COMMIT = "^[0-9a-f]{40}$"
 
 def needs_secret(uri: str) -> bool:
     """Say whether a place asks who is there; claims and files do not."""
-    return uri.startswith(("hf://", "s3://"))
+    return uri.startswith(tuple(f"{scheme}://" for scheme in REMOTE))
 
 
 def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rule:
     """Return the rule that credentials stand only beside a URI that can use them."""
     return Rule(
-        cel=f"!has(self.{credentials}) || !has(self.{uri}) || self.{uri}.matches('^(hf|s3)://')",
-        message=f"{credentials} apply to hf:// and s3:// only: remove them",
+        cel=f"!has(self.{credentials}) || !has(self.{uri}) || self.{uri}.matches('^({'|'.join(REMOTE)})://')",
+        message=f"{credentials} apply to hf://, s3://, gs:// and az:// only: remove them",
         holds=holds,
         field=credentials,
     )

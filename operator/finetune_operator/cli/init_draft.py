@@ -19,7 +19,11 @@ def drafted(data: str, model: str, note: str, *, name: str, output: str, file: s
     source, base = location(data), model_location(model)
     objective = "cpt" if data.lower().endswith(DOCUMENTS) else "sft"
     title = name or name_of(data)
-    beside = source.rpartition("/")[0] if source.startswith(("file://", "s3://")) and source.count("/") > 3 else ""
+    beside = (
+        source.rpartition("/")[0]
+        if source.startswith(("file://", "s3://", "gs://", "az://")) and source.count("/") > 3
+        else ""
+    )
     if not output and not beside:
         output = f"file://{Path.cwd()}/{title}-adapter"
     return Draft(

@@ -24,7 +24,7 @@ ROLES = {
     "system": "{} the system prompt",
     "promptTemplate": "the prompt is {!r}",
 }
-UPLOAD = "file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY or pvc://CLAIM/PATH."
+UPLOAD = "file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY, gs://BUCKET/KEY or pvc://CLAIM/PATH."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,10 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     seed: Annotated[int | None, typer.Option(min=0, help=f"dare: which values are dropped. Default: {SEED}.")] = None,
     claim: Claims = None,
     secret: Annotated[
-        str, typer.Option(metavar="NAME=FOLDER", help="Folder with one file per key, for s3:// and hf:// locations.")
+        str,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Folder with one file per key, for s3://, gs://, az:// and hf:// locations."
+        ),
     ] = "",
 ) -> None:
     """Make one adapter of several that belong to one revision of one base model."""

@@ -11,6 +11,7 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, CombineCo
 from finetune_contract.data import Location
 from finetune_contract.wire import dumps
 
+from finetune_operator.api.rules import needs_secret
 from finetune_operator.cli.trainer_here import check_installed
 from finetune_operator.errors import FinetuneError
 
@@ -45,7 +46,7 @@ def place(given: str, secret: str) -> Location:
     """Return a folder of this machine as a location; a URI as it is."""
     if "://" not in given:
         return Location(uri=f"file://{Path(given).absolute()}")
-    return Location(uri=given, secret=secret if given.startswith(("s3://", "hf://")) else "")
+    return Location(uri=given, secret=secret if needs_secret(given) else "")
 
 
 def refuse_weights(config: CombineConfig) -> None:

@@ -57,6 +57,12 @@ def fetched(uri: str, name: str) -> list[tuple[str, str]]:
     """Return how a result comes to where it is used; nothing where it is there."""
     if uri.startswith("s3://"):
         return [("Fetch it from the bucket", f"aws s3 sync {uri} ./{name}")]
+    if uri.startswith("gs://"):
+        return [("Fetch it from the bucket", f"gcloud storage rsync --recursive {uri} ./{name}")]
+    if uri.startswith("az://"):
+        account, container, path = uri.removeprefix("az://").split("/", 2)
+        command = f"az storage blob download-batch --account-name {account} --source {container} --pattern '{path}/*' --destination ."
+        return [("Fetch it from the container", f"{command} && mv {path} {name}")]
     if uri.startswith("pvc://"):
         claim = uri.removeprefix("pvc://").partition("/")[0]
         return [("It is in a PersistentVolumeClaim", f"mount the claim {claim} at /mnt")]
@@ -65,7 +71,7 @@ def fetched(uri: str, name: str) -> list[tuple[str, str]]:
 
 def folder_of(uri: str, name: str) -> str:
     """Return where a result is then."""
-    if uri.startswith("s3://"):
+    if uri.startswith(("s3://", "gs://", "az://")):
         return f"./{name}"
     if uri.startswith("pvc://"):
         return "/mnt/" + uri.removeprefix("pvc://").partition("/")[2]

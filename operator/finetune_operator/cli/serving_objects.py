@@ -14,8 +14,18 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.conditions import find
 from finetune_operator.manifests.engine import Engine
+from finetune_operator.manifests.kserve import llm_inference_service
+from finetune_operator.manifests.labels import Manifest
 from finetune_operator.manifests.run_config import model, output_location
-from finetune_operator.manifests.serving import LLAMA_CPP_GIB, Served, Serving, manifests
+from finetune_operator.manifests.serving import (
+    LLAMA_CPP_GIB,
+    Served,
+    Serving,
+    deployment,
+    llama_cpp_container,
+    service,
+    vllm_container,
+)
 from finetune_operator.planning.pools.gpus import gpu
 from finetune_operator.planning.serving import GIB, Load, gpus_for, kv_bytes_per_token, longest_for, serving_needs
 
@@ -64,6 +74,17 @@ def named(serving: Serving, name: str) -> Serving:
         return serving
     results = serving.results if len(serving.results) > 1 else (replace(serving.results[0], name=name),)
     return replace(serving, results=results, called=name)
+
+
+def manifests(engine: Engine, serving: Serving) -> tuple[Manifest, ...]:
+    """Return the objects, ready to apply. Raises FinetuneError for a model that KServe does not fetch."""
+    match engine:
+        case "vllm":
+            return (deployment(serving, vllm_container(serving)), service(serving))
+        case "llama-cpp":
+            return (deployment(serving, llama_cpp_container(serving)), service(serving))
+        case "kserve":
+            return (llm_inference_service(serving),)
 
 
 def serving_of(jobs: list[FineTuneJob], engine: Engine, *, length: int, concurrency: int) -> Serving:

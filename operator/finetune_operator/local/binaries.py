@@ -80,6 +80,14 @@ VERSITYGW = Binary(
     linker_flags=("-s", "-w", "-X main.Version=v1.8.0"),
 )
 """An S3 server over a folder. Not part of the cluster: tests and demos store to it."""
+FAKE_GCS = Binary(
+    name="fake-gcs-server",
+    module="fakegcs",
+    package="github.com/fsouza/fake-gcs-server",
+    version="v1.56.1",
+    version_command=("-help",),
+)
+"""A Cloud Storage server over a folder. Only tests store to it."""
 HELM = Binary(
     name="helm",
     module="helm",

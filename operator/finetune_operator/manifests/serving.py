@@ -1,4 +1,4 @@
-"""A published result as objects that serve it: a vLLM or llama.cpp Deployment with its Service, a KServe LLMInferenceService.
+"""A published result as objects that serve it: a vLLM or llama.cpp Deployment with its Service, or KServe's (kserve).
 
 Printed by `finetune manifests`; the operator creates none of them. What is served is fetched by an init container, which refuses
 files of another digest.
@@ -12,7 +12,7 @@ from finetune_contract.engines import max_lora_rank
 from finetune_operator.api.plan import PoolSnapshot
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.manifests import volumes
-from finetune_operator.manifests.engine import IMAGES, Engine
+from finetune_operator.manifests.engine import IMAGES
 from finetune_operator.manifests.labels import Manifest
 from finetune_operator.manifests.nodes import toleration
 from finetune_operator.manifests.security import container_security, pod_security
@@ -67,17 +67,6 @@ class Serving:
         return tuple(result for result in self.results if result.artifact.kind == "adapter")
 
 
-def manifests(engine: Engine, serving: Serving) -> tuple[Manifest, ...]:
-    """Return the objects, ready to apply."""
-    match engine:
-        case "vllm":
-            return (deployment(serving, vllm_container(serving)), service(serving))
-        case "llama-cpp":
-            return (deployment(serving, llama_cpp_container(serving)), service(serving))
-        case "kserve":
-            return (kserve(serving),)
-
-
 def vllm_container(serving: Serving) -> Manifest:
     """Return vLLM with its adapters, or with a whole model."""
     load, base = serving.load, serving.base
@@ -86,22 +75,36 @@ def vllm_container(serving: Serving) -> Manifest:
     if not serving.adapters:
         model, hub = f"{MODELS}/{serving.results[0].name}", False
     args = [
-        "--model", model, "--served-model-name", "base" if serving.adapters else serving.results[0].name,
+        model, "--served-model-name", "base" if serving.adapters else serving.results[0].name,
         *(["--revision", base.revision] if hub and base.revision else []),
         "--max-model-len", str(load.length), "--max-num-seqs", str(load.concurrency),
         "--tensor-parallel-size", str(serving.gpus), "--port", str(PORT),
     ]  # fmt: skip
-    if serving.adapters:
-        rank = max_lora_rank(load.lora_rank)
-        args += ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", str(load.adapters), "--lora-modules"]
-        args += [f"{one.name}={MODELS}/{one.name}" for one in serving.adapters]
+    args += lora_options(serving, MODELS)
     return {
         "name": "vllm",
         "image": serving.image or IMAGES["vllm"],
+        "command": ["vllm", "serve"],
         "args": args,
         "env": [*token(base.location.secret, needed=hub), variable("HF_HOME", f"{MODELS}/.cache")],
         "resources": {"limits": {serving.pool.resource_name: str(serving.gpus), "memory": f"{serving.memory_gib}Gi"}},
     }
+
+
+def lora_options(serving: Serving, folder: str) -> list[str]:
+    """Return vLLM's options for adapters in a folder."""
+    if not serving.adapters:
+        return []
+    rank = max_lora_rank(serving.load.lora_rank)
+    options = [
+        "--enable-lora",
+        "--max-lora-rank",
+        str(rank),
+        "--max-loras",
+        str(serving.load.adapters),
+        "--lora-modules",
+    ]
+    return [*options, *(f"{one.name}={folder}/{one.name}" for one in serving.adapters)]
 
 
 def llama_cpp_container(serving: Serving) -> Manifest:
@@ -219,44 +222,4 @@ def service(serving: Serving) -> Manifest:
         "kind": "Service",
         "metadata": {"name": serving.name, "namespace": serving.namespace, "labels": labels},
         "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": PORT}]},
-    }
-
-
-def kserve(serving: Serving) -> Manifest:
-    """Return a KServe LLMInferenceService; it fetches by itself, and checks no digest: the annotations say which is meant."""
-    whole = None if serving.adapters else serving.results[0]
-    model: Manifest = {
-        "uri": whole.artifact.uri if whole else serving.base.location.uri,
-        "name": whole.name if whole else "base",
-    }
-    if serving.adapters:
-        model["lora"] = {
-            "adapters": [{"name": one.name, "uri": one.artifact.uri} for one in serving.adapters],
-            "maxRank": max_lora_rank(serving.load.lora_rank),
-            "maxAdapters": serving.load.adapters,
-        }
-    limits = {serving.pool.resource_name: str(serving.gpus), "memory": f"{serving.memory_gib}Gi"}
-    options = f"--max-model-len {serving.load.length} --max-num-seqs {serving.load.concurrency}"
-    return {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "LLMInferenceService",
-        "metadata": {
-            "name": serving.name,
-            "namespace": serving.namespace,
-            "annotations": {f"finetune.dev/digest-{one.name}": one.artifact.digest for one in serving.results},
-        },
-        "spec": {
-            "replicas": 1,
-            "model": model,
-            "parallelism": {"tensor": serving.gpus},
-            "template": {
-                "containers": [
-                    {
-                        "name": "main",
-                        "env": [variable("VLLM_ADDITIONAL_ARGS", options)],
-                        "resources": {"limits": limits},
-                    }
-                ]
-            },
-        },
     }

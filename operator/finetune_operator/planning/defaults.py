@@ -179,7 +179,7 @@ def checkpoint_of(asked: CheckpointSpec, output: OutputSpec) -> ResolvedCheckpoi
         raise JobError(
             "InvalidSpec",
             "spec.checkpoint.destination is required because the output is on a hub, which cannot store checkpoints: "
-            "set it to a folder at s3:// or pvc://",
+            "set it to a folder at s3://, gs://, az:// or pvc://",
         )
     destination = asked.destination or checkpoints_beside(output.destination)
     credentials = asked.credentials or output.credentials

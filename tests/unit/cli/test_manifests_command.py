@@ -7,9 +7,8 @@ import yaml
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.serving_objects import Wishes, serving_objects, serving_of
+from finetune_operator.cli.serving_objects import Wishes, manifests, serving_objects, serving_of
 from finetune_operator.errors import FinetuneError
-from finetune_operator.manifests.serving import manifests
 
 from tests.unit.lifecycle.lifecycle_builders import a_job, a_pool, pinned_status
 
@@ -43,7 +42,7 @@ def test_several_adapters_of_one_base_share_a_vllm():
     (container,) = pod["containers"]
 
     assert container["args"] == [
-        "--model", "org/model", "--served-model-name", "base", "--revision", "c" * 40, "--max-model-len", "2048", "--max-num-seqs",
+        "org/model", "--served-model-name", "base", "--revision", "c" * 40, "--max-model-len", "2048", "--max-num-seqs",
         "4", "--tensor-parallel-size", "1", "--port", "8000", "--enable-lora", "--max-lora-rank", "64", "--max-loras", "2",
         "--lora-modules", "one=/models/one", "two=/models/two",
     ]  # fmt: skip
@@ -61,7 +60,7 @@ def test_a_merged_model_is_served_without_an_adapter():
     deployment, _ = made("vllm", finished("one", artifact(), artifact("merged")))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
 
-    assert container["args"][:4] == ["--model", "/models/one", "--served-model-name", "one"]
+    assert (container["command"], container["args"][:3]) == (["vllm", "serve"], ["/models/one", "--served-model-name", "one"])
     assert "--enable-lora" not in container["args"]
 
 
@@ -77,19 +76,21 @@ def test_a_gguf_is_served_by_llama_cpp_without_a_gpu():
     assert "nodeSelector" not in pod
 
 
-def test_kserve_gets_base_and_adapters():
-    """It fetches by itself, so the digests are annotations."""
+def test_kserve_gets_the_base_and_our_init_containers_bring_the_adapters():
+    """Its controller does nothing with lora.adapters: vLLM is told by options, and each adapter's digest is checked before it starts."""
     (service,) = made("kserve", finished("one", artifact()), finished("two", artifact()))
+    spec = service["spec"]
+    (container,) = spec["template"]["containers"]
 
-    assert service["spec"]["model"] == {
-        "uri": "hf://org/model", "name": "base",
-        "lora": {
-            "adapters": [
-                {"name": "one", "uri": "s3://team-a/out/adapter"}, {"name": "two", "uri": "s3://team-a/out/adapter"},
-            ],
-            "maxRank": 16, "maxAdapters": 2,
-        },
-    }  # fmt: skip
+    assert spec["model"] == {"uri": f"hf://org/model:{'c' * 40}", "name": "base"}
+    assert container["args"] == [
+        "--max-model-len", "2048", "--max-num-seqs", "4", "--tensor-parallel-size", "1", "--enable-lora", "--max-lora-rank", "16",
+        "--max-loras", "2", "--lora-modules", "one=/adapters/one", "two=/adapters/two",
+    ]  # fmt: skip
+    assert [one["args"][2:] for one in spec["template"]["initContainers"]] == [
+        ["fetch", "s3://team-a/out/adapter", "/models/one", DIGEST, "s3"],
+        ["fetch", "s3://team-a/out/adapter", "/models/two", DIGEST, "s3"],
+    ]
     assert service["metadata"]["annotations"] == {"finetune.dev/digest-one": DIGEST, "finetune.dev/digest-two": DIGEST}
 
 
@@ -137,6 +138,21 @@ def test_a_name_that_no_service_can_have_is_refused():
         serving_objects([finished("bot", artifact())], "vllm", Wishes(length=2048, concurrency=4, name="Bot_1"))
 
     assert str(refusal.value).startswith("--name Bot_1 must be at most 52 lower-case letters")
+
+
+def test_kserve_fetches_a_merged_model_by_itself():
+    """From S3 or a claim; what it would not fetch is refused before it is applied."""
+    (service,) = made("kserve", finished("one", artifact(), artifact("merged")))
+    assert service["spec"]["model"] == {"uri": "s3://team-a/out/merged", "name": "one"}
+    assert "initContainers" not in service["spec"]["template"]
+
+    for uri in ("gs://team-a/out/merged", "hf://team-a/out/merged"):
+        with pytest.raises(FinetuneError) as refusal:
+            made("kserve", finished("one", artifact(), artifact("merged", uri=uri)))
+        assert str(refusal.value) == (
+            f"KServe does not fetch {uri}: it takes s3://, pvc:// and whole repositories of a hub. Use --for vllm, or publish to s3:// or "
+            "pvc://"
+        )
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ def fetching(uri: str, name: str) -> Fetching:
         case "s3":
             lines = (f"S3FileSystem().get({json.dumps(f'{rest}/')}, {json.dumps(f'{name}/')}, recursive=True)",)
             return Fetching(imports=("from s3fs import S3FileSystem",), lines=lines, value=json.dumps(name))
+        case "gs":
+            lines = (f"GCSFileSystem().get({json.dumps(f'{rest}/')}, {json.dumps(f'{name}/')}, recursive=True)",)
+            return Fetching(imports=("from gcsfs import GCSFileSystem",), lines=lines, value=json.dumps(name))
+        case "az":
+            files = f"AzureBlobFileSystem({json.dumps(authority)}, anon=False)"
+            lines = (f"{files}.get({json.dumps(f'{path}/')}, {json.dumps(f'{name}/')}, recursive=True)",)
+            return Fetching(imports=("from adlfs import AzureBlobFileSystem",), lines=lines, value=json.dumps(name))
         case "pvc":
             where = f"# in a Pod that mounts the PersistentVolumeClaim {authority} at /mnt/{authority}"
             return Fetching(imports=(), lines=(where,), value=json.dumps(f"/mnt/{authority}/{path}"))

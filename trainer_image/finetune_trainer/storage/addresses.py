@@ -10,7 +10,7 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_S
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage.store import Role, unauthorized
 
-SCHEMES = ("hf", "s3", "pvc", "configmap", "file", "https")
+SCHEMES = ("hf", "s3", "gs", "az", "pvc", "configmap", "file", "https")
 MOUNTED = {"pvc": (ENV_CLAIMS, "PersistentVolumeClaim"), "configmap": (ENV_CONFIG_MAPS, "ConfigMap")}
 """Where the environment says what is mounted, and what it is."""
 
@@ -31,7 +31,7 @@ def parse(uri: str) -> Address:
     """Take a URI apart. Raises UserError(InvalidSpec) when it leaves what it may name."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise _invalid(uri, "must start with hf://, s3://, pvc://, configmap://, https:// or file://")
+        raise _invalid(uri, "must start with hf://, s3://, gs://, az://, pvc://, configmap://, https:// or file://")
     if not SAFE.fullmatch(rest):
         raise _invalid(
             uri, "may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong in a Secret"

@@ -20,6 +20,10 @@ def open_location(location: Location, role: Role, *, revision: str = "") -> Stor
         from finetune_trainer.storage.bucket import BucketStore  # noqa: PLC0415 - 1.5 s of import that folders do not need
 
         return BucketStore(address, role, credentials(location, role))
+    if address.scheme in ("gs", "az"):
+        from finetune_trainer.storage.cloud import CloudStore  # noqa: PLC0415 - as above
+
+        return CloudStore(address, role, credentials(location, role))
     if address.scheme == "https":
         from finetune_trainer.storage.web import WebStore  # noqa: PLC0415 - as above
 

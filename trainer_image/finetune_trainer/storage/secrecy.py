@@ -11,6 +11,7 @@ from finetune_contract import ENV_SECRETS, SECRET_KEYS
 
 CONFIDENTIAL = (
     "HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OPENAI_API_KEY",
+    "GOOGLE_CREDENTIALS", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN",
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
 )  # fmt: skip
 """Of SECRET_KEYS, those whose values are secret; endpoints and regions help in messages."""

@@ -38,6 +38,20 @@ MLFLOW = {
 """By its own defaults it would try one request for a quarter of an hour."""
 
 
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+def _login(tracker: Tracker) -> dict[str, str]:
+    """Return what opens an MLflow server, and nothing else of its Secret: other keys there, of a bucket for example, would become the
+    identity of everything in this process that has no Secret of its own.
+
+    MLflow reads its login from the environment, at each request. The Secret is mounted in this Pod, so code that runs here can read
+    it anyway; processes that were started before do not see it.
+    """
+    found = credentials(tracker.location, Role.DATASET)
+    return {key: value for key, value in found.items() if key in LOGIN}
+
+
 class Line:
     """One tracker, its thread, and what it still has to do."""
 
@@ -112,7 +126,7 @@ class Tracking(TrainerCallback):
         run = self._run
         tags = {"finetune.dev/job-name": f"{run.namespace}/{run.name}", "finetune.dev/attempt": str(run.attempt)}
         place = {"MLFLOW_TRACKING_URI": tracker.location.uri, "MLFLOW_EXPERIMENT_NAME": tracker.project}
-        return MLFLOW | credentials(tracker.location, Role.DATASET) | place | {"MLFLOW_TAGS": json.dumps(tags)}
+        return MLFLOW | _login(tracker) | place | {"MLFLOW_TAGS": json.dumps(tags)}
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any

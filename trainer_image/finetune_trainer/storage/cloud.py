@@ -1,0 +1,239 @@
+"""A prefix in Google Cloud Storage or Azure Blob Storage. Called by opening.
+
+An object appears whole or not at all. What was sent is read back and compared before the upload counts.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
+from finetune_trainer.storage.addresses import Address, confined
+from finetune_trainer.storage.objects import Object, Objects
+from finetune_trainer.storage.ranges import Ranges
+from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found, unauthorized
+from finetune_trainer.storage.transfer import alone
+
+PARALLEL_TRANSFERS = 8
+"""Files in flight at once, as for S3."""
+
+
+class CloudStore:
+    """Objects below one prefix."""
+
+    revision = ""
+
+    def __init__(self, address: Address, role: Role, keys: dict[str, str]) -> None:
+        self.uri = address.uri
+        self.role = role
+        account, container, path = _taken_apart(address)
+        self._container = container
+        self._prefix, self._pattern = glob_base(path)
+        kind = _objects_of(address.scheme)
+        try:
+            self._objects: Objects = kind(account, container, keys)
+        except ValueError as error:
+            message = f"the credentials for the {role} {self.uri} cannot be read: {kind.identity}"
+            raise unauthorized(role, message) from error
+
+    def local_folder(self) -> Path | None:
+        """Return None: objects must be fetched."""
+        return None
+
+    def files(self, under: str = "") -> tuple[StoredFile, ...]:
+        """List all objects below a prefix."""
+        with self._wording():
+            found = self._listed(self._key(under))
+            if not found and not under:
+                return self._single()
+            return matching(found, self._pattern) if self._pattern else found
+
+    def fetch(self, into: Path, paths: Sequence[str] | None = None) -> Path:
+        """Download the objects that are not there yet in their full size."""
+        files = [file for file in self.files() if paths is None or file.path in paths]
+        if not files:
+            raise not_found(self.role, self.uri)
+        with alone(into), self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+            list(pool.map(lambda file: self._download(file, into), files))
+        return into
+
+    def open(self, path: str) -> BinaryIO:
+        """Open an object for reading in ranges."""
+        key = self._key_of(path)
+        with self._wording():
+            size = self._objects.head(key).size_bytes
+        return cast("BinaryIO", BufferedReader(Ranges(size, lambda start, end: self._range(key, start, end)), 2**20))
+
+    def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
+        """Return an object's content or its beginning."""
+        key = self._key_of(path)
+        with self._wording():
+            try:
+                size = self._objects.head(key).size_bytes
+            except FileNotFoundError:
+                return None
+        return self._range(key, 0, size if limit is None else min(limit, size))
+
+    def read_text(self, path: str) -> str | None:
+        """Return a small object's text."""
+        content = self.read_bytes(path)
+        return None if content is None else content.decode()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small object."""
+        with self._wording():
+            self._objects.put(self._key(path), text.encode())
+
+    def create_text(self, path: str, text: str) -> bool:
+        """Write only if there is no such object."""
+        with self._wording():
+            return self._objects.create(self._key(path), text.encode())
+
+    def replace_text(self, path: str, old: str, new: str) -> bool:
+        """Write only if the object still holds `old`: its version may not have changed since it was read."""
+        with self._wording():
+            try:
+                return self._objects.replace(self._key(path), old.encode(), new.encode())
+            except FileNotFoundError:
+                return False
+
+    def upload(self, folder: Path, path: str = "") -> None:
+        """Copy all files of a local folder, large ones in parts, and read each back."""
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        names = [f"{path}/{file.relative_to(folder).as_posix()}".lstrip("/") for file in files]
+        with self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+            list(pool.map(self._send, files, names))
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is an object, or any below the prefix."""
+        with self._wording():
+            try:
+                self._objects.head(self._key(path))
+            except FileNotFoundError:
+                return bool(self._listed(self._key(path)))
+        return True
+
+    def delete(self, path: str) -> None:
+        """Remove an object or all below a prefix."""
+        with self._wording():
+            for key in (*(self._key(file.path) for file in self._listed(self._key(path))), self._key(path)):
+                with contextlib.suppress(FileNotFoundError):
+                    self._objects.delete(key)
+
+    def _listed(self, prefix: str) -> tuple[StoredFile, ...]:
+        found = self._objects.listed(f"{prefix}/" if prefix else "")
+        return tuple(sorted(_described(item, self._prefix) for item in found))
+
+    def _single(self) -> tuple[StoredFile, ...]:
+        if not self._prefix:
+            return ()
+        try:
+            found = self._objects.head(self._prefix)
+        except FileNotFoundError:
+            return ()
+        return (_described(found, self._prefix.rpartition("/")[0]),)
+
+    def _key(self, path: str) -> str:
+        return "/".join(part for part in (self._prefix, confined(path, self.uri) if path else "") if part)
+
+    def _key_of(self, path: str) -> str:
+        """The key of a listed file: where the location is one object, its name is already part of the prefix."""
+        return self._prefix if self._prefix.rpartition("/")[2] == path and not self._pattern else self._key(path)
+
+    def _range(self, key: str, start: int, end: int) -> bytes:
+        if end <= start:
+            return b""
+        with self._wording():
+            return self._objects.part(key, start, end)
+
+    def _download(self, file: StoredFile, into: Path) -> None:
+        target = into / file.path
+        if target.is_file() and target.stat().st_size == file.size_bytes:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        with partial.open("wb") as sink:
+            for block in self._objects.blocks(self._key_of(file.path)) if file.size_bytes else ():
+                sink.write(block)
+        partial.replace(target)
+
+    def _send(self, file: Path, path: str) -> None:
+        key, size = self._key(path), file.stat().st_size
+        if size:
+            self._objects.put_file(key, file)
+        else:
+            self._objects.put(key, b"")
+        found = hashlib.sha256()
+        for block in self._objects.blocks(key) if size else ():
+            found.update(block)
+        with file.open("rb") as source:
+            if found.hexdigest() != hashlib.file_digest(source, "sha256").hexdigest():
+                raise StorageUnavailable(
+                    f"{path} at the {self.role} {self.uri} is not what was uploaded: it is sent again"
+                )
+
+    @contextlib.contextmanager
+    def _wording(self) -> Iterator[None]:
+        try:
+            yield
+        except ReportedError:
+            raise
+        except Exception as error:
+            if (worded := self._worded(error)) is None:
+                raise
+            raise worded from error
+
+    def _worded(self, error: Exception) -> Exception | None:
+        where, identity = f"{self.role} {self.uri}", self._objects.identity
+        if isinstance(error, FileNotFoundError):
+            return not_found(self.role, f"the bucket or container {self._container} of the {where}")
+        if getattr(error, "errno", None) == 28:
+            return StorageFull(
+                f"no space is left on the Pod's own disk for the {where}: free some space or raise the quota"
+            )
+        match self._objects.trouble(error):
+            case "missing":
+                return not_found(self.role, f"the bucket or container {self._container} of the {where}")
+            case "refused":
+                return unauthorized(self.role, f"the {where} refuses access: {identity}, and check its permissions")
+            case "no identity":
+                return unauthorized(self.role, f"there are no credentials for the {where}: {identity}")
+            case "unreadable credentials":
+                return unauthorized(self.role, f"the credentials for the {where} cannot be read: {identity}")
+            case "unreachable":
+                return StorageUnavailable(
+                    f"the {where} does not answer ({type(error).__name__}): check its endpoint, or wait"
+                )
+        return (
+            StorageUnavailable(f"the {where} does not answer ({type(error).__name__}): wait")
+            if isinstance(error, OSError)
+            else None
+        )
+
+
+def _objects_of(scheme: str) -> type[Objects]:
+    """Return the client: each takes a second to import, and only one is needed."""
+    name = {"az": "azure.AzureObjects", "gs": "google.GoogleObjects"}[scheme]
+    module, _, kind = name.partition(".")
+    found: type[Objects] = getattr(import_module(f"finetune_trainer.storage.{module}"), kind)
+    return found
+
+
+def _taken_apart(address: Address) -> tuple[str, str, str]:
+    """Return account (Azure only), bucket or container, and path."""
+    if address.scheme == "gs":
+        return "", address.authority, address.path
+    container, _, path = address.path.partition("/")
+    if not path:
+        raise UserError("InvalidSpec", f"{address.uri}: az:// needs three parts, such as az://ACCOUNT/CONTAINER/PATH")
+    return address.authority, container, path
+
+
+def _described(item: Object, base: str) -> StoredFile:
+    path = item.key.removeprefix(f"{base}/" if base else "")
+    return StoredFile(path=path, size_bytes=item.size_bytes, fingerprint=item.fingerprint)
