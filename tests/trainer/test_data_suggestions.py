@@ -45,6 +45,7 @@ FOLLOWED = [
     ("a row written out", {"whole_string": "def how: fine", "documentation_string": "how", "code_string": "fine"}, "how"),
     ("who speaks, in Chinese", {"data": ["\u95ee\uff1ahow", "\u7b54\uff1afine"]}, "how"),
     ("a summary", {"dialogue": "how", "summary": "fine", "topic": "x"}, "how"),
+    ("TruthfulQA", {"question": "how", "best_answer": "fine", "correct_answers": ["no"], "incorrect_answers": ["red"]}, "how"),
     ("reinforcement learning", {"data_source": "x", "prompt": said("how"), "reward_model": {"ground_truth": "fine"}}, "how"),
 ]  # fmt: skip
 

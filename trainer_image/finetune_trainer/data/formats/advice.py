@@ -19,6 +19,7 @@ from finetune_trainer.data.formats.names import (
     bare,
     is_empty,
     is_harmless,
+    words_of,
 )
 from finetune_trainer.data.formats.saying import answers, best
 from finetune_trainer.data.formats.suggest import Suggestion, in_yaml
@@ -37,6 +38,9 @@ KNOWN = frozenset(
     {*PROMPTS, *COMPLETIONS, *TURNS, *PLAIN_TEXTS, *CONTENT_KEYS, *ROLE_KEYS, *SYSTEMS, *HISTORIES} - {"a", "q"}
 )
 """Names that say that a row of names is there."""
+
+SPEAKING = frozenset((*ROLE_KEYS, *(f"{key}s" for key in ROLE_KEYS)))
+"""Words in the names of columns that say who speaks."""
 
 TOKENISED = "input_ids"
 
@@ -78,7 +82,8 @@ def without_roles(record: Record, column: str) -> str:
         f"its {column} is a list of texts that does not say who speaks: if it is a question, its answer, and so on, set columns: "
         f"{{messages: {name}}}"
     )
-    answers = next((other for other in record if other != column and _is_parallel(record[other], record[column])), "")
+    others = [name for name in record if name != column and not words_of(name) & SPEAKING]
+    answers = next((other for other in others if _is_parallel(record[other], record[column])), "")
     if answers:
         said += (
             f"; if {answers} holds the answers to them, write each text with its answer into a column messages, or set columns: "

@@ -49,7 +49,9 @@ def _arguments(value: Any, who: str) -> Any:
     if is_empty(value):
         return {}
     if isinstance(value, str):
-        value = parsed(value, f"{who}: its tool call arguments")
+        value = parsed(
+            value, f"{who}: its tool call arguments", else_='write them as an object, such as {"city": "Rome"}'
+        )
     if value is None:
         return {}
     if not isinstance(value, dict):

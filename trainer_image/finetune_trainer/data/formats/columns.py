@@ -33,7 +33,7 @@ def is_turns(value: Any) -> bool:
     """Tell whether a value looks like a list of turns: of objects, the same as JSON text, written out, or a struct of lists."""
     match value:
         case str():
-            return value.lstrip()[:1] == "[" or written_out(value) is not None
+            return value.lstrip()[:1] == "[" or value.lstrip()[:2] == '"[' or written_out(value) is not None
         case list():
             return all(isinstance(item, dict) for item in value) or is_alternating(value)
         case dict():

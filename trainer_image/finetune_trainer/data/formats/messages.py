@@ -12,30 +12,26 @@ from finetune_trainer.data.formats.invalid import RowInvalid, WithoutRoles, pars
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
     CALL,
-    COMPLETIONS,
     CONTENT_KEYS,
     DEVELOPER,
     LOSS_SWITCHES,
     MESSAGE_KEYS,
     PARTIAL_SWITCHES,
-    PROMPTS,
     REASONING,
     ROLE_KEYS,
     ROLES,
     SYSTEM,
-    SYSTEMS,
     TOOL,
     USER,
-    bare,
     is_empty,
     is_harmless,
     role_word,
     truth,
 )
 from finetune_trainer.data.formats.numbered import numbered_values
-from finetune_trainer.data.formats.parts import Parts, is_parts, parts_of
+from finetune_trainer.data.formats.parts import DETAILS, Parts, detailed_thoughts, is_parts, parts_of
 from finetune_trainer.data.formats.roles import TurnForm, UnknownRole, mapping, misspelt, role_of
-from finetune_trainer.data.formats.spoken import by_speaker, named_pairs, spoken_lines
+from finetune_trainer.data.formats.spoken import by_speaker, named_pairs, pair_in, spoken_lines
 from finetune_trainer.data.formats.texts import alternating, is_alternating, lacks_roles
 from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.formats.trees import LINKS, refuse_branches
@@ -84,6 +80,8 @@ def turns_of(value: Any, form: TurnForm) -> Turns:
         return Turns(messages=messages)
     if isinstance(value, str):
         value = spoken_lines(value) or parsed(value, "its messages", else_=AS_TURNS)
+    if isinstance(value, str):  # written twice, as a table does with text that was JSON already
+        value = parsed(value, "its messages", else_=AS_TURNS)
     if isinstance(value, dict):
         value = numbered_values(value) or _inside(value, found)
     if not isinstance(value, list) or not value:
@@ -146,7 +144,7 @@ def _add(item: Any, number: int, form: TurnForm, found: Turns) -> None:
     if isinstance(said.get("data"), dict) and _is_typed(said):
         said = {**said["data"], TYPE: said[TYPE]}  # LangChain
     role_key = form.role or next((key for key in ROLE_KEYS if key in said), TYPE if _is_typed(said) else "")
-    if not role_key and (without_role := _pair(said) or by_speaker(said, who)):
+    if not role_key and (without_role := pair_in(said) or by_speaker(said, who)):
         for one in without_role:
             _add(one, number, form, found)
         return
@@ -176,7 +174,12 @@ def _keep(said: dict[str, Any], known: set[str], message: Message, form: TurnFor
             continue
         if form.template and key in form.template:
             message[key] = extra
-        elif not is_harmless(key) and key not in LINKS and extra != message["content"]:
+        elif (
+            not is_harmless(key)
+            and key not in LINKS
+            and not (key == DETAILS and detailed_thoughts(said))
+            and extra != message["content"]
+        ):
             found.unread[f"{OF_MESSAGES}{key}"] = extra
 
 
@@ -216,17 +219,6 @@ def _place(message: Message, parts: Parts, learned: bool | None, found: Turns, w
     if learned is False and message["role"] == ASSISTANT:
         found.unlearned.append(len(found.messages))
     found.messages.append(message)
-
-
-def _pair(item: dict[str, Any]) -> list[Message]:
-    """A question and its answer in one object (firefly, xtuner), with a system prompt or without."""
-    by_name = {bare(key): key for key in item}
-    keys = [next((by_name[name] for name in names if name in by_name), "") for names in (SYSTEMS, PROMPTS, COMPLETIONS)]
-    texts = [item.get(key) for key in keys]
-    if not (isinstance(texts[1], str) and isinstance(texts[2], str)):
-        return []
-    said = zip((SYSTEM, USER, ASSISTANT), texts, strict=True)
-    return [{"role": role, "content": text} for role, text in said if text]
 
 
 def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
@@ -269,8 +261,8 @@ def _message(role: str, parts: Parts, said: dict[str, Any], who: str) -> Message
     if calls:
         message["tool_calls"] = calls
     thoughts = {key: said[key] for key in REASONING if not is_empty(said.get(key))}
-    if parts.thoughts:
-        thoughts["reasoning_content"] = parts.thoughts
+    if thought := parts.thoughts or ("" if thoughts else detailed_thoughts(said)):
+        thoughts["reasoning_content"] = thought
     if any(not isinstance(thought, str) for thought in thoughts.values()):
         raise RowInvalid(f"{who} has reasoning that is not text")
     names = {key: said[key] for key in ("name", "tool_call_id") if not is_empty(said.get(key))}

@@ -132,7 +132,7 @@ UNDECIDED_ENDS = (("a", "b"), ("0", "1"), ("1", "2"))
 TURN_MARKS = (
     "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>", "<|assistant|>", "<\uff5cUser\uff5c>",
     "<|START_OF_TURN_TOKEN|>", "<|start|>", "[|Human|]", "<|Human|>", "### Instruction:", "### Response:", "### Human:", "### Assistant:",
-    "[Human]:", "[MOSS]:",
+    "[Human]:", "[MOSS]:", "<human>", "<bot>", "<assistant>",
     "\nHuman:", "\nUser:", "\nUSER:",
     "\nAssistant:", "ASSISTANT:",
 )  # fmt: skip
@@ -175,7 +175,7 @@ HARMLESS_NAMES = (
 ANSWERING = frozenset(
     "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
     "category class sentiment emotion intent summary summaries highlights headline abstract translation code "
-    "ideal gold truth generation attempt reply replies resolution sql translated correct".split()
+    "ideal gold best truth generation attempt reply replies resolution sql translated correct".split()
 )
 """Words in the names of columns that may hold what is to be learned."""
 

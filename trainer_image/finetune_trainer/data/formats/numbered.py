@@ -1,13 +1,14 @@
 """Turns in numbered columns (user_1, assistant_1, user_2) or under numbered keys (turn_1): in their order, where names say who speaks."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from finetune_trainer.chat.conversation import Message
-from finetune_trainer.data.formats.invalid import Missing, RowInvalid
+from finetune_trainer.data.formats.invalid import Missing, RowInvalid, gathered
 from finetune_trainer.data.formats.names import ASSISTANT, COMPLETIONS, PROMPTS, ROLES, USER, bare, is_empty
-from finetune_trainer.data.reading.record import Record, kind
+from finetune_trainer.data.reading.record import Record
 
 BESIDE = frozenset(
     ("turn", "turns", "round", "message", "msg", "text", "utterance", "content", "input", "output", "query", "question", "prompt",
@@ -79,17 +80,16 @@ def _stem(name: str) -> str:
     return bare(name.rstrip("0123456789_- "))
 
 
-def turns_in_columns(record: Record, columns: Columns) -> list[Message]:
-    """Return the turns of a record; the last ones may be empty. Raises RowInvalid."""
+def turns_in_columns(record: Record, columns: Columns, text_of: Callable[[Record, str], str]) -> list[Message]:
+    """Return the turns of a record; the last ones may be empty. Raises RowInvalid, as `text_of` does for what is no text."""
     filled = [not is_empty(record.get(column)) for column, _ in columns]
     if not any(filled):
         raise Missing([column for column, _ in columns], record)
     said = columns[: len(filled) - filled[::-1].index(True)]
     if gap := next((column for (column, _), is_filled in zip(said, filled, strict=False) if not is_filled), ""):
         raise RowInvalid(f"its {gap} is empty, but later turns are not: fill it in, or empty those behind it")
-    if strange := next((column for column, _ in said if not isinstance(record[column], str)), ""):
-        raise RowInvalid(f"its {strange} is {kind(record[strange])}, not text")
-    return [{"role": role, "content": record[column]} for column, role in said]
+    texts = gathered(*(partial(text_of, record, column) for column, _ in said))
+    return [{"role": role, "content": text} for (_, role), text in zip(said, texts, strict=True)]
 
 
 def numbered_values(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ RESULTS = {
     "functionResponse": "functionResponse",
     "function_response": "function_response",
 }
+DETAILS = "reasoning_details"
 IDS = ("tool_use_id", "toolUseId", "id")
 
 
@@ -41,6 +42,15 @@ def parts_of(parts: list[Any], who: str) -> Parts:
     for part in parts:
         _add(part, _kind(part), found, who)
     return found
+
+
+def detailed_thoughts(said: dict[str, Any]) -> str:
+    """Return the reasoning that OpenRouter keeps in parts of its own; empty where some of it is encrypted."""
+    details = said.get(DETAILS)
+    texts = (
+        [part.get("text") if isinstance(part, dict) else None for part in details] if isinstance(details, list) else []
+    )
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else ""
 
 
 def is_parts(value: Any) -> bool:

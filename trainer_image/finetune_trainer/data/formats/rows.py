@@ -98,7 +98,7 @@ def to_row(record: Record, form: Format) -> Row:
 
 def _said(record: Record, form: Format) -> Turns:
     if form.numbered:
-        return Turns(messages=turns_in_columns(record, form.numbered))
+        return Turns(messages=turns_in_columns(record, form.numbered, _text))
     try:
         return turns_of(_value(record, form.messages), form.turns)
     except WithoutRoles as problem:

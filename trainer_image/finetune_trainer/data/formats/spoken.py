@@ -4,8 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.invalid import RowInvalid
-from finetune_trainer.data.formats.names import CONTENT_KEYS, ROLE_KEYS, ROLES
+from finetune_trainer.data.formats.names import (
+    ASSISTANT,
+    COMPLETIONS,
+    CONTENT_KEYS,
+    PROMPTS,
+    ROLE_KEYS,
+    ROLES,
+    SYSTEM,
+    SYSTEMS,
+    USER,
+    bare,
+)
 
 LINE = re.compile(r"^(?P<name>[^\W\d_][\w .'-]{0,30}?|#\w+#):[ \t]+", re.MULTILINE)
 """How a line of a transcript names its speaker."""
@@ -33,6 +45,17 @@ def named_pairs(value: Any, roles: Mapping[str, str]) -> list[dict[str, str]] | 
 
 def _is_pair(item: Any) -> bool:
     return isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(text, str) for text in item)
+
+
+def pair_in(item: dict[str, Any]) -> list[Message]:
+    """A question and its answer in one object (firefly, xtuner), with a system prompt or without."""
+    by_name = {bare(key): key for key in item}
+    keys = [next((by_name[name] for name in names if name in by_name), "") for names in (SYSTEMS, PROMPTS, COMPLETIONS)]
+    texts = [item.get(key) for key in keys]
+    if not (isinstance(texts[1], str) and isinstance(texts[2], str)):
+        return []
+    said = zip((SYSTEM, USER, ASSISTANT), texts, strict=True)
+    return [{"role": role, "content": text} for role, text in said if text]
 
 
 def by_speaker(said: Mapping[str, Any], who: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+from finetune_trainer.data.reading.kinds import COMPRESSED
 from finetune_trainer.data.reading.tables import UTF_16, separated
 
 ROW = '{"prompt": ..., "completion": ...}'
@@ -56,7 +57,7 @@ def misnamed(name: str, beginning: bytes, suffix: str) -> str:
     """Say under which name a file would be read, or how to convert it; empty where its beginning fits its suffix."""
     stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0] or name
     for magic, what, read_as in MAGIC:
-        read = read_as.format(name=name.rsplit("/", 1)[-1], stem=stem)
+        read = read_as.format(name=_uncompressed(name.rsplit("/", 1)[-1]), stem=stem)
         if beginning.startswith(magic) and not read.endswith(suffix):
             return f"it is {what}: rename it to {read}"
     foreign = next((end for magic, end in OTHER_MAGIC if beginning.startswith(magic)), "")
@@ -69,6 +70,15 @@ def misnamed(name: str, beginning: bytes, suffix: str) -> str:
         return ""
     kind = _kind_of_text(beginning)
     return f"it holds {kind[0]}: rename it to {stem}{kind[1]}" if kind else ""
+
+
+def _uncompressed(name: str) -> str:
+    """Take the ending of another compression away."""
+    return (
+        name[: -len(ending)]
+        if (ending := next((end for end in COMPRESSED if name.lower().endswith(end)), ""))
+        else name
+    )
 
 
 LEAST_ROWS = 3

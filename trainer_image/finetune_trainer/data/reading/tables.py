@@ -99,8 +99,8 @@ def header(names: Sequence[str]) -> list[str]:
 
 
 def _row(names: list[str], fields: list[str]) -> Record | Unreadable:
-    if len(fields) == len(names):
-        return named(names, fields)
+    if len(fields) >= len(names) and not any(fields[len(names) :]):  # separators behind the last field say nothing
+        return named(names, fields[: len(names)])
     remedy = "quote fields that contain the separator"
     if len(fields) < len(names):
         remedy = "write the separators of empty fields too"
