@@ -236,6 +236,11 @@ def test_answers_that_a_program_left_blank_are_warned_of(tmp_path):
         "########",
         "NaT",
         "\\N",
+        "N/A",
+        "<nooutput>",
+        "<noinput>",
+        "No output",
+        "<NULL>",
     ],
 )
 def test_cells_of_failed_formulas_are_warned_of_as_missing_values(tmp_path, cell):

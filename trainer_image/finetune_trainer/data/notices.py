@@ -10,8 +10,16 @@ from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.formats.names import TURN_MARKS
 from finetune_trainer.data.formats.rows import Row
+from finetune_trainer.data.misread import LOST, meant, misread
 
-NULL_WORDS = ("nan", "none", "null", "<na>", "n/a", "undefined", "nat", "\\n", "[object object]")
+NO_INPUT = ("<noinput>", "noinput", "no input")
+"""What Alpaca's generators write."""
+
+NULL_WORDS = (
+    "nan", "none", "null", "nil", "<na>", "n/a", "n.a.", "#n/a", "<nan>", "<null>", "<none>", "<empty>", "undefined", "nat", "\\n",
+    "[object object]", *NO_INPUT, "<nooutput>", "nooutput", "no output", "<noanswer>", "<no answer>", "<noresponse>", "<no response>",
+    "<blank>", "<missing>",
+)  # fmt: skip
 """What programs write where a value was missing: pandas, Python, JSON, JavaScript, the dumps of databases."""
 
 PLACEHOLDER = re.compile(
@@ -26,9 +34,6 @@ FAILED_CELL = re.compile(r"#[A-Z][A-Z0-9_/]*[!?]|#N/[AD]|#NV|#{4,}")
 
 SHOWN_WORDS = 6
 """So many different words a warning names."""
-
-NO_INPUT = ("<noinput>", "noinput", "no input")
-"""What Alpaca's generators write."""
 
 LONGEST_NULL = 16
 """So many characters of a question are looked at: such a word and what parts it from the text before it."""
@@ -66,7 +71,7 @@ class Notice:
 
 def always_noticed() -> tuple[Notice, ...]:
     """Return what is looked for whatever the objective is."""
-    return empty_answers(), null_answers(), placeholders(), null_inputs()
+    return empty_answers(), null_answers(), placeholders(), null_inputs(), misread_texts(), lost_characters()
 
 
 def empty_answers() -> Notice:
@@ -99,7 +104,7 @@ def null_answers() -> Notice:
 def null_inputs() -> Notice:
     """A question to which such a word was joined, as Alpaca's input after a trip through pandas."""
     return Notice(
-        lambda row: [last for last in _last_parts(row) if _is_null(last) or last.lower() in NO_INPUT],
+        lambda row: [last for last in _last_parts(row) if _is_null(last)],
         "have a question that ends with a word for a missing value ({words}), first {first}: the model reads that word. Empty such "
         "cells unless it is meant",
     )
@@ -115,6 +120,24 @@ def placeholders() -> Notice:
         lambda row: [said for said in _answers(row) if PLACEHOLDER.fullmatch(said)],
         "have a placeholder in place of an answer ({words}), first {first}: the model learns to say it. Write the answers, or remove "
         "these rows",
+    )
+
+
+def misread_texts() -> Notice:
+    """UTF-8 that a program took for Windows-1252 or Latin-1 and saved again."""
+    return Notice(
+        lambda row: [f"{word} for {meant(word)}" for word in filter(None, map(misread, _texts(row)))][:1],
+        "hold text that was read with the wrong encoding and saved again ({words}), first {first}: the model learns to write so. "
+        "Export these rows again as UTF-8, or repair their texts with fix_encoding of the Python package ftfy",
+    )
+
+
+def lost_characters() -> Notice:
+    """Text of which some bytes could not be read when it was saved."""
+    return Notice(
+        lambda row: any(LOST in text for text in _texts(row)),
+        f"hold {LOST}, which stands for a character that was lost, first {{first}}: the model learns to write it. Export these rows "
+        "again with the right encoding, or remove them",
     )
 
 
@@ -149,6 +172,10 @@ def _last_parts(row: Row) -> Iterator[str]:
     asked = (message["content"] for message in row.messages if message["role"] == "user")
     for text in (row.prompt, *asked):
         yield text[-LONGEST_NULL:].rsplit("\n\n", 1)[-1].strip()
+
+
+def _texts(row: Row) -> Iterator[str]:
+    yield from filter(None, (row.prompt, row.text, *(message["content"] for message in row.messages)))
 
 
 def _told(row: Row) -> Iterator[str]:
