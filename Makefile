@@ -119,7 +119,7 @@ requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (hashe
 	@$(BIN)/python -m pip install --quiet uv
 	@for extra in dev operator preflight trainer sbom; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
-			pyproject.toml --extra $$extra $$([ $$extra != operator ] || echo "--extra ui") $$([ $$extra = dev ] || echo "-c requirements/dev.txt") -o requirements/$$extra.txt; \
+			pyproject.toml --extra $$extra $$([ $$extra != operator ] || echo "--extra otel --extra ui") $$([ $$extra = dev ] || echo "-c requirements/dev.txt") -o requirements/$$extra.txt; \
 	done
 
 clean: ## delete the virtual environment and caches of this folder

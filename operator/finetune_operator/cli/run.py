@@ -80,6 +80,13 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     watch_silence_seconds: Annotated[
         float, option("--watch-silence-seconds", "/healthz fails if a watch has missed changes for this long.")
     ] = 120,
+    otlp_endpoint: Annotated[
+        str,
+        option(
+            "--otlp-endpoint",
+            "OpenTelemetry collector for traces (OTLP over HTTP), such as http://otel:4318. Default: none.",
+        ),
+    ] = "",
     log_format: Annotated[LogFormat, option("--log-format", "Format of the log lines.")] = LogFormat.TEXT,
     log_level: Annotated[
         LogLevel, option("--log-level", "Minimum level of the log lines.", any_case=True)
@@ -112,6 +119,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         http_port=port,
         refused_seconds=refused_seconds,
         watch_silence_seconds=watch_silence_seconds,
+        otlp_endpoint=otlp_endpoint,
         log_format=log_format.value,
         log_level=log_level.value,
     )

@@ -27,6 +27,7 @@ from finetune_operator.controller.refusals import Refusals
 from finetune_operator.controller.seen import unrecorded
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Kind, collection, controller_uid
+from finetune_operator.controller.tracing import Tracing
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.observation import (
@@ -61,6 +62,7 @@ class Cluster:
     warnings: Warnings
     settings: Settings
     read_logs: bool = True
+    tracing: Tracing = field(default_factory=Tracing)
     failures: dict[str, FailedWrite] = field(default_factory=dict)
     """Job uid -> the write that failed last; until a pass has done all that it wanted."""
     patience: Patience = field(init=False)

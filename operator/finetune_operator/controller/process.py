@@ -31,6 +31,7 @@ from finetune_operator.controller.settings import OperatorSettings
 from finetune_operator.controller.startup import answered, require_crds, settle_memory
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import QUOTA_KINDS, Kind, Stored
+from finetune_operator.controller.tracing import tracing
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import FinetuneError
 
@@ -91,6 +92,7 @@ class Operator:
             warnings=Warnings(self.api, self.queue.put),
             settings=settings.lifecycle,
             read_logs=settings.read_logs,
+            tracing=tracing(settings.otlp_endpoint),
         )
         self.resync = Resync(
             self.api, self.store, self.namespaces, settings.resync_seconds, changed=self.changed, gone=self.gone
@@ -214,6 +216,7 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if server is not None:
             await server.cleanup()
+        await asyncio.to_thread(self.cluster.tracing.close)
         log.info("stopped", extra={"passes_finished": finished})
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[Any]":

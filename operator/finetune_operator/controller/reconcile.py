@@ -60,6 +60,7 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
         tally.wrote += await write_status(job, decision, cluster, now)  # intent first, fenced by resourceVersion
     if tally.wrote:
         count_growth(job, decision.status)
+        cluster.tracing.tell(job, decision.status, now)
     try:
         await enact(job, decision, cluster, tally)
         recovered = cluster.failures.pop(job.metadata.uid, None) is not None

@@ -44,6 +44,8 @@ class OperatorSettings:
     """How long the API server may refuse our credentials before the process ends."""
     watch_silence_seconds: float = 120
     """The liveness endpoint fails when a watch has been known to miss changes for so long."""
+    otlp_endpoint: str = ""
+    """Address of an OpenTelemetry collector; empty: no traces."""
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
 
