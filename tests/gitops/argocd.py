@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,14 +155,19 @@ class Argo:
             for each in status.get("resources") or ()
         }
 
-    def remove(self, name: str) -> None:
-        """Delete an Application with what it has applied, and wait until it is gone."""
+    def remove(self, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Delete an Application with what it has applied, and wait until it is gone; `meanwhile` plays what it waits for."""
         try:
             self.api.delete(f"{APPLICATIONS}/{name}")
         except ApiError as error:
             if error.status != 404:
                 raise
-        eventually(lambda: self.api.find(f"{APPLICATIONS}/{name}") is None, f"{name} is gone", 90)
+
+        def gone() -> bool:
+            meanwhile()
+            return self.api.find(f"{APPLICATIONS}/{name}") is None
+
+        eventually(gone, f"{name} is gone", 90)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line `argocd` against argocd-server, whatever it answers."""

@@ -16,6 +16,7 @@ from tests.gitops.argocd import APPLICATIONS, Argo
 from tests.gitops.conftest import GitHost
 from tests.gitops.flux import KUSTOMIZATIONS, RELEASES, SOURCES, Flux
 from tests.gitops.git import Repository
+from tests.gitops.stage import reap
 from tests.servers.control_plane import ControlPlane
 from tests.servers.helm import CHART, RELEASE, SYSTEM
 
@@ -58,7 +59,15 @@ def operator_runs(
     yield
     api.patch(node, {"metadata": {"labels": {"nvidia.com/gpu.product": labels["nvidia.com/gpu.product"]}}})
     for kind, name in (("namespace", TEAM), ("gpupool", "h100"), ("namespace", SYSTEM)):
-        control_plane.kubectl("delete", kind, name, "--ignore-not-found", "--timeout=50s")
+        control_plane.kubectl("delete", kind, name, "--ignore-not-found", "--wait=false")
+    eventually(lambda: gone(api), "the namespaces are gone", 90)
+
+
+def gone(api: Client) -> bool:
+    """Let the Pods of namespaces that are being deleted go; tell whether the namespaces are."""
+    for namespace in (TEAM, SYSTEM):
+        reap(api, namespace)
+    return all(api.find(f"/api/v1/namespaces/{namespace}") is None for namespace in (TEAM, SYSTEM))
 
 
 def documents(path: Path, repo: Repository) -> list[Raw]:
@@ -104,7 +113,7 @@ def test_argocd_applies_the_fleet_in_waves(api: Client, argo: Argo, fleet: Repos
     api.delete("/apis/argoproj.io/v1alpha1/namespaces/argocd/applicationsets/finetune-teams")
     argo.remove("finetune")
     for name in ("finetune-platform", f"finetune-{TEAM}", RELEASE):
-        argo.remove(name)
+        argo.remove(name, lambda: reap(api, SYSTEM))
 
     assert early == (None, None)
     assert created(pool) <= created(policy) <= created(job)
@@ -122,11 +131,17 @@ def test_flux_applies_the_fleet_in_order(api: Client, fluxcd: Flux, fleet: Repos
     fluxcd.reaches(f"{KUSTOMIZATIONS}/finetune-teams", "True", "ReconciliationSucceeded", 60)
     for each in reversed(objects[1:]):
         fluxcd.remove(f"{KUSTOMIZATIONS}/{each['metadata']['name']}")
-    eventually(lambda: api.find(f"{RELEASES}/{RELEASE}") is None, "the release is gone", 60)
+    eventually(lambda: uninstalled(api), "the release is gone", 90)
     fluxcd.remove(f"{SOURCES}/fleet")
 
     assert api.find(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{RELEASE}") is None
     assert api.find("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/finetunejobs.finetune.dev") is not None
+
+
+def uninstalled(api: Client) -> bool:
+    """Let the operator's Pods go; tell whether helm has uninstalled the rest."""
+    reap(api, SYSTEM)
+    return api.find(f"{RELEASES}/{RELEASE}") is None
 
 
 def test_a_commit_is_applied_while_a_job_trains(

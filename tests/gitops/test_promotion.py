@@ -20,6 +20,7 @@ from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import jobs, reaches
 from tests.gitops.argocd import Argo, application
 from tests.gitops.git import IDENTITY, PLAIN, Repository
+from tests.gitops.stage import reap
 from tests.servers.control_plane import ControlPlane
 
 pytestmark = pytest.mark.gitops
@@ -69,12 +70,12 @@ def pipeline(tmp_path: Path, repo: Repository, namespace: str, control_plane: Co
 
 
 @pytest.fixture
-def serving(argo: Argo, repo: Repository, pipeline: Pipeline, namespace: str) -> Iterator[str]:
+def serving(api: Client, argo: Argo, repo: Repository, pipeline: Pipeline, namespace: str) -> Iterator[str]:
     """The Application that applies the folder `serving`."""
     name = f"serving-{namespace}"
     argo.apply(application(name, repo.url, "serving", namespace))
     yield name
-    argo.remove(name)
+    argo.remove(name, lambda: reap(api, namespace))
 
 
 def gated(name: str, least: str) -> Raw:
@@ -86,7 +87,7 @@ def gated(name: str, least: str) -> Raw:
 def fetched(api: Client, namespace: str) -> list[str]:
     """Return what the server fetches: the URI, the place, the digest."""
     found = api.find(f"/apis/apps/v1/namespaces/{namespace}/deployments/support-bot")
-    return found["spec"]["template"]["spec"]["initContainers"][0]["args"][2:6] if found else []
+    return found["spec"]["template"]["spec"]["initContainers"][0]["args"][3:6] if found else []
 
 
 def adapter(name: str, digit: str) -> Play:
@@ -130,9 +131,9 @@ def test_a_promoted_adapter_is_served_by_a_commit(
     eventually(lambda: fetched(api, namespace) == one, "version 1 is back", 60)
 
     assert (first.returncode, second.returncode, third.returncode) == (0, 0, 1), (first.stderr, second.stderr)
-    assert one == ["s3://bucket/bot-v1/adapter", "/models/support-bot", "sha256:" + "1" * 64, ""][:4]
-    assert two == ["s3://bucket/bot-v2/adapter", "/models/support-bot", "sha256:" + "2" * 64, ""][:4]
+    assert one == ["s3://bucket/bot-v1/adapter", "/models/support-bot", "sha256:" + "1" * 64]
+    assert two == ["s3://bucket/bot-v2/adapter", "/models/support-bot", "sha256:" + "2" * 64]
     assert after["metadata"]["uid"] == before
     assert "timed out waiting for the condition" in third.stderr
     assert refused.returncode == 1
-    assert refused.stderr.startswith("Error: bot-v3 did not pass its gate (")
+    assert refused.stderr.startswith("finetune: bot-v3 did not pass its gate (")

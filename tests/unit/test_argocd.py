@@ -53,6 +53,19 @@ def test_health(case: dict[str, Any]):
         ({}, {"status": "Progressing", "message": "Argo CD has not compared it yet"}),
         ({"health": {}}, {"status": "Progressing", "message": "Argo CD has not compared it yet"}),
         ({"health": {"status": "Degraded"}}, {"status": "Degraded", "message": ""}),
+        ({"health": {"status": "Healthy"}}, {"status": "Progressing", "message": "Argo CD has not applied it yet"}),
+        (
+            {"health": {"status": "Healthy"}, "operationState": {"phase": "Running", "message": "waiting"}},
+            {"status": "Progressing", "message": "waiting"},
+        ),
+        (
+            {"health": {"status": "Healthy"}, "operationState": {"phase": "Failed", "message": "it is frozen"}},
+            {"status": "Degraded", "message": "it is frozen"},
+        ),
+        (
+            {"health": {"status": "Healthy"}, "operationState": {"phase": "Succeeded", "message": "successfully synced"}},
+            {"status": "Healthy", "message": ""},
+        ),
     ],
 )
 def test_health_of_an_application(status: dict[str, Any], health: dict[str, str]):
