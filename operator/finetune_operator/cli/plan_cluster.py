@@ -44,7 +44,7 @@ async def _read(
 ) -> ClusterFacts:
     # loaded before the clock runs, for a busy machine takes long over them
     from finetune_operator.cli.jobs import JobNotFound, NoCRD, jobs_of  # noqa: PLC0415
-    from finetune_operator.controller import limits, stored  # noqa: F401, PLC0415
+    from finetune_operator.controller import limits  # noqa: F401, PLC0415
 
     async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, namespace) as jobs:
         pools = ClusterFacts() if has_pools else await _pools(jobs)
