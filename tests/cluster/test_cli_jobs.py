@@ -86,7 +86,11 @@ def test_a_job_is_suspended_resumed_rerun_and_deleted(api: Client, typed: Typed)
     )
     assert typed("diff", "tiny", "job.yaml")[1] == "tiny and job.yaml have the same settings\n"
     assert typed("delete", "tiny-2") == (0, "deleted NS/tiny-2\n", "")
-    assert typed("delete", "tiny-2") == (1, "", "finetune: FineTuneJob tiny-2 not found in namespace NS: did you mean tiny?\n")
+    assert typed("delete", "tiny-2") == (
+        1,
+        "",
+        "finetune: FineTuneJob tiny-2 not found in namespace NS: did you mean tiny?\n",
+    )
     assert typed("rerun", "tiny", "--set", "training.lr=1")[2] == (
         "finetune: spec.training.lr: unknown field: see docs/api.md for the fields\n"
     )

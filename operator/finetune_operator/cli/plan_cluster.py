@@ -42,7 +42,9 @@ def read_cluster(
 async def _read(
     target: Target, context: str, namespace: str, job: JobManifest | None, *, has_pools: bool
 ) -> ClusterFacts:
-    from finetune_operator.cli.jobs import JobNotFound, NoCRD, jobs_of  # noqa: PLC0415  # help needs no client
+    # loaded before the clock runs, for a busy machine takes long over them
+    from finetune_operator.cli.jobs import JobNotFound, NoCRD, jobs_of  # noqa: PLC0415
+    from finetune_operator.controller import limits  # noqa: F401, PLC0415
 
     async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, namespace) as jobs:
         pools = ClusterFacts() if has_pools else await _pools(jobs)
