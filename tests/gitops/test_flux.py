@@ -1,5 +1,7 @@
 """Jobs that the real Flux applies: never ready before the operator has looked, and each cell of the table in docs/guides/gitops.md."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,7 +152,7 @@ def test_suspended_by_hand(
     written: Raw,
     key: str,
 ):
-    """`kubectl patch`; git does not name the field, or says false."""
+    """Flux takes back what kubectl wrote, whether git names the field or not; `finetune suspend` only where git names it."""
     plays(standin, **HOLD)
     start_operator().start()
     theatre.sync(bot(**written))
@@ -159,10 +161,14 @@ def test_suspended_by_hand(
     patch = ("patch", "ftj", "bot", "-n", theatre.stage.namespace, "--type=merge", "-p", '{"spec": {"suspend": true}}')
     control_plane.kubectl(*patch)
     theatre.again()
+    by_kubectl = theatre.stage.suspended()
+    where = ("--namespace", theatre.stage.namespace, "--kubeconfig", str(control_plane.kubeconfig))
+    subprocess.run([sys.executable, "-m", "finetune_operator", "suspend", "bot", *where], check=True, timeout=60)
+    theatre.again()
     theatre.becomes(READY)
-    suspended = theatre.stage.job()["spec"]["suspend"]
+    by_finetune = theatre.stage.suspended()
 
-    assert suspended is (not written)
+    assert (by_kubectl, by_finetune) == (False, not written)
     assert theatre.seen(theatre.stage.uid) == expected("flux", key)
 
 
