@@ -63,7 +63,10 @@ def test_health(case: dict[str, Any]):
             {"status": "Degraded", "message": "it is frozen"},
         ),
         (
-            {"health": {"status": "Healthy"}, "operationState": {"phase": "Succeeded", "message": "successfully synced"}},
+            {
+                "health": {"status": "Healthy"},
+                "operationState": {"phase": "Succeeded", "message": "successfully synced"},
+            },
             {"status": "Healthy", "message": ""},
         ),
     ],
