@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from finetune_contract import Outcome
 
 from tests.cluster.client import Client, eventually
@@ -298,15 +300,13 @@ def test_the_kustomization_is_deleted(
     assert Seen(theatre.stage.fate(theatre.stage.uid), "") == expected("flux", key)
 
 
-END = [
-    {
-        "apiVersion": "finetune.dev/v1alpha1",
-        "kind": "FineTuneJob",
-        "inProgress": "!has(status.conditions) || status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'Unknown')",
-        "failed": "status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'False')",
-        "current": "status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'True')",
-    }
-]
+def documented_expressions() -> Any:
+    """Return the health check of the guide."""
+    section = (Path(__file__).parents[2] / "docs/guides/gitops.md").read_text().partition("## Flux")[2]
+    return yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])["healthCheckExprs"]
+
+
+END = documented_expressions()
 
 
 def test_a_pipeline_can_wait_for_the_end(theatre: Theatre, start_operator: StartOperator, standin: StandIn):
