@@ -44,6 +44,12 @@ class Stage:
     def job(self, name: str = "bot") -> Raw | None:
         return self.api.find(f"{jobs(self.namespace)}/{name}")
 
+    def suspended(self) -> bool:
+        """Tell whether the spec asks for it."""
+        found = self.job()
+        assert found is not None
+        return bool(found["spec"]["suspend"])
+
     def fate(self, before: str, name: str = "bot") -> Fate:
         """Say what has become of the job that had a uid."""
         now = self.job(name)

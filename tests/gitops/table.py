@@ -57,7 +57,9 @@ ROWS: Final[dict[str, Row]] = {
     "suspended by hand": Row(
         "somebody sets `spec.suspend`, which git does not name",
         Cell(Seen("continues", "Synced Suspended"), "leaves it: Synced and Suspended. So do the actions"),
-        Cell(Seen("continues", READY), "leaves it: ready"),
+        Cell(
+            Seen("continues", READY), "takes it back at the next interval if kubectl wrote it; `finetune suspend` stays"
+        ),
     ),
     "suspended, git says false": Row(
         "the same where git says `suspend: false`",

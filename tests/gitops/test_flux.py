@@ -1,9 +1,13 @@
 """Jobs that the real Flux applies: never ready before the operator has looked, and each cell of the table in docs/guides/gitops.md."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from finetune_contract import Outcome
 
 from tests.cluster.client import Client, eventually
@@ -150,7 +154,7 @@ def test_suspended_by_hand(
     written: Raw,
     key: str,
 ):
-    """`kubectl patch`; git does not name the field, or says false."""
+    """Flux takes back what kubectl wrote, whether git names the field or not; `finetune suspend` only where git names it."""
     plays(standin, **HOLD)
     start_operator().start()
     theatre.sync(bot(**written))
@@ -159,10 +163,14 @@ def test_suspended_by_hand(
     patch = ("patch", "ftj", "bot", "-n", theatre.stage.namespace, "--type=merge", "-p", '{"spec": {"suspend": true}}')
     control_plane.kubectl(*patch)
     theatre.again()
+    by_kubectl = theatre.stage.suspended()
+    where = ("--namespace", theatre.stage.namespace, "--kubeconfig", str(control_plane.kubeconfig))
+    subprocess.run([sys.executable, "-m", "finetune_operator", "suspend", "bot", *where], check=True, timeout=60)
+    theatre.again()
     theatre.becomes(READY)
-    suspended = theatre.stage.job()["spec"]["suspend"]
+    by_finetune = theatre.stage.suspended()
 
-    assert suspended is (not written)
+    assert (by_kubectl, by_finetune) == (False, not written)
     assert theatre.seen(theatre.stage.uid) == expected("flux", key)
 
 
@@ -292,15 +300,13 @@ def test_the_kustomization_is_deleted(
     assert Seen(theatre.stage.fate(theatre.stage.uid), "") == expected("flux", key)
 
 
-END = [
-    {
-        "apiVersion": "finetune.dev/v1alpha1",
-        "kind": "FineTuneJob",
-        "inProgress": "!has(status.conditions) || status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'Unknown')",
-        "failed": "status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'False')",
-        "current": "status.conditions.exists(c, c.type == 'Succeeded' && c.status == 'True')",
-    }
-]
+def documented_expressions() -> Any:
+    """Return the health check of the guide."""
+    section = (Path(__file__).parents[2] / "docs/guides/gitops.md").read_text().partition("## Flux")[2]
+    return yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])["healthCheckExprs"]
+
+
+END = documented_expressions()
 
 
 def test_a_pipeline_can_wait_for_the_end(theatre: Theatre, start_operator: StartOperator, standin: StandIn):

@@ -12,9 +12,10 @@ from finetune_operator.local.components import Options
 from finetune_operator.local.control_plane import down, up
 from finetune_operator.local.state import ClusterState
 
-from tests.cluster.client import FINETUNE, Client, eventually
+from tests.cluster.client import FINETUNE, ApiError, Client, eventually
+from tests.cluster.conftest import serves
 from tests.cluster.plays import a_job
-from tests.gitops.argocd import Argo, application, argocd, policy
+from tests.gitops.argocd import APPLICATIONS, Argo, application, argocd, policy
 from tests.gitops.conftest import GitHost
 from tests.gitops.flux import KUSTOMIZATIONS, RELEASES, Flux, flux, kustomization, source
 from tests.gitops.git import Repository
@@ -76,27 +77,26 @@ def repo(git_host: GitHost, tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def clean(bare: ControlPlane) -> Iterator[None]:
-    """The cluster is without us again afterwards."""
+def clean(bare: ControlPlane, client: Client) -> Iterator[None]:
+    """The cluster is without us again afterwards, also where the test has failed."""
     yield
+    for path in (f"{APPLICATIONS}/chart", f"{APPLICATIONS}/base", f"{RELEASES}/{RELEASE}", f"{KUSTOMIZATIONS}/base"):
+        try:
+            client.patch(path, {"metadata": {"finalizers": None}})
+            client.delete(path)
+        except ApiError:  # it is gone, or its kind was never there
+            continue
     for name in CRDS:
         bare.kubectl("delete", "crd", f"{name}.finetune.dev", "--ignore-not-found")
+    bare.kubectl("delete", "deployment", RELEASE, "-n", SYSTEM, "--ignore-not-found")
     bare.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--timeout=50s")
 
 
 def installed(client: Client) -> None:
     """Wait until the operator and the definitions are there, and apply a job into the operator's own namespace."""
     eventually(lambda: client.find(OPERATOR), "the operator is installed", 90)
-    eventually(lambda: served(client), "jobs are served", 60)
+    eventually(lambda: serves(client, "finetunejobs"), "jobs are served", 60)
     client.create(JOBS, a_job("kept"))
-
-
-def served(client: Client) -> bool:
-    found = client.find(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRDS[0]}.finetune.dev") or {}
-    conditions = (found.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions) and (
-        client.find(JOBS) is not None
-    )
 
 
 def left(client: Client) -> tuple[list[str], bool]:

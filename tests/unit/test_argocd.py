@@ -14,6 +14,7 @@ from tests.golden import argo
 
 CUSTOMIZATION = argo.CUSTOMIZATION
 HEALTH = yaml.safe_load((CUSTOMIZATION / "health_test.yaml").read_text())["tests"]
+APPLIED = {"phase": "Succeeded", "message": "successfully synced", "finishedAt": "2026-01-01T10:00:05Z"}
 ACTIONS = yaml.safe_load((CUSTOMIZATION / "actions" / "action_test.yaml").read_text())
 
 
@@ -63,7 +64,11 @@ def test_health(case: dict[str, Any]):
             {"status": "Degraded", "message": "it is frozen"},
         ),
         (
-            {"health": {"status": "Healthy"}, "operationState": {"phase": "Succeeded", "message": "successfully synced"}},
+            {"health": {"status": "Healthy"}, "reconciledAt": "2026-01-01T10:00:00Z", "operationState": APPLIED},
+            {"status": "Progressing", "message": "Argo CD has not compared it since it was applied"},
+        ),
+        (
+            {"health": {"status": "Healthy"}, "reconciledAt": "2026-01-01T10:00:09Z", "operationState": APPLIED},
             {"status": "Healthy", "message": ""},
         ),
     ],
