@@ -35,6 +35,35 @@ def definitions(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFa
         control_plane.kubectl("delete", "-f", str(file))
 
 
+def gang_on(api: Client, namespace: str, scheduler: str) -> str:
+    """Create a pool whose gangs another scheduler places, and a job on two of its nodes; return the job's name."""
+    pool = a_pool()
+    pool["metadata"]["name"] = f"gang-{namespace}"
+    pool["spec"] |= {"pod": {"podGroup": scheduler, "schedulerName": scheduler}, "maxNodes": 2}
+    api.create(f"{FINETUNE}/gpupools", pool)
+    gpus = 2 * pool["spec"]["gpusPerNode"]
+    resources = {"pools": [pool["metadata"]["name"]], "gpus": gpus}
+    api.create(jobs(namespace), a_job("wide", resources=resources, training={"globalBatchSize": gpus * 4}))
+    return "wide"
+
+
+def test_a_scheduler_that_is_not_there_is_said(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, tmp_path: Path
+):
+    """No gate is lifted, and the message says what is missing. It comes first: the others install the definitions."""
+    start_operator().start()
+    name = gang_on(api, namespace, "volcano")
+    words = (
+        "the cluster has no PodGroups of scheduling.volcano.sh/v1beta1: install the scheduler that the GPUPool names in "
+        "spec.pod.podGroup, or remove podGroup there and delete and re-apply the job"
+    )
+    eventually(lambda: said(api, namespace, name)[2] == words, "it is said", 60)
+    gates = [api.get(f"{pods(namespace)}/wide-0-{number}")["spec"].get("schedulingGates") for number in (0, 1)]
+    api.delete(f"{FINETUNE}/gpupools/gang-{namespace}")
+
+    assert gates == [[{"name": "finetune.dev/gang"}]] * 2
+
+
 @each_scheduler
 def test_the_manifests_are_as_their_definitions_say(
     scheduler: str, control_plane: ControlPlane, definitions: None, namespace: str
@@ -47,18 +76,6 @@ def test_the_manifests_are_as_their_definitions_say(
 
     assert answer.stdout.endswith("bot-0 created (server dry run)\n")
     assert answer.stderr == ""
-
-
-def gang_on(api: Client, namespace: str, scheduler: str) -> str:
-    """Create a pool whose gangs another scheduler places, and a job on two of its nodes; return the job's name."""
-    pool = a_pool()
-    pool["metadata"]["name"] = f"gang-{namespace}"
-    pool["spec"] |= {"pod": {"podGroup": scheduler, "schedulerName": scheduler}, "maxNodes": 2}
-    api.create(f"{FINETUNE}/gpupools", pool)
-    gpus = 2 * pool["spec"]["gpusPerNode"]
-    resources = {"pools": [pool["metadata"]["name"]], "gpus": gpus}
-    api.create(jobs(namespace), a_job("wide", resources=resources, training={"globalBatchSize": gpus * 4}))
-    return "wide"
 
 
 @each_scheduler
@@ -81,20 +98,3 @@ def test_a_gang_gets_its_pod_group(
     api.delete(f"{FINETUNE}/gpupools/gang-{namespace}")
 
     assert group["spec"]["minMember"] == 2
-
-
-def test_a_scheduler_that_is_not_there_is_said(
-    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, tmp_path: Path
-):
-    """No gate is lifted, and the message says what is missing."""
-    start_operator().start()
-    name = gang_on(api, namespace, "volcano")
-    words = (
-        "the cluster has no PodGroups of scheduling.volcano.sh/v1beta1: install the scheduler that the GPUPool names in "
-        "spec.pod.podGroup, or remove podGroup there and delete and re-apply the job"
-    )
-    eventually(lambda: said(api, namespace, name)[2] == words, "it is said", 60)
-    gates = [api.get(f"{pods(namespace)}/wide-0-{number}")["spec"].get("schedulingGates") for number in (0, 1)]
-    api.delete(f"{FINETUNE}/gpupools/gang-{namespace}")
-
-    assert gates == [[{"name": "finetune.dev/gang"}]] * 2

@@ -26,7 +26,7 @@ from finetune_operator.controller.queueing import Queueing
 from finetune_operator.controller.refusals import Refusals
 from finetune_operator.controller.seen import unrecorded
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import Kind, collection, controller_uid
+from finetune_operator.controller.stored import Kind, collection, controller_uid, leaves_soon
 from finetune_operator.controller.tracing import Tracing
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
@@ -102,6 +102,7 @@ class Cluster:
             limits=limits_for(self.store, job),
             team=team_of(self.store, job.metadata.namespace, uid, month_of(self.api.clock.now())),
             queue=await self.queueing.read(job),
+            pod_groups=await PodGroups(self.api).read(job),
             refusal=self.refusals.of(job),
             failed_write=self.failures.get(uid),
             checkpoints_of=self._neighbour(job),
@@ -248,6 +249,9 @@ class Cluster:
         if child.kind == "Workload":
             await self.queueing.delete(job, child)
             return
+        if child.kind == "PodGroup":
+            await PodGroups(self.api).delete(job, child)
+            return
         uid = child.uid or self._uid_of(job, child)
         path = f"{collection(child.kind, job.metadata.namespace)}/{child.name}"
         answer = await self.api.write("DELETE", path, delete_options(uid, child.grace_seconds))
@@ -269,8 +273,7 @@ class Cluster:
         return answer.status != 404 and answer.expect(200)["metadata"]["uid"] == uid
 
     def _uid_of(self, job: FineTuneJob, child: Child) -> str:
-        assert child.kind != "Workload"
-        known = self.store.members(job.key, child.kind)
+        known = self.store.members(job.key, "Service" if child.kind == "Service" else "Pod")
         ours = (each for each in known if each.owner_uid == job.metadata.uid)
         return next((stored.uid for stored in ours if stored.name == child.name), "")
 
@@ -288,11 +291,3 @@ class Cluster:
         """Say something about the job; what cannot be said is let go."""
         for event in events:
             await self.recorder.publish(job.metadata, event, now)
-
-
-def leaves_soon(raw: dict[str, Any], job_name: str) -> bool:
-    """Tell whether an object is about to go: it is terminating, or the garbage collector is due for a former job's."""
-    if "deletionTimestamp" in raw["metadata"]:
-        return True
-    owners = raw["metadata"].get("ownerReferences") or ()
-    return any(owner.get("controller") and owner["kind"] == JOB_KIND and owner["name"] == job_name for owner in owners)

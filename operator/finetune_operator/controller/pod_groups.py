@@ -1,12 +1,21 @@
-"""PodGroups of other schedulers: created, and nothing else. They go with the Pod that owns them. Called by cluster."""
+"""PodGroups of other schedulers: read for the jobs that have some, created, and deleted with their attempt. Called by cluster."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_operator.api.pool_pod import PodGroupKind
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.controller.api import Api
-from finetune_operator.errors import Forbidden, NameConflict
-from finetune_operator.manifests.names import JOB_UID_LABEL
+from finetune_operator.controller.bodies import delete_options
+from finetune_operator.errors import Conflict, Forbidden, NameConflict
+from finetune_operator.lifecycle.observation import Child, SeenPodGroup
+from finetune_operator.manifests.names import ATTEMPT_LABEL, JOB_UID_LABEL
+from finetune_operator.manifests.pod_groups import PLUGINS
+
+
+def collection(job: FineTuneJob, kind: PodGroupKind) -> str:
+    """Return the path of the PodGroups of a job's namespace."""
+    return f"/apis/{PLUGINS[kind].version}/namespaces/{job.metadata.namespace}/podgroups"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +23,31 @@ class PodGroups:
     """Speaks to the API server about PodGroups."""
 
     api: Api
+
+    async def read(self, job: FineTuneJob) -> tuple[SeenPodGroup, ...]:
+        """Return the job's PodGroups; none where its pool wants none, or they cannot be read."""
+        plan = job.status.plan
+        kind = plan.pool.pod.pod_group if plan is not None else None
+        if plan is None or kind is None or plan.replicas == 1:
+            return ()
+        selector = f"{JOB_UID_LABEL}={job.metadata.uid}"
+        answer = await self.api.get(collection(job, kind), {"labelSelector": selector})
+        if answer.status in (403, 404):
+            return ()
+        metas = [each["metadata"] for each in answer.expect(200)["items"]]
+        return tuple(
+            SeenPodGroup(name=each["name"], uid=each["uid"], attempt=int(each["labels"].get(ATTEMPT_LABEL, -1)))
+            for each in metas
+        )
+
+    async def delete(self, job: FineTuneJob, child: Child) -> None:
+        """Delete a PodGroup; one that is gone is gone."""
+        assert job.status.plan is not None
+        kind = job.status.plan.pool.pod.pod_group
+        assert kind is not None
+        answer = await self.api.write("DELETE", f"{collection(job, kind)}/{child.name}", delete_options(child.uid))
+        if answer.status not in (200, 202, 404):
+            raise Conflict(answer.message)
 
     async def create(self, job: FineTuneJob, manifest: dict[str, Any]) -> bool:
         """Create a PodGroup; tell whether it is new. Raises Forbidden where its scheduler is not installed or the right is missing."""

@@ -3,6 +3,7 @@
 They are read, not watched: Kueue may be installed later or be removed, and only jobs with a queue need them.
 """
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ CLASSES = {
 }
 MISSING = "Kueue is not installed in this cluster: install it, or delete the job and apply it without queueName"
 NO_RIGHTS = "the operator is not allowed to use Kueue: set rbac.kueue to true in the chart"
+
+LOST_SECONDS = 20.0
+"""How long a Workload must be missing before somebody has deleted it."""
 
 Raw = dict[str, Any]
 
@@ -71,6 +75,8 @@ class Queueing:
     positions: Positions = field(init=False)
     _done: set[str] = field(default_factory=set)
     """uids of ended jobs whose Workload is finished."""
+    _missing: dict[str, float] = field(default_factory=dict)
+    """Job uid -> since when it has no Workload."""
 
     def __post_init__(self) -> None:
         self.positions = Positions(self.api)
@@ -78,6 +84,7 @@ class Queueing:
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
         self._done.discard(uid)
+        self._missing.pop(uid, None)
 
     async def read(self, job: FineTuneJob) -> Queue:
         """Return the job's Workloads, or why there are none to be had; nothing for a job without a queue."""
@@ -86,12 +93,20 @@ class Queueing:
             return Queue()
         answer = await self.api.get(workloads(job.metadata.namespace), {"labelSelector": f"{JOB_UID_LABEL}={uid}"})
         if answer.status in (403, 404):
+            self._missing.pop(uid, None)
             return Queue(unavailable=NO_RIGHTS if answer.status == 403 else MISSING)
         found = [raw for raw in answer.expect(200)["items"] if controller_uid(raw) == uid]
         seen = tuple([await self._with_position(job, await self._with_nodes(raw)) for raw in found])
         if has_ended(job.status) and all(each.finished for each in seen):
             self._done.add(uid)
-        return Queue(read=True, workloads=seen)
+        return Queue(read=True, workloads=seen, lost=self._is_lost(uid, there=bool(seen)))
+
+    def _is_lost(self, uid: str, *, there: bool) -> bool:
+        """Tell whether a job has had no Workload for a while. When Kueue is removed, its objects go shortly before their kind."""
+        if there:
+            self._missing.pop(uid, None)
+            return False
+        return time.monotonic() - self._missing.setdefault(uid, time.monotonic()) > LOST_SECONDS
 
     async def _with_nodes(self, raw: Raw) -> SeenWorkload:
         """Return a Workload with the node labels and tolerations of its flavors."""

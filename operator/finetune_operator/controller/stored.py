@@ -164,6 +164,14 @@ def controller_uid(raw: dict[str, Any]) -> str:
     return str(controlling_owner(raw).get("uid", ""))
 
 
+def leaves_soon(raw: Raw, job_name: str) -> bool:
+    """Tell whether an object is about to go: it is terminating, or the garbage collector is due for a former job's."""
+    if "deletionTimestamp" in raw["metadata"]:
+        return True
+    owners = raw["metadata"].get("ownerReferences") or ()
+    return any(owner.get("controller") and owner["kind"] == JOB_KIND and owner["name"] == job_name for owner in owners)
+
+
 def whole(raw: Raw) -> Raw:
     """Keep all but what other programs wrote for themselves; of the managers of fields only the names."""
     meta = dict(raw["metadata"])

@@ -12,6 +12,7 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.lifecycle.conditions import Outlook, observed, stated
 from finetune_operator.lifecycle.events import events
 from finetune_operator.lifecycle.observation import Decision, Event, FailedWrite, Observation
+from finetune_operator.lifecycle.pod_groups import left_over
 from finetune_operator.lifecycle.policies import POLICIES
 from finetune_operator.lifecycle.policies.attempts import lingering, unlisted
 from finetune_operator.lifecycle.policies.terminal import leaving
@@ -35,7 +36,7 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
     step = step.also_deleting(lingering(replace(view, status=step.status)))
     if step.outlook is None:
         ended = replace(view, status=step.status)
-        step = step.also_deleting(outdated(ended))
+        step = step.also_deleting(outdated(ended)).also_deleting(left_over(ended))
         return replace(decision_of_ended(job, step), events=failures(seen.failed_write), finish=finished(ended))
     outlook = kept_in_git(job, hindered(step.outlook, seen.failed_write))
     status = stated(step.status, outlook, job, now)
@@ -44,7 +45,7 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
         status=status,
         create=step.create,
         ungate=step.ungate,
-        delete=step.also_deleting(unlisted(after)).also_deleting(outdated(after)).delete,
+        delete=step.also_deleting((*unlisted(after), *outdated(after), *left_over(after))).delete,
         finish=finished(after),
         events=events(job.status, status, outlook),
         requeue_after=wake_up(after, step),

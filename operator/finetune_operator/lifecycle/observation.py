@@ -143,9 +143,20 @@ class Queue:
     unavailable: str = ""
     """Why there is no Kueue."""
     workloads: tuple[SeenWorkload, ...] = ()
+    lost: bool = False
+    """There has been none for a while, though Kueue is there."""
 
 
 NO_QUEUE = Queue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenPodGroup:
+    """A PodGroup of the job, for another scheduler."""
+
+    name: str
+    uid: str
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +186,8 @@ class Observation:
     team: Team | None = None
     """The namespace's policy and what its jobs use; None where there is no policy."""
     queue: Queue = NO_QUEUE
+    pod_groups: tuple[SeenPodGroup, ...] = ()
+    """Those of all attempts; none where the pool asks for none."""
     refusal: Refusal | None = None
     failed_write: FailedWrite | None = None
     checkpoints_of: str = ""
@@ -198,7 +211,7 @@ class Settings:
 class Child:
     """A child to delete; the uid is the precondition."""
 
-    kind: Literal["Pod", "Service", "Workload"]
+    kind: Literal["Pod", "Service", "Workload", "PodGroup"]
     name: str
     uid: str = ""
     grace_seconds: int | None = None

@@ -96,6 +96,8 @@ def taken_back(view: View) -> str:
     if attempt is None or not queue_of(view) or view.seen.queue.unavailable or not view.replicas(attempt.number):
         return ""
     found = workload_of(view, attempt)
+    if found is None and view.seen.queue.lost:  # it would train on GPUs that Kueue gives to others
+        return "the Workload of this attempt was deleted, and with it the quota: the job queues again"
     return f"Kueue evicted the job: {found.evicted}" if found is not None and found.evicted else ""
 
 

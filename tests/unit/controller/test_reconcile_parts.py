@@ -9,11 +9,11 @@ import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.controller.api import answer, failure
 from finetune_operator.controller.bodies import delete_options
-from finetune_operator.controller.cluster import leaves_soon
 from finetune_operator.controller.logs import JsonLines, TextLines
 from finetune_operator.controller.pools import gpus_held, pool_status
 from finetune_operator.controller.reconcile import soonest
 from finetune_operator.controller.refusals import refusal_of
+from finetune_operator.controller.stored import leaves_soon
 from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

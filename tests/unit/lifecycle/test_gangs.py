@@ -49,6 +49,23 @@ def test_a_pod_group_is_there_before_the_gates_are_lifted():
     assert pod["metadata"]["annotations"]["scheduling.k8s.io/group-name"] == "bot-0"
 
 
+def test_a_pod_group_goes_with_its_attempt():
+    """Its scheduler would reserve resources for Pods that have ended; the next attempt has one of its own."""
+    pool = a_pool(pod={"podGroup": "volcano", "schedulerName": "volcano"})
+    world = a_world(pool=pool, resources={"gpus": 3}, training={"globalBatchSize": 33}).settle()
+    world.run("bot-preflight-1").end("bot-preflight-1", 0, examined()).settle()
+    for name in REPLICAS:
+        world.run(name)
+    world.settle()
+    first = [each.name for each in world.pod_groups]
+    for name in REPLICAS:
+        world.end(name, 85, a_preemption(40))
+    world.settle().reap().settle()
+
+    assert first == ["bot-0"]
+    assert [each.name for each in world.pod_groups] == ["bot-1"]
+
+
 def test_a_pod_group_that_is_refused_keeps_the_gates():
     """Pods without their PodGroup would wait for ever; the reason is said, and it is tried again."""
     pool = a_pool(pod={"podGroup": "volcano", "schedulerName": "volcano"})

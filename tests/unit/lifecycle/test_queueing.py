@@ -69,6 +69,18 @@ def test_an_admitted_job_runs_on_the_nodes_of_its_flavor():
     assert spec["tolerations"][-1] == {"key": "dedicated", "operator": "Exists"}
 
 
+def test_a_workload_that_somebody_deletes_takes_the_quota_with_it():
+    """Else the job would train on GPUs that Kueue gives to others: it saves, queues again and resumes."""
+    world = running()
+    world.queue = Queue(read=True, lost=True)
+    world.settle()
+    during = (world.pods["bot-0-0"].deleting, world.condition("Suspended")[1])
+    world.end("bot-0-0", 85, a_preemption(40)).settle().reap().settle()
+
+    assert during == (True, "Suspending")
+    assert (names(world), world.status.phase) == (["bot-1"], "Queued")
+
+
 def test_an_evicted_job_saves_and_gives_the_quota_back_when_its_pods_are_gone():
     """Not before: the job that takes its place would find the GPUs in use. Then it queues again and resumes."""
     world = running().kueue("bot-0", admitted=False, evicted="Preempted to accommodate a workload").settle()

@@ -18,6 +18,7 @@ from finetune_operator.lifecycle.observation import (
     Queue,
     Refusal,
     SeenPod,
+    SeenPodGroup,
     SeenWorkload,
     Settings,
     Team,
@@ -38,6 +39,7 @@ class World:
     limits: NamespaceLimits = UNLIMITED
     team: Team | None = None
     queue: Queue = field(default_factory=Queue)
+    pod_groups: tuple[SeenPodGroup, ...] = ()
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of a Pod -> as it was created."""
     now: datetime = NOW
@@ -66,6 +68,7 @@ class World:
         return Observation(
             pods=tuple(self.pods[name] for name in sorted(self.pods)), services=tuple(sorted(self.services)),
             progress=self.progress, progress_at=self.progress_at, pools=self.pools, limits=self.limits, team=self.team, queue=self.queue,
+            pod_groups=self.pod_groups,
             refusal=self.refusal,
             checkpoints_of=self.checkpoints_of, settings=self.settings,
         )  # fmt: skip
@@ -115,6 +118,8 @@ class World:
             return True
         if manifest["kind"] == "PodGroup":
             self.manifests[f"PodGroup {meta['name']}"] = manifest
+            new = SeenPodGroup(name=meta["name"], uid=meta["name"], attempt=int(labels[names.ATTEMPT_LABEL]))
+            self.pod_groups = (*(each for each in self.pod_groups if each.name != new.name), new)
             return True
         if meta["name"] in self.pods:
             return True
@@ -135,6 +140,9 @@ class World:
     def _delete(self, child: Child) -> None:
         if child.kind == "Service":
             self.services.discard(child.name)
+            return
+        if child.kind == "PodGroup":
+            self.pod_groups = tuple(each for each in self.pod_groups if each.name != child.name)
             return
         if child.kind == "Workload":
             self.queue = replace(
