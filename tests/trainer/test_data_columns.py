@@ -106,10 +106,6 @@ def warned(folder, record, **changes):
 
 NAMED = [
     ({"messages": said("a", "b"), "chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),
-    (
-        {"messages": [*said("a"), {**said("", "b")[1], "train_detail": [{"begin_offset": 0}]}]},
-        "messages[].train_detail",
-    ),
     ({"question": "a", "choices": ["b", "c"], "answer": "b"}, "choices"),
     ({"instruction": "a", "output": "b", "corrected": "c"}, "corrected"),
     ({"messages": said("a", "b"), "images": ["x.png"]}, "images"),

@@ -129,7 +129,8 @@ REFUSED = [
     ("lists.json", json.dumps({"train": TWO, "test": TWO}).encode(),
      "it holds several lists of records (train, test): save the one to train on as .jsonl"),
     ("stats.json", b'{"rows": 4, "list": [1, 2]}',
-     "it is not a list of records, nor an object that holds one list of them (its keys: rows, list)"),
+     "it is not a list of records, nor an object that holds one list of them (its keys: rows, list): write each record as an "
+     "object on a line of its own into a .jsonl file"),
     ("sheets.xlsx", workbook(SHEET, SHEET), "it has several sheets with rows (S1, S2): save the one to train on as its own file"),
 ]  # fmt: skip
 

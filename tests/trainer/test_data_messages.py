@@ -152,10 +152,11 @@ REFUSED = [
     ({"role": "assistant", "content": "x", "weight": 0.5},
      "message 1 has weight 0.5: only 0 (context) and 1 (learned) are read, so remove it or use one of them"),
     ({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
-     "message 1: its tool call arguments are text that is not JSON"),
+     'message 1: its tool call arguments are text that is not JSON: write them as an object, such as {"city": "Rome"}'),
     ({"role": "user", "content": "", "tool_calls": [CALL]},
      "message 1 (user) has tool calls, which only the assistant can make"),
-    ({"from": "function_call", "value": "look at Paris"}, "message 1: its tool calls are text that is not JSON"),
+    ({"from": "function_call", "value": "look at Paris"},
+     'message 1: its tool calls are text that is not JSON: write each as {"name": ..., "arguments": {...}}'),
 ]  # fmt: skip
 
 

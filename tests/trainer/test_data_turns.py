@@ -95,6 +95,15 @@ REFUSED = [
     ("Zendesk", {"subject": "t", "description": "hello", "comments": [{"author_id": 1, "body": "fine"}]},
      " is an export of a help desk: each row is a ticket with its comments. Write the description and each public comment into a "
      "column messages: role user where the requester wrote it, else assistant"),
+    ("a log with times", {"transcript": "[01/02/2024, 10:11:12] Anna: hello\n[01/02/2024, 10:11:15] Ben: fine"},
+     " has the columns transcript, but a column with messages, or a prompt and a completion, or text is needed: name them in "
+     "datasets[].columns, such as columns: {messages: transcript} and roles: {user: [\"Anna\"], assistant: [\"Ben\"]}"),
+    ("a message a row", {"date": "1", "sender": "Anna", "text": "hello"},
+     " holds one message in each row (columns such as role and text), so no row has a question with its answer: join the messages of a "
+     "conversation into one row with a column messages, following parent_id where there is one, or set columns: {text: text} to learn "
+     "each message as plain text"),
+    ("an object in place of a role", {"messages": [{"from": {"user": {"displayName": "Anna"}}, "content": "hello"}]},
+     ": a.jsonl row 1: message 1 has an object in place of its role: write who speaks as text, such as user or assistant"),
     ("a log", {"transcript": LOG},
      " has the columns transcript, but a column with messages, or a prompt and a completion, or text is needed: name them in "
      "datasets[].columns, such as columns: {messages: transcript} and roles: {assistant: [\"Agent\"]}"),
@@ -113,8 +122,25 @@ WORKS = [
     ("several questions", REFUSED[0][1], Columns(prompt="prompt1", completion="response1"), {}, ONE_TURN),
     ("a tree", REFUSED[3][1], Columns(prompt="prompt.text", completion="prompt.replies.0.text"), {}, ONE_TURN),
     ("pairs of names", REFUSED[7][1], Columns(), {"A": "user", "B": "assistant"}, TWO_TURNS),
+    (
+        "a log with times",
+        {"transcript": "01/02/24, 10:11 - Anna: hello\n01/02/24, 10:12 - Ben: fine"},
+        Columns(messages="transcript"),
+        {"Anna": "user", "Ben": "assistant"},
+        ONE_TURN,
+    ),
     ("a log", {"transcript": LOG}, Columns(messages="transcript"), {"Agent": "assistant"}, TWO_TURNS),
 ]
+
+
+def test_a_text_beside_its_author_is_a_text(tmp_path):
+    """Books have authors, and an answer beside a sender is an answer."""
+    book = jsonl(tmp_path / "a.jsonl", [{"author": "Anna", "text": "hello"}])
+    letter = jsonl(tmp_path / "b.jsonl", [{"sender": "Anna", "text": "hello", "reply": "fine"}])
+
+    assert rows_of(tmp_path, book) == [("hello<|im_end|>", "hello<|im_end|>")]
+    (warning,) = prepared_rows(a_request(letter), tokenizer(), tmp_path / "again").warnings
+    assert warning.endswith("To teach reply, set columns: {prompt: text, completion: reply}")
 
 
 @pytest.mark.parametrize(("kind", "record", "columns", "roles", "rows"), WORKS, ids=[kind for kind, *_ in WORKS])

@@ -14,6 +14,7 @@ AS_TOOLS = (
     "the column to train without it"
 )
 
+AS_CALLS = 'write each as {"name": ..., "arguments": {...}}'
 ARGUMENTS = ("arguments", "args", "input", "parameters")
 SCHEMAS = ("parameters", "input_schema", "inputSchema")
 DECLARATIONS = ("functionDeclarations", "function_declarations")
@@ -22,7 +23,7 @@ DECLARATIONS = ("functionDeclarations", "function_declarations")
 def calls_of(value: Any, who: str) -> list[Any]:
     """Return tool calls as templates expect them: a function with its name and arguments as an object. Raises RowInvalid."""
     if isinstance(value, str):
-        value = parsed(value, f"{who}: its tool calls") if value.strip() else []
+        value = parsed(value, f"{who}: its tool calls", else_=AS_CALLS) if value.strip() else []
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):

@@ -156,7 +156,7 @@ ASKED = frozenset(
 
 INCIDENTAL = frozenset(
     "id ids idx index uuid guid count counts num number length len size tokens token lang language locale source sources url urls uri "
-    "link hash md5 sha checksum digest type types kind kinds topic topics date dates "
+    "link hash md5 sha checksum digest type types kind kinds date dates "
     "time timestamp timestamps version revision name names split file filename "
     "path model models category title meta metadata country region created updated modified edited exported config configs formatting "
     "status row rows line rank ts offset start end position seed temperature top penalty stream stop finish logprobs domain "
@@ -184,7 +184,7 @@ TOLD = (ANSWERING | ASKED | frozenset((*PROMPTS, *COMPLETIONS))) - {"code", "cla
 """Last words of names that hold what is asked or answered, whatever stands before them: a language_code is none."""
 
 MAY_HOLD = frozenset(
-    "source sources title topic category model models name meta metadata data lang language file type".split()
+    "source sources title category model models name meta metadata data lang language file type".split()
 )
 """Of the harmless words those whose columns sometimes hold a question or an answer all the same."""
 

@@ -18,6 +18,7 @@ from finetune_trainer.data.formats.names import (
     UNDECIDED,
     UNDECIDED_ENDS,
     is_reply,
+    names_answer,
     truth,
 )
 from finetune_trainer.data.formats.numbered import numbered_questions, numbered_turns
@@ -25,6 +26,9 @@ from finetune_trainer.data.formats.preference import judged, preference, undecid
 from finetune_trainer.data.formats.trees import tree_refusal
 from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import CountedError, UserError
+
+SENDERS = ("sender", "speaker", "from")
+"""Names of columns that stand beside the text of one message; an author stands beside a book, too."""
 
 VERDICTS = ("accept", "reject", "ignore")
 """What Prodigy writes of each task into a column answer."""
@@ -88,7 +92,8 @@ def refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Rec
     speaks = isinstance(role, dict) or (isinstance(role, str) and role.strip().lower() in ROLES)
     in_a_chat = record.get(names.get("type", "type")) == "message"  # Slack's
     replies = any(map(is_reply, names))
-    if text and not dataset.columns.text and (speaks or in_a_chat or replies):
+    sent = isinstance(record.get(first(SENDERS, names)), str) and not any(map(names_answer, map(str, record)))
+    if text and not dataset.columns.text and (speaks or in_a_chat or replies or sent):
         raise CountedError(
             lambda one: isinstance(one.get(text), str),
             lambda held, rows: one_message_a_row(record, uri, text, held, rows),

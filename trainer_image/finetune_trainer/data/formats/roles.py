@@ -64,6 +64,10 @@ def role_of(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
     """Return our word for a role. Raises RowInvalid, or UnknownRole for a word that no table has."""
     if isinstance(word, dict):
         word = word.get("role")  # the author of an exported chat
+        if word is None:
+            raise RowInvalid(
+                f"{who} has an object in place of its role: write who speaks as text, such as user or assistant"
+            )
     word = role_word(word)
     if isinstance(word, str):
         if word in form.roles:

@@ -19,8 +19,11 @@ from finetune_trainer.data.formats.names import (
     bare,
 )
 
-LINE = re.compile(r"^(?P<name>[^\W\d_][\w .'-]{0,30}?|#\w+#):[ \t]+", re.MULTILINE)
-"""How a line of a transcript names its speaker."""
+LINE = re.compile(
+    r"^(?:\[[^\]\n]{3,30}\] ?|\d[\d/.:, -]{4,20}(?: ?[AaPp][Mm])? - )?(?P<name>[^\W\d_][\w .'-]{0,30}?|#\w+#):[ \t]+",
+    re.MULTILINE,
+)
+"""How a line of a transcript names its speaker, behind a time as WhatsApp writes it or without one."""
 
 LEAST_LINES = 2
 LEAST_PAIRS = 3
