@@ -14,6 +14,7 @@ from finetune_trainer.data.formats.names import (
     PREFERENCES,
     PROMPTS,
     ROLE_KEYS,
+    ROLES,
     SYSTEMS,
     TURNS,
     bare,
@@ -79,7 +80,8 @@ def one_message_a_row(record: Record, uri: str, text: str, held: int, rows: int)
     )
     follows = next((name for name in names if is_reply(name)), "")
     named = " and ".join(filter(None, (speaks, text)))
-    said = "" if bare(speaks) in ROLE_KEYS else ", each with a role, user or assistant"
+    role = record.get(speaks)
+    said = "" if isinstance(role, str) and role.strip().lower() in ROLES else ", each with a role, user or assistant"
     order = f", following {follows}" if follows else ""
     return (
         f"{uri} holds one message in {each} ({'columns' if speaks else 'column'} {named}), so no row has a question with its answer: "
