@@ -11,6 +11,8 @@ from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare
 from finetune_trainer.data.formats.states import is_taken_back
 from finetune_trainer.data.reading.record import Record
 
+METADATA = ("metadata", "meta")
+
 CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""
 
@@ -61,7 +63,18 @@ def _matters(name: str, value: Any, form: Format) -> bool:
     if is_empty(value):
         return False
     beside_text = form.kind == TEXT and names_answer(name) and not isinstance(value, int | float)
-    return not is_harmless(name) or beside_text or _is_held_out(name, value) or is_taken_back(name, value)
+    return (
+        not is_harmless(name)
+        or beside_text
+        or _is_held_out(name, value)
+        or is_taken_back(name, value)
+        or _is_written(name, value)
+    )
+
+
+def _is_written(name: str, value: Any) -> bool:
+    """Tell whether a column of metadata holds text: people write there what a question is about; programs write objects."""
+    return bare(name) in METADATA and isinstance(value, str) and not value.lstrip().startswith(("{", "["))
 
 
 def _is_held_out(name: str, value: Any) -> bool:
