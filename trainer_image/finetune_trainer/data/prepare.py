@@ -271,9 +271,19 @@ def _warnings(
         share = 100 * train.truncated_rows / max(1, train.rows + train.masked_rows)
         yield f"{train.truncated_rows} rows ({share:.1f} %) are truncated: the end of their answers is lost"
     if left.dropped:
-        yield f"{left.dropped} rows are left out because they are too long"
+        rows = (
+            "1 row is left out because it is"
+            if left.dropped == 1
+            else f"{left.dropped} rows are left out because they are"
+        )
+        yield f"{rows} too long"
     if left.masked:
-        yield f"{left.masked} rows are left out because they contain nothing to train on"
+        rows = (
+            "1 row is left out because it contains"
+            if left.masked == 1
+            else f"{left.masked} rows are left out because they contain"
+        )
+        yield f"{rows} nothing to train on"
     if not held_out and request.evaluation.fraction and not request.evaluation.source:
         yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:

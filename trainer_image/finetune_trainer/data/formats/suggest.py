@@ -105,7 +105,7 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
 def _beside_words_only(record: Record, found: Sequence[Leaf]) -> str:
     """Return the column of a corpus whose other columns hold words, such as the path and the language of a program; empty without."""
     texts = [leaf for leaf in found if leaf.kind is Kind.TEXT and isinstance(leaf.value, str)]
-    told = [leaf for leaf in texts if bare(leaf.names[-1]) in PLAIN_TEXTS and len(leaf.value.split()) > 1]
+    told = [leaf for leaf in texts if bare(leaf.path.rpartition(".")[2]) in PLAIN_TEXTS and len(leaf.value.split()) > 1]
     others = [leaf for leaf in texts if leaf not in told]
     if len(told) != 1 or len(texts) != len(found) or len(told[0].value) < LEAST_TEXT or _holds_more(record):
         return ""
