@@ -51,6 +51,60 @@ def test_what_to_write_instead_is_said(tmp_path, kind, name, content, message):
     assert refusal_of(tmp_path, content, name) == message
 
 
+def test_rows_with_verdicts_are_refused_with_the_number_of_bad_ones(tmp_path):
+    """The remedy works as it is said: the good rows, without the column."""
+    rows = [{"prompt": f"hello {n}", "completion": "fine", "label": n % 3 > 0} for n in range(9)]
+    message = refusal_of(tmp_path, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    good = [{name: value for name, value in row.items() if name != "label"} for row in rows if row["label"]]
+
+    assert message == (
+        "file:///a.jsonl (9 rows) looks like unpaired preference data (columns prompt, completion, label): 3 of 9 rows have label false, "
+        "and sft would learn the bad answers too; keep the rows whose label is true and remove that column, or set format: "
+        "prompt-completion to learn all of them"
+    )
+    prepared = prepared_rows(a_request(jsonl(tmp_path / "b.jsonl", good)), tokenizer(), tmp_path / "good")
+    assert prepared.train.rows + prepared.evaluation_rows == 6
+
+
+def test_messages_of_a_chat_are_counted_without_the_other_files(tmp_path):
+    """An export of Slack: its users and channels lie beside the days of each channel."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "users.json").write_text(json.dumps([{"id": "U1", "name": "mila"}]))
+    days = [{"type": "message", "user": f"U{n}", "text": "hello", "ts": f"{n}.0", "thread_ts": "1.0"} for n in range(3)]
+    (tmp_path / "set" / "day.json").write_text(json.dumps(days))
+
+    with pytest.raises(UserError) as refusal:
+        prepared_rows(a_request(tmp_path / "set"), tokenizer(), tmp_path / "work")
+    assert refusal.value.message == (
+        f"file://{tmp_path}/set (4 rows) holds one message in each of 3 rows (columns user and text), so no row has a question with its "
+        "answer: join the messages of a conversation into one row with a column messages, each with a role, user or assistant, following "
+        "thread_ts, or set columns: {text: text} to learn each message as plain text"
+    )
+
+
+def test_a_folder_of_a_foreign_kind_is_told_what_is_read(tmp_path):
+    """What the file is, and what else may lie there."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "faq.db").write_bytes(b"SQLite format 3\0")
+
+    with pytest.raises(UserError) as refusal:
+        prepared_rows(a_request(tmp_path / "set"), tokenizer(), tmp_path / "work")
+    assert refusal.value.message == (
+        f"file://{tmp_path}/set has no data files, only faq.db: it is a database: export the table as .csv. In a folder data is read "
+        "from .jsonl, .ndjson, .json, .csv, .tsv, .xlsx, .parquet, .arrow; text files may end in .gz, .bz2 or .zst too"
+    )
+
+
+def test_marks_of_images_are_counted(tmp_path):
+    """The model would learn to answer what it cannot see."""
+    rows = [{"messages": said("<image>\nhello", "fine")}, {"messages": said("how <b>is</b> it", "fine")}]
+
+    assert prepared_rows(a_request(jsonl(tmp_path / "a.jsonl", rows)), tokenizer(), tmp_path / "work").warnings[0] == (
+        "1 of 2 rows (50.0 %) hold a mark for an image, a film or a sound (<image>), first a.jsonl row 1: only text is trained, so "
+        "nothing stands in its place. Remove these rows, or the marks where the text makes sense without"
+    )
+
+
 def test_the_input_of_alpaca_is_not_left_out_in_silence(tmp_path):
     """Mapped as advised, a part of the question would be missing from every row."""
     file = jsonl(tmp_path / "a.jsonl", [ALPACA])

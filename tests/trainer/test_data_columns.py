@@ -220,6 +220,25 @@ def test_answers_that_a_program_left_blank_are_warned_of(tmp_path):
     )
 
 
+def test_answers_that_are_missing_or_say_nothing_are_counted_together(tmp_path):
+    """Null is refused, an empty text and the words for a missing value are learned: whoever cleans the data needs all."""
+    answers = [None, "", " ", "nan", "<nooutput>", *["fine"] * 15]
+    rows = [{"prompt": f"hello {number}", "completion": said} for number, said in enumerate(answers)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    skipping = Dataset(location=at(file), invalid_rows="skip", invalid_max_percent=10)
+    others = (
+        ". Of the other rows 2 have an empty answer and 2 have one that stands for a missing value (nan, <nooutput>): with these 5 rows "
+        "teach no answer"
+    )
+
+    assert refusal_of(tmp_path, file)[1] == (
+        "file:///a.jsonl: 1 of 20 rows cannot be used: its completion is empty or missing; the row has prompt, completion (a.jsonl row "
+        "1). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip}" + others
+    )
+    warnings = prepared_rows(a_request(datasets=(skipping,)), tokenizer(), tmp_path / "work").warnings
+    assert warnings[-1].endswith("; they are skipped (invalidRows.action: skip)" + others)
+
+
 @pytest.mark.parametrize(
     "cell",
     [

@@ -227,6 +227,10 @@ def test_the_card_of_a_data_set_holds_on_every_store(tmp_path, card):
     assert learned(config="red") == ["red<|im_end|>"]
     assert learned(config="red", split="test") == ["held<|im_end|>"]
     assert learned(config="blue") == ["blue<|im_end|>"]
+    red = a_request(datasets=(Dataset(location=at(card), config="red"),))
+    assert prepared_rows(red, tokenizer(), tmp_path / "told").warnings[-1] == (
+        f"file://{card}: only split train is read, without held/rows.jsonl: to measure on one of them, name it in evaluation.source"
+    )
     assert refusal_of(tmp_path, card) == (
         "DatasetInvalid",
         "file:///set holds 2 datasets (red, blue) and its data card names no default: choose one with datasets[].config, such as "

@@ -34,8 +34,8 @@ def mostly_good(tmp_path):
 
 FAULTS = (
     "4 of 44 rows cannot be used: 2 because its completion is empty or missing; the row has prompt, completion (a.jsonl rows 1, "
-    "3); 1 because it is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)): correct or remove "
-    "that line (a.jsonl row 2); 1 because its prompt is the number 4, not text: write numbers as text (in quotes in "
+    "3); 1 because it is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1), near `{broken`): "
+    "correct or remove that line (a.jsonl row 2); 1 because its prompt is the number 4, not text: write numbers as text (in quotes in "
     "JSON, astype(str) in pandas), "
     "and classes by their names, or list these in datasets[].classNames "
     "(a.jsonl row 4)"

@@ -58,7 +58,7 @@ def test_rows_cut_before_their_answer_are_dropped_and_counted(tmp_path):
     prepared = prepared_rows(a_request(file, sequence_length=32), tokenizer(), tmp_path / "work")
 
     assert (prepared.train.rows, prepared.train.masked_rows, prepared.train.truncated_rows) == (1, 1, 1)
-    assert "1 rows are left out because they contain nothing to train on" in prepared.warnings
+    assert "1 row is left out because it contains nothing to train on" in prepared.warnings
 
 
 def test_the_default_length_covers_99_percent_and_is_capped_by_the_model(tmp_path):

@@ -1,5 +1,7 @@
 """Texts that were read with the wrong encoding and saved again: told with an example, and never where a text is as it was written."""
 
+# ruff: noqa: RUF001 - real texts hold such signs
+
 import pytest
 from finetune_trainer.data.misread import meant, misread
 

@@ -188,8 +188,8 @@ def test_conversations_with_a_verdict_are_unpaired_preference_data(tmp_path, lab
     all_of_them = Dataset(location=at(file), format="messages")
 
     assert refusal_of(tmp_path, file)[1] == (
-        f"file:///a.jsonl looks like unpaired preference data (columns messages, {label}): sft would learn the bad answers too; keep "
-        f"the rows whose {label} is true, or set format: messages to learn all of them"
+        f"file:///a.jsonl looks like unpaired preference data (columns messages, {label}) of good answers only, for no row "
+        f"has {label} false: remove that column, or set format: messages"
     )
     assert rows_of(tmp_path, datasets=(all_of_them,)) == [CHAT_TEXT]
 

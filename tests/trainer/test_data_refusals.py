@@ -34,7 +34,8 @@ REFUSED = [
      "file:///a.jsonl looks like preference data (columns prompt, chosen, rejected): sft learns one answer. To learn those "
      "in chosen and not those in rejected, set columns: {prompt: prompt, completion: chosen}"),
     ("broken line", '{"text": "x"}\n{"text": \n', "DatasetInvalid",
-     "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting value: line 1 column 9 (char 8)): correct or "
+     "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting value: line 1 column 9 (char 8), near `{\"text\":`): correct "
+     "or "
      "remove that line (a.jsonl row 2), or skip them with datasets[].invalidRows: "
      "{action: skip, maxPercent: 50}"),
     ("not an object", '["x"]', "DatasetInvalid",
@@ -49,7 +50,7 @@ REFUSED = [
     ("a record over lines", '{"text":\n "x"}', "DatasetInvalid", DOCUMENT),
     ("a broken line among whole ones", '{"text": "x",\n{"text": "y"}', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: it is not JSON (Expecting property name enclosed in double quotes: line 1 column "
-     "14 (char 13)): correct or remove that line (a.jsonl row 1), or skip them with "
+     "14 (char 13), near `{\"text\": \"x\",`): correct or remove that line (a.jsonl row 1), or skip them with "
      "datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("conversations written out", '{"chosen": "\\n\\nHuman: hello\\n\\nAssistant: fine", "rejected": "x"}', "DatasetInvalid",
      "file:///a.jsonl looks like preference data (columns chosen, rejected): sft learns one answer. To learn those in "
@@ -65,8 +66,9 @@ REFUSED = [
      "file:///a.jsonl: 1 of 2 rows cannot be used: it holds \\ud83d, half of a character: correct or remove the row (a.jsonl row "
      "2), or skip them with datasets[].invalidRows: {action: skip, maxPercent: 50}"),
     ("answers good and bad", '{"prompt": "p", "completion": "x", "label": false}', "DatasetInvalid",
-     "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): sft would learn the bad "
-     "answers too; keep the rows whose label is true, or set format: prompt-completion to learn all of them"),
+     "file:///a.jsonl looks like unpaired preference data (columns prompt, completion, label): 1 of 1 rows have label false, and sft "
+     "would learn the bad answers too; keep the rows whose label is true and remove that column, or set format: prompt-completion to "
+     "learn all of them"),
     ("empty file", "", "DatasetTooSmall", "file:///a.jsonl has no rows"),
     ("empty value", '{"prompt": "x", "completion": "y"}\n{"prompt": null, "completion": "y"}', "DatasetInvalid",
      "file:///a.jsonl: 1 of 2 rows cannot be used: its prompt is empty or missing; the row has prompt, completion (a.jsonl "

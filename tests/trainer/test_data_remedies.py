@@ -1,8 +1,10 @@
 """Remedies that work when they are followed: exports and hub data sets, what is said of them, and nothing said in vain."""
 
 import json
+import subprocess
 
 import pytest
+from finetune_trainer.data.reading.json_text import CONVERSION
 
 from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, refusal_of, rows_of, said, tokenizer
 
@@ -37,6 +39,9 @@ def test_the_columns_that_lead_to_the_text_are_named(tmp_path, kind, record, mes
     assert refusal_of(tmp_path, tmp_path / "a.jsonl") == ("DatasetInvalid", message)
 
 
+GOOD = '{"prompt": "hello", "completion": "fine"}'
+
+
 def test_files_that_another_program_spoiled_are_told_apart(tmp_path):
     """Word's quotes, UTF-16 and archives each need something else."""
     contents = {
@@ -52,6 +57,40 @@ def test_files_that_another_program_spoiled_are_told_apart(tmp_path):
         "file:///b.jsonl: b.jsonl: it is UTF-16 text: save the file as UTF-8",
         "file:///c.zip has no data files, only c.zip: archives are not read, so unpack them and name the folder or the file in them",
     ]
+
+
+def test_lines_of_other_kinds_are_each_told_for_what_they_are(tmp_path):
+    """A merge that was left, a comment, a comma too many; the same marks are one kind whatever the branch is called."""
+    lines = [
+        GOOD,
+        "<<<<<<< HEAD",
+        "=======",
+        ">>>>>>> add-faq",
+        "// reviewed",
+        GOOD[:-1] + ",}",
+        GOOD[:20],
+        *[GOOD] * 13,
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+
+    assert refusal_of(tmp_path, tmp_path / "a.jsonl")[1] == (
+        "file:///a.jsonl: 6 of 20 rows cannot be used: 3 because it is `<<<<<<<`, a mark that git left at a merge conflict: keep one "
+        "side, and remove the marks (a.jsonl rows 2, 3, 4); 1 because it is a comment, which JSON does not have: remove that line "
+        "(a.jsonl row 5); 1 because it has a comma behind its last item: remove that comma (a.jsonl row 6); 1 because it is not JSON "
+        '(Expecting property name enclosed in double quotes: line 1 column 20 (char 19), near `rompt": "hello",`): correct or remove that '
+        "line (a.jsonl row 7). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 30}"
+    )
+
+
+def test_the_command_that_converts_lines_of_python_leaves_the_others_as_they_are(tmp_path):
+    """Also lines that are broken, and what JSON writes otherwise than Python."""
+    lines = ["{'prompt': 'it\\'s', 'completion': None}", '{"a": "x\\/y", "b": null}', "<<<<<<< HEAD", '{"cut": "']
+    (tmp_path / "OLD.jsonl").write_text("\n".join(lines))
+    subprocess.run(["sh", "-c", CONVERSION.partition(" with ")[2].partition(", which")[0]], cwd=tmp_path, check=True)
+
+    assert (tmp_path / "NEW.jsonl").read_text().splitlines() == [
+        '{"prompt": "it\'s", "completion": null}', '{"a": "x\\/y", "b": null}', "<<<<<<< HEAD", '{"cut": "'
+    ]  # fmt: skip
 
 
 def test_rows_beside_their_names_are_read(tmp_path):

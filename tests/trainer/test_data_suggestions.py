@@ -114,9 +114,9 @@ TOLD = [
      "file:///a.jsonl has the columns v1, v2, " + HAS + "name them in datasets[].columns, such as columns: {prompt: v1, completion: v2}, "
      "or the other way round"),
     ("one message of a thread in a row", {"tweet_id": "1", "text": "how", "in_response_to_tweet_id": "2"},
-     "file:///a.jsonl holds one message in each row (columns such as role and text), so no row has a question with its answer: join the "
-     "messages of a conversation into one row with a column messages, following parent_id where there is one, or set columns: {text: "
-     "text} to learn each message as plain text"),
+     "file:///a.jsonl holds one message in each row (column text), so no row has a question with its answer: join the messages of a "
+     "conversation into one row with a column messages, each with a role, user or assistant, following in_response_to_tweet_id, or set "
+     "columns: {text: text} to learn each message as plain text"),
     ("answers compared", {"history": "how", "human_ref_A": "fine", "human_ref_B": "no", "labels": 1},
      "file:///a.jsonl looks like preference data (columns history, human_ref_A, human_ref_B, labels): sft learns one answer. Write the "
      "better one of human_ref_A and human_ref_B into a column completion, or set columns.completion to the one to learn"),

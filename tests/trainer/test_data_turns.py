@@ -99,8 +99,8 @@ REFUSED = [
      " has the columns transcript, but a column with messages, or a prompt and a completion, or text is needed: name them in "
      "datasets[].columns, such as columns: {messages: transcript} and roles: {user: [\"Anna\"], assistant: [\"Ben\"]}"),
     ("a message a row", {"date": "1", "sender": "Anna", "text": "hello"},
-     " holds one message in each row (columns such as role and text), so no row has a question with its answer: join the messages of a "
-     "conversation into one row with a column messages, following parent_id where there is one, or set columns: {text: text} to learn "
+     " holds one message in each row (columns sender and text), so no row has a question with its answer: join the messages of a "
+     "conversation into one row with a column messages, each with a role, user or assistant, or set columns: {text: text} to learn "
      "each message as plain text"),
     ("an object in place of a role", {"messages": [{"from": {"user": {"displayName": "Anna"}}, "content": "hello"}]},
      ": a.jsonl row 1: message 1 has an object in place of its role: write who speaks as text, such as user or assistant"),

@@ -86,3 +86,17 @@ def test_the_better_answer_in_a_column_of_its_own_is_learned(tmp_path):
         f"file://{file} holds data that is not used: response_1 in 1 (of 1 rows). Rows are trained without it: add it to the question or "
         "the answer if it matters"
     )
+
+
+def test_text_in_a_column_of_metadata_is_counted_and_ids_are_not(tmp_path):
+    """An export of QnA Maker: people write there what a question is about. Objects are what a program keeps."""
+    rows = [
+        {"Question": f"hello {n}", "Answer": "fine", "Metadata": "topic:shop", "QnaId": str(n), "meta": '{"a": 1}'}
+        for n in range(3)
+    ]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+
+    assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
+        f"file://{file} holds data that is not used: Metadata in 3 (of 3 rows). Rows are trained without it: add it to the question or "
+        "the answer if it matters",
+    )

@@ -163,7 +163,8 @@ def test_a_folder_that_is_something_else_is_named(
             lambda t: {name: np.zeros((0,), dtype=np.float32) if "norm" in name else tensor for name, tensor in t.items()},
             "3 of 12 tensors of MODEL are empty (model.layers.0.input_layernorm.weight, "
             "model.layers.0.post_attention_layernorm.weight, model.norm.weight), as a process writes them that holds only a part of "
-            "the model (ZeRO stage 3, FSDP): gather the whole model and save it again",
+            "the model (ZeRO stage 3, FSDP): save the model again with stage3_gather_16bit_weights_on_model_save: true in the "
+            "configuration of DeepSpeed, or with a full state dict of FSDP",
         ),
         (lambda t: {}, "the weight files of MODEL hold no tensors: save the model again"),
         (
@@ -177,6 +178,23 @@ def test_weights_that_another_program_wrote_are_refused(
 ) -> None:
     """The message names what is there in place of what is asked for."""
     assert refused(change) == ("ModelInvalid", message)
+
+
+def test_empty_weights_beside_the_script_that_gathers_them_are_refused_with_it(
+    refused: Callable[..., tuple[str, str]],
+) -> None:
+    """DeepSpeed leaves zero_to_fp32.py in each of its checkpoints."""
+
+    def leave_script(folder: Path) -> None:
+        (folder / "zero_to_fp32.py").write_text("")
+
+    empty = {"model.norm.weight": np.zeros((0,), dtype=np.float32)}
+    assert refused(lambda tensors: empty, files=leave_script) == (
+        "ModelInvalid",
+        "1 of 1 tensors of MODEL are empty (model.norm.weight), as a process writes them that holds only a part of the model (ZeRO "
+        "stage 3, FSDP): run `python zero_to_fp32.py . whole --safe_serialization` in its folder, and use the model in whole/ in "
+        "place of these weights",
+    )
 
 
 def test_an_index_without_metadata_is_refused(refused: Callable[..., tuple[str, str]]) -> None:

@@ -36,8 +36,9 @@ def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
     )
     assert refused("code", model_type="mine", auto_map={"AutoModelForCausalLM": "mine.Mine"}) == (
         "ModelUnsupported",
-        f"{uri}/code brings its own Python code, which runs only for a model on the hub (hf://) with a pinned revision: upload the "
-        "model there, or choose one whose type transformers knows",
+        f"{uri}/code is of type 'mine', which transformers does not know: it brings its own Python code, which runs only for a model on "
+        "the hub (hf://) with model.trustRemoteCode and a pinned model.revision: upload the model there, or choose one whose type "
+        "transformers knows",
     )
     assert refused("fp8", quantization_config={"quant_method": "fp8"}) == (
         "ModelUnsupported",
@@ -56,10 +57,12 @@ def test_models_that_cannot_be_tuned_are_refused(job, tmp_path, workspaces):
 @pytest.mark.parametrize(
     ("uri", "remedy"),
     [
-        ("hf://acme/lm", ": set model.trustRemoteCode and, as model.revision, the commit id of 40 digits that you have reviewed, or choose "
+        ("hf://acme/lm", " brings its own Python code: set model.trustRemoteCode and, as model.revision, the commit id of 40 digits "
+         "that you have reviewed, or choose "
          "another model"),
-        *((uri, ", which runs only for a model on the hub (hf://) with a pinned revision: upload the model there, or choose one whose "
-           "type transformers knows") for uri in ("pvc://models/lm", "s3://models/lm")),
+        *((uri, " is of type 'mine', which transformers does not know: it brings its own Python code, which runs only for a model on the "
+           "hub (hf://) with model.trustRemoteCode and a pinned model.revision: upload the model there, or choose one whose type "
+           "transformers knows") for uri in ("pvc://models/lm", "s3://models/lm")),
     ],
 )  # fmt: skip
 def test_own_code_is_said_to_run_from_the_hub_only(uri, remedy):
@@ -71,7 +74,7 @@ def test_own_code_is_said_to_run_from_the_hub_only(uri, remedy):
             uri,
         )
 
-    assert refusal.value.message == f"{uri} brings its own Python code{remedy}"
+    assert refusal.value.message == f"{uri}{remedy}"
 
 
 def test_code_of_a_model_needs_a_pinned_revision(job, workspaces):

@@ -103,7 +103,10 @@ def test_a_token_without_an_embedding_is_refused(job, tmp_path, workspaces) -> N
     unused = tokenizer()
     unused.add_tokens(["never said"])
     save_file(tensors, model(tmp_path / "model", made=unused, vocab_size=rows) / "model.safetensors")
-    assert examine(job, workspaces()).reason == "Prepared"
+    assert examine(job, workspaces()).preflight.warnings[0] == (
+        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296; no row uses the others, but a prompt that does "
+        f"will fail in the tuned model: {remedy}"
+    )
 
 
 def test_chatml_closes_turns_where_generation_stops(refused, job, workspaces) -> None:

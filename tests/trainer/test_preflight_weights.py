@@ -235,6 +235,11 @@ def _instead(name: str, text: str = "x") -> Callable[[Path], None]:
             "base model and spec.lora.initialAdapter to the adapter",
         ),
         (
+            _instead("adapter_config.json", '{"base_model_name_or_path": "acme/lm-7b"}'), "ModelUnsupported",
+            "MODEL is an adapter (it holds adapter_config.json), not a whole model: set spec.model.source to its "
+            "base model (acme/lm-7b) and spec.lora.initialAdapter to the adapter",
+        ),
+        (
             lambda folder: (folder / "adapter_config.json").write_text("{}"), "ModelInvalid",
             "MODEL holds adapter_config.json beside the weights of a whole model: transformers would load the base model "
             "that it names "

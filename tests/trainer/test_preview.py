@@ -65,6 +65,7 @@ def test_the_preview_counts_and_shows_rows(tmp_path, monkeypatch):
     assert text.splitlines() == [
         "Data of team-a/bot: green tokens are trained, the rest is context.",
         "",
+        "rows read               2",
         "rows to train           1",
         "rows held out           0",
         f"tokens                  {length} ({100 * trained / length:.0f} % trained)",
@@ -148,12 +149,24 @@ def test_the_command_says_how_to_stand_in_for_a_claim(volume, capfd):
         1,
         [
             "InvalidSpec: 'pvc://data/model': the PersistentVolumeClaim data is not mounted in this Pod (mounted: none)",
-            "If the job uses a PersistentVolumeClaim, a Secret or a ConfigMap, provide it with --claim NAME=FOLDER, "
+            "The job uses a PersistentVolumeClaim, a Secret or a ConfigMap: here each is a folder, named by --claim NAME=FOLDER, "
             "--secret NAME=FOLDER or --config-map NAME=FOLDER.",
         ],
     )
     with pytest.raises(FinetuneError, match="--claim 'data' is not NAME=FOLDER with an existing folder"):
         command.preview(file=volume / "job.yaml", claim=["data"], colour=False)
+
+
+def test_a_job_that_mounts_nothing_is_told_nothing_of_mounts(volume, capfd, monkeypatch):
+    """What was wrong stands alone."""
+    monkeypatch.setenv("FINETUNE_ALLOW_FILE", "1")
+    (volume / "job.yaml").write_text(JOB.replace("pvc://data/", f"file://{volume}/gone/"))
+
+    with pytest.raises(command.typer.Exit):
+        command.preview(file=volume / "job.yaml", colour=False)
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        f"ModelNotFound: the model file://{volume}/gone/model does not exist: correct spec.model.source or spec.model.revision"
+    )
 
 
 def test_the_command_names_the_extra_that_is_missing(monkeypatch):

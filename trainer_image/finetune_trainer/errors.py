@@ -8,6 +8,9 @@ ReportedError
 Messages say what, how much and what to do. They never hold a secret: only names of Secrets and of their keys.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from finetune_contract import ExitCode
 
 
@@ -26,6 +29,15 @@ class UserError(ReportedError):
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message, ExitCode.USER_ERROR)
+
+
+class CountedError(UserError):
+    """The same for rows of some kind: whoever can read all rows says with `told` how many of how many are of it."""
+
+    def __init__(self, holds: Callable[[Any], bool], told: Callable[[int, int], str]) -> None:
+        super().__init__("DatasetInvalid", told(0, 0))
+        self.holds = holds
+        self.told = told
 
 
 class StorageUnavailable(ReportedError):

@@ -14,6 +14,9 @@ from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.cli.options import joined, must_exist
 from finetune_operator.errors import FinetuneError
 
+MOUNTED = re.compile(r'"pvc://|\w*secret\w*"|configmap\w*"', re.IGNORECASE)
+"""What in a job needs a mount: a claim in an address, the name of a field that refers to a Secret or a ConfigMap."""
+
 DOCUMENTS = (".txt", ".md", ".txt.gz", ".md.gz")
 """Plain text is learned by objective cpt."""
 
@@ -78,9 +81,9 @@ def preview(
             ENV_CONFIG_MAPS: joined(config_map or [], "--config-map"),
         }
         code = run_trainer(["preview"], job, environment=mounted).returncode
-    if code and file:
+    if code and file and MOUNTED.search(json.dumps(job.raw["spec"])):
         typer.echo(
-            "If the job uses a PersistentVolumeClaim, a Secret or a ConfigMap, provide it with --claim NAME=FOLDER, "
+            "The job uses a PersistentVolumeClaim, a Secret or a ConfigMap: here each is a folder, named by --claim NAME=FOLDER, "
             "--secret NAME=FOLDER or --config-map NAME=FOLDER.",
             err=True,
         )

@@ -8,22 +8,24 @@ from pathlib import Path
 
 from finetune_contract import Dataset
 
+from finetune_trainer.data.counted import counted_again, discarded, sure
 from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
-from finetune_trainer.data.formats.invalid import ClassUnnamed, NoForm, NotText, RowInvalid
+from finetune_trainer.data.formats.invalid import ClassUnnamed, Missing, NoForm, NotText, RowInvalid
 from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
 from finetune_trainer.data.formats.suggest import Suggestion
 from finetune_trainer.data.formats.tried import instead, with_answer, working
 from finetune_trainer.data.formats.unread import Other, Unread
+from finetune_trainer.data.hollow import Hollow
 from finetune_trainer.data.invalid_rows import InvalidRows
 from finetune_trainer.data.reading.files import DataFiles, data_files
 from finetune_trainer.data.reading.record import named
 from finetune_trainer.data.reading.records import Record, Unreadable, records
-from finetune_trainer.errors import UserError
+from finetune_trainer.errors import CountedError, UserError
 
 LOOKED_AT = 100
 """So many records are looked at where the first one does not tell its form."""
@@ -59,7 +61,7 @@ class Corpus:
         self._formats: dict[tuple[str, ...], Format] = {}
         self._skipped: set[int] = set()
         """The places of rows that cannot be used in the order of the files."""
-        self._unread, self._spellings = Unread(), Spellings(dataset)
+        self._unread, self._spellings, self._hollow = Unread(), Spellings(dataset), Hollow()
         self._named = named_columns(dataset)
         self._inner = tuple(name for name in self._named if "." in name)
         """Of these the names that may lead into another column."""
@@ -103,7 +105,7 @@ class Corpus:
         Raises UserError(DatasetInvalid) at the end for a name of the job that nothing in the data has.
         """
         self.invalid, self._unread, self._skipped = self._no_invalid(), Unread(), set()
-        self._spellings = Spellings(self.dataset)
+        self._spellings, self._hollow = Spellings(self.dataset), Hollow()
         for index, (file, number, record) in enumerate(self._records()):
             self.invalid.seen += 1
             try:
@@ -117,7 +119,9 @@ class Corpus:
                 continue
             self._unread.row(row.unread, record)
             self._spellings.row(row.spelt)
+            self._hollow.row(row)
             yield fingerprint
+        self.invalid.beside = self._hollow.told()
         if self._formats:
             refuse_unknown(
                 self._named, itertools.chain(*self._formats, self._inside), in_rows(self.uri, self.invalid.seen)
@@ -126,10 +130,14 @@ class Corpus:
 
     def _count(self, file: str, number: int, problem: RowInvalid | Unreadable, record: Record | Unreadable) -> None:
         parts = problem.parts if isinstance(problem, RowInvalid) else (problem,)
+        self._hollow.missing += any(isinstance(part, Missing) and self._is_answer(part.columns) for part in parts)
         skippable = not any(isinstance(part, ClassUnnamed) for part in parts)
         told = [self._told(part, record) for part in parts]
         by_remedy = {one.partition(": set ")[2] or one: one for one in reversed(told)}  # several may have the same one
         self.invalid.add(file, number, list(reversed(by_remedy.values())), skippable=skippable)
+
+    def _is_answer(self, columns: tuple[str, ...]) -> bool:
+        return self._first is not None and self._first.completion in columns
 
     def rows(self) -> Iterator[Placed]:
         """Yield the rows that can be used, in the order of the files; call fingerprints first, which finds the others."""
@@ -223,11 +231,13 @@ class Corpus:
         counted = self._counted()
         try:
             return detect(self.dataset, fullest, counted, self._chat)
+        except CountedError as problem:
+            raise counted_again(problem, self._every()) from problem
         except NoForm as problem:
-            suggested = next(working(fullest, self.dataset, self._chat), None)
+            suggested = sure(next(working(fullest, self.dataset, self._chat), None), self._whole())
             written = with_answer(fullest, self.dataset, self._chat)
             told = suggested if suggested and "text" not in suggested.columns else written or suggested
-            raise UserError("DatasetInvalid", missing(fullest, counted, told)) from problem
+            raise UserError("DatasetInvalid", missing(fullest, counted, told) + discarded(self._every())) from problem
 
     def _counted(self) -> str:
         """Return the place of the data and how many rows a refusal of all of them is about; large data is not counted."""
@@ -237,10 +247,18 @@ class Corpus:
 
     def _fullest(self) -> Record:
         """Return the record of which most can be read: it says more than the others."""
-        first = (_with_names(record) for _, _, record in itertools.islice(self._records(), LOOKED_AT))
-        whole = [record for record in first if isinstance(record, dict)]
-        fullest: Record = max(whole, key=lambda record: len(leaves(record)), default={})
+        fullest: Record = max(self._whole(), key=lambda record: len(leaves(record)), default={})
         return with_inner(fullest, self._inner)
+
+    def _whole(self) -> list[Record]:
+        """Return those of the first records that are whole."""
+        first = (_with_names(record) for _, _, record in itertools.islice(self._records(), LOOKED_AT))
+        return [record for record in first if isinstance(record, dict)]
+
+    def _every(self) -> Iterator[Record]:
+        """Yield all records that are whole; none of large data."""
+        records = self._records() if self._folder else iter(())
+        return (record for _, _, record in records if isinstance(record, dict))
 
     def _records(self) -> Iterator[tuple[str, int, Record | Unreadable]]:
         for file in self.files.files:

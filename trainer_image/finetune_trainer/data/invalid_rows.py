@@ -25,7 +25,9 @@ MOST_SKIPPED_PERCENT = 50
 CORRECT = "correct or remove"
 """What a fault says whose only remedy this is: it is not said again."""
 
-VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+|; the row has .*|\(its keys: [^)]*\)|(?<= holds )[^:]*(?=: only parts)")
+VARYING = re.compile(
+    r"`[^`]*`|'[^']*'|\"[^\"]*\"|\d+|; the row has .*|\(its keys: [^)]*\)|(?<= holds )[^:]*(?=: only parts)"
+)
 """What differs between rows with the same fault: names, values and numbers."""
 
 
@@ -70,6 +72,8 @@ class InvalidRows:
         self._skippable = True
         self.seen = 0
         """Rows that were read, good and bad."""
+        self.beside = ""
+        """What is to be said of the other rows."""
         self.rows = 0
         """Rows that cannot be used."""
 
@@ -99,7 +103,7 @@ class InvalidRows:
 
     def refusal(self, length: int = LONGEST_TOLD) -> str:
         """Say what is wrong and what to do; what is wrong has about so many characters."""
-        return self._told(self._remedy(), length)
+        return self._told(self._remedy(), length) + self.beside
 
     def _remedy(self) -> str:
         if self.rows == self.seen or not self._skippable:
@@ -119,7 +123,7 @@ class InvalidRows:
 
     def warning(self) -> str:
         """Say what was left out; empty where nothing was."""
-        return self._told("; they are skipped (invalidRows.action: skip)") if self.rows else ""
+        return self._told("; they are skipped (invalidRows.action: skip)") + self.beside if self.rows else ""
 
     def _told(self, remedy: str, length: int = LONGEST_TOLD) -> str:
         faults = sorted(self._faults.values(), key=lambda fault: -fault.rows)

@@ -41,7 +41,7 @@ def _misread_word(line: str) -> str:
     first = next(runs, None)
     if first is None or not _decoded(first[0]) or not all(_decoded(run[0]) for run in runs):
         return ""
-    before, after = line[: first.start()].split(" ")[-1], line[first.end() :].split(" ")[0]
+    before, after = line[: first.start()].rpartition(" ")[2], line[first.end() :].partition(" ")[0]
     return f"{before}{first[0]}{after}"
 
 

@@ -6,21 +6,11 @@ Called by prepare.
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.formats.names import TURN_MARKS
 from finetune_trainer.data.formats.rows import Row
+from finetune_trainer.data.hollow import answers_of, is_null
 from finetune_trainer.data.misread import LOST, meant, misread
-
-NO_INPUT = ("<noinput>", "noinput", "no input")
-"""What Alpaca's generators write."""
-
-NULL_WORDS = (
-    "nan", "none", "null", "nil", "<na>", "n/a", "n.a.", "#n/a", "<nan>", "<null>", "<none>", "<empty>", "undefined", "nat", "\\n",
-    "[object object]", *NO_INPUT, "<nooutput>", "nooutput", "no output", "<noanswer>", "<no answer>", "<noresponse>", "<no response>",
-    "<blank>", "<missing>",
-)  # fmt: skip
-"""What programs write where a value was missing: pandas, Python, JSON, JavaScript, the dumps of databases."""
 
 PLACEHOLDER = re.compile(
     r"(todo|tbd|tba|fixme|xxx+|lorem ipsum.*|placeholder|\?+|-+|\.{2,}|\u2026|"
@@ -29,8 +19,10 @@ PLACEHOLDER = re.compile(
 )
 """What people write where the answer is still to come: TODO, [answer here], ???."""
 
-FAILED_CELL = re.compile(r"#[A-Z][A-Z0-9_/]*[!?]|#N/[AD]|#NV|#{4,}")
-"""What a spreadsheet shows where a formula failed: #N/A, #REF!, #DIV/0!, in German #NV and #WERT!."""
+MEDIA_MARK = re.compile(
+    r"<(image|video|audio|image_\d|ImageHere|\|image\|)>|<\|(image|video|audio)_pad\|>|<\|image_\d+\|>"
+)
+"""How LLaVA, Qwen-VL, Phi and others mark the place of an image, a film or a sound."""
 
 SHOWN_WORDS = 6
 """So many different words a warning names."""
@@ -71,13 +63,22 @@ class Notice:
 
 def always_noticed() -> tuple[Notice, ...]:
     """Return what is looked for whatever the objective is."""
-    return empty_answers(), null_answers(), placeholders(), null_inputs(), misread_texts(), lost_characters()
+    return (
+        empty_answers(),
+        null_answers(),
+        placeholders(),
+        null_inputs(),
+        misread_texts(),
+        lost_characters(),
+        media_marks(),
+        unanswered(),
+    )
 
 
 def empty_answers() -> Notice:
     """An answer that says nothing: a cell that was left empty, a filter that cut too much."""
     return Notice(
-        lambda row: any(not said for said in _answers(row)),
+        lambda row: any(not said for said in answers_of(row)),
         "have an empty answer, first {first}: the model learns to end its turn immediately. Remove these rows unless that "
         "is intended",
     )
@@ -92,10 +93,19 @@ def without_answer() -> Notice:
     )
 
 
+def unanswered() -> Notice:
+    """A conversation whose last turn is a question, as in logs of chats that somebody left."""
+    return Notice(
+        lambda row: bool(row.messages) and row.messages[-1]["role"] == "user" and any(_is_said_by_assistant(row)),
+        "end with a turn of the user that nobody answers, first {first}: nothing is learned of that turn. Add the answer, or remove "
+        "the turn",
+    )
+
+
 def null_answers() -> Notice:
     """An answer that is the word by which a program writes a missing value or a failed formula."""
     return Notice(
-        lambda row: [said for said in _answers(row) if _is_null(said)],
+        lambda row: [said for said in answers_of(row) if is_null(said)],
         "have an answer that stands for a missing value ({words}), first {first}: the model learns to say it. Remove these rows "
         "unless it is intended",
     )
@@ -104,20 +114,16 @@ def null_answers() -> Notice:
 def null_inputs() -> Notice:
     """A question to which such a word was joined, as Alpaca's input after a trip through pandas."""
     return Notice(
-        lambda row: [last for last in _last_parts(row) if _is_null(last)],
+        lambda row: [last for last in _last_parts(row) if is_null(last)],
         "have a question that ends with a word for a missing value ({words}), first {first}: the model reads that word. Empty such "
         "cells unless it is meant",
     )
 
 
-def _is_null(said: str) -> bool:
-    return said.lower() in NULL_WORDS or FAILED_CELL.fullmatch(said) is not None
-
-
 def placeholders() -> Notice:
     """An answer that somebody meant to write later."""
     return Notice(
-        lambda row: [said for said in _answers(row) if PLACEHOLDER.fullmatch(said)],
+        lambda row: [said for said in answers_of(row) if PLACEHOLDER.fullmatch(said)],
         "have a placeholder in place of an answer ({words}), first {first}: the model learns to say it. Write the answers, or remove "
         "these rows",
     )
@@ -141,6 +147,15 @@ def lost_characters() -> Notice:
     )
 
 
+def media_marks() -> Notice:
+    """What stands where an image or a sound belongs, for models that see or hear."""
+    return Notice(
+        lambda row: list(dict.fromkeys(mark[0] for text in _texts(row) for mark in MEDIA_MARK.finditer(text))),
+        "hold a mark for an image, a film or a sound ({words}), first {first}: only text is trained, so nothing stands in its place. "
+        "Remove these rows, or the marks where the text makes sense without",
+    )
+
+
 def written_turns() -> Notice:
     """Plain text or a question in which a conversation was written out with somebody's template."""
     return Notice(
@@ -151,20 +166,8 @@ def written_turns() -> Notice:
     )
 
 
-def _answers(row: Row) -> Iterator[str]:
-    if not row.messages:
-        yield from [row.text.strip()] if row.prompt else []
-    for message in row.messages[row.first_learned :]:
-        if _is_answer(message):
-            yield (message["content"] or "").strip()
-
-
 def _is_said_by_assistant(row: Row) -> Iterator[bool]:
     return (message["role"] == "assistant" for message in row.messages[row.first_learned :])
-
-
-def _is_answer(message: Message) -> bool:
-    return message["role"] == "assistant" and not message.get("tool_calls")
 
 
 def _last_parts(row: Row) -> Iterator[str]:

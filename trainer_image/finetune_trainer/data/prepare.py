@@ -14,6 +14,7 @@ from finetune_trainer.data.corpus import Corpus
 from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.judgeable import askable, check_questions, check_settings
 from finetune_trainer.data.judgeable import warnings as judgeable_warnings
+from finetune_trainer.data.left import LeftOut, left_out
 from finetune_trainer.data.measure import TokenStats, cut, sequence_length
 from finetune_trainer.data.opened import (
     Opened,
@@ -47,7 +48,7 @@ class Prepared:
     sequence_length: int
     train: TokenStats
     evaluation: TokenStats | None
-    duplicates: int
+    left: LeftOut
     warnings: tuple[str, ...]
     scale: float = 1.0
     """Of a sample: all bytes over those that were read."""
@@ -55,6 +56,11 @@ class Prepared:
     generated_answers: int = 0
     label_answers: int = 0
     """As PreflightReport has them."""
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that say the same as another one."""
+        return self.left.duplicates
 
     @property
     def evaluation_rows(self) -> int:
@@ -93,7 +99,7 @@ def prepare(
     lengths = _write_selected(opened, selection, encoder, asked, folder, say=say)
     check_usable(opened.all)
     _check_trained(selection, request)
-    prepared = _measured(request, turns, selection, folder, lengths, unanswered=_unanswered(encoder, opened.trained))
+    prepared = _measured(request, opened, turns, selection, folder, lengths, _unanswered(encoder, opened.trained))
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
@@ -188,7 +194,13 @@ def _write_selected(
 
 
 def _measured(
-    request: DataRequest, turns: Turns, selection: Selection, folder: Path, lengths: Counter[int], *, unanswered: str
+    request: DataRequest,
+    opened: Opened,
+    turns: Turns,
+    selection: Selection,
+    folder: Path,
+    lengths: Counter[int],
+    unanswered: str,
 ) -> Prepared:
     longest = sequence_length(
         lengths, wanted=request.sequence_length, limit=request.length_limit,
@@ -203,6 +215,7 @@ def _measured(
             + (unanswered or _nothing_learned(train, longest)),
         )
     _check_gate(request, evaluation.rows, lengths.total())
+    left = left_out(opened.trained, selection, stats if opened.held_out is None else [train])
     return Prepared(
         folder=folder,
         digest=combined(part.digest for part in stats),
@@ -210,8 +223,8 @@ def _measured(
         sequence_length=longest,
         train=train,
         evaluation=evaluation if evaluation.rows else None,
-        duplicates=selection.duplicates,
-        warnings=(*turns.warnings, *_warnings(request, selection, train, evaluation.rows)),
+        left=left,
+        warnings=(*turns.warnings, *_warnings(request, selection, train, left, evaluation.rows)),
     )
 
 
@@ -245,7 +258,9 @@ def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
         )
 
 
-def _warnings(request: DataRequest, selection: Selection, train: TokenStats, held_out: int) -> Iterator[str]:
+def _warnings(
+    request: DataRequest, selection: Selection, train: TokenStats, left: LeftOut, held_out: int
+) -> Iterator[str]:
     if selection.leaked:
         where = "sources" if request.evaluation.further_sources else "source"
         yield f"{selection.leaked} training rows are also in the evaluation {where}: they are not trained"
@@ -255,10 +270,20 @@ def _warnings(request: DataRequest, selection: Selection, train: TokenStats, hel
     if train.truncated_rows:
         share = 100 * train.truncated_rows / max(1, train.rows + train.masked_rows)
         yield f"{train.truncated_rows} rows ({share:.1f} %) are truncated: the end of their answers is lost"
-    if train.dropped_rows:
-        yield f"{train.dropped_rows} rows are left out because they are too long"
-    if train.masked_rows:
-        yield f"{train.masked_rows} rows are left out because they contain nothing to train on"
+    if left.dropped:
+        rows = (
+            "1 row is left out because it is"
+            if left.dropped == 1
+            else f"{left.dropped} rows are left out because they are"
+        )
+        yield f"{rows} too long"
+    if left.masked:
+        rows = (
+            "1 row is left out because it contains"
+            if left.masked == 1
+            else f"{left.masked} rows are left out because they contain"
+        )
+        yield f"{rows} nothing to train on"
     if not held_out and request.evaluation.fraction and not request.evaluation.source:
         yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:

@@ -46,7 +46,7 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     print(f"reading {', '.join(dataset.location.uri for dataset in config.datasets)}", flush=True)
     request = preflight_request(config, model.length_limit)
     prepared = prepare(request, model.tokenizer, workspace, sampling=True, say=lambda text: print(text, flush=True))
-    check_tokens(prepared.folder, model, config.model.location.uri)
+    doubts += check_tokens(prepared.folder, model, config.model.location.uri)
     digest = run_digest(config.spec_digest, model.revision, prepared.digest)
     published = claim_output(output, checkpoint, config, digest)
     left = Left() if published or not checkpoint else leave(prepared, model, config, checkpoint)

@@ -64,7 +64,7 @@ WRAPPERS = {
 ON_THE_HUB = "hf://"
 
 
-def _own_code(uri: str) -> str:
+def _own_code(uri: str, kind: str) -> str:
     """Say how own code may run: from the hub only, where a commit id says which code it is."""
     if uri.startswith(ON_THE_HUB):
         return (
@@ -72,8 +72,9 @@ def _own_code(uri: str) -> str:
             "you have reviewed, or choose another model"
         )
     return (
-        f"{uri} brings its own Python code, which runs only for a model on the hub (hf://) with a pinned revision: upload the model "
-        "there, or choose one whose type transformers knows"
+        f"{uri} is of type {kind!r}, which transformers does not know: it brings its own Python code, which runs only for a model on "
+        "the hub (hf://) with model.trustRemoteCode and a pinned model.revision: upload the model there, or choose one whose type "
+        "transformers knows"
     )
 
 
@@ -89,7 +90,7 @@ def check_family(config: dict[str, Any], model: Model, uri: str) -> None:
     _check_quantised(config, uri)
     own_code = "auto_map" in config and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if own_code and not model.trust_remote_code:
-        raise UserError("ModelUnsupported", _own_code(uri))
+        raise UserError("ModelUnsupported", _own_code(uri, kind))
     if kind not in CONFIG_MAPPING_NAMES and not own_code:
         raise UserError(
             "ModelUnsupported",
@@ -149,8 +150,22 @@ def _check_head(config: dict[str, Any], uri: str) -> None:
             )
 
 
-def check_kind(tensors: dict[str, Tensor], uri: str) -> None:
-    """Refuse tensors that only a quantised model, a classifier, an adapter or a wrapped model has."""
+GATHER = (
+    "save the model again with stage3_gather_16bit_weights_on_model_save: true in the configuration of DeepSpeed, or with a full state "
+    "dict of FSDP"
+)
+GATHER_HERE = (
+    "run `python zero_to_fp32.py . whole --safe_serialization` in its folder, and use the "
+    "model in whole/ in place of these weights"
+)
+"""DeepSpeed puts that script beside the parts that it writes."""
+
+
+def check_kind(tensors: dict[str, Tensor], uri: str, *, gather: str = GATHER) -> None:
+    """Refuse tensors that only a quantised model, a classifier, an adapter or a wrapped model has.
+
+    `gather` says how to make whole tensors of those that are empty.
+    """
     for what, names, remedy in KINDS:
         if found := [name for name in tensors if names.search(name)]:
             raise UserError(
@@ -168,7 +183,7 @@ def check_kind(tensors: dict[str, Tensor], uri: str) -> None:
         raise UserError(
             "ModelInvalid",
             f"{len(empty)} of {len(tensors)} tensors of {uri} are empty ({some(empty)}), as a process writes them that holds only a "
-            "part of the model (ZeRO stage 3, FSDP): gather the whole model and save it again",
+            f"part of the model (ZeRO stage 3, FSDP): {gather}",
         )
 
 

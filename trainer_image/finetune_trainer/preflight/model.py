@@ -25,6 +25,8 @@ from finetune_trainer.preflight.completeness import (
     text_tensors,
 )
 from finetune_trainer.preflight.family import (
+    GATHER,
+    GATHER_HERE,
     NESTED,
     check_family,
     check_kind,
@@ -139,7 +141,7 @@ def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder
     if not headers:
         raise UserError("ModelInvalid", f"the weight files of {store.uri} hold no tensors: save the model again")
     try:
-        check_kind(headers, store.uri)
+        check_kind(headers, store.uri, gather=_gathered(store))
     except UserError as error:  # the files beside them may be those that were meant
         raise UserError(error.reason, "; note that ".join((error.message, *chosen.unread))) from error
     check_towers(headers, raw, store.uri)
@@ -151,6 +153,11 @@ def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder
     check_shapes(tensors, decoder, store.uri)
     _check_tied(store, tensors, decoder)
     return tensors
+
+
+def _gathered(store: Store) -> str:
+    """Say how to gather the parts of a model: with the script that DeepSpeed left beside them, where it lies there."""
+    return GATHER_HERE if any(file.path == "zero_to_fp32.py" for file in store.files()) else GATHER
 
 
 def _check_tied(store: Store, tensors: dict[str, Tensor], decoder: Any) -> None:

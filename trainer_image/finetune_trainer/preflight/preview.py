@@ -43,8 +43,7 @@ def preview(config: PreflightConfig, workspace: Path, *, colour: bool) -> str:
     check_template(model.tokenizer, config.chat, config.model.location.uri)
     request = preflight_request(config, model.length_limit)
     prepared = prepare(request, model.tokenizer, workspace, say=_say)
-    check_tokens(prepared.folder, model, config.model.location.uri)
-    doubts = model.warnings
+    doubts = (*model.warnings, *check_tokens(prepared.folder, model, config.model.location.uri))
     try:
         check_complete(model, config.model.location.uri)
     except UserError as error:  # the rows can be seen all the same

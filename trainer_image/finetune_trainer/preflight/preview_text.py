@@ -46,17 +46,25 @@ def preview_text(
 def counts(prepared: Prepared) -> Iterator[str]:
     """Say what was found and what happened to it."""
     train: TokenStats = prepared.train
+    left = prepared.left
     share = 100 * train.trained_tokens / max(1, train.tokens)
+    yield f"rows read               {left.read}"
     yield f"rows to train           {train.rows}"
     yield f"rows held out           {prepared.evaluation_rows}"
     yield f"tokens                  {train.tokens} ({share:.0f} % trained)"
     yield f"sequence length         {prepared.sequence_length}"
     yield f"median, p99, longest    {train.p50}, {train.p99}, {train.longest}"
     yield f"packed sequences        {train.packed_rows}"
-    yield f"exact duplicates        {prepared.duplicates} (left out)"
+    yield f"exact duplicates        {left.duplicates} (left out)"
     yield f"rows truncated          {train.truncated_rows}"
-    yield f"rows too long, left out {train.dropped_rows}"
-    yield f"rows with nothing left  {train.masked_rows} (left out)"
+    yield f"rows too long, left out {left.dropped}"
+    yield f"rows with nothing left  {left.masked} (left out)"
+    if left.unusable:
+        yield f"rows not usable         {left.unusable} (left out)"
+    if left.measured:
+        yield f"rows to measure on      {left.measured} (also in an evaluation source, left out)"
+    if left.unchosen:
+        yield f"rows not chosen         {left.unchosen} (beyond maxExamples or the weight of their data)"
     for warning in prepared.warnings:
         yield f"warning: {warning}"
 

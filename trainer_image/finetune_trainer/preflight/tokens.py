@@ -6,20 +6,25 @@ from finetune_trainer.data.tokenised import read_batches
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.model import ExaminedModel
 
+REMEDY = (
+    "use the tokenizer that was saved with these weights, or give the model an embedding for each token (resize_token_embeddings) "
+    "and save it again"
+)
 
-def check_tokens(prepared: Path, model: ExaminedModel, uri: str) -> None:
-    """Raise UserError(ModelInvalid) where rows, or their padding, hold a token that the model has no embedding for."""
+
+def check_tokens(prepared: Path, model: ExaminedModel, uri: str) -> tuple[str, ...]:
+    """Return a warning where the tokenizer has tokens that the model has no embedding for.
+
+    Raises UserError(ModelInvalid) where rows, or their padding, hold one.
+    """
     rows, padding = model.embedding_rows, model.tokenizer.pad_token_id
     if not rows or len(model.tokenizer) <= rows:
-        return
+        return ()
+    told = f"the tokenizer of {uri} has {len(model.tokenizer):,} tokens, but the model has embeddings for {rows:,}"
     largest = max(int(ids.max()) for file in sorted(prepared.glob("*.arrow")) for _, ids, _ in read_batches(file))
     if max(largest, padding) < rows:
-        return
+        return (f"{told}; no row uses the others, but a prompt that does will fail in the tuned model: {REMEDY}",)
     token, used = (largest, "the rows use") if largest >= rows else (padding, "padding uses")
     raise UserError(
-        "ModelInvalid",
-        f"the tokenizer of {uri} has {len(model.tokenizer):,} tokens, but the model has embeddings for {rows:,}; {used} "
-        f"token {token} "
-        f"({model.tokenizer.convert_ids_to_tokens(token)}): use the tokenizer that was saved with these weights, or give the model "
-        "an embedding for each token (resize_token_embeddings) and save it again",
+        "ModelInvalid", f"{told}; {used} token {token} ({model.tokenizer.convert_ids_to_tokens(token)}): {REMEDY}"
     )

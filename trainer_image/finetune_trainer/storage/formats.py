@@ -127,9 +127,19 @@ def _refuse_adapter(store: Store, names: set[str]) -> None:
     signs = sorted(names & {ADAPTER_CONFIG, *ADAPTERS})
     if signs and not whole:
         raise _unsupported(
-            f"{store.uri} is an adapter (it holds {signs[0]}), not a whole model: set spec.model.source to its base model and "
-            "spec.lora.initialAdapter to the adapter"
+            f"{store.uri} is an adapter (it holds {signs[0]}), not a whole model: set spec.model.source to its base "
+            f"model{_base_of(store)} and spec.lora.initialAdapter to the adapter"
         )
+
+
+def _base_of(store: Store) -> str:
+    """Name the model that an adapter was made for, in brackets; empty where its configuration does not say."""
+    try:
+        described = json.loads(store.read_text(ADAPTER_CONFIG) or "{}")
+    except ValueError:
+        return ""
+    base = described.get("base_model_name_or_path") if isinstance(described, dict) else None
+    return f" ({base})" if isinstance(base, str) and base else ""
 
 
 def _without_config(store: Store, paths: list[str]) -> UserError:

@@ -14,11 +14,13 @@ from finetune_trainer.data.formats.names import (
     PREFERENCES,
     PROMPTS,
     ROLE_KEYS,
+    ROLES,
     SYSTEMS,
     TURNS,
     bare,
     is_empty,
     is_harmless,
+    is_reply,
     words_of,
 )
 from finetune_trainer.data.formats.saying import answers, best
@@ -41,6 +43,9 @@ KNOWN = frozenset(
 
 SPEAKING = frozenset((*ROLE_KEYS, *(f"{key}s" for key in ROLE_KEYS)))
 """Words in the names of columns that say who speaks."""
+
+WRITERS = ("user", "username", "userid", "authorid", "senderid", "fromid", "name")
+"""Names of columns that say who wrote a message, but not in which role."""
 
 TOKENISED = "input_ids"
 
@@ -66,12 +71,22 @@ def several_questions(columns: Sequence[str], uri: str) -> str:
     )
 
 
-def one_message_a_row(uri: str, text: str) -> str:
-    """Say that conversations are cut into rows, as OASST's are."""
+def one_message_a_row(record: Record, uri: str, text: str, held: int, rows: int) -> str:
+    """Say that conversations are cut into rows, as OASST's are; `rows` is 0 where those with a message were not counted."""
+    each = "each row" if held == rows else f"each of {held:,} rows"
+    names = [str(name) for name in record]
+    speaks = next((name for name in names if bare(name) in ROLE_KEYS), "") or next(
+        (name for name in names if bare(name) in WRITERS), ""
+    )
+    follows = next((name for name in names if is_reply(name)), "")
+    named = " and ".join(filter(None, (speaks, text)))
+    role = record.get(speaks)
+    said = "" if isinstance(role, str) and role.strip().lower() in ROLES else ", each with a role, user or assistant"
+    order = f", following {follows}" if follows else ""
     return (
-        f"{uri} holds one message in each row (columns such as role and text), so no row has a question with its answer: join the "
-        "messages of a conversation into one row with a column messages, following parent_id where there is one, or set "
-        f"columns: {{text: {text}}} to learn each message as plain text"
+        f"{uri} holds one message in {each} ({'columns' if speaks else 'column'} {named}), so no row has a question with its answer: "
+        f"join the messages of a conversation into one row with a column messages{said}{order}, or set "
+        f"columns: {{text: {in_yaml(text)}}} to learn each message as plain text"
     )
 
 

@@ -96,12 +96,18 @@ class Format:
     @cached_property
     def read(self) -> frozenset[str]:
         """The same, with the columns in which something is read."""
-        return self.named | {name.split(".")[0] for name in self.named}
+        return self.named | {outer for name in self.named for outer in ways(name)}
 
     @cached_property
     def inner(self) -> tuple[str, ...]:
         """Those that lie inside of columns."""
         return tuple(name for name in self.named if "." in name)
+
+
+def ways(name: str) -> tuple[str, ...]:
+    """Return the columns in which a name with dots may lie: `a.b` itself may be the name of one."""
+    parts = name.split(".")
+    return tuple(".".join(parts[:end]) for end in range(1, len(parts)))
 
 
 def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted: str = "") -> Format:

@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from finetune_trainer.chat.conversation import Message
-from finetune_trainer.data.formats.detect import TEXT, Format
+from finetune_trainer.data.formats.detect import TEXT, Format, ways
 from finetune_trainer.data.formats.inside import with_inner
 from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare, is_empty, is_harmless, names_answer
+from finetune_trainer.data.formats.states import is_taken_back
 from finetune_trainer.data.reading.record import Record
+
+METADATA = ("metadata", "meta")
 
 CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""
@@ -29,7 +32,7 @@ def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> di
 def _beside_inner(record: Record, form: Format) -> Record:
     """What a column holds beside the values inside it that are read: by its name with dots, and of a list the next item."""
     inner = form.inner
-    outer = {name.split(".")[0] for name in inner} - form.named
+    outer = {way for name in inner for way in ways(name)} - form.named
     found = {leaf.path: leaf.value for column in outer & record.keys() for leaf in leaves({column: record[column]})}
     beside = {path: value for path, value in found.items() if not any(_is_on_the_way(path, name) for name in inner)}
     return beside | {path: value for name in inner for path, value in _next_items(record, name)}
@@ -60,7 +63,18 @@ def _matters(name: str, value: Any, form: Format) -> bool:
     if is_empty(value):
         return False
     beside_text = form.kind == TEXT and names_answer(name) and not isinstance(value, int | float)
-    return not is_harmless(name) or beside_text or _is_held_out(name, value)
+    return (
+        not is_harmless(name)
+        or beside_text
+        or _is_held_out(name, value)
+        or is_taken_back(name, value)
+        or _is_written(name, value)
+    )
+
+
+def _is_written(name: str, value: Any) -> bool:
+    """Tell whether a column of metadata holds text: people write there what a question is about; programs write objects."""
+    return bare(name) in METADATA and isinstance(value, str) and not value.lstrip().startswith(("{", "["))
 
 
 def _is_held_out(name: str, value: Any) -> bool:

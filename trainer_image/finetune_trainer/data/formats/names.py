@@ -162,6 +162,7 @@ INCIDENTAL = frozenset(
     "status row rows line rank ts offset start end position seed temperature top penalty stream stop finish logprobs domain "
     "difficulty author annotator annotators worker username email phone address zip ip session thread dataset "
     "copyright signature duration latency lead cost usage price unnamed "
+    "ext extension mime charset "
     "header redacted state moderation flagged turn turns fingerprint generator "
     "flags commit repo repos license task subreddit priority tags permalink account".split()
 )

@@ -9,11 +9,17 @@ from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.reading.record import Record
 
 
-def unpaired(record: Record, label: str, form: str, uri: str) -> str:
-    """Say that the answers are good ones and bad ones."""
+def unpaired(record: Record, label: str, form: str, uri: str, bad: int, rows: int) -> str:
+    """Say that the answers are good ones and bad ones; `rows` is 0 where they were not counted."""
+    if rows and not bad:
+        return (
+            f"{uri} looks like unpaired preference data (columns {exist(record)}) of good answers only, for no row has {label} false: "
+            f"remove that column, or set format: {form}"
+        )
+    counted = f"{bad:,} of {rows:,} rows have {label} false, and " if rows else ""
     return (
-        f"{uri} looks like unpaired preference data (columns {exist(record)}): sft would learn the bad answers too; keep the "
-        f"rows whose {label} is true, or set format: {form} to learn all of them"
+        f"{uri} looks like unpaired preference data (columns {exist(record)}): {counted}sft would learn the bad answers too; keep the "
+        f"rows whose {label} is true and remove that column, or set format: {form} to learn all of them"
     )
 
 

@@ -25,7 +25,7 @@ from finetune_trainer.data.formats.numbered import numbered_questions, numbered_
 from finetune_trainer.data.formats.preference import judged, preference, undecided, unpaired
 from finetune_trainer.data.formats.trees import tree_refusal
 from finetune_trainer.data.reading.record import Record
-from finetune_trainer.errors import UserError
+from finetune_trainer.errors import CountedError, UserError
 
 SENDERS = ("sender", "speaker", "from")
 """Names of columns that stand beside the text of one message; an author stands beside a book, too."""
@@ -43,7 +43,10 @@ def refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Recor
     turns = turns_column(names, record, certain=False)
     label = first(LABELS, names)
     if (completion or turns) and completion != label and truth(record.get(label)) is not None:
-        raise UserError("DatasetInvalid", unpaired(record, label, "messages" if turns else "prompt-completion", uri))
+        form = "messages" if turns else "prompt-completion"
+        raise CountedError(
+            lambda one: truth(one.get(label)) is False, lambda bad, rows: unpaired(record, label, form, uri, bad, rows)
+        )
     if record.get("answer") in VERDICTS and any(key in record for key in ("_task_hash", "_input_hash")):
         raise UserError("DatasetInvalid", judged(record, uri))
     if named.completion:
@@ -91,4 +94,7 @@ def refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Rec
     replies = any(map(is_reply, names))
     sent = isinstance(record.get(first(SENDERS, names)), str) and not any(map(names_answer, map(str, record)))
     if text and not dataset.columns.text and (speaks or in_a_chat or replies or sent):
-        raise UserError("DatasetInvalid", one_message_a_row(uri, text))
+        raise CountedError(
+            lambda one: isinstance(one.get(text), str),
+            lambda held, rows: one_message_a_row(record, uri, text, held, rows),
+        )

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from finetune_trainer.data.formats.leaves import LETTERS, Kind, Leaf, asks_only, leaves
+from finetune_trainer.data.formats.choices import is_pointer, written
+from finetune_trainer.data.formats.leaves import Kind, Leaf, asks_only, leaves
 from finetune_trainer.data.formats.names import (
     HISTORIES,
     INCIDENTAL,
     MEDIA,
+    PLAIN_TEXTS,
     SYSTEMS,
     bare,
     is_harmless,
@@ -32,8 +34,13 @@ PLAIN = re.compile(r"[^\W\d][\w .-]*")
 MOST_JOINED = 3
 """So many columns a suggestion joins into a question: of more nobody knows which are part of it."""
 
-MOST_CHOICES = 6
-"""So many choices a suggestion writes into a question."""
+NUMBERS = "holds numbers: write names in place of them if they stand for classes"
+
+CLASS_DIGITS = 2
+"""So many digits the number of a class has; more are a year or an amount."""
+
+LEAST_TEXT = 64
+"""So many characters the text of a corpus has."""
 
 POSTS = ("body", "description", "selftext", "details")
 """What people write below a title."""
@@ -80,6 +87,8 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
         note = "" if proven else ", if its texts are a question, its answer, and so on"
         yield Suggestion(columns={"messages": alone}, note=note, proven=proven)
     yield from _of_turns(found)
+    if text := _beside_words_only(record, leaves(record, harmless=True)):
+        yield Suggestion(columns={"text": text}, note=" and objective: cpt")
     yield from _of_pairs(found)
     everything = leaves(record, harmless=True)
     if any(map(answers, everything)):
@@ -91,6 +100,17 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
             yield Suggestion(columns={"messages": leaf.path}, note=f" and roles: {{{unknown}}}" if unknown else "")
     if len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
         yield Suggestion(columns={"text": found[0].path})
+
+
+def _beside_words_only(record: Record, found: Sequence[Leaf]) -> str:
+    """Return the column of a corpus whose other columns hold words, such as the path and the language of a program; empty without."""
+    texts = [leaf for leaf in found if leaf.kind is Kind.TEXT and isinstance(leaf.value, str)]
+    told = [leaf for leaf in texts if bare(leaf.path.rpartition(".")[2]) in PLAIN_TEXTS and len(leaf.value.split()) > 1]
+    others = [leaf for leaf in texts if leaf not in told]
+    if len(told) != 1 or len(texts) != len(found) or len(told[0].value) < LEAST_TEXT or _holds_more(record):
+        return ""
+    words_only = all(len(leaf.value.split()) < 2 and not answers(leaf) and not asks(leaf) for leaf in others)
+    return told[0].path if words_only and asks(told[0]) < SURE else ""
 
 
 def _holds_more(record: Record) -> bool:
@@ -158,12 +178,12 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
     if len(asked) > MOST_JOINED and known:
         asked = known
     if choices and asked and len(asked) <= MOST_JOINED:
-        written = [*(f"{{{leaf.path}}}" for leaf in asked), _written(choices[0], answer.value)]
+        parts = [*(f"{{{leaf.path}}}" for leaf in asked), written(choices[0], answer.value)]
         named = ", ".join(choices[0].columns) or choices[0].path
         which = f"; {answer.path} only says which of {named} is right"
         yield Suggestion(
             columns={"completion": answer.path},
-            prompt_template="\n\n".join(written),
+            prompt_template="\n\n".join(parts),
             note=which if is_pointer(answer.value) else note,
         )
     if asked and len(asked) <= MOST_JOINED:
@@ -208,32 +228,11 @@ def _unrepeated(found: Sequence[Leaf]) -> list[Leaf]:
     ]
 
 
-def is_pointer(value: Any) -> bool:
-    """Tell whether an answer is the number or letter of a choice."""
-    if isinstance(value, str):
-        return value.strip().isdigit() or is_letter(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_letter(value: Any) -> bool:
-    """Tell whether an answer is one letter."""
-    return isinstance(value, str) and value.strip().isalpha() and len(value.strip()) == 1
-
-
-def pointed_at(record: Record, column: str) -> str:
-    """Say what to write in place of the number of a choice; empty where there are no choices."""
-    choices = [leaf for leaf in leaves(record) if leaf.kind is Kind.CHOICES]
-    if not choices or not is_pointer(record.get(column)):
-        return ""
-    named = ", ".join(choices[0].columns) or choices[0].path
-    return f"it only says which of {named} is right, so write the text of that one into a column completion"
-
-
 def _doubt(answer: Leaf) -> str:
     if answer.is_first:
         return ", which learns the first answer of each question"
-    if isinstance(answer.value, str) and answer.value.strip().isdigit():
-        return f"; {answer.path} holds numbers: write names in place of them if they stand for classes"
+    if isinstance(answer.value, str) and answer.value.strip().isdigit() and len(answer.value.strip()) <= CLASS_DIGITS:
+        return f"; {answer.path} {NUMBERS}"
     return ""
 
 
@@ -244,37 +243,6 @@ def _question(asked: Sequence[Leaf], answer: Leaf, note: str) -> Suggestion:
         return Suggestion(columns={"prompt": asked[0].path, "completion": answer.path}, note=note)
     joined = "\n\n".join(f"{{{leaf.path}}}" for leaf in asked)
     return Suggestion(columns={"completion": answer.path}, prompt_template=joined, note=note)
-
-
-def _written(choices: Leaf, answer: Any) -> str:
-    """Write choices under each other, each behind its label, or the letter that an answer may name."""
-    if choices.columns:
-        return "\n".join(f"{name[-1]}. {{{name}}}" for name in choices.columns)
-    if isinstance(choices.value, dict):
-        keys = [f"{choices.path}.{key}" for key in choices.value]
-        labels = [key for key in keys if _is_label(key)]
-        texts = [key for key in keys if key not in labels]
-        count = min(MOST_CHOICES, *map(len, choices.value.values()))
-        return "\n".join(". ".join(f"{{{key}.{number}}}" for key in (*labels, *texts)) for number in range(count))
-    return "\n".join(
-        _one_written(f"{choices.path}.{number}", choice, number if is_letter(answer) else None)
-        for number, choice in enumerate(choices.value[:MOST_CHOICES])
-    )
-
-
-def _one_written(path: str, choice: Any, number: int | None) -> str:
-    keys = (
-        [f"{path}.{key}" for key, item in choice.items() if isinstance(item, str)] if isinstance(choice, dict) else []
-    )
-    label = next((key for key in keys if _is_label(key)), "")
-    text = next((key for key in keys if key != label), path)
-    if label:
-        return f"{{{label}}}. {{{text}}}"
-    return f"{{{text}}}" if number is None else f"{LETTERS[number].upper()}. {{{text}}}"
-
-
-def _is_label(path: str) -> bool:
-    return bare(path.rpartition(".")[2]) in ("label", "key", "letter", "id")
 
 
 def unwritten_answer(record: Record) -> str:

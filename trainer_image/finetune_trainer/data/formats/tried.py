@@ -6,13 +6,14 @@ from dataclasses import replace
 from finetune_contract import Columns, Dataset
 
 from finetune_trainer.data.formats.advice import described
+from finetune_trainer.data.formats.choices import pointed_at
 from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns
 from finetune_trainer.data.formats.detect import ChatForm, detect
 from finetune_trainer.data.formats.inside import with_inner
 from finetune_trainer.data.formats.invalid import NoForm, NotText, RowInvalid
 from finetune_trainer.data.formats.roles import UnknownRole
 from finetune_trainer.data.formats.rows import Row, to_row
-from finetune_trainer.data.formats.suggest import Suggestion, pointed_at, suggestions, unwritten_answer
+from finetune_trainer.data.formats.suggest import Suggestion, suggestions, unwritten_answer
 from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import UserError
 

@@ -20,6 +20,7 @@ from finetune_trainer.data.formats.names import (
     is_reasoning,
     words_of,
 )
+from finetune_trainer.data.formats.states import is_state
 from finetune_trainer.data.formats.suggest import KEEP_REASONING, Suggestion, quoted
 from finetune_trainer.data.reading.record import Record
 
@@ -64,7 +65,9 @@ class Unread:
         """Say what is not read, in how many rows, and what to do; empty where there is nothing."""
         if not self._rows:
             return ""
-        ordered = sorted(self._rows.items(), key=lambda item: (-item[1], not words_of(item[0]) & TELLING))
+        ordered = sorted(
+            self._rows.items(), key=lambda item: (not is_state(item[0]), -item[1], not words_of(item[0]) & TELLING)
+        )
         named = ", ".join(f"{name} in {count}" for name, count in ordered[:NAMED])
         more = f" and {len(self._rows) - NAMED} more" if len(self._rows) > NAMED else ""
         return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {self._remedy(form, other)}"
@@ -77,6 +80,10 @@ class Unread:
             return "Test rows are trained with the others: move them to evaluation.source"
         if any(words_of(name) & MEDIA for name in names):
             return "Only text is trained: remove the rows that make no sense without their images or sound"
+        if state := next(filter(is_state, names), ""):
+            return (
+                f"All answers are learned, also those that somebody discarded: remove the rows in which {state} says so"
+            )
         if form.kind == TEXT:
             return self._taught(other)
         if any(bare(name) in LABELS for name in names):

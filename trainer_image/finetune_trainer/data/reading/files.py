@@ -77,7 +77,7 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
         files=chosen,
         warnings=(
             *_left(store.uri, visible, rows),
-            *(() if on_hub or told else _other_splits(store.uri, dataset.split, rows, chosen)),
+            *(() if on_hub else _other_splits(store.uri, dataset.split, _in_splits(told) or rows, chosen)),
             *_mixed(store.uri, dataset.split, chosen),
             *gaps,
         ),
@@ -111,10 +111,10 @@ def _no_rows(store: Store, visible: Sequence[StoredFile], *, documents: bool) ->
     said = f"{store.uri} has no data files, only {names}"
     if any(file.path.lower().endswith(ARCHIVES) for file in visible):
         return f"{said}: archives are not read, so unpack them and name the folder or the file in them"
+    read = f"data is read from {readable(documents=documents)}"
     told = [found for file in visible[:NAMED_FILES] if (found := _told(store, file))]
     if told:
-        return f"{said}: {told[0]}"
-    read = f"data is read from {readable(documents=documents)}"
+        return f"{said}: {told[0]}" + ("" if _is_one_file(store.uri, visible) else f". In a folder {read}")
     if not documents and any(kind_of(file.path) for file in visible):
         return f"{said}: .txt and .md are for objective cpt, and {read}. For sft, {AS_ROWS}"
     return f"{said}: {read}. {AS_ROWS[0].upper()}{AS_ROWS[1:]}"
@@ -137,6 +137,11 @@ def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ..
     return (
         f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): convert the files that hold rows to .jsonl",
     )
+
+
+def _in_splits(told: Splits) -> Files:
+    """Return the files of the configuration that is read."""
+    return tuple(file for files in told.values() for file in files)
 
 
 def _other_splits(uri: str, split: str, rows: Files, chosen: Files) -> tuple[str, ...]:

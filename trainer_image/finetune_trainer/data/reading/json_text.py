@@ -15,9 +15,21 @@ LARGEST_JSON_BYTES = 512 << 20
 """A .json file is read whole, and parsed takes some five times its size."""
 
 CONVERSION = (
-    "convert the file with python3 -c 'import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin if "
-    "line.strip()]' < OLD.jsonl > NEW.jsonl"
+    "convert such lines with python3 -c 'exec(\"import ast, json, sys\\nfor line in sys.stdin:\\n try: json.loads(line)\\n "
+    "except ValueError:"
+    "\\n  try: line = json.dumps(ast.literal_eval(line))\\n  except (ValueError, SyntaxError): pass\\n print(line.strip())\")' "
+    "< OLD.jsonl > "
+    "NEW.jsonl, which leaves all others as they are"
 )
+
+CONFLICT = re.compile(rb"(<{7}|>{7}|\|{7})( |$)|={7}$")
+"""What git leaves in a file where it could not merge two versions."""
+
+TRAILING = re.compile(rb",(\s*[}\]])")
+COMMENT = (b"//", b"#", b"/*", b"--")
+
+BEFORE, BEHIND = 16, 24
+"""So many characters of a line are shown on both sides of what is wrong in it."""
 
 TYPESET_QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb"
 
@@ -77,6 +89,14 @@ def _of_line(line: bytes) -> Record | Unreadable:
 def _not_json(line: bytes, error: ValueError) -> Unreadable:
     if line in (b"[", b"{"):
         return Unreadable(f"it is only {line.decode()}: name a document that spans several lines .json")
+    if found := CONFLICT.match(line):
+        return Unreadable(
+            f"it is `{found[0].decode().strip()}`, a mark that git left at a merge conflict: keep one side, and remove the marks"
+        )
+    if line.startswith(COMMENT):
+        return Unreadable("it is a comment, which JSON does not have: remove that line")
+    if _is_json(TRAILING.sub(rb"\1", line)):
+        return Unreadable("it has a comma behind its last item: remove that comma")
     if _is_python(line):
         return Unreadable(f"it is written as a Python dict, not as JSON (single quotes, None, True): {CONVERSION}")
     if line.endswith(b",") and _is_json(line[:-1]):
@@ -85,7 +105,15 @@ def _not_json(line: bytes, error: ValueError) -> Unreadable:
         return Unreadable(typeset)
     if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and line[:1] == b"{":
         return Unreadable("it holds several objects: put each on a line of its own, or rename the file to .json")
-    return Unreadable(f"it is not JSON ({error}): correct or remove that line")
+    return Unreadable(f"it is not JSON ({error}{_near(error)}): correct or remove that line")
+
+
+def _near(error: ValueError) -> str:
+    """Show the place of a line where reading ended."""
+    if not isinstance(error, json.JSONDecodeError):
+        return ""
+    shown = error.doc[max(0, error.pos - BEFORE) : error.pos + BEHIND].strip().replace("`", "'")
+    return f", near `{shown}`" if shown else ""
 
 
 def _typeset(text: str) -> str:
