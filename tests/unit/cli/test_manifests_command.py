@@ -60,7 +60,10 @@ def test_a_merged_model_is_served_without_an_adapter():
     deployment, _ = made("vllm", finished("one", artifact(), artifact("merged")))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
 
-    assert (container["command"], container["args"][:3]) == (["vllm", "serve"], ["/models/one", "--served-model-name", "one"])
+    assert (container["command"], container["args"][:3]) == (
+        ["vllm", "serve"],
+        ["/models/one", "--served-model-name", "one"],
+    )
     assert "--enable-lora" not in container["args"]
 
 

@@ -26,7 +26,7 @@ from finetune_trainer.combining.updates import (
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.publishing.adapter_facts import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_facts
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest, versions
-from finetune_trainer.serving.fetch import bring
+from finetune_trainer.publishing.fetch import bring
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.secrecy import redacted
 

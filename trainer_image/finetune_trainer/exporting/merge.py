@@ -95,7 +95,13 @@ def _merge_one(name: str, layer: Any, dtype: torch.dtype, arithmetic: Arithmetic
     widened = [parameter for name, parameter in layer.named_parameters() if "lora_" not in name]
     for parameter in widened:
         parameter.data = parameter.data.float()
-    layer.merge(safe_merge=True)
+    try:
+        layer.merge(safe_merge=True)
+    except (RuntimeError, ValueError) as error:  # a bias for a layer that has none, or values that are no numbers
+        text = shorten(" ".join(str(error).split()), 300)
+        raise UserError(
+            "ExportFailed", f"{name} of the adapter cannot be merged: {text}. Serve the adapter with PEFT"
+        ) from error
     for parameter in widened:
         parameter.data = parameter.data.to(dtype)
     arithmetic.check(name, _weight(layer), wanted)
