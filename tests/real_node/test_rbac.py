@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.cluster.client import eventually
 from tests.real_node.audit import Grant, asked, requests
 from tests.real_node.installation import CHART
 from tests.real_node.workspace import Workspace
@@ -17,18 +18,38 @@ ASKED_BY_ADMISSION = {("update", "finetune.dev/finetunejobs/finalizers")}
 ASKED_LATE = {("list", "events.k8s.io/events")}
 """Only of a Pod that has waited for two minutes, as none does here; tests/cluster/test_situations_words.py has one that does."""
 
+OPTIONAL = ("kueue", "kueueCluster", "podGroups")
+"""Off by default, and not installed here; tests/gitops asks for these beside the real Kueue and the definitions of PodGroups."""
+
 
 def granted() -> set[Grant]:
-    """Return what the chart's rules allow."""
+    """Return what the chart's rules allow by default."""
     rules = YAML(typ="safe").load((CHART / "files/rbac-rules.yaml").read_text())
     return {
         (verb, f"{group}/{resource}")
-        for part in rules.values()
+        for name, part in rules.items()
+        if name not in OPTIONAL
         for rule in part
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+def test_a_policy_says_what_is_used(workspace: Workspace):
+    """An installed operator may write it."""
+    policy = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTunePolicy"}
+    where = {"name": "default", "namespace": workspace.namespace}
+    workspace.cluster.apply(policy | {"metadata": where, "spec": {"limits": {"gpus": 2}}})
+
+    def used() -> object:
+        found = workspace.cluster.get("finetunepolicy", "default", "-n", workspace.namespace)
+        return found.get("status", {}).get("gpusInUse")
+
+    try:
+        eventually(lambda: used() == 0, "the policy says that no GPU is in use", 60)
+    finally:
+        workspace.cluster.kubectl("delete", "finetunepolicy", "default", "-n", workspace.namespace)
 
 
 def test_what_the_operator_asked_for_is_what_the_chart_grants(workspace: Workspace, request: pytest.FixtureRequest):
