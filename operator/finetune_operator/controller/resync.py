@@ -143,7 +143,9 @@ class Resync:
         lists = {}
         for kind in kinds:  # children after the jobs: no job is seen without what it already had
             try:
-                if kind in POLICY_KINDS and is_unserved(kind, await self.api.get(collection(kind), {"limit": "1"})):
+                if kind in POLICY_KINDS and is_unserved(
+                    kind, await self.api.get(collection(kind, namespace), {"limit": "1"})
+                ):
                     self._do_without(kind, namespace, NO_POLICIES)
                     continue
                 self._unreadable.discard((kind, namespace))
