@@ -86,7 +86,7 @@ def test_the_command_that_converts_lines_of_python_leaves_the_others_as_they_are
     """Also lines that are broken, and what JSON writes otherwise than Python."""
     lines = ["{'prompt': 'it\\'s', 'completion': None}", '{"a": "x\\/y", "b": null}', "<<<<<<< HEAD", '{"cut": "']
     (tmp_path / "OLD.jsonl").write_text("\n".join(lines))
-    subprocess.run(["sh", "-c", CONVERSION.partition(" with ")[2].partition(", which")[0]], cwd=tmp_path, check=True)
+    subprocess.run(["sh", "-c", CONVERSION.partition(" with ")[2]], cwd=tmp_path, check=True)
 
     assert (tmp_path / "NEW.jsonl").read_text().splitlines() == [
         '{"prompt": "it\'s", "completion": null}', '{"a": "x\\/y", "b": null}', "<<<<<<< HEAD", '{"cut": "'

@@ -15,12 +15,12 @@ LARGEST_JSON_BYTES = 512 << 20
 """A .json file is read whole, and parsed takes some five times its size."""
 
 CONVERSION = (
-    "convert such lines with python3 -c 'exec(\"import ast, json, sys\\nfor line in sys.stdin:\\n try: json.loads(line)\\n "
-    "except ValueError:"
-    "\\n  try: line = json.dumps(ast.literal_eval(line))\\n  except (ValueError, SyntaxError): pass\\n print(line.strip())\")' "
-    "< OLD.jsonl > "
-    "NEW.jsonl, which leaves all others as they are"
+    "convert the file with python3 -c 'exec(\"import ast, json, sys\\nfor line in sys.stdin:\\n try: json.loads(line)\\n "
+    "except ValueError:\\n  try: line = json.dumps(ast.literal_eval(line))\\n  except (ValueError, SyntaxError): pass\\n "
+    "print(line.strip())\")' "
+    "< OLD.jsonl > NEW.jsonl"
 )
+"""Lines that are JSON, or neither, stay as they are."""
 
 CONFLICT = re.compile(rb"(<{7}|>{7}|\|{7})( |$)|={7}$")
 """What git leaves in a file where it could not merge two versions."""
