@@ -206,7 +206,8 @@ def argocd(api: Client, control_plane: ControlPlane, folder: Path) -> Iterator[A
             ),
             start(
                 "argocd-applicationset-controller", where, f"--namespace={SYSTEM}", f"--argocd-repo-server=127.0.0.1:{repo}",
-                "--repo-server-plaintext", f"--metrics-addr=127.0.0.1:{sets}", f"--probe-addr=127.0.0.1:{probe}", f"--webhook-addr=127.0.0.1:{hook}",
+                "--repo-server-plaintext", f"--metrics-addr=127.0.0.1:{sets}", f"--probe-addr=127.0.0.1:{probe}",
+                f"--webhook-addr=127.0.0.1:{hook}",
             ),
             start(
                 "argocd-server", where, f"--namespace={SYSTEM}", "--address=127.0.0.1", f"--port={server}",
