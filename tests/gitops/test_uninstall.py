@@ -141,7 +141,7 @@ def test_the_base_by_argocd(client: Client, its_argo: Argo, repo: Repository, cl
 
 
 def test_the_chart_by_flux(client: Client, its_flux: Flux, repo: Repository, clean: None):
-    """A HelmRelease; deleting it leaves the jobs."""
+    """A HelmRelease; deleting it leaves the jobs. helm-controller learns of new kinds at its second try: pools need one."""
     its_flux.apply(source("repo", repo.url), release(repo))
     installed(client)
     its_flux.reaches(f"{RELEASES}/{RELEASE}", "True", "InstallSucceeded")
@@ -158,7 +158,7 @@ def release(repo: Repository) -> Raw:
         "kind": "HelmRelease",
         "metadata": {"name": RELEASE, "namespace": "flux-system"},
         "spec": {
-            "interval": "1h", "releaseName": RELEASE, "targetNamespace": SYSTEM, "install": {"createNamespace": True},
+            "interval": "1h", "releaseName": RELEASE, "targetNamespace": SYSTEM, "install": {"createNamespace": True, "remediation": {"retries": 2}},
             "chart": {"spec": {"chart": "./chart", "sourceRef": {"kind": "GitRepository", "name": "repo"}}},
             "values": VALUES,
         },
