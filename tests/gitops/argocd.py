@@ -182,7 +182,9 @@ def argocd(api: Client, control_plane: ControlPlane, folder: Path) -> Iterator[A
     programs = provide([REDIS, ARGOCD, KUSTOMIZE, HELM], say=print)
     install(control_plane)
     env = environment(control_plane, folder, programs)
-    redis, repo, repo_metrics, metrics, sets, probe, server, server_metrics = (ports.free_port(set()) for _ in range(8))
+    redis, repo, repo_metrics, metrics, sets, probe, hook, server, server_metrics = (
+        ports.free_port(set()) for _ in range(9)
+    )
     program = programs["argocd"]
 
     def start(name: str, *options: str) -> Process:
@@ -205,6 +207,7 @@ def argocd(api: Client, control_plane: ControlPlane, folder: Path) -> Iterator[A
             start(
                 "argocd-applicationset-controller", where, f"--namespace={SYSTEM}", f"--argocd-repo-server=127.0.0.1:{repo}",
                 "--repo-server-plaintext", f"--metrics-addr=127.0.0.1:{sets}", f"--probe-addr=127.0.0.1:{probe}",
+                f"--webhook-addr=127.0.0.1:{hook}",
             ),
             start(
                 "argocd-server", where, f"--namespace={SYSTEM}", "--address=127.0.0.1", f"--port={server}",

@@ -179,21 +179,8 @@ def test_expressions_see_a_failed_job(on_flux: FluxTheatre, start_operator: Star
     assert f"failed early due to stalled resources: [FineTuneJob/{on_flux.name}/bot status: 'Failed']" in said
 
 
-def test_a_kustomization_can_be_deleted_while_it_waits(
-    on_flux: FluxTheatre, start_operator: StartOperator, standin: StandIn
-):
-    """kustomize-controller 487: not only after its timeout."""
-    plays(standin, **HOLD)
-    start_operator().start()
-    on_flux.sync(bot(), healthCheckExprs=END, timeout="1h")
-    on_flux.stage.reaches("Training")
-    on_flux.flux.remove(on_flux.path)
-
-    assert on_flux.stage.job() is None
-
-
 def test_a_stamp_of_the_api_server_is_no_drift(
-    on_argo: ArgoTheatre, on_flux: FluxTheatre, start_operator: StartOperator, standin: StandIn, stamped: str
+    on_argo: ArgoTheatre, start_operator: StartOperator, standin: StandIn, stamped: str
 ):
     """argo-cd 23752: admission policies run in dry runs, too. The stamp of createdBy stays, and nobody fights over it."""
     plays(standin)
