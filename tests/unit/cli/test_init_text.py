@@ -47,7 +47,7 @@ spec:
   datasets:
     # 285 rows: Frage is the prompt, Antwort: kurz the answer.
     # The column names do not say which is which: check this choice.
-    # file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY or pvc://CLAIM/PATH.
+    # file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY, gs://BUCKET/KEY or pvc://CLAIM/PATH.
     - source: file:///home/me/qa.csv
       columns: {prompt: Frage, completion: "Antwort: kurz"}
   # method: lora       # lora, qlora or full. Default: auto; the plan says why it chose one
@@ -195,5 +195,5 @@ def test_what_of_the_data_is_not_used_stands_in_the_job():
         "    # 285 rows: Frage is the prompt, Antwort: kurz the answer.",
         "    # The column names do not say which is which: check this choice.",
         f"    # Warning: {dropped}",
-        "    # file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY or pvc://CLAIM/PATH.",
+        "    # file:// works on the local cluster only. On a shared cluster, upload it and write s3://BUCKET/KEY, gs://BUCKET/KEY or pvc://CLAIM/PATH.",
     ]

@@ -106,12 +106,12 @@ def test_a_name_stays_when_the_version_changes(engine: Any):
     served = {
         "vllm": lambda: objects[0]["spec"]["template"]["spec"]["containers"][0]["args"][-1],
         "llama-cpp": lambda: objects[0]["spec"]["template"]["spec"]["containers"][0]["args"][:4],
-        "kserve": lambda: objects[0]["spec"]["model"]["lora"]["adapters"][0]["name"],
+        "kserve": lambda: objects[0]["spec"]["template"]["containers"][0]["args"][-1],
     }[engine]()
 
     assert {each["metadata"]["name"] for each in objects} == {"bot"}
     assert served == {
-        "vllm": "bot=/models/bot", "kserve": "bot",
+        "vllm": "bot=/models/bot", "kserve": "bot=/adapters/bot",
         "llama-cpp": ["--model", "/models/bot/bot-v2-q8_0.gguf", "--alias", "bot"],
     }[engine]  # fmt: skip
     assert DIGEST in text

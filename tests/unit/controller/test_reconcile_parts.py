@@ -14,7 +14,15 @@ from finetune_operator.controller.pools import gpus_held, pool_status
 from finetune_operator.controller.reconcile import soonest
 from finetune_operator.controller.refusals import refusal_of
 from finetune_operator.controller.stored import leaves_soon
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
+from finetune_operator.errors import (
+    ClusterUnavailable,
+    Conflict,
+    FinetuneError,
+    Forbidden,
+    NameConflict,
+    ServerFailed,
+    Unauthorized,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -51,7 +59,7 @@ def test_what_a_refused_pod_names_in_vain_is_traced_to_its_field(words: str, fie
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (401, ClusterUnavailable),
+        (401, Unauthorized),
         (403, Forbidden),
         (404, Conflict),
         (409, Conflict),

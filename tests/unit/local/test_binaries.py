@@ -66,7 +66,7 @@ def test_a_program_on_path_must_have_the_version(places: Path, says: str, right:
 
 def test_the_modules_ship_with_the_package():
     """go.mod and go.sum pin what is built."""
-    names = {"helm", "kubernetes", "kwok", "training-operator", "versitygw"}
+    names = {"fakegcs", "helm", "kubernetes", "kwok", "training-operator", "versitygw"}
     assert {path.name for path in MODULES.iterdir() if path.is_dir()} == names
     assert [sorted(path.name for path in module.iterdir()) for module in sorted(MODULES.iterdir())] == [
         ["go.mod", "go.sum", "tools.go"]
