@@ -170,6 +170,15 @@ def test_preference_data_is_refused_with_columns_that_work(tmp_path, record, col
     assert rows_of(tmp_path, datasets=(Dataset(location=at(file), columns=Columns(**named)),))[0][1] == "fine<|im_end|>"
 
 
+def test_a_class_beside_its_name_is_no_verdict(tmp_path):
+    """BANKING77 has label 0 to 76 and label_text: class 0 is not a bad answer."""
+    rows = [{"text": "how", "label": 0, "label_text": "fine"}, {"text": "hello", "label": 6, "label_text": "red"}]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    named = Columns(prompt="text", completion="label_text")
+
+    assert rows_of(tmp_path, datasets=(Dataset(location=at(file), columns=named),))[0][1] == "fine<|im_end|>"
+
+
 OTHER = [
     ({"prompt": "a", "completion": "b", "label": "False"}, "looks like unpaired preference data"),
     ({"prompt": "a", "completion": "b", "label": 1}, "looks like unpaired preference data"),

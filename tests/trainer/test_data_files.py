@@ -149,6 +149,7 @@ ROWS = [
      "it names the key 'completion' twice, and only one value could be used: rename or remove one"),
     ("ragged.csv", b"prompt,completion\na,b,c",
      "it has 3 fields, not the 2 of the first line: quote fields that contain the separator"),
+    ("joined.csv", b"prompt,completion\nprompt, completion", "it repeats the names of the columns, as joined files do: remove it"),
     ("python.csv", b"messages\n\"[{'role': 'user', 'content': 'a'}]\"",
      "its messages are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"),
 ]  # fmt: skip

@@ -66,6 +66,22 @@ def test_words_that_nobody_knows_are_mapped_by_the_job():
     assert messages_of(*turns, roles={"Dr. X": "user", "B": "assistant"}) == said("hello", "fine")
 
 
+@pytest.mark.parametrize(
+    ("key", "asks", "suggested"),
+    [
+        ("is_human", True, 'roles: {user: ["true"], assistant: ["false"]}'),
+        ("is_human", False, 'roles: {user: ["true"], assistant: ["false"]}'),
+        ("from_bot", False, 'roles: {user: ["false"], assistant: ["true"]}'),
+    ],
+)
+def test_a_truth_value_says_who_speaks_by_the_name_of_its_key(key, asks, suggested):
+    """Whoever speaks first: in role play it is the character."""
+    with pytest.raises(RowInvalid) as refusal:
+        messages_of({key: asks, "text": "hello"}, {key: not asks, "text": "fine"}, role=key, content="text")
+
+    assert str(refusal.value).endswith(f"map it with datasets[].roles, such as {suggested}")
+
+
 SAME = [
     ("legacy function call", [{"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": '{"city": "Paris"}'}}]),
     ("calls as JSON text", [{"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])}]),

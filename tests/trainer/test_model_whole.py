@@ -99,6 +99,25 @@ def test_a_weight_file_that_is_cut_is_refused(tmp_path: Path, run: RunConfig) ->
     assert message.endswith("): copy the model's files again")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(run: RunConfig, value: float) -> None:
+    """A merge in float16 overflows; every loss of the run would be none either."""
+    folder = Path(run.model.location.uri.removeprefix("file://"))
+    name = "model.layers.1.mlp.down_proj.weight"
+
+    def one(tensors: Tensors) -> Tensors:
+        tensors[name][3, 5] = value
+        return tensors
+
+    _changed(folder / "model.safetensors", one)
+
+    assert _refusal(run, folder) == (
+        "ModelInvalid",
+        f"{run.model.location.uri} holds 1 tensor with values that are infinite or not a number: {name}; a merge or a conversion to "
+        "float16 overflowed: make the model again in bfloat16",
+    )
+
+
 def _continued(run: RunConfig, folder: Path) -> torch.nn.Module:
     asked = replace(run, lora=replace(A_LORA, initial_adapter=Location(uri=f"file://{folder}")))
     return models.with_initial_adapter(_built(run, Path(run.model.location.uri.removeprefix("file://"))), folder, asked)

@@ -7,6 +7,8 @@ files' headers; this is exact, because the classes themselves compared. Called b
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
+
 from finetune_trainer.errors import UserError
 from finetune_trainer.model.targets import VISION
 from finetune_trainer.storage.naming import counted, some
@@ -46,6 +48,28 @@ def assert_adapter_loaded(missing: Iterable[str], unexpected: Iterable[str], uri
         raise _refused(
             uri, unknown, "holds {} that match no layer of the base model", "name the base model that it was trained on"
         )
+
+
+def assert_numbers(model: torch.nn.Module, uri: str) -> None:
+    """Raise UserError(ModelInvalid) for weights that are infinite or no numbers: every loss would be none either.
+
+    A part that ZeRO-3 holds on other ranks is looked at there by nobody.
+    """
+    broken = sorted(name for name, weight in model.named_parameters() if not _is_finite(weight.detach()))
+    if broken:
+        raise _refused(
+            uri,
+            broken,
+            "holds {} with values that are infinite or not a number",
+            "a merge or a conversion to float16 overflowed: make the model again in bfloat16",
+        )
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    """Tell whether all values are finite; the smallest and the largest say so without a copy of the weight."""
+    if type(weight) is not torch.Tensor or weight.is_meta or not weight.numel() or not weight.is_floating_point():
+        return True  # simulated, elsewhere, or packed
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(weight))
 
 
 def _refused(uri: str, names: list[str], what: str, remedy: str) -> UserError:

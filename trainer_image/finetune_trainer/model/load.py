@@ -26,7 +26,7 @@ from transformers import (
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.model import experts, targets, varlen
-from finetune_trainer.model.assertions import assert_adapter_loaded, assert_all_loaded
+from finetune_trainer.model.assertions import assert_adapter_loaded, assert_all_loaded, assert_numbers
 from finetune_trainer.model.precision import Computation
 from finetune_trainer.model.tokenizer import load_tokenizer as tokenizer_of
 from finetune_trainer.runtime import ranks
@@ -72,6 +72,7 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
             "ModelInvalid",
             f"transformers cannot load the weights of {run.model.location.uri}: {shorten(' '.join(str(error).split()), 300)}",
         ) from error
+    assert_numbers(model, run.model.location.uri)
     for parameter in targets.vision_parameters(model):
         parameter.requires_grad_(False)
     if run.method == "qlora":

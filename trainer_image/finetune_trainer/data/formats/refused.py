@@ -42,7 +42,8 @@ def refuse_other_kinds(dataset: Dataset, names: Mapping[str, str], record: Recor
     completion = named.completion or first(COMPLETIONS, names)
     turns = turns_column(names, record, certain=False)
     label = first(LABELS, names)
-    if (completion or turns) and completion != label and truth(record.get(label)) is not None:
+    named_class = bool(label) and completion.startswith(label)  # label and label_text: a class and its name
+    if (completion or turns) and not named_class and truth(record.get(label)) is not None:
         form = "messages" if turns else "prompt-completion"
         raise CountedError(
             lambda one: truth(one.get(label)) is False, lambda bad, rows: unpaired(record, label, form, uri, bad, rows)

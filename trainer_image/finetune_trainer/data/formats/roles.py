@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune_trainer.data.formats.chosen import nearest
 from finetune_trainer.data.formats.invalid import RowInvalid
-from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER, role_word
+from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER, role_word, words_of
 from finetune_trainer.data.reading.record import kind
 
 
@@ -42,7 +42,14 @@ def misspelt(word: str, form: TurnForm) -> str:
 
 
 def mapping(turns: list[Any], form: TurnForm) -> str:
-    """Suggest a role for every unknown word of a conversation: who speaks first asks, unless a known speaker does."""
+    """Suggest a role for every unknown word of a conversation: who speaks first asks, unless a known speaker does.
+
+    Where the words are true and false, the name of their key says who speaks: is_human, from_bot.
+    """
+    if who := next((ROLES[part] for part in words_of(form.role) if ROLES.get(part) in (USER, ASSISTANT)), ""):
+        other = ASSISTANT if who == USER else USER
+        if {role_word(item.get(form.role)) for item in turns if isinstance(item, dict)} <= {"true", "false"}:
+            return f'{USER}: ["{str(who == USER).lower()}"], {ASSISTANT}: ["{str(other == USER).lower()}"]'
     words: list[str] = []
     known: set[str] = set()
     for item in turns:

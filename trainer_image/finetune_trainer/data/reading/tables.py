@@ -100,6 +100,8 @@ def header(names: Sequence[str]) -> list[str]:
 
 def _row(names: list[str], fields: list[str]) -> Record | Unreadable:
     if len(fields) >= len(names) and not any(fields[len(names) :]):  # separators behind the last field say nothing
+        if len(names) > 1 and [field.strip() for field in fields[: len(names)]] == names:
+            return Unreadable("it repeats the names of the columns, as joined files do: remove it")
         return named(names, fields[: len(names)])
     remedy = "quote fields that contain the separator"
     if len(fields) < len(names):
