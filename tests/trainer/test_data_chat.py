@@ -30,6 +30,9 @@ REWRITING = (
     "{{ messages | length }} messages\n{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+TERSE = BODY.replace(
+    "{{ m['role'] }}\n{{ m['content'] }}", "{{ m['role'] }}{% if m['content'] %}\n{{ m['content'] }}{% endif %}"
+)
 CHAT = Conversation(messages=said("hello", "fine", "how are you", "thanks"))
 
 LEARNED = [
@@ -69,6 +72,16 @@ def test_a_template_that_rewrites_what_was_said_is_refused():
     assert str(refusal.value) == (
         "the chat template writes what comes before message 2 differently once the answer is there, so the part to learn "
         "cannot be determined: use chat.trainOn: last, or chat.template: chatml"
+    )
+
+
+def test_an_empty_answer_of_which_a_template_writes_nothing_is_refused_as_that():
+    """Nothing is rewritten, so a remedy against rewriting would not help."""
+    with pytest.raises(RowRefused) as refusal:
+        trained_text(tokenizer(TERSE), Conversation(messages=said("hello", "")))
+
+    assert str(refusal.value) == (
+        "an answer is empty, and the chat template writes nothing there that could be learned: remove the row, or write the answer"
     )
 
 

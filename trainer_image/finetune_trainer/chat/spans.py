@@ -31,6 +31,7 @@ REWRITES = (
     "the chat template rewrites earlier answers, so the part to learn cannot be determined: use chat.trainOn: last, or "
     "chat.template: chatml"
 )
+EMPTY = "an answer is empty, and the chat template writes nothing there that could be learned: remove the row, or write the answer"
 
 
 CANNOT = (
@@ -205,7 +206,9 @@ class Renderer:
         content = (message["content"] or "").strip()
         if message.get("tool_calls"):
             return self._calls(text, message, content, start)
-        position = text.find(content, start) if content else -1
+        if not content:
+            raise RowRefused(EMPTY)
+        position = text.find(content, start)
         end = position + len(content)
         stop = self._stop_at(text, end)
         if position < 0 or not stop or any(word in text[start:position] for word in self._stops):
