@@ -58,7 +58,7 @@ def templates(name: str) -> dict[str, Raw]:
 def test_the_page_is_an_option():
     """Off unless it is asked for."""
     assert {name: sorted(templates(name)) for name in SETS} == {
-        "defaults": ["operator"], "high-availability": ["operator", "ui"], "namespaced": ["operator"],
+        "air-gapped": ["operator"], "defaults": ["operator"], "high-availability": ["operator", "ui"], "namespaced": ["operator"],
     }  # fmt: skip
 
 

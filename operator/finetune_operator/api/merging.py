@@ -46,7 +46,7 @@ MERGED_ADAPTER = (
         field="credentials",
     ),
     Rule(
-        cel="double(self.weight) != 0.0",
+        cel="!has(self.weight) || double(self.weight) != 0.0",
         message="weight must not be 0: remove the adapter",
         holds=lambda one: float(one.weight) != 0,
         field="weight",
@@ -55,7 +55,7 @@ MERGED_ADAPTER = (
 
 MERGE_OF = (
     Rule(
-        cel="self.method != 'average' || self.adapters.all(a, !a.weight.startsWith('-'))",
+        cel="self.method != 'average' || self.adapters.all(a, !has(a.weight) || !a.weight.startsWith('-'))",
         message="method average needs weights above 0: use method linear to subtract an adapter",
         holds=lambda merge: merge.method != "average" or all(not one.weight.startswith("-") for one in merge.adapters),
         field="adapters",
