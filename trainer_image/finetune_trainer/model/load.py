@@ -76,19 +76,10 @@ def base_model(folder: Path, run: RunConfig, computation: Computation) -> PreTra
     for parameter in targets.vision_parameters(model):
         parameter.requires_grad_(False)
     if run.method == "qlora":
+        from finetune_trainer.model.quantise import keep_layout  # noqa: PLC0415 - one second, for qlora only
+
         keep_layout(model)
     return model
-
-
-def keep_layout(model: PreTrainedModel) -> None:
-    """Keep packed weights as they are when the model is measured between steps.
-
-    On a CPU with AVX-512 BF16, bitsandbytes 0.50 lays them out anew at the first answer, for a kernel that has no gradient; steps
-    after that would learn from wrong gradients with no more than a warning.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTrainedModel:

@@ -90,6 +90,17 @@ def unpack_when_read(model: PreTrainedModel, name: str, state: QuantState) -> No
     _register_parametrization_hooks(module, leaf)
 
 
+def keep_layout(model: PreTrainedModel) -> None:
+    """Keep packed weights as they are when the model is measured between steps.
+
+    On a CPU with AVX-512 BF16, bitsandbytes 0.50 lays them out anew at the first answer, for a kernel that has no gradient; steps
+    after that would learn from wrong gradients with no more than a warning.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def _is_expert(model: PreTrainedModel | None, name: str) -> bool:
     owner, _, leaf = name.rpartition(".")
     found = getattr(model.get_submodule(owner), leaf, None) if model is not None else None
