@@ -6,8 +6,6 @@ import hashlib
 import hmac
 import shutil
 import subprocess
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +16,14 @@ import pytest
 from finetune_operator.local.binaries import cache_root
 from finetune_operator.local.ports import HOST, free_port
 
+from tests.servers.child import served
+
 VERSION = "3.35.0"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's documented account and key; no secret."""
 
 API = "2021-08-06"
-READY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -81,24 +80,6 @@ def azure_server(folder: Path) -> Iterator[AzureServer]:
         "--location", str(folder),
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "azurite.log").open("wb") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _await(child, f"http://{HOST}:{port}")
-        yield AzureServer(endpoint=f"http://{HOST}:{port}/{ACCOUNT}", key=KEY)
-    finally:
-        child.terminate()
-        child.wait(timeout=30)
-
-
-def _await(child: "subprocess.Popen[bytes]", url: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        assert child.poll() is None, "azurite has ended"
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except urllib.error.HTTPError:
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise AssertionError(f"azurite does not answer at {url} after {READY_SECONDS} s")
+    url = f"http://{HOST}:{port}"
+    with served(command, url, folder / "azurite.log"):
+        yield AzureServer(endpoint=f"{url}/{ACCOUNT}", key=KEY)

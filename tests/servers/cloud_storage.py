@@ -2,9 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from finetune_operator.local.binaries import FAKE_GCS
 from finetune_operator.local.ports import HOST, free_port
 from finetune_operator.local.provide import provide
 
-READY_SECONDS = 60
+from tests.servers.child import served
 
 
 @dataclass(frozen=True)
@@ -50,26 +47,5 @@ def google_server(folder: Path) -> Iterator[GoogleServer]:
         "-external-url", f"http://{here}", "-log-level", "warn",
     ]  # fmt: skip
     (folder / "objects").mkdir(parents=True, exist_ok=True)
-    with (folder / "server.log").open("wb") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _await(child, f"http://{here}/storage/v1/b")
+    with served(command, f"http://{here}/storage/v1/b", folder / "server.log"):
         yield GoogleServer(endpoint=f"http://{here}")
-    finally:
-        child.terminate()
-        child.wait(timeout=30)
-
-
-def _await(child: "subprocess.Popen[bytes]", url: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        assert child.poll() is None, "fake-gcs-server has ended"
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except urllib.error.HTTPError:
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-            continue
-        return
-    raise AssertionError(f"fake-gcs-server does not answer at {url} after {READY_SECONDS} s")

@@ -2,11 +2,6 @@
 
 import contextlib
 import os
-import ssl
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +9,8 @@ from pathlib import Path
 from finetune_operator.local.binaries import VERSITYGW
 from finetune_operator.local.ports import HOST, free_port
 from finetune_operator.local.provide import provide
+
+from tests.servers.child import served
 
 ACCESS_KEY = "finetune"
 SECRET_KEY = "finetune-secret"  # a throw-away server on the loopback
@@ -78,37 +75,11 @@ def s3_server(
         str(objects),
     ]
     env = {**os.environ, "ROOT_ACCESS_KEY_ID": ACCESS_KEY, "ROOT_SECRET_ACCESS_KEY": SECRET_KEY}
-    with (folder / "versitygw.log").open("ab") as log:
-        child = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     url = f"{'https' if certificate else 'http'}://{address}:{port}"
-    try:
-        _await(child, url, folder / "versitygw.log")
+    with served(command, url, folder / "versitygw.log", seconds=30, env=env):
         yield S3Server(endpoint=url, folder=objects, bucket=bucket)
-    finally:
-        child.terminate()
-        child.wait(timeout=20)
 
 
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _await(child: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not _speaks_http(url):
-        assert child.poll() is None, f"versitygw ended with {child.returncode}: {log.read_text()[-500:]}"
-        assert time.monotonic() < deadline, f"versitygw does not answer at {url}"
-        time.sleep(0.05)
-
-
-def _speaks_http(url: str) -> bool:
-    try:
-        # whose certificate it is, its users look at
-        urllib.request.urlopen(url, timeout=2, context=ssl._create_unverified_context()).close()
-    except urllib.error.HTTPError as refusal:
-        refusal.close()  # 403: it is there and wants a signature
-        return True
-    except OSError:
-        return False
-    return True
