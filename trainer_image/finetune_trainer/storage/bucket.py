@@ -1,8 +1,7 @@
 """A prefix of an S3 bucket, through s3fs. Keys and endpoint from the Secret, else the ambient identity."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -15,14 +14,11 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # it has no a
 )
 
 from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
-from finetune_trainer.storage.addresses import Address, confined
+from finetune_trainer.storage.addresses import Address
+from finetune_trainer.storage.keyed import KeyedStore
 from finetune_trainer.storage.retries import CONFIG, patient
-from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found, unauthorized
-from finetune_trainer.storage.transfer import alone
+from finetune_trainer.storage.store import Role, StoredFile, not_found, unauthorized
 from finetune_trainer.storage.untrusted import or_untrusted
-
-PARALLEL_TRANSFERS = 8
-"""Files in flight at once: enough to fill a node's network with model shards, few enough for a small gateway."""
 
 MISSING = ("NoSuchKey", "NoSuchBucket", "404")
 REFUSED = (
@@ -36,16 +32,12 @@ FULL = ("QuotaExceeded", "StorageFull", "XMinioStorageFull", "507")
 LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
-class BucketStore:
+class BucketStore(KeyedStore):
     """Objects below one prefix."""
 
-    revision = ""
-
     def __init__(self, address: Address, role: Role, keys: dict[str, str]) -> None:
-        self.uri = address.uri
-        self.role = role
+        super().__init__(address.uri, role, address.path)
         self._bucket = address.authority
-        self._prefix, self._pattern = glob_base(address.path)
         client = s3fs.S3FileSystem(
             key=keys.get("AWS_ACCESS_KEY_ID"),
             secret=keys.get("AWS_SECRET_ACCESS_KEY"),
@@ -57,27 +49,6 @@ class BucketStore:
             skip_instance_cache=True,
         )
         self._s3: Any = patient(client)
-
-    def local_folder(self) -> Path | None:
-        """Return None: objects must be fetched."""
-        return None
-
-    def files(self, under: str = "") -> tuple[StoredFile, ...]:
-        """List all objects below a prefix."""
-        with self._wording():
-            found = self._listed(self._key(under))
-            if not found and not under and self._prefix:
-                return self._single()
-            return matching(found, self._pattern) if self._pattern else found
-
-    def fetch(self, into: Path, paths: Sequence[str] | None = None) -> Path:
-        """Download the objects that are not there yet in their full size."""
-        files = [file for file in self.files() if paths is None or file.path in paths]
-        if not files:
-            raise not_found(self.role, self.uri)
-        with alone(into), self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(pool.map(lambda file: self._download(file, into), files))
-        return into
 
     def open(self, path: str) -> BinaryIO:
         """Open an object for reading in ranges."""
@@ -92,11 +63,6 @@ class BucketStore:
                 return self._body(self._key_of(path), **wanted)[0]
             except FileNotFoundError:
                 return None
-
-    def read_text(self, path: str) -> str | None:
-        """Return a small object's text."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
 
     def write_text(self, path: str, text: str) -> None:
         """Write a small object."""
@@ -116,16 +82,6 @@ class BucketStore:
             except FileNotFoundError:
                 return False
             return content.decode() == old and self._put_if(path, new, IfMatch=etag)
-
-    def upload(self, folder: Path, path: str = "") -> None:
-        """Copy all files of a local folder, large ones in parts."""
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        with self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(
-                pool.map(
-                    lambda file: self._send(file, f"{path}/{file.relative_to(folder).as_posix()}".lstrip("/")), files
-                )
-            )
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object, or any below the prefix."""
@@ -170,13 +126,6 @@ class BucketStore:
         path = item["Key"].removeprefix(f"{base}/" if base else "")
         return StoredFile(path=path, size_bytes=item["Size"], fingerprint=item["ETag"].strip('"'))
 
-    def _key(self, path: str) -> str:
-        return "/".join(part for part in (self._prefix, confined(path, self.uri) if path else "") if part)
-
-    def _key_of(self, path: str) -> str:
-        """The key of a listed file: where the location is one object, its name is already part of the prefix."""
-        return self._prefix if self._prefix.rpartition("/")[2] == path and not self._pattern else self._key(path)
-
     def _body(self, key: str, **wanted: str) -> tuple[bytes, str]:
         response = self._s3.call_s3("get_object", Bucket=self._bucket, Key=key, **wanted)
         return s3fs.core.sync(self._s3.loop, response["Body"].read), response["ETag"]
@@ -195,14 +144,8 @@ class BucketStore:
             raise
         return True
 
-    def _download(self, file: StoredFile, into: Path) -> None:
-        target = into / file.path
-        if target.is_file() and target.stat().st_size == file.size_bytes:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        self._s3.get_file(f"{self._bucket}/{self._key_of(file.path)}", str(partial))
-        partial.replace(target)
+    def _save(self, key: str, file: Path) -> None:
+        self._s3.get_file(f"{self._bucket}/{key}", str(file))
 
     def _send(self, file: Path, path: str) -> None:
         if file.stat().st_size:

@@ -5,62 +5,33 @@ An object appears whole or not at all. What was sent is read back and compared b
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from importlib import import_module
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
-from finetune_trainer.storage.addresses import Address, confined
+from finetune_trainer.storage.addresses import Address
+from finetune_trainer.storage.keyed import KeyedStore
 from finetune_trainer.storage.objects import Object, Objects
 from finetune_trainer.storage.ranges import Ranges
-from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found, unauthorized
-from finetune_trainer.storage.transfer import alone
-
-PARALLEL_TRANSFERS = 8
-"""Files in flight at once, as for S3."""
+from finetune_trainer.storage.store import Role, StoredFile, not_found, unauthorized
 
 
-class CloudStore:
+class CloudStore(KeyedStore):
     """Objects below one prefix."""
 
-    revision = ""
-
     def __init__(self, address: Address, role: Role, keys: dict[str, str]) -> None:
-        self.uri = address.uri
-        self.role = role
         account, container, path = _taken_apart(address)
+        super().__init__(address.uri, role, path)
         self._container = container
-        self._prefix, self._pattern = glob_base(path)
         kind = _objects_of(address.scheme)
         try:
             self._objects: Objects = kind(account, container, keys)
         except ValueError as error:
             message = f"the credentials for the {role} {self.uri} cannot be read: {kind.identity}"
             raise unauthorized(role, message) from error
-
-    def local_folder(self) -> Path | None:
-        """Return None: objects must be fetched."""
-        return None
-
-    def files(self, under: str = "") -> tuple[StoredFile, ...]:
-        """List all objects below a prefix."""
-        with self._wording():
-            found = self._listed(self._key(under))
-            if not found and not under:
-                return self._single()
-            return matching(found, self._pattern) if self._pattern else found
-
-    def fetch(self, into: Path, paths: Sequence[str] | None = None) -> Path:
-        """Download the objects that are not there yet in their full size."""
-        files = [file for file in self.files() if paths is None or file.path in paths]
-        if not files:
-            raise not_found(self.role, self.uri)
-        with alone(into), self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(pool.map(lambda file: self._download(file, into), files))
-        return into
 
     def open(self, path: str) -> BinaryIO:
         """Open an object for reading in ranges."""
@@ -79,11 +50,6 @@ class CloudStore:
                 return None
         return self._range(key, 0, size if limit is None else min(limit, size))
 
-    def read_text(self, path: str) -> str | None:
-        """Return a small object's text."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
-
     def write_text(self, path: str, text: str) -> None:
         """Write a small object."""
         with self._wording():
@@ -101,13 +67,6 @@ class CloudStore:
                 return self._objects.replace(self._key(path), old.encode(), new.encode())
             except FileNotFoundError:
                 return False
-
-    def upload(self, folder: Path, path: str = "") -> None:
-        """Copy all files of a local folder, large ones in parts, and read each back."""
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        names = [f"{path}/{file.relative_to(folder).as_posix()}".lstrip("/") for file in files]
-        with self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(pool.map(self._send, files, names))
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object, or any below the prefix."""
@@ -130,20 +89,11 @@ class CloudStore:
         return tuple(sorted(_described(item, self._prefix) for item in found))
 
     def _single(self) -> tuple[StoredFile, ...]:
-        if not self._prefix:
-            return ()
         try:
             found = self._objects.head(self._prefix)
         except FileNotFoundError:
             return ()
         return (_described(found, self._prefix.rpartition("/")[0]),)
-
-    def _key(self, path: str) -> str:
-        return "/".join(part for part in (self._prefix, confined(path, self.uri) if path else "") if part)
-
-    def _key_of(self, path: str) -> str:
-        """The key of a listed file: where the location is one object, its name is already part of the prefix."""
-        return self._prefix if self._prefix.rpartition("/")[2] == path and not self._pattern else self._key(path)
 
     def _range(self, key: str, start: int, end: int) -> bytes:
         if end <= start:
@@ -151,16 +101,10 @@ class CloudStore:
         with self._wording():
             return self._objects.part(key, start, end)
 
-    def _download(self, file: StoredFile, into: Path) -> None:
-        target = into / file.path
-        if target.is_file() and target.stat().st_size == file.size_bytes:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        with partial.open("wb") as sink:
-            for block in self._objects.blocks(self._key_of(file.path)) if file.size_bytes else ():
+    def _save(self, key: str, file: Path) -> None:
+        with file.open("wb") as sink:
+            for block in self._objects.blocks(key):
                 sink.write(block)
-        partial.replace(target)
 
     def _send(self, file: Path, path: str) -> None:
         key, size = self._key(path), file.stat().st_size
