@@ -109,16 +109,18 @@ def test_a_token_without_an_embedding_is_refused(job, tmp_path, workspaces) -> N
     )
 
 
-def test_chatml_closes_turns_where_generation_stops(refused, job, workspaces) -> None:
-    """Also where that is not the tokenizer's own end: the remedy that is named works."""
+def _stops_elsewhere(folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
 
-    def elsewhere(folder: Path) -> None:
-        (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
 
-    assert refused(files=elsewhere) == (
-        "ModelUnsupported",
-        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would "
-        "never stop. "
-        "Set chat.template to chatml, use an instruct model, or correct generation_config.json",
+def test_an_end_of_turn_at_which_the_base_model_does_not_stop_is_said(job, tmp_path, workspaces) -> None:
+    """It is learned and published; what serves the adapter on its base must be told. With chatml nothing is to be told."""
+    _stops_elsewhere(tmp_path / "model")
+
+    assert examine(job, workspaces()).preflight.warnings[-1] == (
+        "answers end with <|im_end|>, but the base model stops only at <|endoftext|>: the result is published with a "
+        "generation_config.json that stops there, too. vLLM reads the base model's, so an adapter needs --generation-config with its "
+        "own folder, which `finetune manifests` and `finetune serve` add"
     )
-    assert examine(replace(job, chat=Chat(template="chatml")), workspaces()).reason == "Prepared"
+    closed = examine(replace(job, chat=Chat(template="chatml")), workspaces()).preflight.warnings
+    assert not [warning for warning in closed if warning.startswith("answers end")]

@@ -56,6 +56,8 @@ class Prepared:
     generated_answers: int = 0
     label_answers: int = 0
     """As PreflightReport has them."""
+    learned_stops: tuple[int, ...] = ()
+    """Tokens that end answers in the rows, and at which the base model does not stop."""
 
     @property
     def duplicates(self) -> int:
@@ -103,7 +105,7 @@ def prepare(
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
-    prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
+    prepared = replace(prepared, warnings=(*prepared.warnings, *noticed), learned_stops=encoder.learned_stops)
     if not is_large(opened.trained):
         return prepared
     return replace(prepared, digest=listing_digest(request, opened.trained, turns), scale=1 / share, sampled=share < 1)

@@ -25,6 +25,7 @@ class RowEncoder:
             *learned_as_turns,
         )
         self._encoder = Encoder(tokenizer, turns, request.chat)
+        self._tokenizer, self._turns = tokenizer, turns
         self._encoded = self._abridged = 0
 
     def warnings(self) -> tuple[str, ...]:
@@ -33,7 +34,26 @@ class RowEncoder:
             f"{self._abridged} of {self._encoded} rows: the chat template drops the reasoning of earlier answers, or their words "
             "beside tool calls, as it does when the model is served"
         )
-        return (*(noticing.warning() for noticing in self._noticing), abridged if self._abridged else "")
+        noticed = (noticing.warning() for noticing in self._noticing)
+        return (self._stops_warning(), *noticed, abridged if self._abridged else "")
+
+    @property
+    def learned_stops(self) -> tuple[int, ...]:
+        """Return the tokens that end answers so far, and at which the base model does not stop."""
+        return tuple(sorted(self._encoder.learned_stops))
+
+    def _stops_warning(self) -> str:
+        learned, known = (
+            ", ".join(map(str, self._tokenizer.convert_ids_to_tokens(sorted(ids))))
+            for ids in (self.learned_stops, self._turns.base_stops)
+        )
+        if not learned:
+            return ""
+        return (
+            f"answers end with {learned}, but the base model stops only at {known}: the result is published with a "
+            "generation_config.json that stops there, too. vLLM reads the base model's, so an adapter needs --generation-config with "
+            "its own folder, which `finetune manifests` and `finetune serve` add"
+        )
 
     def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded | None]:
         """Encode rows in their order; None for a row that the template refuses, which is counted as invalid."""
