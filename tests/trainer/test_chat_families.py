@@ -9,7 +9,7 @@ from finetune_contract import Chat
 from finetune_trainer.chat import ready_tokenizer
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 
-from tests.trainer.data_inputs import said, tokenizer, trained_text
+from tests.trainer.data_inputs import at, said, tokenizer, trained_text
 
 DEEPSEEK_END = "<｜end▁of▁sentence｜>"  # noqa: RUF001 - the family writes its tokens with such bars
 ENDS = {
@@ -80,6 +80,12 @@ REASONING_LOST = (
     "the chat template leaves out the reasoning of message 2, so the answer would be learned without it: use chat.trainOn: "
     "last if it belongs to an earlier answer; otherwise remove it or set chat.template: chatml"
 )
+WITH_TOOLS = "use a model whose chat template writes tools, or set chat.templateSource to a template that does"
+MISTRAL = (
+    "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}"
+    "{{ raise_exception('Only user and assistant roles are supported!') }}"
+    "{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+)
 ONLY_LAST = "use chat.trainOn: last, or chat.template: chatml"
 REFUSED = [
     ("gemma", "a system message", KIND,
@@ -87,11 +93,11 @@ REFUSED = [
     ("llama3_1", "parallel calls", calling(ONE, TWO),
      "the chat template refuses it: This model only supports single tool-calls at once!; correct or remove such rows"),
     ("llama3", "tools that it does not know", calling(ONE),
-     "the chat template does not render its tools: use a model whose template does, or remove the column"),
+     f"the chat template does not render its tools: {WITH_TOOLS}, or remove the column if calls are not to be learned"),
     ("lfm2", "tools but no calls", calling(ONE),
-     "the chat template does not render the tool calls of message 2: use a model whose template does"),
+     f"the chat template does not render the tool calls of message 2: {WITH_TOOLS}"),
     ("gptoss", "a second call", calling(ONE, TWO),
-     "the chat template does not render the tool calls of message 2: use a model whose template does"),
+     f"the chat template does not render the tool calls of message 2: {WITH_TOOLS}"),
     ("gptoss", "a system message in the middle", Conversation(messages=[*said("a", "b"), KIND.messages[0], *said("c", "d")]),
      "the chat template leaves out what message 3 (system) says: use chat.template chatml, or remove the message"),
     ("qwen3", "earlier reasoning as its own key", EARLIER,
@@ -133,3 +139,26 @@ def test_a_template_that_asks_otherwise_than_it_writes_is_warned_of():
         "will be prompted in a form that it was not trained on. Rows are trained as the template renders them",
     )
     assert ready_tokenizer(family("qwen3"), Chat()).warnings == ()
+
+
+NO_TOOLS = [
+    (calling(ONE), "tools, tool calls and messages of role tool"),
+    (calling(ONE, tools=None), "tool calls and messages of role tool"),
+    (Conversation(messages=[*said("hello"), {"role": "tool", "content": "1"}, *said("", "fine")[1:]]), "messages of role tool"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "held"), NO_TOOLS, ids=[held for _, held in NO_TOOLS])
+def test_a_template_without_tools_is_the_cause_and_another_helps(tmp_path, local_files, row, held):
+    """What the template says of it (a role, alternation) is not what is wrong; removing all such rows would be no remedy."""
+    told = (
+        f"it holds {held}, which the chat template does not support (Only user and assistant roles are supported!): {WITH_TOOLS}; if "
+        f"calls are not to be learned, remove the {held}"
+    )
+    with pytest.raises(RowRefused) as refusal:
+        trained_text(tokenizer(MISTRAL), row)
+
+    assert str(refusal.value) == told
+    with_tools = tmp_path / "tools.jinja"
+    with_tools.write_text(family("qwen2_5").chat_template)
+    assert trained_text(tokenizer(MISTRAL), row, Chat(template_source=at(with_tools))).endswith("fine<|im_end|>")

@@ -7,6 +7,7 @@ from finetune_trainer.chat import Encoded, Encoder, Turns
 from finetune_trainer.chat.conversation import RowRefused
 from finetune_trainer.chat.turns import Tokenizer
 from finetune_trainer.data.corpus import Placed
+from finetune_trainer.data.joints import Joints
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
@@ -18,11 +19,12 @@ class RowEncoder:
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
         self.without_answer = without_answer()
         learned_as_turns = [written_turns()] if request.objective == "sft" else []
-        self._noticing: tuple[LiteralTokens | Notice, ...] = (
+        self._noticing: tuple[LiteralTokens | Notice | Joints, ...] = (
             LiteralTokens(tokenizer),
             self.without_answer,
             *always_noticed(),
             *learned_as_turns,
+            *([] if turns.template else [Joints()]),
         )
         self._encoder = Encoder(tokenizer, turns, request.chat)
         self._tokenizer, self._turns = tokenizer, turns

@@ -108,7 +108,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
     config = flattened(raw)
     generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
-    check_stops(generation, decoder.vocab_size, store.uri)
+    check_stops(generation, decoder.vocab_size, tokenizer, store.uri)
     return ExaminedModel(
         revision=store.revision or files_digest(store, chosen.files),
         config=reduced(config),
