@@ -13,8 +13,8 @@ from tests.trainer.data_inputs import at, said, tokenizer, trained_text
 
 DEEPSEEK_END = "<｜end▁of▁sentence｜>"  # noqa: RUF001 - the family writes its tokens with such bars
 ENDS = {
-    "deepseek_r1_distill": DEEPSEEK_END, "deepseekv3": DEEPSEEK_END, "gemma": "<end_of_turn>", "gptoss": "<|return|>",
-    "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>", "phi3": "<|end|>",
+    "deepseek_r1_distill": DEEPSEEK_END, "deepseekv3": DEEPSEEK_END, "gemma": "<end_of_turn>", "glm4moe": "<|user|>",
+    "gptoss": "<|return|>", "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>", "phi3": "<|end|>",
 }  # fmt: skip
 MORE = ["<|start_header_id|>", "<|end_header_id|>", "<|call|>", "<start_of_turn>", *ENDS.values()]
 ONE = {"type": "function", "function": {"name": "look", "arguments": {"days": 3}}}
@@ -62,6 +62,8 @@ LEARNED = [
     ("deepseek_r1_distill", "asked for with <think>, written without", KIND, f"fine{DEEPSEEK_END}"),
     ("deepseek_r1_distill", "every answer of several turns", Conversation(messages=[*KIND.messages, *said("hello", "thanks")]),
      f"fine{DEEPSEEK_END}thanks{DEEPSEEK_END}"),
+    ("glm4moe", "an answer ends where the next question begins", Conversation(messages=said("hello", "fine", "how", "thanks")),
+     "\n<think></think>\nfine<|user|>\n<think></think>\nthanks<|user|>"),
     ("deepseekv3", "arguments as text, content null", Conversation(messages=[*said("hello"), calling(ONE).messages[1]]),
      "<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>look\n```json\n{\"days\": 3}\n```<｜tool▁call▁end｜>"  # noqa: RUF001
      f"<｜tool▁calls▁end｜>{DEEPSEEK_END}"),  # noqa: RUF001

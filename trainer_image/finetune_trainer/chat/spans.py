@@ -93,6 +93,8 @@ class Renderer:
         learned = conversation.learned(self._train_on)
         marks = self._marks(conversation.tools)
         text, marked = self._text(conversation.messages, conversation.tools, marks=marks)
+        if conversation.messages[-1]["role"] == "assistant":
+            text += self._turns.next_turn
         if missing := left_out(conversation, text, learned):
             raise RowRefused(missing)
         if missing := roles.dropped(conversation, lambda messages: self._text(messages, conversation.tools)[0]):

@@ -38,12 +38,7 @@ def end_of_turn(tokenizer: Tokenizer, stops: frozenset[int]) -> int | None:
 
     None, too, where that is not one token: its end is what the template writes behind an answer, whatever comes next.
     """
-    if not tokenizer.chat_template:
-        return None
-    try:
-        closing = _closing(tokenizer)
-    except Exception:  # noqa: BLE001 - a template may do anything; the rows themselves will say what it refuses
-        return None
+    closing = commonprefix(_behind_an_answer(tokenizer))  # noqa: RUF071 - letters of texts, not parts of paths
     ids = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
     names = sorted(ids, key=len, reverse=True)
     if any(tokenizer.convert_ids_to_tokens(stop) in closing for stop in stops):
@@ -54,14 +49,26 @@ def end_of_turn(tokenizer: Tokenizer, stops: frozenset[int]) -> int | None:
     return found
 
 
-def _closing(tokenizer: Tokenizer) -> str:
-    """Return what the template writes behind an answer, both at the end of a conversation and before the next question."""
+def next_turn(tokenizer: Tokenizer, stops: frozenset[int]) -> str:
+    """Return the token that opens the next question where nothing else ends an answer, and generation stops there (GLM-4's <|user|>)."""
+    last, earlier = _behind_an_answer(tokenizer)
+    words = (str(tokenizer.convert_ids_to_tokens(stop)) for stop in sorted(stops))
+    return "" if last.strip() else next((word for word in words if earlier.startswith(word)), "")
+
+
+def _behind_an_answer(tokenizer: Tokenizer) -> tuple[str, str]:
+    """Return what the template writes behind an answer at the end of a conversation, and before the next question; empty if it fails."""
     asked = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
-    last, earlier = (
-        tokenizer.apply_chat_template(messages, tokenize=False).rpartition(ANSWER)[2].lstrip()
-        for messages in (asked, [*asked, {"role": "user", "content": NEXT_QUESTION}])
-    )
-    return commonprefix([last, earlier])  # noqa: RUF071 - letters of texts, not parts of paths
+    if not tokenizer.chat_template:
+        return "", ""
+    try:
+        last, earlier = (
+            tokenizer.apply_chat_template(messages, tokenize=False).rpartition(ANSWER)[2].lstrip()
+            for messages in (asked, [*asked, {"role": "user", "content": NEXT_QUESTION}])
+        )
+    except Exception:  # noqa: BLE001 - a template may do anything; the rows themselves will say what it refuses
+        return "", ""
+    return last, earlier
 
 
 def published_stops(folder: Path, base: Path | None) -> frozenset[int]:

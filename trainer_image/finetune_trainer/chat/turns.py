@@ -7,7 +7,7 @@ from finetune_contract import Chat
 
 from finetune_trainer.chat.dates import date_warning, pin_date
 from finetune_trainer.chat.own_template import choose_template
-from finetune_trainer.chat.stops import Tokenizer, base_stops, end_of_turn
+from finetune_trainer.chat.stops import Tokenizer, base_stops, end_of_turn, next_turn
 from finetune_trainer.errors import UserError
 
 CHATML = (
@@ -36,6 +36,8 @@ class Turns:
     """Tokens at which the base model stops."""
     end: int | None = None
     """The token with which the template ends an answer, where the base model does not stop there."""
+    next_turn: str = ""
+    """What ends an answer where the template writes nothing behind it: the token that opens the next question."""
     tool_template: str = ""
     """Of a tokenizer with several templates: the one for conversations with tools."""
     chatml: bool = False
@@ -79,6 +81,7 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
         marks_answers=bool(GENERATION_MARKER.search(template)),
         base_stops=stops,
         end=end,
+        next_turn=next_turn(tokenizer, stops),
         tool_template=_by_name(tokenizer).get("tool_use", ""),
         chatml=chat.template == "chatml",
         warnings=warnings,

@@ -214,7 +214,7 @@ def _measured(
         raise UserError(
             "DatasetInvalid",
             f"no token of the {lengths.total()} rows would be trained within {longest} tokens: "
-            + (unanswered or _nothing_learned(train, longest)),
+            + (unanswered or _nothing_learned(train, longest, request)),
         )
     _check_gate(request, evaluation.rows, lengths.total())
     left = left_out(opened.trained, selection, stats if opened.held_out is None else [train])
@@ -237,8 +237,10 @@ def _unanswered(encoder: RowEncoder, corpora: Iterable[Corpus]) -> str:
     return f"{found}, such as {suggested}" if suggested and "completion" in suggested.columns else found
 
 
-def _nothing_learned(train: TokenStats, longest: int) -> str:
+def _nothing_learned(train: TokenStats, longest: int, request: DataRequest) -> str:
     """Say why rows hold nothing to train on: they are cut before the first answer, or none is learned."""
+    if longest >= request.length_limit and (train.truncated_rows or train.longest >= longest):
+        return "they are longer than that, all that the model reads, and cut before the first answer begins: shorten the prompts"
     if train.truncated_rows or train.longest >= longest:
         return f"they are longer than that, and cut before the first answer begins: raise training.sequenceLength (now {longest})"
     return "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"
