@@ -12,7 +12,8 @@ from finetune_contract import Chat
 
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.spans import Rendered, Renderer, Span
-from finetune_trainer.chat.turns import Tokenizer, Turns
+from finetune_trainer.chat.stops import Tokenizer
+from finetune_trainer.chat.turns import Turns
 from finetune_trainer.errors import UserError
 
 IGNORED = -100

@@ -23,7 +23,8 @@ from finetune_trainer.chat.conversation import (
     tools_held,
 )
 from finetune_trainer.chat.roles import Roles
-from finetune_trainer.chat.turns import GENERATION_MARKER, Tokenizer, Turns
+from finetune_trainer.chat.stops import Tokenizer
+from finetune_trainer.chat.turns import GENERATION_MARKER, Turns
 from finetune_trainer.errors import UserError
 
 PLAIN_KEYS = {"role", "content"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune_trainer.chat import Turns, ready_tokenizer
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Corpus
 from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.judgeable import askable, check_questions, check_settings

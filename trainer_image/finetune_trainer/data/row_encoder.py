@@ -5,7 +5,7 @@ from itertools import tee
 
 from finetune_trainer.chat import Encoded, Encoder, Turns
 from finetune_trainer.chat.conversation import RowRefused
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.joints import Joints
 from finetune_trainer.data.literal_tokens import LiteralTokens

@@ -11,7 +11,7 @@ import pyarrow as pa
 from finetune_contract import ENV_WORKSPACE, Location, RunConfig
 
 from finetune_trainer.chat import Turns, ready_tokenizer
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.packing import best_fit
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare, rows_digest
 from finetune_trainer.data.request import run_request

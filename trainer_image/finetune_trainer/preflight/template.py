@@ -5,7 +5,7 @@ from typing import Any
 from finetune_contract import Chat
 from jinja2 import TemplateSyntaxError
 
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.errors import UserError
 
 EMBED_THEM = (
