@@ -7,7 +7,7 @@ import numpy as np
 from finetune_contract import harmless
 
 from finetune_trainer.chat.encoding import IGNORED, Tokens
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.measure import TokenStats
 from finetune_trainer.data.prepare import TRAIN_FILE, Prepared
 from finetune_trainer.data.tokenised import read_batches, read_rows
