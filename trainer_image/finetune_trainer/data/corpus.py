@@ -11,6 +11,7 @@ from finetune_contract import Dataset
 from finetune_trainer.data.counted import counted_again, discarded, sure
 from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
+from finetune_trainer.data.formats.codes import Codes, codes_in
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
 from finetune_trainer.data.formats.invalid import ClassUnnamed, Missing, NoForm, NotText, RowInvalid
@@ -18,7 +19,7 @@ from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
 from finetune_trainer.data.formats.suggest import Suggestion
-from finetune_trainer.data.formats.tried import instead, with_answer, working
+from finetune_trainer.data.formats.tried import instead, with_answer, without_answers, working
 from finetune_trainer.data.formats.unread import Other, Unread
 from finetune_trainer.data.hollow import Hollow
 from finetune_trainer.data.invalid_rows import InvalidRows
@@ -89,7 +90,7 @@ class Corpus:
     def _other(self) -> Other:
         """Return how else the row of which the most is not read could be read."""
         asked = self._unread.example, self.dataset, self._chat
-        return Other(suggested=working(*asked), unwritten=with_answer(*asked))
+        return Other(suggested=working(*asked, self._codes(self._unread.example)), unwritten=with_answer(*asked))
 
     def fetch(self, into: Path) -> None:
         """Bring the files here, so that reading them twice costs nothing."""
@@ -156,7 +157,8 @@ class Corpus:
 
     def suggestion(self) -> Suggestion | None:
         """Return what a job could say of the columns so that rows are read; None where nothing tells."""
-        return next(working(self._fullest(), self.dataset, self._chat), None)
+        fullest = self._fullest()
+        return next(working(fullest, self.dataset, self._chat, self._codes(fullest)), None)
 
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows that can be used."""
@@ -192,7 +194,7 @@ class Corpus:
         if not isinstance(problem, NotText):
             return str(problem)
         if problem.what not in self._remedies:
-            self._remedies[problem.what] = instead(problem, record, self.dataset, self._chat)
+            self._remedies[problem.what] = instead(problem, record, self.dataset, self._chat, self._codes(record))
         return self._remedies[problem.what]
 
     def _fits_another_form(self, record: Record) -> bool:
@@ -234,8 +236,10 @@ class Corpus:
         except CountedError as problem:
             raise counted_again(problem, self._every()) from problem
         except NoForm as problem:
-            suggested = sure(next(working(fullest, self.dataset, self._chat), None), self._whole())
-            written = with_answer(fullest, self.dataset, self._chat)
+            asked = fullest, self.dataset, self._chat
+            codes = self._codes(fullest)
+            suggested = sure(next(working(*asked, codes), None), self._whole())
+            written = with_answer(*asked) or ("" if suggested else without_answers(*asked, codes))
             told = suggested if suggested and "text" not in suggested.columns else written or suggested
             raise UserError("DatasetInvalid", missing(fullest, counted, told) + discarded(self._every())) from problem
 
@@ -249,6 +253,10 @@ class Corpus:
         """Return the record of which most can be read: it says more than the others."""
         fullest: Record = max(self._whole(), key=lambda record: len(leaves(record)), default={})
         return with_inner(fullest, self._inner)
+
+    def _codes(self, record: Record) -> Codes:
+        """Return which columns of a record hold no sentences, by the first records."""
+        return codes_in(record, self._whole())
 
     def _whole(self) -> list[Record]:
         """Return those of the first records that are whole."""

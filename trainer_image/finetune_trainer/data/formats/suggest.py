@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finetune_trainer.data.formats.choices import is_pointer, written
+from finetune_trainer.data.formats.codes import NONE, Codes
 from finetune_trainer.data.formats.leaves import Kind, Leaf, asks_only, leaves
 from finetune_trainer.data.formats.names import (
     HISTORIES,
@@ -79,9 +80,9 @@ def quoted(template: str) -> str:
     return '"' + template.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def suggestions(record: Record) -> Iterator[Suggestion]:
-    """Yield what may be meant, most likely first."""
-    found = leaves(record)
+def suggestions(record: Record, codes: Codes = NONE) -> Iterator[Suggestion]:
+    """Yield what may be meant, most likely first; a column of codes is neither a question nor an answer, unless it is named so."""
+    found = [leaf for leaf in leaves(record) if _may_be_told(leaf, codes)]
     if alone := _alternating_alone(record, found):
         proven = not lacks_roles(record[alone])
         note = "" if proven else ", if its texts are a question, its answer, and so on"
@@ -90,7 +91,7 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
     if text := _beside_words_only(record, leaves(record, harmless=True)):
         yield Suggestion(columns={"text": text}, note=" and objective: cpt")
     yield from _of_pairs(found)
-    everything = leaves(record, harmless=True)
+    everything = [leaf for leaf in leaves(record, harmless=True) if _may_be_told(leaf, codes)]
     if any(map(answers, everything)):
         yield from _of_turns(everything)
         yield from _of_pairs(everything)
@@ -98,8 +99,12 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
         if leaf.kind is Kind.TEXT and isinstance(leaf.value, str) and (turns := spoken_lines(leaf.value)):
             unknown = mapping(turns, TurnForm())
             yield Suggestion(columns={"messages": leaf.path}, note=f" and roles: {{{unknown}}}" if unknown else "")
-    if len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
+    if not codes.told and len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
         yield Suggestion(columns={"text": found[0].path})
+
+
+def _may_be_told(leaf: Leaf, codes: Codes) -> bool:
+    return leaf.path not in codes or answers(leaf) > 0
 
 
 def _beside_words_only(record: Record, found: Sequence[Leaf]) -> str:
