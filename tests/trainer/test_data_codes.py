@@ -9,7 +9,8 @@ pytestmark = pytest.mark.usefixtures("local_files")
 
 HAS = "but a column with messages, or a prompt and a completion, or text is needed: "
 WRITE = (
-    "write the answer of each row into a column completion, and set columns: {prompt: query, completion: completion}"
+    "To learn one of them all the same, name it in columns.completion; else write the answer of each row into a column completion, and set "
+    "columns: {prompt: query, completion: completion}"
 )
 CODES = [
     ("few words", ["app", "web", "app", "app", "kiosk", "web"], "only 3 different texts (app, web, kiosk)"),
@@ -27,7 +28,7 @@ def test_a_column_of_codes_is_not_suggested_as_the_answer(tmp_path, kind, values
     rows = [{"query": f"how {number}", "channel": value} for number, value in enumerate(values)]
 
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", rows))[1] == (
-        f"file:///a.jsonl (6 rows) has the columns query, channel, {HAS}none of them holds answers (channel holds {what}): {WRITE}"
+        f"file:///a.jsonl (6 rows) has the columns query, channel, {HAS}none of them looks like answers (channel holds {what}). {WRITE}"
     )
 
 
@@ -40,7 +41,9 @@ def test_codes_beside_an_answer_do_not_hide_it(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", rows)
     followed = Dataset(location=at(file), columns=Columns(prompt="query", completion="agent"))
 
-    assert refusal_of(tmp_path, file)[1].endswith("such as columns: {prompt: query, completion: agent}")
+    assert refusal_of(tmp_path, file)[1].endswith(
+        "such as columns: {prompt: query, completion: agent}, if agent holds the answers"
+    )
     assert next(learned for _, learned in rows_of(tmp_path, datasets=(followed,))) == "fine 0 thanks<|im_end|>"
 
 
@@ -61,4 +64,38 @@ def test_who_speaks_is_no_answer_to_a_text(tmp_path):
     (warning,) = prepared_rows(a_request(datasets=(dataset,)), tokenizer(), tmp_path / "work").warnings
     assert warning.endswith(
         "holds data that is not used: role in 4 (of 4 rows). Rows teach the text alone: add what matters to it"
+    )
+
+
+def test_the_name_of_a_user_is_no_question(tmp_path):
+    """Sentiment140 has user and target beside its text; a text that somebody asks in that column is read as before."""
+    rows = [{"target": ("0", "4")[n % 2], "user": f"maria{n}", "text": f"hello red {n}"} for n in range(6)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    asked = jsonl(tmp_path / "b.jsonl", [{"user": "hello", "assistant": "fine"}])
+
+    (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings
+    assert warning == (
+        f"file://{file} holds data that is not used: target in 6, user in 6 (of 6 rows). Rows teach the text alone. To teach target, set "
+        "columns: {prompt: text, completion: target}; target holds numbers: write names in place of them if they stand for classes"
+    )
+    assert [learned for _, learned in rows_of(tmp_path, asked)] == ["fine<|im_end|>"]
+
+
+def test_sentences_under_the_name_of_a_class_are_not_suggested_as_the_answer(tmp_path):
+    """CoNaLa's intent asks for its snippet: the other way round the model would learn to describe code."""
+    row = {"intent": "how are you red", "rewritten_intent": "how are you red and blue", "snippet": "fine thanks"}
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1] == (
+        f"file:///a.jsonl has the columns intent, rewritten_intent, snippet, {HAS}their names do not say which is the answer. If one is, "
+        "set columns: {prompt: ..., completion: ...} with the names of the question and the answer, else write it into a column completion"
+    )
+
+
+def test_both_questions_are_part_of_what_is_asked_of_the_two(tmp_path):
+    """Quora's pairs: whether one repeats the other cannot be told from one of them."""
+    row = {"id": 1, "question1": "how are you", "question2": "how red are you", "is_duplicate": 0}
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
+        "is_duplicate is the number 0: write it as text, or the name of the class that it stands for, into a column completion in place of "
+        'is_duplicate, and set columns: {completion: completion} and promptTemplate: "{question1}\\n\\n{question2}"'
     )

@@ -20,7 +20,7 @@ from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
 from finetune_trainer.data.formats.suggest import Suggestion
 from finetune_trainer.data.formats.tried import instead, with_answer, without_answers, working
-from finetune_trainer.data.formats.unread import Other, Unread
+from finetune_trainer.data.formats.unread import Other, Unread, read_by_names
 from finetune_trainer.data.hollow import Hollow
 from finetune_trainer.data.invalid_rows import InvalidRows
 from finetune_trainer.data.reading.files import DataFiles, data_files
@@ -80,12 +80,10 @@ class Corpus:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the rows and files should know; complete once all rows were read."""
-        unread = ""
-        if self._first and not self._plain:
-            unread = self._unread.warning(self.uri, self._first, self._other())
-        return tuple(
-            filter(None, (*self.files.warnings, unread, self._spellings.warning(self.uri), self.invalid.warning()))
-        )
+        read = read_by_names(self._first, self.uri) if self._first and not self._plain else ""
+        unread = self._unread.warning(self.uri, self._first, self._other()) if self._first and not self._plain else ""
+        told = (*self.files.warnings, read, unread, self._spellings.warning(self.uri), self.invalid.warning())
+        return tuple(filter(None, told))
 
     def _other(self) -> Other:
         """Return how else the row of which the most is not read could be read."""

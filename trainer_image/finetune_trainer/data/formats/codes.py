@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune_trainer.data.formats.inside import with_inner
 from finetune_trainer.data.formats.leaves import Kind, Leaf, leaves
-from finetune_trainer.data.formats.names import ROLES, is_empty
+from finetune_trainer.data.formats.names import ROLES, SPEAKERS, bare, is_empty
 from finetune_trainer.data.formats.saying import SURE, answers, asks
 from finetune_trainer.data.reading.record import Record
 
@@ -62,8 +62,9 @@ def codes_in(record: Record, records: Sequence[Record]) -> Codes:
 
 
 def _is_word(leaf: Leaf) -> bool:
-    """Tell a text whose name does not say what it is: a column response may hold yes and no."""
-    return leaf.kind is Kind.TEXT and isinstance(leaf.value, str) and SURE not in (answers(leaf), asks(leaf))
+    """Tell a text whose name does not say what it is: a column response may hold yes and no; a column user often holds names."""
+    is_sure = SURE in (answers(leaf), asks(leaf)) and bare(leaf.names[-1]) not in SPEAKERS
+    return leaf.kind is Kind.TEXT and isinstance(leaf.value, str) and not is_sure
 
 
 def _codes(values: Sequence[Any]) -> str:

@@ -161,7 +161,8 @@ def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     told = [leaf for leaf in texts if leaf not in thoughts]
     if len(told) == 2 and not choices and not any(map(answers, told)) and not all(map(asks, told)):
         first, second = sorted(told, key=asks, reverse=True)
-        either = "" if asks(first) else ", or the other way round"
+        either = f", if {second.path} holds the answers" if asks(first) and not thoughts else ""
+        either = either if asks(first) else ", or the other way round"
         kept = f"; {thoughts[0].path} is left out: {KEEP_REASONING}" if thoughts else ""
         yield Suggestion(columns={"prompt": first.path, "completion": second.path}, note=either + kept)
 
@@ -175,7 +176,8 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
     whole = [leaf for leaf in telling if not leaf.is_first or (answer.is_first and _belongs(leaf, answer))]
     telling = _unrepeated(whole or telling)
     known = best(telling, asks)[:1]
-    beside = [leaf for leaf in telling if leaf not in known and asks(leaf) and not is_numbered(leaf)]
+    one_of_many = is_numbered(answer)
+    beside = [leaf for leaf in telling if leaf not in known and asks(leaf) and not (one_of_many and is_numbered(leaf))]
     asked = _of_a_post(telling)
     if known and asks(known[0]) == SURE:
         about = [leaf for leaf in beside if asks(leaf) < SURE]

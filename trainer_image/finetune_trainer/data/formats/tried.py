@@ -8,11 +8,12 @@ from finetune_contract import Columns, Dataset
 from finetune_trainer.data.formats.advice import described
 from finetune_trainer.data.formats.choices import pointed_at
 from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns
-from finetune_trainer.data.formats.codes import NONE, Codes
+from finetune_trainer.data.formats.codes import FEW_WORDS, NONE, Codes
 from finetune_trainer.data.formats.detect import ChatForm, detect
 from finetune_trainer.data.formats.inside import with_inner
 from finetune_trainer.data.formats.invalid import NoForm, NotText, RowInvalid
 from finetune_trainer.data.formats.leaves import Kind, leaves
+from finetune_trainer.data.formats.names import CLASSES, words_of
 from finetune_trainer.data.formats.roles import UnknownRole
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.suggest import NUMBERS, Suggestion, suggestions, unwritten_answer
@@ -25,7 +26,20 @@ COMPLETION = "completion"
 
 def working(record: Record, dataset: Dataset, chat: ChatForm, codes: Codes = NONE) -> Iterator[Suggestion]:
     """Yield the suggestions with which a record teaches something, most likely first."""
-    return (_with_codes(one, codes) for one in suggestions(record, codes) if works(one, record, dataset, chat))
+    return (
+        _with_codes(one, codes)
+        for one in suggestions(record, codes)
+        if not _is_misnamed(one, record) and works(one, record, dataset, chat)
+    )
+
+
+def _is_misnamed(suggestion: Suggestion, record: Record) -> bool:
+    """Tell whether an answer has the name of a class and holds sentences, such as an intent in CoNaLa, which asks."""
+    answer = suggestion.columns.get(COMPLETION, "")
+    if not words_of(answer.rpartition(".")[2]) & (CLASSES - {"label", "labels"}):
+        return False
+    value = with_inner(record, [answer]).get(answer)
+    return isinstance(value, str) and len(value.split()) > FEW_WORDS
 
 
 def _with_codes(suggestion: Suggestion, codes: Codes) -> Suggestion:
@@ -43,8 +57,8 @@ def without_answers(record: Record, dataset: Dataset, chat: ChatForm, codes: Cod
         return ""
     asked = _asked_with_completion(record, dataset, chat, codes)
     return (
-        f"none of them holds answers ({codes.sentence()}): write the answer of each row into a column {COMPLETION}"
-        + (f", and set {asked}" if asked else "")
+        f"none of them looks like answers ({codes.sentence()}). To learn one of them all the same, name it in columns.completion; else "
+        f"write the answer of each row into a column {COMPLETION}" + (f", and set {asked}" if asked else "")
     )
 
 
@@ -70,7 +84,9 @@ def with_answer(record: Record, dataset: Dataset, chat: ChatForm, column: str = 
     if not column:
         return ""
     pointed = pointed_at(record, column)
-    named = pointed or "write it as text, or the name of the class that it stands for, into a column completion"
+    named = pointed or (
+        f"write it as text, or the name of the class that it stands for, into a column completion in place of {column}"
+    )
     others = {name: value for name, value in record.items() if name != column}
     asked = _asked_with_completion(others, dataset, chat)
     said = f"{column} is {described(record[column])}: {named}"

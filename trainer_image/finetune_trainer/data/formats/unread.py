@@ -40,6 +40,16 @@ class Other:
     """What to write where the answer is there as a number only."""
 
 
+def read_by_names(form: Format, uri: str) -> str:
+    """Say which two columns are read where their names alone told it; empty for other forms."""
+    if not form.by_names:
+        return ""
+    return (
+        f"{uri} is read as questions in {form.prompt} with answers in {form.completion}: to teach anything else, name the columns in "
+        "datasets[].columns"
+    )
+
+
 class Unread:
     """Counts, by column or key, the rows in which something is not read that is not known to be harmless."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from finetune_contract import Dataset
 
 from finetune_trainer.data.reading.card import SPLITS, Files, Splits, card_splits, named_splits
-from finetune_trainer.data.reading.foreign import AS_ROWS, misnamed, to_convert
+from finetune_trainer.data.reading.foreign import AS_ROWS, MEDIA_FILES, misnamed, to_convert
 from finetune_trainer.data.reading.kinds import kind_of, readable
 from finetune_trainer.data.reading.shards import gap_warnings, refuse_gaps
 from finetune_trainer.errors import UserError
@@ -134,9 +134,9 @@ def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ..
         return ()
     more = f" and {len(left) - NAMED_FILES} more" if len(left) > NAMED_FILES else ""
     are = "1 file is" if len(left) == 1 else f"{len(left)} files are"
-    return (
-        f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): convert the files that hold rows to .jsonl",
-    )
+    media_only = all(file.lower().endswith(MEDIA_FILES) for file in left)
+    remedy = "only text is trained" if media_only else "convert the files that hold rows to .jsonl"
+    return (f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): {remedy}",)
 
 
 def _in_splits(told: Splits) -> Files:
