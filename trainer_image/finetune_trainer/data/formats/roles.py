@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from finetune_trainer.data.formats.chosen import nearest
 from finetune_trainer.data.formats.invalid import RowInvalid
 from finetune_trainer.data.formats.names import ASSISTANT, CONTENT_KEYS, ROLE_KEYS, ROLES, USER, role_word, words_of
+from finetune_trainer.data.reading.nearest import nearest
 from finetune_trainer.data.reading.record import kind
 
 

@@ -17,7 +17,9 @@ from finetune_trainer.data.formats.names import (
     SAID_BEFORE,
     SPLIT_COLUMNS,
     bare,
+    is_harmless,
     is_reasoning,
+    names_answer,
     words_of,
 )
 from finetune_trainer.data.formats.states import is_state
@@ -118,7 +120,8 @@ class Unread:
         """Rows teach a text alone, and what stands beside it may be its answer."""
         for one in other.suggested:
             answer = one.columns.get("completion", "")
-            if answer.split(".")[0] in self._rows:
+            is_aside = is_harmless(answer) and not names_answer(answer)  # a title, which names the text
+            if answer.split(".")[0] in self._rows and not is_aside:
                 return f"Rows teach the text alone. To teach {answer}, set {one}"
         if other.unwritten:
             return f"Rows teach the text alone; {other.unwritten}"
