@@ -1,7 +1,7 @@
 """One data set as a stream of rows that can be read again and again."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from finetune_contract import Dataset
 from finetune_trainer.data.counted import counted_again, discarded, sure
 from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
-from finetune_trainer.data.formats.codes import Codes, codes_in
+from finetune_trainer.data.formats.codes import codes_in
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
 from finetune_trainer.data.formats.invalid import ClassUnnamed, Missing, NoForm, NotText, RowInvalid
@@ -88,7 +88,9 @@ class Corpus:
     def _other(self) -> Other:
         """Return how else the row of which the most is not read could be read."""
         asked = self._unread.example, self.dataset, self._chat
-        return Other(suggested=working(*asked, self._codes(self._unread.example)), unwritten=with_answer(*asked))
+        return Other(
+            suggested=working(*asked, codes_in(self._unread.example, self._whole())), unwritten=with_answer(*asked)
+        )
 
     def fetch(self, into: Path) -> None:
         """Bring the files here, so that reading them twice costs nothing."""
@@ -149,6 +151,11 @@ class Corpus:
         """How the rows are read, as the first one tells; None before one was read."""
         return self._first
 
+    @property
+    def formats(self) -> Mapping[tuple[str, ...], Format]:
+        """How rows with certain columns are read."""
+        return self._formats
+
     def reading(self, dataset: Dataset) -> "Corpus":
         """Return the same files read as another dataset says."""
         return Corpus(dataset, self._chat, documents=self._plain)
@@ -156,7 +163,7 @@ class Corpus:
     def suggestion(self) -> Suggestion | None:
         """Return what a job could say of the columns so that rows are read; None where nothing tells."""
         fullest = self._fullest()
-        return next(working(fullest, self.dataset, self._chat, self._codes(fullest)), None)
+        return next(working(fullest, self.dataset, self._chat, codes_in(fullest, self._whole())), None)
 
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows that can be used."""
@@ -192,7 +199,9 @@ class Corpus:
         if not isinstance(problem, NotText):
             return str(problem)
         if problem.what not in self._remedies:
-            self._remedies[problem.what] = instead(problem, record, self.dataset, self._chat, self._codes(record))
+            self._remedies[problem.what] = instead(
+                problem, record, self.dataset, self._chat, codes_in(record, self._whole())
+            )
         return self._remedies[problem.what]
 
     def _fits_another_form(self, record: Record) -> bool:
@@ -235,7 +244,7 @@ class Corpus:
             raise counted_again(problem, self._every()) from problem
         except NoForm as problem:
             asked = fullest, self.dataset, self._chat
-            codes = self._codes(fullest)
+            codes = codes_in(fullest, self._whole())
             suggested = sure(next(working(*asked, codes), None), self._whole())
             written = with_answer(*asked) or ("" if suggested else without_answers(*asked, codes))
             told = suggested if suggested and "text" not in suggested.columns else written or suggested
@@ -243,18 +252,12 @@ class Corpus:
 
     def _counted(self) -> str:
         """Return the place of the data and how many rows a refusal of all of them is about; large data is not counted."""
-        if self._folder is None:
-            return self.uri
-        return in_rows(self.uri, sum(1 for _ in self._records()))
+        return in_rows(self.uri, sum(1 for _ in self._records())) if self._folder else self.uri
 
     def _fullest(self) -> Record:
         """Return the record of which most can be read: it says more than the others."""
         fullest: Record = max(self._whole(), key=lambda record: len(leaves(record)), default={})
         return with_inner(fullest, self._inner)
-
-    def _codes(self, record: Record) -> Codes:
-        """Return which columns of a record hold no sentences, by the first records."""
-        return codes_in(record, self._whole())
 
     def _whole(self) -> list[Record]:
         """Return those of the first records that are whole."""

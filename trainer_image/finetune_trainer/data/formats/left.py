@@ -22,8 +22,8 @@ from finetune_trainer.data.reading.record import Record
 
 METADATA = ("metadata", "meta")
 
-LEAST_TITLE_WORDS = 3
-"""So many words a title has that says something; the name of an article or a person has fewer."""
+LEAST_TITLE_WORDS = 2
+"""So many words a title has that says something; the name of an article often has one."""
 
 CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""

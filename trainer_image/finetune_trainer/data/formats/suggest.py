@@ -17,6 +17,7 @@ from finetune_trainer.data.formats.names import (
     INCIDENTAL,
     MEDIA,
     PLAIN_TEXTS,
+    SPEAKERS,
     SYSTEMS,
     bare,
     is_harmless,
@@ -104,7 +105,8 @@ def suggestions(record: Record, codes: Codes = NONE) -> Iterator[Suggestion]:
 
 
 def _may_be_told(leaf: Leaf, codes: Codes) -> bool:
-    return leaf.path not in codes or answers(leaf) > 0
+    is_part = asks(leaf) > 0 and bare(leaf.names[-1]) not in SPEAKERS
+    return leaf.path not in codes or answers(leaf) > 0 or is_part
 
 
 def _beside_words_only(record: Record, found: Sequence[Leaf]) -> str:
