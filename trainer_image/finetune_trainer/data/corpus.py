@@ -122,7 +122,7 @@ class Corpus:
             self._spellings.row(row.spelt)
             self._hollow.row(row)
             yield fingerprint
-        self.invalid.beside = self._hollow.told()
+        self.invalid.beside, self.invalid.besides = self._hollow.told(), self._hollow.besides()
         if self._formats:
             refuse_unknown(
                 self._named, itertools.chain(*self._formats, self._inside), in_rows(self.uri, self.invalid.seen)

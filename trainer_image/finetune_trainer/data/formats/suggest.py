@@ -44,6 +44,9 @@ CLASS_DIGITS = 2
 LEAST_TEXT = 64
 """So many characters the text of a corpus has."""
 
+REWORDED = frozenset("original originals rephrased rewritten paraphrase paraphrased raw".split())
+"""Words in the names of columns that say the question once more, such as original_question beside query (MetaMathQA)."""
+
 POSTS = ("body", "description", "selftext", "details")
 """What people write below a title."""
 
@@ -174,7 +177,7 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
     note = _doubt(answer)
     telling = [leaf for leaf in others if not answers(leaf)] or list(others)
     telling = [leaf for leaf in telling if bare(leaf.names[-1]) not in SYSTEMS and not _holds_row(leaf, answer, others)]
-    telling = [leaf for leaf in telling if not _is_aside(leaf)] or telling
+    telling = [leaf for leaf in telling if not _is_aside(leaf) and not words_of(leaf.names[-1]) & REWORDED] or telling
     whole = [leaf for leaf in telling if not leaf.is_first or (answer.is_first and _belongs(leaf, answer))]
     telling = _unrepeated(whole or telling)
     known = best(telling, asks)[:1]
