@@ -99,3 +99,12 @@ def test_both_questions_are_part_of_what_is_asked_of_the_two(tmp_path):
         "is_duplicate is the number 0: write it as text, or the name of the class that it stands for, into a column completion in place of "
         'is_duplicate, and set columns: {completion: completion} and promptTemplate: "{question1}\\n\\n{question2}"'
     )
+
+
+def test_a_title_beside_a_body_may_be_either(tmp_path):
+    """Of Reddit's jokes the title asks, of its posts the body."""
+    row = {"id": 1, "title": "how", "body": "fine", "score": 3}
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
+        "such as columns: {prompt: body, completion: title}, or the other way round"
+    )

@@ -55,7 +55,8 @@ class Notice:
             self._seen += 1
             if found := self._holds(placed.row):
                 self._found += 1
-                self._words.update(dict.fromkeys(found if isinstance(found, list) else ()))
+                if len(self._words) <= SHOWN_WORDS:
+                    self._words.update(dict.fromkeys(found if isinstance(found, list) else ()))
                 self._first = self._first or placed.place
             yield placed
 

@@ -10,6 +10,7 @@ from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
+from finetune_trainer.data.untelling import SameAnswer, coded_questions
 
 
 class RowEncoder:
@@ -18,10 +19,12 @@ class RowEncoder:
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
         self.without_answer = without_answer()
         learned_as_turns = [written_turns()] if request.objective == "sft" else []
-        self._noticing: tuple[LiteralTokens | Notice, ...] = (
+        self._noticing: tuple[LiteralTokens | Notice | SameAnswer, ...] = (
             LiteralTokens(tokenizer),
             self.without_answer,
             *always_noticed(),
+            coded_questions(),
+            SameAnswer(),
             *learned_as_turns,
         )
         self._encoder = Encoder(tokenizer, turns, request.chat)

@@ -167,7 +167,9 @@ def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     if len(told) == 2 and not choices and not any(map(answers, told)) and not all(map(asks, told)):
         first, second = sorted(told, key=asks, reverse=True)
         either = f", if {second.path} holds the answers" if asks(first) and not thoughts else ""
-        either = either if asks(first) else ", or the other way round"
+        either = (
+            either if asks(first) and not is_harmless(second.names[-1]) else ", or the other way round"
+        )  # a title may ask
         kept = f"; {thoughts[0].path} is left out: {KEEP_REASONING}" if thoughts else ""
         yield Suggestion(columns={"prompt": first.path, "completion": second.path}, note=either + kept)
 

@@ -16,7 +16,7 @@ from finetune_trainer.data.formats.leaves import Kind, leaves
 from finetune_trainer.data.formats.names import CLASSES, words_of
 from finetune_trainer.data.formats.roles import UnknownRole
 from finetune_trainer.data.formats.rows import Row, to_row
-from finetune_trainer.data.formats.suggest import NUMBERS, Suggestion, suggestions, unwritten_answer
+from finetune_trainer.data.formats.suggest import Suggestion, suggestions, unwritten_answer
 from finetune_trainer.data.reading.record import Record
 from finetune_trainer.errors import UserError
 
@@ -45,7 +45,7 @@ def _is_misnamed(suggestion: Suggestion, record: Record) -> bool:
 def _with_codes(suggestion: Suggestion, codes: Codes) -> Suggestion:
     """Say of answers that they are a few words only, or ids."""
     answer = suggestion.columns.get(COMPLETION, "")
-    if answer not in codes or NUMBERS in suggestion.note:
+    if answer not in codes or answer in suggestion.note:
         return suggestion
     return replace(suggestion, note=f"{suggestion.note}; {answer} holds {codes.told[answer]}")
 
