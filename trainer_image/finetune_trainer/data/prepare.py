@@ -26,6 +26,7 @@ from finetune_trainer.data.opened import (
     sampled_share,
 )
 from finetune_trainer.data.questions import Asked, questions
+from finetune_trainer.data.read_columns import columns_of
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.row_encoder import RowEncoder
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selection, select, smallest
@@ -50,6 +51,8 @@ class Prepared:
     evaluation: TokenStats | None
     left: LeftOut
     warnings: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...] = ()
+    """What is said of the columns that are read, and of those that are not."""
     scale: float = 1.0
     """Of a sample: all bytes over those that were read."""
     sampled: bool = False
@@ -105,7 +108,10 @@ def prepare(
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
-    prepared = replace(prepared, warnings=(*prepared.warnings, *noticed), learned_stops=encoder.learned_stops)
+    columns = tuple(columns_of(opened.trained))
+    prepared = replace(
+        prepared, warnings=(*prepared.warnings, *noticed), learned_stops=encoder.learned_stops, columns=columns
+    )
     if not is_large(opened.trained):
         return prepared
     return replace(prepared, digest=listing_digest(request, opened.trained, turns), scale=1 / share, sampled=share < 1)

@@ -11,6 +11,7 @@ from finetune_trainer.data.joints import Joints
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
+from finetune_trainer.data.untelling import SameAnswer, coded_questions
 
 
 class RowEncoder:
@@ -19,10 +20,12 @@ class RowEncoder:
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
         self.without_answer = without_answer()
         learned_as_turns = [written_turns()] if request.objective == "sft" else []
-        self._noticing: tuple[LiteralTokens | Notice | Joints, ...] = (
+        self._noticing: tuple[LiteralTokens | Notice | SameAnswer | Joints, ...] = (
             LiteralTokens(tokenizer),
             self.without_answer,
             *always_noticed(),
+            coded_questions(),
+            SameAnswer(),
             *learned_as_turns,
             *([] if turns.template else [Joints()]),
         )

@@ -65,6 +65,8 @@ def counts(prepared: Prepared) -> Iterator[str]:
         yield f"rows to measure on      {left.measured} (also in an evaluation source, left out)"
     if left.unchosen:
         yield f"rows not chosen         {left.unchosen} (beyond maxExamples or the weight of their data)"
+    for what, named in prepared.columns:
+        yield f"{what:<23} {harmless(named)}"
     for warning in prepared.warnings:
         yield f"warning: {warning}"
 

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from finetune_trainer.data.formats.chosen import nearest
 from finetune_trainer.data.formats.invalid import RowInvalid
-from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER, role_word, words_of
+from finetune_trainer.data.formats.names import ASSISTANT, CONTENT_KEYS, ROLE_KEYS, ROLES, USER, role_word, words_of
+from finetune_trainer.data.reading.nearest import nearest
 from finetune_trainer.data.reading.record import kind
 
 
@@ -82,8 +82,21 @@ def role_of(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
         if word.strip().lower() in ROLES:
             return ROLES[word.strip().lower()]
     if word is None:
-        keys = ", ".join(map(str, said)) or "none"
-        raise RowInvalid(f"{who} has no role (its keys: {keys}): name the key that holds it in columns.role")
+        raise RowInvalid(
+            f"{who} has no role (its keys: {', '.join(map(str, said)) or 'none'}): {_with_role(said, form)}"
+        )
     if not isinstance(word, str):
         raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
     raise UnknownRole(word)
+
+
+def _with_role(said: dict[str, Any], form: TurnForm) -> str:
+    """Say how to give a message its role: by a key that says who speaks, such as is_human, or by a new one."""
+    others = [key for key in map(str, said) if key not in CONTENT_KEYS]
+    if not others:
+        return "write who speaks into each message, as role: user or role: assistant"
+    for key in others:
+        if isinstance(said[key], bool) and any(ROLES.get(word) in (USER, ASSISTANT) for word in words_of(key)):
+            mapped = mapping([said], replace(form, role=key))
+            return f"{key} says who speaks, so set columns: {{role: {key}}} and roles: {{{mapped}}}"
+    return "name the key that holds it in columns.role"
