@@ -143,6 +143,14 @@ def test_the_end_of_a_turn_is_what_the_template_writes_behind_every_answer(writt
     assert (found is not None and words.convert_ids_to_tokens(found)) == (end or False)
 
 
+def test_a_line_break_that_is_a_token_of_its_own_is_not_an_end() -> None:
+    """Gemma's tokenizer has them beside its marks."""
+    words = tokenizer(eos="<|endoftext|>")
+    words.add_tokens(["\n", "\n\n"])
+
+    assert end_of_turn(words, frozenset([2])) == 4
+
+
 def test_an_end_that_is_learned_is_not_the_padding(tmp_path: Path) -> None:
     """Padding is masked, and with it the end of every turn would be."""
     words = loaded(model(tmp_path / "m", stops=[2], made=tokenizer(eos="<|endoftext|>", pad_token="<|im_end|>")))

@@ -39,7 +39,10 @@ def end_of_turn(tokenizer: Tokenizer, stops: frozenset[int]) -> int | None:
     None, too, where that is not one token: its end is what the template writes behind an answer, whatever comes next.
     """
     closing = commonprefix(_behind_an_answer(tokenizer))  # noqa: RUF071 - letters of texts, not parts of paths
-    ids = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
+    added = tokenizer.added_tokens_decoder.items()
+    ids = {
+        token.content: index for index, token in added if token.content.strip()
+    }  # Gemma's has line breaks among them
     names = sorted(ids, key=len, reverse=True)
     if any(tokenizer.convert_ids_to_tokens(stop) in closing for stop in stops):
         return None

@@ -64,7 +64,8 @@ class Asked:
         made = self.model.generate(
             **inputs, max_new_tokens=self.config.max_new_tokens, do_sample=False, eos_token_id=self.stops
         )
-        return str(self.tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+        said = [token for token in made[0, inputs["input_ids"].shape[1] :].tolist() if token not in self.stops]
+        return str(self.tokenizer.decode(said, skip_special_tokens=True)).strip()
 
 
 def talk(config: ChatConfig, asked: Asked) -> None:
