@@ -108,3 +108,12 @@ def test_a_title_beside_a_body_may_be_either(tmp_path):
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
         "such as columns: {prompt: body, completion: title}, or the other way round"
     )
+
+
+def test_an_abstract_beside_its_title_may_be_either(tmp_path):
+    """Titles are written for abstracts as often as the other way round."""
+    row = {"abstract": "how are you", "title": "red and blue"}
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
+        "such as columns: {prompt: title, completion: abstract}, or the other way round"
+    )

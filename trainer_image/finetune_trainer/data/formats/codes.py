@@ -73,7 +73,7 @@ def _codes(values: Sequence[Any]) -> str:
     if sum(CODE.fullmatch(text) is not None for text in texts) > MOSTLY * len(texts):
         return "numbers, dates, ids or addresses"
     labels = list(dict.fromkeys(texts))
-    if texts and all(text.lower() in ROLES for text in texts):
+    if all(text.lower() in ROLES for text in texts) and (len(labels) > 1 or 0 < len(texts) < LEAST):
         return "who speaks"
     repeated = len(texts) >= LEAST and len(labels) <= REPEATED * len(texts)
     if not repeated or any(len(text.split()) > FEW_WORDS for text in labels):

@@ -198,7 +198,7 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
         query, answers, _ = (names[name] for name in CALLS)
         return {"prompt": query, "completion": answers, "calls": True, **shared}
     completion = named.completion or first(COMPLETIONS, names)
-    if not any((named.prompt, named.completion, dataset.prompt_template)) and (pair := paired(names)):
+    if not any((named.prompt, named.completion, dataset.prompt_template)) and (pair := paired(names, record)):
         return {"prompt": pair[0], "completion": pair[1], "by_names": True, **shared}
     if not named.completion and completion not in record:
         return None
