@@ -15,7 +15,8 @@ from finetune_trainer.data.formats.saying import SURE, answers, asks
 from finetune_trainer.data.reading.record import Record
 
 CODE = re.compile(
-    r"[-+]?\d[\d.,:/\s%TZ+-]*"  # a number, a date, a time
+    r"[-+]?\d[\d.,]*%?"  # a number
+    r"|\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}\S*)?|\d{1,2}:\d{2}(:\d{2}\S*)?"  # a date, a time
     r"|(?=\S*\d)[0-9a-fA-F-]{8,}"  # a hash, a UUID
     r"|[a-z]+://\S+|\S+@\S+\.\w+|[\w./-]+/[\w.-]+\.\w{2,5}"  # addresses
     r"|[A-Za-z]{1,12}[-_#:]?\d+"  # T-1001, user_83

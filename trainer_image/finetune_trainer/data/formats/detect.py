@@ -204,7 +204,7 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
         return None
     if dataset.prompt_template:
         return {"template": dataset.prompt_template, "completion": completion, **shared}
-    prompt = named.prompt or question_of(completion, names)
+    prompt = named.prompt or question_of(completion, names, record)
     if not named.prompt and prompt not in record:
         return None
     beside = () if named.prompt else JOINED.get(bare(prompt), ())

@@ -9,7 +9,7 @@ from finetune_trainer.data.formats.names import COMPLETIONS, PROMPTS, SPEAKERS
 from finetune_trainer.data.reading.record import Record
 
 SPOKEN = ("assistant", "gpt", "bot", "reply", "response", "answer", "completion", "a")
-"""Answers of somebody: beside any other one a column user holds the name of a user, as in Sentiment140."""
+"""Answers of somebody: beside any other one a column user may hold the name of a user, which is one word, as in Sentiment140."""
 
 PAIRED = (
     ("dialogue", "summary"),
@@ -26,10 +26,10 @@ PAIRED = (
 """Columns of public data sets whose direction is not in doubt, the answer last; docs/reference/data.md names the sets."""
 
 
-def question_of(completion: str, names: Mapping[str, str]) -> str:
+def question_of(completion: str, names: Mapping[str, str], record: Record) -> str:
     """Return the column that holds the question to an answer; empty where none does."""
     spoken = completion in (names.get(name) for name in SPOKEN)
-    known = (name for name in PROMPTS if spoken or name not in SPEAKERS)
+    known = (name for name in PROMPTS if spoken or name not in SPEAKERS or " " in str(record.get(names.get(name, ""))))
     return first((name for name in known if names.get(name) != completion), names)
 
 
