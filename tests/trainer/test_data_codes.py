@@ -71,14 +71,16 @@ def test_the_name_of_a_user_is_no_question(tmp_path):
     """Sentiment140 has user and target beside its text; a text that somebody asks in that column is read as before."""
     rows = [{"target": ("0", "4")[n % 2], "user": f"maria{n}", "text": f"hello red {n}"} for n in range(6)]
     file = jsonl(tmp_path / "a.jsonl", rows)
-    asked = jsonl(tmp_path / "b.jsonl", [{"user": "hello", "assistant": "fine"}])
+    asked = jsonl(
+        tmp_path / "b.jsonl", [{"user": "hello", "assistant": "fine"}, {"user": "how are you", "output": "fine"}]
+    )
 
     (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings
     assert warning == (
         f"file://{file} holds data that is not used: target in 6, user in 6 (of 6 rows). Rows teach the text alone. To teach target, set "
         "columns: {prompt: text, completion: target}; target holds numbers: write names in place of them if they stand for classes"
     )
-    assert [learned for _, learned in rows_of(tmp_path, asked)] == ["fine<|im_end|>"]
+    assert [learned for _, learned in rows_of(tmp_path, asked)] == ["fine<|im_end|>"] * 2
 
 
 def test_sentences_under_the_name_of_a_class_are_not_suggested_as_the_answer(tmp_path):
@@ -107,4 +109,13 @@ def test_a_title_beside_a_body_may_be_either(tmp_path):
 
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
         "such as columns: {prompt: body, completion: title}, or the other way round"
+    )
+
+
+def test_an_abstract_beside_its_title_may_be_either(tmp_path):
+    """Titles are written for abstracts as often as the other way round."""
+    row = {"abstract": "how are you", "title": "red and blue"}
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
+        "such as columns: {prompt: title, completion: abstract}, or the other way round"
     )

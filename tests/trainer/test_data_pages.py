@@ -46,9 +46,10 @@ def test_tags_and_entities_of_html_are_counted(tmp_path):
         {"prompt": "doesn&#39;t", "completion": "fine"},
         {"prompt": "write a page", "completion": "<html><body><p>red</p></body></html>"},
         {"prompt": "how", "completion": "```html\n<p>red</p>\n```"},
+        {"prompt": "which tag", "completion": "The tag `<p>`, as in `<p>red</p>`"},
         {"prompt": "a < b", "completion": "if a <b and c> d: red & blue"},
     ]
 
     assert warnings_of(tmp_path, rows) == [
-        f"2 of 5 rows (40.0 %) hold HTML (<p>, &amp;, </p>, &#39;), first a.jsonl row 1: {REMEDY}"
+        f"2 of 6 rows (33.3 %) hold HTML (<p>, &amp;, </p>, &#39;), first a.jsonl row 1: {REMEDY}"
     ]

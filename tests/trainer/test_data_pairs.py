@@ -51,3 +51,15 @@ def test_a_question_beside_such_a_pair_is_not_dropped(tmp_path):
     assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [row]))[1].endswith(
         'such as columns: {completion: summary} and promptTemplate: "{document}\\n\\n{query}"'
     )
+
+
+NOT_READ = [
+    {"patient": "P-17", "doctor": "fine", "notes": "red"},
+    {"document": "how", "summary": "fine", "questions": ["red"], "answers": ["blue"]},
+]
+
+
+@pytest.mark.parametrize("record", NOT_READ, ids=[" ".join(record) for record in NOT_READ])
+def test_columns_of_these_names_that_hold_something_else_are_asked_for(tmp_path, record):
+    """Ids, or a summary beside questions with their answers."""
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [record]))[0] == "DatasetInvalid"

@@ -7,16 +7,49 @@ from tests.trainer.data_inputs import at, jsonl, refusal_of, rows_of
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
-FLAGS = [
-    ("is_human", True, 'roles: {user: ["true"], assistant: ["false"]}', {"true": "user", "false": "assistant"}),
-    ("from_bot", False, 'roles: {user: ["false"], assistant: ["true"]}', {"false": "user", "true": "assistant"}),
+SUGGESTED = [
+    ("an agent speaks first", ["Agent", "Client"], 'roles: {user: ["Client"], assistant: ["Agent"]}'),
+    ("a therapist", ["Therapist", "Ann"], 'roles: {user: ["Ann"], assistant: ["Therapist"]}'),
+    ("names", ["Ann", "Bob"], 'roles: {user: ["Ann"], assistant: ["Bob"]}'),
+    ("a known speaker", ["user", "helper"], 'roles: {assistant: ["helper"]}'),
 ]
 
 
-@pytest.mark.parametrize(("key", "asks", "roles", "mapped"), FLAGS, ids=[key for key, *_ in FLAGS])
-def test_a_flag_that_says_who_speaks_is_told_with_its_roles(tmp_path, key, asks, roles, mapped):
+@pytest.mark.parametrize(("kind", "speakers", "roles"), SUGGESTED, ids=[kind for kind, *_ in SUGGESTED])
+def test_roles_are_suggested_by_what_the_words_say_then_by_who_speaks_first(tmp_path, kind, speakers, roles):
+    """A call centre greets before anybody asks."""
+    chat = [{"speaker": speaker, "text": f"hello {number}"} for number, speaker in enumerate(speakers)]
+
+    assert refusal_of(tmp_path, jsonl(tmp_path / "a.jsonl", [{"dialogue": chat}]))[1].endswith(f"such as {roles}")
+
+
+FLAGS = [
+    (
+        "is_human",
+        (True, False),
+        'roles: {user: ["true"], assistant: ["false"]}',
+        {"true": "user", "false": "assistant"},
+    ),
+    ("is_ai", (0, 1), 'roles: {user: ["0"], assistant: ["1"]}', {"0": "user", "1": "assistant"}),
+    (
+        "isUser",
+        ("true", "false"),
+        'roles: {user: ["true"], assistant: ["false"]}',
+        {"true": "user", "false": "assistant"},
+    ),
+    (
+        "from_bot",
+        (False, True),
+        'roles: {user: ["false"], assistant: ["true"]}',
+        {"false": "user", "true": "assistant"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "flags", "roles", "mapped"), FLAGS, ids=[key for key, *_ in FLAGS])
+def test_a_flag_that_says_who_speaks_is_told_with_its_roles(tmp_path, key, flags, roles, mapped):
     """PIPPA's role-play, in one step: followed, the answers are learned and not the questions."""
-    chat = [{"message": "how", key: asks}, {"message": "fine", key: not asks}]
+    chat = [{"message": "how", key: flags[0]}, {"message": "fine", key: flags[1]}]
     file = jsonl(tmp_path / "a.jsonl", [{"conversation": chat}])
     followed = Dataset(location=at(file), columns=Columns(role=key), roles=mapped)
 
@@ -64,3 +97,17 @@ def test_one_turn_in_each_row_is_told_by_the_numbers_of_conversation_and_turn(tm
         "messages of a conversation into one row with a column messages, each with a role, user or assistant, or set columns: {text: "
         "utterance} to learn each message as plain text"
     )
+
+
+def test_a_message_whose_text_has_another_key_is_told_which_keys_it_has(tmp_path):
+    """A log of SMS."""
+    chat = [{"role": "user", "body": "how"}, {"role": "assistant", "body": "fine"}]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": chat}])
+    followed = Dataset(location=at(file), columns=Columns(content="body"))
+
+    assert refusal_of(tmp_path, file)[1] == (
+        "file:///a.jsonl: a.jsonl row 1: message 1 (user) has no text in content (its keys: role, body): name the key that holds it in "
+        "columns.content; message 2 (assistant) has no text in content (its keys: role, body): name the key that holds it in "
+        "columns.content"
+    )
+    assert [learned for _, learned in rows_of(tmp_path, datasets=(followed,))] == ["fine<|im_end|>"]

@@ -27,6 +27,13 @@ def test_questions_that_are_ids_addresses_or_files_are_counted(tmp_path):
     )
 
 
+def test_sums_are_questions(tmp_path):
+    """A model can do them."""
+    rows = [{"prompt": text, "completion": f"fine {text}"} for text in ("2+2", "12 - 5", "3 * 4", "7/2")]
+
+    assert warnings_of(tmp_path, rows) == ()
+
+
 def test_a_number_in_a_later_turn_is_no_such_question(tmp_path):
     """Somebody chooses from a list."""
     assert warnings_of(tmp_path, [{"messages": said("hello", "one or two?", "2", "fine")}]) == ()

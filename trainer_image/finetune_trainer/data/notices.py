@@ -29,7 +29,7 @@ HTML = re.compile(
 )
 """Ends of tags and entities, as exports of forums and shops leave them."""
 
-PAGE = re.compile(r"```|<html|<!doctype|<head|<body|<svg|<script|class=|function\b|=>", re.IGNORECASE)
+PAGE = re.compile(r"```|`<|<html|<!doctype|<head|<body|<svg|<script|class=|function\b|=>", re.IGNORECASE)
 """What a text holds that is about HTML, or is code."""
 
 SHOWN_WORDS = 6

@@ -15,7 +15,8 @@ from finetune_trainer.data.formats.saying import SURE, answers, asks
 from finetune_trainer.data.reading.record import Record
 
 CODE = re.compile(
-    r"[-+]?\d[\d.,:/\s%TZ+-]*"  # a number, a date, a time
+    r"[-+]?\d[\d.,]*%?"  # a number
+    r"|\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}\S*)?|\d{1,2}:\d{2}(:\d{2}\S*)?"  # a date, a time
     r"|(?=\S*\d)[0-9a-fA-F-]{8,}"  # a hash, a UUID
     r"|[a-z]+://\S+|\S+@\S+\.\w+|[\w./-]+/[\w.-]+\.\w{2,5}"  # addresses
     r"|[A-Za-z]{1,12}[-_#:]?\d+"  # T-1001, user_83
@@ -73,7 +74,7 @@ def _codes(values: Sequence[Any]) -> str:
     if sum(CODE.fullmatch(text) is not None for text in texts) > MOSTLY * len(texts):
         return "numbers, dates, ids or addresses"
     labels = list(dict.fromkeys(texts))
-    if texts and all(text.lower() in ROLES for text in texts):
+    if all(text.lower() in ROLES for text in texts) and (len(labels) > 1 or 0 < len(texts) < LEAST):
         return "who speaks"
     repeated = len(texts) >= LEAST and len(labels) <= REPEATED * len(texts)
     if not repeated or any(len(text.split()) > FEW_WORDS for text in labels):

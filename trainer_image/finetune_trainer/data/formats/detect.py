@@ -198,13 +198,13 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
         query, answers, _ = (names[name] for name in CALLS)
         return {"prompt": query, "completion": answers, "calls": True, **shared}
     completion = named.completion or first(COMPLETIONS, names)
-    if not any((named.prompt, named.completion, dataset.prompt_template)) and (pair := paired(names)):
+    if not any((named.prompt, named.completion, dataset.prompt_template)) and (pair := paired(names, record)):
         return {"prompt": pair[0], "completion": pair[1], "by_names": True, **shared}
     if not named.completion and completion not in record:
         return None
     if dataset.prompt_template:
         return {"template": dataset.prompt_template, "completion": completion, **shared}
-    prompt = named.prompt or question_of(completion, names)
+    prompt = named.prompt or question_of(completion, names, record)
     if not named.prompt and prompt not in record:
         return None
     beside = () if named.prompt else JOINED.get(bare(prompt), ())

@@ -240,9 +240,16 @@ def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
                 f"{who} has a refusal and no content: put its text into content to learn it, or remove the row"
             )
         case None:
-            raise RowInvalid(f"{who} ({role}) has no text in content")
+            raise RowInvalid(f"{who} ({role}) has no text in content{_with_content(said)}")
         case _:
             raise RowInvalid(f"{who} has content that is {kind(content)}, not text")
+
+
+def _with_content(said: dict[str, Any]) -> str:
+    """Say that another key holds the text; empty where none does."""
+    held = [key for key, value in said.items() if isinstance(value, str) and key not in (*ROLE_KEYS, *CONTENT_KEYS)]
+    told = [key for key in held if not is_harmless(key)]
+    return f" (its keys: {', '.join(said)}): name the key that holds it in columns.content" if told else ""
 
 
 def _has_calls(said: dict[str, Any]) -> bool:

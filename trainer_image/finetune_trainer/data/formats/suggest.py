@@ -191,6 +191,8 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
         asked = [*about, *known, *(leaf for leaf in beside if leaf not in about)]
     if len(asked) > MOST_JOINED and known:
         asked = known
+    if asked and answers(answer) < SURE and all(is_harmless(leaf.names[-1]) for leaf in asked):
+        note = f", or the other way round{note}"  # an abstract may be asked for by its title
     if choices and asked and len(asked) <= MOST_JOINED:
         parts = [*(f"{{{leaf.path}}}" for leaf in asked), written(choices[0], answer.value)]
         named = ", ".join(choices[0].columns) or choices[0].path
