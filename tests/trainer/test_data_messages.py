@@ -262,8 +262,8 @@ def test_a_result_that_the_template_would_drop_is_refused(tmp_path, role):
     file = jsonl(tmp_path / "a.jsonl", [{"messages": turns}])
 
     assert refusal_of(tmp_path, file, words=family("phi3"))[1] == (
-        "file:///a.jsonl: a.jsonl row 1: the chat template leaves out what message 3 (tool) says: use a model whose template "
-        "knows that role, or remove the message"
+        "file:///a.jsonl: a.jsonl row 1: the chat template leaves out what message 3 (tool) says: use a model whose chat "
+        "template writes tools, or set chat.templateSource to a template that does, or remove the message"
     )
     ((whole, _),) = rows_of(tmp_path, file, words=family("llama3_1"))
     assert '<|start_header_id|>ipython<|end_header_id|>\n\n"sunny"' in whole
