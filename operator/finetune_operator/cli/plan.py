@@ -44,15 +44,17 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     context: Context = "",
 ) -> None:
     """Show the memory, time and cost of a job before running it. The job comes from a file or is a default one for a model."""
-    from finetune_operator.cli.plan_merge import merge_job, show_merge  # noqa: PLC0415
     from finetune_operator.cli.plan_page import Asked, in_words, page_of  # noqa: PLC0415  # help needs no planner
     from finetune_operator.cli.plan_serving import asked_load, serving_lines  # noqa: PLC0415
     from finetune_operator.cli.plan_view import show  # noqa: PLC0415
 
     load, shape = asked_load(length, concurrency, adapters, serving=serving), allowed(output, "json", "yaml")
-    if (merging := merge_job(file)) is not None:
-        show_merge(merging, examples, tokens_per_example, shape)
-        return
+    if file is not None:
+        from finetune_operator.cli.plan_merge import merge_job, show_merge  # noqa: PLC0415
+
+        if (merging := merge_job(file)) is not None:
+            show_merge(merging, examples, tokens_per_example, shape)
+            return
     asked = Asked(
         file=file, model=model, method=method, pools=pools, examples=examples, tokens_per_example=tokens_per_example,
         quota=quota, policy=policy, namespace=namespace, kubeconfig=kubeconfig, context=context,

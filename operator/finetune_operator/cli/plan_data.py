@@ -12,7 +12,6 @@ from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest
 from finetune_operator.cli.plan_options import EXAMPLES, TOKENS_PER_EXAMPLE
 from finetune_operator.errors import FinetuneError
-from finetune_operator.lifecycle.results import preflight_status
 
 LONG_ROW = 2.6
 """99 % of the rows of chat data are no longer than so many times the mean (lengths that spread log-normally)."""
@@ -92,6 +91,8 @@ def counted_here(job: JobManifest, shape: ModelArchitecture) -> DataFacts | None
     if error := found.error or next((one["error"] for one in found.datasets if one["error"]), ""):
         raise FinetuneError(error)
     if found.report is not None:
+        from finetune_operator.lifecycle.results import preflight_status  # noqa: PLC0415
+
         return DataFacts(
             preflight=preflight_status(found.report, shape),
             known=("rows and tokens counted in the data on this machine",),

@@ -6,7 +6,7 @@ from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest
-from finetune_operator.manifests.run_config import examined_digest
+from finetune_operator.manifests.digests import examined_digest
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 

@@ -18,10 +18,10 @@ ASSUMED_RANK = 16
 LABEL_WIDTH = 12
 
 
-def merge_job(file: Path | None) -> JobManifest | None:
+def merge_job(file: Path) -> JobManifest | None:
     """Return the job of a file if it merges adapters, else None."""
-    job = read_job(file) if file is not None else None
-    return job if job is not None and job.spec.merge_of is not None else None
+    job = read_job(file)
+    return job if job.spec.merge_of is not None else None
 
 
 def show_merge(job: JobManifest, examples: int | None, tokens: int | None, shape_of_output: str) -> None:

@@ -19,7 +19,7 @@ from finetune_operator.lifecycle.results import preflight_status
 from finetune_operator.lifecycle.sizing import fitted_again
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View
-from finetune_operator.manifests.run_config import examined_digest
+from finetune_operator.manifests.digests import examined_digest
 from finetune_operator.planning.models.architecture import architecture
 
 

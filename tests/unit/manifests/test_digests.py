@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from finetune_operator.manifests.run_config import examined_digest, spec_digest
+from finetune_operator.manifests.digests import examined_digest, spec_digest
 
 from tests.unit.lifecycle.lifecycle_builders import a_job
 
