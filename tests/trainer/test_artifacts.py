@@ -154,9 +154,16 @@ def test_a_diverging_loss_ends_the_run_with_a_remedy(tmp_path: Path, llama: Path
         ({"bias": "lora_only"}, 8, "merged only: vllm does not load biases"),
         ({"lora_bias": True}, 8, "merged only: vllm does not load biases"),
         ({"trainable_token_indices": [3]}, 8, "merged only: vllm does not load trained or added token embeddings"),
+        ({"init_lora_weights": "gaussian"}, 8, "vllm, sglang, tgi, llama.cpp"),
+        ({"init_lora_weights": "pissa_niter_4"}, 8,
+         "merged only: vllm does not load an initialisation that changes the base weights (PiSSA, OLoRA, CorDA, LoftQ)"),
+        ({"alora_invocation_tokens": [5, 6]}, 8, "llama.cpp; not vllm, sglang, tgi"),
+        ({"layer_replication": [[0, 2], [1, 2]]}, 8, "merged only: vllm does not load replicated layers"),
+        ({"kasa_config": {}, "use_qalora": True}, 8,
+         "merged only: vllm does not load another variant of LoRA (QALoRA, BD-LoRA, KaSA, Arrow, MonteCLoRA)"),
         ({"r": 1024}, 1024, "sglang (--max-lora-rank 1024), tgi, llama.cpp; not vllm"),
     ],
-)
+)  # fmt: skip
 def test_which_servers_load_an_adapter_stands_in_its_own_configuration(
     changes: dict[str, object], rank: int, servable: str
 ) -> None:
@@ -176,6 +183,21 @@ def test_embeddings_beside_an_adapter_are_seen_in_its_tensors() -> None:
 
     assert found.servable == "merged only: vllm does not load trained or added token embeddings"
     assert found.target_modules == ("q_proj", "v_proj")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "servable"),
+    [
+        ("qwen3_5", "sglang, tgi, llama.cpp; not vllm"),
+        ("qwen3_5_text", "vllm, sglang, tgi, llama.cpp"),
+        ("gemma3", "vllm, sglang, tgi, llama.cpp"),
+    ],
+)
+def test_an_adapter_of_the_text_part_of_a_multimodal_model_is_not_for_vllm(model_type: str, servable: str) -> None:
+    """vLLM loads the whole model, finds none of the adapter's layers by their names, and answers as the base. Gemma is trained whole."""
+    described = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"], "bias": "none"}
+
+    assert facts_of(described, model_type=model_type).servable == servable
 
 
 def test_a_continued_adapter_is_reported_as_it_is(tmp_path: Path, llama: Path, data: Path) -> None:

@@ -30,7 +30,7 @@ def serving_lines(planned: PlannedRun, shape: ModelArchitecture, asked: Load) ->
     lora = planned.resolved.lora
     if lora is None:
         return on_card(replace(asked, adapters=0))
-    answers = servable_by(traits_of(lora), lora.rank)
+    answers = servable_by(traits_of(lora, shape), lora.rank)
     told = on_card(replace(asked, lora_rank=lora.rank))
     merged = on_card(replace(asked, adapters=0))
     return (

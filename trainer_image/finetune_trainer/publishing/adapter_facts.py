@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_contract.engines import Servable, largest_rank, servable_by, summary, traits_of
+from finetune_contract.engines import Servable, base_traits, largest_rank, servable_by, summary, traits_of
 from safetensors import safe_open
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -34,10 +34,12 @@ class AdapterFacts:
         return summary(self.servable_by)
 
 
-def adapter_facts(folder: Path) -> AdapterFacts | None:
-    """Read the adapter in a folder; None where there is none."""
+def adapter_facts(folder: Path, model_type: str = "") -> AdapterFacts | None:
+    """Read the adapter in a folder; None where there is none. `model_type`: that of its base model, where it is known."""
     path = folder / ADAPTER_CONFIG
-    return facts_of(json.loads(path.read_text()), tensor_names(folder)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return facts_of(json.loads(path.read_text()), tensor_names(folder), model_type)
 
 
 def tensor_names(folder: Path) -> tuple[str, ...]:
@@ -49,15 +51,15 @@ def tensor_names(folder: Path) -> tuple[str, ...]:
         return tuple(file.keys())
 
 
-def facts_of(described: dict[str, Any], tensors: Iterable[str] = ()) -> AdapterFacts:
-    """Return what an adapter_config.json says, and what the tensors beside it add to that."""
+def facts_of(described: dict[str, Any], tensors: Iterable[str] = (), model_type: str = "") -> AdapterFacts:
+    """Return what an adapter_config.json says, and what the tensors beside it and its base model add to that."""
     rank, targets = largest_rank(described), described.get("target_modules") or ()
     return AdapterFacts(
         rank=rank,
         alpha=int(described["lora_alpha"]),
         variant=_variant(described),
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
-        servable_by=servable_by(traits_of(described, tensors), rank),
+        servable_by=servable_by(traits_of(described, tensors) | base_traits(model_type), rank),
     )
 
 

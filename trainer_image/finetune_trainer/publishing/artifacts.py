@@ -59,7 +59,7 @@ def describe(folder: Path, run: RunConfig) -> None:
 
 def publish(folder: Path, store: Store, run: RunConfig, published: Published) -> Artifact:
     """Upload the folder, then the manifest. Repeating it is harmless. Only rank 0 calls it."""
-    digests, adapter = file_digests(folder), adapter_facts(folder)
+    digests, adapter = file_digests(folder), adapter_facts(folder, published.base_type)
     artifact = replace(
         described_artifact(run, adapter),
         uri=f"{store.uri.rstrip('/')}/{kind(run)}",
@@ -119,7 +119,7 @@ def write_card(folder: Path, run: RunConfig, published: Published) -> None:
     picture = curves(points(published.history, "loss"), held_out_points(published))
     if picture:
         (folder / CURVES_FILE).write_text(picture)
-    chat, adapter = (folder / "chat_template.jinja").is_file(), adapter_facts(folder)
+    chat, adapter = (folder / "chat_template.jinja").is_file(), adapter_facts(folder, published.base_type)
     card = model_card(run, published, base_name(run), adapter, chat=chat, curves=bool(picture))
     served = serving_section(run, serving_files(run, (described_artifact(run, adapter),)))
     card = "\n".join(part for part in (card, served) if part)

@@ -1,6 +1,7 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
 import contextlib
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         final_loss=last_loss(session.loop.trainer),
         training_seconds=session.loop.clock.seconds,
         speed=session.loop.speed,
+        base_type=json.loads((session.base / "config.json").read_text())["model_type"],
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
