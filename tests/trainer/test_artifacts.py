@@ -14,14 +14,15 @@ from finetune_trainer.process import verdict
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.adapter_facts import facts_of
 from finetune_trainer.publishing.published import Published
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime.speed import Speed
 from finetune_trainer.training.divergence import refuse_infinite
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.trainer.running import IN_PROCESS, trained
-from tests.trainer.tiny import a_run, changed, conversations, tiny_model
+from tests.trainer.tiny import a_run, changed, conversations, tiny_model, tiny_tokenizer
 
 pytestmark = IN_PROCESS
 
@@ -263,3 +264,18 @@ def test_a_run_that_diverges_where_it_is_evaluated_says_so(loss: float) -> None:
         f"the evaluation loss became {loss} at step 8: lower spec.training.learningRate, raise warmupFraction or look for "
         "broken rows with `finetune data preview`",
     )
+
+
+def test_the_tokenizer_is_written_in_words_that_transformers_4_reads(tmp_path: Path) -> None:
+    """Its class, and its special tokens as a list under the key for a list; transformers 5 reads back the same tokenizer."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<tool>"]})
+    save_tokenizer(tokenizer, tmp_path)
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    again = AutoTokenizer.from_pretrained(tmp_path)
+
+    assert (written["tokenizer_class"], written["additional_special_tokens"]) == ("PreTrainedTokenizerFast", ["<tool>"])
+    assert written.keys().isdisjoint({"extra_special_tokens", "backend", "is_local"})
+    assert again.all_special_tokens == tokenizer.all_special_tokens
+    assert again("red cat<tool>")["input_ids"] == tokenizer("red cat<tool>")["input_ids"]
+    assert (again.chat_template, type(again)) == (tokenizer.chat_template, type(tokenizer))

@@ -3,8 +3,6 @@
 Every change that is advised here and that memory or the API could refuse was planned first.
 """
 
-import json
-
 from finetune_contract.engines import VLLM_LORA_RANKS, Trait, base_traits, servable_by
 
 from finetune_operator.api.cel import default
@@ -15,6 +13,7 @@ from finetune_operator.api.validation import violations
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted
 from finetune_operator.planning.methods import FEW_EXAMPLES, SMALL_DATA_RANK
+from finetune_operator.planning.models.architecture import whole_model_type
 from finetune_operator.planning.refusal import with_spec
 from finetune_operator.planning.search import Question
 from finetune_operator.planning.survey import solved
@@ -169,8 +168,7 @@ def traits_of(lora: ResolvedLora, shape: ModelArchitecture) -> frozenset[Trait]:
         (lora.experts, Trait.EXPERTS),
         ("lm_head" in (lora.target_modules or ()), Trait.HEAD),
     )
-    base = base_traits(str(json.loads(shape.config).get("model_type")))
-    return base | frozenset(trait for applies, trait in table if applies)
+    return base_traits(whole_model_type(shape)) | frozenset(trait for applies, trait in table if applies)
 
 
 def _frozen_experts(question: Question, chosen: Candidate) -> str:

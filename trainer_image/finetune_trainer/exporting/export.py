@@ -26,6 +26,7 @@ from finetune_trainer.publishing.serving import (
     serving_section,
     text_digests,
 )
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
 
 GGUF_SERVABLE = "llama.cpp"
@@ -159,7 +160,7 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     merge.save(whole, folder)
     written = merge.fingerprints(whole)
     del whole
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     keep_vocabulary(base, folder)
     read = merge.whole_model(folder, config.model, dtype)
     merge.assert_read_back(written, merge.fingerprints(read))

@@ -25,6 +25,7 @@ from finetune_trainer.model.precision import computation, float32_adapters, leav
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
@@ -229,7 +230,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         save(run, session, folder)  # every process: shards are gathered here
         if ranks.rank() == 0:
             artifacts.drop_pickles(folder)
-            session.tokenizer.save_pretrained(folder)
+            save_tokenizer(session.tokenizer, folder)
             if run.method == "full":
                 artifacts.keep_vocabulary(session.base, folder)
             artifacts.describe(folder, run)
