@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from finetune_contract.data import Dataset, Location
 from finetune_contract.measuring import Evaluation
-from finetune_contract.serving.facts import ServingFacts
+from finetune_contract.served import ServingFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,13 +172,13 @@ def planned(shape: dict[str, Any], case: Case, adapter_bytes: int) -> ExportPlan
         )
         assert plan is not None
         return plan
-    entries = [{"source": f"s3://b/{number}", "weight": "1"} for number in range(ADAPTERS)]
+    entries = [{"source": f"s3://team/bench/{number}", "weight": "1"} for number in range(ADAPTERS)]
     spec = FineTuneJobSpec.model_validate(
         {
-            "model": {"source": "pvc://models/base"}, "datasets": [{"source": "s3://b/rows.jsonl"}],
+            "model": {"source": "pvc://models/base"}, "datasets": [{"source": "s3://team/bench/rows.jsonl"}],
             "mergeOf": {"method": case.method, "adapters": entries},
             "evaluation": {"metrics": [{"type": "exactMatch"}], "maxAnswerTokens": ANSWER_TOKENS},
-            "output": {"destination": "s3://b/out", **({"exports": list(case.exports)} if case.exports else {})},
+            "output": {"destination": "s3://team/bench/out", **({"exports": list(case.exports)} if case.exports else {})},
         }
     )  # fmt: skip
     found = a_preflight(

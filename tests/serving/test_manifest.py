@@ -9,7 +9,7 @@ import pytest
 import torch
 from finetune_contract.data import Location
 from finetune_contract.run import Model
-from finetune_contract.serving.facts import Load
+from finetune_contract.served import Load
 from finetune_contract.serving.objects import objects
 from finetune_operator.cli.serving_objects import server_of
 from finetune_operator.local.ports import HOST, free_port

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from finetune_contract import ExportConfig, RunConfig
-from finetune_contract.serving.facts import Load
+from finetune_contract.served import Load
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.serving_objects import Wishes, serving_objects

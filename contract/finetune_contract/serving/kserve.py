@@ -5,7 +5,7 @@ VLLM_ADDITIONAL_ARGS. So options are args of the container, and adapters come by
 """
 
 from finetune_contract.pods import Manifest, claims_of, secrets_of, storage_volumes
-from finetune_contract.serving.facts import NotServable
+from finetune_contract.served import NotServable
 from finetune_contract.serving.server import MODELS, Serving, fetch, fetched_of, lora_options
 
 SCHEMES = ("hf", "s3", "pvc")

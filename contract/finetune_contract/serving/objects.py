@@ -7,8 +7,8 @@ from finetune_contract.data import Location
 from finetune_contract.pods import Manifest
 from finetune_contract.report import Artifact
 from finetune_contract.run import Model
+from finetune_contract.served import Engine, Load, NotServable, ServingFacts
 from finetune_contract.serving import sizes
-from finetune_contract.serving.facts import Engine, Load, NotServable, ServingFacts
 from finetune_contract.serving.kserve import llm_inference_service
 from finetune_contract.serving.server import (
     Served,

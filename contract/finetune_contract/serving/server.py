@@ -20,7 +20,7 @@ from finetune_contract.pods import (
 )
 from finetune_contract.report import Artifact
 from finetune_contract.run import Model
-from finetune_contract.serving.facts import IMAGES, Load, ServingFacts
+from finetune_contract.served import IMAGES, Load, ServingFacts
 
 MODELS = "/models"
 PORT = 8000

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from finetune_contract.engines import max_lora_rank
-from finetune_contract.serving.facts import Load, ServedModel
+from finetune_contract.served import Load, ServedModel
 
 GIB = 2**30
 

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from finetune_contract.pods import Manifest
-from finetune_contract.serving.facts import ENGINES, Load, NotServable, ServingFacts
+from finetune_contract.served import ENGINES, Load, NotServable, ServingFacts
 from finetune_contract.serving.objects import Result, objects, serving_of
 
 

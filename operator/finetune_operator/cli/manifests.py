@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from finetune_contract.serving.facts import CONCURRENCY, LENGTH, Engine, Load
+from finetune_contract.served import CONCURRENCY, LENGTH, Engine, Load
 
 from finetune_operator.cli.complete import job_names
 from finetune_operator.cli.options import Context, Kubeconfig, Namespace

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from finetune_contract.serving.facts import CONCURRENCY, LENGTH
+from finetune_contract.served import CONCURRENCY, LENGTH
 
 from finetune_operator.cli.options import must_exist
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import typer
 from finetune_contract.engines import servable_by, summary
-from finetune_contract.serving.facts import CONCURRENCY, LENGTH, Load
+from finetune_contract.served import CONCURRENCY, LENGTH, Load
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.planning.advice import traits_of

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from finetune_contract import Artifact
-from finetune_contract.serving.facts import Engine, Load, NotServable
+from finetune_contract.served import Engine, Load, NotServable
 from finetune_contract.serving.objects import Result, objects, serving_of
 from finetune_contract.serving.server import Serving
 from finetune_contract.serving.text import as_yaml

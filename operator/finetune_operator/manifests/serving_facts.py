@@ -1,6 +1,6 @@
 """What the objects that serve a result are made of, as far as the operator knows it. Called by run_config, export and the command line."""
 
-from finetune_contract.serving.facts import ServingFacts
+from finetune_contract.served import ServingFacts
 
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.manifests.nodes import toleration

@@ -6,7 +6,7 @@ Called by the command line and by manifests.
 from collections.abc import Sequence
 
 from finetune_contract.engines import max_lora_rank
-from finetune_contract.serving.facts import Load, ServedModel
+from finetune_contract.served import Load, ServedModel
 from finetune_contract.serving.sizes import MOST_GPUS, SIXTEEN_BIT, UTILISATION, gpus_for, longest_for, serving_needs
 
 from finetune_operator.api.plan import ModelArchitecture

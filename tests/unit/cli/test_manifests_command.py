@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 from finetune_contract import Artifact, RunConfig
-from finetune_contract.serving.facts import Load
+from finetune_contract.served import Load
 from finetune_contract.serving.objects import Result
 from finetune_contract.serving.text import files
 from finetune_contract.wire import dumps, from_wire, loads

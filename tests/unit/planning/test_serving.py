@@ -1,7 +1,7 @@
 """What serving takes: each term by hand, and the GPUs that hold their sum."""
 
 import pytest
-from finetune_contract.serving.facts import Load
+from finetune_contract.served import Load
 from finetune_contract.serving.sizes import gpus_for, longest_for, serving_needs
 from finetune_operator.planning.models.catalogue import catalogue_entry
 from finetune_operator.planning.serving import described, served_model

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 from finetune_contract import Artifact, RunConfig
-from finetune_contract.serving.facts import CONCURRENCY, LENGTH
+from finetune_contract.served import CONCURRENCY, LENGTH
 from finetune_contract.serving.objects import Result
 from finetune_contract.serving.text import files
 
