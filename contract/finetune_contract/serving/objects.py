@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from finetune_contract.data import Location
+from finetune_contract.engines import VLLM_OWN_STOPS
 from finetune_contract.pods import Manifest
 from finetune_contract.report import Artifact
-from finetune_contract.run import Model
+from finetune_contract.run import Chat, Model
 from finetune_contract.served import Engine, Load, NotServable, ServingFacts
 from finetune_contract.serving import sizes
 from finetune_contract.serving.kserve import llm_inference_service
@@ -28,6 +29,7 @@ class Result:
     name: str
     artifacts: tuple[Artifact, ...]
     base: Model
+    chat: Chat
     output: Location
 
 
@@ -46,6 +48,7 @@ def serving_of(jobs: Sequence[Result], facts: ServingFacts, engine: Engine, load
     """Return what is served and with what. Raises NotServable where the engine cannot serve it, or nothing holds it."""
     results = tuple(served(job, engine, several=len(jobs) > 1) for job in jobs)
     refuse_other_bases(results)
+    refuse_different_ends(jobs, results)
     first = results[0].artifact
     adapters = sum(result.artifact.kind == "adapter" for result in results)
     load = replace(load, adapters=adapters, lora_rank=max(result.artifact.lora_rank for result in results))
@@ -69,6 +72,16 @@ def refuse_other_bases(results: Sequence[Served]) -> None:
                 f"{result.job} belongs to base model {mine[0]} {mine[1]}, and {first.job} to {wanted[0]} {wanted[1]}: one server "
                 "loads only adapters of the same base model and revision"
             )
+
+
+def refuse_different_ends(jobs: Sequence[Result], results: Sequence[Served]) -> None:
+    """Raise NotServable where adapters end answers in their own ways: a vLLM server has one generation_config.json."""
+    own = [job for job, one in zip(jobs, results, strict=True) if VLLM_OWN_STOPS in one.artifact.servable]
+    if other := next((job for job in own if job.chat != own[0].chat), None):
+        raise NotServable(
+            f"{own[0].name} and {other.name} may end answers with different tokens (spec.chat differs), and one server stops at the same "
+            "tokens for all adapters: serve them separately"
+        )
 
 
 def on_gpus(serving: Serving) -> Serving:

@@ -6,7 +6,7 @@ What is served is fetched by an init container with the trainer's image, which r
 from dataclasses import dataclass
 
 from finetune_contract.data import Location
-from finetune_contract.engines import max_lora_rank
+from finetune_contract.engines import VLLM_OWN_STOPS, max_lora_rank
 from finetune_contract.pods import (
     USER,
     Manifest,
@@ -117,7 +117,9 @@ def lora_options(serving: Serving, folder: str) -> list[str]:
         return []
     rank, load = max_lora_rank(serving.load.lora_rank), serving.load
     options = ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", str(load.adapters), "--lora-modules"]
-    return [*options, *(f"{one.name}={folder}/{one.name}" for one in serving.adapters)]
+    modules = [f"{one.name}={folder}/{one.name}" for one in serving.adapters]
+    stops = next((one.name for one in serving.adapters if VLLM_OWN_STOPS in one.artifact.servable), "")
+    return [*options, *modules, *([VLLM_OWN_STOPS, f"{folder}/{stops}"] if stops else [])]
 
 
 def llama_cpp_container(serving: Serving) -> Manifest:

@@ -14,7 +14,7 @@ from finetune_operator.api.reasons import ConditionType
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.conditions import find
-from finetune_operator.manifests.run_config import model, output_location
+from finetune_operator.manifests.run_config import chat, model, output_location
 from finetune_operator.manifests.serving_facts import serving_facts
 
 
@@ -64,6 +64,7 @@ def result(job: FineTuneJob) -> Result:
         name=job.metadata.name,
         artifacts=tuple(Artifact(**artifact.model_dump(by_alias=False)) for artifact in job.status.artifacts),
         base=model(job.spec.model),
+        chat=chat(job.spec.chat),
         output=output_location(job.spec.output),
     )
 

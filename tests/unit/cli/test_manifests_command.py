@@ -206,7 +206,7 @@ def test_what_the_trainer_publishes_is_what_is_printed(artifacts: list[ArtifactS
     assert told.serving is not None
     published = files(
         Result(
-            namespace=told.namespace, name=told.name, base=told.model, output=told.output,
+            namespace=told.namespace, name=told.name, base=told.model, chat=told.chat, output=told.output,
             artifacts=tuple(from_wire(Artifact, one.model_dump(mode="json")) for one in artifacts),
         ),
         told.serving,
@@ -223,3 +223,35 @@ def test_nothing_is_named_by_an_anchor():
 
     assert "&id" not in text
     assert "*id" not in text
+
+
+OWN_ENDS = "vllm (--generation-config FOLDER), sglang (stop_token_ids in requests), llama.cpp; not tgi"
+
+
+def test_adapters_that_end_answers_in_their_own_way_bring_their_stops():
+    """vLLM reads the base model's generation_config.json otherwise, and answers would not end."""
+    adapter = artifact(servable=OWN_ENDS)
+    deployment, _ = made("vllm", finished("one", artifact()), finished("two", adapter))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (kserve,) = made("kserve", finished("two", adapter))
+    (main,) = kserve["spec"]["template"]["containers"]
+
+    assert container["args"][-5:] == [
+        "--lora-modules", "one=/models/one", "two=/models/two", "--generation-config", "/models/two",
+    ]  # fmt: skip
+    assert main["args"][-3:] == ["two=/adapters/two", "--generation-config", "/adapters/two"]
+
+
+def test_adapters_with_different_ends_are_served_separately():
+    """One server stops at the same tokens for all of them."""
+    one, two = (finished(name, artifact(servable=OWN_ENDS)) for name in ("one", "two"))
+    chat = two.spec.chat.model_copy(update={"template": "chatml"})
+    two = two.model_copy(update={"spec": two.spec.model_copy(update={"chat": chat})})
+
+    with pytest.raises(FinetuneError) as refusal:
+        made("vllm", one, two)
+
+    assert str(refusal.value) == (
+        "one and two may end answers with different tokens (spec.chat differs), and one server stops at the same tokens for all "
+        "adapters: serve them separately"
+    )

@@ -19,7 +19,14 @@ def serving_files(run: RunConfig, artifacts: tuple[Artifact, ...]) -> dict[str, 
     if run.serving is None:
         return {}
     return files(
-        Result(namespace=run.namespace, name=run.name, artifacts=artifacts, base=run.model, output=run.output),
+        Result(
+            namespace=run.namespace,
+            name=run.name,
+            artifacts=artifacts,
+            base=run.model,
+            chat=run.chat,
+            output=run.output,
+        ),
         run.serving,
     )
 
