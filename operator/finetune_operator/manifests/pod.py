@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from finetune_contract import RunConfig, wire
+from finetune_contract.pods import container_security, variable
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pod_settings import PodSettings
@@ -14,8 +15,7 @@ from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affin
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.manifests.pod_groups import member
 from finetune_operator.manifests.rendezvous import rendezvous
-from finetune_operator.manifests.security import container_security, isolated
-from finetune_operator.manifests.volumes import variable
+from finetune_operator.manifests.security import isolated
 
 LONGEST_LABEL = 63
 """Characters of a label's value; the name of a pool may have more."""

@@ -1,6 +1,7 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
 import contextlib
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from finetune_trainer.model.precision import computation, float32_adapters, leav
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
@@ -222,6 +224,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         final_loss=last_loss(session.loop.trainer),
         training_seconds=session.loop.clock.seconds,
         speed=session.loop.speed,
+        base_type=json.loads((session.base / "config.json").read_text())["model_type"],
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
@@ -250,7 +253,7 @@ def publish_tokenizer(session: Session, folder: Path) -> None:
     learned, tokenizer = session.rows.learned_stops, session.tokenizer
     if learned and tokenizer.eos_token_id not in learned:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(learned[0])
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
 
 
 def save(run: RunConfig, session: Session, folder: Path) -> None:
