@@ -58,9 +58,10 @@ def describe(folder: Path, run: RunConfig) -> None:
 def publish(folder: Path, store: Store, run: RunConfig, published: Published) -> Artifact:
     """Upload the folder, then the manifest. Repeating it is harmless. Only rank 0 calls it."""
     digests, adapter = file_digests(folder), adapter_facts(folder)
+    store.upload(folder, kind(run))
     artifact = Artifact(
         kind=kind(run),
-        uri=f"{store.uri.rstrip('/')}/{kind(run)}",
+        uri=store.address_of(kind(run)),
         digest=folder_digest(digests),
         size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         base_model=base_name(run),
@@ -68,7 +69,6 @@ def publish(folder: Path, store: Store, run: RunConfig, published: Published) ->
         lora_rank=adapter.rank if adapter is not None else 0,
         servable=adapter.servable if adapter is not None else summary(servable_by((), 0)),
     )
-    store.upload(folder, kind(run))
     record = folder.parent / RECORD_FOLDER
     if record.is_dir():
         store.upload(record, RECORD_FOLDER)

@@ -58,7 +58,7 @@ class Store(Protocol):
 
     @property
     def revision(self) -> str:
-        """Commit of a hub repository; empty elsewhere."""
+        """Commit of a hub repository, digest of an artifact; empty elsewhere."""
         ...
 
     def local_folder(self) -> Path | None:
