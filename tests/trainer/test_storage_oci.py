@@ -64,7 +64,9 @@ def made(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_result_is_an_artifact_of_the_modelpack_format(place: Opened, registry: OciRegistry, repository: str, made: Path) -> None:
+def test_a_result_is_an_artifact_of_the_modelpack_format(
+    place: Opened, registry: OciRegistry, repository: str, made: Path
+) -> None:
     """One raw layer for each file, which says where the file belongs and what it is; nothing of it depends on the time."""
     place().upload(made, "adapter")
 
@@ -103,7 +105,9 @@ def test_a_registry_keeps_a_result(place: Opened, made: Path, tmp_path: Path) ->
         "finetune-manifest.json", *(f"adapter/{name}" for name in names), *(f"merged/{name}" for name in names)
     ]  # fmt: skip
     assert [file.path for file in by_digest.files()] == names
-    assert {name: (folder / name).read_bytes() for name in names} == {name: (made / name).read_bytes() for name in names}
+    assert {name: (folder / name).read_bytes() for name in names} == {
+        name: (made / name).read_bytes() for name in names
+    }
     with by_digest.open("adapter_model.safetensors") as file:
         file.seek(-10, os.SEEK_END)
         assert file.read() == weights[-10:]
@@ -112,7 +116,12 @@ def test_a_registry_keeps_a_result(place: Opened, made: Path, tmp_path: Path) ->
     store.delete("merged")
     store.delete("finetune-manifest.json")
     store.delete("nothing")
-    assert [store.exists(name) for name in ("adapter", "model", "merged", "finetune-manifest.json")] == [True, False, False, False]
+    assert [store.exists(name) for name in ("adapter", "model", "merged", "finetune-manifest.json")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
     assert (by_digest.revision, store.local_folder()) == (where.partition("@")[2], None)
 
 
@@ -131,15 +140,17 @@ def test_a_claim_is_created_once_and_replaced_only_when_unchanged(place: Opened)
     assert store.read_text("claim") == "third"
 
 
-def test_an_upload_goes_on_where_the_connection_broke(place: Opened, front: Front, made: Path, repository: str) -> None:
+def test_an_upload_goes_on_where_the_connection_broke(place: Opened, front: Front, made: Path) -> None:
     """Half of a part arrived when the connection was lost: the other half follows, and nothing is sent from the start."""
     front.lose_parts = 1
     place(at=front).upload(made, "adapter")
 
     parts = [asked for asked in front.seen if asked[0] == "PATCH"]
-    begun = [asked for asked in front.seen if asked == ("POST", f"/v2/{repository}/blobs/uploads/")]
-    assert (len(parts), len(begun)) == (2, 3)  # begun: two contents of files, and the configuration
-    assert place(role=Role.MODEL).read_bytes("adapter_model.safetensors") == (made / "adapter_model.safetensors").read_bytes()
+    assert len(parts) == 2  # 16 MiB of the first, and all that was missing
+    assert (
+        place(role=Role.MODEL).read_bytes("adapter_model.safetensors")
+        == (made / "adapter_model.safetensors").read_bytes()
+    )
 
 
 def test_a_registry_that_takes_no_parts_gets_the_whole(place: Opened, front: Front, made: Path) -> None:
@@ -148,7 +159,10 @@ def test_a_registry_that_takes_no_parts_gets_the_whole(place: Opened, front: Fro
     place(at=front).upload(made, "adapter")
 
     assert front.count("PATCH") == 1
-    assert place(role=Role.MODEL).read_bytes("adapter_model.safetensors") == (made / "adapter_model.safetensors").read_bytes()
+    assert (
+        place(role=Role.MODEL).read_bytes("adapter_model.safetensors")
+        == (made / "adapter_model.safetensors").read_bytes()
+    )
 
 
 def test_what_is_there_is_not_sent_again(place: Opened, front: Front, made: Path) -> None:
@@ -175,10 +189,15 @@ def test_a_download_goes_on_where_the_connection_broke(
     assert (folder / "adapter_model.safetensors").read_bytes() == (made / "adapter_model.safetensors").read_bytes()
 
 
-def test_what_is_read_back_must_be_what_was_sent(place: Opened, front: Front, made: Path, registry: OciRegistry, repository: str) -> None:
+def test_what_is_read_back_must_be_what_was_sent(
+    place: Opened, front: Front, made: Path, registry: OciRegistry, repository: str
+) -> None:
     """Other bytes under the digest: the upload fails before there is a tag. A download fails as well."""
     front.wrong_blobs = True
-    with pytest.raises(StorageUnavailable, match=r"the blob sha256:\w+ has the digest sha256:\w+, at the output oci://.*: it is read or sent again"):
+    with pytest.raises(
+        StorageUnavailable,
+        match=r"the blob sha256:\w+ has the digest sha256:\w+, at the output oci://.*: it is read or sent again",
+    ):
         place(at=front).upload(made, "adapter")
     assert not place().exists("adapter")
     place().upload(made, "adapter")
@@ -196,7 +215,9 @@ def test_a_token_is_asked_for_with_the_password(place: Opened, front: Front, mad
     assert any(path.startswith("/token?service=tests&scope=repository") for _, path in front.seen)
 
 
-def test_user_and_password_may_be_keys_of_their_own(place: Opened, registry: OciRegistry, repository: str, tmp_path: Path) -> None:
+def test_user_and_password_may_be_keys_of_their_own(
+    place: Opened, registry: OciRegistry, repository: str, tmp_path: Path
+) -> None:
     """For Secrets that are made from other sources."""
     place().write_text("a", "b")
     (tmp_path / "secret/.dockerconfigjson").unlink()
@@ -207,7 +228,9 @@ def test_user_and_password_may_be_keys_of_their_own(place: Opened, registry: Oci
     assert open_location(location, Role.OUTPUT).read_text("a") == "b"
 
 
-def packed(registry: OciRegistry, repository: str, media_type: str, files: dict[str, bytes], path: str = "model") -> None:
+def packed(
+    registry: OciRegistry, repository: str, media_type: str, files: dict[str, bytes], path: str = "model"
+) -> None:
     """Publish files in one tar, as modctl and kit do."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
@@ -224,7 +247,12 @@ def published(registry: OciRegistry, repository: str, layers: list[tuple[str, st
     for media_type, path, content in [("application/vnd.cncf.model.config.v1+json", "", b"{}"), *layers]:
         digest = registry.put_blob(repository, content)
         described.append(
-            {"mediaType": media_type, "digest": digest, "size": len(content), "annotations": {"org.cncf.model.filepath": path}}
+            {
+                "mediaType": media_type,
+                "digest": digest,
+                "size": len(content),
+                "annotations": {"org.cncf.model.filepath": path},
+            }
         )
     manifest = {
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -246,7 +274,10 @@ def test_tars_of_other_tools_are_read_in_place(
     packed(registry, repository, media_type, {"./qwen/config.json": b'{"a": 1}', "./qwen/model.safetensors": weights})
     model = place(role=Role.MODEL, at=front)
 
-    assert [(file.path, file.size_bytes) for file in model.files()] == [("config.json", 8), ("model.safetensors", 3_000_000)]
+    assert [(file.path, file.size_bytes) for file in model.files()] == [
+        ("config.json", 8),
+        ("model.safetensors", 3_000_000),
+    ]
     described = model.fetch(tmp_path / "described", ["config.json"])
     assert (described / "config.json").read_bytes() == b'{"a": 1}'
     assert model.read_bytes("model.safetensors", 8) == weights[:8]
@@ -335,7 +366,9 @@ def test_a_registry_that_does_not_answer_is_told(place: Opened, monkeypatch: pyt
     place()
     monkeypatch.setattr("finetune_trainer.storage.registry_answers.FIRST_PAUSE_SECONDS", 0.001)
     uri = "oci://127.0.0.1:9/a/b:v1"
-    (Path(os.environ["FINETUNE_SECRETS"].partition("=")[2]) / ".dockerconfigjson").write_text(docker_config("127.0.0.1:9"))
+    (Path(os.environ["FINETUNE_SECRETS"].partition("=")[2]) / ".dockerconfigjson").write_text(
+        docker_config("127.0.0.1:9")
+    )
     assert refusal_of(uri, Role.OUTPUT) == (
         "StorageUnavailable",
         f"the output {uri} does not answer (ConnectError): check the host, set OCI_PLAIN_HTTP in its Secret if it speaks plain HTTP, or wait",

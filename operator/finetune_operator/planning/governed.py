@@ -78,9 +78,14 @@ def _is_named(place: str, patterns: Sequence[str]) -> bool:
 
 
 def _starts(place: str, prefixes: Sequence[str]) -> bool:
-    """Tell whether a place lies below one of the prefixes. They end at a slash: s3://team-a is not s3://team-ab."""
+    """Tell whether a place lies below one of the prefixes. They end at a slash: s3://team-a is not s3://team-ab.
+
+    The name of a repository in a registry stands for all its tags.
+    """
     return any(
-        f"{place}/".startswith(f"{prefix.rstrip('/')}/") or (prefix.endswith("://") and place.startswith(prefix))
+        f"{place}/".startswith(f"{prefix.rstrip('/')}/")
+        or (prefix.endswith("://") and place.startswith(prefix))
+        or (prefix.startswith("oci://") and prefix.count("/") > 2 and place.startswith((f"{prefix}:", f"{prefix}@")))
         for prefix in prefixes
     )
 

@@ -37,7 +37,9 @@ def parse(uri: str) -> Address:
     """Take a URI apart. Raises UserError(InvalidSpec) when it leaves what it may name."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise _invalid(uri, "must start with hf://, s3://, gs://, az://, oci://, pvc://, configmap://, https:// or file://")
+        raise _invalid(
+            uri, "must start with hf://, s3://, gs://, az://, oci://, pvc://, configmap://, https:// or file://"
+        )
     if scheme == "oci":
         return _artifact(uri, rest)
     if not SAFE.fullmatch(rest):
@@ -56,7 +58,8 @@ def parse(uri: str) -> Address:
 def _artifact(uri: str, rest: str) -> Address:
     if not REFERENCE.fullmatch(rest):
         raise _invalid(
-            uri, "must be oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST, in lower case; credentials belong in a Secret"
+            uri,
+            "must be oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST, in lower case; credentials belong in a Secret",
         )
     host, _, path = rest.partition("/")
     return Address(scheme="oci", authority=host, path=path, uri=uri)

@@ -67,7 +67,8 @@ def read_artifact(registry: Registry, reference: str, uri: str) -> Artifact | No
         return Artifact(digest=digest, manifest=manifest, layers=layers_of(manifest))
     except ValueError as error:
         raise UserError(
-            "InvalidSpec", f"{uri} is an index of images, not an artifact with files: name one of its artifacts by digest"
+            "InvalidSpec",
+            f"{uri} is an index of images, not an artifact with files: name one of its artifacts by digest",
         ) from error
 
 
@@ -82,7 +83,9 @@ def entries_of(registry: Registry, layers: Iterable[Layer], uri: str) -> tuple[E
 
 def rooted(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Return the files of a model as seen from its folder, where the whole model is in one folder."""
-    homes = {str(PurePosixPath(entry.path).parent) for entry in entries if Path(entry.path).name in (CONFIG, ADAPTER_CONFIG)}
+    homes = {
+        str(PurePosixPath(entry.path).parent) for entry in entries if Path(entry.path).name in (CONFIG, ADAPTER_CONFIG)
+    }
     if "." in homes or len(homes) != 1:
         return entries
     home = f"{homes.pop()}/"
@@ -163,7 +166,9 @@ def _is_there(target: Path, size: int) -> bool:
 def _in_layer(registry: Registry, layer: Layer, uri: str) -> Iterator[Entry]:
     if layer.is_raw:
         if not layer.path:
-            raise UserError("ModelInvalid", f"{uri} has a layer without a file name ({layer.digest[:19]}): package it again")
+            raise UserError(
+                "ModelInvalid", f"{uri} has a layer without a file name ({layer.digest[:19]}): package it again"
+            )
         yield Entry(path=confined(layer.path, uri), layer=layer, offset=0, size_bytes=layer.size_bytes)
         return
     if layer.packed:

@@ -65,7 +65,9 @@ def in_parts(registry: Asked, file: Path, part_bytes: int) -> Upload | None:
     while upload.arrived_bytes < size:
         part = _part(file, upload, part_bytes)
         try:
-            response = registry.client.patch(upload.url, content=part, headers=DATA | {"Content-Range": _range(upload, part)})
+            response = registry.client.patch(
+                upload.url, content=part, headers=DATA | {"Content-Range": _range(upload, part)}
+            )
         except httpx2.TransportError:
             if (pause := next(waits)) is None:
                 raise

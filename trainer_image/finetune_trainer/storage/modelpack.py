@@ -30,6 +30,10 @@ TITLE = "org.opencontainers.image.title"
 KIND = "dev.finetune.kind"
 """Of a manifest: adapter, model, merged or gguf-*."""
 
+TRAINED = ("adapter", "model")
+EXPORTED = ("merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
+RUN_SUFFIX = ".finetune"
+
 DOCUMENTS = (".md", ".svg", "license", "notice")
 WEIGHT_SUFFIXES = (".safetensors", ".gguf")
 LAYER = re.compile(
@@ -73,6 +77,14 @@ class Layer:
             "size": self.size_bytes,
             "annotations": {FILEPATH: self.path, TITLE: self.path},
         }
+
+
+def tag_of(tag: str, path: str) -> str:
+    """Return the tag of a part of a result: its own for what was trained, others for exports and for the run's files."""
+    first = path.partition("/")[0]
+    if first in TRAINED:
+        return tag
+    return f"{tag}-{first}" if first in EXPORTED else f"{tag}{RUN_SUFFIX}"
 
 
 def sha256(content: bytes) -> str:

@@ -45,7 +45,10 @@ class RegistryPlace:
         try:
             self._registry = Registry(address.authority, self._repository, keys)
         except ValueError as error:
-            raise unauthorized(role, f"the credentials for the {role} {self.uri} cannot be read: {error}. {IDENTITY[0].upper()}{IDENTITY[1:]}") from error
+            raise unauthorized(
+                role,
+                f"the credentials for the {role} {self.uri} cannot be read: {error}. {IDENTITY[0].upper()}{IDENTITY[1:]}",
+            ) from error
 
     @contextlib.contextmanager
     def _wording(self) -> Iterator[None]:
@@ -63,8 +66,12 @@ class RegistryPlace:
         if isinstance(error, Changed):
             return StorageUnavailable(f"{error}, at the {where}: it is read or sent again")
         if getattr(error, "errno", None) == 28:
-            return StorageFull(f"no space is left on the Pod's own disk for the {where}: free some space or raise the quota")
-        advice = or_untrusted(error, "check the host, set OCI_PLAIN_HTTP in its Secret if it speaks plain HTTP, or wait")
+            return StorageFull(
+                f"no space is left on the Pod's own disk for the {where}: free some space or raise the quota"
+            )
+        advice = or_untrusted(
+            error, "check the host, set OCI_PLAIN_HTTP in its Secret if it speaks plain HTTP, or wait"
+        )
         return StorageUnavailable(f"the {where} does not answer ({type(error).__name__}): {advice}")
 
     def _refusal(self, error: Refused) -> Exception:
@@ -73,10 +80,13 @@ class RegistryPlace:
             return StorageFull(f"no space is left at the {where} ({error}): free some space or raise the quota")
         if any(word.lower() in said for word in FIXED):
             return UserError(
-                "OutputNotWritable", f"the registry does not let tags of the {where} be overwritten ({error}): allow it for this repository"
+                "OutputNotWritable",
+                f"the registry does not let tags of the {where} be overwritten ({error}): allow it for this repository",
             )
         if error.status in (401, 403):
-            return unauthorized(self.role, f"the {where} refuses access ({error}): {IDENTITY}, and check its permissions")
+            return unauthorized(
+                self.role, f"the {where} refuses access ({error}): {IDENTITY}, and check its permissions"
+            )
         if error.status == 404:
             return not_found(self.role, f"the repository {self._repository} of the {where}")
         return StorageUnavailable(f"the {where} does not answer ({error}): wait, or ask who runs the registry")
@@ -108,7 +118,8 @@ class OciStore(RegistryPlace):
         if not layers:
             kind = self._artifact.manifest.get("artifactType") or "container image"
             raise UserError(
-                "InvalidSpec", f"{self.uri} is not a model artifact but a {kind}: package it with a tool of the CNCF's ModelPack, such as modctl"
+                "InvalidSpec",
+                f"{self.uri} is not a model artifact but a {kind}: package it with a tool of the CNCF's ModelPack, such as modctl",
             )
         with self._wording():
             found = entries_of(self._registry, layers, self.uri)
@@ -124,9 +135,7 @@ class OciStore(RegistryPlace):
 
     def files(self, under: str = "") -> tuple[StoredFile, ...]:
         """List the files of the artifact below a folder."""
-        return tuple(
-            entry.stored for path, entry in self._entries.items() if not under or path.startswith(f"{under}/")
-        )
+        return tuple(entry.stored for path, entry in self._entries.items() if not under or path.startswith(f"{under}/"))
 
     def fetch(self, into: Path, paths: Sequence[str] | None = None) -> Path:
         """Download the files that are not there yet; their layers must have the digests that the manifest states."""
@@ -179,7 +188,8 @@ class OciStore(RegistryPlace):
 
     def _read_only(self, *_: object) -> NoReturn:
         raise UserError(
-            "InvalidSpec", f"the {self.role} {self.uri} cannot be written: oci:// holds results, and checkpoints go to s3://, gs://, az:// or pvc://"
+            "InvalidSpec",
+            f"the {self.role} {self.uri} cannot be written: oci:// holds results, and checkpoints go to s3://, gs://, az:// or pvc://",
         )
 
 

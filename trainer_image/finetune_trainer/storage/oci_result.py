@@ -18,20 +18,19 @@ from finetune_trainer.storage.artifact import PARALLEL_TRANSFERS, Entry, bring, 
 from finetune_trainer.storage.formats import ADAPTER_CONFIG
 from finetune_trainer.storage.modelpack import (
     EMPTY,
+    EXPORTED,
     KIND,
     RAW_TYPE,
+    TRAINED,
     Layer,
     configuration,
     layer_type,
     model_manifest,
     run_manifest,
+    tag_of,
 )
 from finetune_trainer.storage.oci import RegistryPlace, opened
 from finetune_trainer.storage.store import Role, StoredFile, not_found
-
-TRAINED = ("adapter", "model")
-EXPORTED = ("merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
-RUN_SUFFIX = ".finetune"
 
 
 class OciResult(RegistryPlace):
@@ -135,10 +134,7 @@ class OciResult(RegistryPlace):
 
     def _tag(self, path: str) -> str:
         """Return the tag that a path belongs to."""
-        first = path.partition("/")[0]
-        if first in TRAINED:
-            return self._reference
-        return f"{self._reference}-{first}" if first in EXPORTED else f"{self._reference}{RUN_SUFFIX}"
+        return tag_of(self._reference, path)
 
     def _entries(self, under: str = "") -> dict[str, Entry]:
         """Return what is below a path, or everything, by paths as in a folder of a bucket."""

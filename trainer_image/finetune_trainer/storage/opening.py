@@ -33,7 +33,9 @@ def open_location(location: Location, role: Role, *, revision: str = "") -> Stor
         from finetune_trainer.storage.oci_result import OciResult  # noqa: PLC0415 - as above
 
         keys = credentials(location, role)
-        return OciResult(address, role, keys) if role is Role.OUTPUT else OciStore(address, role, keys, revision=revision)
+        return (
+            OciResult(address, role, keys) if role is Role.OUTPUT else OciStore(address, role, keys, revision=revision)
+        )
     from finetune_trainer.storage.hub import HubStore  # noqa: PLC0415 - as above
 
     return HubStore(address, role, credentials(location, role), revision=revision, secret=location.secret)

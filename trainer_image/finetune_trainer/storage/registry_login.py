@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 DOCKER_CONFIG = ".dockerconfigjson"
-USERNAME, PASSWORD, PLAIN_HTTP = "OCI_USERNAME", "OCI_PASSWORD", "OCI_PLAIN_HTTP"  # noqa: S105 - names of keys
+USERNAME, PASSWORD, PLAIN_HTTP = "OCI_USERNAME", "OCI_PASSWORD", "OCI_PLAIN_HTTP"
 PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3})(:\d+)?")
 DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
@@ -39,7 +39,9 @@ def login_of(host: str, keys: Mapping[str, str]) -> Login:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{DOCKER_CONFIG} of its Secret is not a Docker configuration") from error
     if found is None:
-        raise ValueError(f"{DOCKER_CONFIG} of its Secret has no login for {host}, only for {', '.join(sorted(auths)) or 'none'}")
+        raise ValueError(
+            f"{DOCKER_CONFIG} of its Secret has no login for {host}, only for {', '.join(sorted(auths)) or 'none'}"
+        )
     return found
 
 
@@ -103,7 +105,11 @@ class RegistryAuth(httpx2.Auth):
         realm = given.pop("realm")
         asked = {name: given[name] for name in ("service", "scope") if name in given}
         if self._login.identity_token:
-            form = asked | {"grant_type": "refresh_token", "refresh_token": self._login.identity_token, "client_id": "finetune"}
+            form = asked | {
+                "grant_type": "refresh_token",
+                "refresh_token": self._login.identity_token,
+                "client_id": "finetune",
+            }
             return httpx2.Request("POST", realm, data=form)
         headers = {"Authorization": _basic(self._login)} if self._login.password else {}
         return httpx2.Request("GET", httpx2.URL(realm).copy_merge_params(asked), headers=headers)
