@@ -87,7 +87,9 @@ def test_every_spelling_of_a_secret_is_blotted_out(
 def test_parts_of_a_docker_configuration_are_blotted_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Registries repeat a login, or a password; nobody repeats the whole file."""
     login = base64.b64encode(b"me:a-long-password").decode()
-    config = {"auths": {"one.example": {"auth": login}, "two.example": {"identitytoken": "a-long-token"}, "three.example": {}}}
+    config = {
+        "auths": {"one.example": {"auth": login}, "two.example": {"identitytoken": "a-long-token"}, "three.example": {}}
+    }
     (tmp_path / ".dockerconfigjson").write_text(json.dumps(config))
     monkeypatch.setenv("FINETUNE_SECRETS", f"s={tmp_path}")
 

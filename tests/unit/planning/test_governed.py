@@ -77,7 +77,7 @@ def refusal(policy: FineTunePolicy, *pools: GPUPool, model: str = "8b", **spec: 
         ),
         (
             {"allow": {"destinations": ["oci://registry/team", "oci://registry/bot", "s3://"]}},
-            {"output": {"destination": "oci://registry/bot2:v1"}, "checkpoint": {"destination": "s3://b/c"}},
+            {"output": {"destination": "oci://registry/bot2:v1"}, "checkpoint": {"destination": "s3://bucket/c"}},
             "spec.output.destination oci://registry/bot2:v1 is not an allowed destination (allow.destinations: oci://registry/team,"
             " oci://registry/bot, s3://)",
         ),
@@ -138,7 +138,7 @@ def test_each_rule_is_named_with_its_figure(policy: Any, spec: Any, broken: str)
         ({"allow": {"destinations": ["s3://team-a"]}}, {"output": {"destination": "s3://team-a/out"}}),
         (
             {"allow": {"destinations": ["oci://registry/team/bot", "s3://"]}},
-            {"output": {"destination": "oci://registry/team/bot:v1"}, "checkpoint": {"destination": "s3://b/c"}},
+            {"output": {"destination": "oci://registry/team/bot:v1"}, "checkpoint": {"destination": "s3://bucket/c"}},
         ),
         (
             {"allow": {"destinations": ["s3://team-a", "http://judge:8000"], "sources": ["s3://", "hf://org"]}},

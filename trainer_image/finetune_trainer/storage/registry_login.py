@@ -103,7 +103,7 @@ class RegistryAuth(httpx2.Auth):
 
     def _token_request(self, given: dict[str, str]) -> httpx2.Request:
         realm = given.pop("realm")
-        asked = {name: given[name] for name in ("service", "scope") if name in given}
+        asked: dict[str, str] = {name: given[name] for name in ("service", "scope") if name in given}
         if self._login.identity_token:
             form = asked | {
                 "grant_type": "refresh_token",
@@ -112,7 +112,7 @@ class RegistryAuth(httpx2.Auth):
             }
             return httpx2.Request("POST", realm, data=form)
         headers = {"Authorization": _basic(self._login)} if self._login.password else {}
-        return httpx2.Request("GET", httpx2.URL(realm).copy_merge_params(asked), headers=headers)
+        return httpx2.Request("GET", httpx2.URL(realm).copy_merge_params(list(asked.items())), headers=headers)
 
 
 def _basic(login: Login) -> str:

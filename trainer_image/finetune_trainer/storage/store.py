@@ -61,6 +61,10 @@ class Store(Protocol):
         """Commit of a hub repository, digest of an artifact; empty elsewhere."""
         ...
 
+    def address_of(self, path: str) -> str:
+        """Return the URI under which others find a folder, once it is uploaded."""
+        ...
+
     def local_folder(self) -> Path | None:
         """Return the folder where the files can be used in place (file, pvc); None where they must be fetched."""
         ...
