@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
             content = b"x" * len(content)
         self._answer(status, content, headers)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  # the names that http.server calls
 
     def _disturb(self, length: int) -> None:
         """Refuse a part, or pass half of it on and hang up."""

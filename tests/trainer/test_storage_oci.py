@@ -211,7 +211,7 @@ def test_a_token_is_asked_for_with_the_password(place: Opened, front: Front, mad
     front.token = True
     place(at=front).upload(made, "adapter")
 
-    assert [file.path for file in place(role=Role.MODEL, at=front).files()][0] == "README.md"
+    assert place(role=Role.MODEL, at=front).exists("README.md")
     assert any(path.startswith("/token?service=tests&scope=repository") for _, path in front.seen)
 
 
@@ -371,7 +371,8 @@ def test_a_registry_that_does_not_answer_is_told(place: Opened, monkeypatch: pyt
     )
     assert refusal_of(uri, Role.OUTPUT) == (
         "StorageUnavailable",
-        f"the output {uri} does not answer (ConnectError): check the host, set OCI_PLAIN_HTTP in its Secret if it speaks plain HTTP, or wait",
+        f"the output {uri} does not answer (ConnectError): check the host, set OCI_PLAIN_HTTP in its Secret if it speaks plain HTTP, "
+        "or wait",
     )
 
 

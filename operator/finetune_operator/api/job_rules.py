@@ -208,7 +208,8 @@ PLACES = (
         field="checkpoint.destination",
     ),
     Rule(
-        cel=f"!self.output.destination.matches('^({'|'.join(WITHOUT_CHECKPOINTS)})://') || has(self.checkpoint.destination)",
+        cel=f"!self.output.destination.matches('^({'|'.join(WITHOUT_CHECKPOINTS)})://')"
+        " || has(self.checkpoint.destination)",
         message="is required if the output is hf:// or oci://, because checkpoints are not stored on a hub or in a registry: set a folder at"
         " s3://, gs://, az:// or pvc://",
         holds=lambda spec: keeps_checkpoints(spec.output.destination) or spec.checkpoint.destination is not None,

@@ -10,8 +10,8 @@ from finetune_trainer.storage.store import Role, Store
 def open_location(location: Location, role: Role, *, revision: str = "") -> Store:
     """Return the store at a location. Nothing is read yet, except that a claim must be mounted and a Secret be there.
 
-    `revision` is the commit, tag or branch of a hub repository, or the digest of an artifact. Raises UserError (InvalidSpec; for a Secret that is
-    missing as for one that is refused).
+    `revision` is the commit, tag or branch of a hub repository, or the digest of an artifact. Raises UserError (InvalidSpec; for a
+    Secret that is missing as for one that is refused).
     """
     address = parse(location.uri)
     if address.scheme in ("file", "pvc", "configmap"):

@@ -1,4 +1,4 @@
-"""Who we are to a registry: the keys of a Secret, or of its .dockerconfigjson; exchanged for a token where the registry asks. Called by registry."""
+"""Who we are to a registry: the keys of a Secret, or its .dockerconfigjson; a token where the registry asks for one. Called by registry."""
 
 import base64
 import binascii
