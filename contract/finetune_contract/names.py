@@ -50,6 +50,8 @@ SECRET_KEYS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
+    "TRACKIO_WRITE_TOKEN",
+    "WANDB_API_KEY",
 )
 """The keys read from a credentials Secret. No other key is ever looked at."""
 

@@ -11,11 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune_operator.local.binaries import Binary
 from finetune_operator.local.ports import HOST, free_port
 from finetune_operator.local.provide import provide
 
 from tests.real_node.programs import REGISTRY
 from tests.servers.child import served
+
+ORAS = Binary(
+    name="oras",
+    module=str(Path(__file__).parent / "modules/oras"),
+    package="oras.land/oras/cmd/oras",
+    version="v1.3.6",
+    version_command=("version",),
+)
+"""The client that model cards name for a result in a registry."""
 
 USER, PASSWORD = "team-a", "not-a-real-password"
 HASHED = "$2b$05$M5HCpDBtWIRunVbKtXOoP.LAM75zvExzX0g.pBVKdB2LAVL7mekNC"

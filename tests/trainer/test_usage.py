@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from finetune_contract import Location, Model, Outcome, RunConfig
+from finetune_operator.local.provide import provide
 from finetune_trainer.publishing.usage import published_at, usage
 from finetune_trainer.storage import Role, open_location
 
 from tests.servers.hub import TOKEN, Hub, serving
-from tests.servers.oci_registry import docker_config, oci_registry
+from tests.servers.oci_registry import ORAS, docker_config, oci_registry
 from tests.servers.versitygw import S3Server
 from tests.trainer.running import IN_PROCESS, trained
 from tests.trainer.tiny import a_run, conversations, tiny_model
@@ -121,7 +122,9 @@ def test_an_artifact_of_a_registry_is_fetched(made: tuple[RunConfig, Outcome, Pa
         there = replace(run, output=Location(uri=places["out"]), model=Model(location=Location(uri=places["base"])))
         code = snippet(usage(there, "adapter", chat=True))
 
-        assert typed(code, tmp_path / "here", HOME=str(tmp_path))
+        program = provide([ORAS], say=print)[ORAS.name]
+        path = f"{program.parent}:{os.environ['PATH']}"
+        assert typed(code, tmp_path / "here", DOCKER_CONFIG=str(tmp_path / ".docker"), PATH=path)
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["adapter", "base"]
     assert published_at("oci://r/a:v1", "merged") == "oci://r/a:v1-merged"
 

@@ -221,7 +221,7 @@ class FineTuneJobSpec(Model):
     """Where the adapter or model is published."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """Where and how often checkpoints are saved."""
-    trackers: Annotated[list[TrackerSpec], items_by("type", most=2), AfterValidator(unique_types)] = []
+    trackers: Annotated[list[TrackerSpec], items_by("type", most=4), AfterValidator(unique_types)] = []
     """Places that show the figures of every step while the job trains."""
     service_account_name: Name | None = None
     """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""

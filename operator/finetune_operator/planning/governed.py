@@ -108,8 +108,8 @@ def _places(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
         if metric.judge is not None:
             written.append((f"spec.evaluation.metrics[{index}].judge.endpoint", metric.judge.endpoint))
     for index, tracker in enumerate(spec.trackers):
-        if tracker.uri is not None:
-            written.append((f"spec.trackers[{index}].uri", tracker.uri))
+        if tracker.server is not None:
+            written.append((f"spec.trackers[{index}].uri", tracker.server))
     for places, prefixes, rule, what in (
         (read, allow.sources, "allow.sources", "source"),
         (written, allow.destinations, "allow.destinations", "destination"),

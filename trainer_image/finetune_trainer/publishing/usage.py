@@ -80,9 +80,9 @@ def fetching(uri: str, name: str) -> Fetching:
             lines = (f"{files}.get({json.dumps(f'{path}/')}, {json.dumps(f'{name}/')}, recursive=True)",)
             return Fetching(imports=("from adlfs import AzureBlobFileSystem",), lines=lines, value=json.dumps(name))
         case "oci":
-            plain = "insecure=True" if scheme_of(authority, {}) == "http" else ""
-            lines = (f"OrasClient({plain}).pull(target={json.dumps(rest)}, outdir={json.dumps(name)})",)
-            return Fetching(imports=("from oras.client import OrasClient",), lines=lines, value=json.dumps(name))
+            plain = ["--plain-http"] if scheme_of(authority, {}) == "http" else []
+            command = json.dumps(["oras", "pull", *plain, rest, "--output", name])
+            return Fetching(imports=("import subprocess",), lines=(f"subprocess.run({command}, check=True)",), value=json.dumps(name))
         case "pvc":
             where = f"# in a Pod that mounts the PersistentVolumeClaim {authority} at /mnt/{authority}"
             return Fetching(imports=(), lines=(where,), value=json.dumps(f"/mnt/{authority}/{path}"))

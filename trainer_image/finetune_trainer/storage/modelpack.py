@@ -25,7 +25,7 @@ EMPTY = b"{}"
 
 FILEPATH = "org.cncf.model.filepath"
 TITLE = "org.opencontainers.image.title"
-"""The same for oras and for oras-py, which know nothing of models."""
+"""The same for oras, which knows nothing of models."""
 
 KIND = "dev.finetune.kind"
 """Of a manifest: adapter, model, merged or gguf-*."""
