@@ -15,7 +15,9 @@ from finetune_operator.local.ports import HOST, free_port
 from tests.servers.child import served
 
 TOKEN = "not-a-real-write-token"
-PROGRAM = "import sys, trackio; trackio.show(host=sys.argv[1], server_port=int(sys.argv[2]), open_browser=False, share=False)"
+PROGRAM = (
+    "import sys, trackio; trackio.show(host=sys.argv[1], server_port=int(sys.argv[2]), open_browser=False, share=False)"
+)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,10 @@ def test_a_server_that_never_answers_does_not_hold_up_the_end(
         outcome = tracked(tmp_path, Tracker(type=kind, location=Location(uri=url, secret=secret), project="tiny"))
 
     assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published")
-    assert f"tracker {kind} did not finish writing within 3 s; the last figures may be missing there" in capfd.readouterr().out
+    assert (
+        f"tracker {kind} did not finish writing within 3 s; the last figures may be missing there"
+        in capfd.readouterr().out
+    )
 
 
 def test_weights_and_biases_that_cannot_be_reached_never_stop_a_run(
@@ -127,7 +130,9 @@ def test_weights_and_biases_that_cannot_be_reached_never_stop_a_run(
     outcome = tracked(tmp_path, Tracker(type="wandb", location=place, project="team/tiny"))
 
     assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published")
-    assert "tracker wandb failed; nothing more is sent to it, and training continues: CommError" in capfd.readouterr().out
+    assert (
+        "tracker wandb failed; nothing more is sent to it, and training continues: CommError" in capfd.readouterr().out
+    )
 
 
 def test_weights_and_biases_get_every_step(tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch):
@@ -159,7 +164,9 @@ def test_weights_and_biases_get_every_step(tmp_path: Path, secret: str, monkeypa
 def test_a_trackio_server_has_the_run(tmp_path: Path, secret: str):
     """On its own server: losses by step, and the metrics of the tuned model."""
     with trackio_server(tmp_path / "server") as server:
-        outcome = tracked(tmp_path, Tracker(type="trackio", location=Location(uri=server.url, secret=secret), project="triage"))
+        outcome = tracked(
+            tmp_path, Tracker(type="trackio", location=Location(uri=server.url, secret=secret), project="triage")
+        )
         losses, metric = server.figures("triage", "train/loss"), server.figures("triage", "eval/label")
 
     assert outcome.evaluation is not None

@@ -210,8 +210,8 @@ PLACES = (
     Rule(
         cel=f"!self.output.destination.matches('^({'|'.join(WITHOUT_CHECKPOINTS)})://')"
         " || has(self.checkpoint.destination)",
-        message="is required if the output is hf:// or oci://, because checkpoints are not stored on a hub or in a registry: set a folder at"
-        " s3://, gs://, az:// or pvc://",
+        message="is required if the output is hf:// or oci://, because checkpoints are not stored on a hub or in a registry: set a folder"
+        " at s3://, gs://, az:// or pvc://",
         holds=lambda spec: keeps_checkpoints(spec.output.destination) or spec.checkpoint.destination is not None,
         field="checkpoint.destination",
     ),

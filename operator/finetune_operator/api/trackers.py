@@ -9,7 +9,6 @@ from finetune_operator.api.data import Credentials
 from finetune_operator.api.fields import Model, unique
 from finetune_operator.api.values import Endpoint
 
-
 ON_OWN_SERVERS = ("mlflow", "trackio")
 SERVICES = {"wandb": "https://api.wandb.ai"}
 """Where figures go that name no server."""
@@ -19,7 +18,7 @@ class TrackerSpec(Model):
     """A place that shows the figures of every step while the job trains. Its failures never stop the job."""
 
     type: Literal["mlflow", "tensorboard", "trackio", "wandb"]
-    """Kind of tracker: an mlflow or trackio server, Weights & Biases (wandb), or tensorboard files beside the checkpoints and the result."""
+    """Kind of tracker: an mlflow or trackio server, Weights & Biases (wandb), or tensorboard files beside checkpoints and result."""
     uri: Endpoint | None = None
     """URL of the server, such as http://mlflow.ml-tools:5000. Required for mlflow and trackio. Default for wandb: its own service,
     https://api.wandb.ai."""
@@ -38,7 +37,8 @@ class TrackerSpec(Model):
 TRACKER = (
     Rule(
         cel="self.type == 'wandb' || (self.type in ['mlflow', 'trackio']) == has(self.uri)",
-        message="uri is required for types mlflow and trackio, and not used with tensorboard: set it to the URL of the server, or remove it",
+        message="uri is required for types mlflow and trackio, and not used with tensorboard: set it to the URL of the server,"
+        " or remove it",
         holds=lambda tracker: tracker.type == "wandb" or (tracker.type in ON_OWN_SERVERS) == (tracker.uri is not None),
         field="uri",
     ),

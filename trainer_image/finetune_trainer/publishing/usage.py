@@ -82,7 +82,11 @@ def fetching(uri: str, name: str) -> Fetching:
         case "oci":
             plain = ["--plain-http"] if scheme_of(authority, {}) == "http" else []
             command = json.dumps(["oras", "pull", *plain, rest, "--output", name])
-            return Fetching(imports=("import subprocess",), lines=(f"subprocess.run({command}, check=True)",), value=json.dumps(name))
+            return Fetching(
+                imports=("import subprocess",),
+                lines=(f"subprocess.run({command}, check=True)",),
+                value=json.dumps(name),
+            )
         case "pvc":
             where = f"# in a Pod that mounts the PersistentVolumeClaim {authority} at /mnt/{authority}"
             return Fetching(imports=(), lines=(where,), value=json.dumps(f"/mnt/{authority}/{path}"))

@@ -31,6 +31,7 @@ from finetune_trainer.storage.modelpack import (
 )
 from finetune_trainer.storage.oci import RegistryPlace, opened
 from finetune_trainer.storage.store import Role, StoredFile, not_found
+from finetune_trainer.storage.transfer import alone
 
 
 class OciResult(RegistryPlace):
@@ -65,7 +66,7 @@ class OciResult(RegistryPlace):
         wanted = [entry for path, entry in self._entries().items() if paths is None or path in paths]
         if not wanted:
             raise not_found(self.role, self.uri)
-        with self._wording():
+        with alone(into), self._wording():
             bring(self._registry, wanted, into)
         return into
 
@@ -119,7 +120,9 @@ class OciResult(RegistryPlace):
             with self._wording():
                 found = read_artifact(self._registry, self._tag(path), self.uri)
             return found is not None and found.manifest.get("annotations", {}).get(KIND, path) == path
-        return path in (entries := self._entries(path)) or any(one.startswith(f"{path}/") for one in entries)
+        if any(f"{one}/".startswith(f"{path}/") for one in self._entries(path)):
+            return True
+        return any(one.partition("/")[2] == path for one in self._entries(TRAINED[0]))
 
     def delete(self, path: str) -> None:
         """Remove a form, or files of the run."""
@@ -146,7 +149,8 @@ class OciResult(RegistryPlace):
         found = read_artifact(self._registry, self._tag(kind), self.uri)
         if found is None:
             return {}
-        entries = entries_of(self._registry, found.layers, self.uri)
+        ours = [layer for layer in found.layers if layer.role or layer.media_type == RAW_TYPE]
+        entries = entries_of(self._registry, ours, self.uri)
         if kind not in (*TRAINED, *EXPORTED):
             return {entry.path: entry for entry in entries}
         kind = found.manifest.get("annotations", {}).get(KIND, kind)

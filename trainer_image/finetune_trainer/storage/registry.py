@@ -14,8 +14,8 @@ import httpx2
 
 from finetune_trainer.storage.blob_upload import begun, finished, in_parts, sent_whole
 from finetune_trainer.storage.modelpack import INDEX_TYPES, MANIFEST_TYPE, sha256
-from finetune_trainer.storage.registry_answers import Changed, good, pauses, will_pass
-from finetune_trainer.storage.registry_login import RegistryAuth, login_of, scheme_of
+from finetune_trainer.storage.registry_answers import Changed, Refused, good, pauses, will_pass
+from finetune_trainer.storage.registry_login import RegistryAuth, login_of, scheme_of, served_by
 
 PART_BYTES = 32 * 2**20
 """Of a blob that is sent: what is lost when a connection breaks."""
@@ -28,7 +28,8 @@ class Registry:
 
     def __init__(self, host: str, repository: str, keys: Mapping[str, str]) -> None:
         scheme = scheme_of(host, keys)
-        auth = RegistryAuth(host, login_of(host, keys), plain=scheme == "http")
+        login, host = login_of(host, keys), served_by(host)
+        auth = RegistryAuth(host, login, plain=scheme == "http")
         self.client = httpx2.Client(
             base_url=f"{scheme}://{host}/v2/{repository}/", auth=auth, timeout=PATIENCE, follow_redirects=True
         )
@@ -110,6 +111,10 @@ class Registry:
                 reason: Exception = Changed(f"the blob {digest} ends after {at:,} of {end:,} bytes")
             except httpx2.TransportError as error:
                 reason = error
+            except Refused as error:
+                if not error.will_pass:
+                    raise
+                reason = error
             if at > before:
                 waits = pauses()
             elif (pause := next(waits)) is None:
@@ -136,8 +141,6 @@ class Registry:
         """Yield a part of a blob as far as the connection lasts."""
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         with self.client.stream("GET", f"blobs/{digest}", headers=headers) as response:
-            if will_pass(response):
-                return
             if not response.is_success:
                 response.read()
             good(response)

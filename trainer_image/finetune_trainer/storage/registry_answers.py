@@ -17,6 +17,7 @@ class Refused(Exception):
     def __init__(self, response: httpx2.Response) -> None:
         self.status = response.status_code
         self.code, self.said = _error(response)
+        self.will_pass = will_pass(response)
         super().__init__(" ".join(part for part in (str(self.status), self.code, self.said) if part))
 
 

@@ -61,6 +61,11 @@ def _login(entry: Mapping[str, str]) -> Login:
     return Login(username=username, password=password, identity_token=entry.get("identitytoken", ""))
 
 
+def served_by(host: str) -> str:
+    """Return the host that answers for a registry: Docker's own is not at its name."""
+    return "registry-1.docker.io" if host in DOCKER_HUB else host
+
+
 def scheme_of(host: str, keys: Mapping[str, str]) -> str:
     """Return http for this machine, as Docker does, and where the Secret says so. Raises ValueError for another word."""
     said = keys.get(PLAIN_HTTP, "").lower()

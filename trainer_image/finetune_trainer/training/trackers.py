@@ -1,7 +1,7 @@
 """What each kind of tracker reads from its environment, and how it begins and ends. Called by tracking.
 
-What a library would decide by itself is fixed here: it sends figures and settings of the run to the server that the job names, and nothing to
-anybody else, and it does not wait without a limit.
+What a library would decide by itself is fixed here: it sends figures and settings of the run to the server that the job names, nothing
+to anybody else, and it does not wait without a limit.
 """
 
 import json
@@ -59,12 +59,19 @@ def environment(tracker: Tracker, run: RunConfig, *, files: Path, scratch: Path)
             return {"TENSORBOARD_LOGGING_DIR": str(files)}
         case "mlflow":
             tags = {"finetune.dev/job-name": job, "finetune.dev/attempt": str(run.attempt)}
-            own = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": tracker.project, "MLFLOW_TAGS": json.dumps(tags)}
+            own = {
+                "MLFLOW_TRACKING_URI": uri,
+                "MLFLOW_EXPERIMENT_NAME": tracker.project,
+                "MLFLOW_TAGS": json.dumps(tags),
+            }
         case "trackio":
             own = {"TRACKIO_SERVER_URL": uri, "TRACKIO_DIR": str(scratch / "trackio")}
         case _:
             entity, _, project = tracker.project.rpartition("/")
-            folders = {name: str(scratch / "wandb") for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")}
+            folders = {
+                name: str(scratch / "wandb")
+                for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
+            }
             own = folders | {"WANDB_PROJECT": project, "WANDB_RUN_GROUP": job, "WANDB_TAGS": f"attempt-{run.attempt}"}
             own |= ({"WANDB_ENTITY": entity} if entity else {}) | ({"WANDB_BASE_URL": uri} if uri else {})
             (scratch / "wandb").mkdir(parents=True, exist_ok=True)
