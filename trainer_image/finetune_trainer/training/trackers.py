@@ -82,4 +82,4 @@ def end(kind: str, tracker: TrainerCallback, **moment: Any) -> None:
     """Let a tracker write what is left. Raises what its library raises."""
     tracker.on_train_end(**moment)
     if kind == "wandb":
-        tracker._wandb.finish()  # type: ignore[attr-defined]  # noqa: SLF001  # its callback leaves that to the end of the process
+        tracker._wandb.finish()  # noqa: SLF001  # its callback leaves that to the end of the process
