@@ -73,7 +73,7 @@ def location(schemes: tuple[str, ...], *extra: Rule, globs: bool = False) -> Che
     return Checked(
         matching(f"^({'|'.join(schemes)})://", f"must start with {', '.join(others)} or {last}{local}"),
         matching(
-            f"^({'oci://[A-Za-z0-9._:@/-]*|' if 'oci' in schemes else ''}[a-z0-9]*(://)?[A-Za-z0-9._=+,~/{'*' if globs else ''}-]*)$",
+            f"^(oci://[A-Za-z0-9._:@/-]*|[a-z0-9]*(://)?[A-Za-z0-9._=+,~/{'*' if globs else ''}-]*)$",
             f"may contain only ASCII letters, digits and . _ = + , ~ / -{' and *' if globs else ''}:"
             " put credentials in a Secret and a revision in its own field",
         ),
