@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,14 +95,16 @@ def test_only_the_login_of_a_server_reaches_the_environment(tmp_path: Path, monk
 
 
 @pytest.fixture
-def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def secret(tmp_path: Path) -> Iterator[str]:
     """A Secret with the logins of servers. What the libraries read is taken back from the environment at the end."""
     (tmp_path / "secret").mkdir()
     for key, value in {"WANDB_API_KEY": "k" * 40, "TRACKIO_WRITE_TOKEN": TOKEN}.items():
         (tmp_path / "secret" / key).write_text(value)
-    monkeypatch.setattr("os.environ", os.environ.copy())
-    monkeypatch.setenv("FINETUNE_SECRETS", f"t={tmp_path}/secret")
-    return "t"
+    before = dict(os.environ)
+    os.environ["FINETUNE_SECRETS"] = f"t={tmp_path}/secret"
+    yield "t"
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.mark.parametrize("kind", ["wandb", "trackio"])
