@@ -12,7 +12,6 @@ from finetune_trainer.journal.keeper import Keeping
 from finetune_trainer.training.trackers import FIXED
 from tensorboardX.proto.event_pb2 import Event
 from wandb.proto.wandb_internal_pb2 import Record
-from wandb.sdk.internal.datastore import DataStore
 
 from tests.servers.mlflow import mlflow_server
 from tests.servers.trackio import TOKEN, silent_server, trackio_server
@@ -38,6 +37,22 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
                 if value.HasField("simple_value"):
                     found.setdefault(value.tag, []).append((event.step, round(value.simple_value, 4)))
     return found
+
+
+def logged(file: Path) -> Iterator[bytes]:
+    """Read the records of a file of Weights & Biases: LevelDB's log, in blocks of 32 KiB, after a head of seven bytes."""
+    data, place, parts = file.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        _, length, kind = struct.unpack_from("<IHB", data, place) if left >= 7 else (0, 0, 0)
+        if not kind:  # what is left of a block is empty
+            place += left
+            continue
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
 
 
 def tracked(folder: Path, *trackers: Tracker) -> Outcome:
@@ -143,13 +158,7 @@ def test_weights_and_biases_get_every_step(tmp_path: Path, secret: str, monkeypa
     monkeypatch.setitem(FIXED, "wandb", FIXED["wandb"] | {"WANDB_MODE": "offline"})
     tracked(tmp_path, Tracker(type="wandb", location=Location(uri="", secret=secret), project="team/tiny"))
     (file,) = (tmp_path / "workspace/trackers/wandb").rglob("*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(file))
-    records = []
-    while data := store.scan_data():
-        record = Record()
-        record.ParseFromString(data)
-        records.append(record)
+    records = [Record.FromString(data) for data in logged(file)]
     losses = [
         json.loads(item.value_json) for record in records for item in record.history.item
         if (item.key or "/".join(item.nested_key)) == "train/loss"
