@@ -22,7 +22,7 @@ from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage.secrecy import redacted
 from finetune_trainer.training.bench import Bench
-from finetune_trainer.training.trackers import CALLBACKS, end, environment
+from finetune_trainer.training.trackers import begun, end, environment
 
 FOLDER = "tensorboard"
 FAREWELL_SECONDS = 60.0
@@ -94,9 +94,7 @@ class Tracking(TrainerCallback):
         os.environ |= environment(tracker, self._run, files=self.folder, scratch=self._bench.workspace / "trackers")
         own = copy.copy(args)
         own.project = tracker.project  # Trackio's callback looks there
-        made = CALLBACKS[tracker.type]()
-        made.on_train_begin(own, state, control, model=model)
-        return made
+        return begun(tracker, own, state, control, model=model)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
