@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,17 +127,16 @@ def secret(tmp_path: Path) -> Iterator[str]:
 def test_a_server_that_never_answers_does_not_hold_up_the_end(
     tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str
 ):
-    """The real library at a server that takes connections and says nothing; the run waits as long as it may, and says so."""
+    """The real library at a server that takes connections and says nothing: it gives up, or is left behind, and the log says so."""
     monkeypatch.setattr("finetune_trainer.training.tracking.FAREWELL_SECONDS", 3.0)
-    monkeypatch.setitem(FIXED, "wandb", FIXED["wandb"] | {"WANDB_INIT_TIMEOUT": "8", "WANDB_FINISH_TIMEOUT": "3"})
+    monkeypatch.setattr("finetune_trainer.training.trackers.REACHED_SECONDS", 2.0)
+    monkeypatch.setitem(FIXED, "wandb", FIXED["wandb"] | {"WANDB_INIT_TIMEOUT": "2", "WANDB_FINISH_TIMEOUT": "3"})
     with silent_server() as url:
         outcome = tracked(tmp_path, Tracker(type=kind, location=Location(uri=url, secret=secret), project="tiny"))
 
     assert (outcome.outcome, outcome.reason) == ("Succeeded", "Published")
-    assert (
-        f"tracker {kind} did not finish writing within 3 s; the last figures may be missing there"
-        in capfd.readouterr().out
-    )
+    said = capfd.readouterr().out
+    assert re.search(f"tracker {kind} (failed; nothing more is sent|did not finish writing within 3 s)", said)
 
 
 def test_weights_and_biases_that_cannot_be_reached_never_stop_a_run(
@@ -169,8 +169,9 @@ def test_weights_and_biases_get_every_step(tmp_path: Path, secret: str, monkeypa
     assert {(run.entity, run.project, run.run_group, run.display_name, tuple(run.tags)) for run in runs} == {
         ("team", "tiny", "team-a/tiny", "team-a/tiny", ("attempt-0",))
     }
-    assert all(not run.host for run in runs)
-    assert [record for record in records if record.HasField("stats") or record.HasField("output_raw")] == []
+    assert {run.host for run in runs} == {"team-a/tiny"}
+    kinds = {record.WhichOneof("record_type") for record in records}
+    assert kinds <= {"header", "run", "history", "summary", "telemetry", "config", "metric", "exit", "request"}
 
 
 def test_a_trackio_server_has_the_run(tmp_path: Path, secret: str):
