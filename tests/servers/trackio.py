@@ -38,6 +38,7 @@ class TrackioServer:
 @contextlib.contextmanager
 def trackio_server(folder: Path) -> Iterator[TrackioServer]:
     """Serve on the loopback until the end of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
     port = free_port(set())
     own = {"TRACKIO_DIR": str(folder / "data"), "TRACKIO_WRITE_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", PROGRAM, HOST, str(port)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wandb
 from finetune_contract import Evaluation, Location, Metric, Outcome, Tracker
 from finetune_trainer.journal.keeper import Keeping
 from finetune_trainer.training.trackers import FIXED
@@ -119,6 +120,7 @@ def secret(tmp_path: Path) -> Iterator[str]:
     before = dict(os.environ)
     os.environ["FINETUNE_SECRETS"] = f"t={tmp_path}/secret"
     yield "t"
+    wandb.teardown()  # it reads its environment once in a process
     os.environ.clear()
     os.environ.update(before)
 
