@@ -62,7 +62,9 @@ def main() -> None:
 
 
 def measure(line: str, environment: dict[str, str]) -> None:
-    """Print the figures of one command."""
+    """Print the figures of one command. The first run compiles the modules, as pip does when it installs a package."""
+    environment = {**environment, "PYTHONDONTWRITEBYTECODE": ""}
+    once(line.split(), environment)
     wall, processor = zip(*(once(line.split(), environment) for _ in range(TIMES)), strict=True)
     over = "  OVER" if min(processor) > LIMIT_MS else ""
     print(

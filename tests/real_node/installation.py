@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune_operator.local.binaries import HELM
 from finetune_operator.local.provide import provide
@@ -12,6 +13,7 @@ from tests.real_node.cluster import RealCluster
 from tests.real_node.images import OPERATOR, PREFLIGHT, TRAINER
 from tests.real_node.network import API_ADDRESS
 from tests.real_node.programs import run
+from tests.servers.control_plane import ControlPlane
 
 CHART = Path(__file__).parents[2] / "charts/finetune-operator"
 SYSTEM = "finetune-system"
@@ -79,6 +81,7 @@ class Installation:
             "image": {"repository": repository, "digest": digest},
             "trainer": {"image": images[TRAINER], "preflightImage": images[PREFLIGHT]},
             "replicas": self.replicas,
+            "ui": {"enabled": True},
             "networkPolicy": {
                 "enabled": True,
                 "metricsFrom": [{"namespaceSelector": {"matchLabels": MONITORING}}],
@@ -94,5 +97,17 @@ class Installation:
         plane = self.cluster.plane
         (lease,) = plane.get("lease", "-n", SYSTEM)["items"] or ({"spec": {}},)
         holder = lease["spec"].get("holderIdentity") or "nobody"
-        pods = plane.get("pods", "-n", SYSTEM)["items"]
-        return next((pod["spec"]["nodeName"] for pod in pods if holder.startswith(pod["metadata"]["name"])), "")
+        return next(
+            (pod["spec"]["nodeName"] for pod in operators(plane) if holder.startswith(pod["metadata"]["name"])), ""
+        )
+
+
+def operators(plane: ControlPlane) -> list[dict[str, Any]]:
+    """Return the operator's Pods, those of its page left out."""
+    pods: list[dict[str, Any]] = plane.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")["items"]
+    return pods
+
+
+def page_address(plane: ControlPlane) -> str:
+    """Return the URL of the page's Service, which a node can reach."""
+    return f"http://{plane.get('service', f'{RELEASE}-ui', '-n', SYSTEM)['spec']['clusterIP']}"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.client import eventually
 from tests.real_node.images import OPERATOR
-from tests.real_node.installation import MONITORING, SYSTEM, Installation
+from tests.real_node.installation import MONITORING, SYSTEM, Installation, operators
 from tests.real_node.workspace import ENDLESS, Workspace
 
 pytestmark = pytest.mark.real_node
@@ -77,15 +77,10 @@ def stranger(installation: Installation) -> Iterator[Stranger]:
     workspace.cluster.kubectl("delete", "pod", stranger.name, "-n", workspace.namespace, "--wait=false")
 
 
-def operators(workspace: Workspace) -> list[str]:
-    """Return the names of the operator's Pods."""
-    return [pod["metadata"]["name"] for pod in workspace.cluster.get("pods", "-n", SYSTEM)["items"]]
-
-
 def test_the_operator_reaches_the_api_server_and_no_pod(stranger: Stranger):
     """It serves on a port that the policy does not name; the policy of the API server's port lets the Lease be kept."""
     there = stranger.address()
-    (operator, *_) = operators(stranger.workspace)
+    operator = operators(stranger.workspace.cluster)[0]["metadata"]["name"]
     dial = ("exec", operator, "-n", SYSTEM, "--", "python3", "-c", DIAL)
     said = stranger.workspace.cluster.kubectl(*dial, there, str(METRICS)).stdout.strip()
     api = stranger.workspace.cluster.kubectl(*dial, "kubernetes.default.svc", "443").stdout.strip()
@@ -98,7 +93,7 @@ def test_only_those_who_may_read_the_metrics_reach_them(stranger: Stranger):
     """The same Pod is kept out, and let in once its namespace has the label that the values name."""
     cluster, namespace = stranger.workspace.cluster, stranger.workspace.namespace
     stranger.address()
-    (operator, *_) = operators(stranger.workspace)
+    operator = operators(stranger.workspace.cluster)[0]["metadata"]["name"]
     there = address(stranger.workspace, operator, SYSTEM)
     before = stranger.dials(there, METRICS)
     cluster.kubectl("label", "namespace", namespace, *(f"{key}={value}" for key, value in MONITORING.items()))

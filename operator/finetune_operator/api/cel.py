@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from finetune_contract.wire import camel
@@ -62,17 +63,19 @@ class Checked:
 
 def matching(pattern: str, message: str) -> Rule:
     """Return the rule that a string matches an RE2 pattern (which Python's `re` must read in the same way)."""
-    expression = _python_regex(pattern)
     return Rule(
-        cel=f"self.matches({quoted(pattern)})", message=message, holds=lambda text: bool(expression.search(text))
+        cel=f"self.matches({quoted(pattern)})",
+        message=message,
+        holds=lambda text: bool(_python_regex(pattern).search(text)),
     )
 
 
 def not_matching(pattern: str, message: str) -> Rule:
     """Return the rule that a string does not match a pattern."""
-    expression = _python_regex(pattern)
     return Rule(
-        cel=f"!self.matches({quoted(pattern)})", message=message, holds=lambda text: not expression.search(text)
+        cel=f"!self.matches({quoted(pattern)})",
+        message=message,
+        holds=lambda text: not _python_regex(pattern).search(text),
     )
 
 
@@ -88,11 +91,10 @@ ONE_LINE = Rule(
 
 def matching_after(prefix: str, pattern: str, message: str) -> Rule:
     """Return the rule that a string which starts with `prefix` matches a pattern."""
-    expression = _python_regex(pattern)
     return Rule(
         cel=f"!self.startsWith({quoted(prefix)}) || self.matches({quoted(pattern)})",
         message=message,
-        holds=lambda text: not text.startswith(prefix) or bool(expression.search(text)),
+        holds=lambda text: not text.startswith(prefix) or bool(_python_regex(pattern).search(text)),
     )
 
 
@@ -118,13 +120,12 @@ class Bounds:
 
 def decimal(pattern: str, bounds: Bounds, example: str) -> Rule:
     """Return the rule that a string is a decimal within bounds."""
-    expression = _python_regex(pattern)
     compare = " && ".join(f"double(self) {operator} {float(limit)!r}" for _, operator, limit in bounds.ends())
     words = " and ".join(f"{word} {limit:.15g}" for word, _, limit in bounds.ends())
     return Rule(
         cel=f"self.matches({quoted(pattern)}) && {compare}",
         message=f'must be a decimal in quotes, {words}, such as "{example}"',
-        holds=lambda text: bool(expression.search(text)) and _within(float(text), bounds),
+        holds=lambda text: bool(_python_regex(pattern).search(text)) and _within(float(text), bounds),
     )
 
 
@@ -164,6 +165,7 @@ def _within(value: float, bounds: Bounds) -> bool:
     )
 
 
+@cache  # at its first use: a command compiles the patterns of what it reads, not all 56
 def _python_regex(pattern: str) -> re.Pattern[str]:
     """RE2's $ is the end of the text; Python's also stands before a last newline."""
     return re.compile(pattern.replace("$", r"\Z"), re.ASCII)

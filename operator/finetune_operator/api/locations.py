@@ -18,17 +18,19 @@ SHAPES = (
     matching_after(
         "s3://",
         "^s3://[^/A-Z]{3,63}/.",
-        "s3:// must be followed by BUCKET/PREFIX, such as s3://team-a/support-bot; set an endpoint in the Secret",
+        "s3:// must be followed by BUCKET/PREFIX, such as s3://team-a/support-bot, where BUCKET has 3 to 63 characters and no capital"
+        " letter; set an endpoint in the Secret",
     ),
     matching_after(
         "gs://",
         "^gs://[a-z0-9][-_.a-z0-9]{1,220}/.",
-        "gs:// must be followed by BUCKET/PREFIX, such as gs://team-a/support-bot",
+        "gs:// must be followed by BUCKET/PREFIX, such as gs://team-a/support-bot, where BUCKET has no capital letter",
     ),
     matching_after(
         "az://",
         "^az://[a-z0-9]{3,24}/[-a-z0-9]{3,63}/.",
-        "az:// must be followed by ACCOUNT/CONTAINER/PREFIX, such as az://teama/models/support-bot",
+        "az:// must be followed by ACCOUNT/CONTAINER/PREFIX, such as az://teama/models/support-bot, where ACCOUNT has 3 to 24 and"
+        " CONTAINER 3 to 63 characters, and neither a capital letter",
     ),
     matching_after(
         "oci://",
