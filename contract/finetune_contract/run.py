@@ -213,9 +213,9 @@ class Tracker:
     """Where the figures of a run are shown while it runs."""
 
     type: str
-    """mlflow | tensorboard"""
+    """mlflow | tensorboard | trackio | wandb"""
     location: Location
-    """Of an MLflow server; empty for files."""
+    """Of the server; empty for files, and for the service of wandb's maker."""
     project: str
 
 

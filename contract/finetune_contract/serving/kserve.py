@@ -61,6 +61,11 @@ def pod(serving: Serving, container: Manifest) -> Manifest:
 def fetched_by_kserve(uri: str) -> str:
     """Return the URI. Raises NotServable where KServe does not fetch it, or would fetch something else."""
     scheme, _, rest = uri.partition("://")
+    if scheme == "oci":
+        raise NotServable(
+            f"KServe takes container images at oci://, and {uri} is an artifact with one layer for each file: use --for vllm, or publish "
+            "to s3:// or pvc://"
+        )
     if scheme not in SCHEMES or (scheme == "hf" and rest.count("/") > 1):
         raise NotServable(
             f"KServe does not fetch {uri}: it takes s3://, pvc:// and whole repositories of a hub. Use --for vllm, or publish to s3:// or pvc://"

@@ -164,6 +164,24 @@ def test_kserve_fetches_a_merged_model_by_itself():
             f"KServe does not fetch {uri}: it takes s3://, pvc:// and whole repositories of a hub. Use --for vllm, or publish to s3:// or "
             "pvc://"
         )
+    uri = f"oci://registry.example/out@{DIGEST}"
+    with pytest.raises(FinetuneError) as refusal:
+        made("kserve", finished("one", artifact(), artifact("merged", uri=uri)))
+    assert str(refusal.value) == (
+        f"KServe takes container images at oci://, and {uri} is an artifact with one layer for each file: use --for vllm, or publish to "
+        "s3:// or pvc://"
+    )
+
+
+def test_a_result_in_a_registry_is_fetched_by_its_digest():
+    """An init container brings it, with the login of the job; the server finds a folder."""
+    uri = f"oci://registry.example/team/bot@{DIGEST}"
+    deployment, _ = made("vllm", finished("bot", artifact(uri=uri)))
+    pod = deployment["spec"]["template"]["spec"]
+
+    assert pod["initContainers"][0]["args"] == ["-m", "finetune_trainer", "fetch", uri, "/models/bot", DIGEST, "s3"]
+    (secret,) = [one["secret"] for one in pod["volumes"] if "secret" in one]
+    assert {"key": ".dockerconfigjson", "path": ".dockerconfigjson"} in secret["items"]
 
 
 @pytest.mark.parametrize(

@@ -197,11 +197,10 @@ def fetched(place: Place, kind: str, workspace: Path) -> Path:
 def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
     """Upload a form with its card, then name it in the manifest. Repeating it is harmless."""
     result = place.artifacts[0]
-    uri = f"{place.store.uri.rstrip('/')}/{kind}"
     artifact = replace(
         result,
         kind=kind,
-        uri=uri,
+        uri=place.store.address_of(kind),
         lora_rank=0,
         servable=summary(servable_by((), 0)).replace(f", {GGUF_SERVABLE}", "") if kind == "merged" else GGUF_SERVABLE,
         checked=checked,
@@ -211,10 +210,10 @@ def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
     (folder / "README.md").write_text(exported_card(place.run, result, kind, checked) + (served and f"\n{served}"))
     digests = file_digests(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    artifact = replace(artifact, digest=folder_digest(digests), size_bytes=size)
     place.store.upload(folder, kind)
+    artifact = replace(artifact, uri=place.store.address_of(kind), digest=folder_digest(digests), size_bytes=size)
     exports = place.manifest.get("exports", {}) | {kind: {"files": digests, "versions": versions()}}
     manifest = place.manifest | {"artifacts": [*map(to_wire, others), to_wire(artifact)], "exports": exports}
     place.store.write_text(MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
-    print(f"published {uri}", flush=True)
+    print(f"published {artifact.uri}", flush=True)
     return replace(place, manifest=manifest)

@@ -18,6 +18,7 @@ from finetune_trainer.publishing.card import model_card
 from finetune_trainer.publishing.curves import CURVES_FILE, curves, held_out_points, points
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.serving import publish_serving, serving_files, serving_section
+from finetune_trainer.publishing.usage import published_at
 from finetune_trainer.storage import Store
 
 PACKAGES = (
@@ -60,13 +61,13 @@ def describe(folder: Path, run: RunConfig) -> None:
 def publish(folder: Path, store: Store, run: RunConfig, published: Published) -> Artifact:
     """Upload the folder, then the manifest. Repeating it is harmless. Only rank 0 calls it."""
     digests, adapter = file_digests(folder), adapter_facts(folder, published.base_type)
+    store.upload(folder, kind(run))
     artifact = replace(
         described_artifact(run, adapter),
-        uri=f"{store.uri.rstrip('/')}/{kind(run)}",
+        uri=store.address_of(kind(run)),
         digest=folder_digest(digests),
         size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
     )
-    store.upload(folder, kind(run))
     record = folder.parent / RECORD_FOLDER
     if record.is_dir():
         store.upload(record, RECORD_FOLDER)
@@ -81,7 +82,7 @@ def described_artifact(run: RunConfig, adapter: AdapterFacts | None) -> Artifact
     """Return what is known of the artifact before its files are complete."""
     return Artifact(
         kind=kind(run),
-        uri=f"{run.output.uri.rstrip('/')}/{kind(run)}",
+        uri=published_at(run.output.uri, kind(run)),
         digest="",
         size_bytes=0,
         base_model=base_name(run),
