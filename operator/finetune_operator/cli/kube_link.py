@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import h11
 
@@ -20,6 +19,7 @@ from finetune_operator import __version__
 from finetune_operator.cli.kube_credentials import Credentials, credentials_of, trust_of
 from finetune_operator.cli.kubeconfig import Context, Entry, context_of_pod, read_kubeconfig
 from finetune_operator.controller.api import CONNECT_SECONDS, Link, Reply, answer, failure
+from finetune_operator.controller.proxies import environment_proxy
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
 
@@ -58,9 +58,7 @@ def proxy_of(context: Context) -> str:
     """Return the proxy that the kubeconfig names, or else the environment; empty without one."""
     if named := context.cluster.value.get("proxy-url"):
         return str(named)
-    url = urlsplit(str(context.cluster.value["server"]))
-    bypassed = url.hostname is None or proxy_bypass(url.hostname)
-    return "" if bypassed else getproxies().get(url.scheme, "")
+    return environment_proxy(str(context.cluster.value["server"]))
 
 
 @dataclass(slots=True)
