@@ -5,7 +5,6 @@ import gc
 import io
 import os
 import sys
-from pathlib import Path
 
 from finetune_operator.errors import FinetuneError
 
@@ -23,7 +22,7 @@ def main() -> None:
     # pydantic would read the entry points of every installed package to look for plugins; nothing here has any
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(YOUNG_OBJECTS)
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # `finetune models >&-`
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # `finetune models >&-`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper

@@ -1,6 +1,5 @@
 """`finetune compare`: jobs side by side, settings and results; their curves as a picture if asked for."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer

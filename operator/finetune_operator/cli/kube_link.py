@@ -245,4 +245,4 @@ class KubeLink:
 
     def _unreached(self, error: Exception, seconds: float) -> ClusterUnavailable:
         cause = EOFError() if isinstance(error, h11.RemoteProtocolError) else error
-        return ClusterUnavailable(unreached(self.server.geturl(), cause, seconds))
+        return ClusterUnavailable(unreached(self.server.geturl(), cause, seconds, proxy=self.proxy))

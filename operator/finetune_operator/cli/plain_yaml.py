@@ -40,7 +40,7 @@ class PlainConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no 
             raise ConstructorError(None, None, problem, node.start_mark)
         return super().construct_document(node)
 
-    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, value: Any) -> bool:
+    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, _: Any) -> bool:
         """Tell that a key is new in its mapping. Raises KeyWrittenTwice, for the last one would silently win."""
         if key in mapping:
             first = next(each for each, _ in node.value if getattr(each, "value", None) == key_node.value)

@@ -84,7 +84,9 @@ class Connection:
 
     def _unreached(self, error: Exception, seconds: float) -> ClusterUnavailable:
         cause = EOFError() if isinstance(error, aiohttp.ServerDisconnectedError) else error
-        return ClusterUnavailable(unreached(self.configuration.host, cause, seconds))
+        return ClusterUnavailable(
+            unreached(self.configuration.host, cause, seconds, proxy=self.configuration.proxy or "")
+        )
 
 
 async def connect(kubeconfig: str = "", context: str = "") -> Connection:
