@@ -39,13 +39,17 @@ class Patience:
         self._answered = False
         self._failing_since: float | None = None
 
+    def heard(self) -> None:
+        """Note that the API server answers."""
+        self._answered, self._failing_since = True, None
+
     def __enter__(self) -> None:
         """Begin a try."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         """End a try; tell whether its failure is borne."""
         if kind is None:
-            self._answered, self._failing_since = True, None
+            self.heard()
             return False
         now = asyncio.get_running_loop().time()
         self._failing_since = self._failing_since or now
