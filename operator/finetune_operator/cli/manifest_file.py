@@ -79,19 +79,19 @@ def title_of(path: Path) -> str:
 
 def read_job(path: Path) -> JobManifest:
     """Return the one FineTuneJob of a file. Raises FinetuneError."""
-    with _naming(path):
+    with naming(path):
         return parse_job(text_of(path))
 
 
 def read_pools(path: Path) -> tuple[GPUPool, ...]:
     """Return the GPUPools of a file. Raises FinetuneError, the file in each of its lines: a folder holds several."""
-    with _naming(path, fields=True):
+    with naming(path, fields=True):
         return parse_pools(text_of(path))
 
 
 def read_policy(path: Path) -> FineTunePolicy:
     """Return the one FineTunePolicy of a file. Raises FinetuneError."""
-    with _naming(path):
+    with naming(path):
         found = _documents(text_of(path), POLICY_KIND)
         if len(found) != 1:
             raise ManifestInvalid(Violation(WHOLE_FILE, f"contains {len(found)} FineTunePolicies, not exactly one"))
@@ -104,12 +104,12 @@ def read_policy(path: Path) -> FineTunePolicy:
 
 def read_manifests(path: Path) -> list[dict[str, Any]]:
     """Return all objects of a file. Raises FinetuneError."""
-    with _naming(path):
+    with naming(path):
         return manifests(text_of(path))
 
 
 @contextmanager
-def _naming(path: Path, *, fields: bool = False) -> Iterator[None]:
+def naming(path: Path, *, fields: bool = False) -> Iterator[None]:
     """Name the file in what is wrong with the whole of it, and, if asked to, with its fields."""
     try:
         yield
