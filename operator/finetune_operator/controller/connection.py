@@ -14,7 +14,7 @@ from yaml import YAMLError
 from finetune_operator import __version__
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import CONNECT_SECONDS, Reply, answer, failure, resource_of
-from finetune_operator.controller.proxies import environment_proxy
+from finetune_operator.controller.proxies import checked_proxy, environment_proxy
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
 
@@ -95,7 +95,7 @@ async def connect(kubeconfig: str = "", context: str = "") -> Connection:
     path = kubeconfig or default_kubeconfig()
     await load_into(configuration, path, context)
     configuration.connection_pool_maxsize = 64
-    configuration.proxy = configuration.proxy or environment_proxy(configuration.host) or None
+    configuration.proxy = checked_proxy(configuration.proxy or environment_proxy(configuration.host)) or None
     configuration.client_session_kwargs = {"trust_env": False, "headers": {"User-Agent": USER_AGENT}}
     return Connection(configuration=configuration, client=ApiClient(configuration), kubeconfig=path, context=context)
 

@@ -1,9 +1,12 @@
 """Which proxy the environment names for an address. Called by connection and, without the client library, by cli.kube_link."""
 
+import re
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+from finetune_operator.errors import ClusterUnavailable
 
 
 def environment_proxy(address: str) -> str:
@@ -14,6 +17,21 @@ def environment_proxy(address: str) -> str:
         return ""
     proxy = getproxies().get(url.scheme, "")
     return proxy if "://" in proxy or not proxy else f"http://{proxy}"
+
+
+def checked_proxy(proxy: str) -> str:
+    """Return the address of a proxy. Raises ClusterUnavailable where it is not that of an HTTP proxy; a password is not repeated."""
+    try:
+        way = urlsplit(proxy)
+        usable = not proxy or (way.scheme in ("http", "https") and way.hostname and (way.port is None or way.port > 0))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ClusterUnavailable(
+            f"the proxy {re.sub('//.*@', '//', proxy)} cannot be used: it must be http://HOST:PORT or https://HOST:PORT, not SOCKS. "
+            "Set another proxy-url in the kubeconfig or another $HTTPS_PROXY, or name the API server in $NO_PROXY"
+        )
+    return proxy
 
 
 def _is_here(host: str) -> bool:

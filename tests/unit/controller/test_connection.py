@@ -8,7 +8,8 @@ from aiohttp import web
 from finetune_operator import __version__
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.connection import connect
-from finetune_operator.controller.proxies import environment_proxy
+from finetune_operator.controller.proxies import checked_proxy, environment_proxy
+from finetune_operator.errors import ClusterUnavailable
 
 from tests.unit.controller.scripted import served
 
@@ -67,3 +68,23 @@ def test_the_environments_proxy_is_used_as_kubectl_uses_it(
         monkeypatch.setenv(name, value)
 
     assert environment_proxy(address) == proxy
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("socks5://ann:secret@127.0.0.1:1080", "socks5://127.0.0.1:1080"),
+        ("http://", "http://"),
+        ("http://ann:secret@proxy:port", "http://proxy:port"),
+        ("http://ann:secret@[::1", "http://[::1"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused(proxy: str, shown: str):
+    """Windows writes socks:// into the environment; a password stays out of logs."""
+    with pytest.raises(ClusterUnavailable) as caught:
+        checked_proxy(proxy)
+
+    assert str(caught.value) == (
+        f"the proxy {shown} cannot be used: it must be http://HOST:PORT or https://HOST:PORT, not SOCKS. "
+        "Set another proxy-url in the kubeconfig or another $HTTPS_PROXY, or name the API server in $NO_PROXY"
+    )
