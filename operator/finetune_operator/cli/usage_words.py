@@ -38,7 +38,11 @@ class Command(TyperCommand):
         _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
         for param in order:
             times = order.count(param)
-            if times > 1 and param.param_type_name == "option" and not (param.multiple or param.is_flag):
+            if (
+                times > 1
+                and param.param_type_name == "option"
+                and not (param.multiple or getattr(param, "is_flag", False))
+            ):
                 ctx.fail(f"{param.opts[0]} is given {times} times, and takes one value.")
         if rest and rest[0].endswith(MANIFESTS) and any("-f" in param.opts for param in self.params):
             ctx.fail(f"A file is named with -f: `{typed(ctx)} -f {rest[0]}`.")
@@ -46,7 +50,7 @@ class Command(TyperCommand):
 
 def typed(ctx: Any) -> str:
     """Return a command as documents write it, whether it is run as finetune, as a plugin of kubectl or as a module."""
-    words = []
+    words: list[str] = []
     while ctx.parent is not None:
         words.insert(0, str(ctx.info_name))
         ctx = ctx.parent
