@@ -156,6 +156,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         callbacks=[Reports(loop, rows=pass_rows(rows)), *adalora, tracking, held_out, Saver(loop)],
     )
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
+    # TRL computes the loss of every model itself. Asked of the class (Gemma 4 says no), each micro batch would have its own mean.
+    trainer.model_accepts_loss_kwargs = True
     if run.lora is not None and run.layout.zero_stage == 0:
         float32_adapters(trainer.model)
         if numbers.autocast:
