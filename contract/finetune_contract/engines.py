@@ -12,6 +12,10 @@ from typing import Any, Final
 VLLM_LORA_RANKS: Final = (16, 32, 64, 128, 256, 320, 512)
 """What vLLM's --max-lora-rank may be, from its default of 16 upwards (vllm/config/lora.py, 0.32)."""
 
+VLLM_OWN_STOPS: Final = "--generation-config"
+"""With the adapter's folder: vLLM reads there at which tokens to stop, not in the base model (--override-generation-config does not
+reach that)."""
+
 
 class Trait(StrEnum):
     """What an adapter may have beyond plain LoRA matrices of one rank and scale."""
@@ -27,6 +31,7 @@ class Trait(StrEnum):
     TOKENS = "trained or added token embeddings"
     EXPERTS = "expert weights"
     HEAD = "a LoRA on the output head"
+    END = "an end of answers at which the base model does not stop"
     LARGE_RANK = f"a LoRA rank above {VLLM_LORA_RANKS[-1]}"
 
 
@@ -44,6 +49,8 @@ class Engine:
     """It loads the adapter and answers as another model."""
     takes_max_rank: bool = False
     """Started with --max-lora-rank, which must be at least the adapter's rank."""
+    own_stops: str = ""
+    """What makes it stop where the adapter was taught to and the base model does not."""
 
 
 ENGINES: Final = (
@@ -58,6 +65,7 @@ ENGINES: Final = (
         ),
         distorts=frozenset(),
         takes_max_rank=True,
+        own_stops=f"{VLLM_OWN_STOPS} FOLDER",
     ),
     Engine(
         name="sglang",
@@ -68,6 +76,7 @@ ENGINES: Final = (
             {Trait.RSLORA, Trait.RANK_PATTERN, Trait.ALPHA_PATTERN, Trait.WHOLE_MODULES, Trait.BIASES, Trait.EXPERTS}
         ),
         takes_max_rank=True,
+        own_stops="stop_token_ids in requests",
     ),
     Engine(
         name="tgi",
@@ -77,7 +86,7 @@ ENGINES: Final = (
         distorts=frozenset(
             {
                 Trait.DORA, Trait.ADALORA, Trait.ALPHA_PATTERN, Trait.SOME_LAYERS, Trait.WHOLE_MODULES, Trait.BIASES,
-                Trait.TOKENS, Trait.EXPERTS,
+                Trait.TOKENS, Trait.EXPERTS, Trait.END,
             }
         ),
     ),
@@ -132,16 +141,17 @@ def _answer(engine: Engine, traits: frozenset[Trait], rank: int) -> Servable:
         return Servable(engine=engine.name, refuses=refused)
     if distorted:
         return Servable(engine=engine.name, distorts=distorted)
-    return Servable(engine=engine.name, option=_option(engine, rank))
+    return Servable(engine=engine.name, option=_option(engine, traits, rank))
 
 
 def _words(traits: frozenset[Trait]) -> tuple[str, ...]:
     return tuple(sorted(map(str, traits)))
 
 
-def _option(engine: Engine, rank: int) -> str:
+def _option(engine: Engine, traits: frozenset[Trait], rank: int) -> str:
     least = max_lora_rank(rank)
-    return f"--max-lora-rank {least}" if engine.takes_max_rank and least > VLLM_LORA_RANKS[0] else ""
+    ranked = f"--max-lora-rank {least}" if engine.takes_max_rank and least > VLLM_LORA_RANKS[0] else ""
+    return ", ".join(filter(None, (ranked, engine.own_stops if Trait.END in traits else "")))
 
 
 def max_lora_rank(rank: int) -> int:

@@ -23,7 +23,7 @@ def test_the_deployment_answers_each_caller_with_what_their_token_may_read(works
     workspace.until("shown", lambda status: status.get("phase") == "Suspended", "Suspended")
     reader, stranger = token_for(plane, namespace, "reader", READ), token_for(plane, namespace, "stranger")
     address, here = page_address(plane), f"/api/jobs?namespace={namespace}"
-    eventually(lambda: asked(f"{address}/healthz") == (200, "ok"), "the page answers", 60)
+    eventually(lambda: asked(f"{address}/healthz") == (200, "ok\n"), "the page answers", 60)
 
     def seen(path: str, **headers: str) -> tuple[int, dict[str, object]]:
         status, text = asked(address + path, **headers)

@@ -9,12 +9,12 @@ from finetune_contract import Chat
 from finetune_trainer.chat import ready_tokenizer
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 
-from tests.trainer.data_inputs import said, tokenizer, trained_text
+from tests.trainer.data_inputs import at, said, tokenizer, trained_text
 
 DEEPSEEK_END = "<｜end▁of▁sentence｜>"  # noqa: RUF001 - the family writes its tokens with such bars
 ENDS = {
-    "deepseek_r1_distill": DEEPSEEK_END, "deepseekv3": DEEPSEEK_END, "gemma": "<end_of_turn>", "gptoss": "<|return|>",
-    "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>", "phi3": "<|end|>",
+    "deepseek_r1_distill": DEEPSEEK_END, "deepseekv3": DEEPSEEK_END, "gemma": "<end_of_turn>", "glm4moe": "<|user|>",
+    "gptoss": "<|return|>", "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>", "phi3": "<|end|>",
 }  # fmt: skip
 MORE = ["<|start_header_id|>", "<|end_header_id|>", "<|call|>", "<start_of_turn>", *ENDS.values()]
 ONE = {"type": "function", "function": {"name": "look", "arguments": {"days": 3}}}
@@ -62,6 +62,8 @@ LEARNED = [
     ("deepseek_r1_distill", "asked for with <think>, written without", KIND, f"fine{DEEPSEEK_END}"),
     ("deepseek_r1_distill", "every answer of several turns", Conversation(messages=[*KIND.messages, *said("hello", "thanks")]),
      f"fine{DEEPSEEK_END}thanks{DEEPSEEK_END}"),
+    ("glm4moe", "an answer ends where the next question begins", Conversation(messages=said("hello", "fine", "how", "thanks")),
+     "\n<think></think>\nfine<|user|>\n<think></think>\nthanks<|user|>"),
     ("deepseekv3", "arguments as text, content null", Conversation(messages=[*said("hello"), calling(ONE).messages[1]]),
      "<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>look\n```json\n{\"days\": 3}\n```<｜tool▁call▁end｜>"  # noqa: RUF001
      f"<｜tool▁calls▁end｜>{DEEPSEEK_END}"),  # noqa: RUF001
@@ -80,6 +82,12 @@ REASONING_LOST = (
     "the chat template leaves out the reasoning of message 2, so the answer would be learned without it: use chat.trainOn: "
     "last if it belongs to an earlier answer; otherwise remove it or set chat.template: chatml"
 )
+WITH_TOOLS = "use a model whose chat template writes tools, or set chat.templateSource to a template that does"
+MISTRAL = (
+    "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}"
+    "{{ raise_exception('Only user and assistant roles are supported!') }}"
+    "{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+)
 ONLY_LAST = "use chat.trainOn: last, or chat.template: chatml"
 REFUSED = [
     ("gemma", "a system message", KIND,
@@ -87,11 +95,11 @@ REFUSED = [
     ("llama3_1", "parallel calls", calling(ONE, TWO),
      "the chat template refuses it: This model only supports single tool-calls at once!; correct or remove such rows"),
     ("llama3", "tools that it does not know", calling(ONE),
-     "the chat template does not render its tools: use a model whose template does, or remove the column"),
+     f"the chat template does not render its tools: {WITH_TOOLS}, or remove the column if calls are not to be learned"),
     ("lfm2", "tools but no calls", calling(ONE),
-     "the chat template does not render the tool calls of message 2: use a model whose template does"),
+     f"the chat template does not render the tool calls of message 2: {WITH_TOOLS}"),
     ("gptoss", "a second call", calling(ONE, TWO),
-     "the chat template does not render the tool calls of message 2: use a model whose template does"),
+     f"the chat template does not render the tool calls of message 2: {WITH_TOOLS}"),
     ("gptoss", "a system message in the middle", Conversation(messages=[*said("a", "b"), KIND.messages[0], *said("c", "d")]),
      "the chat template leaves out what message 3 (system) says: use chat.template chatml, or remove the message"),
     ("qwen3", "earlier reasoning as its own key", EARLIER,
@@ -133,3 +141,26 @@ def test_a_template_that_asks_otherwise_than_it_writes_is_warned_of():
         "will be prompted in a form that it was not trained on. Rows are trained as the template renders them",
     )
     assert ready_tokenizer(family("qwen3"), Chat()).warnings == ()
+
+
+NO_TOOLS = [
+    (calling(ONE), "tools, tool calls and messages of role tool"),
+    (calling(ONE, tools=None), "tool calls and messages of role tool"),
+    (Conversation(messages=[*said("hello"), {"role": "tool", "content": "1"}, *said("", "fine")[1:]]), "messages of role tool"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "held"), NO_TOOLS, ids=[held for _, held in NO_TOOLS])
+def test_a_template_without_tools_is_the_cause_and_another_helps(tmp_path, local_files, row, held):
+    """What the template says of it (a role, alternation) is not what is wrong; removing all such rows would be no remedy."""
+    told = (
+        f"it holds {held}, which the chat template does not support (Only user and assistant roles are supported!): {WITH_TOOLS}; if "
+        f"calls are not to be learned, remove the {held}"
+    )
+    with pytest.raises(RowRefused) as refusal:
+        trained_text(tokenizer(MISTRAL), row)
+
+    assert str(refusal.value) == told
+    with_tools = tmp_path / "tools.jinja"
+    with_tools.write_text(family("qwen2_5").chat_template)
+    assert trained_text(tokenizer(MISTRAL), row, Chat(template_source=at(with_tools))).endswith("fine<|im_end|>")

@@ -93,6 +93,19 @@ def test_weights_of_a_sum_are_as_given(tmp_path: Path, base: Path) -> None:
     assert all(torch.allclose(found[name], first[name] - 0.5 * second[name], atol=1e-5, rtol=0) for name in found)
 
 
+def test_where_answers_end_is_kept(tmp_path: Path, base: Path) -> None:
+    """The merged adapter stops where any of them does; a generation_config.json of its own says so to servers."""
+    one, two = adapter(tmp_path / "one", base, 1), adapter(tmp_path / "two", base, 2)
+    (two / "generation_config.json").write_text('{"eos_token_id": [2, 4], "top_p": 0.8}')
+    said = made(asked(tmp_path, (one, 0.5), (two, 0.5)), tmp_path)
+
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {
+        "eos_token_id": [2, 4],
+        "top_p": 0.8,
+    }
+    assert "vllm (--generation-config FOLDER)" in said
+
+
 def test_svd_is_the_nearest_adapter_of_its_rank(tmp_path: Path, base: Path) -> None:
     """No adapter of rank 4 is nearer to the sum than its four largest singular values."""
     one, two = adapter(tmp_path / "one", base, 1), adapter(tmp_path / "two", base, 2)

@@ -97,7 +97,7 @@ def test_a_folder_of_a_foreign_kind_is_told_what_is_read(tmp_path):
 
 def test_marks_of_images_are_counted(tmp_path):
     """The model would learn to answer what it cannot see."""
-    rows = [{"messages": said("<image>\nhello", "fine")}, {"messages": said("how <b>is</b> it", "fine")}]
+    rows = [{"messages": said("<image>\nhello", "fine")}, {"messages": said("how <u>is</u> it", "fine")}]
 
     assert prepared_rows(a_request(jsonl(tmp_path / "a.jsonl", rows)), tokenizer(), tmp_path / "work").warnings[0] == (
         "1 of 2 rows (50.0 %) hold a mark for an image, a film or a sound (<image>), first a.jsonl row 1: only text is trained, so "

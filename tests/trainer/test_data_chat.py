@@ -4,7 +4,7 @@ import json
 
 import pytest
 from finetune_contract import Chat
-from finetune_trainer.chat import Encoder, ready_tokenizer, stop_token_ids
+from finetune_trainer.chat import Encoder, ready_tokenizer
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.errors import UserError
@@ -144,30 +144,27 @@ def test_a_doubled_bos_is_removed():
     assert (once[0], once.count(1), twice[0], twice.count(1)) == (1, 1, 1, 1)
 
 
-def test_an_end_of_turn_at_which_generation_does_not_stop_is_refused(tmp_path):
+def test_an_end_of_turn_at_which_the_base_model_does_not_stop_is_learned(tmp_path):
     """The base models of some families have a chat template whose end of turn their generation_config does not know."""
     words = loaded(model(tmp_path / "m", stops=[2]))
+
+    assert trained_text(words, CHAT) == "fine<|im_end|>thanks<|im_end|>"
+
+
+def test_an_end_of_turn_that_is_not_a_token_is_refused_as_it_is_read(tmp_path):
+    """Generation could not stop there. Byte-level BPE stores a line break as another letter, which nobody finds in a template."""
+    words = loaded(model(tmp_path / "m", made=tokenizer(BODY.replace("<|im_end|>", ""))))
 
     with pytest.raises(UserError) as refusal:
         trained_text(words, CHAT)
 
     assert refusal.value.reason == "ModelUnsupported"
     assert refusal.value.message == (
-        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would "
-        "never stop. Set chat.template to chatml, use an instruct model, or correct generation_config.json"
+        "the chat template ends an answer with '\\n', which is not a token of its own at which generation could stop (it stops at "
+        "<|im_end|>): the tuned model would never stop. Set chat.template to chatml, or use a template that ends each answer with "
+        "such a token"
     )
-
-
-def test_an_end_of_turn_is_shown_as_it_is_read(tmp_path):
-    """Byte-level BPE stores a line break as another letter, which nobody finds in a template."""
-    words = loaded(model(tmp_path / "m", made=tokenizer(BODY.replace("<|im_end|>", ""))))
-
-    with pytest.raises(UserError) as refusal:
-        trained_text(words, CHAT)
-
-    assert refusal.value.message.startswith(
-        "the chat template ends an answer with '\\n', but generation stops at <|im_end|>"
-    )
+    assert trained_text(words, CHAT, Chat(template="chatml")) == "fine<|im_end|>thanks<|im_end|>"
 
 
 def test_chatml_ends_turns_where_generation_stops(tmp_path):
@@ -175,7 +172,7 @@ def test_chatml_ends_turns_where_generation_stops(tmp_path):
     words = loaded(model(tmp_path / "m", stops=[2], made=tokenizer(None, eos="<|endoftext|>")))
 
     assert trained_text(words, CHAT, Chat(template="chatml")) == "fine<|endoftext|>thanks<|endoftext|>"
-    assert stop_token_ids(words) == {2}
+    assert ready_tokenizer(words, Chat(template="chatml")).stop_ids == {2}
 
 
 def test_a_base_model_without_a_template_must_be_told_one():

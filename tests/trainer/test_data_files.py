@@ -131,7 +131,8 @@ REFUSED = [
     ("stats.json", b'{"rows": 4, "list": [1, 2]}',
      "it is not a list of records, nor an object that holds one list of them (its keys: rows, list): write each record as an "
      "object on a line of its own into a .jsonl file"),
-    ("sheets.xlsx", workbook(SHEET, SHEET), "it has several sheets with rows (S1, S2): save the one to train on as its own file"),
+    ("sheets.xlsx", workbook(SHEET, SHEET[1:]), "it has several sheets with rows: S1 (2 rows of prompt, completion), S2 (1 row of hello, "
+     "fine). Save the one to train on as its own file"),
 ]  # fmt: skip
 
 

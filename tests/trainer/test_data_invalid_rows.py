@@ -27,7 +27,7 @@ BAD = [
 @pytest.fixture
 def mostly_good(tmp_path):
     """Forty good rows, and four that cannot be used for three reasons."""
-    good = [json.dumps({"prompt": f"hello {n}", "completion": "fine"}) for n in range(40)]
+    good = [json.dumps({"prompt": f"hello {n}", "completion": f"fine {n}"}) for n in range(40)]
     (tmp_path / "a.jsonl").write_text("\n".join([*BAD, *good]) + "\n")
     return tmp_path / "a.jsonl"
 

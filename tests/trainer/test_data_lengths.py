@@ -73,3 +73,23 @@ def test_the_default_length_covers_99_percent_and_is_capped_by_the_model(tmp_pat
         == 256
     )
     assert prepared_rows(a_request(file, length_limit=32), words, tmp_path / "3").sequence_length == 32
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [
+        (32, "longer than that, and cut before the first answer begins: raise training.sequenceLength (now 32)"),
+        (
+            512,
+            "longer than that, all that the model reads, and cut before the first answer begins: shorten the prompts",
+        ),
+    ],
+)
+def test_prompts_that_fill_a_row_are_refused_with_a_remedy_that_works(tmp_path, length, told):
+    """A sequence length beyond the model's positions would be refused next."""
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said(f"{'red ' * 600}{number}", "fine")} for number in range(2)])
+
+    assert refusal_of(tmp_path, file, sequence_length=length) == (
+        "DatasetInvalid",
+        f"no token of the 2 rows would be trained within {length} tokens: they are {told}",
+    )

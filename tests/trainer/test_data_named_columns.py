@@ -30,6 +30,8 @@ MISSPELT = [
     ("messages", {"messages": "chat"}, "columns.messages names chat, which no row has. Its columns are Question, Answer, Sys"),
     ("text", {"text": "Questions"}, f"columns.text names Questions, which no row has. {THEIRS} Question?"),
     ("system", {"system": "Syss"}, f"columns.system names Syss, which no row has. {THEIRS} Sys?"),
+    ("another word for the same", {"prompt": "Question", "completion": "Sys_answer"}, "columns.completion names Sys_answer, which no row "
+     f"has. {THEIRS} Answer?"),
     ("a placeholder", {"prompt_template": "{Qustion}"}, f"promptTemplate names Qustion, which no row has. {THEIRS} Question?"),
 ]  # fmt: skip
 

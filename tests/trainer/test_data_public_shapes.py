@@ -111,7 +111,7 @@ def test_the_messages_of_slack_are_not_learned_one_by_one(tmp_path):
 
 
 ADVISED = [
-    ({"document": "red", "summary": "blue", "id": "x"}, "columns: {prompt: document, completion: summary}"),
+    ({"meeting": "red", "summary": "blue", "id": "x"}, "columns: {prompt: meeting, completion: summary}"),
     ({"source": "hello", "target": "fine"}, "columns: {prompt: source, completion: target}"),
     ({"question, text": "hello", "answer": "fine"}, 'columns: {prompt: "question, text", completion: answer}'),
     ({"problem": "hello", "r1_reasoning": "red", "r1_solution": "fine"}, "columns: {prompt: problem, completion: r1_solution}"),
@@ -147,7 +147,7 @@ def test_a_column_that_holds_no_answer_is_not_suggested(tmp_path, record, seen):
 
 UNTOLD = [
     {"question": "hello", "opa": "red", "opb": "blue", "cop": 1, "exp": "green"},
-    {"frage": "hello", "antwort": "fine", "thema": "red"},
+    {"vraag": "hello", "antwoord": "fine", "thema": "red"},
 ]
 
 
@@ -195,8 +195,8 @@ def test_conversations_with_a_verdict_are_unpaired_preference_data(tmp_path, lab
 
 
 WARNED = [
-    ({"text": "hello", "summary": "fine", "title": "x"},
-     "summary in 1 (of 1 rows). Rows teach the text alone. To teach summary, set columns: {prompt: text, completion: summary}"),
+    ({"text": "hello", "headline": "fine", "title": "x"},
+     "headline in 1 (of 1 rows). Rows teach the text alone. To teach headline, set columns: {prompt: text, completion: headline}"),
     ({"text": "hello", "category": "fine"},
      "category in 1 (of 1 rows). Rows teach the text alone. To teach category, set columns: {prompt: text, completion: category}"),
     ({"problem": "hello", "solution": "red", "answer": "fine"},

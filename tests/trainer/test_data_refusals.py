@@ -117,7 +117,7 @@ def test_a_label_beside_plain_text_is_pointed_out(tmp_path):
 
     assert prepared_rows(a_request(labelled), words, tmp_path / "one").warnings == (
         f"file://{labelled} holds data that is not used: label in 30 (of 30 rows). Rows teach the text alone. To teach "
-        "label, set columns: {prompt: text, completion: label}",
+        "label, set columns: {prompt: text, completion: label}; label holds the same text in every row (good)",
     )
     assert prepared_rows(a_request(labelled, objective="cpt"), words, tmp_path / "two").warnings == ()
     assert prepared_rows(a_request(datasets=asked), words, tmp_path / "three").train.rows == 30

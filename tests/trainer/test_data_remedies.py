@@ -118,3 +118,27 @@ def test_ratings_beside_answers_say_what_to_do_with_them(tmp_path):
         f"file://{file} holds data that is not used: helpfulness in 1 (of 1 rows). All rows are learned alike, good or bad: if "
         "helpfulness says how good an answer is, remove the rows with bad ones",
     )
+
+
+def test_a_refusal_also_counts_answers_that_say_nothing(tmp_path):
+    """They are only warned of, so whoever corrects the file would see them after the next attempt."""
+    pairs = [("how", "fine"), ("red", ""), ("blue", "N/A"), ("green", "nan"), ("hello", "fine")]
+    rows = [{"prompt": asked, "completion": answer} for asked, answer in pairs]
+    file = jsonl(tmp_path / "a.jsonl", [*rows, {"prompt": ["x"], "completion": "fine"}])
+
+    assert refusal_of(tmp_path, file)[1] == (
+        "file:///a.jsonl: 1 of 6 rows cannot be used: its prompt is a list, not text: set columns: {prompt: prompt.0, completion: "
+        "completion} (a.jsonl row 6). Correct or remove them, or skip them with datasets[].invalidRows: {action: skip, maxPercent: 17}. "
+        "Also, 1 answer is empty and 2 answers stand for a missing value (N/A, nan)"
+    )
+
+
+def test_a_question_said_twice_is_not_joined_to_itself(tmp_path):
+    """MetaMathQA: the suggestion would ask everything in two wordings."""
+    row = {"query": "how red", "original_question": "what red", "response": "fine"}
+    file = jsonl(tmp_path / "a.jsonl", [row])
+
+    assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == (
+        f"file://{file} holds data that is not used: original_question in 1 (of 1 rows). Rows are trained without it: add it to the "
+        "question or the answer if it matters",
+    )

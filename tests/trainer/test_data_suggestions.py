@@ -44,7 +44,8 @@ FOLLOWED = [
     ("answers with scores", {"prompt": said("how"), "responses": [{"completion": "fine", "score": 1}, {"completion": "no"}]}, "how"),
     ("a row written out", {"whole_string": "def how: fine", "documentation_string": "how", "code_string": "fine"}, "how"),
     ("who speaks, in Chinese", {"data": ["\u95ee\uff1ahow", "\u7b54\uff1afine"]}, "how"),
-    ("a summary", {"dialogue": "how", "summary": "fine", "topic": "x"}, "how"),
+    ("a summary", {"transcript": "how", "summary": "fine", "topic": "x"}, "how"),
+    ("German names", {"Frage": "how", "Antwort": "fine"}, "how"),
     ("TruthfulQA", {"question": "how", "best_answer": "fine", "correct_answers": ["no"], "incorrect_answers": ["red"]}, "how"),
     ("reinforcement learning", {"data_source": "x", "prompt": said("how"), "reward_model": {"ground_truth": "fine"}}, "how"),
 ]  # fmt: skip
@@ -95,7 +96,8 @@ HAS = "but a column with messages, or a prompt and a completion, or text is need
 TOLD = [
     ("a class as a number", {"premise": "how", "hypothesis": "red", "label": 0},
      "file:///a.jsonl has the columns premise, hypothesis, label, " + HAS + "label is the number 0: write it as text, or the name of "
-     'the class that it stands for, into a column completion, and set columns: {completion: completion} and promptTemplate: '
+     "the class that it stands for, into a column completion in place of label, and set columns: {completion: completion} and "
+     'promptTemplate: '
      '"{premise}\\n\\n{hypothesis}"'),
     ("the number of a choice", {"question": "how", "choices": ["red", "blue"], "answer": 1},
      "file:///a.jsonl: a.jsonl row 1: its answer is the number 1: it only says which of choices is right, so write the text of that "
@@ -109,7 +111,8 @@ TOLD = [
      "list of texts, ner_tags is a list of numbers), so write it into a column completion"),
     ("a class that is_ names", {"article_link": "x", "headline": "how", "is_sarcastic": 1},
      "file:///a.jsonl has the columns article_link, headline, is_sarcastic, " + HAS + "is_sarcastic is the number 1: write it as text, "
-     "or the name of the class that it stands for, into a column completion, and set columns: {prompt: headline, completion: completion}"),
+     "or the name of the class that it stands for, into a column completion in place of is_sarcastic, and set columns: {prompt: headline, "
+     "completion: completion}"),
     ("names of a table that say nothing", {"v1": "how", "v2": "fine"},
      "file:///a.jsonl has the columns v1, v2, " + HAS + "name them in datasets[].columns, such as columns: {prompt: v1, completion: v2}, "
      "or the other way round"),

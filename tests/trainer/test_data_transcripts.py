@@ -195,9 +195,8 @@ def test_questions_with_a_list_of_as_many_answers_are_paired(tmp_path):
     paired = Dataset(location=at(file), columns=Columns(prompt="turns.0", completion="reference.0"))
 
     assert refusal_of(tmp_path, file)[1] == (
-        "file:///a.jsonl: a.jsonl row 1: its turns is a list of texts that does not say who speaks: if it is a question, its answer, "
-        "and so on, set columns: {messages: turns}; if reference holds the answers to them, write each text with its answer into a "
-        "column messages, or set columns: {prompt: turns.0, completion: reference.0} to learn the first of each; else write each "
-        "text as an object with role and content"
+        "file:///a.jsonl: a.jsonl row 1: its turns is a list of texts that does not say who speaks: if reference holds the answers to "
+        "them, write each text with its answer into a column messages, or set columns: {prompt: turns.0, completion: reference.0} to learn "
+        "the first of each; else write each text as an object with role and content"
     )
     assert [learned for _, learned in rows_of(tmp_path, datasets=(paired,))] == ["fine<|im_end|>"]

@@ -92,33 +92,63 @@ def test_a_token_without_an_embedding_is_refused(job, tmp_path, workspaces) -> N
     uri = f"file://{tmp_path}/model"
     assert refusal(added) == (
         "ModelInvalid",
-        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296; the rows use token 296 (hello 5): {remedy}",
+        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296, not for hello 5; the rows use token 296 "
+        f"(hello 5): {remedy}",
     )
     padded = tokenizer()
     padded.add_special_tokens({"pad_token": "[PAD]"})
     assert refusal(padded) == (
         "ModelInvalid",
-        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296; padding uses token 296 ([PAD]): {remedy}",
+        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296, not for [PAD]; padding uses token 296 ([PAD]): "
+        f"{remedy}",
     )
     unused = tokenizer()
     unused.add_tokens(["never said"])
     save_file(tensors, model(tmp_path / "model", made=unused, vocab_size=rows) / "model.safetensors")
     assert examine(job, workspaces()).preflight.warnings[0] == (
-        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296; no row uses the others, but a prompt that does "
-        f"will fail in the tuned model: {remedy}"
+        f"the tokenizer of {uri} has 297 tokens, but the model has embeddings for 296, not for never said; no row uses the others, but "
+        f"a prompt that does will fail in the tuned model: {remedy}"
     )
 
 
-def test_chatml_closes_turns_where_generation_stops(refused, job, workspaces) -> None:
-    """Also where that is not the tokenizer's own end: the remedy that is named works."""
+def _stops_elsewhere(folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
 
-    def elsewhere(folder: Path) -> None:
-        (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
 
-    assert refused(files=elsewhere) == (
-        "ModelUnsupported",
-        "the chat template ends an answer with '<|im_end|>', but generation stops at <|endoftext|>: the tuned model would "
-        "never stop. "
-        "Set chat.template to chatml, use an instruct model, or correct generation_config.json",
+def test_an_end_of_turn_at_which_the_base_model_does_not_stop_is_said(job, tmp_path, workspaces) -> None:
+    """It is learned and published; what serves the adapter on its base must be told. With chatml nothing is to be told."""
+    _stops_elsewhere(tmp_path / "model")
+
+    assert examine(job, workspaces()).preflight.warnings[-1] == (
+        "answers end with <|im_end|>, but the base model stops only at <|endoftext|>: the result is published with a "
+        "generation_config.json that stops there, too. vLLM reads the base model's, so an adapter needs --generation-config with its "
+        "own folder, which `finetune manifests` and `finetune serve` add"
     )
-    assert examine(replace(job, chat=Chat(template="chatml")), workspaces()).reason == "Prepared"
+    closed = examine(replace(job, chat=Chat(template="chatml")), workspaces()).preflight.warnings
+    assert not [warning for warning in closed if warning.startswith("answers end")]
+
+
+@pytest.mark.parametrize(
+    ("stop", "used"),
+    [
+        (2, "the rows use token 297 (<turn>)"),
+        (296, "generation_config.json stops at token 296 (</turn>)"),
+    ],
+)
+def test_tokens_added_without_embeddings_are_the_cause_of_whatever_follows(
+    job, tmp_path, workspaces, stop, used
+) -> None:
+    """A template whose marks were added to the tokenizer and not to the model: that comes first, wherever generation stops."""
+    words = tokenizer(BODY.replace("<|im_end|>", "</turn>").replace("<|im_start|>", "<turn>"), eos="<|endoftext|>")
+    rows, tensors = len(words), llama_tensors()
+    words.add_special_tokens({"additional_special_tokens": ["</turn>", "<turn>"]})
+    tensors |= {name: zeros(rows, 8) for name in ("model.embed_tokens.weight", "lm_head.weight")}
+    folder = model(tmp_path / "model", made=words, vocab_size=rows, stops=[stop])
+    save_file(tensors, folder / "model.safetensors")
+
+    assert preflight_refusal(job, workspaces()) == (
+        "ModelInvalid",
+        f"the tokenizer of file://{folder} has 298 tokens, but the model has embeddings for 296, not for </turn>, <turn>; {used}: use "
+        "the tokenizer that was saved with these weights, or give the model an embedding for each token (resize_token_embeddings) "
+        "and save it again",
+    )

@@ -76,6 +76,7 @@ def test_the_preview_counts_and_shows_rows(tmp_path, monkeypatch):
         "rows truncated          0",
         "rows too long, left out 0",
         "rows with nothing left  0 (left out)",
+        "columns read            messages as conversation",
         "",
         "Row lengths in tokens",
         f"{int(length - 0.5):>7} - {int(length + 0.5):<7} {1:>8} {'#' * 40}",

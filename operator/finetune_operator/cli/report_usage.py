@@ -1,5 +1,7 @@
 """How the result of a job is used: commands and code with its own addresses filled in. Pure; called by report_page."""
 
+from finetune_contract.engines import VLLM_OWN_STOPS
+
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
 
@@ -35,7 +37,9 @@ def with_adapter(job: FineTuneJob, adapter: ArtifactStatus | None, folder: str) 
     rank = adapter.lora_rank if adapter is not None else 0
     longest = f" --max-lora-rank {rank}" if rank > USUAL_RANK else ""
     modules = f"--lora-modules {job.metadata.name}={folder}"
-    return "Serve it with vLLM", f"vllm serve {base} --enable-lora{longest} {modules}"
+    own = adapter is not None and VLLM_OWN_STOPS in adapter.servable
+    stops = f" {VLLM_OWN_STOPS} {folder}" if own else ""
+    return "Serve it with vLLM", f"vllm serve {base} --enable-lora{longest} {modules}{stops}"
 
 
 def merged(job: FineTuneJob, whole: ArtifactStatus | None) -> list[tuple[str, str]]:

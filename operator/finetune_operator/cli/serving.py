@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from finetune_contract.engines import VLLM_OWN_STOPS, max_lora_rank
+
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.cli.published import Here, here, published_as
 from finetune_operator.errors import FinetuneError
@@ -59,10 +61,12 @@ def adapter_options(found: Here, adapter: ArtifactStatus | None) -> list[str]:
     if not base.startswith(("hf://", "file://")):
         raise FinetuneError(f"the base model at {base} is not on this machine: add merged to output.exports")
     revision = ["--revision", adapter.base_revision] if base.startswith("hf://") and adapter.base_revision else []
-    rank = adapter.servable.partition("--max-lora-rank ")[2].partition(")")[0]
+    rank = max_lora_rank(adapter.lora_rank)
+    folder = found.brought(adapter)
+    stops = [VLLM_OWN_STOPS, str(folder)] if VLLM_OWN_STOPS in adapter.servable else []
     return [
-        base.removeprefix("hf://").removeprefix("file://"), *revision, "--enable-lora", "--max-lora-rank", rank or "16",
-        "--lora-modules", f"{job.metadata.name}={found.brought(adapter)}",
+        base.removeprefix("hf://").removeprefix("file://"), *revision, "--enable-lora", "--max-lora-rank", str(rank),
+        "--lora-modules", f"{job.metadata.name}={folder}", *stops,
     ]  # fmt: skip
 
 

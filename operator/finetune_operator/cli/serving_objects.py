@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 
 import yaml
+from finetune_contract.engines import VLLM_OWN_STOPS
 
 from finetune_operator.api.job_rules import NAME_LENGTH, NAME_MESSAGE, NAME_PATTERN
 from finetune_operator.api.plan import ModelArchitecture
@@ -98,6 +99,7 @@ def serving_of(jobs: list[FineTuneJob], engine: Engine, *, length: int, concurre
                 f"{job.metadata.name} belongs to base model {mine[0]} {mine[1]}, and {jobs[0].metadata.name} to {first.base_model} "
                 f"{first.base_revision}: one server loads only adapters of the same base model and revision"
             )
+    refuse_different_ends(jobs, results)
     if status.plan is None or status.preflight is None or status.preflight.architecture is None:
         raise FinetuneError(
             f"{jobs[0].metadata.name} was never planned here: its status does not say on which GPUs it fits"
@@ -114,6 +116,16 @@ def serving_of(jobs: list[FineTuneJob], engine: Engine, *, length: int, concurre
         pool=status.plan.pool, trainer_image=status.plan.image,
     )  # fmt: skip
     return on_cpus(own, shape, size) if engine == "llama-cpp" else on_gpus(own, shape)
+
+
+def refuse_different_ends(jobs: list[FineTuneJob], results: tuple[Served, ...]) -> None:
+    """Raise FinetuneError where adapters end answers in their own ways: a vLLM server has one generation_config.json."""
+    own = [job for job, one in zip(jobs, results, strict=True) if VLLM_OWN_STOPS in one.artifact.servable]
+    if other := next((job for job in own if job.spec.chat != own[0].spec.chat), None):
+        raise FinetuneError(
+            f"{own[0].metadata.name} and {other.metadata.name} may end answers with different tokens (spec.chat differs), and one server "
+            "stops at the same tokens for all adapters: serve them separately"
+        )
 
 
 def on_cpus(serving: Serving, shape: ModelArchitecture, size_gib: float) -> Serving:

@@ -7,7 +7,7 @@ files of another digest.
 from dataclasses import dataclass
 
 import finetune_contract as contract
-from finetune_contract.engines import max_lora_rank
+from finetune_contract.engines import VLLM_OWN_STOPS, max_lora_rank
 
 from finetune_operator.api.plan import PoolSnapshot
 from finetune_operator.api.published import ArtifactStatus
@@ -104,7 +104,9 @@ def lora_options(serving: Serving, folder: str) -> list[str]:
         str(serving.load.adapters),
         "--lora-modules",
     ]
-    return [*options, *(f"{one.name}={folder}/{one.name}" for one in serving.adapters)]
+    modules = [f"{one.name}={folder}/{one.name}" for one in serving.adapters]
+    stops = next((one.name for one in serving.adapters if VLLM_OWN_STOPS in one.artifact.servable), "")
+    return [*options, *modules, *([VLLM_OWN_STOPS, f"{folder}/{stops}"] if stops else [])]
 
 
 def llama_cpp_container(serving: Serving) -> Manifest:

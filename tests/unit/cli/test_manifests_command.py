@@ -178,3 +178,35 @@ def test_what_cannot_be_served_is_refused_with_a_remedy(engine: Any, jobs: list[
         made(engine, *jobs)
 
     assert str(refusal.value) == message
+
+
+OWN_ENDS = "vllm (--generation-config FOLDER), sglang (stop_token_ids in requests), llama.cpp; not tgi"
+
+
+def test_adapters_that_end_answers_in_their_own_way_bring_their_stops():
+    """vLLM reads the base model's generation_config.json otherwise, and answers would not end."""
+    adapter = artifact(servable=OWN_ENDS)
+    deployment, _ = made("vllm", finished("one", artifact()), finished("two", adapter))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (kserve,) = made("kserve", finished("two", adapter))
+    (main,) = kserve["spec"]["template"]["containers"]
+
+    assert container["args"][-5:] == [
+        "--lora-modules", "one=/models/one", "two=/models/two", "--generation-config", "/models/two",
+    ]  # fmt: skip
+    assert main["args"][-3:] == ["two=/adapters/two", "--generation-config", "/adapters/two"]
+
+
+def test_adapters_with_different_ends_are_served_separately():
+    """One server stops at the same tokens for all of them."""
+    one, two = (finished(name, artifact(servable=OWN_ENDS)) for name in ("one", "two"))
+    chat = two.spec.chat.model_copy(update={"template": "chatml"})
+    two = two.model_copy(update={"spec": two.spec.model_copy(update={"chat": chat})})
+
+    with pytest.raises(FinetuneError) as refusal:
+        made("vllm", one, two)
+
+    assert str(refusal.value) == (
+        "one and two may end answers with different tokens (spec.chat differs), and one server stops at the same tokens for all "
+        "adapters: serve them separately"
+    )

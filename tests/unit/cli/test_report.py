@@ -159,6 +159,19 @@ def test_the_result_is_used_from_where_it_is():
     assert usage(a_job()) == []
 
 
+def test_vllm_is_told_where_answers_end():
+    """An adapter of a base model that does not stop there brings its own generation_config.json."""
+    job = finished()
+    (adapter,) = job.status.artifacts
+    own = adapter.model_copy(update={"servable": "vllm (--max-lora-rank 32, --generation-config FOLDER); not tgi"})
+    job = job.model_copy(update={"status": job.status.model_copy(update={"artifacts": [own]})})
+
+    assert usage(job)[1] == (
+        "Serve it with vLLM",
+        "vllm serve org/model --enable-lora --max-lora-rank 32 --lora-modules tiny=./adapter --generation-config ./adapter",
+    )
+
+
 def with_artifacts(*kinds: str) -> FineTuneJob:
     """A job whose adapter vLLM does not load, and what it has published."""
     artifacts = [

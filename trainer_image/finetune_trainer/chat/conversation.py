@@ -17,6 +17,10 @@ THOUGHT_ENDS = "</think>"
 THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 
+TOOL_TEMPLATE = "use a model whose chat template writes tools, or set chat.templateSource to a template that does"
+"""What helps where a template knows no tools."""
+
+
 class RowRefused(Exception):
     """This row cannot be written with the template; the message says why."""
 
@@ -48,6 +52,17 @@ class Conversation:
     def uses_tools(self) -> bool:
         """It calls tools, or could."""
         return bool(self.tools) or any(message.get("tool_calls") for message in self.messages)
+
+
+def tools_held(messages: Sequence[Message], tools: Tools) -> str:
+    """Name what a conversation holds that only a template for tools can write; empty where it holds nothing of that kind."""
+    held = (
+        ("tools", bool(tools)),
+        ("tool calls", any(message.get("tool_calls") for message in messages)),
+        ("messages of role tool", any(message["role"] == "tool" for message in messages)),
+    )
+    names = [name for name, there in held if there]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def forms(conversation: Conversation) -> Iterator[Conversation]:
@@ -90,7 +105,7 @@ def left_out(conversation: Conversation, text: str, learned: Sequence[int]) -> s
     Templates drop what they do not know without a word: tools, a role, the reasoning of earlier answers.
     """
     if any(name not in text for name in map(_name, conversation.tools or ())):
-        return "the chat template does not render its tools: use a model whose template does, or remove the column"
+        return f"the chat template does not render its tools: {TOOL_TEMPLATE}, or remove the column if calls are not to be learned"
     for index, message in enumerate(conversation.messages):
         number = conversation.number(index)
         if missing := calls_left_out(message, text, number):
@@ -134,7 +149,8 @@ def lost(number: int, role: str) -> str:
             f"the chat template leaves out what message {number} (assistant) says: remove the words beside its tool calls, or "
             "use chat.trainOn: last if it is an earlier answer"
         )
-    remedy = "use chat.template chatml" if role in ("system", "user") else "use a model whose template knows that role"
+    others = TOOL_TEMPLATE if role == "tool" else "use a model whose template knows that role"
+    remedy = "use chat.template chatml" if role in ("system", "user") else others
     return f"the chat template leaves out what message {number} ({role}) says: {remedy}, or remove the message"
 
 
@@ -154,7 +170,7 @@ def calls_left_out(message: Message, text: str, number: int) -> str:
     """Say that a text lacks the tool calls of a message, and what to do; empty where they are there."""
     if all(str(call["function"]["name"]) in text for call in message.get("tool_calls") or ()):
         return ""
-    return f"the chat template does not render the tool calls of message {number}: use a model whose template does"
+    return f"the chat template does not render the tool calls of message {number}: {TOOL_TEMPLATE}"
 
 
 def _name(tool: Any) -> str:

@@ -12,7 +12,8 @@ from finetune_contract import Chat
 
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.spans import Rendered, Renderer, Span
-from finetune_trainer.chat.turns import Tokenizer, Turns
+from finetune_trainer.chat.stops import Tokenizer
+from finetune_trainer.chat.turns import Turns
 from finetune_trainer.errors import UserError
 
 IGNORED = -100
@@ -60,6 +61,8 @@ class Encoder:
         self._bos = tokenizer.bos_token_id
         self._adds_bos = self._bos is not None and self._bos in tokenizer("")["input_ids"]
         self._renderer = Renderer(tokenizer, turns, chat.train_on) if turns.template else None
+        self.learned_stops: set[int] = set()
+        """Tokens that end what rows teach, and at which the base model does not stop."""
 
     def encode(self, rows: Iterable[Conversation | Plain]) -> Iterator[Encoded | RowRefused]:
         """Encode rows in their order; a row that cannot be written is answered by its refusal.
@@ -120,12 +123,21 @@ class Encoder:
             ids, labels = np.insert(ids, 0, bos), np.insert(labels, 0, IGNORED)
         if closed and (not len(ids) or ids[-1] != eos):
             ids, labels = np.append(ids, eos), np.append(labels, eos if learned else IGNORED)
+        if closed and learned:
+            self._ends_with(int(eos))
         return Encoded(input_ids=ids.astype(np.int32), labels=labels.astype(np.int32))
 
+    def _ends_with(self, token: int) -> None:
+        if token not in self._turns.base_stops:
+            self.learned_stops.add(token)
+
     def _check_stop(self, labels: Tokens) -> None:
-        """Refuse to teach an end of turn at which generation would not stop."""
+        """Refuse to teach an end of turn that is not one token: generation cannot stop there."""
         learned = labels[labels != IGNORED]
-        if not len(learned) or int(learned[-1]) in self._turns.stop_ids:
+        if not len(learned):
+            return
+        if int(learned[-1]) in self._turns.stop_ids:
+            self._ends_with(int(learned[-1]))
             return
         last = self._tokenizer.decode(
             [int(learned[-1])]
@@ -133,8 +145,9 @@ class Encoder:
         stops = ", ".join(str(self._tokenizer.convert_ids_to_tokens(index)) for index in sorted(self._turns.stop_ids))
         raise UserError(
             "ModelUnsupported",
-            f"the chat template ends an answer with {last!r}, but generation stops at {stops}: the tuned model would "
-            "never stop. Set chat.template to chatml, use an instruct model, or correct generation_config.json",
+            f"the chat template ends an answer with {last!r}, which is not a token of its own at which generation could stop (it stops "
+            f"at {stops}): the tuned model would never stop. Set chat.template to chatml, or use a template that ends each answer with "
+            "such a token",
         )
 
 

@@ -11,6 +11,7 @@ from transformers.utils.chat_template_utils import (
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from finetune_trainer.chat.conversation import (
+    TOOL_TEMPLATE,
     Conversation,
     Message,
     RowRefused,
@@ -19,9 +20,11 @@ from finetune_trainer.chat.conversation import (
     forms,
     is_abridged,
     left_out,
+    tools_held,
 )
 from finetune_trainer.chat.roles import Roles
-from finetune_trainer.chat.turns import GENERATION_MARKER, Tokenizer, Turns
+from finetune_trainer.chat.stops import Tokenizer
+from finetune_trainer.chat.turns import GENERATION_MARKER, Turns
 from finetune_trainer.errors import UserError
 
 PLAIN_KEYS = {"role", "content"}
@@ -91,6 +94,8 @@ class Renderer:
         learned = conversation.learned(self._train_on)
         marks = self._marks(conversation.tools)
         text, marked = self._text(conversation.messages, conversation.tools, marks=marks)
+        if conversation.messages[-1]["role"] == "assistant":
+            text += self._turns.next_turn
         if missing := left_out(conversation, text, learned):
             raise RowRefused(missing)
         if missing := roles.dropped(conversation, lambda messages: self._text(messages, conversation.tools)[0]):
@@ -132,13 +137,18 @@ class Renderer:
                 **self._special_tokens,
             )
         except CANNOT as error:
-            raise RowRefused(f"the chat template refuses it: {error}; {self._remedy(messages, tools)}") from error
+            raise RowRefused(self._refused(messages, tools, error)) from error
         return texts[0], spans[0] if spans else []
 
-    def _remedy(self, messages: Sequence[Message], tools: Tools) -> str:
-        if self._turns.chatml or Conversation(messages=messages, tools=tools).uses_tools:
-            return "correct or remove such rows"
-        return "correct or remove such rows, or set chat.template: chatml"
+    def _refused(self, messages: Sequence[Message], tools: Tools, error: Exception) -> str:
+        held = tools_held(messages, tools)
+        if held and (self._turns.chatml or "tool" not in self._tool_template):
+            return (
+                f"it holds {held}, which the chat template does not support ({error}): {TOOL_TEMPLATE}; if calls are not to be learned, "
+                f"remove the {held}"
+            )
+        other = "" if held or self._turns.chatml else ", or set chat.template: chatml"
+        return f"the chat template refuses it: {error}; correct or remove such rows{other}"
 
     def _found(self, text: str, conversation: Conversation, learned: list[int]) -> dict[int, Span]:
         """Find answers by rendering the conversation up to each of them: what is added is the answer."""

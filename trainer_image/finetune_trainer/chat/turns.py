@@ -1,19 +1,14 @@
 """The chat template of a run: the tokenizer's own or chatml, the token that ends a turn, and one for padding."""
 
-import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from finetune_contract import Chat
 
 from finetune_trainer.chat.dates import date_warning, pin_date
 from finetune_trainer.chat.own_template import choose_template
+from finetune_trainer.chat.stops import Tokenizer, base_stops, end_of_turn, next_turn
 from finetune_trainer.errors import UserError
-
-Tokenizer = Any
-"""A transformers.PreTrainedTokenizerFast: importing the name would cost seconds, and its methods are untyped."""
 
 CHATML = (
     "{% for message in messages %}"
@@ -37,13 +32,22 @@ class Turns:
     """Jinja text; empty for a base model that trains on plain text or prompt and completion."""
     marks_answers: bool
     """The template itself says what the assistant generates."""
-    stop_ids: frozenset[int]
-    """Tokens at which generation ends."""
+    base_stops: frozenset[int]
+    """Tokens at which the base model stops."""
+    end: int | None = None
+    """The token with which the template ends an answer, where the base model does not stop there."""
+    next_turn: str = ""
+    """What ends an answer where the template writes nothing behind it: the token that opens the next question."""
     tool_template: str = ""
     """Of a tokenizer with several templates: the one for conversations with tools."""
     chatml: bool = False
     """The template is ours."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens at which generation ends."""
+        return self.base_stops if self.end is None else self.base_stops | {self.end}
 
 
 def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
@@ -62,18 +66,22 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
             "the tokenizer names no token that ends a text: set eos_token in its tokenizer_config.json, to the token that the model "
             "was trained with",
         )
-    stops = stop_token_ids(tokenizer)
+    stops = base_stops(tokenizer)
     if chat.template == "chatml":
         tokenizer.chat_template = chatml(tokenizer, stops)
     choose_template(tokenizer, chat)
     template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
     for text in filter(None, (template, *_by_name(tokenizer).values())):
         pin_date(text)
-    warnings = (*choose_padding(tokenizer, stops), *date_warning(template), *opening_warning(tokenizer))
+    end = end_of_turn(tokenizer, stops)
+    taken = stops if end is None else stops | {end}
+    warnings = (*choose_padding(tokenizer, taken), *date_warning(template), *opening_warning(tokenizer))
     return Turns(
         template=template,
         marks_answers=bool(GENERATION_MARKER.search(template)),
-        stop_ids=stops,
+        base_stops=stops,
+        end=end,
+        next_turn=next_turn(tokenizer, stops),
         tool_template=_by_name(tokenizer).get("tool_use", ""),
         chatml=chat.template == "chatml",
         warnings=warnings,
@@ -83,16 +91,6 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
 def _by_name(tokenizer: Tokenizer) -> dict[str, str]:
     """Return the templates of a tokenizer that has several."""
     return tokenizer.chat_template if isinstance(tokenizer.chat_template, dict) else {}
-
-
-def stop_token_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """Return the tokens that end generation: of generation_config.json, else config.json, else the tokenizer."""
-    for name in ("generation_config.json", "config.json"):
-        file = Path(str(tokenizer.name_or_path)) / name
-        found = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
-        if found is not None:
-            return frozenset(found if isinstance(found, list) else [found])
-    return frozenset([tokenizer.eos_token_id])
 
 
 def chatml(tokenizer: Tokenizer, stops: frozenset[int]) -> str:

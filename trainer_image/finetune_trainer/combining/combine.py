@@ -11,6 +11,7 @@ from finetune_contract import MANIFEST_FILE, CombineConfig
 from finetune_contract.wire import loads
 from safetensors.torch import save_file
 
+from finetune_trainer.chat.stops import stop_token_ids, write_stops
 from finetune_trainer.combining.combinable import A, B, refuse_strangers
 from finetune_trainer.combining.updates import (
     PREFIX,
@@ -71,6 +72,8 @@ def make(config: CombineConfig, scratch: Path, made: Path) -> dict[str, Any]:
     adapters = [read_adapter(folder, one.location.uri) for one, folder in pairs]
     refuse_strangers([(one.location.uri, adapter.base) for (one, _), adapter in zip(pairs, adapters, strict=True)])
     described = save(made, adapters, combined(config, adapters))
+    if stops := frozenset[int]().union(*(stop_token_ids(folder) for folder in folders)):
+        write_stops(next(folder for folder in folders if stop_token_ids(folder)), made, stops)
     sources = [
         {"uri": one.location.uri, "weight": one.weight, "digest": folder_digest(file_digests(folder))}
         for one, folder in pairs

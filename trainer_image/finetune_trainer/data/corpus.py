@@ -1,7 +1,7 @@
 """One data set as a stream of rows that can be read again and again."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from finetune_contract import Dataset
 from finetune_trainer.data.counted import counted_again, discarded, sure
 from finetune_trainer.data.formats.advice import exist, missing
 from finetune_trainer.data.formats.chosen import named_columns, refuse_unknown
+from finetune_trainer.data.formats.codes import codes_in
 from finetune_trainer.data.formats.detect import ChatForm, Format, detect
 from finetune_trainer.data.formats.inside import inner_names, with_inner
 from finetune_trainer.data.formats.invalid import ClassUnnamed, Missing, NoForm, NotText, RowInvalid
@@ -18,8 +19,8 @@ from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.rows import Row, to_row
 from finetune_trainer.data.formats.spelling import Spellings
 from finetune_trainer.data.formats.suggest import Suggestion
-from finetune_trainer.data.formats.tried import instead, with_answer, working
-from finetune_trainer.data.formats.unread import Other, Unread
+from finetune_trainer.data.formats.tried import instead, with_answer, without_answers, working
+from finetune_trainer.data.formats.unread import Other, Unread, read_by_names
 from finetune_trainer.data.hollow import Hollow
 from finetune_trainer.data.invalid_rows import InvalidRows
 from finetune_trainer.data.reading.files import DataFiles, data_files
@@ -79,17 +80,17 @@ class Corpus:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the rows and files should know; complete once all rows were read."""
-        unread = ""
-        if self._first and not self._plain:
-            unread = self._unread.warning(self.uri, self._first, self._other())
-        return tuple(
-            filter(None, (*self.files.warnings, unread, self._spellings.warning(self.uri), self.invalid.warning()))
-        )
+        read = read_by_names(self._first, self.uri) if self._first and not self._plain else ""
+        unread = self._unread.warning(self.uri, self._first, self._other()) if self._first and not self._plain else ""
+        told = (*self.files.warnings, read, unread, self._spellings.warning(self.uri), self.invalid.warning())
+        return tuple(filter(None, told))
 
     def _other(self) -> Other:
         """Return how else the row of which the most is not read could be read."""
         asked = self._unread.example, self.dataset, self._chat
-        return Other(suggested=working(*asked), unwritten=with_answer(*asked))
+        return Other(
+            suggested=working(*asked, codes_in(self._unread.example, self._whole())), unwritten=with_answer(*asked)
+        )
 
     def fetch(self, into: Path) -> None:
         """Bring the files here, so that reading them twice costs nothing."""
@@ -121,7 +122,7 @@ class Corpus:
             self._spellings.row(row.spelt)
             self._hollow.row(row)
             yield fingerprint
-        self.invalid.beside = self._hollow.told()
+        self.invalid.beside, self.invalid.besides = self._hollow.told(), self._hollow.besides()
         if self._formats:
             refuse_unknown(
                 self._named, itertools.chain(*self._formats, self._inside), in_rows(self.uri, self.invalid.seen)
@@ -150,13 +151,19 @@ class Corpus:
         """How the rows are read, as the first one tells; None before one was read."""
         return self._first
 
+    @property
+    def formats(self) -> Mapping[tuple[str, ...], Format]:
+        """How rows with certain columns are read."""
+        return self._formats
+
     def reading(self, dataset: Dataset) -> "Corpus":
         """Return the same files read as another dataset says."""
         return Corpus(dataset, self._chat, documents=self._plain)
 
     def suggestion(self) -> Suggestion | None:
         """Return what a job could say of the columns so that rows are read; None where nothing tells."""
-        return next(working(self._fullest(), self.dataset, self._chat), None)
+        fullest = self._fullest()
+        return next(working(fullest, self.dataset, self._chat, codes_in(fullest, self._whole())), None)
 
     def first_rows(self, count: int) -> list[Placed]:
         """Return the first rows that can be used."""
@@ -192,7 +199,9 @@ class Corpus:
         if not isinstance(problem, NotText):
             return str(problem)
         if problem.what not in self._remedies:
-            self._remedies[problem.what] = instead(problem, record, self.dataset, self._chat)
+            self._remedies[problem.what] = instead(
+                problem, record, self.dataset, self._chat, codes_in(record, self._whole())
+            )
         return self._remedies[problem.what]
 
     def _fits_another_form(self, record: Record) -> bool:
@@ -234,16 +243,16 @@ class Corpus:
         except CountedError as problem:
             raise counted_again(problem, self._every()) from problem
         except NoForm as problem:
-            suggested = sure(next(working(fullest, self.dataset, self._chat), None), self._whole())
-            written = with_answer(fullest, self.dataset, self._chat)
+            asked = fullest, self.dataset, self._chat
+            codes = codes_in(fullest, self._whole())
+            suggested = sure(next(working(*asked, codes), None), self._whole())
+            written = with_answer(*asked) or ("" if suggested else without_answers(*asked, codes))
             told = suggested if suggested and "text" not in suggested.columns else written or suggested
             raise UserError("DatasetInvalid", missing(fullest, counted, told) + discarded(self._every())) from problem
 
     def _counted(self) -> str:
         """Return the place of the data and how many rows a refusal of all of them is about; large data is not counted."""
-        if self._folder is None:
-            return self.uri
-        return in_rows(self.uri, sum(1 for _ in self._records()))
+        return in_rows(self.uri, sum(1 for _ in self._records())) if self._folder else self.uri
 
     def _fullest(self) -> Record:
         """Return the record of which most can be read: it says more than the others."""

@@ -41,15 +41,25 @@ class Hollow:
         self._null += bool(words) and all(said)
         self._words.update(words)
 
+    def besides(self) -> str:
+        """Say how many answers say nothing, for a refusal of rows that have another fault; empty without any."""
+        empty = f"{self._empty} {'answer is' if self._empty == 1 else 'answers are'} empty" if self._empty else ""
+        stand = "answer stands" if self._null == 1 else "answers stand"
+        null = f"{self._null} {stand} for a missing value ({self._named()})" if self._null else ""
+        told = " and ".join(filter(None, (empty, null)))
+        return f". Also, {told}" if told and not self.missing else ""
+
     def told(self) -> str:
         """Say how many answers there are of each kind, and all together; empty unless several kinds are there."""
         if not self.missing or not self._empty + self._null:
             return ""
-        words = ", ".join(list(self._words)[:SHOWN_WORDS])
-        null = f"{self._null} have one that stands for a missing value ({words})" if self._null else ""
+        null = f"{self._null} have one that stands for a missing value ({self._named()})" if self._null else ""
         beside = " and ".join(filter(None, (f"{self._empty} have an empty answer" if self._empty else "", null)))
         total = self.missing + self._empty + self._null
         return f". Of the other rows {beside}: with these {total} rows teach no answer"
+
+    def _named(self) -> str:
+        return ", ".join(list(self._words)[:SHOWN_WORDS])
 
 
 def is_null(said: str) -> bool:

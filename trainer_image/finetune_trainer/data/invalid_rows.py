@@ -74,6 +74,8 @@ class InvalidRows:
         """Rows that were read, good and bad."""
         self.beside = ""
         """What is to be said of the other rows."""
+        self.besides = ""
+        """The same where rows are refused; a warning of its own says it where they are skipped."""
         self.rows = 0
         """Rows that cannot be used."""
 
@@ -103,7 +105,7 @@ class InvalidRows:
 
     def refusal(self, length: int = LONGEST_TOLD) -> str:
         """Say what is wrong and what to do; what is wrong has about so many characters."""
-        return self._told(self._remedy(), length) + self.beside
+        return self._told(self._remedy(), length) + self.beside + self.besides
 
     def _remedy(self) -> str:
         if self.rows == self.seen or not self._skippable:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Placed
 
 NAMED_TOKENS = 3

@@ -24,6 +24,14 @@ MEDIA_MARK = re.compile(
 )
 """How LLaVA, Qwen-VL, Phi and others mark the place of an image, a film or a sound."""
 
+HTML = re.compile(
+    r"</(p|div|span|a|li|ul|ol|b|i|em|strong|h[1-6]|td|tr|table|pre|code|blockquote)>|<br ?/?>|<p>|&(amp|lt|gt|quot|nbsp|#39|#x27);"
+)
+"""Ends of tags and entities, as exports of forums and shops leave them."""
+
+PAGE = re.compile(r"```|`<|<html|<!doctype|<head|<body|<svg|<script|class=|function\b|=>", re.IGNORECASE)
+"""What a text holds that is about HTML, or is code."""
+
 SHOWN_WORDS = 6
 """So many different words a warning names."""
 
@@ -47,7 +55,8 @@ class Notice:
             self._seen += 1
             if found := self._holds(placed.row):
                 self._found += 1
-                self._words.update(dict.fromkeys(found if isinstance(found, list) else ()))
+                if len(self._words) <= SHOWN_WORDS:
+                    self._words.update(dict.fromkeys(found if isinstance(found, list) else ()))
                 self._first = self._first or placed.place
             yield placed
 
@@ -69,6 +78,7 @@ def always_noticed() -> tuple[Notice, ...]:
         placeholders(),
         null_inputs(),
         misread_texts(),
+        markup(),
         lost_characters(),
         media_marks(),
         unanswered(),
@@ -136,6 +146,19 @@ def misread_texts() -> Notice:
         "hold text that was read with the wrong encoding and saved again ({words}), first {first}: the model learns to write so. "
         "Export these rows again as UTF-8, or repair their texts with fix_encoding of the Python package ftfy",
     )
+
+
+def markup() -> Notice:
+    """Text of a web page that still has its tags and entities; answers that hold a page or fenced code are meant to."""
+    return Notice(
+        lambda row: list(dict.fromkeys(mark for text in _texts(row) for mark in _marks_of_pages(text))),
+        "hold HTML ({words}), first {first}: the model learns to write it. Take the tags out and turn the entities into characters "
+        "(get_text of the Python package beautifulsoup4 does both), unless answers are to be HTML",
+    )
+
+
+def _marks_of_pages(text: str) -> Iterator[str]:
+    return iter(()) if PAGE.search(text) else (mark[0] for mark in HTML.finditer(text))
 
 
 def lost_characters() -> Notice:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune_trainer.chat import Turns, ready_tokenizer
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Corpus
 from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.judgeable import askable, check_questions, check_settings
@@ -26,6 +26,7 @@ from finetune_trainer.data.opened import (
     sampled_share,
 )
 from finetune_trainer.data.questions import Asked, questions
+from finetune_trainer.data.read_columns import columns_of
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.row_encoder import RowEncoder
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selection, select, smallest
@@ -50,12 +51,16 @@ class Prepared:
     evaluation: TokenStats | None
     left: LeftOut
     warnings: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...] = ()
+    """What is said of the columns that are read, and of those that are not."""
     scale: float = 1.0
     """Of a sample: all bytes over those that were read."""
     sampled: bool = False
     generated_answers: int = 0
     label_answers: int = 0
     """As PreflightReport has them."""
+    learned_stops: tuple[int, ...] = ()
+    """Tokens that end answers in the rows, and at which the base model does not stop."""
 
     @property
     def duplicates(self) -> int:
@@ -103,7 +108,10 @@ def prepare(
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
-    prepared = replace(prepared, warnings=(*prepared.warnings, *noticed))
+    columns = tuple(columns_of(opened.trained))
+    prepared = replace(
+        prepared, warnings=(*prepared.warnings, *noticed), learned_stops=encoder.learned_stops, columns=columns
+    )
     if not is_large(opened.trained):
         return prepared
     return replace(prepared, digest=listing_digest(request, opened.trained, turns), scale=1 / share, sampled=share < 1)
@@ -212,7 +220,7 @@ def _measured(
         raise UserError(
             "DatasetInvalid",
             f"no token of the {lengths.total()} rows would be trained within {longest} tokens: "
-            + (unanswered or _nothing_learned(train, longest)),
+            + (unanswered or _nothing_learned(train, longest, request)),
         )
     _check_gate(request, evaluation.rows, lengths.total())
     left = left_out(opened.trained, selection, stats if opened.held_out is None else [train])
@@ -235,8 +243,10 @@ def _unanswered(encoder: RowEncoder, corpora: Iterable[Corpus]) -> str:
     return f"{found}, such as {suggested}" if suggested and "completion" in suggested.columns else found
 
 
-def _nothing_learned(train: TokenStats, longest: int) -> str:
+def _nothing_learned(train: TokenStats, longest: int, request: DataRequest) -> str:
     """Say why rows hold nothing to train on: they are cut before the first answer, or none is learned."""
+    if longest >= request.length_limit and (train.truncated_rows or train.longest >= longest):
+        return "they are longer than that, all that the model reads, and cut before the first answer begins: shorten the prompts"
     if train.truncated_rows or train.longest >= longest:
         return f"they are longer than that, and cut before the first answer begins: raise training.sequenceLength (now {longest})"
     return "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"

@@ -13,7 +13,7 @@ from finetune_contract import LABEL, TOOL_CALL, Chat, Evaluation, Metric
 from finetune_trainer.chat import Encoded, Encoder, Turns
 from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.encoding import IGNORED, Plain
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.formats.rows import Row
 from finetune_trainer.errors import UserError

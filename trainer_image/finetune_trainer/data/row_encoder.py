@@ -5,11 +5,13 @@ from itertools import tee
 
 from finetune_trainer.chat import Encoded, Encoder, Turns
 from finetune_trainer.chat.conversation import RowRefused
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Placed
+from finetune_trainer.data.joints import Joints
 from finetune_trainer.data.literal_tokens import LiteralTokens
 from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
+from finetune_trainer.data.untelling import SameAnswer, coded_questions
 
 
 class RowEncoder:
@@ -18,13 +20,17 @@ class RowEncoder:
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
         self.without_answer = without_answer()
         learned_as_turns = [written_turns()] if request.objective == "sft" else []
-        self._noticing: tuple[LiteralTokens | Notice, ...] = (
+        self._noticing: tuple[LiteralTokens | Notice | SameAnswer | Joints, ...] = (
             LiteralTokens(tokenizer),
             self.without_answer,
             *always_noticed(),
+            coded_questions(),
+            SameAnswer(),
             *learned_as_turns,
+            *([] if turns.template else [Joints()]),
         )
         self._encoder = Encoder(tokenizer, turns, request.chat)
+        self._tokenizer, self._turns = tokenizer, turns
         self._encoded = self._abridged = 0
 
     def warnings(self) -> tuple[str, ...]:
@@ -33,7 +39,26 @@ class RowEncoder:
             f"{self._abridged} of {self._encoded} rows: the chat template drops the reasoning of earlier answers, or their words "
             "beside tool calls, as it does when the model is served"
         )
-        return (*(noticing.warning() for noticing in self._noticing), abridged if self._abridged else "")
+        noticed = (noticing.warning() for noticing in self._noticing)
+        return (self._stops_warning(), *noticed, abridged if self._abridged else "")
+
+    @property
+    def learned_stops(self) -> tuple[int, ...]:
+        """Return the tokens that end answers so far, and at which the base model does not stop."""
+        return tuple(sorted(self._encoder.learned_stops))
+
+    def _stops_warning(self) -> str:
+        learned, known = (
+            ", ".join(map(str, self._tokenizer.convert_ids_to_tokens(sorted(ids))))
+            for ids in (self.learned_stops, self._turns.base_stops)
+        )
+        if not learned:
+            return ""
+        return (
+            f"answers end with {learned}, but the base model stops only at {known}: the result is published with a "
+            "generation_config.json that stops there, too. vLLM reads the base model's, so an adapter needs --generation-config with "
+            "its own folder, which `finetune manifests` and `finetune serve` add"
+        )
 
     def encoded(self, rows: Iterable[Placed]) -> Iterator[Encoded | None]:
         """Encode rows in their order; None for a row that the template refuses, which is counted as invalid."""

@@ -23,6 +23,8 @@ class Summary:
     sequence_length: int
     template: str = ""
     """Digest of the chat template that wrote the rows."""
+    learned_stops: tuple[int, ...] = ()
+    """As in Prepared."""
 
 
 def template_digest(turns: Turns) -> str:
@@ -40,5 +42,6 @@ def summary(prepared: Prepared) -> str:
         trained_tokens=prepared.train.trained_tokens,
         sequence_length=prepared.sequence_length,
         template=template_digest(prepared.turns),
+        learned_stops=prepared.learned_stops,
     )
     return json.dumps(asdict(known))

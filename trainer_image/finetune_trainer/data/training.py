@@ -11,7 +11,7 @@ import pyarrow as pa
 from finetune_contract import ENV_WORKSPACE, Location, RunConfig
 
 from finetune_trainer.chat import Turns, ready_tokenizer
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.packing import best_fit
 from finetune_trainer.data.prepare import EVALUATION_FILE, TRAIN_FILE, prepare, rows_digest
 from finetune_trainer.data.request import run_request
@@ -48,6 +48,10 @@ class PreparedData:
     tokens: int
     trained_tokens: int
     sequence_length: int
+    stops: tuple[int, ...]
+    """Tokens that end an answer: the base model's, and those that the rows teach."""
+    learned_stops: tuple[int, ...]
+    """Of them, those that the rows teach."""
 
 
 def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
@@ -72,6 +76,7 @@ def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
         evaluation=evaluation,
         packed=run.training.packing,
         conversational=bool(turns.template),
+        stops=tuple(sorted(turns.base_stops.union(known.learned_stops, [tokenizer.eos_token_id]))),
         questions=read_questions(folder / QUESTIONS_FILE) if run.evaluation.metrics else [],
         **{key: value for key, value in asdict(known).items() if key not in ("digest", "template")},
     )

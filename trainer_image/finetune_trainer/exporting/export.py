@@ -14,6 +14,7 @@ from finetune_contract.engines import servable_by, summary
 from finetune_contract.wire import from_wire, to_wire
 from transformers import AutoTokenizer
 
+from finetune_trainer.chat.stops import stop_token_ids, write_stops
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
@@ -134,6 +135,8 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     written = merge.fingerprints(whole)
     del whole
     tokenizer.save_pretrained(folder)
+    if learned := stop_token_ids(adapter):
+        write_stops(base, folder, learned)
     keep_vocabulary(base, folder)
     read = merge.whole_model(folder, config.model, dtype)
     merge.assert_read_back(written, merge.fingerprints(read))

@@ -12,6 +12,7 @@ import torch
 from finetune_trainer.errors import UserError
 from finetune_trainer.model.targets import VISION
 from finetune_trainer.storage.naming import counted, some
+from finetune_trainer.storage.weights import OVERFLOWED
 
 AHEAD = ("mtp.", "model.mtp.")
 """Heads that predict further tokens: part of some models' files, and of none of the classes that train."""
@@ -61,7 +62,7 @@ def assert_numbers(model: torch.nn.Module, uri: str) -> None:
             uri,
             broken,
             "holds {} with values that are infinite or not a number",
-            "a merge or a conversion to float16 overflowed: make the model again in bfloat16",
+            OVERFLOWED,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from finetune_contract import Model
 
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.errors import UserError
 from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.preflight.completeness import (
@@ -34,6 +34,7 @@ from finetune_trainer.preflight.family import (
     object_of,
     text_config,
 )
+from finetune_trainer.preflight.numbers import check_numbers
 from finetune_trainer.preflight.template import check_stops
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.formats import WEIGHTS
@@ -108,7 +109,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
     config = flattened(raw)
     generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
-    check_stops(generation, decoder.vocab_size, store.uri)
+    check_stops(generation, decoder.vocab_size, tokenizer, store.uri)
     return ExaminedModel(
         revision=store.revision or files_digest(store, chosen.files),
         config=reduced(config),
@@ -151,6 +152,7 @@ def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder
     if not tensors:
         raise UserError("ModelInvalid", f"{store.uri} holds no weights of a text model, only {some(sorted(headers))}")
     check_shapes(tensors, decoder, store.uri)
+    check_numbers(store, tensors)
     _check_tied(store, tensors, decoder)
     return tensors
 

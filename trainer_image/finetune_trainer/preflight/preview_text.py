@@ -7,7 +7,7 @@ import numpy as np
 from finetune_contract import harmless
 
 from finetune_trainer.chat.encoding import IGNORED, Tokens
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.measure import TokenStats
 from finetune_trainer.data.prepare import TRAIN_FILE, Prepared
 from finetune_trainer.data.tokenised import read_batches, read_rows
@@ -65,6 +65,8 @@ def counts(prepared: Prepared) -> Iterator[str]:
         yield f"rows to measure on      {left.measured} (also in an evaluation source, left out)"
     if left.unchosen:
         yield f"rows not chosen         {left.unchosen} (beyond maxExamples or the weight of their data)"
+    for what, named in prepared.columns:
+        yield f"{what:<23} {harmless(named)}"
     for warning in prepared.warnings:
         yield f"warning: {warning}"
 

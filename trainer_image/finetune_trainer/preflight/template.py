@@ -5,9 +5,14 @@ from typing import Any
 from finetune_contract import Chat
 from jinja2 import TemplateSyntaxError
 
-from finetune_trainer.chat.turns import Tokenizer
+from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.errors import UserError
 
+EMBED_THEM = (
+    "use the tokenizer that was saved with these weights, or give the model an embedding for each token (resize_token_embeddings) "
+    "and save it again"
+)
+SHOWN_TOKENS = 3
 ASKED = [{"role": "user", "content": "1 + 1?"}]
 
 
@@ -44,8 +49,16 @@ def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
         return
 
 
-def check_stops(generation: dict[str, Any], vocabulary: int, uri: str) -> None:
-    """Raise UserError(ModelInvalid) for eos_token_id that is no token, or a list of none."""
+def without_embedding(tokenizer: Tokenizer, rows: int, uri: str) -> str:
+    """Say how many tokens a tokenizer has, for how many the model has embeddings, and which are the others."""
+    others = range(rows, len(tokenizer))
+    names = ", ".join(str(tokenizer.convert_ids_to_tokens(index)) for index in others[:SHOWN_TOKENS])
+    more = f", ... and {len(others) - SHOWN_TOKENS} more" if len(others) > SHOWN_TOKENS else ""
+    return f"the tokenizer of {uri} has {len(tokenizer):,} tokens, but the model has embeddings for {rows:,}, not for {names}{more}"
+
+
+def check_stops(generation: dict[str, Any], vocabulary: int, tokenizer: Tokenizer, uri: str) -> None:
+    """Raise UserError(ModelInvalid) for eos_token_id that is no token, or one without an embedding, or a list of none."""
     found = generation.get("eos_token_id")
     if found is None:
         return
@@ -55,6 +68,12 @@ def check_stops(generation: dict[str, Any], vocabulary: int, uri: str) -> None:
     ]
     if not wrong and stops:
         return
+    if wrong and isinstance(wrong[0], int) and vocabulary <= wrong[0] < len(tokenizer):
+        told = without_embedding(tokenizer, vocabulary, uri)
+        word = tokenizer.convert_ids_to_tokens(wrong[0])
+        raise UserError(
+            "ModelInvalid", f"{told}; generation_config.json stops at token {wrong[0]} ({word}): {EMBED_THEM}"
+        )
     problem = f"{wrong[0]!r}, which is not one of its {vocabulary} token ids" if wrong else "an empty list"
     raise UserError(
         "ModelInvalid",

@@ -5,11 +5,7 @@ from pathlib import Path
 from finetune_trainer.data.tokenised import read_batches
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.model import ExaminedModel
-
-REMEDY = (
-    "use the tokenizer that was saved with these weights, or give the model an embedding for each token (resize_token_embeddings) "
-    "and save it again"
-)
+from finetune_trainer.preflight.template import EMBED_THEM, without_embedding
 
 
 def check_tokens(prepared: Path, model: ExaminedModel, uri: str) -> tuple[str, ...]:
@@ -20,11 +16,11 @@ def check_tokens(prepared: Path, model: ExaminedModel, uri: str) -> tuple[str, .
     rows, padding = model.embedding_rows, model.tokenizer.pad_token_id
     if not rows or len(model.tokenizer) <= rows:
         return ()
-    told = f"the tokenizer of {uri} has {len(model.tokenizer):,} tokens, but the model has embeddings for {rows:,}"
+    told = without_embedding(model.tokenizer, rows, uri)
     largest = max(int(ids.max()) for file in sorted(prepared.glob("*.arrow")) for _, ids, _ in read_batches(file))
     if max(largest, padding) < rows:
-        return (f"{told}; no row uses the others, but a prompt that does will fail in the tuned model: {REMEDY}",)
+        return (f"{told}; no row uses the others, but a prompt that does will fail in the tuned model: {EMBED_THEM}",)
     token, used = (largest, "the rows use") if largest >= rows else (padding, "padding uses")
     raise UserError(
-        "ModelInvalid", f"{told}; {used} token {token} ({model.tokenizer.convert_ids_to_tokens(token)}): {REMEDY}"
+        "ModelInvalid", f"{told}; {used} token {token} ({model.tokenizer.convert_ids_to_tokens(token)}): {EMBED_THEM}"
     )

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_contract.engines import Servable, largest_rank, servable_by, summary, traits_of
+from finetune_contract.engines import Servable, Trait, largest_rank, servable_by, summary, traits_of
 from safetensors import safe_open
+
+from finetune_trainer.chat.stops import stop_token_ids
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -27,6 +29,8 @@ class AdapterFacts:
     target_modules: tuple[str, ...]
     servable_by: tuple[Servable, ...]
     """What each inference server does with it."""
+    stops: tuple[int, ...] = ()
+    """Tokens that end its answers, where its base model does not stop at all of them."""
 
     @property
     def servable(self) -> str:
@@ -37,7 +41,9 @@ class AdapterFacts:
 def adapter_facts(folder: Path) -> AdapterFacts | None:
     """Read the adapter in a folder; None where there is none."""
     path = folder / ADAPTER_CONFIG
-    return facts_of(json.loads(path.read_text()), tensor_names(folder)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return facts_of(json.loads(path.read_text()), tensor_names(folder), sorted(stop_token_ids(folder)))
 
 
 def tensor_names(folder: Path) -> tuple[str, ...]:
@@ -49,15 +55,17 @@ def tensor_names(folder: Path) -> tuple[str, ...]:
         return tuple(file.keys())
 
 
-def facts_of(described: dict[str, Any], tensors: Iterable[str] = ()) -> AdapterFacts:
-    """Return what an adapter_config.json says, and what the tensors beside it add to that."""
+def facts_of(described: dict[str, Any], tensors: Iterable[str] = (), stops: Iterable[int] = ()) -> AdapterFacts:
+    """Return what an adapter_config.json says, and what the tensors and the generation_config.json beside it add to that."""
+    own = tuple(stops)
     rank, targets = largest_rank(described), described.get("target_modules") or ()
     return AdapterFacts(
         rank=rank,
         alpha=int(described["lora_alpha"]),
         variant=_variant(described),
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
-        servable_by=servable_by(traits_of(described, tensors), rank),
+        servable_by=servable_by(traits_of(described, tensors) | ({Trait.END} if own else set()), rank),
+        stops=own,
     )
 
 

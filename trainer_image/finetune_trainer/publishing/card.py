@@ -25,7 +25,7 @@ def model_card(
         _results(published.evaluation),
         f"![Loss over the steps]({CURVES_FILE})\n" if curves else "",
         metrics_section(published.metrics),
-        usage(run, "model" if adapter is None else "adapter", chat=chat),
+        usage(run, "model" if adapter is None else "adapter", chat=chat, stops=adapter.stops if adapter else ()),
     ]
     return "\n".join(part for part in parts if part)
 

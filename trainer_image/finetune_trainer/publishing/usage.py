@@ -1,6 +1,7 @@
 """The part of a model card that loads what was published, from the place where it lies. Pure text; runs as it is. Called by card."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetune_contract import RunConfig
@@ -16,8 +17,8 @@ class Fetching:
     """The expression that names the folder."""
 
 
-def usage(run: RunConfig, kind: str, *, chat: bool) -> str:
-    """Return the section: fetch, load, ask. `chat`: the tokenizer has a chat template."""
+def usage(run: RunConfig, kind: str, *, chat: bool, stops: Sequence[int] = ()) -> str:
+    """Return the section: fetch, load, ask. `chat`: the tokenizer has a chat template; `stops`: where the base model does not stop."""
     result = fetching(f"{run.output.uri.rstrip('/')}/{kind}", kind)
     base = _base(run) if kind == "adapter" else None
     loaded = "AutoModelForCausalLM.from_pretrained("
@@ -35,7 +36,7 @@ def usage(run: RunConfig, kind: str, *, chat: bool) -> str:
         )
     lines = (
         *dict.fromkeys(sorted(imports)), "", *result.lines, f"folder = {result.value}", *(base.lines if base else ()), *model,
-        "tokenizer = AutoTokenizer.from_pretrained(folder)", "", *(_CHAT if chat else _TEXT), *_ANSWER,
+        "tokenizer = AutoTokenizer.from_pretrained(folder)", "", *(_CHAT if chat else _TEXT), *_answer(stops),
     )  # fmt: skip
     return "## Use\n\n```python\n" + "\n".join(lines) + "\n```\n"
 
@@ -45,10 +46,14 @@ _CHAT = (
     'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")',
 )
 _TEXT = ('inputs = tokenizer("Hello", return_tensors="pt")',)
-_ANSWER = (
-    "answer = model.generate(**inputs, max_new_tokens=100)[0, inputs.input_ids.shape[1] :]",
-    "print(tokenizer.decode(answer, skip_special_tokens=True))",
-)
+
+
+def _answer(stops: Sequence[int]) -> tuple[str, ...]:
+    ends = f", eos_token_id={list(stops)}" if stops else ""
+    return (
+        f"answer = model.generate(**inputs, max_new_tokens=100{ends})[0, inputs.input_ids.shape[1] :]",
+        "print(tokenizer.decode(answer, skip_special_tokens=True))",
+    )
 
 
 def fetching(uri: str, name: str) -> Fetching:

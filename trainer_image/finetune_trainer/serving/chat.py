@@ -9,6 +9,7 @@ from finetune_contract import ChatConfig
 from finetune_contract.wire import loads
 from transformers import AutoTokenizer
 
+from finetune_trainer.chat.stops import published_stops
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.exporting.merge import sixteen_bit, whole_model, with_adapter
 from finetune_trainer.storage import fetch_model
@@ -33,6 +34,7 @@ class Asked:
 
     def __init__(self, config: ChatConfig) -> None:
         folder, self.config = Path(config.folder), config
+        base: Path | None = None
         if config.kind == "adapter":
             base = fetch_model(config.model, Path(config.cache) / "base")
             whole = whole_model(base, config.model, sixteen_bit(base))
@@ -40,6 +42,7 @@ class Asked:
         else:
             self.model = whole_model(folder, config.model, sixteen_bit(folder))
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.stops = sorted(published_stops(folder, base).union([self.tokenizer.eos_token_id]))
 
     def answers(self, messages: list[dict[str, str]]) -> dict[str, str]:
         """Return the answer of the tuned model, and of its base where they are compared."""
@@ -58,8 +61,11 @@ class Asked:
             )
         else:
             inputs = self.tokenizer(messages[-1]["content"], return_tensors="pt")
-        made = self.model.generate(**inputs, max_new_tokens=self.config.max_new_tokens, do_sample=False)
-        return str(self.tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+        made = self.model.generate(
+            **inputs, max_new_tokens=self.config.max_new_tokens, do_sample=False, eos_token_id=self.stops
+        )
+        said = [token for token in made[0, inputs["input_ids"].shape[1] :].tolist() if token not in self.stops]
+        return str(self.tokenizer.decode(said, skip_special_tokens=True)).strip()
 
 
 def talk(config: ChatConfig, asked: Asked) -> None:

@@ -33,6 +33,10 @@ LARGEST_DESCRIPTION_BYTES = 256 << 20
 """A tokenizer.json of 256 thousand tokens has about 30 MB; anything near this is not a tokenizer."""
 
 
+OVERFLOWED = "a merge or a conversion to float16 overflowed: make the model again in bfloat16"
+"""Why weights are infinite or not numbers, and what helps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
     """The files of a model that are used, and what is said of others."""

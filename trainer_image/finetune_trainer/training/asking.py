@@ -16,7 +16,7 @@ from finetune_trainer.chat.encoding import IGNORED
 from finetune_trainer.evaluation.questions import Question
 from finetune_trainer.evaluation.results import Said, is_generated
 from finetune_trainer.runtime import ranks
-from finetune_trainer.training.evaluate import Row, evaluating, stop_tokens
+from finetune_trainer.training.evaluate import Row, evaluating
 
 T = TypeVar("T")
 
@@ -41,6 +41,8 @@ class Interview:
     at_once: int
     """Questions in one batch of generation."""
     max_new_tokens: int
+    stops: tuple[int, ...]
+    """Tokens that end an answer."""
     beat: Callable[[], None]
     keep_going: Callable[[], bool]
 
@@ -88,11 +90,11 @@ class Interview:
     def _generated(self, prompts: Sequence[Sequence[int]]) -> list[Said]:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         ids, mask = _left_padded(prompts, self._tokenizer.pad_token_id)
-        device, stops = self.trainer.accelerator.device, stop_tokens(model, self._tokenizer)
+        device, stops = self.trainer.accelerator.device, self.stops
         made = model.generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=self.max_new_tokens, do_sample=False,
             temperature=None, top_p=None, top_k=None, use_cache=True, pad_token_id=self._tokenizer.pad_token_id,
-            eos_token_id=stops, stopping_criteria=StoppingCriteriaList([BeatEachToken(self.beat)]),
+            eos_token_id=list(stops), stopping_criteria=StoppingCriteriaList([BeatEachToken(self.beat)]),
         )  # fmt: skip
         return [self._said(*_until_stop(row, stops)) for row in made[:, ids.shape[1] :].tolist()]
 

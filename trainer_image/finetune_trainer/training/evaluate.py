@@ -126,13 +126,6 @@ def without_adapter(trainer: SFTTrainer) -> Iterator[None]:
         yield
 
 
-def stop_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return every token that ends an answer: the generation config's and the tokenizer's own."""
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})
-
-
 def prompt_ids(prompt: str, tokenizer: PreTrainedTokenizerBase, *, system: str, conversational: bool) -> list[int]:
     """Turn a prompt into token ids as the training rows were: through the chat template where they had one."""
     if not conversational:

@@ -37,6 +37,8 @@ class Questions:
     prompts: tuple[list[int], ...]
     asked: list[Question]
     """For the metrics."""
+    stops: tuple[int, ...]
+    """Tokens that end an answer."""
 
 
 class HeldOut(TrainerCallback):
@@ -66,7 +68,7 @@ class HeldOut(TrainerCallback):
 
     def _interview(self, at_once: int, max_new_tokens: int) -> Interview:
         return Interview(
-            trainer=self.loop.trainer, at_once=at_once, max_new_tokens=max_new_tokens,
+            trainer=self.loop.trainer, at_once=at_once, max_new_tokens=max_new_tokens, stops=self.questions.stops,
             beat=self.loop.bench.heartbeat.beat, keep_going=self.keep_going,
         )  # fmt: skip
 
@@ -172,4 +174,5 @@ def questions(run: RunConfig, data: PreparedData, tokenizer: Any) -> Questions:
         general=evaluate.general_rows(tokenizer, sequence_length=run.training.sequence_length),
         prompts=tuple(make(prompt) for prompt in run.evaluation.prompts),
         asked=data.questions,
+        stops=data.stops,
     )

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 
+from finetune_trainer.chat.stops import write_stops
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
@@ -229,7 +230,9 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         save(run, session, folder)  # every process: shards are gathered here
         if ranks.rank() == 0:
             artifacts.drop_pickles(folder)
-            session.tokenizer.save_pretrained(folder)
+            publish_tokenizer(session, folder)
+            if session.rows.learned_stops:
+                write_stops(session.base, folder, session.rows.stops)
             if run.method == "full":
                 artifacts.keep_vocabulary(session.base, folder)
             artifacts.describe(folder, run)
@@ -242,6 +245,14 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         step=published.steps, final_loss=published.final_loss, evaluation=found.result, artifacts=made,
     )  # fmt: skip
     return measured(session, bench, done)
+
+
+def publish_tokenizer(session: Session, folder: Path) -> None:
+    """Save the tokenizer. Its end is the one that was learned: llama.cpp, TGI and vLLM stop there."""
+    learned, tokenizer = session.rows.learned_stops, session.tokenizer
+    if learned and tokenizer.eos_token_id not in learned:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(learned[0])
+    tokenizer.save_pretrained(folder)
 
 
 def save(run: RunConfig, session: Session, folder: Path) -> None:

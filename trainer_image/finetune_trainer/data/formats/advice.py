@@ -93,18 +93,16 @@ def one_message_a_row(record: Record, uri: str, text: str, held: int, rows: int)
 def without_roles(record: Record, column: str) -> str:
     """Say that a list of texts may be questions only, and how to pair it with a list of as many others."""
     name = in_yaml(column)
-    said = (
-        f"its {column} is a list of texts that does not say who speaks: if it is a question, its answer, and so on, set columns: "
-        f"{{messages: {name}}}"
-    )
+    said = f"its {column} is a list of texts that does not say who speaks: "
+    otherwise = "; else write each text as an object with role and content"
     others = [name for name in record if name != column and not words_of(name) & SPEAKING]
     answers = next((other for other in others if _is_parallel(record[other], record[column])), "")
-    if answers:
-        said += (
-            f"; if {answers} holds the answers to them, write each text with its answer into a column messages, or set columns: "
-            f"{{prompt: {in_yaml(f'{column}.0')}, completion: {in_yaml(f'{answers}.0')}}} to learn the first of each"
-        )
-    return f"{said}; else write each text as an object with role and content"
+    if not answers:
+        return f"{said}if it is a question, its answer, and so on, set columns: {{messages: {name}}}{otherwise}"
+    return (
+        f"{said}if {answers} holds the answers to them, write each text with its answer into a column messages, or set columns: "
+        f"{{prompt: {in_yaml(f'{column}.0')}, completion: {in_yaml(f'{answers}.0')}}} to learn the first of each{otherwise}"
+    )
 
 
 def _is_parallel(value: Any, texts: Any) -> bool:

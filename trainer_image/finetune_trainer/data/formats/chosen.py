@@ -2,19 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from finetune_contract import Dataset
 
-from finetune_trainer.data.formats.names import bare
+from finetune_trainer.data.reading.nearest import did_you_mean, nearest
 from finetune_trainer.errors import UserError
 
 PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 OF_ROWS = ("messages", "prompt", "completion", "text", "system")
 """The fields of datasets[].columns that name a column; the others name a key of a message."""
-
-NEAR = 0.75
-"""So alike a name must be to be asked for: Qestion and Question are, text and context are not."""
 
 SHOWN = 12
 """So many columns a message lists."""
@@ -37,17 +33,4 @@ def refuse_unknown(named: Mapping[str, str], record: Iterable[str], uri: str) ->
     meant = (nearest(column, [name for name in columns if name not in named]) for column, _ in unknown)
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
     exist = f"{', '.join(columns[:SHOWN])}{more}" or "none"
-    raise UserError("DatasetInvalid", f"{uri}: {told}. Its columns are {exist}{did_you_mean(filter(None, meant))}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the name that was most likely meant; empty where none is near."""
-    by_bare = {bare(one) or one: one for one in known}
-    close = get_close_matches(bare(name) or name, by_bare, n=1, cutoff=NEAR)
-    return by_bare[close[0]] if close else ""
-
-
-def did_you_mean(names: Iterable[str]) -> str:
-    """Ask for the names that were most likely meant; empty without any."""
-    found = " and ".join(names)
-    return f". Did you mean {found}?" if found else ""
+    raise UserError("DatasetInvalid", f"{uri}: {told}. Its columns are {exist}{did_you_mean(meant)}")

@@ -11,6 +11,7 @@ from finetune_trainer.data.formats.advice import (
     without_system,
     without_text,
 )
+from finetune_trainer.data.formats.captions import refuse_captions
 from finetune_trainer.data.formats.chosen import PLACEHOLDER, named_columns, refuse_unknown
 from finetune_trainer.data.formats.columns import by_bare_name, first, is_turns, turns_column
 from finetune_trainer.data.formats.invalid import NoForm
@@ -20,13 +21,13 @@ from finetune_trainer.data.formats.names import (
     HISTORIES,
     JOINED,
     PREFERENCES,
-    PROMPTS,
     SYSTEMS,
     TOOLS,
     bare,
     is_empty,
 )
 from finetune_trainer.data.formats.numbered import numbered_turns
+from finetune_trainer.data.formats.pairs import paired, question_of
 from finetune_trainer.data.formats.refused import refuse_lone_messages, refuse_other_kinds
 from finetune_trainer.data.formats.roles import TurnForm
 from finetune_trainer.data.reading.record import Record
@@ -74,6 +75,8 @@ class Format:
 
     classes: tuple[str, ...] = ()
     """Names of the classes whose numbers are the completions."""
+    by_names: bool = False
+    """The two columns are a pair that public data sets have, which is said."""
     rejected: str = ""
     """The other side of a preference pair of which one answer is learned."""
 
@@ -124,10 +127,13 @@ def detect(dataset: Dataset, record: Record, uri: str, chat: ChatForm, *, wanted
     if not known:
         refuse_unknown(named_columns(dataset), record, uri)
         refuse_lone_messages(dataset, names, record, uri)
+        if not named_columns(dataset):
+            refuse_captions(record, uri)
         raise NoForm
     chosen, columns = next((one for one in known if _is_filled(record, one[1])), known[0])
-    if chosen == TEXT and not kind and not chat.plain:
+    if chosen == TEXT and not kind and not chat.plain and not dataset.columns.text:
         refuse_lone_messages(dataset, names, record, uri)
+        refuse_captions(record, uri)
     if chosen == TEXT and dataset.columns.system:
         raise UserError("DatasetInvalid", without_system(dataset.columns.system, columns["text"], uri))
     if dataset.class_names and chosen != PAIR:
@@ -192,11 +198,13 @@ def _pair(dataset: Dataset, names: Mapping[str, str], record: Record, shared: di
         query, answers, _ = (names[name] for name in CALLS)
         return {"prompt": query, "completion": answers, "calls": True, **shared}
     completion = named.completion or first(COMPLETIONS, names)
+    if not any((named.prompt, named.completion, dataset.prompt_template)) and (pair := paired(names, record)):
+        return {"prompt": pair[0], "completion": pair[1], "by_names": True, **shared}
     if not named.completion and completion not in record:
         return None
     if dataset.prompt_template:
         return {"template": dataset.prompt_template, "completion": completion, **shared}
-    prompt = named.prompt or first([name for name in PROMPTS if names.get(name) != completion], names)
+    prompt = named.prompt or question_of(completion, names, record)
     if not named.prompt and prompt not in record:
         return None
     beside = () if named.prompt else JOINED.get(bare(prompt), ())

@@ -82,6 +82,19 @@ class NoForm(Exception):
     """The columns of a record fit no form that is known."""
 
 
+CLOSED = {"[": "]", "{": "}"}
+
+
+def _cut_short(text: str) -> str:
+    """Say which notation a text is of that begins as a list or object and does not end as one; empty for any other."""
+    begun = text.strip()
+    if CLOSED.get(begun[:1], begun[-1:]) == begun[-1:]:
+        return ""
+    if begun[:2] in ("[{", '{"'):
+        return "text in Python's notation" if begun.lstrip("[{ ")[:1] == "'" else "JSON text"
+    return "text in Python's notation" if begun[:2] in ("[(", "{'") else ""
+
+
 def parsed(text: str, what: str, *, else_: str = "") -> Any:
     """Return what a text says as JSON. Raises RowInvalid, which tells Python's own notation from other text.
 
@@ -92,6 +105,8 @@ def parsed(text: str, what: str, *, else_: str = "") -> Any:
     except RepeatedKey as error:
         raise RowInvalid(f"{what} are JSON text that {error}") from error
     except (ValueError, RecursionError) as error:
+        if begun := _cut_short(text):
+            raise RowInvalid(f"{what} are cut short: {begun} without its end, so export the column whole") from error
         if text.lstrip()[:2] in ("[{", "[(", "{'") and "'" in text:
             raise RowInvalid(
                 f"{what} are text in Python's notation, not JSON: write that column with json.dumps, or save as .jsonl"

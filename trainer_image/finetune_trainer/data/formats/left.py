@@ -7,11 +7,23 @@ from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.detect import TEXT, Format, ways
 from finetune_trainer.data.formats.inside import with_inner
 from finetune_trainer.data.formats.leaves import leaves
-from finetune_trainer.data.formats.names import NOT_TRAINED, SPLIT_COLUMNS, bare, is_empty, is_harmless, names_answer
+from finetune_trainer.data.formats.names import (
+    INCIDENTAL,
+    NOT_TRAINED,
+    SPLIT_COLUMNS,
+    bare,
+    is_empty,
+    is_harmless,
+    names_answer,
+    words_of,
+)
 from finetune_trainer.data.formats.states import is_taken_back
 from finetune_trainer.data.reading.record import Record
 
 METADATA = ("metadata", "meta")
+
+LEAST_TITLE_WORDS = 2
+"""So many words a title has that says something; the name of an article often has one."""
 
 CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""
@@ -69,12 +81,20 @@ def _matters(name: str, value: Any, form: Format) -> bool:
         or _is_held_out(name, value)
         or is_taken_back(name, value)
         or _is_written(name, value)
+        or _is_title(name, value)
     )
 
 
 def _is_written(name: str, value: Any) -> bool:
     """Tell whether a column of metadata holds text: people write there what a question is about; programs write objects."""
     return bare(name) in METADATA and isinstance(value, str) and not value.lstrip().startswith(("{", "["))
+
+
+def _is_title(name: str, value: Any) -> bool:
+    """Tell a title of several words: that of a forum's thread is part of the question."""
+    return (
+        isinstance(value, str) and words_of(name) & INCIDENTAL == {"title"} and len(value.split()) >= LEAST_TITLE_WORDS
+    )
 
 
 def _is_held_out(name: str, value: Any) -> bool:

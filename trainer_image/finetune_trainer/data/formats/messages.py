@@ -7,7 +7,6 @@ from typing import Any
 
 from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.formats.calls import calls_of
-from finetune_trainer.data.formats.chosen import did_you_mean, nearest
 from finetune_trainer.data.formats.invalid import RowInvalid, WithoutRoles, parsed, raise_all
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
@@ -35,6 +34,7 @@ from finetune_trainer.data.formats.spoken import by_speaker, named_pairs, pair_i
 from finetune_trainer.data.formats.texts import alternating, is_alternating, lacks_roles
 from finetune_trainer.data.formats.transcripts import written_out
 from finetune_trainer.data.formats.trees import LINKS, refuse_branches
+from finetune_trainer.data.reading.nearest import did_you_mean, nearest
 from finetune_trainer.data.reading.record import kind
 
 TYPE = "type"
@@ -191,7 +191,7 @@ def _check_keys(item: dict[str, Any], who: str, form: TurnForm, found: Turns) ->
         elif column and (key == "columns.role" or not _has_calls(item)):
             raise RowInvalid(
                 f"{who} has no {column}, which {key} names (its keys: {', '.join(map(str, item)) or 'none'})"
-                f"{did_you_mean(filter(None, [nearest(column, map(str, item))]))}"
+                f"{did_you_mean([nearest(column, map(str, item))])}"
             )
 
 
@@ -240,9 +240,16 @@ def _content(content: Any, role: str, said: dict[str, Any], who: str) -> Parts:
                 f"{who} has a refusal and no content: put its text into content to learn it, or remove the row"
             )
         case None:
-            raise RowInvalid(f"{who} ({role}) has no text in content")
+            raise RowInvalid(f"{who} ({role}) has no text in content{_with_content(said)}")
         case _:
             raise RowInvalid(f"{who} has content that is {kind(content)}, not text")
+
+
+def _with_content(said: dict[str, Any]) -> str:
+    """Say that another key holds the text; empty where none does."""
+    held = [key for key, value in said.items() if isinstance(value, str) and key not in (*ROLE_KEYS, *CONTENT_KEYS)]
+    told = [key for key in held if not is_harmless(key)]
+    return f" (its keys: {', '.join(said)}): name the key that holds it in columns.content" if told else ""
 
 
 def _has_calls(said: dict[str, Any]) -> bool:

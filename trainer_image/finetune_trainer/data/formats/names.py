@@ -72,6 +72,9 @@ COMPLETIONS = (
     "completion", "response", "output", "answer", "solution", "targets", "target", "outputs", "outputtext", "targettext",
     "assistant", "gpt", "bot", "reply", "a", "expectedoutput",
 )  # fmt: skip
+SPEAKERS = ("user", "human")
+"""Those of the prompts that say who asks: a column user may hold what somebody asks, or their name."""
+
 SYSTEMS = ("system", "systemprompt", "systemmessage", "systeminstruction", "sysprompt")
 TOOLS = ("tools", "functions", "toolconfig")
 HISTORIES = (
@@ -150,7 +153,7 @@ RATINGS = frozenset(
 ASKED = frozenset(
     "input inputs context contexts history document documents passage passages evidence knowledge persona text article articles "
     "paragraph paragraphs body story facts hint hints choices options code schema dialogue dialog conversation transcript description "
-    "subject premise hypothesis sentence".split()
+    "subject premise hypothesis sentence frage fragen pregunta domanda pergunta".split()
 )
 """Words in the names of columns that speak of the question."""
 
@@ -175,10 +178,14 @@ HARMLESS_NAMES = (
 
 ANSWERING = frozenset(
     "completion completions response responses output outputs answer answers solution solutions target targets reply label labels "
-    "category class sentiment emotion intent summary summaries highlights headline abstract translation code "
-    "ideal gold best truth generation attempt reply replies resolution sql translated correct".split()
+    "category class sentiment emotion intent summary summaries highlights headline abstract tldr translation code "
+    "ideal gold best truth generation attempt reply replies resolution sql translated correct "
+    "antwort antworten respuesta risposta resposta".split()
 )
 """Words in the names of columns that may hold what is to be learned."""
+
+CLASSES = frozenset("label labels category class sentiment emotion intent".split())
+"""Those that hold a class: a few words, not sentences."""
 
 TOLD = (ANSWERING | ASKED | frozenset((*PROMPTS, *COMPLETIONS))) - {"code", "class", "category"}
 """Last words of names that hold what is asked or answered, whatever stands before them: a language_code is none."""

@@ -1,6 +1,7 @@
 """Content in parts, in the forms of OpenAI, Anthropic, Bedrock and Gemini: text, thoughts, tool calls and their results."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,12 @@ RESULTS = {
     "functionResponse": "functionResponse",
     "function_response": "function_response",
 }
+ENDS = re.compile(r"(?<!\b\w\.)(?<=[.!?:;>)\]`\"\u201d])\Z")
+"""How a part ends that is whole: a sentence, but no initial such as J., a tag, fenced code."""
+
+MARKS = ("<", "#", "`")
+"""How a part begins that is whole, unless with a capital."""
+
 DETAILS = "reasoning_details"
 IDS = ("tool_use_id", "toolUseId", "id")
 
@@ -73,7 +80,7 @@ def _add(part: dict[str, Any], kind: str, found: Parts, who: str) -> None:
         if part.get("thought") is True:
             found.thoughts += text
         else:
-            found.text += text
+            found.text = f"{found.text}{_between(found.text, text)}{text}"
     elif kind == "thinking":
         found.thoughts += _text(part, "thinking", who)
     elif kind == "reasoningContent":
@@ -83,6 +90,12 @@ def _add(part: dict[str, Any], kind: str, found: Parts, who: str) -> None:
         found.calls += calls_of(_renamed(part.get(CALLS[kind], part)), who)
     else:
         found.results.append(_result(part.get(RESULTS[kind], part), who))
+
+
+def _between(before: str, after: str) -> str:
+    """Parts follow each other as they are, for answers are parted anywhere; only two sentences do not run into each other."""
+    begins = after[:1].isupper() or after.startswith(MARKS)
+    return "\n" if begins and ENDS.search(before) else ""
 
 
 def _text(part: Any, key: str, who: str) -> str:

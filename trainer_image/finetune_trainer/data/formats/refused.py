@@ -30,6 +30,20 @@ from finetune_trainer.errors import CountedError, UserError
 SENDERS = ("sender", "speaker", "from")
 """Names of columns that stand beside the text of one message; an author stands beside a book, too."""
 
+CONVERSATION_IDS = ("convid", "conversationid", "dialogid", "dialogueid", "chatid", "threadid", "sessionid")
+TURN_NUMBERS = (
+    "utteranceidx",
+    "utteranceid",
+    "turn",
+    "turnid",
+    "turnidx",
+    "turnindex",
+    "turnnumber",
+    "messageindex",
+    "speakeridx",
+)
+"""Names of columns that say together that a row is one turn of a conversation (EmpatheticDialogues, MultiWOZ as a table)."""
+
 VERDICTS = ("accept", "reject", "ignore")
 """What Prodigy writes of each task into a column answer."""
 
@@ -94,7 +108,8 @@ def refuse_lone_messages(dataset: Dataset, names: Mapping[str, str], record: Rec
     in_a_chat = record.get(names.get("type", "type")) == "message"  # Slack's
     replies = any(map(is_reply, names))
     sent = isinstance(record.get(first(SENDERS, names)), str) and not any(map(names_answer, map(str, record)))
-    if text and not dataset.columns.text and (speaks or in_a_chat or replies or sent):
+    numbered = any(name in names for name in CONVERSATION_IDS) and any(name in names for name in TURN_NUMBERS)
+    if text and not dataset.columns.text and (speaks or in_a_chat or replies or sent or numbered):
         raise CountedError(
             lambda one: isinstance(one.get(text), str),
             lambda held, rows: one_message_a_row(record, uri, text, held, rows),

@@ -2,13 +2,32 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from finetune_trainer.data.formats.chosen import nearest
 from finetune_trainer.data.formats.invalid import RowInvalid
-from finetune_trainer.data.formats.names import ASSISTANT, ROLE_KEYS, ROLES, USER, role_word, words_of
+from finetune_trainer.data.formats.names import (
+    ASSISTANT,
+    CONTENT_KEYS,
+    ROLE_KEYS,
+    ROLES,
+    USER,
+    role_word,
+    truth,
+    words_of,
+)
+from finetune_trainer.data.reading.nearest import nearest
 from finetune_trainer.data.reading.record import kind
+
+OPPOSITE = {"true": "false", "false": "true", "True": "False", "False": "True", "1": "0", "0": "1"}
+"""How a flag says yes and no, each with its other side."""
+
+ANSWERS = frozenset(
+    "agent support operator advisor adviser doctor therapist counselor counsellor tutor teacher expert clerk representative rep staff "
+    "helper seller wizard outbound".split()
+)
+ASKS = frozenset("client caller patient visitor guest buyer learner seeker inbound pupil".split())
+"""Words of those who answer and of those who ask: enough to suggest a role, not to take one for granted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +67,10 @@ def mapping(turns: list[Any], form: TurnForm) -> str:
     """
     if who := next((ROLES[part] for part in words_of(form.role) if ROLES.get(part) in (USER, ASSISTANT)), ""):
         other = ASSISTANT if who == USER else USER
-        if {role_word(item.get(form.role)) for item in turns if isinstance(item, dict)} <= {"true", "false"}:
-            return f'{USER}: ["{str(who == USER).lower()}"], {ASSISTANT}: ["{str(other == USER).lower()}"]'
+        flag = next((str(role_word(item.get(form.role))) for item in turns if isinstance(item, dict)), "")
+        if flag in OPPOSITE:
+            says = {truth(flag): flag, truth(OPPOSITE[flag]): OPPOSITE[flag]}
+            return f'{USER}: ["{says[who == USER]}"], {ASSISTANT}: ["{says[other == USER]}"]'
     words: list[str] = []
     known: set[str] = set()
     for item in turns:
@@ -62,9 +83,21 @@ def mapping(turns: list[Any], form: TurnForm) -> str:
             words.append(word)
     free = [role for role in (USER, ASSISTANT) if role not in known] or [USER]
     by_role: dict[str, list[str]] = {}
-    for number, word in enumerate(words):
-        by_role.setdefault(free[number] if number < len(free) else USER, []).append(json.dumps(word))
-    return ", ".join(f"{role}: [{', '.join(said)}]" for role, said in by_role.items())
+    told = {word: role for word in words if (role := _told_by(word)) in free}
+    left = [role for role in free if role not in told.values()] or [USER]
+    others = [word for word in words if word not in told]
+    spoken = told | {word: left[number] if number < len(left) else USER for number, word in enumerate(others)}
+    for word in words:
+        by_role.setdefault(spoken[word], []).append(json.dumps(word))
+    return ", ".join(
+        f"{role}: [{', '.join(said)}]" for role, said in sorted(by_role.items(), key=lambda one: one[0] != USER)
+    )
+
+
+def _told_by(word: str) -> str:
+    """Return the role that a word speaks of, such as an agent's, who often speaks first; empty where it says nothing."""
+    words = words_of(word)
+    return ASSISTANT if words & ANSWERS else USER if words & ASKS else ""
 
 
 def role_of(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
@@ -82,8 +115,23 @@ def role_of(word: Any, who: str, form: TurnForm, said: dict[str, Any]) -> str:
         if word.strip().lower() in ROLES:
             return ROLES[word.strip().lower()]
     if word is None:
-        keys = ", ".join(map(str, said)) or "none"
-        raise RowInvalid(f"{who} has no role (its keys: {keys}): name the key that holds it in columns.role")
+        raise RowInvalid(
+            f"{who} has no role (its keys: {', '.join(map(str, said)) or 'none'}): {_with_role(said, form)}"
+        )
     if not isinstance(word, str):
         raise RowInvalid(f"{who} has a role that is {kind(word)}, not text")
     raise UnknownRole(word)
+
+
+def _with_role(said: dict[str, Any], form: TurnForm) -> str:
+    """Say how to give a message its role: by a key that says who speaks, such as is_human, or by a new one."""
+    others = [key for key in map(str, said) if key not in CONTENT_KEYS]
+    if not others:
+        return "write who speaks into each message, as role: user or role: assistant"
+    for key in others:
+        if str(role_word(said[key])) in OPPOSITE and any(
+            ROLES.get(word) in (USER, ASSISTANT) for word in words_of(key)
+        ):
+            mapped = mapping([said], replace(form, role=key))
+            return f"{key} says who speaks, so set columns: {{role: {key}}} and roles: {{{mapped}}}"
+    return "name the key that holds it in columns.role"

@@ -174,11 +174,16 @@ def _asked(prompt: Any, record: Record, form: Format) -> Turns:
 
 
 def _plain(record: Record, form: Format) -> Row:
-    """Without a chat template prompt and completion are text that follows each other."""
+    """Without a chat template prompt and completion are text that follows each other: what ends a promptTemplate parts the two."""
+    parting = form.template[len(form.template.rstrip()) :]
     if not is_empty(record.get(form.history)):
         raise RowInvalid("its history holds earlier turns, which need a chat template: set chat.template: chatml")
     told, text, system = gathered(
-        lambda: _filled(form.template, record) if form.template else _joined(_text(record, form.prompt), record, form),
+        lambda: (
+            _filled(form.template, record) + parting
+            if form.template
+            else _joined(_text(record, form.prompt), record, form)
+        ),
         lambda: _text(record, form.completion),
         lambda: _own_system(record, form) or form.system_prompt,
     )

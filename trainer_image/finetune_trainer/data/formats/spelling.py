@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from finetune_contract import Dataset
 
-from finetune_trainer.data.formats.chosen import did_you_mean, nearest
 from finetune_trainer.data.formats.messages import Spelling
+from finetune_trainer.data.reading.nearest import did_you_mean, nearest
 from finetune_trainer.errors import UserError
 
 
@@ -43,5 +43,5 @@ class Spellings:
         meant = (nearest(word, said - set(self._words)) for word in unknown)
         return (
             f"{uri}: datasets[].roles names {', '.join(unknown)}, which no message has: correct or remove it"
-            f"{did_you_mean(filter(None, meant))}"
+            f"{did_you_mean(meant)}"
         )

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finetune_trainer.data.formats.choices import is_pointer, written
+from finetune_trainer.data.formats.codes import NONE, Codes
 from finetune_trainer.data.formats.leaves import Kind, Leaf, asks_only, leaves
 from finetune_trainer.data.formats.names import (
     HISTORIES,
     INCIDENTAL,
     MEDIA,
     PLAIN_TEXTS,
+    SPEAKERS,
     SYSTEMS,
     bare,
     is_harmless,
@@ -41,6 +43,9 @@ CLASS_DIGITS = 2
 
 LEAST_TEXT = 64
 """So many characters the text of a corpus has."""
+
+REWORDED = frozenset("original originals rephrased rewritten paraphrase paraphrased raw".split())
+"""Words in the names of columns that say the question once more, such as original_question beside query (MetaMathQA)."""
 
 POSTS = ("body", "description", "selftext", "details")
 """What people write below a title."""
@@ -79,9 +84,9 @@ def quoted(template: str) -> str:
     return '"' + template.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def suggestions(record: Record) -> Iterator[Suggestion]:
-    """Yield what may be meant, most likely first."""
-    found = leaves(record)
+def suggestions(record: Record, codes: Codes = NONE) -> Iterator[Suggestion]:
+    """Yield what may be meant, most likely first; a column of codes is neither a question nor an answer, unless it is named so."""
+    found = [leaf for leaf in leaves(record) if _may_be_told(leaf, codes)]
     if alone := _alternating_alone(record, found):
         proven = not lacks_roles(record[alone])
         note = "" if proven else ", if its texts are a question, its answer, and so on"
@@ -90,7 +95,7 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
     if text := _beside_words_only(record, leaves(record, harmless=True)):
         yield Suggestion(columns={"text": text}, note=" and objective: cpt")
     yield from _of_pairs(found)
-    everything = leaves(record, harmless=True)
+    everything = [leaf for leaf in leaves(record, harmless=True) if _may_be_told(leaf, codes)]
     if any(map(answers, everything)):
         yield from _of_turns(everything)
         yield from _of_pairs(everything)
@@ -98,8 +103,13 @@ def suggestions(record: Record) -> Iterator[Suggestion]:
         if leaf.kind is Kind.TEXT and isinstance(leaf.value, str) and (turns := spoken_lines(leaf.value)):
             unknown = mapping(turns, TurnForm())
             yield Suggestion(columns={"messages": leaf.path}, note=f" and roles: {{{unknown}}}" if unknown else "")
-    if len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
+    if not codes.told and len(found) == len(everything) == 1 and _is_plain_text(found[0]) and not _holds_more(record):
         yield Suggestion(columns={"text": found[0].path})
+
+
+def _may_be_told(leaf: Leaf, codes: Codes) -> bool:
+    is_part = asks(leaf) > 0 and bare(leaf.names[-1]) not in SPEAKERS
+    return leaf.path not in codes or answers(leaf) > 0 or is_part
 
 
 def _beside_words_only(record: Record, found: Sequence[Leaf]) -> str:
@@ -156,7 +166,10 @@ def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
     told = [leaf for leaf in texts if leaf not in thoughts]
     if len(told) == 2 and not choices and not any(map(answers, told)) and not all(map(asks, told)):
         first, second = sorted(told, key=asks, reverse=True)
-        either = "" if asks(first) else ", or the other way round"
+        either = f", if {second.path} holds the answers" if asks(first) and not thoughts else ""
+        either = (
+            either if asks(first) and not is_harmless(second.names[-1]) else ", or the other way round"
+        )  # a title may ask
         kept = f"; {thoughts[0].path} is left out: {KEEP_REASONING}" if thoughts else ""
         yield Suggestion(columns={"prompt": first.path, "completion": second.path}, note=either + kept)
 
@@ -166,17 +179,20 @@ def _asked(others: Sequence[Leaf], choices: Sequence[Leaf], answer: Leaf) -> Ite
     note = _doubt(answer)
     telling = [leaf for leaf in others if not answers(leaf)] or list(others)
     telling = [leaf for leaf in telling if bare(leaf.names[-1]) not in SYSTEMS and not _holds_row(leaf, answer, others)]
-    telling = [leaf for leaf in telling if not _is_aside(leaf)] or telling
+    telling = [leaf for leaf in telling if not _is_aside(leaf) and not words_of(leaf.names[-1]) & REWORDED] or telling
     whole = [leaf for leaf in telling if not leaf.is_first or (answer.is_first and _belongs(leaf, answer))]
     telling = _unrepeated(whole or telling)
     known = best(telling, asks)[:1]
-    beside = [leaf for leaf in telling if leaf not in known and asks(leaf) and not is_numbered(leaf)]
+    one_of_many = is_numbered(answer)
+    beside = [leaf for leaf in telling if leaf not in known and asks(leaf) and not (one_of_many and is_numbered(leaf))]
     asked = _of_a_post(telling)
     if known and asks(known[0]) == SURE:
         about = [leaf for leaf in beside if asks(leaf) < SURE]
         asked = [*about, *known, *(leaf for leaf in beside if leaf not in about)]
     if len(asked) > MOST_JOINED and known:
         asked = known
+    if asked and answers(answer) < SURE and all(is_harmless(leaf.names[-1]) for leaf in asked):
+        note = f", or the other way round{note}"  # an abstract may be asked for by its title
     if choices and asked and len(asked) <= MOST_JOINED:
         parts = [*(f"{{{leaf.path}}}" for leaf in asked), written(choices[0], answer.value)]
         named = ", ".join(choices[0].columns) or choices[0].path

@@ -17,7 +17,9 @@ from finetune_trainer.data.formats.names import (
     SAID_BEFORE,
     SPLIT_COLUMNS,
     bare,
+    is_harmless,
     is_reasoning,
+    names_answer,
     words_of,
 )
 from finetune_trainer.data.formats.states import is_state
@@ -38,6 +40,16 @@ class Other:
     suggested: Iterable[Suggestion] = ()
     unwritten: str = ""
     """What to write where the answer is there as a number only."""
+
+
+def read_by_names(form: Format, uri: str) -> str:
+    """Say which two columns are read where their names alone told it; empty for other forms."""
+    if not form.by_names:
+        return ""
+    return (
+        f"{uri} is read as questions in {form.prompt} with answers in {form.completion}: to teach anything else, name the columns in "
+        "datasets[].columns"
+    )
 
 
 class Unread:
@@ -108,7 +120,8 @@ class Unread:
         """Rows teach a text alone, and what stands beside it may be its answer."""
         for one in other.suggested:
             answer = one.columns.get("completion", "")
-            if answer.split(".")[0] in self._rows:
+            is_aside = is_harmless(answer) and not names_answer(answer)  # a title, which names the text
+            if answer.split(".")[0] in self._rows and not is_aside:
                 return f"Rows teach the text alone. To teach {answer}, set {one}"
         if other.unwritten:
             return f"Rows teach the text alone; {other.unwritten}"

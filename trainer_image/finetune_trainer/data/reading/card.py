@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from finetune_trainer.data.reading.nearest import did_you_mean, nearest
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Store, StoredFile
 from finetune_trainer.storage.store import matching
@@ -62,7 +63,8 @@ def _chosen(configs: list[dict[str, Any]], config: str, uri: str) -> dict[str, A
             return named[config]
         raise UserError(
             "DatasetInvalid",
-            f"{uri} has no configuration {config}: its data card names {names or 'none'}; correct datasets[].config",
+            f"{uri} has no configuration {config}: its data card names {names or 'none'}; correct datasets[].config"
+            f"{did_you_mean([nearest(config, named)])}",
         )
     default = [one for name, one in named.items() if name == "default" or one.get("default")] or configs
     if len(default) == 1:

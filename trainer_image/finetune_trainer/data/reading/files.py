@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from finetune_contract import Dataset
 
 from finetune_trainer.data.reading.card import SPLITS, Files, Splits, card_splits, named_splits
-from finetune_trainer.data.reading.foreign import AS_ROWS, misnamed, to_convert
+from finetune_trainer.data.reading.foreign import AS_ROWS, MEDIA_FILES, misnamed, to_convert
 from finetune_trainer.data.reading.kinds import kind_of, readable
+from finetune_trainer.data.reading.nearest import did_you_mean, nearest
 from finetune_trainer.data.reading.shards import gap_warnings, refuse_gaps
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
@@ -24,6 +26,9 @@ NOT_DATA = ("readme.md", "license", "license.txt", "license.md", "notice", "make
 UNPICKLED = 'save the table as rows where running that code is safe, with df.to_json("rows.jsonl", orient="records", lines=True)'
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst", ".7z", ".rar", ".xz")
+
+MOST_BESIDE = 1000
+"""So many names beside a missing file are looked at."""
 
 NAMED_FILES = 3
 """So many of the files that are not read a warning names."""
@@ -53,7 +58,7 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
     store = open_location(dataset.location, Role.DATASET, revision=dataset.revision)
     listed = store.files()
     if not listed:
-        raise not_found(Role.DATASET, f"the dataset {store.uri}")
+        raise _missing(store)
     _refuse_pickles(store.uri, listed)
     visible = [file for file in listed if not re.search(r"(^|/)[._]", file.path)]
     rows = tuple(file for file in visible if _holds_rows(file, documents=documents))
@@ -82,6 +87,16 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
             *gaps,
         ),
     )
+
+
+def _missing(store: Store) -> UserError:
+    """Return the refusal of a place where nothing is, with the nearest name that lies beside it in a folder of this Pod."""
+    problem = not_found(Role.DATASET, f"the dataset {store.uri}")
+    folder = store.local_folder()
+    beside = folder.parent if folder and not folder.exists() else None
+    names = [path.name for path in islice(beside.iterdir(), MOST_BESIDE)] if beside and beside.is_dir() else []
+    near = nearest(folder.name, names) if folder else ""
+    return UserError(problem.reason, f"{problem.message}{did_you_mean([near])}")
 
 
 def _name(file: StoredFile) -> str:
@@ -134,9 +149,9 @@ def _left(uri: str, visible: Sequence[StoredFile], rows: Files) -> tuple[str, ..
         return ()
     more = f" and {len(left) - NAMED_FILES} more" if len(left) > NAMED_FILES else ""
     are = "1 file is" if len(left) == 1 else f"{len(left)} files are"
-    return (
-        f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): convert the files that hold rows to .jsonl",
-    )
+    media_only = all(file.lower().endswith(MEDIA_FILES) for file in left)
+    remedy = "only text is trained" if media_only else "convert the files that hold rows to .jsonl"
+    return (f"{uri}: {are} not read ({', '.join(left[:NAMED_FILES])}{more}): {remedy}",)
 
 
 def _in_splits(told: Splits) -> Files:
@@ -178,10 +193,10 @@ def _of_split(uri: str, splits: Splits, files: Files, split: str) -> Files:
     chosen = splits.get(split) or splits.get(wanted) or tuple(file for file in files if _stem(file) == split)
     if chosen:
         return chosen
-    near = [name for name in sorted(splits) if name.startswith(split)] or sorted(splits)
+    near = [nearest(split, splits), *(name for name in sorted(splits) if name.startswith(split)), *sorted(splits)]
     raise UserError(
         "DatasetNotFound",
-        f"{uri} has no split {split}: it has {', '.join(sorted(splits))}; set datasets[].split, such as split: {near[0]}",
+        f"{uri} has no split {split}: it has {', '.join(sorted(splits))}; set datasets[].split, such as split: {next(filter(None, near))}",
     )
 
 

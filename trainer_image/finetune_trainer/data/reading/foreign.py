@@ -9,6 +9,10 @@ from finetune_trainer.data.reading.tables import UTF_16, separated
 
 ROW = '{"prompt": ..., "completion": ...}'
 AS_ROWS = f"write each question with its answer as a line such as {ROW} into a .jsonl file"
+MEDIA_FILES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a",
+               ".mp4", ".mov", ".webm", ".mkv", ".avi")  # fmt: skip
+"""Endings of pictures, sounds and films."""
+
 CONVERTED = (
     ((".xls", ".xlsm", ".xlsb", ".ods", ".numbers"), "a spreadsheet", "save it as .xlsx or .csv"),
     ((".sql", ".db", ".sqlite", ".sqlite3", ".mdb", ".accdb", ".dump", ".bak"), "a database", "export the table as .csv"),
@@ -20,7 +24,7 @@ CONVERTED = (
      "data of another program", "save it as .parquet, .csv or .jsonl with the program that wrote it"),
     ((".ipynb", ".py", ".js", ".ts", ".java", ".go", ".c", ".cpp", ".rs", ".sh"), "program code",
      f"save it as .txt to learn it as plain text (objective cpt), or {AS_ROWS}"),
-    ((".png", ".jpg", ".jpeg", ".gif", ".webp", ".mp3", ".wav", ".flac", ".mp4", ".mov", ".webm"), "an image, sound or film",
+    (MEDIA_FILES, "an image, sound or film",
      "only text is trained, so write what it says into rows of text"),
 )  # fmt: skip
 """Endings, what such a file is, and how rows are made of it."""

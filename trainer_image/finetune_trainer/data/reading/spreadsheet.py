@@ -10,6 +10,9 @@ from finetune_trainer.data.reading.record import Place, Unreadable, named
 from finetune_trainer.data.reading.tables import header
 from finetune_trainer.data.reading.titles import refuse_titles
 
+SHOWN = 5
+"""So many cells of the first line of a sheet a message shows."""
+
 
 def spreadsheet(file: BinaryIO) -> Iterator[Place]:
     """Yield the rows of a workbook whose first line names the columns."""
@@ -22,7 +25,8 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
     filled = {name: cells for name, cells in sheets.items() if any(any(map(_text, row)) for row in cells)}
     if len(filled) > 1:
         raise Unreadable(
-            f"it has several sheets with rows ({', '.join(filled)}): save the one to train on as its own file"
+            f"it has several sheets with rows: {', '.join(_told(*sheet) for sheet in filled.items())}. Save the one to train on as its own "
+            "file"
         )
     for name, cells in filled.items():
         above = (opened[name].start or (0, 0))[0]
@@ -32,6 +36,15 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
             texts = [_text(cell) for cell in row]
             if any(texts):
                 yield number, named(names, texts)
+
+
+def _told(name: str, cells: list[list[Any]]) -> str:
+    """Say what a sheet holds, so that its columns can be named at once."""
+    first = [text for text in map(_text, cells[0]) if text]
+    more = ", ..." if len(first) > SHOWN else ""
+    below = len(cells) - 1
+    rows = "1 row" if below == 1 else f"{below} rows"
+    return f"{name} ({rows} of {', '.join(first[:SHOWN])}{more})"
 
 
 def _text(cell: Any) -> str:
