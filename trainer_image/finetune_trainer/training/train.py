@@ -119,6 +119,8 @@ def bring_in(loop: Loop) -> None:
 def prepare(run: RunConfig, bench: Bench) -> Session:
     """Fetch and build everything that training needs; nothing is trained or measured yet."""
     refuse_senseless(run)
+    # What a resume reads is mapped: read, the optimizer's states would be in host memory, 8 bytes for each weight.
+    torch.utils.serialization.config.load.mmap = True
     base = fetch_model(run.model, bench.workspace / "model")
     tokenizer = model.load_tokenizer(base, run)
     rows = training_rows(run, tokenizer)
