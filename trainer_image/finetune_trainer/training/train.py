@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from finetune_contract import Artifact, Outcome, RunConfig
+from torch.utils.serialization import config as serialization
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
@@ -22,7 +23,7 @@ from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
-from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast, store_in
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
@@ -121,6 +122,8 @@ def bring_in(loop: Loop) -> None:
 def prepare(run: RunConfig, bench: Bench) -> Session:
     """Fetch and build everything that training needs; nothing is trained or measured yet."""
     refuse_senseless(run)
+    # What a resume reads is mapped: read, the optimizer's states would be in host memory, 8 bytes for each weight.
+    serialization.load.mmap = True
     base = fetch_model(run.model, bench.workspace / "model")
     tokenizer = model.load_tokenizer(base, run)
     rows = training_rows(run, tokenizer)
@@ -159,6 +162,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         callbacks=[Reports(loop, rows=pass_rows(rows)), *adalora, tracking, held_out, Saver(loop)],
     )
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
+    # TRL computes the loss of every model itself. Asked of the class (Gemma 4 says no), each micro batch would have its own mean.
+    trainer.model_accepts_loss_kwargs = True
     if run.lora is not None and run.layout.zero_stage == 0:
         float32_adapters(trainer.model)
         if numbers.autocast:
@@ -263,7 +268,7 @@ def save(run: RunConfig, session: Session, folder: Path) -> None:
         save_whole(model, folder, session.stored, masters=not session.loop.patience.best_slot)
         return
     if run.method == "full":
-        model.to(session.stored)
+        store_in(model, session.stored)
     session.loop.trainer.save_model(str(folder))
 
 
