@@ -2,11 +2,10 @@
 
 from datetime import datetime
 
-from finetune_operator.api.group import API_VERSION, JOB_KIND
-from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.get_text import details, listing, wrapped
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.output import in_shape
+from finetune_operator.cli.stored import readable, stored_job
 from finetune_operator.cli.unwatched import start_words, unwatched_since
 
 NAME_PREFIX = "finetunejob.finetune.dev/"
@@ -20,7 +19,7 @@ async def show_one(jobs: Jobs, name: str, now: datetime, shape: str, *, width: i
         return in_shape(raw, shape)
     if shape == "name":
         return f"{NAME_PREFIX}{name}\n"
-    job = FineTuneJob.model_validate(raw)
+    job = stored_job(raw)
     alone = unwatched_since(job, now)
     note = (
         f"\n\nno operator has looked at it for {alone:.0f} s: {start_words(jobs.target)}" if alone is not None else ""
@@ -38,8 +37,8 @@ async def show_all(jobs: Jobs, now: datetime, shape: str, *, width: int, everywh
         return in_shape({"apiVersion": "v1", "kind": "List", "items": raw}, shape)
     if shape == "name":
         return "".join(f"{NAME_PREFIX}{each['metadata']['name']}\n" for each in raw)
-    found = [FineTuneJob.model_validate({"apiVersion": API_VERSION, "kind": JOB_KIND, **each}) for each in raw]
-    if not found:
+    found = readable(raw)
+    if not raw:
         return "no FineTuneJobs found" + ("" if everywhere else f" in namespace {jobs.namespace}") + "\n"
     lines = listing(found, now, width=width, namespaces=everywhere)
     alone = [job for job in found if unwatched_since(job, now) is not None]

@@ -16,6 +16,7 @@ from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.job_rules import NAME_PATTERN
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.kube_link import open_link
+from finetune_operator.cli.stored import readable, stored_job
 from finetune_operator.cli.target import Target, require_target
 from finetune_operator.controller.api import MERGE_PATCH, PAGE_ITEMS, Answer, Api
 from finetune_operator.controller.stored import collection
@@ -80,7 +81,7 @@ class Jobs:
 
     async def get(self, name: str) -> FineTuneJob:
         """Return a job. Raises JobNotFound."""
-        return FineTuneJob.model_validate(await self.raw(name))
+        return stored_job(await self.raw(name))
 
     async def raw(self, name: str) -> Raw:
         """Return a job as the API server has it. Raises JobNotFound."""
@@ -102,7 +103,7 @@ class Jobs:
     async def list(self, *, everywhere: bool = False) -> tuple[FineTuneJob, ...]:
         """Return all jobs of the namespace, or of all namespaces, by key."""
         raw = await self.list_raw(everywhere=everywhere)
-        return tuple(sorted((FineTuneJob.model_validate(each) for each in raw), key=lambda job: job.key))
+        return tuple(sorted(readable(raw), key=lambda job: job.key))
 
     async def list_raw(self, *, everywhere: bool = False) -> tuple[Raw, ...]:
         """Return all jobs as the API server has them."""
@@ -124,7 +125,7 @@ class Jobs:
             raise JobNotFound(f"namespace {self.namespace} does not exist: create it, or choose another with -n")
         if answer.status == 409:
             raise JobExists(f"FineTuneJob {document['metadata']['name']} exists in namespace {self.namespace}")
-        return FineTuneJob.model_validate(answer.expect())
+        return stored_job(answer.expect())
 
     async def patch(self, name: str, spec: Mapping[str, Any]) -> FineTuneJob:
         """Merge a change into the spec of a job. Raises JobNotFound, or FinetuneError with the server's words."""
@@ -132,7 +133,7 @@ class Jobs:
         answer = await self.api.request("PATCH", path, body={"spec": spec}, content_type=MERGE_PATCH)
         if answer.status == 404:
             raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
-        return FineTuneJob.model_validate(answer.expect())
+        return stored_job(answer.expect())
 
     async def delete(self, name: str, uid: str) -> None:
         """Delete this very job. Raises JobNotFound."""

@@ -9,6 +9,7 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.differences import change_lines, whole
 from finetune_operator.cli.job_text import ended, reason, reason_line
 from finetune_operator.cli.jobs import JobExists, Jobs
+from finetune_operator.cli.stored import stored_job
 from finetune_operator.cli.unwatched import seen, start_words
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.money import spent_gpu_seconds, spent_usd
@@ -68,7 +69,7 @@ async def _existing(jobs: Jobs, name: str, spec: Mapping[str, Any]) -> list[str]
     stored = await jobs.raw(name)
     changes = change_lines(whole(stored["spec"]), whole(spec))
     if not changes:
-        job = FineTuneJob.model_validate(stored)
+        job = stored_job(stored)
         watch = (f"finetune watch {name}{where(jobs, job)}", "follow it")
         return [f"{job.key} exists already and is the same", reason_line(job), *next_lines(watch)]
     raise FinetuneError(

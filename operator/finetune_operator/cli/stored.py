@@ -1,0 +1,42 @@
+"""Jobs as the API server has them, read by this version: one that it cannot read is named, and hides no other. Called by the commands."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune_operator.api.group import API_VERSION, JOB_KIND
+from finetune_operator.api.status import FineTuneJob
+from finetune_operator.errors import FinetuneError
+
+
+def stored_job(raw: Mapping[str, Any]) -> FineTuneJob:
+    """Return a job. Raises FinetuneError with its name and the field that this version does not know."""
+    try:
+        return FineTuneJob.model_validate({"apiVersion": API_VERSION, "kind": JOB_KIND, **raw})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        metadata, field = raw.get("metadata", {}), ".".join(map(str, first["loc"]))
+        raise FinetuneError(
+            f"FineTuneJob {metadata.get('namespace', '')}/{metadata.get('name', '')} cannot be read by this version of finetune: "
+            f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}. Install the version that the operator has; "
+            "`finetune get NAME -o yaml` prints the job as it is"
+        ) from error
+
+
+def readable(stored: Iterable[Mapping[str, Any]]) -> list[FineTuneJob]:
+    """Return the jobs that this version reads, and say on stderr which it does not, each once."""
+    jobs = []
+    for raw in stored:
+        try:
+            jobs.append(stored_job(raw))
+        except FinetuneError as error:
+            _say(f"finetune: left out: {error}")
+    return jobs
+
+
+@cache  # a watch reads the same jobs every second
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
