@@ -5,11 +5,14 @@ process tells it that gloo ranks are what it calls several GPUs, and then is the
 many optimizers DeepSpeed ran on the host. DeepSpeed's shared-memory collectives for CPUs are left out: gloo does as well, and
 they would be compiled first, for a minute.
 
+With SIGTERM_AT in its environment the process hears SIGTERM in that step, as a Pod that is evicted.
+
 Every rank but the first is slow to list a folder that is staged, so that a rank 0 that removes what others still read is seen
 by every run and not by one in a hundred.
 """
 
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -19,6 +22,7 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from deepspeed.ops.adam import DeepSpeedCPUAdam
 from finetune_trainer.process import worker
+from finetune_trainer.training.callbacks import Reports
 from transformers import training_args
 
 ENVIRONMENT = {"ACCELERATE_TORCH_DEVICE": "cpu", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
@@ -40,6 +44,17 @@ def _lag_behind() -> None:
     os.scandir = late  # type: ignore[assignment]
 
 
+def _hear_sigterm_at(step: int) -> None:
+    report = Reports.on_step_end
+
+    def interrupted(self: Reports, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        report(self, args, state, *rest, **more)
+        if state.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Reports.on_step_end = interrupted  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     assert ENVIRONMENT.items() <= os.environ.items()
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -47,6 +62,8 @@ if __name__ == "__main__":
     training_args.is_torch_bf16_gpu_available = lambda: True
     if os.environ["RANK"] != "0":
         _lag_behind()
+    if step := os.environ.get("SIGTERM_AT"):
+        _hear_sigterm_at(int(step))
     code = worker.main()
     print(f"optimizers on the host: {DeepSpeedCPUAdam.optimizer_id}", flush=True)
     sys.exit(code)

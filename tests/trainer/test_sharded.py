@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,40 @@ def test_a_float32_base_is_published_from_float32_masters(tmp_path: Path, model:
     assert not torch.equal(published["model.norm.weight"], published["model.norm.weight"].bfloat16().float())
 
 
+@pytest.mark.parametrize(
+    ("method", "stage", "changes"),
+    [
+        ("lora", 2, {"dropout": 0.1}),
+        ("lora", 3, {}),
+        ("full", 2, {"precision": "bf16"}),
+        ("full", 3, {"precision": "bf16"}),
+    ],
+)
+def test_a_sharded_run_that_is_resumed_is_the_uninterrupted_one(
+    tmp_path: Path, model: Path, data: Path, method: str, stage: int, changes: dict[str, Any]
+) -> None:
+    """Both ranks are evicted in step 3 of 6: DeepSpeed's own checkpoint has masters, moments and the place in the rows."""
+    sharded: dict[str, Any] = {
+        "method": method, "max_steps": 6, "prompts": (), "baseline": False, "gpus_per_replica": 2, "micro_batch_size": 1,
+        "gradient_accumulation_steps": 2, "zero_stage": stage, **changes,
+    }  # fmt: skip
+    whole, cut = (a_run(tmp_path / name, model=model, data=data, **sharded) for name in ("whole", "cut"))
+    in_two_ranks(whole, tmp_path / "whole")
+    stopped, _log = in_two_ranks(cut, tmp_path / "cut", SIGTERM_AT="3", expected="Preempted")
+    _resumed, log = in_two_ranks(replace(cut, attempt=1), tmp_path / "cut" / "again")
+
+    assert stopped.checkpoint_step == 3
+    assert "resuming from attempt-0-step-3" in log
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert published(tmp_path / "cut") == published(tmp_path / "whole")
+
+
+def published(folder: Path) -> dict[str, tuple[torch.dtype, bytes]]:
+    """Return dtype and bits of each tensor that a run published."""
+    (file,) = [path for kind in ("adapter", "model") for path in (folder / "out" / kind).glob("*.safetensors")]
+    return {name: (value.dtype, value.view(torch.uint8).numpy().tobytes()) for name, value in load_file(file).items()}
+
+
 def _answer(folder: Path, base: Path) -> torch.Tensor:
     """Load what a run published, as a user would, and return its logits."""
     published: Any
@@ -154,8 +189,10 @@ def _answer(folder: Path, base: Path) -> torch.Tensor:
         return published.eval()(torch.arange(20)[None]).logits.float()
 
 
-def in_two_ranks(run: RunConfig, folder: Path, extensions: Path | None = None) -> tuple[Outcome, str]:
-    """Run two workers as torchrun would start them; returns the replica's verdict, a success, and rank 0's log."""
+def in_two_ranks(
+    run: RunConfig, folder: Path, extensions: Path | None = None, *, expected: str = "Succeeded", **environment: str
+) -> tuple[Outcome, str]:
+    """Run two workers as torchrun would start them; returns the replica's verdict, a success unless said, and rank 0's log."""
     port = free_port()
     workspace = folder / "workspace"
     workspace.mkdir(parents=True)
@@ -164,6 +201,7 @@ def in_two_ranks(run: RunConfig, folder: Path, extensions: Path | None = None) -
         "FINETUNE_DEVICE": "cpu", "FINETUNE_ALLOW_FILE": "1", "FINETUNE_RUN_CONFIG": str(folder / "run.json"),
         "FINETUNE_WORKSPACE": str(workspace), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2", **({host_optimizer.FOLDER: str(extensions)} if extensions else {}),
+        **environment,
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.trainer.cpu_ranks"]
     logs = [folder / f"log-{rank}" for rank in (0, 1)]
@@ -184,5 +222,5 @@ def in_two_ranks(run: RunConfig, folder: Path, extensions: Path | None = None) -
                 process.wait()
     said = verdict.read(workspace / "run")
     texts = [log.read_text() for log in logs]
-    assert (said and said.outcome) == "Succeeded", "\n".join(f"rank {rank}:\n{texts[rank][-4000:]}" for rank in (0, 1))
+    assert (said and said.outcome) == expected, "\n".join(f"rank {rank}:\n{texts[rank][-4000:]}" for rank in (0, 1))
     return said, texts[0]
