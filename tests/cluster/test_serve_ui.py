@@ -227,3 +227,32 @@ def test_what_is_not_there_is_said(namespace: str, address: str):
 
     assert (status, json.loads(text)) == (404, {"error": f"FineTuneJob nobody not found in namespace {namespace}"})
     assert asked(f"{address}/api/jobs", Host="evil.example") == (400, "Invalid host header")
+
+
+def test_a_job_that_this_version_cannot_read_is_named(
+    api: Client, control_plane: ControlPlane, namespace: str, address: str
+):
+    """An older page beside a newer operator, whose definitions are stood for by a field that is let through; the others are shown."""
+    api.create(jobs(namespace), a_job("known"))
+    schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields"
+    patch = ("patch", "crd", "finetunejobs.finetune.dev", "--type=json", "-p")
+    control_plane.kubectl(*patch, json.dumps([{"op": "add", "path": schema, "value": True}]))
+    try:
+        newer = a_job("newer")
+        newer["spec"]["trainOnTheMoon"] = True
+
+        def stored() -> bool:
+            control_plane.kubectl("delete", "ftj", "newer", "-n", namespace, "--ignore-not-found")
+            return "trainOnTheMoon" in api.create(jobs(namespace), newer)["spec"]
+
+        eventually(stored, "the API server keeps the field", 30)
+        _, text = asked(f"{address}/api/jobs?namespace={namespace}")
+    finally:
+        control_plane.kubectl(*patch, json.dumps([{"op": "remove", "path": schema}]))
+    found = json.loads(text)
+
+    assert [job["name"] for job in found["jobs"]] == ["known"]
+    assert found["leftOut"] == [
+        f"FineTuneJob {namespace}/newer cannot be read by this version of finetune: spec.trainOnTheMoon: extra inputs are not permitted. "
+        "Install the version that the operator has; `finetune get NAME -o yaml` prints the job as it is"
+    ]

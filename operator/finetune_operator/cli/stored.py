@@ -28,13 +28,21 @@ def stored_job(raw: Mapping[str, Any]) -> FineTuneJob:
 
 def readable(stored: Iterable[Mapping[str, Any]]) -> list[FineTuneJob]:
     """Return the jobs that this version reads, and say on stderr which it does not, each once."""
-    jobs = []
+    jobs, left_out = sorted_out(stored)
+    for refusal in left_out:
+        _say(f"finetune: left out: {refusal}")
+    return jobs
+
+
+def sorted_out(stored: Iterable[Mapping[str, Any]]) -> tuple[list[FineTuneJob], list[str]]:
+    """Return the jobs that this version reads, and what is wrong with each that it does not."""
+    jobs, left_out = [], []
     for raw in stored:
         try:
             jobs.append(stored_job(raw))
         except FinetuneError as error:
-            _say(f"finetune: left out: {error}")
-    return jobs
+            left_out.append(str(error))
+    return jobs, left_out
 
 
 @cache  # a watch reads the same jobs every second

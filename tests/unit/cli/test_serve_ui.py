@@ -178,7 +178,7 @@ def test_an_address_that_cannot_be_had_is_told_with_the_way_out(server: Server, 
 
 def test_without_a_cluster_there_are_no_jobs(server: Server):
     """The page hides its tab; the address of a report says why it is empty."""
-    assert server.ask("/api/jobs")[:2] == (200, {"cluster": "", "jobs": [], "use": []})
+    assert server.ask("/api/jobs")[:2] == (200, {"cluster": "", "jobs": [], "use": [], "leftOut": []})
     assert server.ask("/jobs/team/bot")[:2] == (
         404, {"error": "this server shows no jobs: it was started without a cluster"},
     )  # fmt: skip

@@ -9,6 +9,7 @@ from finetune_operator.cli.curves import curves_in_logs, curves_of
 from finetune_operator.cli.job_text import COLUMNS, row
 from finetune_operator.cli.jobs import jobs_of
 from finetune_operator.cli.report_page import Report, report_page
+from finetune_operator.cli.stored import sorted_out
 from finetune_operator.cli.target import Target
 from finetune_operator.cli.top import in_words
 from finetune_operator.cli.usage import by_group, month_begin
@@ -38,13 +39,14 @@ class Cluster:
     async def jobs(self, namespace: str = "") -> dict[str, Any]:
         """Return the jobs of a namespace or of all, newest first, and what each uses. Raises FinetuneError with the server's words."""
         async with jobs_of(self.target, self.context, namespace, token=self.token) as jobs:
-            found = await jobs.list(everywhere=not namespace)
+            found, left_out = sorted_out(await jobs.list_raw(everywhere=not namespace))
         now = datetime.now(UTC)
         use = by_group(found, "namespace", month_begin(now), now)
         newest = sorted(found, key=lambda job: job.metadata.creation_timestamp, reverse=True)
         return {
             "cluster": self.target.title,
             "jobs": [entry(job, now) for job in newest],
+            "leftOut": left_out,
             "use": [{"namespace": name, **in_words(each)} for name, each in use.items()],
         }
 

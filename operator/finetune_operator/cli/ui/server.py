@@ -169,7 +169,7 @@ def jobs_of(cluster: Cluster | None) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         if cluster is None:
-            return JSONResponse({"cluster": "", "jobs": [], "use": []})
+            return JSONResponse({"cluster": "", "jobs": [], "use": [], "leftOut": []})
         named = request.query_params.get("namespace", "")
         seen = cluster.seen_by(token_of(request))
         return JSONResponse(await seen.jobs(namespace_of(named) if named else ""))

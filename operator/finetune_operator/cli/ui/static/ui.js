@@ -145,7 +145,7 @@ async function claims() {
 // Jobs
 
 const COLUMNS = ["namespace", "name", "phase", "reason", "model", "plan", "progress", "loss", "cost", "age"];
-let known = { cluster: "", jobs: [], use: [] };
+let known = { cluster: "", jobs: [], use: [], leftOut: [] };
 let first = 0; // of the jobs on this page
 
 const token = () => sessionStorage.getItem(TOKEN);
@@ -176,7 +176,8 @@ function shownJobs() {
   const focused = document.activeElement?.closest?.("#jobs-table a")?.getAttribute("href");
   const all = `${known.jobs.length} ${known.jobs.length === 1 ? "job" : "jobs"}`;
   const of = wanted.length === known.jobs.length ? all : `${wanted.length} of ${all}`;
-  const count = wanted.length > JOBS_PER_PAGE ? `${of}, newest first: ${first + 1} to ${first + page.length}` : of;
+  const turned = wanted.length > JOBS_PER_PAGE ? `${of}, newest first: ${first + 1} to ${first + page.length}` : of;
+  const count = [turned, ...known.leftOut.map((refusal) => `left out: ${refusal}`)].join("; ");
   if ($("count").textContent !== count) $("count").textContent = count;
   $("jobs-table").replaceChildren(...(page.length ? [table("Jobs", COLUMNS, page.map((job) => COLUMNS.map((column) => cell(job, column))))] : []));
   if (focused) [...document.querySelectorAll("#jobs-table a")].find((link) => link.getAttribute("href") === focused)?.focus();
@@ -210,7 +211,7 @@ async function look() {
     say(known.cluster, false);
   } catch (error) {
     signedOut = error.status === 401;
-    known = signedOut || error.status === 403 ? { cluster: "", jobs: [], use: [] } : known;
+    known = signedOut || error.status === 403 ? { cluster: "", jobs: [], use: [], leftOut: [] } : known;
     $("jobs-link").hidden = false;
     say(error.status === 403 ? `${error.message}\nYou may be allowed to read a single namespace: enter its name below.` : error.message, true);
   }
