@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -28,13 +27,10 @@ from finetune_trainer.data.formats.names import (
     is_harmless,
 )
 from finetune_trainer.data.formats.numbered import turns_in_columns
-from finetune_trainer.data.formats.parts import parts_of
 from finetune_trainer.data.formats.spoken import named_pairs
+from finetune_trainer.data.formats.system_prompts import own_system, said_by_system, with_system
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
 from finetune_trainer.data.reading.record import Record, kind
-
-SYSTEM_MARK = re.compile(r"\A\s*SYSTEM:\s*")
-"""How the system prompt beside a conversation that is written out begins (Glaive)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +103,7 @@ def _said(record: Record, form: Format) -> Turns:
 
 def _beside(record: Record, form: Format) -> tuple[Callable[[], Any], ...]:
     """What stands beside a conversation: its system prompt and its tools."""
-    return lambda: _own_system(record, form), lambda: _own_tools(record, form)
+    return lambda: own_system(record, form), lambda: _own_tools(record, form)
 
 
 def _own_tools(record: Record, form: Format) -> list[Any] | None:
@@ -119,7 +115,7 @@ def _conversation(
     record: Record, form: Format, turns: Turns, system: str, own_tools: list[Any] | None, *, learned_from: int
 ) -> Row:
     said, tools = _in_the_body(turns)
-    before = _with_system(turns.messages, form, system or said)
+    before = with_system(turns.messages, form, system or said)
     added = len(before) - len(turns.messages)
     named = {ONLY_NAMED.format(form.tools): False} if are_names(record.get(form.tools)) else {}
     return Row(
@@ -140,7 +136,7 @@ def _in_the_body(turns: Turns) -> tuple[str, list[Any] | None]:
     system = body.pop("system", None)
     for key in [key for key in body if not key.startswith(OF_MESSAGES) and is_harmless(key)]:
         del body[key]
-    return _said_by_system(system), next((found for found in tools if found), None)
+    return said_by_system(system), next((found for found in tools if found), None)
 
 
 def _prompt_completion(record: Record, form: Format) -> Row:
@@ -185,7 +181,7 @@ def _plain(record: Record, form: Format) -> Row:
             else _joined(_text(record, form.prompt), record, form)
         ),
         lambda: _text(record, form.completion),
-        lambda: _own_system(record, form) or form.system_prompt,
+        lambda: own_system(record, form) or form.system_prompt,
     )
     return Row(
         prompt=f"{system}\n\n{told}" if system else told,
@@ -247,35 +243,6 @@ def _history(record: Record, form: Format) -> list[Message]:
     if not is_alternating(history) or isinstance(history[0], str):
         raise RowInvalid("its history is not a list of pairs, a question and its answer")
     return alternating(history)
-
-
-def _with_system(messages: Sequence[Message], form: Format, system: str) -> list[Message]:
-    if messages and messages[0]["role"] in ("system", "developer"):
-        if system and system.strip() not in messages[0]["content"]:
-            raise RowInvalid(
-                f"it has a system prompt in {form.system or 'system'} and another in its messages: remove one of them"
-            )
-        return list(messages)
-    system = system or form.system_prompt
-    return [{"role": "system", "content": system}, *messages] if system else list(messages)
-
-
-def _own_system(record: Record, form: Format) -> str:
-    said = _said_by_system(record.get(form.system))
-    return SYSTEM_MARK.sub("", said) if isinstance(record.get(form.messages), str) else said
-
-
-def _said_by_system(value: Any) -> str:
-    """A text, parts of text (Anthropic, Bedrock), or Gemini's object with parts. Raises RowInvalid."""
-    if isinstance(value, dict):
-        value = value.get("parts", value.get("content", [value]))
-    if isinstance(value, list):
-        return parts_of(value, "its system prompt").text if value else ""
-    if is_empty(value):
-        return ""
-    if not isinstance(value, str):
-        raise RowInvalid(f"its system prompt is {kind(value)}, not text")
-    return value
 
 
 def _text(record: Record, column: str) -> str:
