@@ -103,6 +103,13 @@ def test_held_out_rows_that_are_truncated_are_told_apart(tmp_path, within):
     assert "rows truncated          0 (and 1 held out)" in counts(prepared)
 
 
+def test_a_single_held_out_row_is_told_as_one(tmp_path):
+    """What is measured on it is a rough estimate."""
+    prepared = prepared_rows(a_request(**measured_on(tmp_path, within=False)), tokenizer(None), tmp_path / "work")
+
+    assert prepared.warnings == ("only 1 row is held out: the evaluation is only a rough estimate",)
+
+
 def test_long_held_out_rows_are_refused_when_asked(tmp_path):
     """What is measured shall be whole, too."""
     reason, message = refusal_of(

@@ -296,4 +296,5 @@ def _warnings(
     if not held_out and request.evaluation.fraction and not request.evaluation.source:
         yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:
-        yield f"only {held_out} rows are held out: the evaluation is only a rough estimate"
+        rows = "1 row is" if held_out == 1 else f"{held_out} rows are"
+        yield f"only {rows} held out: the evaluation is only a rough estimate"
