@@ -1,6 +1,7 @@
 """Tokenizers, models, rows and configurations for tests of storage, data, preflight and preview; no torch."""
 
 import json
+import string
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ def tokenizer(template: str | None = BODY, *, eos: str = "<|im_end|>", **special
     inner.train_from_iterator(["hello how are you fine thanks red green blue"] * 8, trainer)
     names = {"pad_token": "<pad>", "eos_token": eos} | special
     return PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=template, **names)
+
+
+def letters(template: str | None) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are letters and </s>: it has no marks, and no token to spare."""
+    vocabulary = {letter: number for number, letter in enumerate(["</s>", *string.printable])}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.add_special_tokens(["</s>"])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", chat_template=template)
 
 
 def model(

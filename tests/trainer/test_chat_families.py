@@ -91,7 +91,8 @@ MISTRAL = (
 ONLY_LAST = "use chat.trainOn: last, or chat.template: chatml"
 REFUSED = [
     ("gemma", "a system message", KIND,
-     "the chat template refuses it: System role not supported; correct or remove such rows, or set chat.template: chatml"),
+     "the chat template refuses it: System role not supported; put the system text in front of the first question, or set "
+     "chat.template: chatml"),
     ("llama3_1", "parallel calls", calling(ONE, TWO),
      "the chat template refuses it: This model only supports single tool-calls at once!; correct or remove such rows"),
     ("llama3", "tools that it does not know", calling(ONE),

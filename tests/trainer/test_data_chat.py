@@ -9,7 +9,7 @@ from finetune_trainer.chat.conversation import Conversation, RowRefused
 from finetune_trainer.chat.encoding import Plain
 from finetune_trainer.errors import UserError
 
-from tests.trainer.data_inputs import BODY, loaded, model, said, tokenizer, trained_text
+from tests.trainer.data_inputs import BODY, letters, loaded, model, said, tokenizer, trained_text
 
 MARKED = BODY.replace(
     "{{ m['content'] }}<|im_end|>",
@@ -85,12 +85,41 @@ def test_an_empty_answer_of_which_a_template_writes_nothing_is_refused_as_that()
     )
 
 
-def test_a_template_that_refuses_a_role_is_quoted():
-    """The words of the template's author reach the user."""
+FORGETFUL = BODY.replace("{{ m['role'] }}", "{% if m['role'] == 'system' %}{% continue %}{% endif %}{{ m['role'] }}")
+KIND = "put the system text in front of the first question, or set chat.template: chatml"
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (INSTRUCT, f"the chat template refuses it: no system role; {KIND}"),
+        (FORGETFUL, f"the chat template leaves out what message 1 (system) says: {KIND}"),
+    ],
+    ids=["refused", "left out"],
+)
+def test_a_template_without_a_system_role_is_told_with_what_helps(template, told):
+    """The words of the template's author reach the user, and what is named is then learned from."""
+    words = tokenizer(template, bos_token="<s>")
+    system = {"role": "system", "content": "be kind"}
+
+    with pytest.raises(RowRefused) as refusal:
+        trained_text(words, Conversation(messages=[system, *said("hello", "fine")]))
+
+    assert str(refusal.value) == told
+    assert trained_text(words, Conversation(messages=said("be kind\n\nhello", "fine"))).strip() == "fine<|im_end|>"
+
+
+def test_what_a_template_refuses_besides_the_system_role_is_not_blamed_on_it():
+    """Text in front of the first question would be refused next."""
+    picky = "{% if messages[-1]['role'] != 'system' %}{{ raise_exception('never') }}{% endif %}"
     messages = [{"role": "system", "content": "be kind"}, *said("hello", "fine")]
 
-    with pytest.raises(RowRefused, match="the chat template refuses it: no system role"):
-        trained_text(tokenizer(INSTRUCT, bos_token="<s>"), Conversation(messages=messages))
+    with pytest.raises(RowRefused) as refusal:
+        trained_text(tokenizer(picky), Conversation(messages=messages))
+
+    assert str(refusal.value) == (
+        "the chat template refuses it: never; correct or remove such rows, or set chat.template: chatml"
+    )
 
 
 def test_only_answers_of_the_completion_are_learned():
@@ -198,14 +227,34 @@ def test_chatml_refuses_tools():
 
 
 @pytest.mark.parametrize(
-    ("pad", "expected", "warned"), [("<pad>", "<pad>", False), ("<|im_end|>", "<pad>", False), (None, "<pad>", False)]
+    ("pad", "spare", "expected"),
+    [
+        ("<pad>", ["<pad>"], "<pad>"),
+        ("<|im_end|>", ["<pad>"], "<|im_end|>"),
+        (None, ["<pad>"], "<pad>"),
+    ],
+    ids=["its own", "its own, the end of answers", "a spare one"],
 )
-def test_padding_is_not_the_learned_end(pad, expected, warned):
-    """A library that masks padding would otherwise mask the end of every turn."""
+def test_a_tokenizer_keeps_its_padding_token(pad, spare, expected):
+    """Padding is masked by its place, so it may be the end of answers: nothing is lost, and nothing is to be said."""
     words = tokenizer()
-    words.add_special_tokens({"additional_special_tokens": ["<pad>"]})
+    words.add_special_tokens({"additional_special_tokens": spare})
     words.pad_token = pad
 
     turns = ready_tokenizer(words, Chat())
 
-    assert (words.pad_token, bool(turns.warnings)) == (expected, warned)
+    assert (words.pad_token, turns.warnings) == (expected, ())
+
+
+def test_an_end_of_answers_that_is_also_the_padding_is_learned():
+    """Zephyr pads with the token that ends its answers."""
+    words = tokenizer(pad_token="<|im_end|>")
+
+    assert trained_text(words, CHAT, Chat()) == "fine<|im_end|>thanks<|im_end|>"
+
+
+def test_without_a_spare_token_the_end_is_the_padding():
+    """As transformers does it."""
+    words = letters(BODY)
+
+    assert (ready_tokenizer(words, Chat()).warnings, words.pad_token) == ((), "</s>")

@@ -1,11 +1,18 @@
 """Lengths: rows that are too long, the length that is chosen, and too few rows to hold out."""
 
-import pytest
-from finetune_contract import Evaluation
+from pathlib import Path
+from typing import Any
 
-from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
+import pytest
+from finetune_contract import Dataset, Evaluation
+from finetune_trainer.preflight.preview_text import counts
+
+from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
 
 pytestmark = pytest.mark.usefixtures("local_files")
+
+LONG = len(tokenizer(None)("are " * 90)["input_ids"]) + 1
+"""Tokens of a long row with its end."""
 
 
 def test_cpt_splits_documents_and_closes_each_with_eos(tmp_path):
@@ -43,13 +50,77 @@ def test_long_rows_are_cut_or_dropped_as_asked(tmp_path, over_length, counts):
     assert (prepared.train.rows, prepared.train.truncated_rows, prepared.train.dropped_rows) == counts
 
 
-def test_long_rows_are_refused_when_asked(tmp_path):
-    """The message says how many and how long."""
+@pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [
+        (512, "raise training.sequenceLength to {most}"),
+        (40, "shorten them to 40 tokens, all that the model reads"),
+    ],
+)
+def test_long_rows_are_refused_when_asked(tmp_path, limit, remedy):
+    """The message says how many and how long, and advises no length that the model does not have."""
     file = jsonl(tmp_path / "a.jsonl", [{"text": "red " * 40}, {"text": "blue"}])
-    reason, message = refusal_of(tmp_path, file, words=tokenizer(None), sequence_length=32, over_length="error")
+    words = tokenizer(None)
+    most = len(words("red " * 40)["input_ids"]) + 1
 
-    assert reason == "DatasetInvalid"
-    assert message.startswith("1 of 2 rows are longer than 32 tokens (the longest has ")
+    assert refusal_of(tmp_path, file, words=words, sequence_length=32, length_limit=limit, over_length="error") == (
+        "DatasetInvalid",
+        f"1 of 2 rows are longer than 32 tokens (the longest has {most}): {remedy.format(most=most)}, or let "
+        "training.overLength truncate or drop them",
+    )
+
+
+def measured_on(folder: Path, *, within: bool) -> dict[str, Any]:
+    """Rows of a few tokens, and a long one that is held out: of the data itself, or of a source of its own."""
+    short, long = [{"text": f"red {number}"} for number in range(8)], [{"text": "are " * 90}]
+    if not within:
+        source = Dataset(location=at(jsonl(folder / "b.jsonl", long)))
+        datasets = (Dataset(location=at(jsonl(folder / "a.jsonl", short))),)
+        return {"datasets": datasets, "evaluation": Evaluation(fraction=0.0, source=source)}
+    datasets = (Dataset(location=at(jsonl(folder / "a.jsonl", [*short, *long]))),)
+    return {"datasets": datasets, "evaluation": Evaluation(fraction=0.3)}
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["held out", "a source of its own"])
+def test_the_default_length_covers_held_out_rows(tmp_path, within):
+    """A row that is truncated in silence would be measured without the end of its answer."""
+    prepared = prepared_rows(a_request(**measured_on(tmp_path, within=within)), tokenizer(None), tmp_path / "work")
+
+    assert prepared.evaluation.longest == LONG
+    assert (prepared.train.longest < 8, prepared.sequence_length, prepared.evaluation.truncated_rows) == (True, 128, 0)
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["held out", "a source of its own"])
+def test_held_out_rows_that_are_truncated_are_told_apart(tmp_path, within):
+    """In a warning and in the preview's counts."""
+    request = a_request(sequence_length=32, **measured_on(tmp_path, within=within))
+    prepared = prepared_rows(request, tokenizer(None), tmp_path / "work")
+
+    assert (
+        f"1 held-out row is longer than 32 tokens (the longest has {LONG}): what follows them is not measured. To measure all of it, "
+        f"raise training.sequenceLength to {LONG}" in prepared.warnings
+    )
+    assert "rows truncated          0 (and 1 held out)" in counts(prepared)
+
+
+def test_a_single_held_out_row_is_told_as_one(tmp_path):
+    """What is measured on it is a rough estimate."""
+    prepared = prepared_rows(a_request(**measured_on(tmp_path, within=False)), tokenizer(None), tmp_path / "work")
+
+    assert prepared.warnings == ("only 1 row is held out: the evaluation is only a rough estimate",)
+
+
+def test_long_held_out_rows_are_refused_when_asked(tmp_path):
+    """What is measured shall be whole, too."""
+    reason, message = refusal_of(
+        tmp_path, words=tokenizer(None), sequence_length=32, over_length="error", **measured_on(tmp_path, within=False)
+    )
+
+    assert (reason, message) == (
+        "DatasetInvalid",
+        f"1 of 9 rows are longer than 32 tokens (1 of them held out, the longest has {LONG}): raise training.sequenceLength to "
+        f"{LONG}, or let training.overLength truncate or drop them",
+    )
 
 
 def test_rows_cut_before_their_answer_are_dropped_and_counted(tmp_path):

@@ -151,10 +151,10 @@ def test_a_line_break_that_is_a_token_of_its_own_is_not_an_end() -> None:
     assert end_of_turn(words, frozenset([2])) == 4
 
 
-def test_an_end_that_is_learned_is_not_the_padding(tmp_path: Path) -> None:
-    """Padding is masked, and with it the end of every turn would be."""
-    words = loaded(model(tmp_path / "m", stops=[2], made=tokenizer(eos="<|endoftext|>", pad_token="<|im_end|>")))
+def test_a_padding_token_among_the_stops_is_kept(tmp_path: Path) -> None:
+    """Qwen's instruct models pad with <|endoftext|>, at which they also stop; the published tokenizer pads as theirs."""
+    words = loaded(model(tmp_path / "m", stops=[4, 2], made=tokenizer(pad_token="<|endoftext|>")))
 
     turns = ready_tokenizer(words, Chat())
 
-    assert (words.pad_token, sorted(turns.base_stops), turns.end) == ("<pad>", [2], 4)
+    assert (words.pad_token, sorted(turns.base_stops), turns.end, turns.warnings) == ("<|endoftext|>", [2, 4], None, ())

@@ -20,6 +20,9 @@ THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 TOOL_TEMPLATE = "use a model whose chat template writes tools, or set chat.templateSource to a template that does"
 """What helps where a template knows no tools."""
 
+SYSTEM_INTO_QUESTION = "put the system text in front of the first question"
+"""What helps where a template knows no system role (Gemma), or forgets it (Mistral)."""
+
 
 class RowRefused(Exception):
     """This row cannot be written with the template; the message says why."""
@@ -143,7 +146,9 @@ def is_abridged(conversation: Conversation, text: str, learned: Sequence[int]) -
 def lost(number: int, role: str) -> str:
     """Say that a template does not write what somebody says."""
     if not number:
-        return "the chat template leaves out the system prompt: use chat.template chatml, or remove it"
+        return f"the chat template leaves out the system prompt: {SYSTEM_INTO_QUESTION}, or set chat.template: chatml"
+    if (number, role) == (1, "system"):
+        return f"the chat template leaves out what message 1 (system) says: {SYSTEM_INTO_QUESTION}, or set chat.template: chatml"
     if role == "assistant":
         return (
             f"the chat template leaves out what message {number} (assistant) says: remove the words beside its tool calls, or "

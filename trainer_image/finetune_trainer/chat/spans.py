@@ -11,6 +11,7 @@ from transformers.utils.chat_template_utils import (
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from finetune_trainer.chat.conversation import (
+    SYSTEM_INTO_QUESTION,
     TOOL_TEMPLATE,
     Conversation,
     Message,
@@ -148,7 +149,18 @@ class Renderer:
                 f"remove the {held}"
             )
         other = "" if held or self._turns.chatml else ", or set chat.template: chatml"
-        return f"the chat template refuses it: {error}; correct or remove such rows{other}"
+        remedy = SYSTEM_INTO_QUESTION if self._wants_no_system(messages, tools) else "correct or remove such rows"
+        return f"the chat template refuses it: {error}; {remedy}{other}"
+
+    def _wants_no_system(self, messages: Sequence[Message], tools: Tools) -> bool:
+        """Tell whether the template writes the messages once the system text stands in front of the first question."""
+        if [message["role"] for message in messages[:2]] != ["system", "user"]:
+            return False
+        try:
+            self._text(messages[1:], tools)
+        except RowRefused:
+            return False
+        return True
 
     def _found(self, text: str, conversation: Conversation, learned: list[int]) -> dict[int, Span]:
         """Find answers by rendering the conversation up to each of them: what is added is the answer."""

@@ -18,7 +18,8 @@ CHATML = (
     "{% else %}{{ message['content'] + 'END' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-CHATML_END = "<|im_end|>"
+BEGINNING = "{{ bos_token }}"
+CHATML_START, CHATML_END = "<|im_start|>", "<|im_end|>"
 GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 PADDING_NAMES = ("pad", "unk", "reserved", "endoftext", "unused", "extra")
 """Words in the names of tokens that no text contains: in this order they may stand for padding."""
@@ -67,15 +68,16 @@ def ready_tokenizer(tokenizer: Tokenizer, chat: Chat) -> Turns:
             "was trained with",
         )
     stops = base_stops(tokenizer)
+    told: tuple[str, ...] = ()
     if chat.template == "chatml":
-        tokenizer.chat_template = chatml(tokenizer, stops)
+        tokenizer.chat_template, told = chatml(tokenizer, stops), marks_warning(tokenizer)
     choose_template(tokenizer, chat)
     template = tokenizer.get_chat_template() if tokenizer.chat_template else ""
     for text in filter(None, (template, *_by_name(tokenizer).values())):
         pin_date(text)
     end = end_of_turn(tokenizer, stops)
-    taken = stops if end is None else stops | {end}
-    warnings = (*choose_padding(tokenizer, taken), *date_warning(template), *opening_warning(tokenizer))
+    choose_padding(tokenizer)
+    warnings = (*told, *date_warning(template), *opening_warning(tokenizer))
     return Turns(
         template=template,
         marks_answers=bool(GENERATION_MARKER.search(template)),
@@ -101,28 +103,50 @@ def chatml(tokenizer: Tokenizer, stops: frozenset[int]) -> str:
     """
     vocabulary = tokenizer.get_vocab()
     spelled = {vocabulary[word]: word for word in (tokenizer.eos_token, CHATML_END) if vocabulary.get(word) in stops}
-    return CHATML.replace("END", list(spelled.values())[-1] if spelled else tokenizer.convert_ids_to_tokens(min(stops)))
+    end = list(spelled.values())[-1] if spelled else tokenizer.convert_ids_to_tokens(min(stops))
+    return (BEGINNING if begins_with_bos(tokenizer) else "") + CHATML.replace("END", end)
 
 
-def choose_padding(tokenizer: Tokenizer, stops: frozenset[int]) -> tuple[str, ...]:
-    """Make sure that padding is not a token that ends a turn, as far as the vocabulary has a spare one."""
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in stops:
+def begins_with_bos(tokenizer: Tokenizer) -> bool:
+    """Tell whether the model expects its beginning token: its tokenizer adds it to a text, or its own template writes it."""
+    bos = tokenizer.bos_token
+    if bos is None:
+        return False
+    if tokenizer.bos_token_id in tokenizer("")["input_ids"]:
+        return True
+    try:
+        written = tokenizer.apply_chat_template([{"role": "user", "content": "1 + 1?"}], tokenize=False)
+    except Exception:  # noqa: BLE001 - it has no template, or one that may do anything
+        return False
+    return str(written).lstrip().startswith(bos)
+
+
+def marks_warning(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Warn where chatml's mark of a message is ordinary text to the model."""
+    pieces = len(tokenizer(CHATML_START, add_special_tokens=False)["input_ids"])
+    if pieces == 1:
         return ()
-    taken = stops | {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    spare = {
-        token.content: index
-        for index, token in tokenizer.added_tokens_decoder.items()
-        if token.special and index not in taken
-    }
-    for word in PADDING_NAMES:
-        for token in spare:
-            if word in token.lower():
-                tokenizer.pad_token = token
-                return ()
-    tokenizer.pad_token = tokenizer.eos_token
+    own = ". The model's own template needs fewer rows" if tokenizer.chat_template else ""
     return (
-        "the tokenizer has no separate padding token, so the eos token is used; padding is masked, so nothing is lost",
+        f"chatml begins each message with {CHATML_START}, which is not a token of this tokenizer: it is written as ordinary text of "
+        f"{pieces} tokens, whose meaning the model has to learn{own}",
     )
+
+
+def choose_padding(tokenizer: Tokenizer) -> None:
+    """Give a tokenizer without a padding token a special token that no text contains; the end of a text where it has none.
+
+    One that names a padding token keeps it, and publishes it, even if it also ends answers (Qwen's <|endoftext|>, Zephyr's </s>):
+    padding is masked by its place in a batch, never by its token, so no end of an answer is masked with it.
+    """
+    if tokenizer.pad_token_id is not None:
+        return
+    taken = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    spare = [
+        token.content for index, token in tokenizer.added_tokens_decoder.items() if token.special and index not in taken
+    ]
+    named = (token for word in PADDING_NAMES for token in spare if word in token.lower())
+    tokenizer.pad_token = next(named, tokenizer.eos_token)
 
 
 def opening_warning(tokenizer: Tokenizer) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ import numpy as np
 from finetune_trainer.chat.encoding import IGNORED, Tokens
 from finetune_trainer.data.packing import packed_sequences
 from finetune_trainer.data.tokenised import RowsWriter, read_rows
-from finetune_trainer.errors import UserError
 
 COVERED_PERCENT = 99
 """Share of the rows that the default sequence length leaves whole: the longest percent would set the memory of all."""
@@ -91,9 +90,8 @@ def sequence_length(lengths: Mapping[int, int], *, wanted: int, limit: int, obje
 
 
 def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str) -> TokenStats:
-    """Write the rows as they are trained, count what happened to them. Raises UserError for long rows if asked."""
+    """Write the rows as they are trained, count what happened to them."""
     before: Counter[int] = Counter()
-    after: Counter[int] = Counter()
     counts = dict.fromkeys(("trained", "truncated", "dropped", "masked"), 0)
     with RowsWriter(into) as writer:
         for ids, labels in read_rows(raw):
@@ -107,11 +105,8 @@ def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str
                     counts["masked"] += 1
                 else:
                     counts["trained"] += trained
-                    after[min(len(piece), longest)] += 1
                     writer.add(piece[:longest], learned[:longest])
-        digest = writer.digest
-    if over_length == "error" and counts["truncated"]:
-        raise _too_long(counts["truncated"], before.total(), longest, max(before))
+        digest, after = writer.digest, writer.lengths
     return TokenStats(
         rows=after.total(),
         tokens=sum(length * rows for length, rows in after.items()),
@@ -139,11 +134,3 @@ def _split(ids: Tokens, labels: Tokens, longest: int) -> list[tuple[Tokens, Toke
     if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
         bounds[-2] -= 1
     return [(ids[start:end], labels[start:end]) for start, end in itertools.pairwise(bounds)]
-
-
-def _too_long(rows: int, total: int, longest: int, most: int) -> UserError:
-    return UserError(
-        "DatasetInvalid",
-        f"{rows} of {total} rows are longer than {longest} tokens (the longest has {most}): raise "
-        "training.sequenceLength, or let training.overLength truncate or drop them",
-    )

@@ -31,6 +31,7 @@ from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.row_encoder import RowEncoder
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined, digest_of
+from finetune_trainer.data.too_long import check_lengths, held_out_warning, nothing_learned
 from finetune_trainer.errors import UserError
 from finetune_trainer.evaluation.questions import QUESTIONS_FILE, write_questions
 from finetune_trainer.evaluation.results import is_generated
@@ -94,17 +95,19 @@ def prepare(
     hashes, measured = ([hashes_of(corpus, say) for corpus in some] for some in (opened.trained, opened.measured))
     if not all(map(len, (*hashes, *measured))):
         check_usable(opened.all)
+    separate = Counter[int]()
     if opened.held_out:
-        _write_source(opened.held_out, measured[0], encoder, asked, folder, request)
+        separate = _write_source(opened.held_out, measured[0], encoder, asked, folder, request)
     for number, corpus in enumerate(opened.further):
         _ask_source(corpus, measured[opened.measured.index(corpus)], asked, number, request)
     selection = select(
         hashes, request.datasets, request.evaluation, request.seed, kept_out=measured, hold=opened.held_out is None
     )
-    lengths = _write_selected(opened, selection, encoder, asked, folder, say=say)
+    trained, held_out = _write_selected(opened, selection, encoder, asked, folder, say=say)
     check_usable(opened.all)
     _check_trained(selection, request)
-    prepared = _measured(request, opened, turns, selection, folder, lengths, _unanswered(encoder, opened.trained))
+    unanswered = _unanswered(encoder, opened.trained)
+    prepared = _measured(request, opened, turns, selection, folder, (trained, held_out + separate), unanswered)
     prepared = with_questions(prepared, asked, request, tokenizer)
     warned = [warning for corpus in opened.all for warning in corpus.warnings]
     noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
@@ -145,14 +148,15 @@ def rows_digest(folder: Path) -> str:
 
 def _write_source(
     source: Corpus, hashes: Hashes, encoder: RowEncoder, asked: Asked, folder: Path, request: DataRequest
-) -> None:
-    """Encode the rows of a separate evaluation source."""
+) -> Counter[int]:
+    """Encode the rows of a separate evaluation source; return how many have each length."""
     chosen = _chosen(hashes, request)
     kept = (placed for placed, keep in zip(asked.watched(source.rows(), chosen), chosen, strict=True) if keep)
     with RowsWriter(folder / f"raw-{EVALUATION_FILE}") as writer:
         for row in encoder.encoded(kept):
             if row is not None:
                 writer.add(row.input_ids, row.labels)
+    return writer.lengths
 
 
 def _ask_source(source: Corpus, hashes: Hashes, asked: Asked, number: int, request: DataRequest) -> None:
@@ -177,9 +181,8 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 def _write_selected(
     opened: Opened, selection: Selection, encoder: RowEncoder, asked: Asked, folder: Path, *, say: Say
-) -> Counter[int]:
-    """Encode the selected rows into raw files; return how many training rows have each length."""
-    lengths: Counter[int] = Counter()
+) -> tuple[Counter[int], Counter[int]]:
+    """Encode the selected rows into raw files; return how many training rows, and how many held-out rows, have each length."""
     copies, flags = np.concatenate(selection.copies), np.concatenate(selection.held_out)
     used = (copies > 0) | flags
     held_out = opened.held_out is None
@@ -195,10 +198,9 @@ def _write_selected(
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):
                 train.add(row.input_ids, row.labels)
-                lengths[len(row.input_ids)] += 1
         if held_out:
             evaluation.close()
-    return lengths
+    return train.lengths, evaluation.lengths if held_out else Counter()
 
 
 def _measured(
@@ -207,22 +209,24 @@ def _measured(
     turns: Turns,
     selection: Selection,
     folder: Path,
-    lengths: Counter[int],
+    lengths: tuple[Counter[int], Counter[int]],
     unanswered: str,
 ) -> Prepared:
+    trained, held_out = lengths
     longest = sequence_length(
-        lengths, wanted=request.sequence_length, limit=request.length_limit,
+        trained + held_out, wanted=request.sequence_length, limit=request.length_limit,
         objective=request.objective, over_length=request.over_length,
     )  # fmt: skip
     stats = [_cut(request, folder, name, longest) for name in (TRAIN_FILE, EVALUATION_FILE)]
     train, evaluation = stats
+    check_lengths(train, evaluation, longest, request)
     if not train.rows:
         raise UserError(
             "DatasetInvalid",
-            f"no token of the {lengths.total()} rows would be trained within {longest} tokens: "
-            + (unanswered or _nothing_learned(train, longest, request)),
+            f"no token of the {trained.total()} rows would be trained within {longest} tokens: "
+            + (unanswered or nothing_learned(train, longest, request)),
         )
-    _check_gate(request, evaluation.rows, lengths.total())
+    _check_gate(request, evaluation.rows, trained.total())
     left = left_out(opened.trained, selection, stats if opened.held_out is None else [train])
     return Prepared(
         folder=folder,
@@ -232,7 +236,11 @@ def _measured(
         train=train,
         evaluation=evaluation if evaluation.rows else None,
         left=left,
-        warnings=(*turns.warnings, *_warnings(request, selection, train, left, evaluation.rows)),
+        warnings=(
+            *turns.warnings,
+            *_warnings(request, selection, train, left, evaluation.rows),
+            *held_out_warning(evaluation, longest, request),
+        ),
     )
 
 
@@ -241,15 +249,6 @@ def _unanswered(encoder: RowEncoder, corpora: Iterable[Corpus]) -> str:
     found = encoder.without_answer.warning()
     suggested = next(filter(None, (corpus.suggestion() for corpus in corpora)), None) if found else None
     return f"{found}, such as {suggested}" if suggested and "completion" in suggested.columns else found
-
-
-def _nothing_learned(train: TokenStats, longest: int, request: DataRequest) -> str:
-    """Say why rows hold nothing to train on: they are cut before the first answer, or none is learned."""
-    if longest >= request.length_limit and (train.truncated_rows or train.longest >= longest):
-        return "they are longer than that, all that the model reads, and cut before the first answer begins: shorten the prompts"
-    if train.truncated_rows or train.longest >= longest:
-        return f"they are longer than that, and cut before the first answer begins: raise training.sequenceLength (now {longest})"
-    return "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"
 
 
 def _cut(request: DataRequest, folder: Path, name: str, longest: int) -> TokenStats:
@@ -297,4 +296,5 @@ def _warnings(
     if not held_out and request.evaluation.fraction and not request.evaluation.source:
         yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
     if 0 < held_out < HELD_OUT_FLOOR:
-        yield f"only {held_out} rows are held out: the evaluation is only a rough estimate"
+        rows = "1 row is" if held_out == 1 else f"{held_out} rows are"
+        yield f"only {rows} held out: the evaluation is only a rough estimate"

@@ -1,6 +1,7 @@
 """Tokenised rows on disk: two Arrow columns, input_ids and labels, and a digest that no batching changes."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -43,12 +44,15 @@ class RowsWriter:
         self._ids: list[Tokens] = []
         self._labels: list[Tokens] = []
         self._held = 0
+        self.lengths: Counter[int] = Counter()
+        """How many rows have each length."""
 
     def add(self, ids: Tokens, labels: Tokens) -> None:
         """Append a row."""
         self._ids.append(ids)
         self._labels.append(labels)
         self._held += len(ids)
+        self.lengths[len(ids)] += 1
         if self._held >= BATCH_TOKENS:
             self._flush()
 

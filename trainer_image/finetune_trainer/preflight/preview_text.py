@@ -56,7 +56,7 @@ def counts(prepared: Prepared) -> Iterator[str]:
     yield f"median, p99, longest    {train.p50}, {train.p99}, {train.longest}"
     yield f"packed sequences        {train.packed_rows}"
     yield f"exact duplicates        {left.duplicates} (left out)"
-    yield f"rows truncated          {train.truncated_rows}"
+    yield f"rows truncated          {train.truncated_rows}{_held_out(prepared)}"
     yield f"rows too long, left out {left.dropped}"
     yield f"rows with nothing left  {left.masked} (left out)"
     if left.unusable:
@@ -69,6 +69,11 @@ def counts(prepared: Prepared) -> Iterator[str]:
         yield f"{what:<23} {harmless(named)}"
     for warning in prepared.warnings:
         yield f"warning: {warning}"
+
+
+def _held_out(prepared: Prepared) -> str:
+    rows = prepared.evaluation.truncated_rows if prepared.evaluation else 0
+    return f" (and {rows} held out)" if rows else ""
 
 
 def histogram(lengths: Tokens) -> list[str]:
