@@ -46,19 +46,61 @@ def test_long_rows_are_cut_or_dropped_as_asked(tmp_path, over_length, counts):
 def test_long_rows_are_refused_when_asked(tmp_path):
     """The message says how many and how long."""
     file = jsonl(tmp_path / "a.jsonl", [{"text": "red " * 40}, {"text": "blue"}])
-    reason, message = refusal_of(tmp_path, file, words=tokenizer(None), sequence_length=32, over_length="error")
 
-    assert reason == "DatasetInvalid"
-    assert message.startswith("1 of 2 rows are longer than 32 tokens (the longest has ")
+    assert refusal_of(tmp_path, file, words=tokenizer(None), sequence_length=32, over_length="error") == (
+        "DatasetInvalid",
+        "1 of 2 training rows is longer than the sequence length of 32 tokens (the longest: a.jsonl row 1 with 43): raise "
+        "training.sequenceLength to 43, or set training.overLength to truncate or drop",
+    )
 
 
-def test_rows_cut_before_their_answer_are_dropped_and_counted(tmp_path):
-    """TRL would drop them in silence."""
-    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("red " * 40, "fine")}, {"messages": said("x", "y")}])
+def test_one_warning_says_what_becomes_of_long_rows(tmp_path):
+    """Rows that lose their whole answer are left out and are not counted as cut; the longest are named."""
+    long, cut, only_context = (
+        said("red " * 40, "fine"),
+        said("x", "blue " * 40),
+        [*said("a", "b"), {"role": "user", "content": "red " * 30}],
+    )
+    rows = [said("x", "y"), long, cut, only_context]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": messages} for messages in rows])
     prepared = prepared_rows(a_request(file, sequence_length=32), tokenizer(), tmp_path / "work")
 
-    assert (prepared.train.rows, prepared.train.masked_rows, prepared.train.truncated_rows) == (1, 1, 1)
-    assert "1 row is left out because it contains nothing to train on" in prepared.warnings
+    assert (prepared.train.rows, prepared.train.masked_rows, prepared.train.truncated_rows) == (3, 1, 2)
+    assert [warning for warning in prepared.warnings if "longer" in warning] == [
+        "3 of 4 training rows are longer than the sequence length of 32 tokens (the longest: a.jsonl row 2 with 64, a.jsonl row 3 with "
+        "63, a.jsonl row 4 with 62): 1 has no answer left within it and is left out, 1 loses the end of its answer or text, 1 loses only "
+        "text that is not learned. Raise training.sequenceLength to 64, or set training.overLength to drop"
+    ]
+    assert not [warning for warning in prepared.warnings if "nothing to train on" in warning]
+
+
+def test_long_rows_that_all_lose_their_answer_can_only_be_shortened(tmp_path):
+    """To drop them changes nothing, so that is not named, and a model reads no more than it has positions."""
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("red " * 40, "fine")}, {"messages": said("x", "y")}])
+    prepared = prepared_rows(a_request(file, length_limit=32), tokenizer(), tmp_path / "work")
+
+    assert [warning for warning in prepared.warnings if "longer" in warning] == [
+        "1 of 2 training rows is longer than the sequence length of 32 tokens (the longest: a.jsonl row 1 with 64): 1 has no answer left "
+        "within it and is left out. Shorten such rows, because the model reads no more"
+    ]
+
+
+def test_held_out_rows_are_measured_and_told_like_the_others(tmp_path):
+    """A held-out row that is cut is compared without the end of its answer; the automatic length covers it, too."""
+    rows = [{"messages": said(f"x {number}", "blue " * (4 + 8 * number))} for number in range(10)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    held = Evaluation(fraction=0.2)
+    short = prepared_rows(a_request(file, sequence_length=32, evaluation=held), tokenizer(), tmp_path / "1")
+
+    assert [warning for warning in short.warnings if "held-out rows" in warning] == [
+        "1 of 2 held-out rows is longer than the sequence length of 32 tokens (the longest: a.jsonl row 4 with 53): 1 loses the end of "
+        "its answer or text. Raise training.sequenceLength to 53, or set training.overLength to drop"
+    ]
+    for seed in range(6):
+        whole = prepared_rows(
+            a_request(file, seed=seed, evaluation=held, length_limit=4096), tokenizer(), tmp_path / f"s{seed}"
+        )
+        assert not [warning for warning in whole.warnings if "longer" in warning]
 
 
 def test_the_default_length_covers_99_percent_and_is_capped_by_the_model(tmp_path):

@@ -11,7 +11,6 @@ import numpy as np
 from finetune_trainer.chat.encoding import IGNORED, Tokens
 from finetune_trainer.data.packing import packed_sequences
 from finetune_trainer.data.tokenised import RowsWriter, read_rows
-from finetune_trainer.errors import UserError
 
 COVERED_PERCENT = 99
 """Share of the rows that the default sequence length leaves whole: the longest percent would set the memory of all."""
@@ -49,9 +48,17 @@ class TokenStats:
     p99: int
     longest: int
     lengths: Histogram
+    over_rows: int
+    """Longer than the sequence length, whatever became of them."""
     truncated_rows: int
+    """Cut, and trained."""
+    shortened_rows: int
+    """Of these the ones that lose something to learn."""
     dropped_rows: int
     masked_rows: int
+    """Left out because there is nothing to learn in them."""
+    lost_rows: int
+    """Of these the ones in which something was, behind the cut."""
     packed_rows: int
     digest: str
 
@@ -91,27 +98,29 @@ def sequence_length(lengths: Mapping[int, int], *, wanted: int, limit: int, obje
 
 
 def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str) -> TokenStats:
-    """Write the rows as they are trained, count what happened to them. Raises UserError for long rows if asked."""
+    """Write the rows as they are trained, and count what happened to them."""
     before: Counter[int] = Counter()
     after: Counter[int] = Counter()
-    counts = dict.fromkeys(("trained", "truncated", "dropped", "masked"), 0)
+    counts: Counter[str] = Counter()
     with RowsWriter(into) as writer:
         for ids, labels in read_rows(raw):
             pieces = _split(ids, labels, longest) if objective == "cpt" else [(ids, labels)]
             for piece, learned in pieces:
                 before[len(piece)] += 1
-                counts["truncated"] += len(piece) > longest and over_length != "drop"
-                if len(piece) > longest and over_length == "drop":
+                over = len(piece) > longest
+                counts["over"] += over
+                if over and over_length == "drop":
                     counts["dropped"] += 1
                 elif (trained := _trained(learned[:longest])) == 0:
                     counts["masked"] += 1
+                    counts["lost"] += over and _trained(learned) > 0
                 else:
                     counts["trained"] += trained
+                    counts["truncated"] += over
+                    counts["shortened"] += over and _trained(learned) > trained
                     after[min(len(piece), longest)] += 1
                     writer.add(piece[:longest], learned[:longest])
         digest = writer.digest
-    if over_length == "error" and counts["truncated"]:
-        raise _too_long(counts["truncated"], before.total(), longest, max(before))
     return TokenStats(
         rows=after.total(),
         tokens=sum(length * rows for length, rows in after.items()),
@@ -120,9 +129,12 @@ def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str
         p99=percentile(before, 99),
         longest=max(before, default=0),
         lengths=histogram(before),
+        over_rows=counts["over"],
         truncated_rows=counts["truncated"],
+        shortened_rows=counts["shortened"],
         dropped_rows=counts["dropped"],
         masked_rows=counts["masked"],
+        lost_rows=counts["lost"],
         packed_rows=packed_sequences(after, longest),
         digest=digest,
     )
@@ -139,11 +151,3 @@ def _split(ids: Tokens, labels: Tokens, longest: int) -> list[tuple[Tokens, Toke
     if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
         bounds[-2] -= 1
     return [(ids[start:end], labels[start:end]) for start, end in itertools.pairwise(bounds)]
-
-
-def _too_long(rows: int, total: int, longest: int, most: int) -> UserError:
-    return UserError(
-        "DatasetInvalid",
-        f"{rows} of {total} rows are longer than {longest} tokens (the longest has {most}): raise "
-        "training.sequenceLength, or let training.overLength truncate or drop them",
-    )
