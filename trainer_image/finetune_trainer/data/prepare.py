@@ -111,8 +111,7 @@ def prepare(
         request, opened, turns, selection, folder, (trained, held_out), _unanswered(encoder, opened.trained)
     )
     prepared = with_questions(prepared, asked, request, tokenizer)
-    warned = [warning for corpus in opened.all for warning in corpus.warnings]
-    noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
+    noticed = (warning for warning in (*encoder.warnings(), *opened.warnings) if warning)
     columns = tuple(columns_of(opened.trained))
     prepared = replace(
         prepared, warnings=(*prepared.warnings, *noticed), learned_stops=encoder.learned_stops, columns=columns
