@@ -118,7 +118,21 @@ def test_one_record_over_several_lines_is_one_row(tmp_path):
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 4\n"
+HIDDEN = SHEET_NAME.replace("<sheet ", '<sheet state="hidden" ')
+
+
+def hiding(book: bytes, number: int) -> bytes:
+    """The same workbook with a sheet that Excel does not show."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as read, zipfile.ZipFile(made, "w") as written:
+        for name in read.namelist():
+            written.writestr(name, read.read(name).decode().replace(SHEET_NAME.format(number), HIDDEN.format(number)))
+    return made.getvalue()
+
+
 REFUSED = [
+    ("hidden.xlsx", hiding(workbook(SHEET, SHEET[1:]), 2), "it has several sheets with rows: S1 (2 rows of prompt, completion), S2 (hidden "
+     "in Excel, 1 row of hello, fine). Save the one to train on as its own file"),
     ("pointer.parquet", POINTER, "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository (or download the "
      "file itself) and copy it again"),
     ("pointer.jsonl", POINTER, "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository (or download the "

@@ -16,7 +16,7 @@ from finetune_trainer.data.formats.chosen import PLACEHOLDER
 from finetune_trainer.data.formats.classes import class_named
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
 from finetune_trainer.data.formats.invalid import Missing, NotText, RowInvalid, WithoutRoles, gathered, parsed
-from finetune_trainer.data.formats.left import left_unread
+from finetune_trainer.data.formats.left import holds_text, left_unread
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
@@ -50,8 +50,8 @@ class Row:
     prompt: str = ""
     text: str = ""
     """Plain text, or the completion of a plain prompt."""
-    unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
-    """Columns and keys that are not read and not known to be harmless; true where they hold text."""
+    unread: Mapping[str, bool | None] = field(default_factory=dict, compare=False)
+    """Columns and keys that are not read and not known to be harmless; true where they hold text, None where they say no."""
     spelt: frozenset[Spelling] = field(default=frozenset(), compare=False)
     """What the messages hold of the keys and role words that the job names."""
     told_tools: bool = field(default=False, compare=False)
@@ -132,7 +132,9 @@ def _conversation(
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
         added=added,
-        unread=dict.fromkeys(turns.unread, False) | named | left_unread(record, form, before),
+        unread={key: holds_text(key, value) for key, value in turns.unread.items()}
+        | named
+        | left_unread(record, form, before),
         spelt=frozenset(turns.spelt),
     )
 
