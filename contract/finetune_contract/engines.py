@@ -31,8 +31,25 @@ class Trait(StrEnum):
     TOKENS = "trained or added token embeddings"
     EXPERTS = "expert weights"
     HEAD = "a LoRA on the output head"
+    CHANGED_BASE = "an initialisation that changes the base weights (PiSSA, OLoRA, CorDA, LoftQ)"
+    ACTIVATED = "invocation tokens (aLoRA)"
+    REPLICATED = "replicated layers"
+    VARIANT = "another variant of LoRA (QALoRA, BD-LoRA, KaSA, Arrow, MonteCLoRA)"
+    TEXT_PART = "a multimodal base model whose text part was trained alone"
     END = "an end of answers at which the base model does not stop"
     LARGE_RANK = f"a LoRA rank above {VLLM_LORA_RANKS[-1]}"
+
+
+TEXT_ALONE: Final = ("llama4", "qwen3_5", "qwen3_5_moe")
+"""model_type of multimodal models whose text part transformers loads alone. The layers of its adapters are called model.layers, and vLLM,
+which loads the whole model, has them below language_model: it finds none, and says nothing (vllm/lora, 0.32; vllm-project/vllm#48019)."""
+
+PLAIN_STARTS: Final = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+"""Values of init_lora_weights that set the first weights of the adapter alone. The others change the base's whenever PEFT loads it
+(vllm/lora/peft_helper.py, 0.32)."""
+
+VARIANTS: Final = ("use_qalora", "use_bdlora", "kasa_config", "arrow_config", "monteclora_config")
+"""Keys of adapter_config.json with which B x A is not all of the update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +78,10 @@ ENGINES: Final = (
         refuses=frozenset(
             {
                 Trait.DORA, Trait.ADALORA, Trait.WHOLE_MODULES, Trait.BIASES, Trait.TOKENS, Trait.EXPERTS, Trait.LARGE_RANK,
+                Trait.CHANGED_BASE, Trait.ACTIVATED, Trait.REPLICATED, Trait.VARIANT,
             }
         ),
-        distorts=frozenset(),
+        distorts=frozenset({Trait.TEXT_PART}),
         takes_max_rank=True,
         own_stops=f"{VLLM_OWN_STOPS} FOLDER",
     ),
@@ -73,7 +91,10 @@ ENGINES: Final = (
         source="python/sglang/srt/lora: lora_manager.py (validate_new_adapter), lora.py (scaling); sgl-project/sglang#40835",
         refuses=frozenset({Trait.DORA, Trait.ADALORA, Trait.TOKENS}),
         distorts=frozenset(
-            {Trait.RSLORA, Trait.RANK_PATTERN, Trait.ALPHA_PATTERN, Trait.WHOLE_MODULES, Trait.BIASES, Trait.EXPERTS}
+            {
+                Trait.RSLORA, Trait.RANK_PATTERN, Trait.ALPHA_PATTERN, Trait.WHOLE_MODULES, Trait.BIASES, Trait.EXPERTS,
+                Trait.CHANGED_BASE, Trait.ACTIVATED, Trait.REPLICATED, Trait.VARIANT,
+            }
         ),
         takes_max_rank=True,
         own_stops="stop_token_ids in requests",
@@ -86,7 +107,7 @@ ENGINES: Final = (
         distorts=frozenset(
             {
                 Trait.DORA, Trait.ADALORA, Trait.ALPHA_PATTERN, Trait.SOME_LAYERS, Trait.WHOLE_MODULES, Trait.BIASES,
-                Trait.TOKENS, Trait.EXPERTS, Trait.END,
+                Trait.TOKENS, Trait.EXPERTS, Trait.CHANGED_BASE, Trait.ACTIVATED, Trait.REPLICATED, Trait.VARIANT, Trait.END,
             }
         ),
     ),
@@ -97,9 +118,10 @@ ENGINES: Final = (
         refuses=frozenset(
             {
                 Trait.DORA, Trait.ADALORA, Trait.WHOLE_MODULES, Trait.BIASES, Trait.TOKENS, Trait.EXPERTS, Trait.HEAD,
+                Trait.REPLICATED,
             }
         ),
-        distorts=frozenset({Trait.RSLORA, Trait.ALPHA_PATTERN}),
+        distorts=frozenset({Trait.RSLORA, Trait.ALPHA_PATTERN, Trait.CHANGED_BASE, Trait.VARIANT}),
     ),
 )  # fmt: skip
 
@@ -127,6 +149,11 @@ class Servable:
         if self.refuses:
             return f"does not load {', '.join(self.refuses)}"
         return f"ignores {', '.join(self.distorts)} and answers as another model" if self.distorts else ""
+
+
+def base_traits(model_type: str) -> frozenset[Trait]:
+    """Return what an adapter has because of its base model, named as config.json of the base does."""
+    return frozenset({Trait.TEXT_PART} if model_type in TEXT_ALONE else ())
 
 
 def servable_by(traits: Iterable[Trait], rank: int) -> tuple[Servable, ...]:
@@ -195,5 +222,13 @@ def traits_of(described: dict[str, Any], tensors: Iterable[str] = ()) -> frozens
         (embeddings and not described.get("modules_to_save"), Trait.TOKENS),
         (bool(described.get("target_parameters")), Trait.EXPERTS),
         (not isinstance(targets, str) and "lm_head" in targets, Trait.HEAD),
+        (_changes_base(described.get("init_lora_weights")), Trait.CHANGED_BASE),
+        (bool(described.get("alora_invocation_tokens")), Trait.ACTIVATED),
+        (bool(described.get("layer_replication")), Trait.REPLICATED),
+        (any(described.get(key) for key in VARIANTS), Trait.VARIANT),
     )
     return frozenset(trait for applies, trait in table if applies)
+
+
+def _changes_base(start: Any) -> bool:
+    return isinstance(start, str) and start.lower() not in PLAIN_STARTS

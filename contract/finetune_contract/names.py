@@ -42,10 +42,16 @@ SECRET_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_SAS_TOKEN",
     "AZURE_STORAGE_ENDPOINT",
+    ".dockerconfigjson",
+    "OCI_USERNAME",
+    "OCI_PASSWORD",
+    "OCI_PLAIN_HTTP",
     "OPENAI_API_KEY",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
+    "TRACKIO_WRITE_TOKEN",
+    "WANDB_API_KEY",
 )
 """The keys read from a credentials Secret. No other key is ever looked at."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from finetune_contract.data import Dataset, Location
 from finetune_contract.measuring import Evaluation
+from finetune_contract.served import ServingFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,8 @@ class ExportConfig:
     """merged | gguf-f16 | gguf-q8_0 | gguf-q4_k_m"""
     merge: "RunConfig | None" = None
     """How adapters are merged and measured first, where nothing was trained."""
+    serving: ServingFacts | None = None
+    """What serves the result; None: nothing was planned here, and the facts of the run that published it hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +213,9 @@ class Tracker:
     """Where the figures of a run are shown while it runs."""
 
     type: str
-    """mlflow | tensorboard"""
+    """mlflow | tensorboard | trackio | wandb"""
     location: Location
-    """Of an MLflow server; empty for files."""
+    """Of the server; empty for files, and for the service of wandb's maker."""
     project: str
 
 
@@ -243,6 +246,8 @@ class RunConfig:
     trackers: tuple[Tracker, ...] = ()
     combine: CombineConfig | None = None
     """Adapters that become one; nothing is trained then."""
+    serving: ServingFacts | None = None
+    """What serves the result; None where no nodes were chosen."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
     stall_seconds: int = 1800

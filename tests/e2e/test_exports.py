@@ -34,6 +34,9 @@ def test_a_merged_model_is_exported_and_made_again_without_training(product: Pro
     log = CliRunner().invoke(app, ["logs", "exported", "--export", *where])
     assert "the merged model agrees with base and adapter" in log.output
 
+    on_gpus = CliRunner().invoke(app, ["manifests", "exported", "--for", "vllm", *where])
+    assert "GPU type local-cpu is not in the catalogue" in repr(on_gpus.exception)
+    assert not (product.folder / "exported/serving").exists()  # what is not printed is not published
     said = CliRunner().invoke(app, ["manifests", "exported", "--for", "llama-cpp", *where])
     assert "Add gguf-q8_0 to output.exports" in repr(said.exception)
 

@@ -47,6 +47,8 @@ ADAPTERS: dict[str, Any] = {
     "lora-bias": LoraConfig(**LORA, lora_bias=True),
     "bias": LoraConfig(**LORA, bias="lora_only"),
     "tokens": LoraConfig(**LORA, trainable_token_indices=[5, 6]),
+    "pissa": LoraConfig(**LORA, init_lora_weights="pissa"),
+    "alora": LoraConfig(**LORA, alora_invocation_tokens=[5]),
 }  # fmt: skip
 
 

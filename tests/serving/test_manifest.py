@@ -9,7 +9,9 @@ import pytest
 import torch
 from finetune_contract.data import Location
 from finetune_contract.run import Model
-from finetune_operator.cli.serving_objects import manifests, serving_of
+from finetune_contract.served import Load
+from finetune_contract.serving.objects import objects
+from finetune_operator.cli.serving_objects import server_of
 from finetune_operator.local.ports import HOST, free_port
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest
 from peft import LoraConfig, get_peft_model
@@ -90,9 +92,9 @@ def test_two_adapters_of_one_server_answer_differently(
             }
         )
         jobs.append(job.model_copy(update={"spec": spec}))
-    serving = serving_of(jobs, "vllm", length=128, concurrency=2)
+    serving = server_of(jobs, "vllm", Load(length=128, concurrency=2))
     assert serving.base == Model(location=Location(uri=f"file://{base}"), revision="c" * 40)
-    deployment, _ = manifests("vllm", serving)
+    deployment, _ = objects("vllm", serving)
     port = free_port(set())
     process_node.cluster.apply(pod_of(deployment, node_namespace, port))
     server = Vllm(url=f"http://{HOST}:{port}")

@@ -10,6 +10,9 @@ from finetune_contract import Chat, PreflightConfig
 from safetensors.numpy import save_file
 
 from tests.trainer.data_inputs import a_config, chats, jsonl, llama_tensors, model, preflight_refusal
+from tests.trainer.registries import front, made_in_parts, place, registry, repository
+
+__all__ = ["front", "made_in_parts", "place", "registry", "repository"]
 
 
 @pytest.fixture

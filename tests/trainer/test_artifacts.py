@@ -14,14 +14,15 @@ from finetune_trainer.process import verdict
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.adapter_facts import facts_of
 from finetune_trainer.publishing.published import Published
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime.speed import Speed
 from finetune_trainer.training.divergence import refuse_infinite
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.trainer.running import IN_PROCESS, trained
-from tests.trainer.tiny import a_run, changed, conversations, tiny_model
+from tests.trainer.tiny import a_run, changed, conversations, tiny_model, tiny_tokenizer
 
 pytestmark = IN_PROCESS
 
@@ -154,9 +155,16 @@ def test_a_diverging_loss_ends_the_run_with_a_remedy(tmp_path: Path, llama: Path
         ({"bias": "lora_only"}, 8, "merged only: vllm does not load biases"),
         ({"lora_bias": True}, 8, "merged only: vllm does not load biases"),
         ({"trainable_token_indices": [3]}, 8, "merged only: vllm does not load trained or added token embeddings"),
+        ({"init_lora_weights": "gaussian"}, 8, "vllm, sglang, tgi, llama.cpp"),
+        ({"init_lora_weights": "pissa_niter_4"}, 8,
+         "merged only: vllm does not load an initialisation that changes the base weights (PiSSA, OLoRA, CorDA, LoftQ)"),
+        ({"alora_invocation_tokens": [5, 6]}, 8, "llama.cpp; not vllm, sglang, tgi"),
+        ({"layer_replication": [[0, 2], [1, 2]]}, 8, "merged only: vllm does not load replicated layers"),
+        ({"kasa_config": {}, "use_qalora": True}, 8,
+         "merged only: vllm does not load another variant of LoRA (QALoRA, BD-LoRA, KaSA, Arrow, MonteCLoRA)"),
         ({"r": 1024}, 1024, "sglang (--max-lora-rank 1024), tgi, llama.cpp; not vllm"),
     ],
-)
+)  # fmt: skip
 def test_which_servers_load_an_adapter_stands_in_its_own_configuration(
     changes: dict[str, object], rank: int, servable: str
 ) -> None:
@@ -176,6 +184,21 @@ def test_embeddings_beside_an_adapter_are_seen_in_its_tensors() -> None:
 
     assert found.servable == "merged only: vllm does not load trained or added token embeddings"
     assert found.target_modules == ("q_proj", "v_proj")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "servable"),
+    [
+        ("qwen3_5", "sglang, tgi, llama.cpp; not vllm"),
+        ("qwen3_5_text", "vllm, sglang, tgi, llama.cpp"),
+        ("gemma3", "vllm, sglang, tgi, llama.cpp"),
+    ],
+)
+def test_an_adapter_of_the_text_part_of_a_multimodal_model_is_not_for_vllm(model_type: str, servable: str) -> None:
+    """vLLM loads the whole model, finds none of the adapter's layers by their names, and answers as the base. Gemma is trained whole."""
+    described = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"], "bias": "none"}
+
+    assert facts_of(described, model_type=model_type).servable == servable
 
 
 def test_a_continued_adapter_is_reported_as_it_is(tmp_path: Path, llama: Path, data: Path) -> None:
@@ -241,3 +264,18 @@ def test_a_run_that_diverges_where_it_is_evaluated_says_so(loss: float) -> None:
         f"the evaluation loss became {loss} at step 8: lower spec.training.learningRate, raise warmupFraction or look for "
         "broken rows with `finetune data preview`",
     )
+
+
+def test_the_tokenizer_is_written_in_words_that_transformers_4_reads(tmp_path: Path) -> None:
+    """Its class, and its special tokens as a list under the key for a list; transformers 5 reads back the same tokenizer."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<tool>"]})
+    save_tokenizer(tokenizer, tmp_path)
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    again = AutoTokenizer.from_pretrained(tmp_path)
+
+    assert (written["tokenizer_class"], written["additional_special_tokens"]) == ("PreTrainedTokenizerFast", ["<tool>"])
+    assert written.keys().isdisjoint({"extra_special_tokens", "backend", "is_local"})
+    assert again.all_special_tokens == tokenizer.all_special_tokens
+    assert again("red cat<tool>")["input_ids"] == tokenizer("red cat<tool>")["input_ids"]
+    assert (again.chat_template, type(again)) == (tokenizer.chat_template, type(tokenizer))

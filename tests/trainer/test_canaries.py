@@ -1,6 +1,7 @@
 """Secrets that servers send back: judge and tracker repeat what they were sent, and nothing of it is in what the Pod leaves behind."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,18 @@ def test_every_spelling_of_a_secret_is_blotted_out(
     spelt = spelt if written == "{}" else spelt.replace("=", "%3D").replace("&", "%26")
 
     assert redacted(f"refused: {spelt}!") == f"refused: <{key}>!"
+
+
+def test_parts_of_a_docker_configuration_are_blotted_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registries repeat a login, or a password; nobody repeats the whole file."""
+    login = base64.b64encode(b"me:a-long-password").decode()
+    config = {
+        "auths": {"one.example": {"auth": login}, "two.example": {"identitytoken": "a-long-token"}, "three.example": {}}
+    }
+    (tmp_path / ".dockerconfigjson").write_text(json.dumps(config))
+    monkeypatch.setenv("FINETUNE_SECRETS", f"s={tmp_path}")
+
+    hidden = "<.dockerconfigjson>"
+    assert redacted(f"{login} a-long-password a-long-token") == f"{hidden} {hidden} {hidden}"
+    (tmp_path / ".dockerconfigjson").write_text("no JSON")
+    assert redacted("as it is") == "as it is"

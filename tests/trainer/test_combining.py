@@ -160,9 +160,14 @@ def test_dare_is_the_same_for_the_same_seed(tmp_path: Path, base: Path) -> None:
             f"TWO belongs to BASE at revision {'d' * 40}, and ONE to BASE: only adapters of one",
         ),
         ({"use_dora": True}, {}, "TWO has DoRA, which cannot be combined: use adapters of LoRA matrices only"),
+        (
+            {"init_lora_weights": "pissa"}, {},
+            "TWO has an initialisation that changes the base weights (PiSSA, OLoRA, CorDA, LoftQ), which cannot be combined",
+        ),
+        ({"alora_invocation_tokens": [5]}, {}, "TWO has invocation tokens (aLoRA), which cannot be combined"),
         ({"modules_to_save": ["lm_head"]}, {}, "TWO has whole modules (modulesToSave), which cannot be combined"),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_go_together_is_refused(
     tmp_path: Path, base: Path, parts: dict[str, Any], described: dict[str, Any], message: str
 ) -> None:

@@ -51,6 +51,22 @@ def test_the_layout_does_not_change_what_is_learned(tmp_path: Path, model: Path,
     assert base == pytest.approx([base[0]] * 3, abs=1e-6)
 
 
+def test_no_class_of_models_weighs_micro_batches_alike(tmp_path: Path, data: Path) -> None:
+    """Gemma 4's class, as those of most vision models, says that it takes no number of tokens: it counts all the same."""
+    gemma = tiny_model(tmp_path / "gemma", "gemma4")
+    whole, accumulated = (
+        a_run(tmp_path / name, model=gemma, data=data, max_steps=4, prompts=(), baseline=False, **layout)
+        for name, layout in {
+            "whole": {},
+            "accumulated": {"micro_batch_size": 1, "gradient_accumulation_steps": 4},
+        }.items()
+    )
+    for run, name in ((whole, "whole"), (accumulated, "accumulated")):
+        trained(run, tmp_path / name)
+
+    assert losses(tmp_path / "accumulated") == pytest.approx(losses(tmp_path / "whole"), abs=2e-5)
+
+
 def test_sigterm_to_one_replica_saves_both_and_the_resumed_run_is_the_same(
     tmp_path: Path, model: Path, data: Path
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from finetune_contract import Layout, Outcome, parse_outcome, parse_progress
 from finetune_operator.local.processes import identify
 from finetune_trainer.process import entry
-from finetune_trainer.process.worker import no_accelerator
+from finetune_trainer.process.accelerator import no_accelerator, unusable
 
 from tests.cluster.client import eventually
 from tests.trainer.running import PACED, container, losses, until
@@ -159,6 +159,27 @@ def test_a_driver_that_is_too_old_is_told_in_torchs_words() -> None:
     assert no_accelerator(said).startswith(
         "the Pod sees no usable GPU (The NVIDIA driver on your system is too old (found version 12080)): check that its pool's nodes"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be ...",
+            "the GPU of this Pod (NVIDIA TITAN V) has compute capability 7.0, for which the trainer image has no kernels (it has sm_75, "
+            "sm_90): choose a pool with another GPU type",
+        ),
+        (
+            "CUDA driver error: operation not supported",
+            "the GPU of this Pod (NVIDIA TITAN V) cannot map memory piece by piece, as most vGPUs: add PYTORCH_ALLOC_CONF with the value "
+            "pinned_max_round_threshold_mb:64 to spec.pod.environment of the GPUPool, which turns expandable segments off",
+        ),
+        ("CUDA error: uncorrectable ECC error encountered", None),
+    ],
+)
+def test_a_gpu_that_runs_no_kernel_is_told_at_the_start(said: str, told: str | None) -> None:
+    """A type of which the plan knows the memory only, and a vGPU: else every attempt would end in CUDA's words."""
+    assert unusable(said, name="NVIDIA TITAN V", capability="7.0", kernels=["sm_75", "sm_90", "compute_90"]) == told
 
 
 def test_one_process_is_started_without_torchrun() -> None:

@@ -45,9 +45,10 @@ def sixteen_bit_base(folder: Path, family: str = "llama") -> Path:
     return folder
 
 
-def published(folder: Path, base: Path, config: Any, *, size: float = 0.3) -> RunConfig:
+def published(folder: Path, base: Path, config: Any, *, size: float = 0.3, **parts: Any) -> RunConfig:
     """Publish an adapter with random weights of a size, as the trainer does; its effect is as large as that of a real one."""
     run = a_run(folder, model=base, data=folder / "none.jsonl", prompts=("red cat", "one two three"))
+    run = replace(run, **parts)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), config)
     torch.manual_seed(1)
     with torch.no_grad():

@@ -68,3 +68,29 @@ def test_an_adapter_that_does_not_fit_the_base_is_refused(
     found, said = preflight_refusal(replace(job, initial_adapter=at(folder)), workspaces())
 
     assert (found, said.replace(f"file://{folder}", "ADAPTER")) == (reason, message)
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        (
+            {"init_lora_weights": "pissa"},
+            "an initialisation that changes the base weights (PiSSA, OLoRA, CorDA, LoftQ), and cannot be trained further: save it as plain "
+            "LoRA first (save_pretrained of PEFT with path_initial_model_for_weight_conversion), or train a new adapter",
+        ),
+        (
+            {"alora_invocation_tokens": [5]},
+            "invocation tokens (aLoRA), and cannot be trained further: merge it into its base model and tune the result, or train a new "
+            "adapter",
+        ),
+    ],
+)
+def test_an_adapter_that_is_more_than_its_matrices_is_not_continued(
+    job, tmp_path, workspaces, config: dict[str, Any], what: str
+) -> None:
+    """PEFT would change the base weights, and the measured base model would be another one; or train nothing."""
+    folder = adapter(tmp_path / "adapter", None, base_model_name_or_path=job.model.location.uri, **config)
+
+    found, said = preflight_refusal(replace(job, initial_adapter=at(folder)), workspaces())
+
+    assert (found, said) == ("ModelUnsupported", f"the adapter file://{folder} has {what}")

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.optim import PagedAdamW8bit
+from finetune_trainer.training.paged import page_again
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
-from tests.trainer.running import IN_PROCESS, losses, stopped_at, trained
+from tests.trainer.running import IN_PROCESS, carried_out, losses, stopped_at, trained
 from tests.trainer.tiny import a_run, conversations, tiny_model
 
-pytestmark = IN_PROCESS
+pytestmark = [*IN_PROCESS, pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")]
 
 RUNS: list[tuple[str, dict[str, Any]]] = [
     ("lora", {"packing": True}),
@@ -19,6 +22,7 @@ RUNS: list[tuple[str, dict[str, Any]]] = [
     ("qlora", {}),
     ("full", {}),
     ("full", {"precision": "bf16", "optimizer": "adamw-8bit"}),
+    ("full", {"precision": "bf16", "optimizer": "paged-adamw-8bit"}),
 ]
 
 
@@ -47,6 +51,38 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert (stopped.outcome, stopped.checkpoint_step, resumed.outcome) == ("Preempted", 3, "Succeeded")
     assert losses(tmp_path / "halved") == losses(tmp_path / "whole")
     assert differing(published(tmp_path / "whole"), published(tmp_path / "halved")) == []
+
+
+class MapsAtTheBeginning(TrainerCallback):
+    """Notes which files this process has mapped when training begins."""
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.maps = Path("/proc/self/maps").read_text()
+
+
+def test_a_resume_maps_the_states_of_the_optimizer(tmp_path: Path, model: Path, data: Path) -> None:
+    """Read, they would be in host memory at once, where a Pod has no room for 8 bytes of each weight."""
+    run = a_run(tmp_path, model=model, data=data, method="full", max_steps=4, prompts=())
+    stopped_at(run, tmp_path, step=2)
+    seen = MapsAtTheBeginning()
+    carried_out(replace(run, attempt=1), tmp_path, seen)
+
+    assert "/optimizer.pt" in seen.maps
+
+
+def test_states_in_pages_are_paged_again_after_a_resume() -> None:
+    """bitsandbytes loads them as ordinary tensors; they move, bit for bit, into buffers that the optimizer makes itself."""
+    weights = torch.nn.Parameter(torch.randn(512, 256, generator=torch.Generator().manual_seed(1)))
+    weights.grad = torch.randn(512, 256, generator=torch.Generator().manual_seed(2))
+    first, resumed = PagedAdamW8bit([weights]), PagedAdamW8bit([weights])
+    first.step()
+    resumed.load_state_dict(first.state_dict())
+    loaded = dict(resumed.state[weights])
+    page_again(resumed)
+
+    state = resumed.state[weights]
+    assert {name for name in state if state[name] is not loaded[name]} == {"state1", "state2"}
+    assert all(torch.equal(state[name], loaded[name]) for name in ("state1", "state2"))
 
 
 def published(folder: Path) -> dict[str, torch.Tensor]:

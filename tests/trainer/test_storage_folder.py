@@ -14,7 +14,10 @@ from finetune_trainer.storage import Role, StoredFile, open_location
 from finetune_trainer.storage.folder import listed
 
 CONFINED = [
-    ("ftp://a/b", "'ftp://a/b': must start with hf://, s3://, gs://, az://, pvc://, configmap://, https:// or file://"),
+    (
+        "ftp://a/b",
+        "'ftp://a/b': must start with hf://, s3://, gs://, az://, oci://, pvc://, configmap://, https:// or file://",
+    ),
     (
         "pvc://data/a/../b",
         "'pvc://data/a/../b': the path 'a/../b' must not contain //, . or ..: write out the full path",

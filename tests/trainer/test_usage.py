@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from finetune_contract import Location, Model, Outcome, RunConfig
-from finetune_trainer.publishing.usage import usage
+from finetune_operator.local.provide import provide
+from finetune_trainer.publishing.usage import published_at, usage
+from finetune_trainer.storage import Role, open_location
 
 from tests.servers.hub import TOKEN, Hub, serving
+from tests.servers.oci_registry import ORAS, docker_config, oci_registry
 from tests.servers.versitygw import S3Server
 from tests.trainer.running import IN_PROCESS, trained
 from tests.trainer.tiny import a_run, conversations, tiny_model
@@ -101,6 +104,29 @@ def test_a_repository_of_the_hub_is_fetched(made: tuple[RunConfig, Outcome, Path
     environment = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
 
     assert typed(snippet(usage(there, "adapter", chat=True)), tmp_path / "here", **environment)
+
+
+def test_an_artifact_of_a_registry_is_fetched(made: tuple[RunConfig, Outcome, Path], tmp_path: Path) -> None:
+    """Adapter and base model, each by its tag, with the login of `docker login`."""
+    run, _, folder = made
+    with oci_registry(tmp_path / "oci") as registry:
+        (tmp_path / "secret").mkdir()
+        (tmp_path / "secret/.dockerconfigjson").write_text(docker_config(registry.host))
+        (tmp_path / ".docker").mkdir()
+        (tmp_path / ".docker/config.json").write_text(docker_config(registry.host))
+        places = {"out": f"oci://{registry.host}/team/out:v1", "base": f"oci://{registry.host}/team/base:v1"}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FINETUNE_SECRETS", f"oci={tmp_path}/secret")
+            for name, kind, source in (("out", "adapter", folder / "out/adapter"), ("base", "model", folder / "base")):
+                open_location(Location(uri=places[name], secret="oci"), Role.OUTPUT).upload(source, kind)
+        there = replace(run, output=Location(uri=places["out"]), model=Model(location=Location(uri=places["base"])))
+        code = snippet(usage(there, "adapter", chat=True))
+
+        program = provide([ORAS], say=print)[ORAS.name]
+        path = f"{program.parent}:{os.environ['PATH']}"
+        assert typed(code, tmp_path / "here", DOCKER_CONFIG=str(tmp_path / ".docker"), PATH=path)
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["adapter", "base"]
+    assert published_at("oci://r/a:v1", "merged") == "oci://r/a:v1-merged"
 
 
 def test_a_whole_model_is_loaded_without_its_base(made: tuple[RunConfig, Outcome, Path], tmp_path: Path) -> None:

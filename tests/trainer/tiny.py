@@ -24,6 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.gemma2 import Gemma2Config
 from transformers.models.gemma3 import Gemma3TextConfig
+from transformers.models.gemma4 import Gemma4Config, Gemma4TextConfig, Gemma4VisionConfig
 from transformers.models.llama import LlamaConfig
 from transformers.models.mixtral import MixtralConfig
 from transformers.models.qwen2 import Qwen2Config
@@ -41,6 +42,18 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 256,
 }  # fmt: skip
 
+
+def gemma4() -> Gemma4Config:
+    """Return a Gemma 4 as the hub has it: with its vision tower."""
+    text = Gemma4TextConfig(
+        **SHAPE, head_dim=16, global_head_dim=16, sliding_window=32, hidden_size_per_layer_input=0, num_kv_shared_layers=0,
+    )  # fmt: skip
+    vision = Gemma4VisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=16,
+    )  # fmt: skip
+    return Gemma4Config(text_config=text.to_dict(), vision_config=vision.to_dict())
+
+
 FAMILIES: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True),
     "qwen2": lambda: Qwen2Config(**SHAPE),
@@ -48,6 +61,9 @@ FAMILIES: dict[str, Any] = {
     "gemma2": lambda: Gemma2Config(**SHAPE, head_dim=16, query_pre_attn_scalar=16, sliding_window=32),
     "gemma3": lambda: Gemma3TextConfig(**SHAPE, head_dim=16, sliding_window=32),
 }
+
+WITH_VISION: dict[str, Any] = {"gemma4": gemma4}
+"""Loaded with their towers, whose layers methods leave out: not among the families above."""
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -71,7 +87,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_model(folder: Path, family: str = "llama", **shape: int) -> Path:
     """Save a random model of the family with its tokenizer; returns its folder. `shape` replaces sizes."""
     tokenizer = tiny_tokenizer()
-    config = FAMILIES[family]()
+    config = (FAMILIES | WITH_VISION)[family]()
     for name, size in shape.items():
         setattr(config, name, size)
     config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 4

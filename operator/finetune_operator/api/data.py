@@ -84,8 +84,8 @@ class DatasetSpec(Model):
 
     source: DataSource
     """A file, glob or folder of jsonl, json, csv, tsv, xlsx, parquet or arrow files at s3://BUCKET/KEY, gs://BUCKET/KEY,
-    az://ACCOUNT/CONTAINER/KEY, pvc://CLAIM/PATH or
-    file:///PATH (local cluster only), one public file at https://HOST/PATH, or a dataset on the hub: hf://ORG/NAME.
+    az://ACCOUNT/CONTAINER/KEY, pvc://CLAIM/PATH or file:///PATH (local cluster only), an artifact at oci://HOST/REPOSITORY:TAG, one
+    public file at https://HOST/PATH, or a dataset on the hub: hf://ORG/NAME.
     Text files may be compressed with gzip, bzip2 or zstd; objective cpt reads txt and md too."""
     config: ConfigName | None = None
     """Configuration named by the dataset card (README.md). Default: the one that the card marks as default."""

@@ -172,8 +172,9 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Does not retry, and does not publish the weights.",
     ),
     TerminalReason.NO_ACCELERATOR: ReasonText(
-        "The Pod sees no usable GPU.",
-        "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`.",
+        "The Pod sees no GPU that the trainer image can use.",
+        "Check the driver (r580 or newer) and the device plugin of the pool's nodes, and `GPUPool.spec.resourceName`. The message says "
+        "where the type of GPU is the cause, or a vGPU.",
         NOTHING,
     ),
     TerminalReason.EXPORT_FAILED: ReasonText(

@@ -8,7 +8,7 @@ from finetune_operator.api.data_rules import CHAT, DATASET
 from finetune_operator.api.evaluation import EvaluationSpec, GateSpec, MetricGateSpec, MetricSpec
 from finetune_operator.api.evaluation_rules import EVALUATION, EVALUATION_ON, GATE, METRIC, METRIC_GATE, evaluates
 from finetune_operator.api.fields import Model
-from finetune_operator.api.locations import CHECKPOINT_FOLDER
+from finetune_operator.api.locations import CHECKPOINT_FOLDER, WITHOUT_CHECKPOINTS, keeps_checkpoints
 from finetune_operator.api.merge_rules import MERGE_JOB
 from finetune_operator.api.merging import MERGE_OF, MERGED_ADAPTER, MergedAdapterSpec, MergeOfSpec
 from finetune_operator.api.pools import GPUPoolSpec, Toleration
@@ -208,11 +208,11 @@ PLACES = (
         field="checkpoint.destination",
     ),
     Rule(
-        cel="!self.output.destination.startsWith('hf://') || has(self.checkpoint.destination)",
-        message="is required if the output is hf://, because checkpoints are not stored on the hub: set a folder at s3://, gs://, az:// or pvc://",
-        holds=lambda spec: (
-            not spec.output.destination.startswith("hf://") or spec.checkpoint.destination is not None
-        ),
+        cel=f"!self.output.destination.matches('^({'|'.join(WITHOUT_CHECKPOINTS)})://')"
+        " || has(self.checkpoint.destination)",
+        message="is required if the output is hf:// or oci://, because checkpoints are not stored on a hub or in a registry: set a folder"
+        " at s3://, gs://, az:// or pvc://",
+        holds=lambda spec: keeps_checkpoints(spec.output.destination) or spec.checkpoint.destination is not None,
         field="checkpoint.destination",
     ),
     Rule(

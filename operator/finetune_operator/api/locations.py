@@ -33,6 +33,12 @@ SHAPES = (
         " CONTAINER 3 to 63 characters, and neither a capital letter",
     ),
     matching_after(
+        "oci://",
+        "^oci://[a-zA-Z0-9]([-.a-zA-Z0-9]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)+"
+        "(:[A-Za-z0-9_][-.A-Za-z0-9_]{0,115}|@sha256:[0-9a-f]{64})$",
+        "oci:// must be followed by HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST, such as oci://registry.example.com/team-a/support-bot:v1",
+    ),
+    matching_after(
         "pvc://",
         "^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/.",
         "pvc:// must be followed by a PersistentVolumeClaim of this namespace and a path in it, such as pvc://models/llama",
@@ -56,6 +62,9 @@ WEB_SHAPE = matching_after(
 )
 
 CLEAN_PATH = not_matching("://.*//|/[.]{1,2}(/|$)", "must not contain //, . or .. in the path: write the full path")
+TAGGED = not_matching(
+    "^oci://.*@", "needs a tag of a registry, not a digest: a result is published as oci://HOST/REPOSITORY:TAG"
+)
 NO_TRAILING_SLASH = not_matching("[^/]/$", "must not end with /: remove it")
 
 
@@ -66,7 +75,7 @@ def location(schemes: tuple[str, ...], *extra: Rule, globs: bool = False) -> Che
     return Checked(
         matching(f"^({'|'.join(schemes)})://", f"must start with {', '.join(others)} or {last}{local}"),
         matching(
-            f"^[a-z0-9]*(://)?[A-Za-z0-9._=+,~/{'*' if globs else ''}-]*$",
+            f"^(oci://[A-Za-z0-9._:@/-]*|[a-z0-9]*(://)?[A-Za-z0-9._=+,~/{'*' if globs else ''}-]*)$",
             f"may contain only ASCII letters, digits and . _ = + , ~ / -{' and *' if globs else ''}:"
             " put credentials in a Secret and a revision in its own field",
         ),
@@ -85,13 +94,22 @@ def checkpoints_beside(output: str) -> str:
 
 
 BUCKETS = ("s3", "gs", "az")
-REMOTE = ("hf", *BUCKETS)
+REMOTE = ("hf", *BUCKETS, "oci")
 """Places that ask who is there."""
+
+WITHOUT_CHECKPOINTS = ("hf", "oci")
+"""Places that keep results, and no checkpoints."""
+
+
+def keeps_checkpoints(output: str) -> bool:
+    """Say whether checkpoints can be beside an output."""
+    return not output.startswith(tuple(f"{scheme}://" for scheme in WITHOUT_CHECKPOINTS))
+
 
 ANY = (*REMOTE, "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]
 TemplateSource = Annotated[str, Length, location((*BUCKETS, "pvc", "configmap", "file"), NO_TRAILING_SLASH)]
 DataSource = Annotated[str, Length, location((*REMOTE, "pvc", "https", "file"), WEB_SHAPE, globs=True)]
-Destination = Annotated[str, Length, location((*BUCKETS, "pvc", "hf", "file"), NO_TRAILING_SLASH)]
+Destination = Annotated[str, Length, location((*BUCKETS, "oci", "pvc", "hf", "file"), NO_TRAILING_SLASH, TAGGED)]
 Folder = Annotated[str, Length, location((*BUCKETS, "pvc", "file"), NO_TRAILING_SLASH)]

@@ -41,7 +41,7 @@ class MergeOfSpec(Model):
 MERGED_ADAPTER = (
     Rule(
         cel=f"!has(self.credentials) || self.source.matches('^({'|'.join(REMOTE)})://')",
-        message="credentials apply to hf://, s3://, gs:// and az:// only: remove them",
+        message="credentials apply to hf://, s3://, gs://, az:// and oci:// only: remove them",
         holds=lambda one: one.credentials is None or one.source.startswith(tuple(f"{scheme}://" for scheme in REMOTE)),
         field="credentials",
     ),

@@ -28,8 +28,8 @@ MODEL_PATTERN = matching(
     "must be ORG/NAME of a hub model, in which * stands for any characters, such as Qwen/*",
 )
 PREFIX = matching(
-    "^(hf|s3|gs|az|pvc|https?|file)://",
-    "must start with hf://, s3://, gs://, az://, pvc://, https://, http:// or file://, such as s3://team-a/",
+    "^(hf|s3|gs|az|oci|pvc|https?|file)://",
+    "must start with hf://, s3://, gs://, az://, oci://, pvc://, https://, http:// or file://, such as s3://team-a/",
 )
 
 SECRET_PATTERN = matching(

@@ -9,9 +9,10 @@ from finetune_operator.api.fields import UNIQUE, Model, Name, between, items, it
 from finetune_operator.api.values import LabelKey, LabelValue, ResourceName
 
 VARIABLE = matching(
-    "^((NCCL|FI|UCX|GLOO|TORCH_NCCL|OFI)_[A-Z0-9_]+|(HTTP|HTTPS|NO|ALL)_PROXY|(http|https|no|all)_proxy|HF_ENDPOINT|LD_LIBRARY_PATH)$",
+    "^((NCCL|FI|UCX|GLOO|TORCH_NCCL|OFI)_[A-Z0-9_]+|(HTTP|HTTPS|NO|ALL)_PROXY|(http|https|no|all)_proxy|HF_ENDPOINT|LD_LIBRARY_PATH"
+    "|PYTORCH_ALLOC_CONF)$",
     "must be a variable of the network: NCCL_*, TORCH_NCCL_*, GLOO_*, FI_*, OFI_*, UCX_*, HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ALL_PROXY, "
-    "HF_ENDPOINT or LD_LIBRARY_PATH",
+    "HF_ENDPOINT or LD_LIBRARY_PATH; or PYTORCH_ALLOC_CONF",
 )
 OURS = not_matching(
     "^([a-z0-9-]+\\.)*(finetune\\.dev|kubernetes\\.io)/", "must not belong to finetune.dev or kubernetes.io"
@@ -93,7 +94,7 @@ class PoolPodSettings(Model):
     """Further extended resources, such as devices for InfiniBand or EFA. Without one, runs on several nodes are planned with
     Ethernet."""
     environment: Annotated[list[PodVariable], items_by("key", most=32), UNIQUE] = []
-    """Environment variables for NCCL and proxies."""
+    """Environment variables for NCCL and proxies, and PYTORCH_ALLOC_CONF in place of the operator's, for vGPUs."""
     ca_bundle: CABundle | None = None
     """Certificates to trust, for buckets, hubs and proxies that are signed by an authority of your own."""
     labels: Annotated[list[PodLabel], items_by("key", most=16), UNIQUE] = []

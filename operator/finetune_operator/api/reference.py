@@ -21,6 +21,7 @@ The kinds of `{API_VERSION}`. A {JOB_KIND} requires only `model`, `datasets` and
 - Every value has bounds. The whole spec may be at most {SPEC_BYTES} bytes of JSON; the operator refuses a larger one
   with reason InvalidSpec.
 - A location is `hf://ORG/NAME`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://ACCOUNT/CONTAINER/PREFIX`,
+  `oci://HOST/REPOSITORY:TAG` (a registry; results, models and data, not checkpoints),
   `pvc://CLAIM/PATH` (a PersistentVolumeClaim in the job's namespace) or `file:///PATH` (local cluster only). It cannot
   contain `..`, `//`, credentials, a query or spaces.
 """

@@ -24,7 +24,7 @@ def only_remote(credentials: str, uri: str, holds: Callable[[Any], bool]) -> Rul
     """Return the rule that credentials stand only beside a URI that can use them."""
     return Rule(
         cel=f"!has(self.{credentials}) || !has(self.{uri}) || self.{uri}.matches('^({'|'.join(REMOTE)})://')",
-        message=f"{credentials} apply to hf://, s3://, gs:// and az:// only: remove them",
+        message=f"{credentials} apply to hf://, s3://, gs://, az:// and oci:// only: remove them",
         holds=holds,
         field=credentials,
     )

@@ -29,8 +29,8 @@ class ModelSpec(Model):
     """The base model."""
 
     source: Source
-    """Where the model is: hf://ORG/NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, pvc://CLAIM/PATH, or
-    file:///PATH (local cluster only)."""
+    """Where the model is: hf://ORG/NAME, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX,
+    oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST, pvc://CLAIM/PATH, or file:///PATH (local cluster only)."""
     revision: Revision | None = None
     """Commit, tag or branch of a hub model. status.preflight.modelRevision records the commit it resolves to."""
     credentials: Credentials | None = None
@@ -139,7 +139,7 @@ class OutputSpec(Model):
 
     destination: Destination
     """A folder: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, pvc://CLAIM/PATH, hf://ORG/NAME, or file:///PATH
-    (local cluster only)."""
+    (local cluster only). Or a tag of a registry: oci://HOST/REPOSITORY:TAG."""
     credentials: Credentials | None = None
     """Secret with the credentials for writing to destination."""
     exports: Annotated[list[ExportForm], items("set", least=1, most=4), UNIQUE] | None = None
@@ -151,7 +151,8 @@ class CheckpointSpec(Model):
     """Where and how often checkpoints are saved."""
 
     destination: Folder | None = None
-    """A folder at s3://, gs://, az://, pvc:// or file://. Default: .checkpoints in the output folder. Required if the output is hf://."""
+    """A folder at s3://, gs://, az://, pvc:// or file://. Default: .checkpoints in the output folder. Required if the output is hf://
+    or oci://."""
     credentials: Credentials | None = None
     """Secret with the credentials for reading and writing destination. Default: the output's."""
     interval_seconds: Annotated[int, between(0, 86_400)] = 0
@@ -220,7 +221,7 @@ class FineTuneJobSpec(Model):
     """Where the adapter or model is published."""
     checkpoint: CheckpointSpec = CheckpointSpec()
     """Where and how often checkpoints are saved."""
-    trackers: Annotated[list[TrackerSpec], items_by("type", most=2), AfterValidator(unique_types)] = []
+    trackers: Annotated[list[TrackerSpec], items_by("type", most=4), AfterValidator(unique_types)] = []
     """Places that show the figures of every step while the job trains."""
     service_account_name: Name | None = None
     """ServiceAccount of the Pods, for workload identity. Its Kubernetes API token is not mounted."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from finetune_operator.cli.usage_words import Command
 from finetune_operator.cli.version import command as print_version
 
 COMMANDS = {
@@ -65,6 +66,8 @@ def load(name: str) -> TyperCommand | TyperGroup:
     if group is None:
         group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         group.command(name)(module.command)
+    for each in group.registered_commands:
+        each.cls = Command
     group.rich_markup_mode = None  # the panels of rich cut the names of options at 80 columns
     command = typer.main.get_command(group)
     command.name = name
@@ -83,7 +86,8 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # typer keeps these types private
         """Replace the named placeholder by the real command, then resolve it."""
         if args and args[0] in ELSEWHERE:
-            ctx.fail(f"No such command '{args[0]}'. Use `finetune {ELSEWHERE[args[0]]}`.")
+            ours = f"{args[1]} -h" if args[0] == "help" and args[1:2] and args[1] in COMMANDS else ELSEWHERE[args[0]]
+            ctx.fail(f"No such command '{args[0]}'. Use `finetune {ours}`.")
         if args and args[0] in COMMANDS:
             self.commands[args[0]] = load(args[0])
         return super().resolve_command(ctx, args)

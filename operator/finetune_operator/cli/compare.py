@@ -1,6 +1,5 @@
 """`finetune compare`: jobs side by side, settings and results; their curves as a picture if asked for."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +30,7 @@ def command(
     from finetune_operator.cli.compare_text import comparison  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.curves import curves_of  # noqa: PLC0415
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
+    from finetune_operator.cli.output import write_file  # noqa: PLC0415
     from finetune_operator.cli.svg_curves import Curve, picture  # noqa: PLC0415
 
     claims = joined(claim or [], "--claim")
@@ -45,5 +45,4 @@ def command(
     lines, drawn = with_jobs((kubeconfig, context, namespace), work)
     print("\n".join(lines))
     if plot:
-        Path(plot).write_text(drawn)
-        print(f"\nwrote {plot}")
+        print(f"\nwrote {write_file(plot, drawn)}")

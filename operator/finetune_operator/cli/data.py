@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.cli.options import joined, must_exist
+from finetune_operator.cli.tables import coloured
 from finetune_operator.errors import FinetuneError
 
 MOUNTED = re.compile(r'"pvc://|\w*secret\w*"|configmap\w*"', re.IGNORECASE)
@@ -71,11 +71,13 @@ def preview(
     check_installed("data preview")
     if (data is None) == (file is None):
         raise FinetuneError("name the data and its model (finetune data preview qa.csv --model FOLDER), or a job by -f")
-    coloured = sys.stdout.isatty() if colour is None else colour
+    if data and data.endswith((".yaml", ".yml")):
+        raise FinetuneError(f"{data} is not data: a job is named with -f: `finetune data preview -f {data}`")
+    colours = coloured() if colour is None else colour
     with tempfile.TemporaryDirectory(prefix="finetune-data-") as links:
         job = read_job(file) if file else parse_job(job_of(data or "", model, Path(links)))
         mounted = {
-            "FINETUNE_COLOUR": "1" if coloured else "0",
+            "FINETUNE_COLOUR": "1" if colours else "0",
             ENV_CLAIMS: joined(claim or [], "--claim"),
             ENV_SECRETS: joined(secret or [], "--secret"),
             ENV_CONFIG_MAPS: joined(config_map or [], "--config-map"),

@@ -27,12 +27,13 @@ def command(  # one parameter per option
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a job.yaml for the job of another tool. Its comments list what differs and what has no equivalent."""
-    if to != STANDARD_OUTPUT and Path(to).exists() and not force:
+    if to != STANDARD_OUTPUT and Path(to).expanduser().exists() and not force:
         raise FinetuneError(f"{to} exists: pass --force to replace it, or --to with another name")
     from finetune_operator.cli.importing.formats import imported  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.importing.imported import settled  # noqa: PLC0415
     from finetune_operator.cli.importing.text import job_text, said  # noqa: PLC0415
     from finetune_operator.cli.manifest_file import text_of  # noqa: PLC0415
+    from finetune_operator.cli.output import write_file  # noqa: PLC0415
 
     must_exist(file)
     job = imported(text_of(file), file, name)
@@ -47,5 +48,5 @@ def command(  # one parameter per option
     if to == STANDARD_OUTPUT:
         print(text, end="")
         return
-    Path(to).write_text(text)
+    write_file(to, text)
     print("\n".join(said(job, str(file), to)))

@@ -32,13 +32,14 @@ def command(  # one parameter per option
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a job.yaml for your data: finds its format and columns, and says what to type next."""
-    if to != STANDARD_OUTPUT and Path(to).exists() and not force:
+    if to != STANDARD_OUTPUT and Path(to).expanduser().exists() and not force:
         raise FinetuneError(f"{to} exists: pass --force to replace it, or --to with another name")
     if not data:
         data, model = asked(model)
     from finetune_operator.cli.init_draft import drafted, planned  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.init_text import job_text, said  # noqa: PLC0415
     from finetune_operator.cli.manifest_file import parse_job  # noqa: PLC0415
+    from finetune_operator.cli.output import write_file  # noqa: PLC0415
 
     file, note = to if to != STANDARD_OUTPUT else "job.yaml", "" if model else SMALL
     draft = drafted(data, model or DEFAULT_MODEL, note, name=name, output=output, file=file)
@@ -47,7 +48,7 @@ def command(  # one parameter per option
     if to == STANDARD_OUTPUT:
         print(text, end="")
         return
-    Path(to).write_text(text)
+    write_file(to, text)
     print("\n".join(said(draft, plan)))
 
 

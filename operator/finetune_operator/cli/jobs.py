@@ -32,6 +32,30 @@ INSTALL = "install the operator (docs/install.md), or start a local cluster with
 Raw = dict[str, Any]
 
 
+class Patience:
+    """Bears an API server that has answered and does not any more, for a while; each `with` is one try."""
+
+    def __init__(self) -> None:
+        self._answered = False
+        self._failing_since: float | None = None
+
+    def heard(self) -> None:
+        """Note that the API server answers."""
+        self._answered, self._failing_since = True, None
+
+    def __enter__(self) -> None:
+        """Begin a try."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """End a try; tell whether its failure is borne."""
+        if kind is None:
+            self.heard()
+            return False
+        now = asyncio.get_running_loop().time()
+        self._failing_since = self._failing_since or now
+        return issubclass(kind, ClusterUnavailable) and self._answered and now - self._failing_since <= PATIENCE_SECONDS
+
+
 class JobNotFound(FinetuneError):
     """The job does not exist."""
 
@@ -125,19 +149,13 @@ class Jobs:
 
     async def follow(self, name: str) -> AsyncIterator[FineTuneJob]:
         """Yield the job each time it has changed, for ever. Raises JobNotFound once it is gone."""
-        loop, seen = asyncio.get_running_loop(), ""
-        failing_since: float | None = None
+        seen, patience = "", Patience()
         while True:
-            try:
+            with patience:
                 job = await self.get(name)
-                failing_since = None
                 if job.metadata.resource_version != seen:
                     seen = job.metadata.resource_version
                     yield job
-            except ClusterUnavailable:
-                failing_since = failing_since or loop.time()
-                if not seen or loop.time() - failing_since > PATIENCE_SECONDS:
-                    raise
             await asyncio.sleep(POLL_SECONDS)
 
 

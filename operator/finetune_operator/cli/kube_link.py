@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import h11
 
@@ -20,6 +19,7 @@ from finetune_operator import __version__
 from finetune_operator.cli.kube_credentials import Credentials, credentials_of, trust_of
 from finetune_operator.cli.kubeconfig import Context, Entry, context_of_pod, read_kubeconfig
 from finetune_operator.controller.api import CONNECT_SECONDS, Link, Reply, answer, failure
+from finetune_operator.controller.proxies import checked_proxy, environment_proxy
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
 
@@ -40,7 +40,7 @@ async def open_link(kubeconfig: str, context: str, *, token: str = "") -> tuple[
         chosen = replace(chosen, user=Entry({"token": token}, chosen.user.folder))
     proxy = proxy_of(chosen)
     if proxy and urlsplit(proxy).scheme != "http" and token:
-        raise chosen.broken(f"the proxy {proxy} is not an HTTP proxy")
+        raise chosen.broken("a proxy that is reached over TLS cannot be used here: name an http:// one")
     if "auth-provider" in chosen.user.value or (proxy and urlsplit(proxy).scheme != "http"):
         return await _library(kubeconfig, context), chosen.namespace
     link = KubeLink(context=chosen, server=urlsplit(str(chosen.cluster.value["server"]).rstrip("/")), proxy=proxy)
@@ -57,10 +57,8 @@ async def _library(kubeconfig: str, context: str) -> Link:
 def proxy_of(context: Context) -> str:
     """Return the proxy that the kubeconfig names, or else the environment; empty without one."""
     if named := context.cluster.value.get("proxy-url"):
-        return str(named)
-    url = urlsplit(str(context.cluster.value["server"]))
-    bypassed = url.hostname is None or proxy_bypass(url.hostname)
-    return "" if bypassed else getproxies().get(url.scheme, "")
+        return checked_proxy(str(named))
+    return checked_proxy(environment_proxy(str(context.cluster.value["server"])))
 
 
 @dataclass(slots=True)
@@ -247,4 +245,4 @@ class KubeLink:
 
     def _unreached(self, error: Exception, seconds: float) -> ClusterUnavailable:
         cause = EOFError() if isinstance(error, h11.RemoteProtocolError) else error
-        return ClusterUnavailable(unreached(self.server.geturl(), cause, seconds))
+        return ClusterUnavailable(unreached(self.server.geturl(), cause, seconds, proxy=self.proxy))

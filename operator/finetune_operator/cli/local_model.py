@@ -7,7 +7,7 @@ from pathlib import Path
 def local_config(name: str) -> Path | None:
     """Return the config.json of a model's folder, or of its newest revision in the cache; None where there is neither."""
     folder = Path(name.removeprefix("file://")).expanduser() / "config.json"
-    if not name.startswith(("hf://", "pvc://", "s3://", "gs://", "az://")) and folder.is_file():
+    if not name.startswith(("hf://", "pvc://", "s3://", "gs://", "az://", "oci://")) and folder.is_file():
         return folder
     kept = hub_cache() / f"models--{name.removeprefix('hf://').replace('/', '--')}" / "snapshots"
     found = sorted(kept.glob("*/config.json"), key=lambda file: file.stat().st_mtime)

@@ -1,17 +1,15 @@
 """What a Pod of a job printed, from the Pod or, when that is gone, from beside the checkpoints. Called by logs."""
 
-import asyncio
 from dataclasses import dataclass
 
 from finetune_contract import parse_progress
 
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.jobs import POLL_SECONDS, JobNotFound, Jobs
+from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.kept_log import kept_export_log, kept_log, read_kept
 from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.stored import collection
 from finetune_operator.errors import FinetuneError
-from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.manifests.names import CONTAINERS, JOB_UID_LABEL
 
@@ -97,13 +95,8 @@ def refuse_senseless(*, preflight: bool, export: bool, previous: bool, attempt: 
         raise FinetuneError("--follow always prints the newest attempt: leave --previous and --attempt out")
 
 
-async def print_log(
-    jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, follow: bool, progress: bool, tail: int, claims: str
-) -> None:
-    """Print a log as it is, or as it grows."""
-    if follow and not (wanted.preflight and job.status.preflight is not None):  # what is over is read as a whole
-        await follow_log(jobs, job, wanted, progress=progress, tail=tail)
-        return
+async def print_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int, claims: str) -> None:
+    """Print a log as it is."""
     text = shown(await whole_log(jobs, job, wanted, claims=claims), progress=progress)
     if text:
         print("\n".join(text.splitlines()[-tail:]) if tail else text)
@@ -130,26 +123,6 @@ async def whole_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, claims: str
         if kept is not None:
             return kept
     raise JobNotFound(nothing_to_show(job, pods, wanted))
-
-
-async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int) -> None:
-    """Print a log as it grows, one attempt after the other, until the job or its preflight has ended."""
-    followed: set[str] = set()
-    while True:
-        pods = await pods_of(jobs, job)
-        pod = chosen(pods, wanted)
-        if pod is not None and pod.name not in followed and pod.phase != "Pending":
-            query = {"container": CONTAINERS[pod.role], "follow": "true"} | ({"tailLines": str(tail)} if tail else {})
-            async for text in jobs.api.lines(log_path(jobs, pod), query):
-                if progress or not for_the_operator(text):
-                    print(text, flush=True)
-            followed.add(pod.name)
-        job = await jobs.get(job.metadata.name)
-        if has_ended(job.status) or (wanted.preflight and followed):
-            if not followed:
-                raise JobNotFound(nothing_to_show(job, pods, wanted))
-            return
-        await asyncio.sleep(POLL_SECONDS)
 
 
 def log_path(jobs: Jobs, pod: SeenPod) -> str:

@@ -27,6 +27,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
 ) -> None:
     """Print the log of a job's trainer. When its Pod is gone, the log is read from beside the checkpoints."""
     from finetune_operator.cli.jobs import Jobs, continues, with_jobs  # noqa: PLC0415
+    from finetune_operator.cli.log_following import follow_log  # noqa: PLC0415
     from finetune_operator.cli.log_reading import Wanted, attempt_of, print_log, refuse_senseless  # noqa: PLC0415
 
     claims = joined(claim or [], "--claim")
@@ -36,6 +37,9 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         job = await jobs.get(name)
         number = attempt_of(job, previous=previous, attempt=attempt or 0)
         wanted = Wanted(preflight=preflight, export=export, attempt=number, replica=replica)
-        await print_log(jobs, job, wanted, follow=follow, progress=progress, tail=tail, claims=claims)
+        if follow and not (preflight and job.status.preflight is not None):  # what is over is read as a whole
+            await follow_log(jobs, job, wanted, progress=progress, tail=tail)
+        else:
+            await print_log(jobs, job, wanted, progress=progress, tail=tail, claims=claims)
 
     with_jobs((kubeconfig, context, namespace), read, interrupted=continues(name) if follow else "")

@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from finetune_operator.api.fields import NAME, Model
 from finetune_operator.api.group import API_VERSION, JOB_KIND, POLICY_KIND, POOL_KIND
+from finetune_operator.api.job_rules import NAME_MESSAGE
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.policies import POLICY_NAME, FineTunePolicy, FineTunePolicySpec
 from finetune_operator.api.pools import GPUPool, GPUPoolSpec
@@ -22,13 +23,20 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.validation import Violation, name_violations, violations
 from finetune_operator.cli.known_fields import meant
 from finetune_operator.cli.options import STANDARD_INPUT
-from finetune_operator.cli.plain_yaml import PlainConstructor
+from finetune_operator.cli.plain_yaml import KeyWrittenTwice, PlainConstructor
 from finetune_operator.errors import FinetuneError
 
 Spec = TypeVar("Spec", bound=Model)
 
 NAME_LENGTH = 253
+JOB_NAME = Violation("metadata.name", NAME_MESSAGE)
 POOL_NAME = Violation("metadata.name", NAME.message)
+
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""What such a text begins with: the PowerShell of Windows writes it after `>`."""
+
+MOST_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
 WHOLE_FILE = "file"
 """Path of a violation that is no field's."""
@@ -56,7 +64,8 @@ class ManifestInvalid(FinetuneError):
 def text_of(path: Path) -> str:
     """Return the text of a file, of standard input for `-`. Raises FinetuneError saying why it cannot be read."""
     try:
-        return (sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()).decode()
+        content = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+        return content.decode("utf-16" if content.startswith(UTF_16) else "utf-8")
     except UnicodeDecodeError as error:
         raise FinetuneError(f"{title_of(path)} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
@@ -70,36 +79,37 @@ def title_of(path: Path) -> str:
 
 def read_job(path: Path) -> JobManifest:
     """Return the one FineTuneJob of a file. Raises FinetuneError."""
-    with _naming(path):
+    with naming(path):
         return parse_job(text_of(path))
 
 
 def read_pools(path: Path) -> tuple[GPUPool, ...]:
     """Return the GPUPools of a file. Raises FinetuneError, the file in each of its lines: a folder holds several."""
-    with _naming(path, fields=True):
+    with naming(path, fields=True):
         return parse_pools(text_of(path))
 
 
 def read_policy(path: Path) -> FineTunePolicy:
     """Return the one FineTunePolicy of a file. Raises FinetuneError."""
-    with _naming(path):
+    with naming(path):
         found = _documents(text_of(path), POLICY_KIND)
         if len(found) != 1:
             raise ManifestInvalid(Violation(WHOLE_FILE, f"contains {len(found)} FineTunePolicies, not exactly one"))
-        metadata = _metadata(found[0])
-        other = () if metadata.name == POLICY_NAME else (Violation("metadata.name", f"must be {POLICY_NAME}"),)
+        misnamed = Violation("metadata.name", f"must be {POLICY_NAME}")
+        metadata = _metadata(found[0], misnamed)
+        other = () if metadata.name == POLICY_NAME else (misnamed,)
         spec = _spec(FineTunePolicySpec, found[0], other)
     return FineTunePolicy(metadata=metadata, spec=spec)
 
 
 def read_manifests(path: Path) -> list[dict[str, Any]]:
     """Return all objects of a file. Raises FinetuneError."""
-    with _naming(path):
+    with naming(path):
         return manifests(text_of(path))
 
 
 @contextmanager
-def _naming(path: Path, *, fields: bool = False) -> Iterator[None]:
+def naming(path: Path, *, fields: bool = False) -> Iterator[None]:
     """Name the file in what is wrong with the whole of it, and, if asked to, with its fields."""
     try:
         yield
@@ -122,7 +132,7 @@ def parse_job(text: str) -> JobManifest:
     jobs = _documents(text, JOB_KIND)
     if len(jobs) != 1:
         raise ManifestInvalid(Violation(WHOLE_FILE, _count_words(text, len(jobs))))
-    metadata = _metadata(jobs[0])
+    metadata = _metadata(jobs[0], JOB_NAME)
     spec = _spec(FineTuneJobSpec, jobs[0], name_violations(metadata.name))
     raw = without_nulls(jobs[0])
     assert isinstance(raw, dict)
@@ -143,7 +153,7 @@ def parse_pools(text: str) -> tuple[GPUPool, ...]:
 
 
 def _pool(document: Mapping[str, Any]) -> GPUPool:
-    metadata = _metadata(document)
+    metadata = _metadata(document, POOL_NAME)
     found = () if len(metadata.name) <= NAME_LENGTH and NAME.holds(metadata.name) else (POOL_NAME,)
     return GPUPool(metadata=metadata, spec=_spec(GPUPoolSpec, document, found))
 
@@ -162,7 +172,7 @@ def manifests(text: str) -> list[dict[str, Any]]:
     try:
         read = [document for document in yaml.load_all(text) if isinstance(document, dict)]
     except YAMLError as error:
-        raise ManifestInvalid(Violation(WHOLE_FILE, f"is not YAML: {yaml_words(error)}")) from error
+        raise ManifestInvalid(Violation(WHOLE_FILE, yaml_words(error))) from error
     except RecursionError as error:
         raise ManifestInvalid(Violation(WHOLE_FILE, "is nested too deeply to be a manifest")) from error
     lists = (document.get("items") for document in read)  # kubectl prints Lists
@@ -187,10 +197,14 @@ def scalar(text: str) -> Any:
 
 def yaml_words(error: YAMLError) -> str:
     """Return what is wrong with a YAML text, and where, on one line."""
+    if isinstance(error, KeyWrittenTwice):
+        return str(error)
     words = ", ".join(part for name in ("context", "problem") if (part := getattr(error, name, None))) or str(error)
     place = getattr(error, "problem_mark", None)
     where = f" (line {place.line + 1}, column {place.column + 1})" if place else ""
-    return f"{' '.join(words.split())}{where}"
+    if "found character '\\t'" in words:
+        words = "a tab stands where YAML allows spaces only"
+    return f"is not YAML: {' '.join(words.split())}{where}"
 
 
 def _documents(text: str, kind: str) -> list[dict[str, Any]]:
@@ -203,7 +217,7 @@ def _documents(text: str, kind: str) -> list[dict[str, Any]]:
     return ours
 
 
-def _metadata(document: Mapping[str, Any]) -> Metadata:
+def _metadata(document: Mapping[str, Any], too_long: Violation) -> Metadata:
     metadata = document.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise ManifestInvalid(Violation("metadata", f"must be an object with a name, not {metadata!r}"))
@@ -212,7 +226,13 @@ def _metadata(document: Mapping[str, Any]) -> Metadata:
         raise ManifestInvalid(Violation("metadata.name", f'must be a string: write it in quotes, "{text}"'))
     if not isinstance(metadata.get("name"), str):
         raise ManifestInvalid(Violation("metadata.name", "is missing"))
-    return Metadata(name=metadata["name"], namespace=metadata.get("namespace") or "", uid=metadata.get("uid") or "")
+    if len(metadata["name"]) > NAME_LENGTH:
+        raise ManifestInvalid(too_long)
+    try:
+        return Metadata(name=metadata["name"], namespace=metadata.get("namespace") or "", uid=metadata.get("uid") or "")
+    except ValidationError as error:
+        broken = (Violation(f"metadata.{problem['loc'][0]}", _words(problem)) for problem in error.errors())
+        raise ManifestInvalid(*broken) from error
 
 
 def _spec(kind: type[Spec], document: Mapping[str, Any], found: tuple[Violation, ...] = ()) -> Spec:
@@ -254,5 +274,12 @@ def _words(problem: ErrorDetails) -> str:
             return f'is a number: write it in quotes, "{getattr(value, "text", value)}"'
         case "rule":
             return str(problem["msg"])
+        case "string_too_long":
+            return f"has {len(value):,} characters, and at most {problem['ctx']['max_length']:,} are allowed"
         case _:
-            return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, not {value!r}"
+            return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, not {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import typer
+from finetune_contract.served import CONCURRENCY, LENGTH, Engine, Load
 
 from finetune_operator.cli.complete import job_names
 from finetune_operator.cli.options import Context, Kubeconfig, Namespace
-from finetune_operator.manifests.engine import Engine
 
 
 def command(  # noqa: PLR0913  # one parameter per option is how typer works
@@ -16,8 +16,8 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     ],
     *,
     engine: Annotated[Engine, typer.Option("--for", help="What to serve with.")] = "vllm",
-    length: Annotated[int, typer.Option(min=16, help="Maximum tokens of a request, prompt and answer.")] = 4096,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
+    length: Annotated[int, typer.Option(min=16, help="Maximum tokens of a request, prompt and answer.")] = LENGTH,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = CONCURRENCY,
     image: Annotated[str, typer.Option(help="Image of the server. Default: the version that was tried.")] = "",
     name: Annotated[
         str,
@@ -35,10 +35,11 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.serving_objects import Wishes, serving_objects  # noqa: PLC0415
 
-    wishes = Wishes(length=length, concurrency=concurrency, image=image, name=name, unpromoted=unpromoted)
+    load = Load(length=length, concurrency=concurrency)
+    wishes = Wishes(load=load, image=image, name=name, unpromoted=unpromoted)
 
     async def read(jobs: Jobs) -> str:
         found = [await jobs.get(name) for name in names]
         return serving_objects(found, engine, wishes)
 
-    print(with_jobs((kubeconfig, context, namespace), read))
+    print(with_jobs((kubeconfig, context, namespace), read), end="")

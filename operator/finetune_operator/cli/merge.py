@@ -37,7 +37,8 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     secret: Annotated[
         str,
         typer.Option(
-            metavar="NAME=FOLDER", help="Folder with one file per key, for s3://, gs://, az:// and hf:// locations."
+            metavar="NAME=FOLDER",
+            help="Folder with one file per key, for s3://, gs://, az://, oci:// and hf:// locations.",
         ),
     ] = "",
 ) -> None:

@@ -1,11 +1,14 @@
-"""`-o json|yaml|name|wide`: the same on every command that has it. Called by the commands."""
+"""`-o json|yaml|name|wide`, and files: the same on every command that has them. Called by the commands."""
 
 import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from finetune_operator.errors import FinetuneError
 
 FORMATS = ("json", "yaml", "name", "wide")
 
@@ -27,6 +30,16 @@ def allowed(given: str, *formats: str) -> str:
         known = f"{', '.join(formats[:-1])} or {formats[-1]}" if len(formats) > 1 else formats[0]
         raise typer.BadParameter(f"{given!r} is not {known}", param_hint="-o")
     return given
+
+
+def write_file(to: str, text: str) -> str:
+    """Write a file as UTF-8, whatever the locale is, and return its path. Raises FinetuneError saying why it cannot be written."""
+    file = Path(to).expanduser()  # a shell leaves the ~ of `--to=~/report.html` as it is
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FinetuneError(f"{file} cannot be written: {error.strerror}") from error
+    return str(file)
 
 
 def print_object(value: Any, shape: str) -> None:

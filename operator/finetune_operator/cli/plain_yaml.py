@@ -4,9 +4,18 @@ from typing import Any
 
 from ruamel.yaml import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import YAMLError
 
 MOST_VALUES = 1_000_000
 """Of a document with its aliases unfolded: ten lines of aliases of aliases stand for more values than any memory holds."""
+
+
+class KeyWrittenTwice(YAMLError):  # type: ignore[misc]  # ruamel has no types
+    """A mapping has a key twice."""
+
+    def __init__(self, key: object, first: int, second: int) -> None:
+        where = f"twice in line {first}" if first == second else f"in line {first} and again in line {second}"
+        super().__init__(f"{key} is written {where}: keep one of them")
 
 
 class WrittenNumber(float):
@@ -30,6 +39,13 @@ class PlainConstructor(SafeConstructor):  # type: ignore[misc]  # ruamel has no 
             problem = f"its aliases stand for {values:,} values, and at most {MOST_VALUES:,} are read"
             raise ConstructorError(None, None, problem, node.start_mark)
         return super().construct_document(node)
+
+    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, _: Any) -> bool:
+        """Tell that a key is new in its mapping. Raises KeyWrittenTwice, for the last one would silently win."""
+        if key in mapping:
+            first = next(each for each, _ in node.value if getattr(each, "value", None) == key_node.value)
+            raise KeyWrittenTwice(key, first.start_mark.line + 1, key_node.start_mark.line + 1)
+        return True
 
     def construct_yaml_float(self, node: ScalarNode) -> WrittenNumber:
         """Return the number of a scalar."""

@@ -10,6 +10,7 @@ from finetune_operator.cli.output import print_object
 from finetune_operator.cli.plan_data import DataFacts, data_facts
 from finetune_operator.cli.plan_model import model_shape
 from finetune_operator.cli.plan_page import pinned_in
+from finetune_operator.cli.tables import coloured
 from finetune_operator.planning.layouts import counted
 from finetune_operator.planning.merging import merge_plan, summary
 from finetune_operator.planning.models.adapter import Adapter, adapter_parameters
@@ -39,7 +40,8 @@ def show_merge(job: JobManifest, examples: int | None, tokens: int | None, shape
     if shape_of_output:
         print_object({"plan": plan.model_dump(), "assumed": assumed}, shape_of_output)
         return
-    typer.echo(typer.style(f"{job.name}: ", bold=True) + typer.style(summary(job.spec, plan), fg="green", bold=True))
+    title = typer.style(f"{job.name}: ", bold=True) + typer.style(summary(job.spec, plan), fg="green", bold=True)
+    typer.echo(title, color=coloured())
     for label, value in lines(job, DataFacts(preflight=found, known=data.known, assumed=tuple(assumed))):
         typer.echo(f"{label:{LABEL_WIDTH}}{value}")
 

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from finetune_contract.served import CONCURRENCY, LENGTH
 
 from finetune_operator.cli.options import must_exist
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
 MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
 """Their product is a count that status can hold."""
-
-LENGTH, CONCURRENCY = 4096, 8
 
 File = Annotated[
     Path | None,

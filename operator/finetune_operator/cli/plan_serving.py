@@ -6,12 +6,12 @@ from functools import partial
 
 import typer
 from finetune_contract.engines import servable_by, summary
+from finetune_contract.served import CONCURRENCY, LENGTH, Load
 
 from finetune_operator.api.plan import ModelArchitecture
-from finetune_operator.cli.plan_options import CONCURRENCY, LENGTH
 from finetune_operator.planning.advice import traits_of
 from finetune_operator.planning.planner import PlannedRun
-from finetune_operator.planning.serving import Load, described
+from finetune_operator.planning.serving import described, served_model
 
 
 def asked_load(length: int | None, concurrency: int | None, adapters: int | None, *, serving: bool) -> Load | None:
@@ -26,11 +26,11 @@ def asked_load(length: int | None, concurrency: int | None, adapters: int | None
 def serving_lines(planned: PlannedRun, shape: ModelArchitecture, asked: Load) -> Sequence[str]:
     """Return what the result takes on GPUs of the plan's pool: as it is, and merged where that is a choice."""
     chosen = planned.chosen
-    on_card = partial(described, shape, gpu_type=chosen.pool.spec.gpu_type, memory_gib=chosen.usable_gib)
+    on_card = partial(described, served_model(shape), gpu_type=chosen.pool.spec.gpu_type, memory_gib=chosen.usable_gib)
     lora = planned.resolved.lora
     if lora is None:
         return on_card(replace(asked, adapters=0))
-    answers = servable_by(traits_of(lora), lora.rank)
+    answers = servable_by(traits_of(lora, shape), lora.rank)
     told = on_card(replace(asked, lora_rank=lora.rank))
     merged = on_card(replace(asked, adapters=0))
     return (

@@ -4,7 +4,6 @@ Lines are never broken: a terminal wraps them, and grep finds whole ones. typer 
 """
 
 import math
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from finetune_operator.api.plan import Alternative, CheckpointPlan, ExportPlan, 
 from finetune_operator.api.spec import RunPolicySpec
 from finetune_operator.cli.plan_data import DataFacts
 from finetune_operator.cli.plan_explain import explanation, rate
-from finetune_operator.cli.tables import aligned
+from finetune_operator.cli.tables import aligned, coloured
 from finetune_operator.planning.layouts import Rung, counted, sharding
 from finetune_operator.planning.planner import PlannedRun
 from finetune_operator.planning.report import COST_RANGE
@@ -54,7 +53,7 @@ class Page:
 
 def show(page: Page) -> None:
     """Print the page."""
-    colours = False if os.environ.get("NO_COLOR") else None
+    colours = coloured()
     for line in page_lines(page):
         typer.echo(line, color=colours)
 

@@ -23,6 +23,7 @@ def command(
     """Write an HTML report: curves, plan and actual figures, attempts, answers, data and provenance. An existing file is replaced."""
     from finetune_operator.cli.curves import curves_of  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
+    from finetune_operator.cli.output import write_file  # noqa: PLC0415
     from finetune_operator.cli.report_page import Report, report_page  # noqa: PLC0415
 
     claims = joined(claim or [], "--claim")
@@ -31,8 +32,7 @@ def command(
         job = await jobs.get(name)
         return report_page(Report(job=job, curves=await curves_of(jobs, job, claims), written=datetime.now(UTC)))
 
-    file = Path(to or f"{name}.html")
-    file.write_text(with_jobs((kubeconfig, context, namespace), work))
+    file = write_file(to or f"{name}.html", with_jobs((kubeconfig, context, namespace), work))
     print(f"wrote {file}")
     if show:
-        webbrowser.open(file.resolve().as_uri())
+        webbrowser.open(Path(file).resolve().as_uri())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("report.css").read_text()
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 HEAD = """<!doctype html>

@@ -67,6 +67,8 @@ def fetched(uri: str, name: str) -> list[tuple[str, str]]:
         account, container, path = uri.removeprefix("az://").split("/", 2)
         command = f"az storage blob download-batch --account-name {account} --source {container} --pattern '{path}/*' --destination ."
         return [("Fetch it from the container", f"{command} && mv {path} {name}")]
+    if uri.startswith("oci://"):
+        return [("Fetch it from the registry", f"oras pull {uri.removeprefix('oci://')} --output ./{name}")]
     if uri.startswith("pvc://"):
         claim = uri.removeprefix("pvc://").partition("/")[0]
         return [("It is in a PersistentVolumeClaim", f"mount the claim {claim} at /mnt")]
@@ -75,7 +77,7 @@ def fetched(uri: str, name: str) -> list[tuple[str, str]]:
 
 def folder_of(uri: str, name: str) -> str:
     """Return where a result is then."""
-    if uri.startswith(("s3://", "gs://", "az://")):
+    if uri.startswith(("s3://", "gs://", "az://", "oci://")):
         return f"./{name}"
     if uri.startswith("pvc://"):
         return "/mnt/" + uri.removeprefix("pvc://").partition("/")[2]

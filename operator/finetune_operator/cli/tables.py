@@ -1,5 +1,6 @@
 """Rows as aligned columns, in any width. Called by every command that prints a table."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -44,6 +45,16 @@ def fitted(rows: Sequence[Sequence[str]], width: int, *, shorten: str, drop: Seq
 def terminal_width() -> int:
     """Return the columns of the terminal; 0 for a pipe, where grep must find whole lines."""
     return get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def coloured() -> bool:
+    """Tell whether stdout shows colours: a terminal does, unless $NO_COLOR is set or it is a dumb one, as in Emacs and CI."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not dumb()
+
+
+def dumb() -> bool:
+    """Tell whether the terminal cannot go back to a line that it has shown."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def at_the_right(rows: Sequence[Sequence[str]], *columns: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""How watch draws: a panel or a table in place on a terminal, a line for each change in a pipe. Called by watch."""
+"""How watch draws: a panel or a table in place on a terminal, a line for each change in a pipe or on a dumb terminal. Called by watch."""
 
 import contextlib
 import sys
@@ -13,6 +13,7 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.get_text import listing
 from finetune_operator.cli.job_text import ended, line, reason_line
 from finetune_operator.cli.jobs import Jobs
+from finetune_operator.cli.tables import dumb
 from finetune_operator.cli.unwatched import start_words, unwatched_since
 from finetune_operator.cli.watch_view import panel
 from finetune_operator.cli.watching import follow_all, follow_one
@@ -62,8 +63,8 @@ def table(found: Sequence[FineTuneJob], now: datetime, width: int, *, everywhere
 
 @contextlib.contextmanager
 def drawing() -> Iterator[Callable[[Callable[[int], RenderableType]], None] | None]:
-    """Yield a function that draws over what it drew last, at the width that the terminal has then; None in a pipe."""
-    if not sys.stdout.isatty():
+    """Yield a function that draws over what it drew last, at the width that the terminal has then; None where nothing can be drawn over."""
+    if not sys.stdout.isatty() or dumb():
         yield None
         return
     console = Console()
@@ -83,6 +84,6 @@ def plain_lines(printing: bool, *, named: bool = False) -> Callable[[FineTuneJob
             return
         shown[job.metadata.uid] = news
         words = line(job, with_reason=before is None or before[-1] != said)
-        print(f"{datetime.now(UTC):%H:%M:%S}  {f'{job.key}  ' if named else ''}{words}", flush=True)
+        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}  {f'{job.key}  ' if named else ''}{words}", flush=True)
 
     return tell

@@ -11,7 +11,7 @@ from finetune_contract import parse_progress
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.get_text import one_line
 from finetune_operator.cli.job_text import ended
-from finetune_operator.cli.jobs import POLL_SECONDS, Jobs
+from finetune_operator.cli.jobs import POLL_SECONDS, Jobs, Patience
 from finetune_operator.cli.watch_view import Seen
 from finetune_operator.controller.stored import collection
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
@@ -70,7 +70,7 @@ def newest(events: list[dict[str, Any]]) -> str:
     last = max(events, key=at, default=None)
     if last is None or not at(last):
         return ""
-    return f"{datetime.fromisoformat(at(last)):%H:%M:%S} {last.get('reason')}: {one_line(str(last.get('message')))}"
+    return f"{datetime.fromisoformat(at(last)):%H:%M:%S} UTC {last.get('reason')}: {one_line(str(last.get('message')))}"
 
 
 async def follow_one(jobs: Jobs, name: str) -> AsyncIterator[Seen]:
@@ -85,8 +85,11 @@ async def follow_one(jobs: Jobs, name: str) -> AsyncIterator[Seen]:
 async def follow_all(jobs: Jobs, *, everywhere: bool) -> AsyncIterator[tuple[FineTuneJob, ...]]:
     """Yield the jobs each time one of them has changed, until all have ended. Raises FinetuneError where there are none."""
     shown: tuple[tuple[str, str], ...] | None = None
+    found: tuple[FineTuneJob, ...] = ()
+    patience = Patience()
     while True:
-        found = await jobs.list(everywhere=everywhere)
+        with patience:
+            found = await jobs.list(everywhere=everywhere)
         if not found and shown is None:
             place = "in any namespace" if everywhere else f"in namespace {jobs.namespace}"
             raise FinetuneError(f"no FineTuneJobs {place}: create one with `finetune submit job.yaml`")

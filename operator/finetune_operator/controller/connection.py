@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config
@@ -16,6 +14,7 @@ from yaml import YAMLError
 from finetune_operator import __version__
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import CONNECT_SECONDS, Reply, answer, failure, resource_of
+from finetune_operator.controller.proxies import checked_proxy, environment_proxy
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
 
@@ -85,7 +84,9 @@ class Connection:
 
     def _unreached(self, error: Exception, seconds: float) -> ClusterUnavailable:
         cause = EOFError() if isinstance(error, aiohttp.ServerDisconnectedError) else error
-        return ClusterUnavailable(unreached(self.configuration.host, cause, seconds))
+        return ClusterUnavailable(
+            unreached(self.configuration.host, cause, seconds, proxy=self.configuration.proxy or "")
+        )
 
 
 async def connect(kubeconfig: str = "", context: str = "") -> Connection:
@@ -94,16 +95,9 @@ async def connect(kubeconfig: str = "", context: str = "") -> Connection:
     path = kubeconfig or default_kubeconfig()
     await load_into(configuration, path, context)
     configuration.connection_pool_maxsize = 64
-    configuration.proxy = configuration.proxy or proxy_for(configuration.host)
+    configuration.proxy = checked_proxy(configuration.proxy or environment_proxy(configuration.host)) or None
     configuration.client_session_kwargs = {"trust_env": False, "headers": {"User-Agent": USER_AGENT}}
     return Connection(configuration=configuration, client=ApiClient(configuration), kubeconfig=path, context=context)
-
-
-def proxy_for(address: str) -> str | None:
-    """Return the proxy that the environment names for an address; asked once, for aiohttp would ask with each request."""
-    url = urlsplit(address)
-    bypassed = url.hostname is None or proxy_bypass(url.hostname)
-    return None if bypassed else getproxies().get(url.scheme)
 
 
 def in_cluster() -> bool:

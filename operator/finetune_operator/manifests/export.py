@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import finetune_contract as contract
 from finetune_contract import wire
+from finetune_contract.pods import container_security, variable
 
 from finetune_operator.api.pod_settings import PodSettings
 from finetune_operator.api.published import ExportStatus
@@ -16,8 +17,8 @@ from finetune_operator.manifests.nodes import SILENT_NODE, node_affinity, tolera
 from finetune_operator.manifests.pod import DO_NOT_MOVE
 from finetune_operator.manifests.preflight import GRACE_SECONDS, preferences
 from finetune_operator.manifests.run_config import checkpoint_location, model, output_location
-from finetune_operator.manifests.security import container_security, isolated
-from finetune_operator.manifests.volumes import variable
+from finetune_operator.manifests.security import isolated
+from finetune_operator.manifests.serving_facts import serving_facts
 from finetune_operator.planning.defaults import checkpoint_of
 
 DEFAULTS = PodSettings()
@@ -39,6 +40,7 @@ def export_config(
         output=output_location(spec.output),
         checkpoint=checkpoint_location(checkpoint_of(spec.checkpoint, spec.output)),
         exports=exports,
+        serving=serving_facts(status),
         merge=merge_config(job, status, export) if job.spec.merge_of is not None and not status.artifacts else None,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from finetune_contract import RunConfig, wire
+from finetune_contract.pods import container_security, variable
 
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.pod_settings import PodSettings
@@ -14,8 +15,7 @@ from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affin
 from finetune_operator.manifests.pinned import pinned
 from finetune_operator.manifests.pod_groups import member
 from finetune_operator.manifests.rendezvous import rendezvous
-from finetune_operator.manifests.security import container_security, isolated
-from finetune_operator.manifests.volumes import variable
+from finetune_operator.manifests.security import isolated
 
 LONGEST_LABEL = 63
 """Characters of a label's value; the name of a pool may have more."""
@@ -34,7 +34,8 @@ LIBRARIES = {
     "HF_XET_HIGH_PERFORMANCE": "1",
 }
 """Switches of libraries that are read before Python runs. Segments that grow leave no gaps where lengths change. Pinned host memory is
-rounded up to a power of two otherwise, which nearly doubles a large buffer; and the hub's client loads with all cores."""
+rounded up to a power of two otherwise, which nearly doubles a large buffer; and the hub's client loads with all cores. What a pool sets
+takes their place: most vGPUs have no segments that grow."""
 
 
 def trainer_pod(
@@ -88,7 +89,7 @@ def container(  # what all replicas share, and which of them this is
         "args": ["-m", "finetune_trainer", "train"],
         "env": pool_pod.environment(pool)
         + volumes.environment(needed)
-        + [variable(name, value) for name, value in LIBRARIES.items()]
+        + libraries(pool)
         + rendezvous(job, plan, attempt, replica),
         "resources": resources(plan),
         "volumeMounts": [
@@ -100,6 +101,12 @@ def container(  # what all replicas share, and which of them this is
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": container_security(),
     }
+
+
+def libraries(pool: PoolPodSettings) -> list[Manifest]:
+    """Return the switches that the pool does not set itself."""
+    theirs = {each.key for each in pool.environment}
+    return [variable(name, value) for name, value in LIBRARIES.items() if name not in theirs]
 
 
 def resources(plan: Plan) -> Manifest:

@@ -1,9 +1,10 @@
 """What pool and installation add to a Pod: proxies, certificates, devices. Called by pod, preflight and export."""
 
+from finetune_contract.pods import variable
+
 from finetune_operator.api.pool_pod import PoolPodSettings
 from finetune_operator.api.spec import PodMetadata
 from finetune_operator.manifests.labels import Manifest
-from finetune_operator.manifests.volumes import variable
 
 CA_FOLDER = "/etc/finetune-ca"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")

@@ -1,6 +1,7 @@
 """The preflight Pod: no GPU, no torch, small. It examines model, data and output before a GPU is asked for."""
 
 from finetune_contract import wire
+from finetune_contract.pods import container_security
 
 from finetune_operator.api.pod_settings import WORKSPACE_GIB, PodSettings
 from finetune_operator.api.status import FineTuneJob
@@ -8,7 +9,7 @@ from finetune_operator.manifests import names, pool_pod, volumes
 from finetune_operator.manifests.labels import Manifest, metadata
 from finetune_operator.manifests.nodes import SILENT_NODE, away_from, node_affinity, toleration
 from finetune_operator.manifests.run_config import preflight_config
-from finetune_operator.manifests.security import container_security, isolated
+from finetune_operator.manifests.security import isolated
 
 DEADLINE_SECONDS = 3600
 """Tokenising stops and samples long before; what takes an hour hangs."""

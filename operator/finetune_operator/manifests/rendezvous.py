@@ -2,11 +2,12 @@
 
 import zlib
 
+from finetune_contract.pods import variable
+
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.manifests import names
 from finetune_operator.manifests.labels import Manifest
-from finetune_operator.manifests.volumes import variable
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """Below the ephemeral ports of Linux (from 32,768)."""

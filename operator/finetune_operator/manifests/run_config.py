@@ -18,6 +18,7 @@ from finetune_operator.manifests.data_config import dataset, location
 from finetune_operator.manifests.digests import spec_digest
 from finetune_operator.manifests.measured import evaluation
 from finetune_operator.manifests.pinned import pinned
+from finetune_operator.manifests.serving_facts import serving_facts
 from finetune_operator.planning.defaults import checkpoint_of
 
 
@@ -71,6 +72,7 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         output=output_location(spec.output),
         prepared=prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
         trackers=tuple(tracker(entry, job.metadata.name) for entry in spec.trackers),
+        serving=serving_facts(status),
         provenance={"image": plan.image, "plan": plan.summary},
     )
 

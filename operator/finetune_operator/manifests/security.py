@@ -1,9 +1,6 @@
 """Restricted Pod security: the parts that are the same in every Pod we create. Called by pod and preflight."""
 
-from finetune_operator.manifests.labels import Manifest
-
-USER = 65532
-"""The images' unprivileged user; also the group of its volumes."""
+from finetune_contract.pods import USER, Manifest
 
 
 def pod_security() -> Manifest:
@@ -14,17 +11,6 @@ def pod_security() -> Manifest:
         "runAsGroup": USER,
         "fsGroup": USER,
         "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def container_security() -> Manifest:
-    """Return the container's security context."""
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 
 import finetune_contract as contract
+from finetune_contract import pods
+from finetune_contract.pods import claim_of, claims_of, secrets_of, variable
 
 from finetune_operator.manifests import names
 from finetune_operator.manifests.labels import Manifest
@@ -14,7 +16,7 @@ from finetune_operator.manifests.labels import Manifest
 RUN_FOLDER, RUN_FILE = "/etc/finetune", "run.json"
 WORKSPACE = "/workspace"
 TERMINATION_LOG = "/dev/termination-log"
-CLAIMS_FOLDER, SECRETS_FOLDER, CONFIG_MAPS_FOLDER = "/mnt/claims", "/mnt/secrets", "/mnt/config-maps"
+CONFIG_MAPS_FOLDER = "/mnt/config-maps"
 CONFIG_MAP = "configmap://"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point that NCCL and torch use
 
@@ -26,9 +28,6 @@ CACHE_FOLDERS = {
     "MPLCONFIGDIR": "matplotlib",
 }
 """The root file system is read-only, so every library is told to write below the workspace."""
-
-SECRET_MODE = 0o440
-"""Readable by the Pod's fsGroup and nobody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +48,8 @@ def storage(config: contract.PreflightConfig | contract.RunConfig | contract.Exp
     written_places = (config.output, checkpoint if isinstance(checkpoint, contract.Location) else checkpoint.location)
     written = {claim_of(place.uri) for place in written_places}
     return Storage(
-        claims=tuple(
-            (claim, claim not in written) for claim in sorted({claim_of(place.uri) for place in places} - {""})
-        ),
-        secrets=tuple(sorted({place.secret for place in places} - {""})),
+        claims=tuple((claim, claim not in written) for claim in claims_of(places)),
+        secrets=secrets_of(places),
         config_maps=config_maps(place.uri for place in places),
     )
 
@@ -75,22 +72,13 @@ def locations(value: object) -> Iterable[contract.Location]:
             yield from locations(getattr(value, field.name))
 
 
-def claim_of(uri: str) -> str:
-    """Return the PersistentVolumeClaim of a pvc:// location, empty for any other."""
-    return uri.removeprefix("pvc://").split("/", maxsplit=1)[0] if uri.startswith("pvc://") else ""
-
-
 def volumes(needed: Storage, *, workspace_gib: int) -> list[Manifest]:
     """Return the Pod's volumes: run.json, the workspace, claims, Secrets and ConfigMaps."""
     path = f"metadata.annotations['{names.RUN_ANNOTATION}']"
     return [
         {"name": "run", "downwardAPI": {"items": [{"path": RUN_FILE, "fieldRef": {"fieldPath": path}}]}},
         {"name": "workspace", "emptyDir": {"sizeLimit": f"{workspace_gib}Gi"}},
-        *(
-            {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
-            for number, (claim, _) in enumerate(needed.claims)
-        ),
-        *(secret_volume(number, secret) for number, secret in enumerate(needed.secrets)),
+        *pods.storage_volumes([claim for claim, _ in needed.claims], needed.secrets),
         *(config_map_volume(number, *named) for number, named in enumerate(needed.config_maps)),
     ]
 
@@ -101,26 +89,12 @@ def config_map_volume(number: int, name: str, keys: tuple[str, ...]) -> Manifest
     return {"name": f"config-map-{number}", "configMap": {"name": name, "items": items, "optional": True}}
 
 
-def secret_volume(number: int, secret: str) -> Manifest:
-    """Return a volume with the documented keys of a Secret: each may be missing, and no other is ever mounted."""
-    keys = [{"key": key, "path": key} for key in contract.SECRET_KEYS]
-    source = {"secretName": secret, "items": keys, "optional": True, "defaultMode": SECRET_MODE}
-    return {"name": f"secret-{number}", "secret": source}
-
-
 def mounts(needed: Storage) -> list[Manifest]:
     """Return where the container sees the volumes."""
     return [
         {"name": "run", "mountPath": RUN_FOLDER, "readOnly": True},
         {"name": "workspace", "mountPath": WORKSPACE},
-        *(
-            {"name": f"claim-{number}", "mountPath": f"{CLAIMS_FOLDER}/{claim}", "readOnly": read_only}
-            for number, (claim, read_only) in enumerate(needed.claims)
-        ),
-        *(
-            {"name": f"secret-{number}", "mountPath": f"{SECRETS_FOLDER}/{secret}", "readOnly": True}
-            for number, secret in enumerate(needed.secrets)
-        ),
+        *pods.storage_mounts(needed.claims, needed.secrets),
         *(
             {"name": f"config-map-{number}", "mountPath": f"{CONFIG_MAPS_FOLDER}/{name}", "readOnly": True}
             for number, (name, _) in enumerate(needed.config_maps)
@@ -130,21 +104,13 @@ def mounts(needed: Storage) -> list[Manifest]:
 
 def environment(needed: Storage) -> list[Manifest]:
     """Return the environment that every container of ours gets."""
-    claims = ":".join(f"{claim}={CLAIMS_FOLDER}/{claim}" for claim, _ in needed.claims)
-    secrets = ":".join(f"{secret}={SECRETS_FOLDER}/{secret}" for secret in needed.secrets)
     mapped = ":".join(f"{name}={CONFIG_MAPS_FOLDER}/{name}" for name, _ in needed.config_maps)
     return [
         variable(contract.ENV_RUN_CONFIG, f"{RUN_FOLDER}/{RUN_FILE}"),
         variable(contract.ENV_WORKSPACE, WORKSPACE),
         variable(contract.ENV_TERMINATION_LOG, TERMINATION_LOG),
-        variable(contract.ENV_CLAIMS, claims),
-        variable(contract.ENV_SECRETS, secrets),
+        *pods.storage_environment([claim for claim, _ in needed.claims], needed.secrets),
         *([variable(contract.ENV_CONFIG_MAPS, mapped)] if mapped else []),
         variable("TMPDIR", WORKSPACE),
         *(variable(name, f"{WORKSPACE}/{folder}") for name, folder in CACHE_FOLDERS.items()),
     ]
-
-
-def variable(name: str, value: str) -> Manifest:
-    """Return one environment variable."""
-    return {"name": name, "value": value}

@@ -3,15 +3,17 @@
 Every change that is advised here and that memory or the API could refuse was planned first.
 """
 
-from finetune_contract.engines import VLLM_LORA_RANKS, Trait, servable_by
+from finetune_contract.engines import VLLM_LORA_RANKS, Trait, base_traits, servable_by
 
 from finetune_operator.api.cel import default
+from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.resolved import ResolvedLora
 from finetune_operator.api.spec import LoraSpec
 from finetune_operator.api.validation import violations
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted
 from finetune_operator.planning.methods import FEW_EXAMPLES, SMALL_DATA_RANK
+from finetune_operator.planning.models.architecture import whole_model_type
 from finetune_operator.planning.refusal import with_spec
 from finetune_operator.planning.search import Question
 from finetune_operator.planning.survey import solved
@@ -118,7 +120,7 @@ def _adapter_warnings(question: Question, chosen: Candidate, lora: ResolvedLora)
     frozen = chosen.work.architecture.num_experts > 0 and not lora.experts
     high = 128 < lora.rank <= VLLM_LORA_RANKS[-1] and _planned(question, method="full", lora=LoraSpec()) is not None
     wider = lora.targets == "attention" and _planned(question, lora=_with(spec.lora, targets="all-linear")) is not None
-    unserved = _unserved(lora)
+    unserved = _unserved(lora, chosen.work.architecture)
     return (
         (
             lora.rank < 8,
@@ -145,9 +147,9 @@ def _with(lora: LoraSpec, **changes: object) -> LoraSpec:
     return lora.model_copy(update=changes)
 
 
-def _unserved(lora: ResolvedLora) -> str:
+def _unserved(lora: ResolvedLora, shape: ModelArchitecture) -> str:
     """Say which inference servers do not serve the adapter as it is; empty where all of them do."""
-    answers = servable_by(traits_of(lora), lora.rank)
+    answers = servable_by(traits_of(lora, shape), lora.rank)
     what = dict.fromkeys(word for one in answers for word in (*one.refuses, *one.distorts))
     refusing = ", ".join(one.engine for one in answers if one.refuses)
     distorting = ", ".join(one.engine for one in answers if one.distorts)
@@ -156,8 +158,8 @@ def _unserved(lora: ResolvedLora) -> str:
     return f"{', '.join(what)}: {' and '.join(said)}" if said else ""
 
 
-def traits_of(lora: ResolvedLora) -> frozenset[Trait]:
-    """Return what the adapter will have beyond plain LoRA matrices."""
+def traits_of(lora: ResolvedLora, shape: ModelArchitecture) -> frozenset[Trait]:
+    """Return what the adapter will have beyond plain LoRA matrices, also because of its base model."""
     table = (
         (lora.variant == "dora", Trait.DORA),
         (lora.variant == "adalora", Trait.ADALORA),
@@ -166,7 +168,7 @@ def traits_of(lora: ResolvedLora) -> frozenset[Trait]:
         (lora.experts, Trait.EXPERTS),
         ("lm_head" in (lora.target_modules or ()), Trait.HEAD),
     )
-    return frozenset(trait for applies, trait in table if applies)
+    return base_traits(whole_model_type(shape)) | frozenset(trait for applies, trait in table if applies)
 
 
 def _frozen_experts(question: Question, chosen: Candidate) -> str:

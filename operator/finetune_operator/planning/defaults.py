@@ -6,7 +6,7 @@ Called by planning.planner once preflight has looked at model and data; the resu
 import math
 from dataclasses import dataclass
 
-from finetune_operator.api.locations import checkpoints_beside
+from finetune_operator.api.locations import checkpoints_beside, keeps_checkpoints
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.resolved import Method, ResolvedCheckpoint, ResolvedLora, ResolvedSpec, ResolvedTraining
 from finetune_operator.api.spec import CheckpointSpec, FineTuneJobSpec, LoraSpec, ModelSpec, OutputSpec
@@ -175,10 +175,10 @@ def _precision(asked: str, method: Method) -> str:
 
 def checkpoint_of(asked: CheckpointSpec, output: OutputSpec) -> ResolvedCheckpoint:
     """Return where checkpoints go: beside the output, with its Secret, unless the spec names a place."""
-    if asked.destination is None and output.destination.startswith("hf://"):
+    if asked.destination is None and not keeps_checkpoints(output.destination):
         raise JobError(
             "InvalidSpec",
-            "spec.checkpoint.destination is required because the output is on a hub, which cannot store checkpoints: "
+            "spec.checkpoint.destination is required because the output is on a hub or in a registry, which cannot store checkpoints: "
             "set it to a folder at s3://, gs://, az:// or pvc://",
         )
     destination = asked.destination or checkpoints_beside(output.destination)

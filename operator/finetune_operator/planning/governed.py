@@ -78,9 +78,14 @@ def _is_named(place: str, patterns: Sequence[str]) -> bool:
 
 
 def _starts(place: str, prefixes: Sequence[str]) -> bool:
-    """Tell whether a place lies below one of the prefixes. They end at a slash: s3://team-a is not s3://team-ab."""
+    """Tell whether a place lies below one of the prefixes. They end at a slash: s3://team-a is not s3://team-ab.
+
+    The name of a repository in a registry stands for all its tags.
+    """
     return any(
-        f"{place}/".startswith(f"{prefix.rstrip('/')}/") or (prefix.endswith("://") and place.startswith(prefix))
+        f"{place}/".startswith(f"{prefix.rstrip('/')}/")
+        or (prefix.endswith("://") and place.startswith(prefix))
+        or (prefix.startswith("oci://") and prefix.count("/") > 2 and place.startswith((f"{prefix}:", f"{prefix}@")))
         for prefix in prefixes
     )
 
@@ -103,8 +108,8 @@ def _places(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
         if metric.judge is not None:
             written.append((f"spec.evaluation.metrics[{index}].judge.endpoint", metric.judge.endpoint))
     for index, tracker in enumerate(spec.trackers):
-        if tracker.uri is not None:
-            written.append((f"spec.trackers[{index}].uri", tracker.uri))
+        if tracker.server is not None:
+            written.append((f"spec.trackers[{index}].uri", tracker.server))
     for places, prefixes, rule, what in (
         (read, allow.sources, "allow.sources", "source"),
         (written, allow.destinations, "allow.destinations", "destination"),

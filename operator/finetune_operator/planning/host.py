@@ -144,8 +144,34 @@ def host_memory_gib(work: Work, layout: Layout, *, card_gib: float) -> float:
     loading = gpus * min(model, SHARD_GIB)
     # rank 0 collects the whole model to publish it
     publishing = published_bytes(work) / GIB if work.method == "full" and layout.rung.zero_stage else 0.0
-    training = _offloaded_gib(work, layout) + max(loading, publishing)
+    training = _offloaded_gib(work, layout) + max(loading, publishing, _saving_gib(work, layout))
     return gpus * PROCESS_GIB + max(training, _flattening_gib(work, layout, card_gib))
+
+
+ONE_FILE_BYTES = 50e9
+"""Largest file that transformers 5 writes."""
+
+SUB_GROUP_ELEMENTS = 1e9
+"""What stage 3 keeps in one buffer at most."""
+
+
+def _saving_gib(work: Work, layout: Layout) -> float:
+    """Return what leaves the GPUs at once when a checkpoint of a full fine-tune is written; an adapter is small.
+
+    safetensors 0.8 copies all tensors of a file to host memory before it writes the first (_flatten_as_ptr), so a model on one GPU
+    is there whole. torch.save brings one buffer after the other: with sharding a process' share of the masters.
+    """
+    if work.method != "full":
+        return 0.0
+    trained, precision = work.num_trainable_parameters, work.resolved.training.precision
+    match layout.rung.zero_stage:
+        case 0:
+            return min((4 if precision == "mixed" else 2) * trained, ONE_FILE_BYTES) / GIB
+        case 2:
+            share = trained / layout.gpus
+        case _:
+            share = min(trained / layout.gpus, SUB_GROUP_ELEMENTS)
+    return 0.0 if layout.rung.offload != "none" else layout.gpus_per_replica * 4 * share / GIB
 
 
 OFFLOADED = {"none": 0, "optimizer": 18, "all": 20}

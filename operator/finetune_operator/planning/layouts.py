@@ -205,16 +205,26 @@ def illegal(rung: Rung, gpus: int, spec: ResolvedSpec) -> str:
 
 def gpu_counts(pool: GPUPoolSpec, resources: ResourcesSpec) -> tuple[int, ...]:
     """Return the numbers of GPUs worth trying in a pool, ascending: parts of a node, then whole nodes."""
-    most_nodes = 1 if pool.interconnect.between_nodes == "none" else pool.max_nodes
-    most = min(most_nodes, pool.max_nodes) * pool.gpus_per_node
-    if "/mig-" in pool.resource_name:
-        most = min(most, 1)
+    most = most_gpus(pool)
     most = min(most, resources.max_gpus or most)
     if resources.gpus is not None:
         return (resources.gpus,) if resources.gpus <= most else ()
     inside = [2**power for power in range(7) if 2**power < pool.gpus_per_node]
     nodes = sorted({2**power for power in range(10)} | {3 * 2**power for power in range(8)})
     return tuple(count for count in (*inside, *(node * pool.gpus_per_node for node in nodes)) if count <= most)
+
+
+def most_gpus(pool: GPUPoolSpec) -> int:
+    """Return how many GPUs of a pool one job can use: MIG slices run alone, and nodes without a network between them, too."""
+    if is_slice(pool):
+        return min(pool.max_nodes, 1)
+    nodes = min(pool.max_nodes, 1) if pool.interconnect.between_nodes == "none" else pool.max_nodes
+    return nodes * pool.gpus_per_node
+
+
+def is_slice(pool: GPUPoolSpec) -> bool:
+    """Say whether a pool offers MIG slices."""
+    return "/mig-" in pool.resource_name
 
 
 def split(gpus: int, gpus_per_node: int) -> tuple[int, int]:

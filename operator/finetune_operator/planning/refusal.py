@@ -18,6 +18,8 @@ from finetune_operator.planning.layouts import (
     card_name,
     counted,
     gpu_counts,
+    is_slice,
+    most_gpus,
     nearest_multiple,
     shareable_batch,
 )
@@ -86,7 +88,15 @@ def _too_few_gpus(question: Question, pools: tuple[GPUPool, ...]) -> str:
     most = max(pool.spec.gpus_per_node * pool.spec.max_nodes for pool in pools)
     asked = question.spec.resources.gpus
     wanted = f"spec.resources.gpus is {asked}" if asked else "the job needs at least one GPU"
-    return f"{wanted}, but the largest pool has {counted(most, 'GPU')}"
+    if asked is None or asked > most:
+        return f"{wanted}, but the largest pool has {counted(most, 'GPU')}"
+    together = max(most_gpus(pool.spec) for pool in pools)
+    apart = (
+        "MIG slices run alone"
+        if all(is_slice(pool.spec) for pool in pools)
+        else "their nodes have no network (betweenNodes)"
+    )
+    return f"{wanted}, but one job can use at most {counted(together, 'GPU')} of these pools: {apart}"
 
 
 def _need(nearest: Refused) -> str:

@@ -4,6 +4,7 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
+from finetune_operator.api.job_rules import NAME_MESSAGE
 from finetune_operator.cli.manifest_file import ManifestInvalid, parse_job, parse_pools, read_job, read_pools, text_of
 from finetune_operator.errors import FinetuneError
 
@@ -37,6 +38,11 @@ def refusal(text):
     with pytest.raises(ManifestInvalid) as caught:
         parse_job(text)
     return str(caught.value)
+
+
+def named(name: str, namespace: object = "team-a") -> str:
+    """Return the job under another name."""
+    return JOB.replace("tiny", name).replace("team-a", str(namespace))
 
 
 def test_a_short_file_is_a_good_file():
@@ -89,9 +95,48 @@ def test_a_misspelt_field_of_a_list_item_is_recognised():
 
 
 def test_a_key_written_twice_is_refused():
-    """The second would silently win."""
-    assert refusal(JOB + "  suspend: true\n  suspend: false\n").startswith(
-        "file: is not YAML: while constructing a mapping"
+    """The second would silently win, of a field and of a whole part of the file."""
+    assert refusal(JOB + "  suspend: true\n  suspend: false\n") == (
+        f"file: suspend is written in line {JOB.count(chr(10)) + 1} and again in line {JOB.count(chr(10)) + 2}: keep one of them"
+    )
+    assert refusal("kind: FineTuneJob\nspec: {method: lora, method: full}\n") == (
+        "file: method is written twice in line 2: keep one of them"
+    )
+
+
+def test_a_tab_is_named():
+    """It looks like spaces in an editor."""
+    assert refusal("spec:\n\tmethod: lora\n") == (
+        "file: is not YAML: a tab stands where YAML allows spaces only (line 2, column 1)"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_file_of_windows_is_read(encoding: str, tmp_path: Path):
+    """With its line ends and a byte order mark; PowerShell's > writes UTF-16."""
+    (tmp_path / "job.yaml").write_bytes(JOB.replace("\n", "\r\n").encode(encoding))
+
+    assert read_job(tmp_path / "job.yaml").spec == parse_job(JOB).spec
+
+
+def test_a_name_that_is_far_too_long_is_refused_by_the_rule_of_names():
+    """Longer than the API server keeps any name."""
+    assert refusal(named("a" * 300)) == refusal(named("a" * 53)) == f"metadata.name: {NAME_MESSAGE}"
+
+
+def test_metadata_that_is_no_text_is_refused():
+    """YAML reads a namespace of digits as a number."""
+    assert refusal(named("a", 5)) == 'metadata.namespace: is a number: write it in quotes, "5"'
+    assert refusal(named("a", "[b]")) == "metadata.namespace: input should be a valid string, not ['b']"
+
+
+def test_a_long_value_is_not_repeated_in_full():
+    """The refusal of a page of text would scroll its reason away."""
+    assert refusal(JOB + f"  queueName: {'q' * 5000}\n") == (
+        "spec.queueName: has 5,000 characters, and at most 253 are allowed"
+    )
+    assert refusal(JOB + f"  method: {'q' * 5000}\n") == (
+        f"spec.method: input should be 'auto', 'lora', 'qlora' or 'full', not '{'q' * 199}..."
     )
 
 

@@ -45,6 +45,46 @@ def test_the_words_of_other_tools_lead_to_ours(word: str, ours: str):
     assert (code, said.splitlines()[-1]) == (2, f"Error: No such command '{word}'. Use `finetune {ours}`.")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("plan -f a.yaml -f b.yaml", "-f is given 2 times, and takes one value."),
+        ("plan --model a --model b", "--model is given 2 times, and takes one value."),
+        ("get -n a -nb", "--namespace is given 2 times, and takes one value."),
+        ("plan a.yaml", "A file is named with -f: `finetune plan -f a.yaml`."),
+        ("submit -f a.yaml", "No such option: -f. The file is named alone: `finetune submit FILE`."),
+        ("submit --dry-run a.yaml", "No such option: --dry-run. Use `finetune plan -f FILE`."),
+        ("get --json", "No such option: --json. Use -o json."),
+        ("get --format=json", "No such option: --format. Use -o json or -o yaml."),
+        ("get -w", "No such option: -w. Use `finetune watch`."),
+        ("get --nonsense", "No such option: --nonsense"),
+        ("help plan", "No such command 'help'. Use `finetune plan -h`."),
+    ],
+)
+def test_the_options_of_other_tools_lead_to_ours(line: str, said: str):
+    """And of an option that is given twice none is dropped."""
+    code, _, words = typed(*line.split())
+
+    assert (code, words.splitlines()[-1]) == (2, f"Error: {said}")
+
+
+def test_options_that_may_stand_twice_are_kept():
+    """--set changes one field each time; flags say the same twice; what kubectl is asked is kubectl's own affair."""
+    lines = ("rerun x --set a=1 --set b=2", "get -A -A", "local kubectl get pods -w --json")
+    said = [typed(*line.split(), KUBECONFIG="", HOME="/nowhere")[2] for line in lines]
+
+    assert ["cluster" in each and "running" in each for each in said] == [True, True, True]
+
+
+def test_a_manifest_is_not_data():
+    """It would be asked for a model that it names."""
+    assert typed("data", "preview", "job.yaml") == (
+        1,
+        "",
+        "finetune: job.yaml is not data: a job is named with -f: `finetune data preview -f job.yaml`\n",
+    )
+
+
 def test_output_that_a_terminal_cannot_show_is_escaped(tmp_path: Path):
     """LC_ALL=C in a container or a cron job."""
     (tmp_path / "a.yaml").write_text(JOB % "frage")

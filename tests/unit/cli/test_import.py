@@ -96,3 +96,15 @@ def test_options_fill_in_what_only_the_user_knows(tmp_path: Path, capsys: pytest
     ]
     with pytest.raises(FinetuneError, match="exists: pass --force to replace it"):
         command(INPUTS / "openai.json", to=str(to))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    """Several may be imported in one script."""
+    (tmp_path / "lora.yml").write_text("base_model: o/m\nlearning_rate: 1e-4\nlearning_rate: 2e-5\n")
+
+    with pytest.raises(FinetuneError) as caught:
+        command(tmp_path / "lora.yml", to="-")
+
+    assert str(caught.value) == (
+        f"{tmp_path}/lora.yml: learning_rate is written in line 2 and again in line 3: keep one of them"
+    )

@@ -1,6 +1,5 @@
 """How the commands reach an API server: every way in which a kubeconfig says who we are, without the client library."""
 
-import asyncio
 import base64
 import json
 import stat
@@ -225,33 +224,6 @@ async def test_what_is_rare_goes_through_the_client_library(tmp_path: Path):
         await link.close()
 
         assert await shown(config, server) == [f"Bearer a.{claims}.c"]
-
-
-async def test_a_proxy(tmp_path: Path):
-    """It connects us; its password is in its URL."""
-    asked: list[str] = []
-
-    async def connects(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        asked.append(head)
-        host, port = head.split()[1].split(":")
-        there, here = await asyncio.open_connection(host, int(port))
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        here.write(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(await there.read(65536))
-        await writer.drain()
-        writer.close()
-        here.close()
-
-    async with a_server() as server, await asyncio.start_server(connects, "127.0.0.1", 0) as proxy:
-        port = proxy.sockets[0].getsockname()[1]
-        cluster = {"proxy-url": f"http://ann:secret@127.0.0.1:{port}"}
-        found = await shown(kubeconfig(tmp_path, server.address, {"token": "t"}, cluster=cluster), server)
-
-    target = server.address.removeprefix("http://")
-    login = base64.b64encode(b"ann:secret").decode()
-    assert found == ["Bearer t"]
-    assert asked == [f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Basic {login}\r\n\r\n"]
 
 
 async def test_a_write_has_a_connection_of_its_own(tmp_path: Path):

@@ -4,14 +4,21 @@ from typing import Any
 
 import pytest
 import yaml
+from finetune_contract import Artifact, RunConfig
+from finetune_contract.served import Load
+from finetune_contract.serving.objects import Result
+from finetune_contract.serving.text import files
+from finetune_contract.wire import dumps, from_wire, loads
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import ArtifactStatus
 from finetune_operator.api.status import FineTuneJob
-from finetune_operator.cli.serving_objects import Wishes, manifests, serving_objects, serving_of
+from finetune_operator.cli.serving_objects import Wishes, serving_objects
 from finetune_operator.errors import FinetuneError
+from finetune_operator.manifests.run_config import run_config
 
 from tests.unit.lifecycle.lifecycle_builders import a_job, a_pool, pinned_status
 
+LOAD = Load(length=2048, concurrency=4)
 DIGEST = "sha256:" + "e" * 64
 
 
@@ -32,7 +39,8 @@ def finished(name: str, *artifacts: ArtifactStatus) -> FineTuneJob:
 
 
 def made(engine: Any, *jobs: FineTuneJob) -> tuple[Any, ...]:
-    return manifests(engine, serving_of(list(jobs), engine, length=2048, concurrency=4))
+    text = serving_objects(list(jobs), engine, Wishes(load=LOAD, unpromoted=True))
+    return tuple(yaml.safe_load_all(text))
 
 
 def test_several_adapters_of_one_base_share_a_vllm():
@@ -101,7 +109,7 @@ def test_kserve_gets_the_base_and_our_init_containers_bring_the_adapters():
 def test_a_name_stays_when_the_version_changes(engine: Any):
     """Objects, labels and the model are called by it; where it comes from, and its digest, are the job's."""
     job = finished("bot-v2", artifact(), artifact("gguf-q8_0"))
-    text = serving_objects([job], engine, Wishes(length=2048, concurrency=4, name="bot"))
+    text = serving_objects([job], engine, Wishes(load=LOAD, name="bot"))
     objects = list(yaml.safe_load_all(text))
     served = {
         "vllm": lambda: objects[0]["spec"]["template"]["spec"]["containers"][0]["args"][-1],
@@ -126,19 +134,19 @@ def test_a_model_that_did_not_pass_its_gate_is_not_served():
     )  # fmt: skip
     job = job.model_copy(update={"status": job.status.model_copy(update={"conditions": [failed]})})
     with pytest.raises(FinetuneError) as refusal:
-        serving_objects([job], "vllm", Wishes(length=2048, concurrency=4))
+        serving_objects([job], "vllm", Wishes(load=LOAD))
 
     assert str(refusal.value) == (
         "bot did not pass its gate (2 % better; the gate requires 5 %): train a better one, or pass --unpromoted to serve it "
         "all the same"
     )
-    assert serving_objects([job], "vllm", Wishes(length=2048, concurrency=4, unpromoted=True))
+    assert serving_objects([job], "vllm", Wishes(load=LOAD, unpromoted=True))
 
 
 def test_a_name_that_no_service_can_have_is_refused():
     """Before anything is printed."""
     with pytest.raises(FinetuneError) as refusal:
-        serving_objects([finished("bot", artifact())], "vllm", Wishes(length=2048, concurrency=4, name="Bot_1"))
+        serving_objects([finished("bot", artifact())], "vllm", Wishes(load=LOAD, name="Bot_1"))
 
     assert str(refusal.value).startswith("--name Bot_1 must be at most 52 lower-case letters")
 
@@ -156,6 +164,24 @@ def test_kserve_fetches_a_merged_model_by_itself():
             f"KServe does not fetch {uri}: it takes s3://, pvc:// and whole repositories of a hub. Use --for vllm, or publish to s3:// or "
             "pvc://"
         )
+    uri = f"oci://registry.example/out@{DIGEST}"
+    with pytest.raises(FinetuneError) as refusal:
+        made("kserve", finished("one", artifact(), artifact("merged", uri=uri)))
+    assert str(refusal.value) == (
+        f"KServe takes container images at oci://, and {uri} is an artifact with one layer for each file: use --for vllm, or publish to "
+        "s3:// or pvc://"
+    )
+
+
+def test_a_result_in_a_registry_is_fetched_by_its_digest():
+    """An init container brings it, with the login of the job; the server finds a folder."""
+    uri = f"oci://registry.example/team/bot@{DIGEST}"
+    deployment, _ = made("vllm", finished("bot", artifact(uri=uri)))
+    pod = deployment["spec"]["template"]["spec"]
+
+    assert pod["initContainers"][0]["args"] == ["-m", "finetune_trainer", "fetch", uri, "/models/bot", DIGEST, "s3"]
+    (secret,) = [one["secret"] for one in pod["volumes"] if "secret" in one]
+    assert {"key": ".dockerconfigjson", "path": ".dockerconfigjson"} in secret["items"]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +204,43 @@ def test_what_cannot_be_served_is_refused_with_a_remedy(engine: Any, jobs: list[
         made(engine, *jobs)
 
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "engines"),
+    [
+        ([artifact()], ["vllm", "kserve"]),
+        ([artifact("model")], ["vllm", "kserve"]),
+        ([artifact(servable="merged only: vllm does not load DoRA")], []),
+        ([artifact(), artifact("merged"), artifact("gguf-q8_0")], ["vllm", "kserve", "llama-cpp"]),
+        ([artifact(), artifact("merged", uri="gs://team-a/out/merged")], ["vllm"]),
+    ],
+    ids=["adapter", "whole model", "DoRA", "every form", "not for KServe"],
+)
+def test_what_the_trainer_publishes_is_what_is_printed(artifacts: list[ArtifactStatus], engines: list[str]):
+    """From the facts that the Pod is told, over the wire: the same text for each engine that serves the result, and no other."""
+    job = finished("bot", *artifacts)
+    told = loads(RunConfig, dumps(run_config(job, job.status, 0)))
+    assert told.serving is not None
+    published = files(
+        Result(
+            namespace=told.namespace, name=told.name, base=told.model, chat=told.chat, output=told.output,
+            artifacts=tuple(from_wire(Artifact, one.model_dump(mode="json")) for one in artifacts),
+        ),
+        told.serving,
+    )  # fmt: skip
+
+    assert list(published) == [f"{engine}.yaml" for engine in engines]
+    for engine in engines:
+        assert published[f"{engine}.yaml"] == serving_objects([job], engine, Wishes(load=Load()))  # type: ignore[arg-type]
+
+
+def test_nothing_is_named_by_an_anchor():
+    """Labels occur three times: each is written out, as people write manifests."""
+    text = serving_objects([finished("bot", artifact())], "vllm", Wishes(load=LOAD))
+
+    assert "&id" not in text
+    assert "*id" not in text
 
 
 OWN_ENDS = "vllm (--generation-config FOLDER), sglang (stop_token_ids in requests), llama.cpp; not tgi"

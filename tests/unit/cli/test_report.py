@@ -157,6 +157,10 @@ def test_the_result_is_used_from_where_it_is():
         ),
     ]
     assert usage(a_job()) == []
+    uri = "oci://registry.example/team/bot@sha256:1"
+    assert usage(a_job(phase="Succeeded", adapterURI=uri))[0] == (
+        "Fetch it from the registry", "oras pull registry.example/team/bot@sha256:1 --output ./adapter"
+    )  # fmt: skip
 
 
 def test_vllm_is_told_where_answers_end():

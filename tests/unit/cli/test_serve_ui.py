@@ -1,6 +1,7 @@
 """`finetune serve-ui`: a real server, asked as browsers and programs ask it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,20 @@ def test_the_page_loads_nothing_from_elsewhere(server: Server):
     assert status == 200
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
     assert [text for text in files if "http://" in text or "https://" in text or "innerHTML" in text] == []
+
+
+def test_the_page_works_behind_a_prefix(server: Server):
+    """A proxy that shows it as https://tools.example.com/finetune/ and cuts the prefix off: all addresses are relative."""
+    page, script = server.ask("/")[1], server.ask("/static/ui.js")[1]
+    loaded = re.findall(r'(?:href|src)="([^"#][^":]*)"', page)
+    asked = re.findall(r'ask\((?:[^"`)]*[?] `[^`]*` : )?"([^"]+)"', script)
+
+    assert (loaded, sorted(asked)) == (
+        ["static/ui.css", "static/ui.js"],
+        ["api/claims", "api/gpus", "api/jobs", "api/models", "api/plan"],
+    )
+    assert re.findall(r'["`]/\w[^"`]*', script) == []
+    assert [server.ask(f"/{each}")[0] for each in loaded] == [200, 200]
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium: apt-get install chromium")

@@ -164,7 +164,7 @@ def test_the_newest_event_is_shown_without_escapes():
         {"lastTimestamp": "2026-11-23T10:03:00Z", "reason": "Planned", "message": "a plan"},
     ]
 
-    assert (newest(events), newest([]), newest([{}])) == ("10:04:00 Running: it [2J runs", "", "")
+    assert (newest(events), newest([]), newest([{}])) == ("10:04:00 UTC Running: it [2J runs", "", "")
 
 
 @pytest.mark.parametrize("phase", Phase)

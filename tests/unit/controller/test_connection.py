@@ -7,7 +7,9 @@ import pytest
 from aiohttp import web
 from finetune_operator import __version__
 from finetune_operator.controller.api import Api
-from finetune_operator.controller.connection import connect, proxy_for
+from finetune_operator.controller.connection import connect
+from finetune_operator.controller.proxies import checked_proxy, environment_proxy
+from finetune_operator.errors import ClusterUnavailable
 
 from tests.unit.controller.scripted import served
 
@@ -35,23 +37,54 @@ async def test_every_request_bears_the_operators_name(tmp_path: Path):
     assert heard == [f"finetune-operator/{__version__}"]
 
 
+PROXY = {"HTTPS_PROXY": "http://proxy:3128"}
+
+
 @pytest.mark.parametrize(
-    ("environment", "proxy"),
+    ("address", "environment", "proxy"),
     [
-        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
-        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".internal,10.0.0.1"}, None),
-        ({"HTTP_PROXY": "http://proxy:3128"}, None),
-        ({}, None),
+        ("https://api.cluster.internal:6443", PROXY, "http://proxy:3128"),
+        ("https://api.cluster.internal:6443", {"HTTPS_PROXY": "proxy:3128"}, "http://proxy:3128"),
+        ("https://api.cluster.internal:6443", PROXY | {"NO_PROXY": ".internal,10.0.0.1"}, ""),
+        ("https://api.cluster.internal:6443", PROXY | {"NO_PROXY": "cluster.internal:6443"}, ""),
+        ("https://api.cluster.internal:6443", {"HTTP_PROXY": "http://proxy:3128"}, ""),
+        ("https://api.cluster.internal:6443", {}, ""),
+        ("https://10.1.2.3:6443", PROXY | {"NO_PROXY": "localhost, 10.0.0.0/8"}, ""),
+        ("https://11.1.2.3:6443", PROXY | {"NO_PROXY": "localhost, 10.0.0.0/8, ::/0"}, "http://proxy:3128"),
+        ("https://[fd00::7]:6443", PROXY | {"NO_PROXY": "fd00::/8"}, ""),
+        ("https://127.0.0.1:6443", PROXY, ""),
+        ("https://localhost:6443", PROXY, ""),
+        ("https://[::1]:6443", PROXY, ""),
     ],
 )
-def test_the_environments_proxy_is_used(
-    environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+def test_the_environments_proxy_is_used_as_kubectl_uses_it(
+    address: str, environment: dict[str, str], proxy: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """And not for hosts that it excepts, as for every other program."""
+    """Not for hosts, ports and networks that it excepts, and never for this machine: a local cluster is behind no proxy."""
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert proxy_for("https://api.cluster.internal:6443") == proxy
+    assert environment_proxy(address) == proxy
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("socks5://ann:secret@127.0.0.1:1080", "socks5://127.0.0.1:1080"),
+        ("http://", "http://"),
+        ("http://ann:secret@proxy:port", "http://proxy:port"),
+        ("http://ann:secret@[::1", "http://[::1"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused(proxy: str, shown: str):
+    """Windows writes socks:// into the environment; a password stays out of logs."""
+    with pytest.raises(ClusterUnavailable) as caught:
+        checked_proxy(proxy)
+
+    assert str(caught.value) == (
+        f"the proxy {shown} cannot be used: it must be http://HOST:PORT or https://HOST:PORT, not SOCKS. "
+        "Set another proxy-url in the kubeconfig or another $HTTPS_PROXY, or name the API server in $NO_PROXY"
+    )

@@ -53,6 +53,17 @@ def test_a_pod_has_what_its_pool_says():
     assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
 
 
+def test_a_pool_of_vgpus_turns_expandable_segments_off():
+    """Its value takes the place of ours: of two variables of one name the kubelet keeps the last."""
+    mine = {"key": "PYTORCH_ALLOC_CONF", "value": "pinned_max_round_threshold_mb:64"}
+    environments = [trainer(pod)["spec"]["containers"][0]["env"] for pod in ({}, {"environment": [mine]})]
+
+    assert [[each["value"] for each in found if each["name"] == "PYTORCH_ALLOC_CONF"] for found in environments] == [
+        ["expandable_segments:True,pinned_max_round_threshold_mb:64"],
+        ["pinned_max_round_threshold_mb:64"],
+    ]
+
+
 def test_a_pool_that_says_nothing_adds_nothing():
     """The fields are absent, not empty."""
     pod = trainer({})

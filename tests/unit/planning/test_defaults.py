@@ -167,7 +167,7 @@ def test_a_hub_cannot_hold_checkpoints():
 
     assert refused.value.reason == "InvalidSpec"
     assert refused.value.message == (
-        "spec.checkpoint.destination is required because the output is on a hub, which cannot store checkpoints: "
+        "spec.checkpoint.destination is required because the output is on a hub or in a registry, which cannot store checkpoints: "
         "set it to a folder at s3://, gs://, az:// or pvc://"
     )
 

@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.memory.generating import answer_gib, answers_at_once, resident_gib, with_one_answer
+from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.planner import PlannedRun, plan
+from finetune_operator.planning.speed.constants import DEFAULT
+from finetune_operator.planning.speed.generating import token_seconds
+from finetune_operator.planning.speed.step import link_bytes_per_second
 
-from tests.unit.planning.planning_builders import a_llama, a_pool, a_preflight, a_spec
+from tests.unit.planning.planning_builders import LLAMA_70B, a_llama, a_pool, a_preflight, a_spec
 
 MEMORY = MemoryEstimate(
     weights_gib=15.0, adapter_gib=0.2, gradients_gib=0.1, optimizer_gib=0.3, activations_gib=4.0, logits_gib=1.0, gathers_gib=0.0,
@@ -38,6 +42,20 @@ def test_generated_answers_are_counted_in_time_and_money():
     assert batches * 512 * 2 * 0.04 == pytest.approx(286.72)
     assert 286.72 < seconds < 1.15 * 286.72  # and reading 400 prompts
     assert float(run.plan.estimate.cost_usd) > float(planned({}).plan.estimate.cost_usd) + 0.15
+
+
+def test_a_token_waits_for_all_weights_where_they_are_divided():
+    """70B at ZeRO-3 on 4 GPUs with NVLink: three quarters of 141 GB for every token, beside the 80 layers at 0.00125 s."""
+    spec, shape = a_spec(method="lora", resources={"gpus": 4}), architecture(LLAMA_70B)
+    found = a_preflight(model_bytes=2 * shape.num_parameters)
+    chosen = plan(spec, architecture=shape, preflight=found, pools=[a_pool()], image="trainer").chosen
+    gathering = (
+        0.75 * 2 * shape.num_parameters / link_bytes_per_second(chosen.layout, chosen.pool.spec.reached, DEFAULT)
+    )
+
+    assert (chosen.layout.rung.zero_stage, chosen.layout.gpus) == (3, 4)
+    assert gathering > 0.3
+    assert token_seconds(chosen.work, chosen.layout, chosen.pool, chosen.speed) == pytest.approx(0.1 + gathering)
 
 
 def test_without_a_baseline_one_model_answers():

@@ -76,6 +76,12 @@ def refusal(policy: FineTunePolicy, *pools: GPUPool, model: str = "8b", **spec: 
             " (allow.sources: s3://team-a, hf://org)",
         ),
         (
+            {"allow": {"destinations": ["oci://registry/team", "oci://registry/bot", "s3://"]}},
+            {"output": {"destination": "oci://registry/bot2:v1"}, "checkpoint": {"destination": "s3://bucket/c"}},
+            "spec.output.destination oci://registry/bot2:v1 is not an allowed destination (allow.destinations: oci://registry/team,"
+            " oci://registry/bot, s3://)",
+        ),
+        (
             {"allow": {"secrets": ["finetune-*", "hub"]}},
             {"model": {"source": "hf://org/m", "credentials": {"secretName": "hub"}},
              "datasets": [{"source": "s3://team-a/d", "credentials": {"secretName": "bank-keys"}}]},
@@ -130,6 +136,10 @@ def test_each_rule_is_named_with_its_figure(policy: Any, spec: Any, broken: str)
         ({"allow": {"models": ["Qwen/*"], "sources": ["s3://team-a/"]}}, {"model": {"source": "s3://team-a/m"}, "datasets": [{"source": "s3://team-a/d.jsonl"}]}),
         ({"allow": {"sources": ["s3://", "hf://org"]}}, {"model": {"source": "hf://org/m"}, "datasets": [{"source": "s3://any/d"}]}),
         ({"allow": {"destinations": ["s3://team-a"]}}, {"output": {"destination": "s3://team-a/out"}}),
+        (
+            {"allow": {"destinations": ["oci://registry/team/bot", "s3://"]}},
+            {"output": {"destination": "oci://registry/team/bot:v1"}, "checkpoint": {"destination": "s3://bucket/c"}},
+        ),
         (
             {"allow": {"destinations": ["s3://team-a", "http://judge:8000"], "sources": ["s3://", "hf://org"]}},
             {"model": {"source": "hf://org/m"}, "output": {"destination": "s3://team-a/out"}, "chat": {"templateSource": "configmap://chat/t"},

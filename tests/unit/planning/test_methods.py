@@ -1,9 +1,14 @@
 """method: auto, by its ordered rules, with the reason in words; warnings for what people get wrong."""
 
+import json
 import re
 from typing import Any
 
 import pytest
+from finetune_contract.engines import Trait
+from finetune_operator.planning.advice import traits_of
+from finetune_operator.planning.models.architecture import architecture
+from finetune_operator.planning.models.catalogue import catalogue_entry
 
 from tests.unit.planning.planning_builders import a_pool
 from tests.unit.planning.test_planner import planned
@@ -186,6 +191,18 @@ def test_the_users_method_is_used():
 def test_pitfalls_are_warned_of(spec: dict[str, Any], found: dict[str, Any], warning: str):
     """Each says what, how much and what to do."""
     assert warning in planned("8b", found=found, **spec).plan.warnings
+
+
+def test_the_text_part_of_a_multimodal_model_is_not_served_by_vllm():
+    """Its own checkpoint is: only the wrapper gives the layers other names."""
+    entry = catalogue_entry("Qwen/Qwen3.5-9B")
+    assert entry is not None
+    text, lora = json.loads(entry.architecture.config), planned("8b").resolved.lora
+    assert lora is not None
+    wrapped = architecture({"model_type": "qwen3_5", "text_config": text})
+
+    assert traits_of(lora, wrapped) == {Trait.TEXT_PART}
+    assert traits_of(lora, entry.architecture) == frozenset()
 
 
 def test_a_sound_job_gets_no_warning():

@@ -92,6 +92,22 @@ def test_more_gpus_than_there_are():
     )
 
 
+@pytest.mark.parametrize(
+    ("pool", "why"),
+    [
+        ({"resourceName": "nvidia.com/mig-3g.40gb", "memoryGiB": "39.25", "maxNodes": 2},
+         "at most 1 GPU of these pools: MIG slices run alone"),
+        ({"interconnect": {"withinNode": "nvlink", "betweenNodes": "none"}, "maxNodes": 2},
+         "at most 8 GPUs of these pools: their nodes have no network (betweenNodes)"),
+    ],
+)  # fmt: skip
+def test_gpus_that_one_job_cannot_use_together(pool: dict[str, Any], why: str):
+    """Two nodes of eight have sixteen, but not for one job."""
+    said = message("8b", a_pool(**pool), method="lora", resources={"gpus": 16})
+
+    assert said.startswith(f"spec.resources.gpus is 16, but one job can use {why}; would fit: resources.gpus ")
+
+
 def test_a_batch_that_the_gpus_cannot_share():
     """A batch of the user's own is never rounded."""
     spec = {"method": "lora", "resources": {"gpus": 8}, "training": {"globalBatchSize": 30}}

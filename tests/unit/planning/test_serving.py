@@ -1,28 +1,23 @@
 """What serving takes: each term by hand, and the GPUs that hold their sum."""
 
 import pytest
+from finetune_contract.served import Load
+from finetune_contract.serving.sizes import gpus_for, longest_for, serving_needs
 from finetune_operator.planning.models.catalogue import catalogue_entry
-from finetune_operator.planning.serving import (
-    Load,
-    described,
-    gpus_for,
-    kv_bytes_per_token,
-    longest_for,
-    serving_needs,
-)
+from finetune_operator.planning.serving import described, served_model
 
 
 def shape(name: str = "meta-llama/Llama-3.1-8B"):
     entry = catalogue_entry(name)
     assert entry is not None
-    return entry.architecture
+    return served_model(entry.architecture)
 
 
 def test_each_term_is_counted_by_hand():
     """Llama 3.1 8B: 32 layers of 8 heads of 128, 16 requests of 8,192 tokens, 20 adapters in slots of rank 16."""
     needs = serving_needs(shape(), Load(length=8192, concurrency=16, adapters=20, lora_rank=16))
 
-    assert kv_bytes_per_token(shape()) == 2 * 32 * 8 * 128 * 2
+    assert shape().kv_bytes_per_token == 2 * 32 * 8 * 128 * 2
     assert needs.kv_cache_gib == 16 * 8192 * 131_072 / 2**30
     assert needs.weights_gib == pytest.approx(2 * 8_030_261_248 / 2**30)
     assert needs.lora_gib == pytest.approx(20 * 41_943_040 * 2 / 2**30)

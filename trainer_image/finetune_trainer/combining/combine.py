@@ -71,7 +71,10 @@ def make(config: CombineConfig, scratch: Path, made: Path) -> dict[str, Any]:
     pairs = list(zip(config.adapters, folders, strict=True))
     adapters = [read_adapter(folder, one.location.uri) for one, folder in pairs]
     refuse_strangers([(one.location.uri, adapter.base) for (one, _), adapter in zip(pairs, adapters, strict=True)])
-    described = save(made, adapters, combined(config, adapters))
+    (source, revision), first = adapters[0].base, adapters[0].described
+    updates = combined(config, adapters)
+    del adapters  # writing takes the result a second time
+    described = save(made, first, updates)
     if stops := frozenset[int]().union(*(stop_token_ids(folder) for folder in folders)):
         write_stops(next(folder for folder in folders if stop_token_ids(folder)), made, stops)
     sources = [
@@ -80,7 +83,7 @@ def make(config: CombineConfig, scratch: Path, made: Path) -> dict[str, Any]:
     ]
     return {
         "combined": sources, "method": config.method, "density": config.density, "seed": config.seed, "rank": described["r"],
-        "baseModel": dict(zip(("source", "revision"), adapters[0].base, strict=True)), "versions": versions(),
+        "baseModel": {"source": source, "revision": revision}, "versions": versions(),
     }  # fmt: skip
 
 
@@ -120,12 +123,12 @@ def of_layer(config: CombineConfig, updates: list[Update], weights: list[float],
     raise UserError("InvalidSpec", f"{config.method!r} is not average, linear, svd, ties or dare")
 
 
-def save(folder: Path, adapters: list[Adapter], updates: dict[str, Update]) -> dict[str, Any]:
-    """Write a plain adapter of scale 1; return its configuration."""
+def save(folder: Path, first: dict[str, Any], updates: dict[str, Update]) -> dict[str, Any]:
+    """Write a plain adapter of scale 1; return its configuration, which is that of the first adapter but for its shape."""
     folder.mkdir(parents=True)
     rank = next(iter(updates.values())).a.shape[0]
     described = {
-        **adapters[0].described, "r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {},
+        **first, "r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {},
         "lora_dropout": 0.0, "layers_to_transform": None, "inference_mode": True,
         "target_modules": sorted(name.removeprefix(PREFIX) for name in updates),
     }  # fmt: skip

@@ -89,6 +89,8 @@ def narrowed(whole: torch.Tensor, rank: int) -> Update:
 def padded(update: Update, rank: int) -> Update:
     """Return the same update with zeros up to a rank: servers load adapters of one rank only."""
     missing = rank - update.a.shape[0]
+    if not missing:  # pad() would copy it
+        return update
     pad = torch.nn.functional.pad
     return Update(b=pad(update.b, (0, missing)), a=pad(update.a, (0, 0, 0, missing)))
 

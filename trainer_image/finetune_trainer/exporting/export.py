@@ -20,6 +20,14 @@ from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
+from finetune_trainer.publishing.serving import (
+    SERVING_FOLDER,
+    publish_serving,
+    serving_files,
+    serving_section,
+    text_digests,
+)
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.storage import Role, Store, fetch_model, open_location
 
 GGUF_SERVABLE = "llama.cpp"
@@ -32,6 +40,7 @@ class Place:
     store: Store
     manifest: dict[str, Any]
     run: RunConfig
+    """That published it, called as the job that exports it: it may have been applied again under another name."""
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -46,6 +55,7 @@ def export(config: ExportConfig, workspace: Path) -> Outcome:
     missing = [form for form in config.exports if form not in {artifact.kind for artifact in place.artifacts}]
     if missing:
         place = make(config, place, missing, workspace)
+    place = publish_manifests(place)
     made = [artifact for artifact in place.artifacts if merged is not None or artifact.kind in config.exports]
     return Outcome(
         outcome="Succeeded",
@@ -54,6 +64,19 @@ def export(config: ExportConfig, workspace: Path) -> Outcome:
         artifacts=place.artifacts,
         evaluation=merged.evaluation if merged is not None else None,
     )
+
+
+def publish_manifests(place: Place) -> Place:
+    """Publish the objects that serve what is there now, unless they are there already."""
+    before = place.manifest.get("servingFiles", {})
+    texts = serving_files(place.run, place.artifacts)
+    if before == (digests := text_digests(texts)):
+        return place
+    publish_serving(texts, place.store, before)
+    manifest = place.manifest | {"servingFiles": digests}
+    place.store.write_text(MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
+    print(f"published {place.store.uri.rstrip('/')}/{SERVING_FOLDER}: {', '.join(digests)}", flush=True)
+    return replace(place, manifest=manifest)
 
 
 def make_adapter(run: RunConfig, workspace: Path) -> Outcome:
@@ -74,7 +97,11 @@ def published_result(config: ExportConfig) -> Place:
             f"{store.uri} does not hold the result of this run any more ({MANIFEST_FILE} is missing or another run's): delete the job "
             "and apply it again with another output.destination",
         )
-    return Place(store=store, manifest=manifest, run=from_wire(RunConfig, manifest["run"]))
+    run = from_wire(RunConfig, manifest["run"])
+    run = replace(
+        run, namespace=config.namespace, name=config.name, output=config.output, serving=config.serving or run.serving
+    )
+    return Place(store=store, manifest=manifest, run=run)
 
 
 def make(config: ExportConfig, place: Place, missing: list[str], workspace: Path) -> Place:
@@ -134,7 +161,7 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     merge.save(whole, folder)
     written = merge.fingerprints(whole)
     del whole
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     if learned := stop_token_ids(adapter):
         write_stops(base, folder, learned)
     keep_vocabulary(base, folder)
@@ -170,23 +197,23 @@ def fetched(place: Place, kind: str, workspace: Path) -> Path:
 def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
     """Upload a form with its card, then name it in the manifest. Repeating it is harmless."""
     result = place.artifacts[0]
-    uri = f"{place.store.uri.rstrip('/')}/{kind}"
-    (folder / "README.md").write_text(exported_card(place.run, result, kind, checked))
-    digests = file_digests(folder)
     artifact = replace(
         result,
         kind=kind,
-        uri=uri,
-        digest=folder_digest(digests),
-        size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        uri=place.store.address_of(kind),
         lora_rank=0,
         servable=summary(servable_by((), 0)).replace(f", {GGUF_SERVABLE}", "") if kind == "merged" else GGUF_SERVABLE,
         checked=checked,
     )
+    others = tuple(one for one in place.artifacts if one.kind != kind)
+    served = serving_section(place.run, serving_files(place.run, (*others, artifact)))
+    (folder / "README.md").write_text(exported_card(place.run, result, kind, checked) + (served and f"\n{served}"))
+    digests = file_digests(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
     place.store.upload(folder, kind)
-    others = [item for item in place.manifest["artifacts"] if item["kind"] != kind]
+    artifact = replace(artifact, uri=place.store.address_of(kind), digest=folder_digest(digests), size_bytes=size)
     exports = place.manifest.get("exports", {}) | {kind: {"files": digests, "versions": versions()}}
-    manifest = place.manifest | {"artifacts": [*others, to_wire(artifact)], "exports": exports}
+    manifest = place.manifest | {"artifacts": [*map(to_wire, others), to_wire(artifact)], "exports": exports}
     place.store.write_text(MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
-    print(f"published {uri}", flush=True)
+    print(f"published {artifact.uri}", flush=True)
     return replace(place, manifest=manifest)

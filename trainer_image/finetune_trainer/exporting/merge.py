@@ -22,6 +22,7 @@ from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.model import experts
 from finetune_trainer.model.assertions import assert_all_loaded
 from finetune_trainer.model.load import assert_adapter_whole, stored_dtype
+from finetune_trainer.model.precision import store_in
 
 TIED = "Model (has|with) `tie_word_embeddings=True`"
 """PEFT warns that a merge may be wrong then: `untie` makes it right."""
@@ -72,7 +73,7 @@ def merged(tuned: PeftModel, dtype: torch.dtype, arithmetic: Arithmetic) -> PreT
         warnings.filterwarnings("ignore", "All adapters are already merged")
         warnings.filterwarnings("ignore", TIED)
         model: Any = tuned.merge_and_unload(safe_merge=True)  # what is left: whole modules take the place of the base's
-    model.to(dtype)
+    store_in(model, dtype)
     arithmetic.check_whole_modules(model)
     return model
 

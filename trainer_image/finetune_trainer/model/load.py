@@ -28,6 +28,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.model import experts, targets, varlen
 from finetune_trainer.model.assertions import assert_adapter_loaded, assert_all_loaded, assert_numbers
 from finetune_trainer.model.precision import Computation
+from finetune_trainer.model.tiled_loss import fit_for_tiled_loss
 from finetune_trainer.model.tokenizer import load_tokenizer as tokenizer_of
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
@@ -101,6 +102,7 @@ def _loaded(folder: Path, run: RunConfig, computation: Computation) -> PreTraine
             ignore_mismatched_sizes=True,  # so that they are told by name, and refused
         )
     assert_all_loaded(info, run.model.location.uri)
+    fit_for_tiled_loss(model)
     return model
 
 

@@ -6,9 +6,11 @@ docs/decisions/0004-precision.md says why the CPU differs, and why adapters are 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,17 @@ def leave_casts_to_autocast(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, BaseTunerLayer) and not getattr(module, "lora_variant", None):
             module.cast_input_dtype_enabled = False
+
+
+def store_in(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Convert a model to the dtype that it is published in, all but what its authors keep in float32.
+
+    The biases by which routers of DeepSeek V3 and GLM 4.5 choose experts are in float32 in the files of their hub, and so loaded.
+    """
+    kept, published = model._keep_in_fp32_modules_strict or (), model.state_dict()  # noqa: SLF001 - transformers has no other name
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if name in published and tensor.is_floating_point() and not any(part in name for part in kept):
+            tensor.data = tensor.data.to(dtype)
 
 
 def stored_as(model: torch.nn.Module, numbers: Computation, *, masters: bool) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_contract import MANIFEST_FILE, Location, Model
+from finetune_contract.engines import Trait, traits_of
 
 from finetune_trainer.combining.combinable import base_of, layers_of, refuse_strangers
 from finetune_trainer.errors import ReportedError, UserError
@@ -18,6 +19,10 @@ from finetune_trainer.storage.formats import WEIGHTS
 from finetune_trainer.storage.headers import read_headers
 from finetune_trainer.storage.weights import COMMIT, adapter_files, descriptions
 
+UNTRAINABLE = frozenset({Trait.CHANGED_BASE, Trait.ACTIVATED, Trait.REPLICATED, Trait.VARIANT})
+"""With the first, PEFT changes the base weights: what is measured without the adapter is not the base model. The others change more than
+the matrices that the trainer knows."""
+
 PLANNED_RANK = 16
 """The planner does not know the adapter's shape, and counts with the default."""
 
@@ -25,6 +30,7 @@ PLANNED_RANK = 16
 def examine_adapter(location: Location, model: Model, base: ExaminedModel, into: Path) -> tuple[str, ...]:
     """Check that an adapter belongs to the base model; return warnings. Raises UserError or StorageUnavailable."""
     found = _examined(location, base, into)
+    _refuse_untrainable(found.config, found.uri)
     return (
         *_doubts(found.config, model, found.uri, known=found.known),
         *_larger_than_planned(found.config, found.uri),
@@ -84,6 +90,22 @@ def _examined(location: Location, base: ExaminedModel, into: Path) -> Examined:
         uri=store.uri, config=config, tensors=frozenset(tensors), known=bool(trained_on),
         size_bytes=sum(file.size_bytes for file in weights),
     )  # fmt: skip
+
+
+def _refuse_untrainable(config: dict[str, Any], uri: str) -> None:
+    """Refuse adapters that would be trained, or compared with their base, as something else than they are."""
+    what = sorted(map(str, traits_of(config) & UNTRAINABLE))
+    if not what:
+        return
+    remedy = (
+        "save it as plain LoRA first (save_pretrained of PEFT with path_initial_model_for_weight_conversion)"
+        if Trait.CHANGED_BASE in traits_of(config)
+        else "merge it into its base model and tune the result"
+    )
+    raise UserError(
+        "ModelUnsupported",
+        f"the adapter {uri} has {', '.join(what)}, and cannot be trained further: {remedy}, or train a new adapter",
+    )
 
 
 def _larger_than_planned(config: dict[str, Any], uri: str) -> tuple[str, ...]:

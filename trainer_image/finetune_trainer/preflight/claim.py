@@ -52,10 +52,14 @@ def check_free(output: Store, config: PreflightConfig) -> None:
     if output.read_text(CLAIM_FILE) is None and output.read_text(MANIFEST_FILE) is None:
         for folder in ("adapter", "model"):
             if output.exists(folder):
+                what, away = (
+                    ("an artifact", "delete it")
+                    if output.uri.startswith("oci://")
+                    else (f"a folder {folder}", "move it away")
+                )
                 raise UserError(
                     "OutputOccupied",
-                    f"{output.uri} already has a folder {folder} that no run has claimed: choose another "
-                    "output.destination, or move the folder away",
+                    f"{output.uri} already has {what} that no run has claimed: choose another output.destination, or {away}",
                 )
     if not output.uri.startswith("hf://"):  # each write is a commit there: the claim itself is the proof
         check_writable(output, config.uid)

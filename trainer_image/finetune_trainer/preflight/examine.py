@@ -60,8 +60,8 @@ def run_digest(spec_digest: str, model_revision: str, dataset_digest: str) -> st
 
 
 def checkpoint_store(config: PreflightConfig) -> Store | None:
-    """Return the storage that preflight and trainer share; a hub repository is no place for scratch files."""
-    if config.checkpoint.uri.startswith("hf://"):
+    """Return the storage that preflight and trainer share; a hub and a registry are no place for scratch files."""
+    if config.checkpoint.uri.startswith(("hf://", "oci://")):
         return None
     return open_location(config.checkpoint, Role.CHECKPOINT)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from finetune_contract import ENV_DEVICE, ENV_RUN_CONFIG, ENV_WORKSPACE, Outcome, Progress, RunConfig
 from finetune_contract.wire import loads
 
-from finetune_trainer.errors import UserError
 from finetune_trainer.journal.parts import Parts
 from finetune_trainer.process import verdict
+from finetune_trainer.process.accelerator import refuse_without_accelerator
 from finetune_trainer.process.standstill import stacks_file
 from finetune_trainer.process.watched import watched
 from finetune_trainer.runtime import ranks
@@ -27,9 +27,6 @@ from finetune_trainer.storage.secrecy import redacted
 
 if TYPE_CHECKING:
     from finetune_trainer.runtime.progress import Reporter
-
-DRIVER = "r580"
-"""The first driver that runs CUDA 13, for which the image's PyTorch is built (CUDA 13.0's release notes: 580.65.06)."""
 
 
 def run_folder() -> Path:
@@ -144,28 +141,3 @@ def quiet(device: str) -> None:
     # TRL would have more rows in a micro batch, for speed; the planner has compared.
     logging.getLogger("trl.trainer.sft_trainer").addFilter(lambda record: "annihilate the benefits" not in record.msg)
     warnings.simplefilter("ignore", FutureWarning)
-
-
-def refuse_without_accelerator(device: str) -> None:
-    """Raise UserError(NoAccelerator) where the Pod has no GPU and the node does not say that the CPU will do."""
-    import torch  # noqa: PLC0415 - see Worker.run
-
-    if device == "cpu":
-        return
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        raise UserError("NoAccelerator", no_accelerator(str(error))) from error
-    torch.cuda.set_device(ranks.local_rank())
-    # cuDNN's attention makes a plan for every shape that it has not seen, and nearly every batch brings a new length (FunASR's
-    # issue 3704 measured 0.245 s a step with it and 0.100 s without, on a B200). Flash and memory-efficient kernels have no plans.
-    torch.backends.cuda.enable_cudnn_sdp(False)
-
-
-def no_accelerator(said: str) -> str:
-    """Say that there is no usable GPU, in torch's own words too: a driver that is too old is seen only there."""
-    first = said.strip().partition(". ")[0].partition("\n")[0].rstrip(".")
-    return (
-        f"the Pod sees no usable GPU ({first}): check that its pool's nodes have an NVIDIA driver of {DRIVER} or newer and a "
-        "device plugin, and that GPUPool.spec.resourceName names what they offer"
-    )

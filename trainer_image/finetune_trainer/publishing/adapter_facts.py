@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_contract.engines import Servable, Trait, largest_rank, servable_by, summary, traits_of
+from finetune_contract.engines import Servable, Trait, base_traits, largest_rank, servable_by, summary, traits_of
 from safetensors import safe_open
 
 from finetune_trainer.chat.stops import stop_token_ids
@@ -38,12 +38,13 @@ class AdapterFacts:
         return summary(self.servable_by)
 
 
-def adapter_facts(folder: Path) -> AdapterFacts | None:
-    """Read the adapter in a folder; None where there is none."""
+def adapter_facts(folder: Path, model_type: str = "") -> AdapterFacts | None:
+    """Read the adapter in a folder; None where there is none. `model_type`: that of its base model, where it is known."""
     path = folder / ADAPTER_CONFIG
     if not path.is_file():
         return None
-    return facts_of(json.loads(path.read_text()), tensor_names(folder), sorted(stop_token_ids(folder)))
+    stops = sorted(stop_token_ids(folder))
+    return facts_of(json.loads(path.read_text()), tensor_names(folder), stops, model_type)
 
 
 def tensor_names(folder: Path) -> tuple[str, ...]:
@@ -55,8 +56,10 @@ def tensor_names(folder: Path) -> tuple[str, ...]:
         return tuple(file.keys())
 
 
-def facts_of(described: dict[str, Any], tensors: Iterable[str] = (), stops: Iterable[int] = ()) -> AdapterFacts:
-    """Return what an adapter_config.json says, and what the tensors and the generation_config.json beside it add to that."""
+def facts_of(
+    described: dict[str, Any], tensors: Iterable[str] = (), stops: Iterable[int] = (), model_type: str = ""
+) -> AdapterFacts:
+    """Return what an adapter_config.json says, and what the tensors and the generation_config.json beside it and the base add to that."""
     own = tuple(stops)
     rank, targets = largest_rank(described), described.get("target_modules") or ()
     return AdapterFacts(
@@ -64,7 +67,9 @@ def facts_of(described: dict[str, Any], tensors: Iterable[str] = (), stops: Iter
         alpha=int(described["lora_alpha"]),
         variant=_variant(described),
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
-        servable_by=servable_by(traits_of(described, tensors) | ({Trait.END} if own else set()), rank),
+        servable_by=servable_by(
+            traits_of(described, tensors) | base_traits(model_type) | ({Trait.END} if own else set()), rank
+        ),
         stops=own,
     )
 

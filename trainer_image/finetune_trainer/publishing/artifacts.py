@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_fact
 from finetune_trainer.publishing.card import model_card
 from finetune_trainer.publishing.curves import CURVES_FILE, curves, held_out_points, points
 from finetune_trainer.publishing.published import Published
+from finetune_trainer.publishing.serving import publish_serving, serving_files, serving_section
+from finetune_trainer.publishing.usage import published_at
 from finetune_trainer.storage import Store
 
 PACKAGES = (
@@ -57,25 +60,36 @@ def describe(folder: Path, run: RunConfig) -> None:
 
 def publish(folder: Path, store: Store, run: RunConfig, published: Published) -> Artifact:
     """Upload the folder, then the manifest. Repeating it is harmless. Only rank 0 calls it."""
-    digests, adapter = file_digests(folder), adapter_facts(folder)
-    artifact = Artifact(
-        kind=kind(run),
-        uri=f"{store.uri.rstrip('/')}/{kind(run)}",
+    digests, adapter = file_digests(folder), adapter_facts(folder, published.base_type)
+    store.upload(folder, kind(run))
+    artifact = replace(
+        described_artifact(run, adapter),
+        uri=store.address_of(kind(run)),
         digest=folder_digest(digests),
         size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+    )
+    record = folder.parent / RECORD_FOLDER
+    if record.is_dir():
+        store.upload(record, RECORD_FOLDER)
+    serving = publish_serving(serving_files(run, (artifact,)), store)
+    recorded = {"evaluationFiles": file_digests(record), "servingFiles": serving}
+    described = manifest(run, artifact, digests, published) | _serving(adapter) | recorded
+    store.write_text(MANIFEST_FILE, json.dumps(described, indent=2) + "\n")
+    return artifact
+
+
+def described_artifact(run: RunConfig, adapter: AdapterFacts | None) -> Artifact:
+    """Return what is known of the artifact before its files are complete."""
+    return Artifact(
+        kind=kind(run),
+        uri=published_at(run.output.uri, kind(run)),
+        digest="",
+        size_bytes=0,
         base_model=base_name(run),
         base_revision=run.model.revision,
         lora_rank=adapter.rank if adapter is not None else 0,
         servable=adapter.servable if adapter is not None else summary(servable_by((), 0)),
     )
-    store.upload(folder, kind(run))
-    record = folder.parent / RECORD_FOLDER
-    if record.is_dir():
-        store.upload(record, RECORD_FOLDER)
-    recorded = {"evaluationFiles": file_digests(record)}
-    described = manifest(run, artifact, digests, published) | _serving(adapter) | recorded
-    store.write_text(MANIFEST_FILE, json.dumps(described, indent=2) + "\n")
-    return artifact
 
 
 def _serving(adapter: AdapterFacts | None) -> dict[str, Any]:
@@ -106,8 +120,10 @@ def write_card(folder: Path, run: RunConfig, published: Published) -> None:
     picture = curves(points(published.history, "loss"), held_out_points(published))
     if picture:
         (folder / CURVES_FILE).write_text(picture)
-    chat = (folder / "chat_template.jinja").is_file()
-    card = model_card(run, published, base_name(run), adapter_facts(folder), chat=chat, curves=bool(picture))
+    chat, adapter = (folder / "chat_template.jinja").is_file(), adapter_facts(folder, published.base_type)
+    card = model_card(run, published, base_name(run), adapter, chat=chat, curves=bool(picture))
+    served = serving_section(run, serving_files(run, (described_artifact(run, adapter),)))
+    card = "\n".join(part for part in (card, served) if part)
     (folder / "README.md").write_text(card)
 
 

@@ -20,6 +20,8 @@ class Published:
     final_loss: float | None
     training_seconds: float
     speed: Speed
+    base_type: str = ""
+    """model_type of the base model, as its config.json says it."""
     metrics: tuple[Judged, ...] = ()
     history: Sequence[Mapping[str, Any]] = ()
     """What was logged at each step, and measured at each evaluation."""

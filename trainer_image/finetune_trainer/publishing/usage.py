@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from finetune_contract import RunConfig
 
+from finetune_trainer.storage.modelpack import tag_of
+from finetune_trainer.storage.registry_login import scheme_of
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetching:
@@ -19,7 +22,7 @@ class Fetching:
 
 def usage(run: RunConfig, kind: str, *, chat: bool, stops: Sequence[int] = ()) -> str:
     """Return the section: fetch, load, ask. `chat`: the tokenizer has a chat template; `stops`: where the base model does not stop."""
-    result = fetching(f"{run.output.uri.rstrip('/')}/{kind}", kind)
+    result = fetching(published_at(run.output.uri, kind), kind)
     base = _base(run) if kind == "adapter" else None
     loaded = "AutoModelForCausalLM.from_pretrained("
     options = ', dtype="auto"' + (", trust_remote_code=True" if run.model.trust_remote_code else "")
@@ -56,6 +59,14 @@ def _answer(stops: Sequence[int]) -> tuple[str, ...]:
     )
 
 
+def published_at(output: str, kind: str) -> str:
+    """Return where a form of the result is: below a folder, or at a tag of its own."""
+    if not output.startswith("oci://"):
+        return f"{output.rstrip('/')}/{kind}"
+    repository, _, tag = output.rpartition(":")
+    return f"{repository}:{tag_of(tag, kind)}"
+
+
 def fetching(uri: str, name: str) -> Fetching:
     """Return how a folder at a location is brought here. `name`: the local folder that it is copied to."""
     scheme, _, rest = uri.partition("://")
@@ -73,6 +84,14 @@ def fetching(uri: str, name: str) -> Fetching:
             files = f"AzureBlobFileSystem({json.dumps(authority)}, anon=False)"
             lines = (f"{files}.get({json.dumps(f'{path}/')}, {json.dumps(f'{name}/')}, recursive=True)",)
             return Fetching(imports=("from adlfs import AzureBlobFileSystem",), lines=lines, value=json.dumps(name))
+        case "oci":
+            plain = ["--plain-http"] if scheme_of(authority, {}) == "http" else []
+            command = json.dumps(["oras", "pull", *plain, rest, "--output", name])
+            return Fetching(
+                imports=("import subprocess",),
+                lines=(f"subprocess.run({command}, check=True)",),
+                value=json.dumps(name),
+            )
         case "pvc":
             where = f"# in a Pod that mounts the PersistentVolumeClaim {authority} at /mnt/{authority}"
             return Fetching(imports=(), lines=(where,), value=json.dumps(f"/mnt/{authority}/{path}"))

@@ -10,11 +10,17 @@ from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_CONFIG_MAPS, ENV_S
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage.store import Role, unauthorized
 
-SCHEMES = ("hf", "s3", "gs", "az", "pvc", "configmap", "file", "https")
+SCHEMES = ("hf", "s3", "gs", "az", "oci", "pvc", "configmap", "file", "https")
 MOUNTED = {"pvc": (ENV_CLAIMS, "PersistentVolumeClaim"), "configmap": (ENV_CONFIG_MAPS, "ConfigMap")}
 """Where the environment says what is mounted, and what it is."""
 
 SAFE = re.compile(r"[A-Za-z0-9._=+,~/*-]*", re.ASCII)
+
+REFERENCE = re.compile(
+    r"[a-zA-Z0-9]([-.a-zA-Z0-9]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+(:\w[-.\w]{0,115}|@sha256:[0-9a-f]{64})",
+    re.ASCII,
+)
+"""Of an artifact: host, repository, and tag or digest. A tag has 128 characters, of which those of a result's exports need 12."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,11 @@ def parse(uri: str) -> Address:
     """Take a URI apart. Raises UserError(InvalidSpec) when it leaves what it may name."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise _invalid(uri, "must start with hf://, s3://, gs://, az://, pvc://, configmap://, https:// or file://")
+        raise _invalid(
+            uri, "must start with hf://, s3://, gs://, az://, oci://, pvc://, configmap://, https:// or file://"
+        )
+    if scheme == "oci":
+        return _artifact(uri, rest)
     if not SAFE.fullmatch(rest):
         raise _invalid(
             uri, "may contain only ASCII letters, digits and . _ = + , ~ / - *; credentials belong in a Secret"
@@ -43,6 +53,16 @@ def parse(uri: str) -> Address:
     elif not authority or not path:
         raise _invalid(uri, f"{scheme}:// needs two parts, such as {scheme}://NAME/PATH")
     return Address(scheme=scheme, authority=authority, path=confined(path, uri), uri=uri)
+
+
+def _artifact(uri: str, rest: str) -> Address:
+    if not REFERENCE.fullmatch(rest):
+        raise _invalid(
+            uri,
+            "must be oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST, in lower case; credentials belong in a Secret",
+        )
+    host, _, path = rest.partition("/")
+    return Address(scheme="oci", authority=host, path=path, uri=uri)
 
 
 def confined(path: str, uri: str) -> str:

@@ -37,6 +37,10 @@ class FolderStore:
             raise StorageUnavailable(f"the volume of {address.uri} is not mounted at {self._mount}")
         self._root = self._inside(self._mount / base)
 
+    def address_of(self, path: str) -> str:
+        """Return where others find a folder of this place."""
+        return f"{self.uri.rstrip('/')}/{path}"
+
     def local_folder(self) -> Path | None:
         """Return the folder itself."""
         return self._root.parent if self._root.is_file() else self._root

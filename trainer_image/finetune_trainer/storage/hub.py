@@ -61,6 +61,10 @@ class HubStore:
             self._revision = info.sha or ""
         return self._revision
 
+    def address_of(self, path: str) -> str:
+        """Return where others find a folder of this place."""
+        return f"{self.uri.rstrip('/')}/{path}"
+
     def local_folder(self) -> Path | None:
         """Return None: files must be fetched."""
         return None

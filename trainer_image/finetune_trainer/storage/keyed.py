@@ -48,6 +48,10 @@ class KeyedStore(ABC):
     def _wording(self) -> AbstractContextManager[None]:
         """Turn what the client raises into what users read."""
 
+    def address_of(self, path: str) -> str:
+        """Return where others find a folder of this place."""
+        return f"{self.uri.rstrip('/')}/{path}"
+
     def local_folder(self) -> Path | None:
         """Return None: objects must be fetched."""
         return None

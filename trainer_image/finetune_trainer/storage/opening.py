@@ -10,8 +10,8 @@ from finetune_trainer.storage.store import Role, Store
 def open_location(location: Location, role: Role, *, revision: str = "") -> Store:
     """Return the store at a location. Nothing is read yet, except that a claim must be mounted and a Secret be there.
 
-    `revision` is the commit, tag or branch of a hub repository. Raises UserError (InvalidSpec; for a Secret that is
-    missing as for one that is refused).
+    `revision` is the commit, tag or branch of a hub repository, or the digest of an artifact. Raises UserError (InvalidSpec; for a
+    Secret that is missing as for one that is refused).
     """
     address = parse(location.uri)
     if address.scheme in ("file", "pvc", "configmap"):
@@ -28,6 +28,14 @@ def open_location(location: Location, role: Role, *, revision: str = "") -> Stor
         from finetune_trainer.storage.web import WebStore  # noqa: PLC0415 - as above
 
         return WebStore(address, role)
+    if address.scheme == "oci":
+        from finetune_trainer.storage.oci import OciStore  # noqa: PLC0415 - as above
+        from finetune_trainer.storage.oci_result import OciResult  # noqa: PLC0415 - as above
+
+        keys = credentials(location, role)
+        return (
+            OciResult(address, role, keys) if role is Role.OUTPUT else OciStore(address, role, keys, revision=revision)
+        )
     from finetune_trainer.storage.hub import HubStore  # noqa: PLC0415 - as above
 
     return HubStore(address, role, credentials(location, role), revision=revision, secret=location.secret)

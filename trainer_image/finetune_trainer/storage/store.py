@@ -58,7 +58,11 @@ class Store(Protocol):
 
     @property
     def revision(self) -> str:
-        """Commit of a hub repository; empty elsewhere."""
+        """Commit of a hub repository, digest of an artifact; empty elsewhere."""
+        ...
+
+    def address_of(self, path: str) -> str:
+        """Return the URI under which others find a folder, once it is uploaded."""
         ...
 
     def local_folder(self) -> Path | None:

@@ -37,6 +37,10 @@ class WebStore:
         self._private = private
         """Addresses that are not public may be read: for tests on this machine."""
 
+    def address_of(self, path: str) -> str:
+        """Return where others find a folder of this place."""
+        return f"{self.uri.rstrip('/')}/{path}"
+
     def local_folder(self) -> Path | None:
         """Return None: the file must be fetched."""
         return None

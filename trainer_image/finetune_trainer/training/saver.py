@@ -13,6 +13,7 @@ from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import peak_memory_gib, reset_peak_memory, say
 from finetune_trainer.training.bench import Loop
 from finetune_trainer.training.callbacks import staged_folder
+from finetune_trainer.training.paged import page_again
 
 
 class Saver(TrainerCallback):
@@ -26,6 +27,7 @@ class Saver(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """From now on SIGTERM means: finish the step, save, leave. What loading and the baseline took is no part of the peak."""
+        page_again(self.loop.trainer.optimizer)
         self.loop.loading_peak_gib = ranks.largest([peak_memory_gib()[0]])[0]
         reset_peak_memory()
         self._saved_at = self.loop.uploads.safe_at = time.monotonic()

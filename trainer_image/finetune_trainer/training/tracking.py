@@ -1,11 +1,10 @@
-"""The run in TensorBoard's files and on an MLflow server, through transformers' own callbacks. Given to the trainer by train.
+"""The run in TensorBoard's files and on servers, through transformers' own callbacks. Given to the trainer by train.
 
-Each tracker has a thread of its own: a server that hangs holds up nothing, and MLflow's runs belong to the thread that starts them.
+Each tracker has a thread of its own: a server that hangs holds up nothing, and runs belong to the thread that starts them.
 A tracker that fails is told nothing more, and training goes on: what it shows is also in the history beside the result.
 """
 
 import copy
-import json
 import os
 import queue
 import shutil
@@ -17,46 +16,24 @@ from typing import Any
 
 from finetune_contract import RunConfig, Tracker
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import MLflowCallback, TensorBoardCallback
 
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
-from finetune_trainer.storage import Role
-from finetune_trainer.storage.addresses import credentials
 from finetune_trainer.storage.secrecy import redacted
 from finetune_trainer.training.bench import Bench
+from finetune_trainer.training.trackers import begun, end, environment
 
 FOLDER = "tensorboard"
 FAREWELL_SECONDS = 60.0
 """So long the end of a run waits for a tracker that has not written everything yet."""
-
-MLFLOW = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}  # fmt: skip
-"""By its own defaults it would try one request for a quarter of an hour."""
-
-
-LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-
-
-def _login(tracker: Tracker) -> dict[str, str]:
-    """Return what opens an MLflow server, and nothing else of its Secret: other keys there, of a bucket for example, would become the
-    identity of everything in this process that has no Secret of its own.
-
-    MLflow reads its login from the environment, at each request. The Secret is mounted in this Pod, so code that runs here can read
-    it anyway; processes that were started before do not see it.
-    """
-    found = credentials(tracker.location, Role.DATASET)
-    return {key: value for key, value in found.items() if key in LOGIN}
 
 
 class Line:
     """One tracker, its thread, and what it still has to do."""
 
     def __init__(self, kind: str, started: Callable[[], TrainerCallback]) -> None:
-        self._kind = kind
+        self.kind = kind
         self._work: queue.SimpleQueue[Callable[[TrainerCallback], Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         self._thread.start()
@@ -84,7 +61,7 @@ class Line:
             )
 
     def _say(self, text: str) -> None:
-        say(f"tracker {self._kind} {text}")
+        say(f"tracker {self.kind} {text}")
 
 
 class Tracking(TrainerCallback):
@@ -114,19 +91,10 @@ class Tracking(TrainerCallback):
     def _started(
         self, tracker: Tracker, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any
     ) -> TrainerCallback:
-        os.environ |= self._environment(tracker)
-        made: TrainerCallback = TensorBoardCallback() if tracker.type == "tensorboard" else MLflowCallback()
-        made.on_train_begin(args, state, control, model=model)
-        return made
-
-    def _environment(self, tracker: Tracker) -> dict[str, str]:
-        """Return what the callbacks read."""
-        if tracker.type == "tensorboard":
-            return {"TENSORBOARD_LOGGING_DIR": str(self.folder)}
-        run = self._run
-        tags = {"finetune.dev/job-name": f"{run.namespace}/{run.name}", "finetune.dev/attempt": str(run.attempt)}
-        place = {"MLFLOW_TRACKING_URI": tracker.location.uri, "MLFLOW_EXPERIMENT_NAME": tracker.project}
-        return MLFLOW | _login(tracker) | place | {"MLFLOW_TAGS": json.dumps(tags)}
+        os.environ |= environment(tracker, self._run, files=self.folder, scratch=self._bench.workspace / "trackers")
+        own = copy.copy(args)
+        own.project = tracker.project  # Trackio's callback looks there
+        return begun(tracker, own, state, control, model=model)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
@@ -145,7 +113,7 @@ class Tracking(TrainerCallback):
             self.on_log(args, state, control, dict(figures))
         with self._bench.heartbeat.busy():
             for line in self._lines:
-                line.put(lambda tracker: tracker.on_train_end(args, state, control))
+                line.put(partial(end, line.kind, args=args, state=state, control=control))
                 line.end(FAREWELL_SECONDS)
         if record is not None and self.folder.is_dir():
             shutil.copytree(self.folder, record / FOLDER, dirs_exist_ok=True)

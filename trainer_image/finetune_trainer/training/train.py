@@ -1,6 +1,7 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
 import contextlib
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from finetune_contract import Artifact, Outcome, RunConfig
+from torch.utils.serialization import config as serialization
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
@@ -21,10 +23,11 @@ from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
-from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast, store_in
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
+from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
@@ -119,6 +122,8 @@ def bring_in(loop: Loop) -> None:
 def prepare(run: RunConfig, bench: Bench) -> Session:
     """Fetch and build everything that training needs; nothing is trained or measured yet."""
     refuse_senseless(run)
+    # What a resume reads is mapped: read, the optimizer's states would be in host memory, 8 bytes for each weight.
+    serialization.load.mmap = True
     base = fetch_model(run.model, bench.workspace / "model")
     tokenizer = model.load_tokenizer(base, run)
     rows = training_rows(run, tokenizer)
@@ -157,6 +162,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         callbacks=[Reports(loop, rows=pass_rows(rows)), *adalora, tracking, held_out, Saver(loop)],
     )
     trainer.remove_callback(PrinterCallback)  # progress lines say it all
+    # TRL computes the loss of every model itself. Asked of the class (Gemma 4 says no), each micro batch would have its own mean.
+    trainer.model_accepts_loss_kwargs = True
     if run.lora is not None and run.layout.zero_stage == 0:
         float32_adapters(trainer.model)
         if numbers.autocast:
@@ -222,6 +229,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         final_loss=last_loss(session.loop.trainer),
         training_seconds=session.loop.clock.seconds,
         speed=session.loop.speed,
+        base_type=json.loads((session.base / "config.json").read_text())["model_type"],
     )
     made: tuple[Artifact, ...] = ()
     with bench.heartbeat.busy():
@@ -250,7 +258,7 @@ def publish_tokenizer(session: Session, folder: Path) -> None:
     learned, tokenizer = session.rows.learned_stops, session.tokenizer
     if learned and tokenizer.eos_token_id not in learned:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(learned[0])
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
 
 
 def save(run: RunConfig, session: Session, folder: Path) -> None:
@@ -260,7 +268,7 @@ def save(run: RunConfig, session: Session, folder: Path) -> None:
         save_whole(model, folder, session.stored, masters=not session.loop.patience.best_slot)
         return
     if run.method == "full":
-        model.to(session.stored)
+        store_in(model, session.stored)
     session.loop.trainer.save_model(str(folder))
 
 

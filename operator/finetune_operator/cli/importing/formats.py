@@ -10,7 +10,7 @@ from finetune_operator.cli.importing import axolotl, kaito, kubeflow, llamafacto
 from finetune_operator.cli.importing.flags import from_script, is_script
 from finetune_operator.cli.importing.imported import Imported
 from finetune_operator.cli.init_text import name_of
-from finetune_operator.cli.manifest_file import manifests
+from finetune_operator.cli.manifest_file import manifests, naming
 from finetune_operator.errors import FinetuneError
 
 READ = "KAITO Workspaces, PyTorchJobs and TrainJobs with known trainers, axolotl, LLaMA-Factory, TRL and OpenAI fine-tuning jobs are read"
@@ -20,7 +20,8 @@ def imported(text: str, path: Path, name: str) -> Imported:
     """Return the job of a file. Raises FinetuneError where its tool is not known, or trains what cannot be trained here."""
     if is_script(text):
         return from_script(text, name or name_of(path.name))
-    documents = _objects(text)
+    with naming(path):
+        documents = _objects(text)
     for document in documents:
         title = name or job_name(document, path)
         if kaito.recognises(document):

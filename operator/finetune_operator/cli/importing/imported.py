@@ -121,7 +121,7 @@ def _dropped(spec: dict[str, Any], path: str) -> bool:
 
 def model_source(job: Imported, name: str) -> str:
     """Return where a model is. A path on the other machine becomes a place to fill in."""
-    if name.startswith(("hf://", "s3://", "gs://", "az://", "pvc://", "file://")):
+    if name.startswith(("hf://", "s3://", "gs://", "az://", "oci://", "pvc://", "file://")):
         return name
     if on_hub(name):
         return f"hf://{name}"
@@ -139,7 +139,7 @@ def on_hub(name: str) -> bool:
 def data_source(job: Imported, given: str, number: int = 0) -> str:
     """Return where data is. A file on the other machine becomes a place to fill in."""
     place = given.partition("?")[0]
-    if place.startswith(("hf://", "s3://", "gs://", "az://", "pvc://", "file://")) or (
+    if place.startswith(("hf://", "s3://", "gs://", "az://", "oci://", "pvc://", "file://")) or (
         place.startswith("https://") and PurePosixPath(place).suffix
     ):
         return place

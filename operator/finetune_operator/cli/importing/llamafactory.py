@@ -110,7 +110,7 @@ def _put_data(job: Imported, given: Reader, folder: Path) -> None:
 
 def _dataset_info(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "dataset_info.json").read_text())
+        found = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

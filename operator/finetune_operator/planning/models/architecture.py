@@ -30,6 +30,10 @@ def architecture(config: Mapping[str, Any]) -> ModelArchitecture:
     return found
 
 
+WHOLE_TYPE = "whole_model_type"
+"""Beside the decoder's numbers: the model_type of the multimodal model that it is a part of."""
+
+
 @lru_cache(maxsize=256)
 def _architecture(text: str) -> ModelArchitecture:
     raw = json.loads(text)
@@ -135,12 +139,21 @@ def linears_of(family: Family, values: Config) -> tuple[Linear, ...]:
     return tuple(parts)
 
 
+def whole_model_type(shape: ModelArchitecture) -> str:
+    """Return the type of the whole model, which is another one than its decoder's in a multimodal model."""
+    return str(json.loads(shape.config).get(WHOLE_TYPE, shape.model_type))
+
+
 def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what no family reads: status has little room. Nested decoders are lifted, as preflight does."""
     kept = {key: value for key, value in text_values(config).items() if _is_small(value)}
     kept["model_type"] = text_model_type(config)
+    if config.get("model_type") not in (None, kept["model_type"]):
+        kept[WHOLE_TYPE] = config["model_type"]
     if len(json.dumps(kept)) > CONFIG_CHARACTERS:
-        kept = {key: value for key, value in kept.items() if not isinstance(value, str) or key == "model_type"}
+        kept = {
+            key: value for key, value in kept.items() if not isinstance(value, str) or key in ("model_type", WHOLE_TYPE)
+        }
     return kept
 
 

@@ -107,7 +107,7 @@ async function calculate() {
   answer.setAttribute("aria-busy", "true");
   let shown;
   try {
-    shown = shownPlan(await ask("/api/plan", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question()) }));
+    shown = shownPlan(await ask("api/plan", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question()) }));
   } catch (error) {
     shown = [element("p", { className: "error", textContent: error.message })];
   }
@@ -129,7 +129,7 @@ async function claims() {
   if (claimed) return;
   claimed = true;
   try {
-    const found = await ask("/api/claims");
+    const found = await ask("api/claims");
     $("claims-tables").replaceChildren(
       element("h3", { textContent: "Memory" }),
       table("Claims about memory", ["who", "claim", "ours, GiB per GPU", "why it differs"], found.memory.map((row) => [row.who, row.claim, row.ours, row.why])),
@@ -162,7 +162,7 @@ async function openReport(event) {
 
 function cell(job, column) {
   if (column !== "name") return job[column];
-  const href = `/jobs/${encodeURIComponent(job.namespace)}/${encodeURIComponent(job.name)}`;
+  const href = `jobs/${encodeURIComponent(job.namespace)}/${encodeURIComponent(job.name)}`;
   const link = element("a", { href, textContent: job.name });
   link.addEventListener("click", openReport);
   return link;
@@ -205,7 +205,7 @@ async function look() {
   const before = JSON.stringify(known);
   let signedOut = false;
   try {
-    known = await ask(namespace ? `/api/jobs?namespace=${encodeURIComponent(namespace)}` : "/api/jobs", shown());
+    known = await ask(namespace ? `api/jobs?namespace=${encodeURIComponent(namespace)}` : "api/jobs", shown());
     $("jobs-link").hidden = !known.cluster;
     say(known.cluster, false);
   } catch (error) {
@@ -272,7 +272,7 @@ async function start() {
   show();
   calculate();
   keepLooking();
-  const [models, gpus] = await Promise.all([ask("/api/models"), ask("/api/gpus")]);
+  const [models, gpus] = await Promise.all([ask("api/models"), ask("api/gpus")]);
   $("models").append(...models.map((each) => element("option", { value: each.name })));
   $("question").elements.gpu.append(...gpus.map((each) => element("option", { value: each.name, textContent: each.name })));
 }
