@@ -60,6 +60,17 @@ def test_a_flag_that_is_set_nowhere_is_not_named(tmp_path, kind, values, named, 
         assert [f"{flag} in " in one for one in warned] == ([True] if named else [])
 
 
+def test_a_flag_that_is_set_nowhere_is_not_proposed_as_the_answer(tmp_path):
+    """A chat export has isPinned beside each message; what is missing is said of the column that tells something."""
+    rows = [{"content": f"red {number}", "isPinned": False, "wibble": "blue"} for number in range(3)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    learned = Dataset(location=at(file), columns=Columns(text="content"))
+
+    assert prepared_rows(a_request(datasets=(learned,)), tokenizer(), tmp_path / "work").warnings == (
+        f"file://{file} holds data that is not used: wibble in 3 (of 3 rows). Rows teach the text alone: add what matters to it",
+    )
+
+
 def test_a_column_that_says_no_to_every_answer_is_named(tmp_path):
     """Where no means a bad answer, all rows are bad."""
     rows = [{"prompt": f"x {number}", "completion": "y", "is_correct": False} for number in range(3)]

@@ -152,7 +152,7 @@ def missing(record: Record, uri: str, suggested: Suggestion | str | None) -> str
 
 def _remedy(record: Record, suggested: Suggestion | str | None) -> str:
     if TOKENISED in record:
-        return "tokens are not read, so write the text that they stand for into a column"
+        return "tokens are not read, so write the text that they stand for into a column text, or into columns prompt and completion"
     if isinstance(suggested, str) and suggested:
         return suggested
     if suggested:

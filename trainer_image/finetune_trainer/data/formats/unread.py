@@ -62,14 +62,19 @@ class Unread:
         self._telling: set[str] = set()
         """Names of which some row says more than no."""
         self._most = 0
-        self.example: Record = {}
-        """The record of which the most is not read."""
+        self._example: Record = {}
+
+    @property
+    def example(self) -> Record:
+        """The record of which the most is not read, without flags that no row sets."""
+        unset = self._rows.keys() - self._telling
+        return {name: value for name, value in self._example.items() if name not in unset}
 
     def row(self, names: Mapping[str, bool | None], record: Record) -> None:
         """Take in one row: what is not read of its record, and whether it is text."""
         self._seen += 1
         if len(names) > self._most:
-            self._most, self.example = len(names), record
+            self._most, self._example = len(names), record
         for name, is_text in names.items():
             self._rows[name] += 1
             if is_text is not None:
