@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from finetune_contract import Dataset
+from finetune_contract import Dataset, Evaluation
 
 from tests.trainer.data_inputs import (
     a_request,
@@ -118,7 +118,21 @@ def test_one_record_over_several_lines_is_one_row(tmp_path):
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 4\n"
+HIDDEN = SHEET_NAME.replace("<sheet ", '<sheet state="hidden" ')
+
+
+def hiding(book: bytes, number: int) -> bytes:
+    """The same workbook with a sheet that Excel does not show."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as read, zipfile.ZipFile(made, "w") as written:
+        for name in read.namelist():
+            written.writestr(name, read.read(name).decode().replace(SHEET_NAME.format(number), HIDDEN.format(number)))
+    return made.getvalue()
+
+
 REFUSED = [
+    ("hidden.xlsx", hiding(workbook(SHEET, SHEET[1:]), 2), "it has several sheets with rows: S1 (2 rows of prompt, completion), S2 (hidden "
+     "in Excel, 1 row of hello, fine). Save the one to train on as its own file"),
     ("pointer.parquet", POINTER, "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository (or download the "
      "file itself) and copy it again"),
     ("pointer.jsonl", POINTER, "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository (or download the "
@@ -301,4 +315,34 @@ def test_files_for_tests_beside_those_for_training_are_named(tmp_path):
     assert prepared_rows(a_request(folder), tokenizer(), tmp_path / "work").warnings == (
         f"file://{folder}: only split train is read, without test.jsonl, valid.jsonl: to measure on one of them, name it in "
         "evaluation.source",
+    )
+
+
+def test_a_split_that_is_measured_on_is_not_missed(tmp_path):
+    """Following the hint ends it, whether the split is named by its file or by its name."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("train", "valid", "test"):
+        jsonl(folder / f"{name}.jsonl", [{"prompt": f"hello {number}", "completion": name} for number in range(3)])
+    sources = (Dataset(location=at(folder / "test.jsonl")), Dataset(location=at(folder), split="test"))
+
+    for number, source in enumerate(sources):
+        request = a_request(folder, evaluation=Evaluation(source=source))
+        told = [one for one in prepared_rows(request, tokenizer(), tmp_path / str(number)).warnings if "split" in one]
+        assert told == [
+            f"file://{folder}: only split train is read, without valid.jsonl: to measure on one of them, name it in evaluation.source"
+        ]
+
+
+def test_a_refused_split_is_named_by_its_own_field(tmp_path):
+    """The same words about training data would lead to the wrong place of the job."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("train", "valid"):
+        jsonl(folder / f"{name}.jsonl", [{"prompt": "hello", "completion": name}])
+
+    measured = Evaluation(source=Dataset(location=at(folder), split="test"))
+    assert refusal_of(tmp_path, folder, evaluation=measured) == (
+        "DatasetNotFound",
+        "file:///set has no split test: it has train, validation; set evaluation.source.split, such as split: train",
     )

@@ -1,18 +1,11 @@
 """Lengths: rows that are too long, the length that is chosen, and too few rows to hold out."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from finetune_contract import Dataset, Evaluation
-from finetune_trainer.preflight.preview_text import counts
+from finetune_contract import Evaluation
 
-from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
+from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
 
 pytestmark = pytest.mark.usefixtures("local_files")
-
-LONG = len(tokenizer(None)("are " * 90)["input_ids"]) + 1
-"""Tokens of a long row with its end."""
 
 
 def test_cpt_splits_documents_and_closes_each_with_eos(tmp_path):
@@ -50,86 +43,64 @@ def test_long_rows_are_cut_or_dropped_as_asked(tmp_path, over_length, counts):
     assert (prepared.train.rows, prepared.train.truncated_rows, prepared.train.dropped_rows) == counts
 
 
-@pytest.mark.parametrize(
-    ("limit", "remedy"),
-    [
-        (512, "raise training.sequenceLength to {most}"),
-        (40, "shorten them to 40 tokens, all that the model reads"),
-    ],
-)
-def test_long_rows_are_refused_when_asked(tmp_path, limit, remedy):
-    """The message says how many and how long, and advises no length that the model does not have."""
+def test_long_rows_are_refused_when_asked(tmp_path):
+    """The message says how many and how long."""
     file = jsonl(tmp_path / "a.jsonl", [{"text": "red " * 40}, {"text": "blue"}])
-    words = tokenizer(None)
-    most = len(words("red " * 40)["input_ids"]) + 1
 
-    assert refusal_of(tmp_path, file, words=words, sequence_length=32, length_limit=limit, over_length="error") == (
+    assert refusal_of(tmp_path, file, words=tokenizer(None), sequence_length=32, over_length="error") == (
         "DatasetInvalid",
-        f"1 of 2 rows are longer than 32 tokens (the longest has {most}): {remedy.format(most=most)}, or let "
-        "training.overLength truncate or drop them",
+        "1 of 2 training rows is longer than the sequence length of 32 tokens (the longest: a.jsonl row 1 with 43): raise "
+        "training.sequenceLength to 43, or set training.overLength to truncate or drop",
     )
 
 
-def measured_on(folder: Path, *, within: bool) -> dict[str, Any]:
-    """Rows of a few tokens, and a long one that is held out: of the data itself, or of a source of its own."""
-    short, long = [{"text": f"red {number}"} for number in range(8)], [{"text": "are " * 90}]
-    if not within:
-        source = Dataset(location=at(jsonl(folder / "b.jsonl", long)))
-        datasets = (Dataset(location=at(jsonl(folder / "a.jsonl", short))),)
-        return {"datasets": datasets, "evaluation": Evaluation(fraction=0.0, source=source)}
-    datasets = (Dataset(location=at(jsonl(folder / "a.jsonl", [*short, *long]))),)
-    return {"datasets": datasets, "evaluation": Evaluation(fraction=0.3)}
-
-
-@pytest.mark.parametrize("within", [True, False], ids=["held out", "a source of its own"])
-def test_the_default_length_covers_held_out_rows(tmp_path, within):
-    """A row that is truncated in silence would be measured without the end of its answer."""
-    prepared = prepared_rows(a_request(**measured_on(tmp_path, within=within)), tokenizer(None), tmp_path / "work")
-
-    assert prepared.evaluation.longest == LONG
-    assert (prepared.train.longest < 8, prepared.sequence_length, prepared.evaluation.truncated_rows) == (True, 128, 0)
-
-
-@pytest.mark.parametrize("within", [True, False], ids=["held out", "a source of its own"])
-def test_held_out_rows_that_are_truncated_are_told_apart(tmp_path, within):
-    """In a warning and in the preview's counts."""
-    request = a_request(sequence_length=32, **measured_on(tmp_path, within=within))
-    prepared = prepared_rows(request, tokenizer(None), tmp_path / "work")
-
-    assert (
-        f"1 held-out row is longer than 32 tokens (the longest has {LONG}): what follows them is not measured. To measure all of it, "
-        f"raise training.sequenceLength to {LONG}" in prepared.warnings
+def test_one_warning_says_what_becomes_of_long_rows(tmp_path):
+    """Rows that lose their whole answer are left out and are not counted as cut; the longest are named."""
+    long, cut, only_context = (
+        said("red " * 40, "fine"),
+        said("x", "blue " * 40),
+        [*said("a", "b"), {"role": "user", "content": "red " * 30}],
     )
-    assert "rows truncated          0 (and 1 held out)" in counts(prepared)
-
-
-def test_a_single_held_out_row_is_told_as_one(tmp_path):
-    """What is measured on it is a rough estimate."""
-    prepared = prepared_rows(a_request(**measured_on(tmp_path, within=False)), tokenizer(None), tmp_path / "work")
-
-    assert prepared.warnings == ("only 1 row is held out: the evaluation is only a rough estimate",)
-
-
-def test_long_held_out_rows_are_refused_when_asked(tmp_path):
-    """What is measured shall be whole, too."""
-    reason, message = refusal_of(
-        tmp_path, words=tokenizer(None), sequence_length=32, over_length="error", **measured_on(tmp_path, within=False)
-    )
-
-    assert (reason, message) == (
-        "DatasetInvalid",
-        f"1 of 9 rows are longer than 32 tokens (1 of them held out, the longest has {LONG}): raise training.sequenceLength to "
-        f"{LONG}, or let training.overLength truncate or drop them",
-    )
-
-
-def test_rows_cut_before_their_answer_are_dropped_and_counted(tmp_path):
-    """TRL would drop them in silence."""
-    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("red " * 40, "fine")}, {"messages": said("x", "y")}])
+    rows = [said("x", "y"), long, cut, only_context]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": messages} for messages in rows])
     prepared = prepared_rows(a_request(file, sequence_length=32), tokenizer(), tmp_path / "work")
 
-    assert (prepared.train.rows, prepared.train.masked_rows, prepared.train.truncated_rows) == (1, 1, 1)
-    assert "1 row is left out because it contains nothing to train on" in prepared.warnings
+    assert (prepared.train.rows, prepared.train.masked_rows, prepared.train.truncated_rows) == (3, 1, 2)
+    assert [warning for warning in prepared.warnings if "longer" in warning] == [
+        "3 of 4 training rows are longer than the sequence length of 32 tokens (the longest: a.jsonl row 2 with 64, a.jsonl row 3 with "
+        "63, a.jsonl row 4 with 62): 1 has no answer left within it and is left out, 1 loses the end of its answer or text, 1 loses only "
+        "text that is not learned. Raise training.sequenceLength to 64, or set training.overLength to drop"
+    ]
+    assert not [warning for warning in prepared.warnings if "nothing to train on" in warning]
+
+
+def test_long_rows_that_all_lose_their_answer_can_only_be_shortened(tmp_path):
+    """To drop them changes nothing, so that is not named, and a model reads no more than it has positions."""
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": said("red " * 40, "fine")}, {"messages": said("x", "y")}])
+    prepared = prepared_rows(a_request(file, length_limit=32), tokenizer(), tmp_path / "work")
+
+    assert [warning for warning in prepared.warnings if "longer" in warning] == [
+        "1 of 2 training rows is longer than the sequence length of 32 tokens (the longest: a.jsonl row 1 with 64): 1 has no answer left "
+        "within it and is left out. Shorten such rows, because the model reads no more"
+    ]
+
+
+def test_held_out_rows_are_measured_and_told_like_the_others(tmp_path):
+    """A held-out row that is cut is compared without the end of its answer; the automatic length covers it, too."""
+    rows = [{"messages": said(f"x {number}", "blue " * (4 + 8 * number))} for number in range(10)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    held = Evaluation(fraction=0.2)
+    short = prepared_rows(a_request(file, sequence_length=32, evaluation=held), tokenizer(), tmp_path / "1")
+
+    assert [warning for warning in short.warnings if "held-out rows" in warning] == [
+        "1 of 2 held-out rows is longer than the sequence length of 32 tokens (the longest: a.jsonl row 4 with 53): 1 loses the end of "
+        "its answer or text. Raise training.sequenceLength to 53, or set training.overLength to drop"
+    ]
+    for seed in range(6):
+        whole = prepared_rows(
+            a_request(file, seed=seed, evaluation=held, length_limit=4096), tokenizer(), tmp_path / f"s{seed}"
+        )
+        assert not [warning for warning in whole.warnings if "longer" in warning]
 
 
 def test_the_default_length_covers_99_percent_and_is_capped_by_the_model(tmp_path):

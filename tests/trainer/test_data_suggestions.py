@@ -120,6 +120,10 @@ TOLD = [
      "file:///a.jsonl holds one message in each row (column text), so no row has a question with its answer: join the messages of a "
      "conversation into one row with a column messages, each with a role, user or assistant, following in_response_to_tweet_id, or set "
      "columns: {text: text} to learn each message as plain text"),
+    ("judged steps of one answer", {"prompt": "how", "completions": ["red", "blue"], "labels": [True, False]},
+     "file:///a.jsonl looks like stepwise supervision (columns prompt, completions, labels): completions holds the steps of one answer, "
+     "and labels says which are right. Of the rows whose labels are all true, join the steps into a column completion, and leave out "
+     "labels"),
     ("answers compared", {"history": "how", "human_ref_A": "fine", "human_ref_B": "no", "labels": 1},
      "file:///a.jsonl looks like preference data (columns history, human_ref_A, human_ref_B, labels): sft learns one answer. Write the "
      "better one of human_ref_A and human_ref_B into a column completion, or set columns.completion to the one to learn"),
@@ -177,3 +181,18 @@ def test_a_switch_named_reasoning_is_no_reasoning(tmp_path):
 
     (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings
     assert warning.endswith("Rows are trained without it: add it to the question or the answer if it matters")
+
+
+def test_the_same_word_in_every_row_is_not_the_answer_while_a_text_is_there(tmp_path):
+    """Label Studio keeps manual beside each text that somebody wrote."""
+    rows = [
+        {
+            "data": {"prompt": f"how {number}"},
+            "annotations": [{"result": [{"origin": "manual", "value": {"text": [f"fine {number}"]}}]}],
+        }
+        for number in range(4)
+    ]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+
+    named = "{prompt: data.prompt, completion: annotations.0.result.0.value.text.0}"
+    assert refusal_of(tmp_path, file)[1].endswith(f"name them in datasets[].columns, such as columns: {named}")

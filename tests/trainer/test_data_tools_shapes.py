@@ -102,7 +102,8 @@ REFUSED = [
     ("segments of axolotl", "a.jsonl", {"segments": [{"label": False, "text": "hello"}, {"label": True, "text": "fine"}]},
      " is an export of axolotl's input_output form: each segment has a label that says whether it is learned. Write the texts with "
      "label false before an answer into a column prompt and those with label true into a column completion, or write the turns into a "
-     "column messages, with weight: 0 at answers that are not learned"),
+     "column messages, with weight: 0 at answers that are not learned. Take rendered marks and ends of turns (such as USER:, ASSISTANT: "
+     "and </s>) out of the texts, because the chat template writes its own"),
     ("parts of an answer that are not learned", "a.jsonl",
      {"messages": [*said("hello"), {"role": "assistant", "content": "fine", "train_detail": [{"begin_offset": 0, "train": False}]}]},
      ": a.jsonl row 1: message 2 has train_detail, which takes parts of a message out of the loss: only whole messages can be, so "

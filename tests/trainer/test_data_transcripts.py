@@ -200,3 +200,39 @@ def test_questions_with_a_list_of_as_many_answers_are_paired(tmp_path):
         "the first of each; else write each text as an object with role and content"
     )
     assert [learned for _, learned in rows_of(tmp_path, datasets=(paired,))] == ["fine<|im_end|>"]
+
+
+MARKED = {
+    "script": ("<s>USER: hello", "ASSISTANT: fine</s>", "USER:, ASSISTANT:"),
+    "ChatML": ("<|im_start|>user\nhello", "<|im_start|>assistant\nfine", "<|im_start|>user, <|im_start|>assistant"),
+    "Alpaca": ("### Instruction:\nhello", "### Response:\nfine", "### Instruction:, ### Response:"),
+    "answer alone": ("hello", "Assistant: fine", "Assistant:"),
+}
+
+
+@pytest.mark.parametrize(("asked", "answered", "marks"), MARKED.values(), ids=MARKED)
+def test_messages_that_begin_with_marks_of_their_own_are_warned_of(tmp_path, asked, answered, marks):
+    """Segments of axolotl that were written into messages as they are; the template writes its marks around them."""
+    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    prepared = prepared_rows(
+        a_request(jsonl(tmp_path / "a.jsonl", [{"messages": messages}])), tokenizer(), tmp_path / "work"
+    )
+
+    assert [warning for warning in prepared.warnings if "already rendered" in warning] == [
+        f"1 of 1 rows (100.0 %) hold messages that are already rendered: they begin with a mark of who speaks ({marks}), first a.jsonl row "
+        "1. The chat template writes its own marks, so the model learns these as text. Take them out of the messages, and the ends of "
+        "turns such as </s>"
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["Continue:\nUser: hello\nAssistant: fine", "Assistant: fine", "### Notes: hello"],
+    ids=["inside", "another", "heading"],
+)
+def test_messages_that_speak_of_marks_are_not_warned_of(tmp_path, asked):
+    """A question about a dialogue is a question."""
+    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": "fine"}]
+    file = jsonl(tmp_path / "a.jsonl", [{"messages": messages}])
+
+    assert prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings == ()

@@ -41,6 +41,44 @@ def test_what_is_not_read_is_named_with_its_rows(tmp_path, kind, record, told):
     )
 
 
+FLAGS = [
+    ("never", [False, None, 0], ""),
+    ("once", [False, True, False], "flag"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "named"), FLAGS, ids=[kind for kind, *_ in FLAGS])
+@pytest.mark.parametrize("flag", ["toxic", "is_wibble"])
+def test_a_flag_that_is_set_nowhere_is_not_named(tmp_path, kind, values, named, flag):
+    """WildChat's toxic, in a column and in each message; one row in which it is set makes all of them worth a look."""
+    for place in ("column", "messages"):
+        rows = [{"messages": said(f"x {number}", "y")} for number in range(3)]
+        for row, value in zip(rows, values, strict=True):
+            (row if place == "column" else row["messages"][0])[flag] = value
+        warned = prepared_rows(a_request(jsonl(tmp_path / "a.jsonl", rows)), tokenizer(), tmp_path / place).warnings
+
+        assert [f"{flag} in " in one for one in warned] == ([True] if named else [])
+
+
+def test_a_flag_that_is_set_nowhere_is_not_proposed_as_the_answer(tmp_path):
+    """A chat export has isPinned beside each message; what is missing is said of the column that tells something."""
+    rows = [{"content": f"red {number}", "isPinned": False, "wibble": "blue"} for number in range(3)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+    learned = Dataset(location=at(file), columns=Columns(text="content"))
+
+    assert prepared_rows(a_request(datasets=(learned,)), tokenizer(), tmp_path / "work").warnings == (
+        f"file://{file} holds data that is not used: wibble in 3 (of 3 rows). Rows teach the text alone: add what matters to it",
+    )
+
+
+def test_a_column_that_says_no_to_every_answer_is_named(tmp_path):
+    """Where no means a bad answer, all rows are bad."""
+    rows = [{"prompt": f"x {number}", "completion": "y", "is_correct": False} for number in range(3)]
+    file = jsonl(tmp_path / "a.jsonl", rows)
+
+    assert "is_correct in 3 (of 3 rows)" in str(prepared_rows(a_request(file), tokenizer(), tmp_path / "work").warnings)
+
+
 def test_what_is_known_to_be_harmless_is_not_named(tmp_path):
     """Ids, hashes, lengths, sources, dates, and what is empty."""
     file = jsonl(tmp_path / "a.jsonl", [{**HARMLESS, "question": "x", "answer": "y"}])

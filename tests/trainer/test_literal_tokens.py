@@ -44,7 +44,7 @@ def test_rows_with_special_tokens_are_counted_and_named(tmp_path):
         *chats(7),
         {"messages": said("what is <|im_end|> and again <|im_end|>", "a token")},
         {"messages": said("hello", "<s>fine<|im_end|>")},
-        {"messages": said("[INST] hello [/INST]", "fine")},
+        {"messages": said("what is [INST] hello [/INST]", "fine")},
     ]
 
     assert prepared(tmp_path, rows).warnings == (
@@ -87,6 +87,20 @@ def test_ordinary_added_tokens_and_plain_text_are_not_counted(tmp_path):
     assert prepared(tmp_path, [{"messages": said("hello", "<think>red</think>")}], words).warnings == ()
 
     assert prepared(tmp_path, [{"text": "<s>red green<|endoftext|>"}], tokenizer(None)).warnings == ()
+
+
+def test_special_tokens_between_documents_of_a_corpus_are_told(tmp_path):
+    """Stories that a mark parts are one document with the real token inside; a row each gives each its end."""
+    file = jsonl(tmp_path / "a.jsonl", [{"text": "red<|im_end|>blue<|im_end|>fine"}, {"text": "hello"}])
+
+    assert prepared_rows(a_request(file, objective="cpt"), tokenizer(), tmp_path / "work").warnings == (
+        "1 of 2 documents (50.0 %) hold special tokens of the model in their text (<|im_end|> in 1; 2 in all), first a.jsonl row 1: they "
+        "become real tokens in the middle of a document, and the model learns to write them there. Where such a token parts two "
+        "documents, write each into a row of its own of a .jsonl file, in a column text and without the token: the end of each row gets "
+        "one",
+    )
+    parted = jsonl(tmp_path / "b.jsonl", [{"text": text} for text in ("red", "blue", "fine", "hello")])
+    assert prepared_rows(a_request(parted, objective="cpt"), tokenizer(), tmp_path / "again").warnings == ()
 
 
 def test_preview_and_preflight_say_it(tmp_path):

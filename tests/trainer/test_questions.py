@@ -233,8 +233,9 @@ def test_answers_that_will_be_cut_and_rows_that_are_not_asked_are_told(tmp_path:
 
     kept = len(read_questions(prepared.folder / "questions.jsonl"))
     assert told == [
-        "5 held-out rows are longer than 128 tokens (the longest has 454): what follows them is not measured. To measure all of it, "
-        "raise training.sequenceLength to 454",
+        f"{20 - kept} of 20 held-out rows are longer than the sequence length of 128 tokens (the longest: d.jsonl row 13 with 454, d.jsonl "
+        f"row 25 with 454, d.jsonl row 33 with 454): {20 - kept} have no answer left within it and are left out. Raise "
+        "training.sequenceLength to 454",
         f"{20 - kept} of 20 held-out rows are too long to be asked: evaluation.metrics leave them out",
         f"{kept} of {kept} answers of the held-out rows are longer than evaluation.maxAnswerTokens (8), the longest has "
         f"{told[2].rpartition(' has ')[2].partition(' ')[0]} tokens: answers that long are cut",

@@ -19,13 +19,14 @@ WORDS_OF_THE_FORM = ("role", "type")
 
 
 class LiteralTokens:
-    """Counts the rows of conversations whose text holds special tokens of the model."""
+    """Counts the rows of conversations, or the documents of a corpus, whose text holds special tokens of the model."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, documents: bool = False) -> None:
+        self._documents = documents
         named = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         words = sorted({*named, *tokenizer.all_special_tokens} - {""}, key=lambda word: (-len(word), word))
         self._pattern = re.compile("|".join(map(re.escape, words))) if words else None
-        self._seen = self._found = self._learned = 0
+        self._seen = self._found = self._learned = self._times = 0
         self._rows_with: Counter[str] = Counter()
         self._first = ""
 
@@ -41,6 +42,13 @@ class LiteralTokens:
             return ""
         named = [f"{word} in {rows}" for word, rows in self._rows_with.most_common(NAMED_TOKENS)]
         more = f" and {len(self._rows_with) - NAMED_TOKENS} more" if len(self._rows_with) > NAMED_TOKENS else ""
+        if self._documents:
+            return (
+                f"{self._found} of {self._seen} documents ({100 * self._found / self._seen:.1f} %) hold special tokens of the model in "
+                f"their text ({', '.join(named)}{more}; {self._times} in all), first {self._first}: they become real tokens in the middle "
+                "of a document, and the model learns to write them there. Where such a token parts two documents, write each into a row of "
+                "its own of a .jsonl file, in a column text and without the token: the end of each row gets one"
+            )
         return (
             f"{self._found} of {self._seen} rows ({100 * self._found / self._seen:.1f} %) hold special tokens of the model in "
             f"their text ({', '.join(named)}{more}; {self._learned} in answers), first {self._first}: they become real "
@@ -50,14 +58,16 @@ class LiteralTokens:
 
     def _look(self, placed: Placed) -> None:
         row, pattern = placed.row, self._pattern
-        if pattern is None or not row.messages:
+        if pattern is None or not (row.messages or self._documents):
             return
         self._seen += 1
         said = [(message, set(_specials(message, pattern))) for message in row.messages]
-        held = set(_specials(row.tools, pattern)).union(*(words for _, words in said))
+        in_text = list(_specials(row.text, pattern))
+        held = {*in_text, *_specials(row.tools, pattern)}.union(*(words for _, words in said))
         if not held:
             return
         self._found += 1
+        self._times += len(in_text)
         self._learned += any(words for message, words in said if message["role"] == "assistant")
         self._rows_with.update(sorted(held))
         self._first = self._first or placed.place

@@ -48,9 +48,17 @@ class TokenStats:
     p99: int
     longest: int
     lengths: Histogram
+    over_rows: int
+    """Longer than the sequence length, whatever became of them."""
     truncated_rows: int
+    """Cut, and trained."""
+    shortened_rows: int
+    """Of these the ones that lose something to learn."""
     dropped_rows: int
     masked_rows: int
+    """Left out because there is nothing to learn in them."""
+    lost_rows: int
+    """Of these the ones in which something was, behind the cut."""
     packed_rows: int
     digest: str
 
@@ -90,23 +98,29 @@ def sequence_length(lengths: Mapping[int, int], *, wanted: int, limit: int, obje
 
 
 def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str) -> TokenStats:
-    """Write the rows as they are trained, count what happened to them."""
+    """Write the rows as they are trained, and count what happened to them."""
     before: Counter[int] = Counter()
-    counts = dict.fromkeys(("trained", "truncated", "dropped", "masked"), 0)
+    after: Counter[int] = Counter()
+    counts: Counter[str] = Counter()
     with RowsWriter(into) as writer:
         for ids, labels in read_rows(raw):
             pieces = _split(ids, labels, longest) if objective == "cpt" else [(ids, labels)]
             for piece, learned in pieces:
                 before[len(piece)] += 1
-                counts["truncated"] += len(piece) > longest and over_length != "drop"
-                if len(piece) > longest and over_length == "drop":
+                over = len(piece) > longest
+                counts["over"] += over
+                if over and over_length == "drop":
                     counts["dropped"] += 1
                 elif (trained := _trained(learned[:longest])) == 0:
                     counts["masked"] += 1
+                    counts["lost"] += over and _trained(learned) > 0
                 else:
                     counts["trained"] += trained
+                    counts["truncated"] += over
+                    counts["shortened"] += over and _trained(learned) > trained
+                    after[min(len(piece), longest)] += 1
                     writer.add(piece[:longest], learned[:longest])
-        digest, after = writer.digest, writer.lengths
+        digest = writer.digest
     return TokenStats(
         rows=after.total(),
         tokens=sum(length * rows for length, rows in after.items()),
@@ -115,9 +129,12 @@ def cut(raw: Path, into: Path, longest: int, *, objective: str, over_length: str
         p99=percentile(before, 99),
         longest=max(before, default=0),
         lengths=histogram(before),
+        over_rows=counts["over"],
         truncated_rows=counts["truncated"],
+        shortened_rows=counts["shortened"],
         dropped_rows=counts["dropped"],
         masked_rows=counts["masked"],
+        lost_rows=counts["lost"],
         packed_rows=packed_sequences(after, longest),
         digest=digest,
     )

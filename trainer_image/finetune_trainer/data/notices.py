@@ -4,11 +4,13 @@ Called by prepare.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from finetune_trainer.chat.conversation import Message
 from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.formats.names import TURN_MARKS
 from finetune_trainer.data.formats.rows import Row
+from finetune_trainer.data.formats.transcripts import opening_mark
 from finetune_trainer.data.hollow import answers_of, is_null
 from finetune_trainer.data.misread import LOST, meant, misread
 
@@ -82,6 +84,7 @@ def always_noticed() -> tuple[Notice, ...]:
         lost_characters(),
         media_marks(),
         unanswered(),
+        told_tools(),
     )
 
 
@@ -109,6 +112,16 @@ def unanswered() -> Notice:
         lambda row: bool(row.messages) and row.messages[-1]["role"] == "user" and any(_is_said_by_assistant(row)),
         "end with a turn of the user that nobody answers, first {first}: nothing is learned of that turn. Add the answer, or remove "
         "the turn",
+    )
+
+
+def told_tools() -> Notice:
+    """Tools that stand in the system prompt and in a column, as in Hermes' data."""
+    return Notice(
+        lambda row: row.told_tools,
+        "hold their tools in the system prompt, too, first {first}: they are trained with that text, and the chat template does not write "
+        "the tools again. If the model is served with tools, take them out of the system prompts: the template then writes them as it "
+        "does when it is served",
     )
 
 
@@ -183,10 +196,26 @@ def written_turns() -> Notice:
     """Plain text or a question in which a conversation was written out with somebody's template."""
     return Notice(
         lambda row: any(mark in text for text in _told(row) for mark in TURN_MARKS),
-        "hold turns that are already rendered (such as <|im_start|> or ### Instruction:), first {first}: they are treated "
-        "as text. Where a column holds the whole conversation, name it in columns.messages: it is then split at these marks and "
+        "hold turns that are already rendered (such as <|im_start|> or ### Instruction:), first {first}: they are not "
+        "split into turns. Where a column holds the whole conversation, name it in columns.messages: it is then split at these marks and "
         "rendered by the chat template. Otherwise put the conversation into a messages column",
     )
+
+
+def marked_messages() -> Notice:
+    """Messages whose texts still begin with the mark of somebody's template, such as ASSISTANT:."""
+    return Notice(
+        lambda row: [
+            mark for message in _of_turns(row) if (mark := opening_mark(message["content"] or "", message["role"]))
+        ],
+        "hold messages that are already rendered: they begin with a mark of who speaks ({words}), first {first}. The chat template writes "
+        "its own marks, so the model learns these as text. Take them out of the messages, and the ends of turns such as </s>",
+    )
+
+
+def _of_turns(row: Row) -> Sequence[Message]:
+    """Messages of a list; a plain question with its answer is looked at by written_turns."""
+    return () if row.first_learned else row.messages
 
 
 def _is_said_by_assistant(row: Row) -> Iterator[bool]:

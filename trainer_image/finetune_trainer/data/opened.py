@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from finetune_contract import Dataset
 
 from finetune_trainer.chat import Turns
 from finetune_trainer.data.corpus import Corpus
@@ -63,6 +64,13 @@ class Opened:
         return [*([self.held_out] if self.held_out else []), *self.further]
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of each data set should know; complete once all rows were read."""
+        measured = frozenset[str]().union(*(corpus.files.places for corpus in self.measured))
+        unmeasured = (corpus.files.unmeasured(measured) for corpus in self.trained)
+        return tuple(filter(None, (*unmeasured, *(warning for corpus in self.all for warning in corpus.warnings))))
+
+    @property
     def all(self) -> list[Corpus]:
         """Every one of them."""
         return [*self.trained, *self.measured]
@@ -78,11 +86,11 @@ def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> Opened:
         plain=documents,
     )
     trained, measured, further = (
-        [Corpus(dataset, form, documents=documents) for dataset in datasets]
-        for datasets in (
-            request.datasets,
-            [request.evaluation.source] if request.evaluation.source else [],
-            request.evaluation.further_sources,
+        [_corpus(dataset, form, field, documents=documents) for dataset in datasets]
+        for field, datasets in (
+            ("datasets[]", request.datasets),
+            ("evaluation.source", [request.evaluation.source] if request.evaluation.source else []),
+            ("evaluation.metrics[].source", request.evaluation.further_sources),
         )
     )
     opened = Opened(trained=trained, held_out=next(iter(measured), None), further=further)
@@ -92,6 +100,14 @@ def open_corpora(request: DataRequest, turns: Turns, workspace: Path) -> Opened:
         for corpus in trained:
             _refuse_turns(corpus)
     return opened
+
+
+def _corpus(dataset: Dataset, form: ChatForm, field: str, *, documents: bool) -> Corpus:
+    """Open a data set; a refusal names the field of the job that says where it is."""
+    try:
+        return Corpus(dataset, form, documents=documents)
+    except UserError as problem:
+        raise UserError(problem.reason, problem.message.replace("datasets[].", f"{field}.")) from problem
 
 
 def _refuse_turns(corpus: Corpus) -> None:

@@ -1,16 +1,16 @@
 """All steps from files to tokenised rows, in order. Preflight runs this; the trainer only where nothing is shared."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 
-from finetune_trainer.chat import Turns, ready_tokenizer
+from finetune_trainer.chat import Encoded, Turns, ready_tokenizer
 from finetune_trainer.chat.stops import Tokenizer
-from finetune_trainer.data.corpus import Corpus
+from finetune_trainer.data.corpus import Corpus, Placed
 from finetune_trainer.data.how_far import Say, counted, silent
 from finetune_trainer.data.judgeable import askable, check_questions, check_settings
 from finetune_trainer.data.judgeable import warnings as judgeable_warnings
@@ -27,11 +27,12 @@ from finetune_trainer.data.opened import (
 )
 from finetune_trainer.data.questions import Asked, questions
 from finetune_trainer.data.read_columns import columns_of
+from finetune_trainer.data.remarks import nothing_learned, rows_warnings
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.row_encoder import RowEncoder
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selection, select, smallest
 from finetune_trainer.data.tokenised import RowsWriter, combined, digest_of
-from finetune_trainer.data.too_long import check_lengths, held_out_warning, nothing_learned
+from finetune_trainer.data.too_long import Lengths, Part, refuse_too_long, too_long_warnings
 from finetune_trainer.errors import UserError
 from finetune_trainer.evaluation.questions import QUESTIONS_FILE, write_questions
 from finetune_trainer.evaluation.results import is_generated
@@ -95,22 +96,22 @@ def prepare(
     hashes, measured = ([hashes_of(corpus, say) for corpus in some] for some in (opened.trained, opened.measured))
     if not all(map(len, (*hashes, *measured))):
         check_usable(opened.all)
-    separate = Counter[int]()
+    held_out = Lengths()
     if opened.held_out:
-        separate = _write_source(opened.held_out, measured[0], encoder, asked, folder, request)
+        held_out = _write_source(opened.held_out, measured[0], encoder, asked, folder, request)
     for number, corpus in enumerate(opened.further):
         _ask_source(corpus, measured[opened.measured.index(corpus)], asked, number, request)
     selection = select(
         hashes, request.datasets, request.evaluation, request.seed, kept_out=measured, hold=opened.held_out is None
     )
-    trained, held_out = _write_selected(opened, selection, encoder, asked, folder, say=say)
+    trained = _write_selected(opened, selection, encoder, asked, folder, held_out, say=say)
     check_usable(opened.all)
     _check_trained(selection, request)
-    unanswered = _unanswered(encoder, opened.trained)
-    prepared = _measured(request, opened, turns, selection, folder, (trained, held_out + separate), unanswered)
+    prepared = _measured(
+        request, opened, turns, selection, folder, (trained, held_out), _unanswered(encoder, opened.trained)
+    )
     prepared = with_questions(prepared, asked, request, tokenizer)
-    warned = [warning for corpus in opened.all for warning in corpus.warnings]
-    noticed = (warning for warning in (*encoder.warnings(), *warned) if warning)
+    noticed = (warning for warning in (*encoder.warnings(), *opened.warnings) if warning)
     columns = tuple(columns_of(opened.trained))
     prepared = replace(
         prepared, warnings=(*prepared.warnings, *noticed), learned_stops=encoder.learned_stops, columns=columns
@@ -148,15 +149,22 @@ def rows_digest(folder: Path) -> str:
 
 def _write_source(
     source: Corpus, hashes: Hashes, encoder: RowEncoder, asked: Asked, folder: Path, request: DataRequest
-) -> Counter[int]:
-    """Encode the rows of a separate evaluation source; return how many have each length."""
+) -> Lengths:
+    """Encode the rows of a separate evaluation source."""
+    lengths = Lengths()
     chosen = _chosen(hashes, request)
     kept = (placed for placed, keep in zip(asked.watched(source.rows(), chosen), chosen, strict=True) if keep)
     with RowsWriter(folder / f"raw-{EVALUATION_FILE}") as writer:
-        for row in encoder.encoded(kept):
+        for place, row in _with_places(encoder, kept):
             if row is not None:
                 writer.add(row.input_ids, row.labels)
-    return writer.lengths
+                lengths.add(len(row.input_ids), place)
+    return lengths
+
+
+def _with_places(encoder: RowEncoder, rows: Iterable[Placed]) -> Iterator[tuple[str, Encoded | None]]:
+    placed, to_encode = tee(rows)
+    yield from zip((one.place for one in placed), encoder.encoded(to_encode), strict=True)
 
 
 def _ask_source(source: Corpus, hashes: Hashes, asked: Asked, number: int, request: DataRequest) -> None:
@@ -180,9 +188,17 @@ def _check_trained(selection: Selection, request: DataRequest) -> None:
 
 
 def _write_selected(
-    opened: Opened, selection: Selection, encoder: RowEncoder, asked: Asked, folder: Path, *, say: Say
-) -> tuple[Counter[int], Counter[int]]:
-    """Encode the selected rows into raw files; return how many training rows, and how many held-out rows, have each length."""
+    opened: Opened,
+    selection: Selection,
+    encoder: RowEncoder,
+    asked: Asked,
+    folder: Path,
+    measured: Lengths,
+    *,
+    say: Say,
+) -> Lengths:
+    """Encode the selected rows into raw files; return the lengths of training rows, and add those of held-out rows to the others."""
+    trained = Lengths()
     copies, flags = np.concatenate(selection.copies), np.concatenate(selection.held_out)
     used = (copies > 0) | flags
     held_out = opened.held_out is None
@@ -190,17 +206,20 @@ def _write_selected(
     kept = (placed for placed, keep in zip(rows, used, strict=True) if keep)
     with RowsWriter(folder / f"raw-{TRAIN_FILE}") as train:
         evaluation = RowsWriter(folder / f"raw-{EVALUATION_FILE}") if held_out else train
-        encoded = counted(encoder.encoded(kept), lambda rows: say(f"tokenised {rows:,} of {int(used.sum()):,} rows"))
-        for row, times, out in zip(encoded, copies[used], flags[used], strict=True):
+        encoded = counted(
+            _with_places(encoder, kept), lambda rows: say(f"tokenised {rows:,} of {int(used.sum()):,} rows")
+        )
+        for (place, row), times, out in zip(encoded, copies[used], flags[used], strict=True):
             if row is None:
                 continue
             if out:
                 evaluation.add(row.input_ids, row.labels)
             for _ in range(0 if out else times):
                 train.add(row.input_ids, row.labels)
+            (measured if out else trained).add(len(row.input_ids), place, 1 if out else int(times))
         if held_out:
             evaluation.close()
-    return train.lengths, evaluation.lengths if held_out else Counter()
+    return trained
 
 
 def _measured(
@@ -209,24 +228,29 @@ def _measured(
     turns: Turns,
     selection: Selection,
     folder: Path,
-    lengths: tuple[Counter[int], Counter[int]],
+    lengths: tuple[Lengths, Lengths],
     unanswered: str,
 ) -> Prepared:
     trained, held_out = lengths
+    own = trained.rows if opened.held_out else trained.rows + held_out.rows
     longest = sequence_length(
-        trained + held_out, wanted=request.sequence_length, limit=request.length_limit,
+        own, wanted=request.sequence_length, limit=request.length_limit,
         objective=request.objective, over_length=request.over_length,
     )  # fmt: skip
     stats = [_cut(request, folder, name, longest) for name in (TRAIN_FILE, EVALUATION_FILE)]
     train, evaluation = stats
-    check_lengths(train, evaluation, longest, request)
+    parts = (
+        Part(name="training rows", stats=train, lengths=trained),
+        Part(name="held-out rows", stats=evaluation, lengths=held_out),
+    )
+    refuse_too_long(parts, request, longest)
     if not train.rows:
         raise UserError(
             "DatasetInvalid",
-            f"no token of the {trained.total()} rows would be trained within {longest} tokens: "
+            f"no token of the {trained.rows.total()} rows would be trained within {longest} tokens: "
             + (unanswered or nothing_learned(train, longest, request)),
         )
-    _check_gate(request, evaluation.rows, trained.total())
+    _check_gate(request, evaluation.rows, trained.rows.total())
     left = left_out(opened.trained, selection, stats if opened.held_out is None else [train])
     return Prepared(
         folder=folder,
@@ -238,8 +262,8 @@ def _measured(
         left=left,
         warnings=(
             *turns.warnings,
-            *_warnings(request, selection, train, left, evaluation.rows),
-            *held_out_warning(evaluation, longest, request),
+            *too_long_warnings(parts, request, longest),
+            *rows_warnings(request, selection, parts, left),
         ),
     )
 
@@ -265,36 +289,3 @@ def _check_gate(request: DataRequest, held_out: int, rows: int) -> None:
             f"evaluation.gate needs at least {HELD_OUT_FLOOR} held-out rows, not {held_out} of {rows + held_out}: "
             "add rows, raise evaluation.fraction or evaluation.maxExamples, or remove the gate",
         )
-
-
-def _warnings(
-    request: DataRequest, selection: Selection, train: TokenStats, left: LeftOut, held_out: int
-) -> Iterator[str]:
-    if selection.leaked:
-        where = "sources" if request.evaluation.further_sources else "source"
-        yield f"{selection.leaked} training rows are also in the evaluation {where}: they are not trained"
-    for dataset, times in zip(request.datasets, selection.repeated, strict=True):
-        if times > 1.5:
-            yield f"rows of {dataset.location.uri} are seen {times:.1f} times an epoch to reach its weight"
-    if train.truncated_rows:
-        share = 100 * train.truncated_rows / max(1, train.rows + train.masked_rows)
-        yield f"{train.truncated_rows} rows ({share:.1f} %) are truncated: the end of their answers is lost"
-    if left.dropped:
-        rows = (
-            "1 row is left out because it is"
-            if left.dropped == 1
-            else f"{left.dropped} rows are left out because they are"
-        )
-        yield f"{rows} too long"
-    if left.masked:
-        rows = (
-            "1 row is left out because it contains"
-            if left.masked == 1
-            else f"{left.masked} rows are left out because they contain"
-        )
-        yield f"{rows} nothing to train on"
-    if not held_out and request.evaluation.fraction and not request.evaluation.source:
-        yield f"no rows are held out of {train.rows}, too few to set some aside: base and tuned model are not compared"
-    if 0 < held_out < HELD_OUT_FLOOR:
-        rows = "1 row is" if held_out == 1 else f"{held_out} rows are"
-        yield f"only {rows} held out: the evaluation is only a rough estimate"

@@ -9,7 +9,7 @@ from finetune_trainer.chat.stops import Tokenizer
 from finetune_trainer.data.corpus import Placed
 from finetune_trainer.data.joints import Joints
 from finetune_trainer.data.literal_tokens import LiteralTokens
-from finetune_trainer.data.notices import Notice, always_noticed, without_answer, written_turns
+from finetune_trainer.data.notices import Notice, always_noticed, marked_messages, without_answer, written_turns
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.untelling import SameAnswer, coded_questions
 
@@ -19,9 +19,9 @@ class RowEncoder:
 
     def __init__(self, tokenizer: Tokenizer, turns: Turns, request: DataRequest) -> None:
         self.without_answer = without_answer()
-        learned_as_turns = [written_turns()] if request.objective == "sft" else []
+        learned_as_turns = [written_turns(), marked_messages()] if request.objective == "sft" else []
         self._noticing: tuple[LiteralTokens | Notice | SameAnswer | Joints, ...] = (
-            LiteralTokens(tokenizer),
+            LiteralTokens(tokenizer, documents=request.objective == "cpt"),
             self.without_answer,
             *always_noticed(),
             coded_questions(),

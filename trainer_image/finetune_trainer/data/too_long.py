@@ -1,46 +1,102 @@
-"""What is said of rows that are longer than the sequence: training.overLength: error, held-out rows, and runs that learn nothing."""
+"""Rows that are longer than the sequence length: which they are, what they lose, and what to set. Called by prepare."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from finetune_trainer.data.measure import TokenStats
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.errors import UserError
 
-
-def check_lengths(train: TokenStats, held_out: TokenStats, longest: int, request: DataRequest) -> None:
-    """Raise UserError(DatasetInvalid) where training.overLength: error finds a row that is too long, trained or held out."""
-    rows = train.truncated_rows + held_out.truncated_rows
-    if request.over_length != "error" or not rows:
-        return
-    total = sum(part.rows + part.masked_rows for part in (train, held_out))
-    most = max(train.longest, held_out.longest)
-    held = f"{held_out.truncated_rows} of them held out, " if held_out.truncated_rows else ""
-    raise UserError(
-        "DatasetInvalid",
-        f"{rows} of {total} rows are longer than {longest} tokens ({held}the longest has {most}): {_longer(most, request)}, "
-        "or let training.overLength truncate or drop them",
-    )
+NAMED = 3
+"""So many of the longest rows a message names."""
 
 
-def held_out_warning(held_out: TokenStats, longest: int, request: DataRequest) -> tuple[str, ...]:
-    """Warn where held-out rows are truncated, so that less is measured."""
-    if not held_out.truncated_rows:
-        return ()
-    rows = "1 held-out row is" if held_out.truncated_rows == 1 else f"{held_out.truncated_rows} held-out rows are"
-    return (
-        f"{rows} longer than {longest} tokens (the longest has {held_out.longest}): what follows them is not measured. To measure "
-        f"all of it, {_longer(held_out.longest, request)}",
-    )
+@dataclass(slots=True)
+class Lengths:
+    """Counts rows by their length in tokens, and remembers where the longest are."""
+
+    rows: Counter[int] = field(default_factory=Counter)
+    _longest: list[tuple[int, int, str]] = field(default_factory=list)
+    _seen: int = 0
+
+    def add(self, tokens: int, place: str, times: int = 1) -> None:
+        """Take in a row; of rows of one length the first ones are remembered."""
+        self.rows[tokens] += times
+        self._seen += 1
+        one = (tokens, -self._seen, place)
+        if len(self._longest) < NAMED:
+            heapq.heappush(self._longest, one)
+        elif one > self._longest[0]:
+            heapq.heapreplace(self._longest, one)
+
+    def over(self, tokens: int) -> str:
+        """Name those that are longer, the longest first: `a.jsonl row 7 with 9,421`."""
+        longest = sorted(self._longest, reverse=True)
+        return ", ".join(f"{place} with {length:,}" for length, _, place in longest if length > tokens)
 
 
-def nothing_learned(train: TokenStats, longest: int, request: DataRequest) -> str:
-    """Say why rows hold nothing to train on: they are cut before the first answer, or none is learned."""
-    if longest >= request.length_limit and (train.truncated_rows or train.longest >= longest):
-        return "they are longer than that, all that the model reads, and cut before the first answer begins: shorten the prompts"
-    if train.truncated_rows or train.longest >= longest:
-        return f"they are longer than that, and cut before the first answer begins: raise training.sequenceLength (now {longest})"
-    return "check chat.trainOn, spec.datasets[].columns and training.sequenceLength"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The rows that are trained, or those that are held out."""
+
+    name: str
+    stats: TokenStats
+    lengths: Lengths
 
 
-def _longer(most: int, request: DataRequest) -> str:
-    if most > request.length_limit:
-        return f"shorten them to {request.length_limit} tokens, all that the model reads"
-    return f"raise training.sequenceLength to {most}"
+def refuse_too_long(parts: tuple[Part, ...], request: DataRequest, length: int) -> None:
+    """Raise UserError(DatasetInvalid) where rows are too long and training.overLength is error."""
+    told = [_are_longer(part, length) for part in parts if part.stats.over_rows]
+    if told and request.over_length == "error":
+        remedy = _remedy(max(part.stats.longest for part in parts), request, length, "truncate or drop")
+        raise UserError("DatasetInvalid", f"{'; '.join(told)}: {remedy}")
+
+
+def too_long_warnings(parts: tuple[Part, ...], request: DataRequest, length: int) -> Iterator[str]:
+    """Say of each part how many rows are too long, and what becomes of them."""
+    for part in parts:
+        stats = part.stats
+        if request.objective == "cpt" or not stats.over_rows:
+            continue
+        fates = [
+            f"{rows} {one if rows == 1 else several}"
+            for rows, one, several in (
+                (stats.dropped_rows, "is left out", "are left out"),
+                (
+                    stats.lost_rows,
+                    "has no answer left within it and is left out",
+                    "have no answer left within it and are left out",
+                ),
+                (stats.shortened_rows, "loses the end of its answer or text", "lose the end of their answer or text"),
+                (
+                    stats.truncated_rows - stats.shortened_rows,
+                    "loses only text that is not learned",
+                    "lose only text that is not learned",
+                ),
+            )
+            if rows
+        ]
+        choice = "truncate" if stats.dropped_rows else "drop" if stats.truncated_rows else ""
+        remedy = _remedy(part.stats.longest, request, length, choice)
+        yield f"{_are_longer(part, length)}: {', '.join(fates)}. {remedy[0].upper()}{remedy[1:]}"
+
+
+def _are_longer(part: Part, length: int) -> str:
+    stats = part.stats
+    total = stats.rows + stats.dropped_rows + stats.masked_rows
+    are = "is" if stats.over_rows == 1 else "are"
+    named = part.lengths.over(length)
+    return f"{stats.over_rows} of {total} {part.name} {are} longer than the sequence length of {length:,} tokens (the longest: {named})"
+
+
+def _remedy(longest: int, request: DataRequest, length: int, choice: str) -> str:
+    """What helps: a longer sequence, unless the model reads no more."""
+    limit = request.length_limit
+    other = f", or set training.overLength to {choice}" if choice else ""
+    if length >= limit:
+        return f"shorten such rows, because the model reads no more{other}"
+    if longest > limit:
+        return f"raise training.sequenceLength (the model reads at most {limit:,} tokens) and shorten such rows{other}"
+    return f"raise training.sequenceLength to {longest}{other}"

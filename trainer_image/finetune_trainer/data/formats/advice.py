@@ -54,11 +54,30 @@ DESCRIBED = 6
 
 
 def several_answers(record: Record, column: str, uri: str) -> str:
-    """Say that the rows hold many answers, such as UltraFeedback before it was turned into pairs."""
+    """Say that the rows hold many answers, such as UltraFeedback before it was turned into pairs, or the steps of one."""
+    if judging := _step_labels(record, column):
+        return (
+            f"{uri} looks like stepwise supervision (columns {exist(record)}): {column} holds the steps of one answer, and {judging} says "
+            f"which are right. Of the rows whose {judging} are all true, join the steps into a column completion, and leave out {judging}"
+        )
     return (
         f"{uri} holds several answers to each question in {column} (columns {exist(record)}): write the one to learn into a "
         "column completion"
     )
+
+
+def _step_labels(record: Record, column: str) -> str:
+    """Return the column that judges each item of another one as right or wrong; empty without one."""
+    steps = record[column]
+    judging = (
+        name
+        for name, value in record.items()
+        if isinstance(steps, list)
+        and isinstance(value, list)
+        and len(value) == len(steps)
+        and all(isinstance(item, bool) for item in value)
+    )
+    return next(judging, "")
 
 
 def several_questions(columns: Sequence[str], uri: str) -> str:
@@ -133,7 +152,7 @@ def missing(record: Record, uri: str, suggested: Suggestion | str | None) -> str
 
 def _remedy(record: Record, suggested: Suggestion | str | None) -> str:
     if TOKENISED in record:
-        return "tokens are not read, so write the text that they stand for into a column"
+        return "tokens are not read, so write the text that they stand for into a column text, or into columns prompt and completion"
     if isinstance(suggested, str) and suggested:
         return suggested
     if suggested:

@@ -1,5 +1,6 @@
 """Tool calls and tools, in the forms of OpenAI (old and new), Anthropic, Bedrock, Gemini and xLAM, become one."""
 
+import re
 from typing import Any
 
 from finetune_trainer.data.formats.invalid import RowInvalid, parsed
@@ -15,6 +16,10 @@ AS_TOOLS = (
 )
 
 AS_CALLS = 'write each as {"name": ..., "arguments": {...}}'
+CALL_TAG = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
+TAGGED = re.compile(rf"(\s*{CALL_TAG.pattern})+\s*", re.DOTALL)
+"""Calls as Hermes and Qwen write them, each in tags."""
+
 ARGUMENTS = ("arguments", "args", "input", "parameters")
 SCHEMAS = ("parameters", "input_schema", "inputSchema")
 DECLARATIONS = ("functionDeclarations", "function_declarations")
@@ -22,6 +27,8 @@ DECLARATIONS = ("functionDeclarations", "function_declarations")
 
 def calls_of(value: Any, who: str) -> list[Any]:
     """Return tool calls as templates expect them: a function with its name and arguments as an object. Raises RowInvalid."""
+    if isinstance(value, str) and TAGGED.fullmatch(value):
+        value = [parsed(one, f"{who}: its tool calls", else_=AS_CALLS) for one in CALL_TAG.findall(value)]
     if isinstance(value, str):
         value = parsed(value, f"{who}: its tool calls", else_=AS_CALLS) if value.strip() else []
     if isinstance(value, dict):

@@ -50,7 +50,8 @@ EXPORTS: tuple[tuple[Callable[[Record], bool], str], ...] = (
     (_from_axolotl,
      "axolotl's input_output form: each segment has a label that says whether it is learned. Write the texts with label false before "
      "an answer into a column prompt and those with label true into a column completion, or write the turns into a column messages, "
-     "with weight: 0 at answers that are not learned"),
+     "with weight: 0 at answers that are not learned. Take rendered marks and ends of turns (such as USER:, ASSISTANT: and </s>) out "
+     "of the texts, because the chat template writes its own"),
     (_from_intercom,
      "Intercom: the question is source.body, and the answers are the parts in conversation_parts. Write them, without HTML, "
      f"{AS_MESSAGES}: role assistant where author.type is admin or bot, else user"),

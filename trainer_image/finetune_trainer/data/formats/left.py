@@ -8,8 +8,10 @@ from finetune_trainer.data.formats.detect import TEXT, Format, ways
 from finetune_trainer.data.formats.inside import with_inner
 from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.names import (
+    ANSWERING,
     INCIDENTAL,
     NOT_TRAINED,
+    RATINGS,
     SPLIT_COLUMNS,
     bare,
     is_empty,
@@ -20,6 +22,9 @@ from finetune_trainer.data.formats.names import (
 from finetune_trainer.data.formats.states import is_taken_back
 from finetune_trainer.data.reading.record import Record
 
+NO_IS_TELLING = (RATINGS | ANSWERING) - {"toxic", "toxicity", "harmful"}
+"""Words in the names of columns where 0 or false says something: a wrong answer, a class."""
+
 METADATA = ("metadata", "meta")
 
 LEAST_TITLE_WORDS = 2
@@ -29,16 +34,22 @@ CERTAIN_LENGTH = 20
 """A text as long as this that stands in a message is the same text, not a word that happens to be there."""
 
 
-def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool]:
+def left_unread(record: Record, form: Format, messages: Sequence[Message]) -> dict[str, bool | None]:
     """Columns that are not read and not known to be harmless, unless they say again what the messages say."""
     record = {**record, **_beside_inner(record, form)} if form.inner else record
     left = [name for name, value in record.items() if name not in form.read and _matters(str(name), value, form)]
     read = [value for name, value in record.items() if name in form.read and isinstance(value, str) and value.strip()]
     return {
-        name: isinstance(record[name], str)
+        name: holds_text(str(name), record[name])
         for name in left
         if not _said_already(record[name], messages) and not (len(read) > 1 and _holds_all(record[name], read))
     }
+
+
+def holds_text(name: str, value: Any) -> bool | None:
+    """Tell whether what is not read is text; None for a flag that says no, such as toxic: false, unless no means a bad answer."""
+    is_no = isinstance(value, int | float) and not value and not words_of(name) & NO_IS_TELLING
+    return None if is_no else isinstance(value, str)
 
 
 def _beside_inner(record: Record, form: Format) -> Record:

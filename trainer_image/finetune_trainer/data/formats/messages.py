@@ -180,7 +180,7 @@ def _keep(said: dict[str, Any], known: set[str], message: Message, form: TurnFor
             and not (key == DETAILS and detailed_thoughts(said))
             and extra != message["content"]
         ):
-            found.unread[f"{OF_MESSAGES}{key}"] = extra
+            found.unread[f"{OF_MESSAGES}{key}"] = found.unread.get(f"{OF_MESSAGES}{key}") or extra
 
 
 def _check_keys(item: dict[str, Any], who: str, form: TurnForm, found: Turns) -> None:

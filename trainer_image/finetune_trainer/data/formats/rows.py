@@ -16,10 +16,12 @@ from finetune_trainer.data.formats.chosen import PLACEHOLDER
 from finetune_trainer.data.formats.classes import class_named
 from finetune_trainer.data.formats.detect import MESSAGES, PAIR, Format
 from finetune_trainer.data.formats.invalid import Missing, NotText, RowInvalid, WithoutRoles, gathered, parsed
-from finetune_trainer.data.formats.left import left_unread
+from finetune_trainer.data.formats.left import holds_text, left_unread
 from finetune_trainer.data.formats.messages import OF_MESSAGES, Spelling, Turns, turns_of
 from finetune_trainer.data.formats.names import (
     ASSISTANT,
+    DEVELOPER,
+    SYSTEM,
     TOOLS,
     USER,
     bare,
@@ -29,6 +31,7 @@ from finetune_trainer.data.formats.names import (
 from finetune_trainer.data.formats.numbered import turns_in_columns
 from finetune_trainer.data.formats.spoken import named_pairs
 from finetune_trainer.data.formats.system_prompts import own_system, said_by_system, with_system
+from finetune_trainer.data.formats.tagged import are_told, without_tags
 from finetune_trainer.data.formats.texts import alternating, from_text, is_alternating
 from finetune_trainer.data.reading.record import Record, kind
 
@@ -47,10 +50,12 @@ class Row:
     prompt: str = ""
     text: str = ""
     """Plain text, or the completion of a plain prompt."""
-    unread: Mapping[str, bool] = field(default_factory=dict, compare=False)
-    """Columns and keys that are not read and not known to be harmless; true where they hold text."""
+    unread: Mapping[str, bool | None] = field(default_factory=dict, compare=False)
+    """Columns and keys that are not read and not known to be harmless; true where they hold text, None where they say no."""
     spelt: frozenset[Spelling] = field(default=frozenset(), compare=False)
     """What the messages hold of the keys and role words that the job names."""
+    told_tools: bool = field(default=False, compare=False)
+    """The system prompt holds the tools already, so that the template does not write them again."""
 
     def fingerprint(self) -> int:
         """64 bits of a hash over all that the row says: exact duplicates have the same.
@@ -115,16 +120,21 @@ def _conversation(
     record: Record, form: Format, turns: Turns, system: str, own_tools: list[Any] | None, *, learned_from: int
 ) -> Row:
     said, tools = _in_the_body(turns)
-    before = with_system(turns.messages, form, system or said)
+    before = with_system(without_tags(turns.messages, form.turns.template), form, system or said)
     added = len(before) - len(turns.messages)
     named = {ONLY_NAMED.format(form.tools): False} if are_names(record.get(form.tools)) else {}
+    tools = own_tools or tools
+    told = before[0]["role"] in (SYSTEM, DEVELOPER) and are_told(tools, before[0]["content"])
     return Row(
         messages=tuple(before),
-        tools=own_tools or tools,
+        tools=None if told else tools,
+        told_tools=told,
         first_learned=learned_from + added if learned_from else 0,
         unlearned=tuple(index + added for index in turns.unlearned),
         added=added,
-        unread=dict.fromkeys(turns.unread, False) | named | left_unread(record, form, before),
+        unread={key: holds_text(key, value) for key, value in turns.unread.items()}
+        | named
+        | left_unread(record, form, before),
         spelt=frozenset(turns.spelt),
     )
 

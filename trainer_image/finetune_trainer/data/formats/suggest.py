@@ -91,14 +91,14 @@ def suggestions(record: Record, codes: Codes = NONE) -> Iterator[Suggestion]:
         proven = not lacks_roles(record[alone])
         note = "" if proven else ", if its texts are a question, its answer, and so on"
         yield Suggestion(columns={"messages": alone}, note=note, proven=proven)
-    yield from _of_turns(found)
+    yield from _of_turns(found, codes)
     if text := _beside_words_only(record, leaves(record, harmless=True)):
         yield Suggestion(columns={"text": text}, note=" and objective: cpt")
-    yield from _of_pairs(found)
+    yield from _of_pairs(found, codes)
     everything = [leaf for leaf in leaves(record, harmless=True) if _may_be_told(leaf, codes)]
     if any(map(answers, everything)):
-        yield from _of_turns(everything)
-        yield from _of_pairs(everything)
+        yield from _of_turns(everything, codes)
+        yield from _of_pairs(everything, codes)
     for leaf in found:
         if leaf.kind is Kind.TEXT and isinstance(leaf.value, str) and (turns := spoken_lines(leaf.value)):
             unknown = mapping(turns, TurnForm())
@@ -140,13 +140,13 @@ def _alternating_alone(record: Record, found: Sequence[Leaf]) -> str:
     return next(iter(names)) if isinstance(value, list) and len(value) > 1 and is_alternating(value) else ""
 
 
-def _of_turns(found: Sequence[Leaf]) -> Iterator[Suggestion]:
+def _of_turns(found: Sequence[Leaf], codes: Codes) -> Iterator[Suggestion]:
     turns = [leaf for leaf in found if leaf.kind is Kind.TURNS]
     texts = [leaf for leaf in found if leaf.kind is Kind.TEXT]
     for leaf in turns:
         if bare(leaf.names[-1]) in HISTORIES:
             read = f"; {leaf.path} is then read as the earlier turns"
-            yield from (replace(pair, note=read) for pair in _of_pairs(texts))
+            yield from (replace(pair, note=read) for pair in _of_pairs(texts, codes))
         if asks_only(leaf.value):
             told = best([*texts, *(one for one in turns if one is not leaf)], answers)
             yield from (
@@ -155,17 +155,18 @@ def _of_turns(found: Sequence[Leaf]) -> Iterator[Suggestion]:
         yield Suggestion(columns={"messages": leaf.path})
 
 
-def _of_pairs(found: Sequence[Leaf]) -> Iterator[Suggestion]:
+def _of_pairs(found: Sequence[Leaf], codes: Codes) -> Iterator[Suggestion]:
     """A question and its answer, told by names; of two texts that say nothing the second is the answer."""
     texts = [leaf for leaf in found if leaf.kind is Kind.TEXT and (answers(leaf) or not _counts(leaf.value))]
     choices = [leaf for leaf in found if leaf.kind is Kind.CHOICES]
     answering = [leaf for leaf in found if leaf.kind is Kind.TURNS and answers(leaf)]
-    for answer in best([*texts, *answering], answers):
+    told = best([*texts, *answering], answers)
+    for answer in sorted(told, key=lambda leaf: (-answers(leaf), leaf.path in codes)):
         yield from _asked([leaf for leaf in texts if leaf is not answer], choices, answer)
     thoughts = [leaf for leaf in texts if is_reasoning(leaf.names[-1], leaf.value)]
-    told = [leaf for leaf in texts if leaf not in thoughts]
-    if len(told) == 2 and not choices and not any(map(answers, told)) and not all(map(asks, told)):
-        first, second = sorted(told, key=asks, reverse=True)
+    rest = [leaf for leaf in texts if leaf not in thoughts]
+    if len(rest) == 2 and not choices and not any(map(answers, rest)) and not all(map(asks, rest)):
+        first, second = sorted(rest, key=asks, reverse=True)
         either = f", if {second.path} holds the answers" if asks(first) and not thoughts else ""
         either = (
             either if asks(first) and not is_harmless(second.names[-1]) else ", or the other way round"

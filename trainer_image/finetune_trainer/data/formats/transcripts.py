@@ -69,6 +69,13 @@ def written_out(text: str) -> list[Message] | None:
     return next(filter(None, (_split(text, style) for style in STYLES)), None)
 
 
+def opening_mark(text: str, role: str) -> str:
+    """Return the mark with which a message of a role begins, such as `ASSISTANT:`; empty where it has none."""
+    text = _without(text.strip(), BEGINNINGS)
+    marks = (mark for style in STYLES if (mark := style.mark.match(text)))
+    return next((mark[0].strip() for mark in marks if SPEAKERS[mark[1].lower().replace(" ", "")] == role), "")
+
+
 def _split(text: str, style: Style) -> list[Message] | None:
     marks = list(style.mark.finditer(text))
     if not marks or (marks[0].start() and not style.introduced):

@@ -59,33 +59,42 @@ class Unread:
         self._rows: Counter[str] = Counter()
         self._seen = 0
         self._texts: set[str] = set()
+        self._telling: set[str] = set()
+        """Names of which some row says more than no."""
         self._most = 0
-        self.example: Record = {}
-        """The record of which the most is not read."""
+        self._example: Record = {}
 
-    def row(self, names: Mapping[str, bool], record: Record) -> None:
+    @property
+    def example(self) -> Record:
+        """The record of which the most is not read, without flags that no row sets."""
+        unset = self._rows.keys() - self._telling
+        return {name: value for name, value in self._example.items() if name not in unset}
+
+    def row(self, names: Mapping[str, bool | None], record: Record) -> None:
         """Take in one row: what is not read of its record, and whether it is text."""
         self._seen += 1
         if len(names) > self._most:
-            self._most, self.example = len(names), record
+            self._most, self._example = len(names), record
         for name, is_text in names.items():
             self._rows[name] += 1
+            if is_text is not None:
+                self._telling.add(name)
             if is_text:
                 self._texts.add(name)
 
     def warning(self, uri: str, form: Format, other: Other) -> str:
         """Say what is not read, in how many rows, and what to do; empty where there is nothing."""
-        if not self._rows:
+        told = {name: count for name, count in self._rows.items() if name in self._telling}
+        if not told:
             return ""
         ordered = sorted(
-            self._rows.items(), key=lambda item: (not is_state(item[0]), -item[1], not words_of(item[0]) & TELLING)
+            told.items(), key=lambda item: (not is_state(item[0]), -item[1], not words_of(item[0]) & TELLING)
         )
         named = ", ".join(f"{name} in {count}" for name, count in ordered[:NAMED])
-        more = f" and {len(self._rows) - NAMED} more" if len(self._rows) > NAMED else ""
-        return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {self._remedy(form, other)}"
+        more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+        return f"{uri} holds data that is not used: {named}{more} (of {self._seen} rows). {self._remedy(form, other, list(told))}"
 
-    def _remedy(self, form: Format, other: Other) -> str:
-        names = list(self._rows)
+    def _remedy(self, form: Format, other: Other, names: list[str]) -> str:
         if any(name.endswith(ONLY_NAMED.format("")) for name in names):
             return "Tools are written into the prompt if each is an object with a name, a description and parameters"
         if any(bare(name) in SPLIT_COLUMNS for name in names):

@@ -42,6 +42,29 @@ class DataFiles:
     files: tuple[StoredFile, ...]
     warnings: tuple[str, ...] = ()
     """What lies there too and is not read."""
+    other_splits: tuple[StoredFile, ...] = ()
+    """Files of a folder of one's own that belong to another split."""
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Where each file is, to tell whether two data sets read the same one."""
+        return frozenset(self._place(file) for file in self.files)
+
+    def _place(self, file: StoredFile) -> str:
+        uri = self.store.uri
+        if uri.endswith(f"/{file.path}"):
+            return uri
+        folder = uri[: uri.index("*")].rpartition("/")[0] if "*" in uri else uri.rstrip("/")
+        return f"{folder}/{file.path}"
+
+    def unmeasured(self, measured: frozenset[str]) -> str:
+        """Name the files of other splits that nobody reads, which may have been meant for evaluation; empty without any."""
+        others = [file.path for file in self.other_splits if self._place(file) not in measured]
+        if not others:
+            return ""
+        more = f" and {len(others) - NAMED_FILES} more" if len(others) > NAMED_FILES else ""
+        named = f"{', '.join(others[:NAMED_FILES])}{more}"
+        return f"{self.store.uri}: only split train is read, without {named}: to measure on one of them, name it in evaluation.source"
 
     @property
     def size_bytes(self) -> int:
@@ -82,10 +105,10 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
         files=chosen,
         warnings=(
             *_left(store.uri, visible, rows),
-            *(() if on_hub else _other_splits(store.uri, dataset.split, _in_splits(told) or rows, chosen)),
             *_mixed(store.uri, dataset.split, chosen),
             *gaps,
         ),
+        other_splits=() if on_hub or dataset.split != "train" else _without(_in_splits(told) or rows, chosen),
     )
 
 
@@ -159,16 +182,8 @@ def _in_splits(told: Splits) -> Files:
     return tuple(file for files in told.values() for file in files)
 
 
-def _other_splits(uri: str, split: str, rows: Files, chosen: Files) -> tuple[str, ...]:
-    """Name the files of other splits in a folder of one's own, which may have been meant for training or for evaluation."""
-    others = [file.path for file in rows if file not in chosen]
-    if not others or split != "train":
-        return ()
-    more = f" and {len(others) - NAMED_FILES} more" if len(others) > NAMED_FILES else ""
-    named = f"{', '.join(others[:NAMED_FILES])}{more}"
-    return (
-        f"{uri}: only split {split} is read, without {named}: to measure on one of them, name it in evaluation.source",
-    )
+def _without(rows: Files, chosen: Files) -> Files:
+    return tuple(file for file in rows if file not in chosen)
 
 
 def _mixed(uri: str, split: str, chosen: Files) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from python_calamine import CalamineError, CalamineWorkbook
+from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
 
 from finetune_trainer.data.reading.record import Place, Unreadable, named
 from finetune_trainer.data.reading.tables import header
@@ -19,15 +19,14 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
     try:
         book = CalamineWorkbook.from_filelike(file)
         opened = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
+        hidden = {sheet.name for sheet in book.sheets_metadata if sheet.visible != SheetVisibleEnum.Visible}
         sheets = {name: sheet.to_python() for name, sheet in opened.items()}
     except (CalamineError, OSError) as error:
         raise Unreadable(f"it cannot be read as an Excel workbook ({error}): save it again, or as .csv") from error
     filled = {name: cells for name, cells in sheets.items() if any(any(map(_text, row)) for row in cells)}
     if len(filled) > 1:
-        raise Unreadable(
-            f"it has several sheets with rows: {', '.join(_told(*sheet) for sheet in filled.items())}. Save the one to train on as its own "
-            "file"
-        )
+        told = ", ".join(_told(name, cells, hidden=name in hidden) for name, cells in filled.items())
+        raise Unreadable(f"it has several sheets with rows: {told}. Save the one to train on as its own file")
     for name, cells in filled.items():
         above = (opened[name].start or (0, 0))[0]
         refuse_titles((above + number, list(map(_text, row))) for number, row in enumerate(cells, start=1))
@@ -38,13 +37,13 @@ def spreadsheet(file: BinaryIO) -> Iterator[Place]:
                 yield number, named(names, texts)
 
 
-def _told(name: str, cells: list[list[Any]]) -> str:
+def _told(name: str, cells: list[list[Any]], *, hidden: bool) -> str:
     """Say what a sheet holds, so that its columns can be named at once."""
     first = [text for text in map(_text, cells[0]) if text]
     more = ", ..." if len(first) > SHOWN else ""
     below = len(cells) - 1
     rows = "1 row" if below == 1 else f"{below} rows"
-    return f"{name} ({rows} of {', '.join(first[:SHOWN])}{more})"
+    return f"{name} ({'hidden in Excel, ' if hidden else ''}{rows} of {', '.join(first[:SHOWN])}{more})"
 
 
 def _text(cell: Any) -> str:
