@@ -291,7 +291,7 @@ def test_answers_that_only_look_like_a_failed_formula_are_learned_without_a_word
 
 def test_turns_that_were_written_out_before_are_warned_of(tmp_path):
     """Questions would be learned as well as answers; a corpus for cpt may hold what it likes."""
-    file = jsonl(tmp_path / "a.jsonl", [{"text": "[INST] hello [/INST] fine"}])
+    file = jsonl(tmp_path / "a.jsonl", [{"text": "### Instruction: hello ### Response: fine"}])
 
     (warning,) = prepared_rows(a_request(file), tokenizer(), tmp_path / "one").warnings
     assert warning.startswith("1 of 1 rows (100.0 %) hold turns that are already rendered")

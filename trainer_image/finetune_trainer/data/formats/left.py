@@ -10,6 +10,7 @@ from finetune_trainer.data.formats.leaves import leaves
 from finetune_trainer.data.formats.names import (
     ANSWERING,
     INCIDENTAL,
+    LOSS_SWITCHES,
     NOT_TRAINED,
     RATINGS,
     SPLIT_COLUMNS,
@@ -22,8 +23,8 @@ from finetune_trainer.data.formats.names import (
 from finetune_trainer.data.formats.states import is_taken_back
 from finetune_trainer.data.reading.record import Record
 
-NO_IS_TELLING = (RATINGS | ANSWERING) - {"toxic", "toxicity", "harmful"}
-"""Words in the names of columns where 0 or false says something: a wrong answer, a class."""
+NO_IS_TELLING = (RATINGS | ANSWERING | frozenset(LOSS_SWITCHES)) - {"toxic", "toxicity", "harmful"}
+"""Words in the names of columns where 0 or false says something: a wrong answer, a class, a row that is not to be learned."""
 
 METADATA = ("metadata", "meta")
 
