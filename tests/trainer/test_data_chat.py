@@ -180,18 +180,24 @@ def test_an_end_of_turn_at_which_the_base_model_does_not_stop_is_learned(tmp_pat
     assert trained_text(words, CHAT) == "fine<|im_end|>thanks<|im_end|>"
 
 
-def test_an_end_of_turn_that_is_not_a_token_is_refused_as_it_is_read(tmp_path):
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("", "'\\n', which is not a token of its own"),
+        ("<|stop|>", "'<|stop|>', which is not a token of this tokenizer but several pieces of text"),
+    ],
+)
+def test_an_end_of_turn_that_is_not_a_token_is_refused_as_it_is_read(tmp_path, end, said):
     """Generation could not stop there. Byte-level BPE stores a line break as another letter, which nobody finds in a template."""
-    words = loaded(model(tmp_path / "m", made=tokenizer(BODY.replace("<|im_end|>", ""))))
+    words = loaded(model(tmp_path / "m", made=tokenizer(BODY.replace("<|im_end|>", end))))
 
     with pytest.raises(UserError) as refusal:
         trained_text(words, CHAT)
 
     assert refusal.value.reason == "ModelUnsupported"
     assert refusal.value.message == (
-        "the chat template ends an answer with '\\n', which is not a token of its own at which generation could stop (it stops at "
-        "<|im_end|>): the tuned model would never stop. Set chat.template to chatml, or use a template that ends each answer with "
-        "such a token"
+        f"the chat template ends an answer with {said}, so generation could not stop there (it stops at <|im_end|>): the tuned "
+        "model would never stop. Set chat.template to chatml, or use a template that ends each answer with one token of the model"
     )
     assert trained_text(words, CHAT, Chat(template="chatml")) == "fine<|im_end|>thanks<|im_end|>"
 

@@ -346,3 +346,24 @@ def test_a_refused_split_is_named_by_its_own_field(tmp_path):
         "DatasetNotFound",
         "file:///set has no split test: it has train, validation; set evaluation.source.split, such as split: train",
     )
+
+
+ASIDE = "because names that begin with _ are put aside: rename what is meant"
+
+
+def test_a_file_that_its_name_puts_aside_is_named(tmp_path):
+    """Spark and others begin with _ what is not data. Where it is named itself it is read; what a dot hides is nobody's data."""
+    for name in ("_more.jsonl", "._more.jsonl", "_SUCCESS", ".ipynb_checkpoints/a.jsonl"):
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        jsonl(tmp_path / "d" / name, [{"text": "red"}])
+    alone = refusal_of(tmp_path, tmp_path / "d")
+    jsonl(tmp_path / "d" / "a.jsonl", [{"text": f"blue {number}"} for number in range(3)])
+    beside = prepared_rows(a_request(tmp_path / "d"), tokenizer(None), tmp_path / "beside")
+    itself = prepared_rows(a_request(tmp_path / "d" / "_more.jsonl"), tokenizer(None), tmp_path / "itself")
+
+    place = f"file://{tmp_path / 'd'}"
+    assert alone == ("DatasetInvalid", f"file:///d: 1 file is not read (_more.jsonl), {ASIDE}")
+    assert [warning for warning in beside.warnings if "put aside" in warning] == [
+        f"{place}: 1 file is not read (_more.jsonl), {ASIDE}"
+    ]
+    assert (beside.train.rows, itself.train.rows) == (3, 1)

@@ -1,5 +1,6 @@
 """Rows become token ids and labels: the only place where text meets the tokenizer."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,12 @@ class Plain:
     closed: bool = True
     """An end-of-text token follows."""
 
+
+TAIL_TOKENS = 24
+"""Enough for a mark such as <|im_end|> in bytes."""
+
+TURN_MARK = re.compile(r"(<\|?/?[A-Za-z_]+\|?>)\s*$")
+"""What templates write at the end of a turn."""
 
 ENCODED_AT_ONCE = 256
 """Rows per call of the tokenizer: enough for its threads, few enough that their encodings stay under 50 MiB."""
@@ -139,15 +146,17 @@ class Encoder:
         if int(learned[-1]) in self._turns.stop_ids:
             self._ends_with(int(learned[-1]))
             return
-        last = self._tokenizer.decode(
-            [int(learned[-1])]
-        )  # as it is read: a line break, not the \u010a of byte-level BPE
         stops = ", ".join(str(self._tokenizer.convert_ids_to_tokens(index)) for index in sorted(self._turns.stop_ids))
+        # as it is read: a line break, not the \u010a of byte-level BPE
+        tail = self._tokenizer.decode(learned[-TAIL_TOKENS:].tolist())
+        if mark := TURN_MARK.search(tail):
+            ending = f"{mark[1]!r}, which is not a token of this tokenizer but several pieces of text"
+        else:
+            ending = f"{self._tokenizer.decode([int(learned[-1])])!r}, which is not a token of its own"
         raise UserError(
             "ModelUnsupported",
-            f"the chat template ends an answer with {last!r}, which is not a token of its own at which generation could stop (it stops "
-            f"at {stops}): the tuned model would never stop. Set chat.template to chatml, or use a template that ends each answer with "
-            "such a token",
+            f"the chat template ends an answer with {ending}, so generation could not stop there (it stops at {stops}): the tuned "
+            "model would never stop. Set chat.template to chatml, or use a template that ends each answer with one token of the model",
         )
 
 

@@ -61,20 +61,11 @@ WRAPPERS = {
 """Parts of names that a wrapper around the model leaves in its files."""
 
 
-ON_THE_HUB = "hf://"
-
-
 def _own_code(uri: str, kind: str) -> str:
-    """Say how own code may run: from the hub only, where a commit id says which code it is."""
-    if uri.startswith(ON_THE_HUB):
-        return (
-            f"{uri} brings its own Python code: set model.trustRemoteCode and, as model.revision, the commit id of 40 digits that "
-            "you have reviewed, or choose another model"
-        )
+    """Say what else to take: model.trustRemoteCode would run the code, but no plan can be made for a type without a rule for its memory."""
     return (
-        f"{uri} is of type {kind!r}, which transformers does not know: it brings its own Python code, which runs only for a model on "
-        "the hub (hf://) with model.trustRemoteCode and a pinned model.revision: upload the model there, or choose one whose type "
-        "transformers knows"
+        f"{uri} is of type {kind!r}, which brings its own Python code and whose memory use cannot be estimated: choose a model of one of "
+        f"the types {', '.join(sorted(families()))}, or a copy that was converted to one of them"
     )
 
 

@@ -30,6 +30,9 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst", ".7z", ".
 MOST_BESIDE = 1000
 """So many names beside a missing file are looked at."""
 
+HIDDEN = re.compile(r"(^|/)[._]")
+"""What tools lay beside data (Spark's _temporary, .ipynb_checkpoints), as the datasets library leaves it out."""
+
 NAMED_FILES = 3
 """So many of the files that are not read a warning names."""
 
@@ -83,16 +86,21 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
     if not listed:
         raise _missing(store)
     _refuse_pickles(store.uri, listed)
-    visible = [file for file in listed if not re.search(r"(^|/)[._]", file.path)]
+    visible = (
+        list(listed) if _is_one_file(store.uri, listed) else [file for file in listed if not HIDDEN.search(file.path)]
+    )
+    hidden = [file for file in listed if file not in visible and _is_put_aside(file, documents=documents)]
     rows = tuple(file for file in visible if _holds_rows(file, documents=documents))
     if documents and any(kind_of(file.path, documents=False) for file in rows):
         rows = tuple(file for file in rows if _name(file) not in NOT_DATA)  # the card of a data set is not its text
     if not rows:
-        raise UserError("DatasetInvalid", _no_rows(store, visible, documents=documents))
+        raise UserError("DatasetInvalid", _no_rows(store, visible, hidden, documents=documents))
     if "*" in store.uri or _is_one_file(store.uri, listed):
         _refuse_choice(dataset, store.uri)
         left_out = gap_warnings(store.uri, [file.path for file in rows])
-        return DataFiles(store=store, files=rows, warnings=(*_left(store.uri, visible, rows), *left_out))
+        return DataFiles(
+            store=store, files=rows, warnings=(*_left(store.uri, visible, rows), *_aside(store.uri, hidden), *left_out)
+        )
     told = card_splits(store, rows, dataset.config)
     splits = told or named_splits(rows)
     chosen = _of_split(store.uri, splits, rows, dataset.split)
@@ -105,6 +113,7 @@ def data_files(dataset: Dataset, *, documents: bool = False) -> DataFiles:
         files=chosen,
         warnings=(
             *_left(store.uri, visible, rows),
+            *_aside(store.uri, hidden),
             *_mixed(store.uri, dataset.split, chosen),
             *gaps,
         ),
@@ -144,7 +153,26 @@ def _refuse_choice(dataset: Dataset, uri: str) -> None:
         )
 
 
-def _no_rows(store: Store, visible: Sequence[StoredFile], *, documents: bool) -> str:
+def _is_put_aside(file: StoredFile, *, documents: bool) -> bool:
+    """Whether a file would be read but for a name that begins with _; those with a dot are an editor's or a system's."""
+    return not re.search(r"(^|/)\.", file.path) and _holds_rows(file, documents=documents)
+
+
+def _aside(uri: str, hidden: Sequence[StoredFile]) -> tuple[str, ...]:
+    """Name the files that their name puts aside."""
+    if not hidden:
+        return ()
+    more = f" and {len(hidden) - NAMED_FILES} more" if len(hidden) > NAMED_FILES else ""
+    are = "1 file is" if len(hidden) == 1 else f"{len(hidden)} files are"
+    named = ", ".join(file.path for file in hidden[:NAMED_FILES])
+    return (
+        f"{uri}: {are} not read ({named}{more}), because names that begin with _ are put aside: rename what is meant",
+    )
+
+
+def _no_rows(store: Store, visible: Sequence[StoredFile], hidden: Sequence[StoredFile] = (), *, documents: bool) -> str:
+    if hidden and not visible:
+        return _aside(store.uri, hidden)[0]
     names = ", ".join(file.path for file in visible[:NAMED_FILES]) or "nothing"
     said = f"{store.uri} has no data files, only {names}"
     if any(file.path.lower().endswith(ARCHIVES) for file in visible):
