@@ -341,7 +341,7 @@ def test_a_default_batch_moves_to_what_more_gpus_share():
 @given(
     model=st.sampled_from(["8b", "70b"]),
     method=st.sampled_from(["lora", "qlora", "full"]),
-    objective=st.sampled_from(["cost", "time"]),
+    objective=st.sampled_from(["cost", "time", "balanced"]),
     per_node=st.sampled_from([1, 2, 3, 4, 6, 8]),
     nodes=st.integers(1, 6),
     examples=st.sampled_from([1_000, 12_000]),
@@ -350,7 +350,10 @@ def test_a_default_batch_moves_to_what_more_gpus_share():
 def test_no_default_batch_that_gpus_share_is_better(
     model: str, method: str, objective: str, per_node: int, nodes: int, examples: int
 ):
-    """Each batch to which the default may move, on whichever number of GPUs, is planned as a user's own: none is better than the plan."""
+    """Each batch to which the default may move, on whichever number of GPUs, is planned as a user's own: none is better than the plan.
+
+    Of a balanced plan, which trades one for the other, none is both cheaper and faster.
+    """
     pool = a_pool(gpusPerNode=per_node, maxNodes=nodes)
     found, resources = {"examples": examples, "packed_rows": 0}, {"optimizeFor": objective}
     try:
@@ -365,8 +368,8 @@ def test_no_default_batch_that_gpus_share_is_better(
             other = planned(model, pool, found=found, method=method, resources=resources, training=training).chosen
         except DoesNotFit:
             continue
-        values = [one.weight if objective == "cost" else one.seconds for one in (best, other)]
-        assert values[0] <= 1.02 * values[1]
+        cheap, fast = best.weight <= 1.02 * other.weight, best.seconds <= 1.02 * other.seconds
+        assert {"cost": cheap, "time": fast, "balanced": cheap or fast}[objective]
 
 
 def test_a_batch_that_other_numbers_of_gpus_bring_is_tried_on_each():
