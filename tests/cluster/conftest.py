@@ -82,6 +82,10 @@ def free_port() -> int:
     return ports.free_port(set())
 
 
+QUICK = ("--retry-back-off-seconds=0", "--progress-seconds=1", "--no-leader-elect")
+"""Options of operators in tests, unless a test names them itself."""
+
+
 @pytest.fixture
 def start_operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
     """Start operators that serve the test's namespace only; they end with the test."""
@@ -91,7 +95,8 @@ def start_operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) 
         log = tmp_path / f"operator-{len(started)}.log"
         log.touch()
         scope = () if everywhere else (f"--namespace={namespace}",)
-        quick = ("--retry-back-off-seconds=0", "--progress-seconds=1", "--no-leader-elect")
+        named = {option.partition("=")[0] for option in options}
+        quick = [option for option in QUICK if option.partition("=")[0] not in named]
         operator = OperatorProcess(kubeconfig, log, (*scope, *quick, *options))
         started.append(operator)
         return operator

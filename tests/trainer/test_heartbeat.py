@@ -49,10 +49,11 @@ def test_every_token_of_an_answer_is_a_sign_of_life(tmp_path: Path) -> None:
     run = a_run(tmp_path, model=tiny_model(tmp_path / "qwen2", "qwen2"), data=data)
     beats: list[str] = []
     with local_node(tmp_path):
-        trainer = prepare(run, bench(tmp_path, run)).loop.trainer
+        session = prepare(run, bench(tmp_path, run))
         interview = Interview(
-            trainer=trainer, at_once=1, max_new_tokens=9, beat=lambda: beats.append("beat"), keep_going=lambda: True
-        )
+            trainer=session.loop.trainer, at_once=1, max_new_tokens=9, stops=session.rows.stops,
+            beat=lambda: beats.append("beat"), keep_going=lambda: True,
+        )  # fmt: skip
         (said,) = interview.generate([[5, 6, 7]]) or ()
 
     assert said.cut

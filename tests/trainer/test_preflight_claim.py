@@ -86,7 +86,7 @@ def test_a_folder_that_nobody_claimed_is_not_overwritten(job, tmp_path, workspac
     assert preflight_refusal(job, workspaces()) == (
         "OutputOccupied",
         f"{job.output.uri} already has a folder adapter that no run has claimed: choose another output.destination, or move "
-        "the folder away",
+        "it away",
     )
 
 
