@@ -1,8 +1,8 @@
 """One rank of a sharded run on a machine without a GPU. TEST ONLY: run as `python -m tests.trainer.cpu_ranks`.
 
 accelerate takes DeepSpeed's configuration only where it sees GPUs, and runs plain data parallelism on CPUs without a word. This
-process tells it that gloo ranks are what it calls several GPUs, and then is the trainer's own worker. At its end it says how
-many optimizers DeepSpeed ran on the host. DeepSpeed's shared-memory collectives for CPUs are left out: gloo does as well, and
+process tells it that gloo ranks are what it calls several GPUs, and then is the trainer's own worker. It says when
+DeepSpeed makes an optimizer on the host. DeepSpeed's shared-memory collectives for CPUs are left out: gloo does as well, and
 they would be compiled first, for a minute.
 
 With SIGTERM_AT in its environment the process hears SIGTERM in that step, as a Pod that is evicted.
@@ -55,6 +55,17 @@ def _hear_sigterm_at(step: int) -> None:
     Reports.on_step_end = interrupted  # type: ignore[method-assign]
 
 
+def _tell_of_host_optimizers() -> None:
+    """When they are made, because training has a process of its own below this one."""
+    make = DeepSpeedCPUAdam.__init__
+
+    def told(self: DeepSpeedCPUAdam, *args: Any, **more: Any) -> None:
+        make(self, *args, **more)
+        print("an optimizer on the host", flush=True)
+
+    DeepSpeedCPUAdam.__init__ = told
+
+
 if __name__ == "__main__":
     assert ENVIRONMENT.items() <= os.environ.items()
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -64,6 +75,5 @@ if __name__ == "__main__":
         _lag_behind()
     if step := os.environ.get("SIGTERM_AT"):
         _hear_sigterm_at(int(step))
-    code = worker.main()
-    print(f"optimizers on the host: {DeepSpeedCPUAdam.optimizer_id}", flush=True)
-    sys.exit(code)
+    _tell_of_host_optimizers()
+    sys.exit(worker.main())
