@@ -16,6 +16,7 @@ from finetune_trainer.storage.objects import PART_BYTES
 
 from tests.servers.azurite import ACCOUNT, AzureServer, azure_server
 from tests.servers.cloud_storage import GoogleServer, google_server
+from tests.trainer.store_rules import assert_claimed_once
 
 Opened = Callable[..., Store]
 
@@ -74,17 +75,7 @@ def test_a_container_keeps_files(place: Opened, tmp_path: Path) -> None:
 
 def test_an_object_is_created_once_and_replaced_only_when_unchanged(place: Opened) -> None:
     """Two jobs that claim one place: the second is told."""
-    store = place()
-    answers = (
-        store.create_text("claim", "first"),
-        store.create_text("claim", "second"),
-        store.replace_text("claim", "second", "third"),
-        store.replace_text("claim", "first", "third"),
-        store.replace_text("none", "first", "third"),
-    )
-
-    assert answers == (True, False, False, True, False)
-    assert store.read_text("claim") == "third"
+    assert_claimed_once(place())
 
 
 def test_single_objects_and_globs_are_data(place: Opened) -> None:

@@ -13,6 +13,8 @@ from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.storage import Role, StoredFile, open_location
 from finetune_trainer.storage.folder import listed
 
+from tests.trainer.store_rules import assert_claimed_once
+
 CONFINED = [
     (
         "ftp://a/b",
@@ -117,16 +119,7 @@ def test_a_file_is_created_once_and_replaced_only_when_unchanged(volume):
     """Two jobs that claim a destination cannot both believe that they have it."""
     store = at_claim("out")
 
-    answers = (
-        store.create_text("claim", "first"),
-        store.create_text("claim", "second"),
-        store.replace_text("claim", "second", "third"),
-        store.replace_text("claim", "first", "third"),
-        store.replace_text("none", "first", "third"),
-    )
-
-    assert answers == (True, False, False, True, False)
-    assert store.read_text("claim") == "third"
+    assert_claimed_once(store)
     assert [file.path for file in store.files()] == ["claim"]
 
 

@@ -12,6 +12,7 @@ from finetune_trainer.storage import Role, open_location
 from tests.servers.oci_registry import PASSWORD, USER, OciRegistry
 from tests.servers.registry_front import Front
 from tests.trainer.registries import Opened, packed, published
+from tests.trainer.store_rules import assert_claimed_once
 
 
 def test_a_result_is_an_artifact_of_the_modelpack_format(
@@ -77,17 +78,7 @@ def test_a_registry_keeps_a_result(place: Opened, made_in_parts: Path, tmp_path:
 
 def test_a_claim_is_created_once_and_replaced_only_when_unchanged(place: Opened) -> None:
     """Two jobs that claim one tag: the second is told."""
-    store = place()
-    answers = (
-        store.create_text("claim", "first"),
-        store.create_text("claim", "second"),
-        store.replace_text("claim", "second", "third"),
-        store.replace_text("claim", "first", "third"),
-        store.replace_text("none", "first", "third"),
-    )
-
-    assert answers == (True, False, False, True, False)
-    assert store.read_text("claim") == "third"
+    assert_claimed_once(place())
 
 
 def test_an_upload_goes_on_where_the_connection_broke(place: Opened, front: Front, made_in_parts: Path) -> None:

@@ -12,6 +12,7 @@ from finetune_trainer.storage.headers import Tensor, read_headers
 from safetensors.numpy import save_file
 
 from tests.servers.hub import TOKEN, serving
+from tests.trainer.store_rules import assert_claimed_once
 
 
 @pytest.fixture
@@ -83,18 +84,7 @@ def test_a_bucket_keeps_files(bucket, tmp_path):
 
 def test_an_object_is_created_once_and_replaced_only_when_unchanged(bucket):
     """If-None-Match and If-Match, on a real server."""
-    store = bucket()
-
-    answers = (
-        store.create_text("claim", "first"),
-        store.create_text("claim", "second"),
-        store.replace_text("claim", "second", "third"),
-        store.replace_text("claim", "first", "third"),
-        store.replace_text("none", "first", "third"),
-    )
-
-    assert answers == (True, False, False, True, False)
-    assert store.read_text("claim") == "third"
+    assert_claimed_once(bucket())
 
 
 def test_single_objects_and_globs_are_data(bucket):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from finetune_trainer.errors import StorageFull, StorageUnavailable, UserError
 from finetune_trainer.storage.addresses import Address, confined, mounted_root
+from finetune_trainer.storage.base import StoreBase
 from finetune_trainer.storage.store import NOT_FOUND, Role, StoredFile, glob_base, matching, not_found, unauthorized
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -23,7 +24,7 @@ ABANDONED_SECONDS = 3600
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class FolderStore:
+class FolderStore(StoreBase):
     """Files below one folder. Symbolic links that lead out of the mount are refused."""
 
     revision = ""
@@ -36,10 +37,6 @@ class FolderStore:
         if not self._mount.is_dir():
             raise StorageUnavailable(f"the volume of {address.uri} is not mounted at {self._mount}")
         self._root = self._inside(self._mount / base)
-
-    def address_of(self, path: str) -> str:
-        """Return where others find a folder of this place."""
-        return f"{self.uri.rstrip('/')}/{path}"
 
     def local_folder(self) -> Path | None:
         """Return the folder itself."""
@@ -73,11 +70,6 @@ class FolderStore:
                     return file.read() if limit is None else file.read(limit)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-
-    def read_text(self, path: str) -> str | None:
-        """Return a small file's text."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
 
     def write_text(self, path: str, text: str) -> None:
         """Write through a temporary file, so that a reader sees the old or the new text."""

@@ -22,6 +22,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
 from finetune_trainer.storage.addresses import Address, confined
+from finetune_trainer.storage.base import StoreBase
 from finetune_trainer.storage.store import Role, StoredFile, matching, not_found, unauthorized
 from finetune_trainer.storage.transfer import alone
 from finetune_trainer.storage.untrusted import or_untrusted
@@ -32,7 +33,7 @@ LOST_RACE = (409, 412)
 disable_progress_bars()  # a Pod's log is no terminal
 
 
-class HubStore:
+class HubStore(StoreBase):
     """Files of one repository at one commit."""
 
     def __init__(self, address: Address, role: Role, keys: dict[str, str], *, revision: str, secret: str) -> None:
@@ -60,14 +61,6 @@ class HubStore:
                 info = self._api.repo_info(self._repo, repo_type=self._type, revision=self._wanted, timeout=60)
             self._revision = info.sha or ""
         return self._revision
-
-    def address_of(self, path: str) -> str:
-        """Return where others find a folder of this place."""
-        return f"{self.uri.rstrip('/')}/{path}"
-
-    def local_folder(self) -> Path | None:
-        """Return None: files must be fetched."""
-        return None
 
     def files(self, under: str = "") -> tuple[StoredFile, ...]:
         """List all files of the commit below a folder."""

@@ -1,12 +1,13 @@
 """What stores of objects have in common: keys below a prefix, listed, fetched and sent side by side. Base of bucket and cloud."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from finetune_trainer.storage.addresses import confined
+from finetune_trainer.storage.base import StoreBase
 from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found
 from finetune_trainer.storage.transfer import alone
 
@@ -14,7 +15,7 @@ PARALLEL_TRANSFERS = 8
 """Files in flight at once; each large file is itself sent and fetched in parts."""
 
 
-class KeyedStore(ABC):
+class KeyedStore(StoreBase):
     """Objects below one prefix."""
 
     revision = ""
@@ -23,10 +24,6 @@ class KeyedStore(ABC):
         self.uri = uri
         self.role = role
         self._prefix, self._pattern = glob_base(path)
-
-    @abstractmethod
-    def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
-        """Return an object's content or its beginning."""
 
     @abstractmethod
     def _listed(self, prefix: str) -> tuple[StoredFile, ...]:
@@ -48,14 +45,6 @@ class KeyedStore(ABC):
     def _wording(self) -> AbstractContextManager[None]:
         """Turn what the client raises into what users read."""
 
-    def address_of(self, path: str) -> str:
-        """Return where others find a folder of this place."""
-        return f"{self.uri.rstrip('/')}/{path}"
-
-    def local_folder(self) -> Path | None:
-        """Return None: objects must be fetched."""
-        return None
-
     def files(self, under: str = "") -> tuple[StoredFile, ...]:
         """List all objects below a prefix."""
         with self._wording():
@@ -72,11 +61,6 @@ class KeyedStore(ABC):
         with alone(into), self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
             list(pool.map(lambda file: self._download(file, into), files))
         return into
-
-    def read_text(self, path: str) -> str | None:
-        """Return a small object's text."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
 
     def upload(self, folder: Path, path: str = "") -> None:
         """Copy all files of a local folder, large ones in parts."""

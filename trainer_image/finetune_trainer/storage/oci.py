@@ -1,17 +1,19 @@
 """A model, adapter or data set in an OCI registry: the files of one artifact, read only. Called by opening; oci_result writes."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import BinaryIO, cast
 
 import httpx2
 
 from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
 from finetune_trainer.storage.addresses import Address
 from finetune_trainer.storage.artifact import Artifact, Entry, bring, entries_of, part, read_artifact, rooted
+from finetune_trainer.storage.base import ReadOnlyStore, StoreBase
 from finetune_trainer.storage.modelpack import of_role
 from finetune_trainer.storage.ranges import Ranges
 from finetune_trainer.storage.registry import Registry
@@ -34,7 +36,7 @@ def taken_apart(address: Address) -> tuple[str, str]:
     return repository, reference
 
 
-class RegistryPlace:
+class RegistryPlace(StoreBase):
     """What reading and writing have in common: the registry, and how its refusals are worded."""
 
     def __init__(self, address: Address, role: Role, keys: dict[str, str]) -> None:
@@ -49,6 +51,29 @@ class RegistryPlace:
                 role,
                 f"the credentials for the {role} {self.uri} cannot be read: {error}. {IDENTITY[0].upper()}{IDENTITY[1:]}",
             ) from error
+
+    @abstractmethod
+    def _entry(self, path: str) -> Entry | None:
+        """Return a file of the place."""
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading in ranges."""
+        entry = self._entry(path)
+        if entry is None:
+            raise not_found(self.role, f"{self.uri}/{path}")
+        return cast(
+            "BinaryIO",
+            BufferedReader(Ranges(entry.size_bytes, lambda start, end: self._part(entry, start, end)), 2**20),
+        )
+
+    def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
+        """Return a file's content or its beginning."""
+        entry = self._entry(path)
+        return None if entry is None else self._part(entry, 0, entry.size_bytes if limit is None else limit)
+
+    def _part(self, entry: Entry, start: int, end: int) -> bytes:
+        with self._wording():
+            return part(self._registry, entry, start, end)
 
     @contextlib.contextmanager
     def _wording(self) -> Iterator[None]:
@@ -92,7 +117,7 @@ class RegistryPlace:
         return StorageUnavailable(f"the {where} does not answer ({error}): wait, or ask who runs the registry")
 
 
-class OciStore(RegistryPlace):
+class OciStore(RegistryPlace, ReadOnlyStore):
     """The files of one artifact."""
 
     def __init__(self, address: Address, role: Role, keys: dict[str, str], *, revision: str = "") -> None:
@@ -125,14 +150,6 @@ class OciStore(RegistryPlace):
             found = entries_of(self._registry, layers, self.uri)
         return {entry.path: entry for entry in (found if self.role is Role.DATASET else rooted(found))}
 
-    def address_of(self, path: str) -> str:
-        """Return where others find a folder of this place."""
-        return f"{self.uri}/{path}"
-
-    def local_folder(self) -> Path | None:
-        """Return None: layers must be fetched."""
-        return None
-
     def files(self, under: str = "") -> tuple[StoredFile, ...]:
         """List the files of the artifact below a folder."""
         return tuple(entry.stored for path, entry in self._entries.items() if not under or path.startswith(f"{under}/"))
@@ -144,55 +161,15 @@ class OciStore(RegistryPlace):
             bring(self._registry, wanted, into)
         return into
 
-    def open(self, path: str) -> BinaryIO:
-        """Open a file for reading in ranges."""
-        return opened(self._entries[path], self._part)
-
-    def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
-        """Return a file's content or its beginning."""
-        entry = self._entries.get(path)
-        return None if entry is None else self._part(entry, 0, entry.size_bytes if limit is None else limit)
-
-    def read_text(self, path: str) -> str | None:
-        """Return a small file's text."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
-
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or a folder."""
         return path in self._entries or bool(self.files(path))
 
-    def write_text(self, path: str, text: str) -> None:
-        """Refuse: an artifact is written as a whole."""
-        self._read_only(path, text)
+    def _entry(self, path: str) -> Entry | None:
+        return self._entries.get(path)
 
-    def create_text(self, path: str, text: str) -> bool:
-        """Refuse: an artifact is written as a whole."""
-        self._read_only(path, text)
-
-    def replace_text(self, path: str, old: str, new: str) -> bool:
-        """Refuse: an artifact is written as a whole."""
-        self._read_only(path, old, new)
-
-    def upload(self, folder: Path, path: str = "") -> None:
-        """Refuse: only a result is written."""
-        self._read_only(folder, path)
-
-    def delete(self, path: str) -> None:
-        """Refuse: an artifact is written as a whole."""
-        self._read_only(path)
-
-    def _part(self, entry: Entry, start: int, end: int) -> bytes:
-        with self._wording():
-            return part(self._registry, entry, start, end)
-
-    def _read_only(self, *_: object) -> NoReturn:
-        raise UserError(
+    def _read_only(self) -> UserError:
+        return UserError(
             "InvalidSpec",
             f"the {self.role} {self.uri} cannot be written: oci:// holds results, and checkpoints go to s3://, gs://, az:// or pvc://",
         )
-
-
-def opened(entry: Entry, read: Callable[[Entry, int, int], bytes]) -> BinaryIO:
-    """Return a file of an artifact that is read in ranges."""
-    return cast("BinaryIO", BufferedReader(Ranges(entry.size_bytes, lambda start, end: read(entry, start, end)), 2**20))

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 from finetune_trainer.errors import UserError
 from finetune_trainer.storage.addresses import Address
-from finetune_trainer.storage.artifact import PARALLEL_TRANSFERS, Entry, bring, entries_of, part, read_artifact
+from finetune_trainer.storage.artifact import PARALLEL_TRANSFERS, Entry, bring, entries_of, read_artifact
 from finetune_trainer.storage.formats import ADAPTER_CONFIG
 from finetune_trainer.storage.modelpack import (
     EMPTY,
@@ -29,7 +28,7 @@ from finetune_trainer.storage.modelpack import (
     run_manifest,
     tag_of,
 )
-from finetune_trainer.storage.oci import RegistryPlace, opened
+from finetune_trainer.storage.oci import RegistryPlace
 from finetune_trainer.storage.store import Role, StoredFile, not_found
 from finetune_trainer.storage.transfer import alone
 
@@ -51,10 +50,6 @@ class OciResult(RegistryPlace):
         digest = self._pushed.get(path)
         return f"oci://{self._host}/{self._repository}" + (f"@{digest}" if digest else f":{self._tag(path)}")
 
-    def local_folder(self) -> Path | None:
-        """Return None: layers must be fetched."""
-        return None
-
     def files(self, under: str = "") -> tuple[StoredFile, ...]:
         """List the files of a form, of the run, or of all."""
         return tuple(
@@ -69,20 +64,6 @@ class OciResult(RegistryPlace):
         with alone(into), self._wording():
             bring(self._registry, wanted, into)
         return into
-
-    def open(self, path: str) -> BinaryIO:
-        """Open a file for reading in ranges."""
-        return opened(self._entries(path)[path], self._part)
-
-    def read_bytes(self, path: str, limit: int | None = None) -> bytes | None:
-        """Return a file's content or its beginning."""
-        entry = self._entries(path).get(path)
-        return None if entry is None else self._part(entry, 0, entry.size_bytes if limit is None else limit)
-
-    def read_text(self, path: str) -> str | None:
-        """Return a small file's text."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
 
     def write_text(self, path: str, text: str) -> None:
         """Write a file of the run."""
@@ -139,6 +120,9 @@ class OciResult(RegistryPlace):
         """Return the tag that a path belongs to."""
         return tag_of(self._reference, path)
 
+    def _entry(self, path: str) -> Entry | None:
+        return self._entries(path).get(path)
+
     def _entries(self, under: str = "") -> dict[str, Entry]:
         """Return what is below a path, or everything, by paths as in a folder of a bucket."""
         kinds = [under.partition("/")[0]] if under else ["", TRAINED[0], *EXPORTED]
@@ -188,7 +172,3 @@ class OciResult(RegistryPlace):
         self._registry.put_file(digest, file)
         self._registry.check_blob(digest, size)
         return Layer(media_type=layer_type(path), digest=digest, size_bytes=size, path=path)
-
-    def _part(self, entry: Entry, start: int, end: int) -> bytes:
-        with self._wording():
-            return part(self._registry, entry, start, end)

@@ -4,10 +4,11 @@ import http.client
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import BinaryIO, cast
 
 from finetune_trainer.errors import StorageUnavailable, UserError
 from finetune_trainer.storage.addresses import Address
+from finetune_trainer.storage.base import ReadOnlyStore
 from finetune_trainer.storage.public_https import Answer, NotPublic, opened
 from finetune_trainer.storage.store import Role, StoredFile, not_found, unauthorized
 from finetune_trainer.storage.transfer import alone
@@ -19,7 +20,7 @@ LARGEST_BYTES = 4 << 30
 PIECE_BYTES = 1 << 20
 
 
-class WebStore:
+class WebStore(ReadOnlyStore):
     """A single file, downloaded once."""
 
     revision = ""
@@ -36,14 +37,6 @@ class WebStore:
         self._name = address.path.rsplit("/", 1)[-1]
         self._private = private
         """Addresses that are not public may be read: for tests on this machine."""
-
-    def address_of(self, path: str) -> str:
-        """Return where others find a folder of this place."""
-        return f"{self.uri.rstrip('/')}/{path}"
-
-    def local_folder(self) -> Path | None:
-        """Return None: the file must be fetched."""
-        return None
 
     def files(self, under: str = "") -> tuple[StoredFile, ...]:
         """Describe the file by what the server says of it."""
@@ -87,37 +80,12 @@ class WebStore:
         with self.open(path) as file:
             return file.read() if limit is None else file.read(limit)
 
-    def read_text(self, path: str) -> str | None:
-        """Return the file's text; None for any other."""
-        content = self.read_bytes(path)
-        return None if content is None else content.decode()
-
     def exists(self, path: str) -> bool:
         """Tell whether this is the file."""
         return path == self._name
 
-    def write_text(self, path: str, text: str) -> None:
-        """Refuse: nothing is written to an address."""
-        self._read_only(path, text)
-
-    def create_text(self, path: str, text: str) -> bool:
-        """Refuse: nothing is written to an address."""
-        self._read_only(path, text)
-
-    def replace_text(self, path: str, old: str, new: str) -> bool:
-        """Refuse: nothing is written to an address."""
-        self._read_only(path, old, new)
-
-    def upload(self, folder: Path, path: str = "") -> None:
-        """Refuse: nothing is written to an address."""
-        self._read_only(folder, path)
-
-    def delete(self, path: str) -> None:
-        """Refuse: nothing is written to an address."""
-        self._read_only(path)
-
-    def _read_only(self, *_: object) -> NoReturn:
-        raise UserError("InvalidSpec", f"{self.uri}: https:// is read-only: use s3:// or pvc://")
+    def _read_only(self) -> UserError:
+        return UserError("InvalidSpec", f"{self.uri}: https:// is read-only: use s3:// or pvc://")
 
     def _download(self, file: BinaryIO) -> None:
         with self._asked("GET") as answer:
