@@ -1,9 +1,13 @@
 """Lengths: rows that are too long, the length that is chosen, and too few rows to hold out."""
 
-import pytest
-from finetune_contract import Evaluation
+from pathlib import Path
+from typing import Any
 
-from tests.trainer.data_inputs import a_request, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
+import pytest
+from finetune_contract import Dataset, Evaluation
+from finetune_trainer.preflight.preview_text import counts
+
+from tests.trainer.data_inputs import a_request, at, jsonl, prepared_rows, refusal_of, said, texts, tokenizer
 
 pytestmark = pytest.mark.usefixtures("local_files")
 
@@ -134,4 +138,39 @@ def test_prompts_that_fill_a_row_are_refused_with_a_remedy_that_works(tmp_path, 
     assert refusal_of(tmp_path, file, sequence_length=length) == (
         "DatasetInvalid",
         f"no token of the 2 rows would be trained within {length} tokens: they are {told}",
+    )
+
+
+LONG = len(tokenizer(None)("are " * 90)["input_ids"]) + 1
+"""Tokens of a long row with its end."""
+
+
+def with_a_long_held_out_row(folder: Path) -> dict[str, Any]:
+    """Eight rows of a few tokens to train on, and one long row that is only measured on."""
+    source = Dataset(location=at(jsonl(folder / "b.jsonl", [{"text": "are " * 90}])))
+    rows = Dataset(location=at(jsonl(folder / "a.jsonl", [{"text": f"red {number}"} for number in range(8)])))
+    return {"datasets": (rows,), "evaluation": Evaluation(fraction=0.0, source=source)}
+
+
+def test_held_out_rows_that_are_truncated_are_told_apart(tmp_path):
+    """In a warning and in the preview's counts, so that nobody looks for them among the rows that are trained."""
+    request = a_request(sequence_length=32, **with_a_long_held_out_row(tmp_path))
+    prepared = prepared_rows(request, tokenizer(None), tmp_path / "work")
+
+    assert prepared.warnings[0] == (
+        f"1 of 1 held-out rows is longer than the sequence length of 32 tokens (the longest: b.jsonl row 1 with {LONG}): 1 loses the end "
+        f"of its answer or text. Raise training.sequenceLength to {LONG}, or set training.overLength to drop"
+    )
+    assert prepared.warnings[1:] == ("only 1 row is held out: the evaluation is only a rough estimate",)
+    assert "rows truncated          0 (and 1 held out)" in counts(prepared)
+
+
+def test_long_held_out_rows_are_refused_when_asked(tmp_path):
+    """What is measured shall be whole, too."""
+    held_out = with_a_long_held_out_row(tmp_path)
+
+    assert refusal_of(tmp_path, words=tokenizer(None), sequence_length=32, over_length="error", **held_out) == (
+        "DatasetInvalid",
+        f"1 of 1 held-out rows is longer than the sequence length of 32 tokens (the longest: b.jsonl row 1 with {LONG}): raise "
+        f"training.sequenceLength to {LONG}, or set training.overLength to truncate or drop",
     )
