@@ -3,12 +3,13 @@
 import contextlib
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 from finetune_operator.local.ports import HOST
+
+from tests.servers.http_thread import in_thread
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -36,9 +37,5 @@ def echoing() -> Iterator[tuple[str, set[str]]]:
     """Yield the URL of the server, and the Authorization headers that it has seen."""
     server = http.server.ThreadingHTTPServer((HOST, 0), _Handler)
     server.seen = set()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://{HOST}:{server.server_address[1]}", server.seen  # type: ignore[attr-defined]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with in_thread(server) as address:
+        yield f"http://{address}", server.seen  # type: ignore[attr-defined]

@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.servers.http_thread import in_thread
 
 TOKEN = "hf_testtokenofnobody000000000000000"  # the only token that this hub knows
 LFS_SUFFIXES = (".safetensors", ".parquet", ".arrow")
@@ -88,18 +89,11 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
 
     Handler.hub = hub
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    hub.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with in_thread(server) as address:
+        hub.endpoint = f"{'https' if tls else 'http'}://{address}"
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class Refused(Exception):

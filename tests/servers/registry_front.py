@@ -2,13 +2,13 @@
 
 import contextlib
 import http.client
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from finetune_operator.local.ports import HOST
 
+from tests.servers.http_thread import in_thread
 from tests.servers.oci_registry import docker_config, login
 
 TOKEN = "an-opaque-token-of-the-front"
@@ -137,11 +137,5 @@ def registry_front(target: str) -> Iterator[Front]:
     """Put a front before a registry on this machine until the end of the block."""
     front = Front(target=target)
     server = ThreadingHTTPServer((HOST, 0), type("Bound", (Handler,), {"front": front}))
-    server.daemon_threads = True
-    front.host = f"{HOST}:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with in_thread(server) as front.host:
         yield front
-    finally:
-        server.shutdown()
-        server.server_close()

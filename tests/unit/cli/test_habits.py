@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +16,8 @@ from finetune_operator.cli.log_reading import shown
 from finetune_operator.cli.tables import fitted
 from finetune_operator.planning.models.catalogue import models as catalogue
 from finetune_operator.planning.pools.gpus import GPUS
+
+from tests.servers.http_thread import in_thread
 
 JOB = """apiVersion: finetune.dev/v1alpha1
 kind: FineTuneJob
@@ -131,11 +132,8 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     """The address of a running server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Server)) as place:
+        yield f"http://{place}"
 
 
 def kubeconfig(folder: Path, address: str, token: str) -> str:

@@ -1,7 +1,6 @@
 """`finetune logs -f`: a connection that ends before the log does is taken up after the last line."""
 
 import json
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from finetune_operator.manifests.names import trainer_pod_name
 
+from tests.servers.http_thread import in_thread
 from tests.unit.cli.test_habits import kubeconfig, typed
 
 BORN = "2026-11-23T10:00:00Z"
@@ -96,12 +96,8 @@ class Broken(BaseHTTPRequestHandler):
 
 def test_a_log_goes_on_after_a_connection_has_ended(tmp_path: Path):
     """Each line once, none lost, to the end of the job."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    config = kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", "good")
-    ended = typed("logs", "bot", "-f", "--kubeconfig", config)
-    server.shutdown()
-    server.server_close()
+    with in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Broken)) as place:
+        ended = typed("logs", "bot", "-f", "--kubeconfig", kubeconfig(tmp_path, f"http://{place}", "good"))
 
     assert ended == (0, "line 1\nline 2\nline 3\n", "")
     assert Broken.since == ("", SECOND, SECOND)

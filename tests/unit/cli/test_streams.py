@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.http_thread import in_thread
 from tests.unit.cli.test_habits import kubeconfig, typed
 
 
@@ -118,12 +118,8 @@ class Restarting(BaseHTTPRequestHandler):
 
 def test_a_watch_of_all_jobs_bears_an_api_server_that_restarts(tmp_path: Path):
     """As that of one job does. Each line has its date and zone, for a run takes days and may be read elsewhere."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Restarting)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    config = kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", "good")
-    code, out, said = typed("watch", "-A", "--kubeconfig", config)
-    server.shutdown()
-    server.server_close()
+    with in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Restarting)) as place:
+        code, out, said = typed("watch", "-A", "--kubeconfig", kubeconfig(tmp_path, f"http://{place}", "good"))
 
     assert (said, code) == ("", 0)
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "TIME", line) for line in out.splitlines()] == [
