@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from finetune_operator.controller.api import Api
@@ -55,7 +55,7 @@ class Warnings:
             task = asyncio.create_task(self._read(namespace, job_uid, pod, known), name=f"Events of {pod.name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return known.words
+        return known.words or unheard(pod, self.api.clock.now())
 
     def next_look(self, pods: Iterable[SeenPod]) -> float | None:
         """Return the seconds until a waiting Pod is to be looked at again; None where none waits."""
@@ -74,6 +74,13 @@ class Warnings:
         if words != known.words:
             known.words = words
             self.ask_for_pass(job_uid)
+
+
+def unheard(pod: SeenPod, now: datetime) -> str:
+    """Return that the kubelet of a Pod's node has not begun with it: of that neither Events nor conditions speak."""
+    if pod.scheduled_at is None or pod.taken_in or now - pod.scheduled_at < timedelta(seconds=PATIENCE_SECONDS):
+        return ""
+    return f"node {pod.node_name} has not begun with it for {PATIENCE_SECONDS // 60} minutes, as if its kubelet did not answer"
 
 
 def newest(events: list[dict[str, Any]]) -> str:

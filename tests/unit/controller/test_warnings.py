@@ -73,3 +73,22 @@ async def test_an_operator_that_may_not_read_events_goes_on():
         await until(lambda: server.asked and not warnings._tasks)
 
         assert warnings.about("team", "job", a_pod()) == ""
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({}, "node n has not begun with it for 2 minutes, as if its kubelet did not answer"),
+        ({"taken_in": True}, ""),
+        ({"scheduled_at": datetime.now(UTC)}, ""),
+        ({"scheduled_at": None, "node_name": ""}, ""),
+    ],
+)
+async def test_a_node_that_died_as_a_pod_was_bound_to_it_is_named(parts: dict[str, Any], words: str):
+    """No kubelet writes a status, so that there is no condition either which the control plane could turn."""
+    bound = {"node_name": "n", "scheduled_at": datetime.now(UTC) - timedelta(seconds=125)}
+    async with scripted(replies={f"GET {EVENTS}": (200, {"items": []})}) as (_, connection):
+        warnings = Warnings(Api(connection=connection), lambda _: pytest.fail("no news"))
+
+        assert warnings.about("team", "job", a_pod(**bound | parts)) == words
+        await until(lambda: not warnings._tasks)
