@@ -66,7 +66,11 @@ def test_a_pod_whose_image_cannot_be_pulled():
     status = {"phase": "Pending", "conditions": [scheduled], "containerStatuses": container(waiting)}
 
     assert seen_pod(a_pod(status, nodeName="n1")) == expected(
-        scheduled_at=THEN, node_name="n1", taken_in=True, waiting_reason="ImagePullBackOff", waiting_message="no such image"
+        scheduled_at=THEN,
+        node_name="n1",
+        taken_in=True,
+        waiting_reason="ImagePullBackOff",
+        waiting_message="no such image",
     )
 
 
