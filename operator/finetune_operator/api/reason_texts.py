@@ -119,7 +119,8 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "Tries again after a pause that doubles, up to 1 minute, and goes on by itself.",
     ),
     WaitingReason.UNSCHEDULABLE: ReasonText(
-        "No node can take a Pod. The message is the scheduler's.",
+        "No node can take a Pod. The message is the scheduler's and, once the Pod has waited for two minutes, what an autoscaler says: "
+        "whether nodes are on their way, and if not, why.",
         "Free or add a node of the pool, or create the PersistentVolumeClaim that the message names.",
         "A job with one replica waits. Several replicas, and jobs that may move to another pool (`resources.failover`), give up "
         "after the pool's `provisioningSeconds` (`NotScheduled`).",

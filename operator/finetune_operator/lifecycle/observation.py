@@ -59,6 +59,8 @@ class SeenPod:
     """Name of the container that holds ours back; empty where ours waits by itself."""
     warning: str = ""
     """About a Pod that has waited for a while: reason and note of its newest Warning Event, or that its node does not begin."""
+    autoscaler: str = ""
+    """What an autoscaler has said last about a Pod that has waited for a while."""
     never_ran: bool = False
     """The Pod has ended, and our container never ran."""
     culprit: str = ""
