@@ -192,6 +192,13 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Delete that object, or apply the job under a new name with another `output.destination`.",
         NOTHING,
     ),
+    TerminalReason.PLAN_LOST: ReasonText(
+        "The FineTunePlan of a job with attempts was deleted, and preflight and planning no longer lead to the same run: model, data, "
+        "pools, quotas or policy have changed. The message says which.",
+        "Delete the job and apply it again: it is planned anew.",
+        "Makes preflight and plan again first, while the Pods continue. A job that is applied again resumes from its checkpoint, if it is "
+        "still the same run.",
+    ),
     TerminalReason.RETRIES_EXHAUSTED: ReasonText(
         "`runPolicy.maxRetries` attempts in a row saved no newer checkpoint.",
         "Read the message and `finetune logs JOB`, fix the cause, then delete the job and apply it again.",

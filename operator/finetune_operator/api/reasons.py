@@ -122,4 +122,5 @@ class TerminalReason(StrEnum):
     EXPORT_FAILED = "ExportFailed"
     MERGE_FAILED = "MergeFailed"
     NAME_CONFLICT = "NameConflict"
+    PLAN_LOST = "PlanLost"
     RETRIES_EXHAUSTED = "RetriesExhausted"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from finetune_operator.api.cel import VALIDATIONS
 from finetune_operator.api.crd import TYPE_META
+from finetune_operator.api.freeze import MUTABLE
 from finetune_operator.api.group import API_VERSION, JOB_KIND, PLAN_KIND
-from finetune_operator.api.job_rules import MUTABLE
 from finetune_operator.api.structural import Schema
 from finetune_operator.api.validation import SPEC_BYTES
 

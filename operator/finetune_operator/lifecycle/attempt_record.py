@@ -203,7 +203,7 @@ def suspended_message(view: View, why: Ending) -> str:
 
 def closed(view: View, attempt: AttemptStatus, why: Ending) -> AttemptStatus:
     """Return the entry of an attempt that has ended."""
-    pods, plan = view.replicas(attempt.number), view.plan
+    pods, plan = view.replicas(attempt.number), view.in_short
     finished = [pod.finished_at for pod in pods if pod.finished_at is not None]
     seconds = held_seconds(pods, attempt, replicas=plan.replicas, until=view.now)
     ended = attempt.model_copy(

@@ -6,9 +6,10 @@ Nothing here chooses anything. Read next: attempt_record (the running attempt), 
 from finetune_contract import Outcome, PreflightReport
 from pydantic import ValidationError
 
+from finetune_operator.api.plan import Plan, PlanSummary
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
 from finetune_operator.api.status import FineTuneJobStatus, PreflightStatus
-from finetune_operator.errors import JobError
+from finetune_operator.errors import FinetuneError, JobError
 from finetune_operator.lifecycle.attempt_record import record_attempt, record_published
 from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_condition
 from finetune_operator.lifecycle.exports import record_export
@@ -16,17 +17,26 @@ from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.recheck import mended
 from finetune_operator.lifecycle.results import preflight_status
-from finetune_operator.lifecycle.sizing import fitted_again
+from finetune_operator.lifecycle.sizing import fitted_again, sized
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View
 from finetune_operator.manifests.digests import examined_digest
 from finetune_operator.planning.models.architecture import architecture
+from finetune_operator.planning.planner import PlannedRun
+
+
+class PlanDiffers(FinetuneError):
+    """What a job would run by now is not what it has run by."""
 
 
 def record(view: View) -> View:
     """Return the view with everything observed written into its status."""
     view = fitted_again(begun(view))
     if has_ended(view.status):
+        return view
+    if is_lost(view.status):
+        view = remade(view)
+    if is_lost(view.status):  # the policy `remake_plan` sees to it; without a plan nothing can be told about Pods
         return view
     view = record_preflight(view)
     if view.status.attempts:
@@ -79,6 +89,49 @@ def record_preflight(view: View) -> View:
         disrupted_since=None,
         retry_time=None,
     )
+
+
+def is_lost(status: FineTuneJobStatus) -> bool:
+    """Tell whether a job has had attempts by a plan that is not there any more: somebody has deleted its FineTunePlan."""
+    return bool(status.attempts) and status.plan is None
+
+
+def remade(view: View) -> View:
+    """Return the view with preflight and plan as they were, if both lead to the same run again."""
+    try:
+        found, run = planned_again(view)
+    except PlanDiffers:
+        return view
+    return view.writing(preflight=found, plan=run.plan, resolved=run.resolved, unread=None) if run else view
+
+
+def planned_again(view: View) -> tuple[PreflightStatus | None, PlannedRun | None]:
+    """Return preflight and plan of a job whose plan is lost, nothing before preflight has run again. Raises PlanDiffers."""
+    outcome, before = preflight_outcome(view), view.status.in_short
+    if outcome is None or outcome.outcome != "Succeeded" or outcome.preflight is None or before is None:
+        return None, None
+    if outcome.preflight.run_digest != view.status.run_digest:
+        raise PlanDiffers("preflight finds another model or other data than before, so that this would be another run")
+    try:
+        found = examined(outcome.preflight)
+        run = sized(view.writing(preflight=found))
+    except JobError as error:
+        raise PlanDiffers(error.message) from error
+    if layout(run.plan) != layout(before):
+        raise PlanDiffers(f"the plan would be {in_words(run.plan)}, and it was {in_words(before)}")
+    return found, run
+
+
+def layout(plan: Plan | PlanSummary) -> tuple[object, ...]:
+    """Return what the Pods and the cost of an attempt follow from."""
+    pool = plan.pool
+    placed = (pool.name, pool.gpu_type, pool.capacity, pool.price_per_gpu_hour_usd)
+    return plan.summary, plan.replicas, plan.gpus_per_replica, *placed
+
+
+def in_words(plan: Plan | PlanSummary) -> str:
+    """Return the layout in words."""
+    return f"{plan.summary} on pool {plan.pool.name} at ${plan.pool.price_per_gpu_hour_usd} per GPU-hour"
 
 
 def examined(report: PreflightReport) -> PreflightStatus:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from finetune_operator.api.plan import Plan
+from finetune_operator.api.plan import Plan, PlanSummary
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
 from finetune_operator.lifecycle.observation import Child, Observation, SeenPod
@@ -33,6 +33,13 @@ class View:
         """The pinned plan; only asked for once there is one."""
         assert self.status.plan is not None
         return self.status.plan
+
+    @property
+    def in_short(self) -> Plan | PlanSummary:
+        """The layout and price of a planned job, whose plan may be lost."""
+        known = self.status.in_short
+        assert known is not None
+        return known
 
     @property
     def pods(self) -> tuple[SeenPod, ...]:

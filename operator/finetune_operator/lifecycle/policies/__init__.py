@@ -14,6 +14,7 @@ from finetune_operator.lifecycle.policies.examination import (
     run_preflight,
 )
 from finetune_operator.lifecycle.policies.exporting import export_result
+from finetune_operator.lifecycle.policies.recovery import remake_plan
 from finetune_operator.lifecycle.policies.stops import pause_at_limit, pause_for_queue, pause_on_request
 from finetune_operator.lifecycle.policies.terminal import clean_up_ended, record_success
 from finetune_operator.lifecycle.step import Step
@@ -25,6 +26,8 @@ Policy = Callable[[View], Step | None]
 POLICIES: Final[tuple[Policy, ...]] = (
     # First: an ended job only gives things back. Any policy before it could run the job a second time.
     clean_up_ended,
+    # Before all that reads the plan.
+    remake_plan,
     # Before both pauses: what is published is done, whoever asks for a pause and whatever was spent on it.
     record_success,
     # Before the limit: a pause that has begun is finished first, and the user's own reason is the one that is shown.
