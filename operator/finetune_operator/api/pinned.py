@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from finetune_operator.api.fields import StatusModel
-from finetune_operator.api.meta import Metadata
 from finetune_operator.api.plan import EstimateSummary, Plan, PlanSummary, PoolSummary
 from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, PreflightStatus, ReportedJob, ReportedStatus
@@ -21,7 +20,6 @@ Raw = dict[str, Any]
 class FineTunePlan(StatusModel):
     """What was decided about a job before anything was created. A plan that changes is a new object."""
 
-    metadata: Metadata
     preflight: PreflightStatus | None = None
     """Findings of the preflight Pod."""
     resolved: ResolvedSpec | None = None

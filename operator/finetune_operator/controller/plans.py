@@ -12,7 +12,7 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, Reporte
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.parsed import joined_job, parsed_job, reported_job
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import Raw, Stored, collection, controller_uid, leaves_soon
+from finetune_operator.controller.stored import Raw, Stored, collection, controller_uid, leaves_soon, picked
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
 from finetune_operator.lifecycle.conditions import has_ended, has_succeeded
 from finetune_operator.manifests.plan import fine_tune_plan
@@ -64,9 +64,8 @@ class Plans:
         return self._keep(stored.uid, raw) if controller_uid(raw) == stored.uid else GONE
 
     def _keep(self, uid: str, raw: Raw) -> str:
-        meta = {"name": raw["metadata"]["name"], "uid": raw["metadata"]["uid"]}
-        text = json.dumps(raw | {"metadata": meta}, separators=(",", ":"))
-        self._texts[uid] = meta["name"], text
+        text = json.dumps(picked(raw, PARTS), separators=(",", ":"))
+        self._texts[uid] = str(raw["metadata"]["name"]), text
         return text
 
     async def pin(self, job: FineTuneJob, status: FineTuneJobStatus) -> str | None:

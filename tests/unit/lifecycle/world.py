@@ -1,5 +1,6 @@
 """A cluster in miniature, in which the tests of decisions let jobs run. Called by the tests."""
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -8,8 +9,10 @@ from itertools import islice
 from typing import Any
 
 from finetune_contract import Outcome, Progress
+from finetune_operator.api.pinned import FineTunePlan, is_pinned, joined, reported
+from finetune_operator.api.plan import PlanSummary
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ReportedJob, ReportedStatus
 from finetune_operator.lifecycle.decide import decide
 from finetune_operator.lifecycle.observation import (
     Child,
@@ -25,9 +28,22 @@ from finetune_operator.lifecycle.observation import (
 )
 from finetune_operator.lifecycle.passing import may_wait
 from finetune_operator.manifests import names
+from finetune_operator.manifests.plan import fine_tune_plan
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 from tests.unit.lifecycle.lifecycle_builders import NOW, a_job, a_pool, examined, pinned_status
+
+
+def stored(job: FineTuneJob, status: FineTuneJobStatus) -> FineTuneJob:
+    """Return the job as it is read after a write: its status is split into what the job and a FineTunePlan hold, and joined again."""
+    if status == job.status:
+        return job
+    plan = fine_tune_plan(job, status) if is_pinned(status) else None
+    written = json.loads(json.dumps(reported(status, plan["metadata"]["name"] if plan else None)))
+    parsed = ReportedJob.model_construct(
+        metadata=job.metadata, spec=job.spec, status=ReportedStatus.model_validate(written)
+    )
+    return joined(parsed, FineTunePlan.model_validate(json.loads(json.dumps(plan))) if plan else None)
 
 
 @dataclass
@@ -83,7 +99,7 @@ class World:
     def _writes(self, decision: Decision) -> Iterator[None]:
         """Carry out a decision, write by write."""
         if not (self.patient and may_wait(self.status, decision.status)):
-            self.job = self.job.model_copy(update={"status": decision.status})
+            self.job = stored(self.job, decision.status)
             yield
         for manifest in decision.create:
             if not self._create(manifest):
@@ -207,6 +223,13 @@ class World:
         self.progress, self.progress_at = progress, self.now
         return self
 
+    def lose_plan(self) -> "World":
+        """Delete the FineTunePlan, as an operator sees it that starts anew."""
+        self.job = joined(
+            self.job.model_copy(update={"status": self.status.model_copy(update={"plan": summary(self.job)})}), None
+        )
+        return self
+
     def edit(self, **spec: Any) -> "World":
         """Change the spec as a user does."""
         data = self.job.spec.model_dump(by_alias=True) | spec
@@ -226,6 +249,11 @@ class World:
     def condition(self, kind: str) -> tuple[str, str, str]:
         found = next(item for item in self.status.conditions if item.type == kind)
         return (found.status, found.reason, found.message)
+
+
+def summary(job: FineTuneJob) -> PlanSummary | None:
+    """Return what a job's status says about its plan."""
+    return ReportedStatus.model_validate(json.loads(json.dumps(reported(job.status, "named")))).plan
 
 
 def a_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
