@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from finetune_operator.api.pinned import PARTS
 from finetune_operator.local.binaries import KUBECTL
 from finetune_operator.local.provide import provide
 
@@ -15,6 +16,7 @@ from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.plays import Play, a_job, preempted
 from tests.cluster.standin import StandIn
+from tests.cluster.test_controller_rbac import kubeconfig_of
 from tests.cluster.test_controller_runs import jobs, reaches
 from tests.servers.control_plane import ControlPlane
 
@@ -231,3 +233,54 @@ def test_kubectl_completes_the_jobs(api: Client, control_plane: ControlPlane, ty
     command = [kubectl, "__complete", "finetune", "get", "-n", namespace, "ti"]
 
     assert subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout == "tiny\n:4\n"
+
+
+def test_a_reader_of_jobs_alone_misses_only_what_the_plan_says(
+    api: Client,
+    standin: StandIn,
+    namespace: str,
+    start_operator: StartOperator,
+    control_plane: ControlPlane,
+    tmp_path: Path,
+):
+    """What lives on the status works; what needs the plan says which right is missing, and that the role view has it."""
+    start_operator().start()
+    api.create(jobs(namespace), a_job("tiny"))
+    name = reaches(api, namespace, "tiny", "Succeeded")["status"]["planName"]
+    control_plane.kubectl("create", "serviceaccount", "reader", "-n", namespace)
+    allowed = ("--verb=get,list", "--resource=finetunejobs.finetune.dev", "-n", namespace)
+    control_plane.kubectl("create", "role", "jobs", *allowed)
+    bound = ("--role=jobs", f"--serviceaccount={namespace}:reader", "-n", namespace)
+    control_plane.kubectl("create", "rolebinding", "jobs", *bound)
+    token = control_plane.kubectl("create", "token", "reader", "-n", namespace).stdout.strip()
+    config = kubeconfig_of(api, token, tmp_path / "reader.conf")
+
+    def typed(*arguments: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "finetune_operator", *arguments, "-n", namespace, f"--kubeconfig={config}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        return done.returncode, done.stdout, done.stderr
+
+    code, shown, _ = typed("get", "tiny")
+    raw_code, raw, said = typed("get", "tiny", "-o", "json")
+    report_code, _, refused = typed("report", "tiny")
+
+    assert (code, raw_code, "lora on 1 x" in shown) == (0, 0, True)
+    assert json.loads(raw)["status"]["planName"] == name
+    assert said.startswith(
+        f"finetune: shown without its plan: you are not allowed to read FineTunePlan {name}, which has the plan of job tiny: "
+    )
+    assert (report_code, refused.strip().endswith("The role view allows it")) == (1, True)
+
+
+def test_get_prints_a_job_with_its_plan(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, typed: Typed
+):
+    """As scripts know it: with preflight, resolved spec and the whole plan in status."""
+    start_operator().start()
+    api.create(jobs(namespace), a_job("tiny"))
+    job = reaches(api, namespace, "tiny", "Succeeded")
+    _, raw, _ = typed("get", "tiny", "-o", "json")
+    shown = json.loads(raw)["status"]
+
+    assert {part: shown[part] for part in PARTS} == {part: job["status"][part] for part in PARTS}
+    assert typed("report", "tiny", "--to", "tiny.html")[0] == 0

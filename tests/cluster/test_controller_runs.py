@@ -24,11 +24,11 @@ def phase(api: Client, namespace: str, name: str) -> str:
 
 
 def reaches(api: Client, namespace: str, name: str, wanted: str) -> Raw:
-    """Wait for a phase; return the job."""
+    """Wait for a phase; return the job, with its plan."""
 
     def look() -> Raw | None:
         job = api.get(f"{jobs(namespace)}/{name}")
-        return job if job.get("status", {}).get("phase") == wanted else None
+        return api.whole(f"{jobs(namespace)}/{name}") if job.get("status", {}).get("phase") == wanted else None
 
     try:
         return eventually(look, f"{name} is {wanted}", GARBAGE_SECONDS + 30)

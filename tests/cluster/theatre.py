@@ -31,7 +31,7 @@ QUIET_LISTS = 3
 
 @dataclass
 class Ledger:
-    """Which Pods, Services and jobs of a namespace were ever added and deleted, and how often."""
+    """Which Pods, Services, jobs and plans of a namespace were ever added and deleted, and how often."""
 
     api: Client
     namespace: str
@@ -43,7 +43,8 @@ class Ledger:
     @property
     def paths(self) -> tuple[str, ...]:
         core = f"/api/v1/namespaces/{self.namespace}"
-        return (f"{core}/pods", f"{core}/services", f"{FINETUNE}/namespaces/{self.namespace}/finetunejobs")
+        ours = f"{FINETUNE}/namespaces/{self.namespace}"
+        return (f"{core}/pods", f"{core}/services", f"{ours}/finetunejobs", f"{ours}/finetuneplans")
 
     def start(self) -> None:
         for path in self.paths:
@@ -68,7 +69,7 @@ class Ledger:
             self._enter(event["type"], event["object"])
 
     def _enter(self, kind: str, found: Raw) -> None:
-        uid, name = found["metadata"]["uid"], f"{found['kind']} {found['metadata']['name']}"
+        uid, name = found["metadata"]["uid"], f"{found['kind']} {DIGEST.sub('', found['metadata']['name'])}"
         if kind == "ADDED":
             self.entries[name, "added"] += 1
             self.uids[uid] = name
@@ -121,6 +122,8 @@ def differences(found: Ending, expected: Ending) -> list[str]:
 TIMES = re.compile(
     r"[tT]ime$|USD$|GPUSeconds$|^(gpuSeconds|gpuHours|progress|uid|namespace|resourceVersion|managedFields)$"
 )
+DIGEST = re.compile(r"-[0-9a-f]{8}$")
+"""At the end of a plan's name: of its content and of the job's uid."""
 NUMBERS = re.compile(r"\d[\d.,:]*")
 
 
@@ -138,6 +141,8 @@ def told(job: Raw) -> Raw:
     story = STORIES.get(job["metadata"]["name"])
     unsaid = story.unsaid if story is not None else ()
     status: Raw = {key: value for key, value in timeless(job.get("status", {})).items() if key not in unsaid}
+    if "planName" in status:
+        status["planName"] = DIGEST.sub("", status["planName"])
     for condition in status.get("conditions", []):
         condition["message"] = NUMBERS.sub("N", condition.get("message", ""))
     return status
@@ -183,7 +188,7 @@ class Theatre:
 
     def ending(self) -> Ending:
         """Return what is there now."""
-        pods, services, jobs = (self.api.items(path) for path in self.ledger.paths)
+        pods, services, jobs, _ = (self.api.items(path) for path in self.ledger.paths)
         return Ending(
             jobs={job["metadata"]["name"]: told(job) for job in jobs},
             pods={pod["metadata"]["name"]: pod["status"]["phase"] for pod in pods},

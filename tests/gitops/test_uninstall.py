@@ -26,7 +26,7 @@ from tests.servers.helm import CHART, RELEASE, SYSTEM
 pytestmark = pytest.mark.gitops
 
 Raw = dict[str, Any]
-CRDS = ("finetunejobs", "finetunepolicies", "gpupools")
+CRDS = ("finetunejobs", "finetuneplans", "finetunepolicies", "gpupools")
 JOBS = f"{FINETUNE}/namespaces/{SYSTEM}/finetunejobs"
 OPERATOR = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{RELEASE}"
 POOL = {

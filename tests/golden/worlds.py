@@ -82,7 +82,8 @@ def recorded(stage: Theatre, world: str) -> str:
     """Play a world's jobs to where they stand, and return everything that is there."""
     stage.operator.start()
     stage.play(STORIES[world])
-    objects = [plain(found) for each in reversed(stage.ledger.paths) for found in listed(stage.api, each)]
+    pods, services, jobs, plans = stage.ledger.paths
+    objects = [plain(found) for each in (jobs, plans, services, pods) for found in listed(stage.api, each)]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = json.dumps({"recordedAt": now, "objects": objects}, indent=1, sort_keys=True) + "\n"
     return text.replace(stage.namespace, NAMESPACE)
@@ -117,7 +118,7 @@ def played(cluster: ControlPlane, folder: Path) -> dict[Path, str]:
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     api = Client(cluster.kubeconfig)
-    for plural in ("finetunejobs", "gpupools"):
+    for plural in ("finetunejobs", "finetuneplans", "gpupools"):
         eventually(lambda plural=plural: serves(api, plural), f"{plural} are served")
     standin = StandIn(api)
     standin.start()
@@ -169,6 +170,7 @@ def collection_of(found: Raw) -> str:
     namespace = found["metadata"]["namespace"]
     return {
         "FineTuneJob": f"{FINETUNE}/namespaces/{namespace}/finetunejobs",
+        "FineTunePlan": f"{FINETUNE}/namespaces/{namespace}/finetuneplans",
         "Pod": f"/api/v1/namespaces/{namespace}/pods",
         "Service": f"/api/v1/namespaces/{namespace}/services",
     }[found["kind"]]
@@ -183,7 +185,7 @@ def made(api: Client, collection: str, found: Raw) -> Raw:
     for left in reversed(range(edits)):
         api.patch(own, {"spec": edited(body, left)["spec"]})
     now = api.get(own)
-    return api.request("PUT", f"{own}/status", now | {"status": found["status"]}) if found["kind"] != "Service" else now
+    return api.request("PUT", f"{own}/status", now | {"status": found["status"]}) if "status" in found else now
 
 
 def edited(job: Raw, times: int) -> Raw:

@@ -12,7 +12,7 @@ from tests.real_node.workspace import Workspace
 pytestmark = pytest.mark.real_node
 
 READ = {
-    "apiGroups": ["finetune.dev"], "resources": ["finetunejobs", "finetunepolicies"], "verbs": ["get", "list"],
+    "apiGroups": ["finetune.dev"], "resources": ["finetunejobs", "finetuneplans", "finetunepolicies"], "verbs": ["get", "list"],
 }  # fmt: skip
 
 

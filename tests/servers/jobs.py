@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_operator.api.pinned import join, plan_name_of
+
 from tests.cluster.client import eventually
 from tests.servers.control_plane import ControlPlane
 
@@ -34,8 +36,11 @@ class Jobs:
         self.cluster.kubectl("delete", "ftj", name, "-n", self.namespace, "--wait=false")
 
     def status(self, name: str) -> Raw:
-        """Return the status of a job, empty before the operator has seen it."""
-        status: Raw = self.cluster.get("ftj", name, "-n", self.namespace).get("status", {})
+        """Return the status of a job with its plan, empty before the operator has seen it."""
+        job: Raw = self.cluster.get("ftj", name, "-n", self.namespace)
+        plan = plan_name_of(job)
+        whole = join(job, self.cluster.get("ftpl", plan, "-n", self.namespace)) if plan else job
+        status: Raw = whole.get("status", {})
         return status
 
     def until(self, name: str, holds: Callable[[Raw], Any], what: str, seconds: float = 300) -> Raw:

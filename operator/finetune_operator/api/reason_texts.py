@@ -29,11 +29,13 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
     ),
     ProgressReason.PREPARED: ReasonText("Preflight found nothing wrong.", NOTHING, "Plans the job immediately."),
     ProgressReason.PLANNED: ReasonText(
-        "The layout is chosen and pinned in `status.plan`.", NOTHING, "Starts attempt 1."
+        "The layout is chosen and pinned in the FineTunePlan that `status.planName` names.",
+        NOTHING,
+        "Starts attempt 1.",
     ),
     ProgressReason.PLAN_ONLY: ReasonText(
         "`spec.planOnly` is true and the plan is ready.",
-        "Read `status.plan`, then set `spec.planOnly: false` to run the job.",
+        "Read the FineTunePlan (`finetune get JOB -o yaml` includes it), then set `spec.planOnly: false` to run the job.",
         "Waits. No GPU is used.",
     ),
     ProgressReason.STARTING: ReasonText(
@@ -144,7 +146,7 @@ WAITING: dict[WaitingReason, ReasonText] = {
     ),
     WaitingReason.IMAGE_PULL_FAILED: ReasonText(
         "The kubelet cannot pull an image.",
-        "Check the image in `status.plan` and the pull secret of the job's ServiceAccount.",
+        "Check the image in the FineTunePlan and the pull secret of the job's ServiceAccount.",
         "Waits; the kubelet retries.",
     ),
     WaitingReason.WAITING_FOR_GANG: ReasonText(

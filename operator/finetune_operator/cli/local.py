@@ -35,7 +35,7 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
     name: Name = DEFAULT_NAME,
     *,
     foreground: Annotated[bool, typer.Option("--foreground", help="Run until Ctrl-C, then stop the cluster.")] = False,
-    crds: Annotated[bool, typer.Option("--crds", help="Apply the CRDs FineTuneJob and GPUPool.")] = False,
+    crds: Annotated[bool, typer.Option("--crds", help="Apply the custom resource definitions.")] = False,
     operator: Annotated[
         bool, typer.Option("--operator", help="Also run the operator, with the CRDs and a pool if there is none.")
     ] = False,

@@ -237,6 +237,9 @@ class Reconciler:
         except ValidationError as error:
             await self._say_unreadable(stored.raw, error, now)
             return None
+        except FinetuneError as error:
+            await self._say_unplanned(stored.raw, error, now)
+            raise
         return None if job is None else await self._pass(job, now)
 
     async def _pass(self, job: FineTuneJob, now: datetime) -> float | None:
@@ -260,6 +263,15 @@ class Reconciler:
         return (not attempts or attempts[-1].outcome is not None) and policy_of(
             self.cluster.store, job.metadata.namespace
         ) is not None
+
+    async def _say_unplanned(self, raw: dict[str, Any], error: FinetuneError, now: datetime) -> None:
+        """Tell about a FineTunePlan that the API server does not let us read; one that does not answer is not about this job."""
+        metrics.RECONCILES.labels("failed").inc()
+        metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
+        if isinstance(error, Forbidden):
+            message = f"the FineTunePlan of this job cannot be read: {error}"
+            event = Event(type="Warning", reason=WaitingReason.WRITE_FAILED, message=message)
+            await self.cluster.recorder.publish(Metadata.model_validate(raw["metadata"]), event, now)
 
     async def _say_unreadable(self, raw: dict[str, Any], error: ValidationError, now: datetime) -> None:
         """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""
