@@ -113,8 +113,8 @@ class ProgressStatus(StatusModel):
     tokens_per_second: Decimal | None = None
     """Throughput of all GPUs together, not counting padding."""
     model_flop_utilisation: Decimal | None = None
-    """Share of the GPUs' peak that the throughput uses: tokensPerSecond x flopsPerToken / (GPUs x peakTflopsPerGPU), with the figures of the
-    FineTunePlan. Absent on a CPU."""
+    """Share of the GPUs' peak that the throughput uses: tokensPerSecond x flopsPerToken / (GPUs x peakTflopsPerGPU), with the figures of
+    the FineTunePlan. Absent on a CPU."""
     padding_share: Decimal | None = None
     """Share of the computed positions that hold padding instead of a token."""
     peak_memory_gib: Decimal | None = None
