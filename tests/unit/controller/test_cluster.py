@@ -123,7 +123,7 @@ async def test_a_status_that_is_one_step_of_several_is_followed_by_the_next(poli
     spec = SMALLEST_SPEC | {"method": "full", "lora": {"rank": 8}, "runPolicy": policy}
     async with scripted() as (server, connection):
         server.replies = {f"PUT {JOBS}/bot/status": (200, raw_job(version="8"))}
-        cluster, _ = a_cluster(connection)
+        cluster, _ = await a_cluster(connection)
         job = FineTuneJob.model_validate(raw_job() | {"spec": spec})
         delay = await reconcile(job, cluster, NOW)
         (written,) = server.bodies(f"PUT {JOBS}/bot/status")
