@@ -89,7 +89,7 @@ def joined(job: ReportedJob, pinned: FineTunePlan | None) -> FineTuneJob:
 
 def plan_name_of(raw: Mapping[str, Any]) -> str:
     """Return the name of a job's FineTunePlan; empty where it has none, or an earlier operator wrote everything into status."""
-    return str((raw.get("status") or {}).get("planName") or "")
+    return str(part(raw, "status").get("planName") or "")
 
 
 def join(job: Raw, plan: Mapping[str, Any]) -> Raw:
@@ -103,9 +103,16 @@ def lacks_plan(job: Mapping[str, Any]) -> bool:
 
 
 def with_plans(jobs: Iterable[Raw], plans: Iterable[Raw]) -> list[Raw]:
-    """Return jobs joined with those of some FineTunePlans that are theirs."""
-    known = {(plan["metadata"].get("namespace"), plan["metadata"]["name"]): plan for plan in plans}
-    return [
-        join(job, known[key]) if (key := (job["metadata"].get("namespace"), plan_name_of(job))) in known else job
-        for job in jobs
-    ]
+    """Return jobs joined with those of some FineTunePlans that are theirs; what is none of both, in a file, stays as it is."""
+    known = {(_namespace_of(plan), part(plan, "metadata").get("name")): plan for plan in plans}
+    return [join(job, known[key]) if (key := (_namespace_of(job), plan_name_of(job))) in known else job for job in jobs]
+
+
+def _namespace_of(raw: Mapping[str, Any]) -> Any:
+    return part(raw, "metadata").get("namespace")
+
+
+def part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a mapping of an object; an empty one where there is something else, as files may have it."""
+    found = raw.get(name)
+    return found if isinstance(found, Mapping) else {}

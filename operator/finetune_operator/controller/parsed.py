@@ -1,8 +1,9 @@
 """What is kept as text, parsed once for the several passes that look at the same version of it. Called by cluster."""
 
 import functools
-import json
 from collections.abc import Iterable
+
+import orjson
 
 from finetune_operator.api.pinned import FineTunePlan, joined
 from finetune_operator.api.policies import FineTunePolicy
@@ -23,7 +24,7 @@ def parsed_pods(texts: Iterable[str]) -> tuple[SeenPod, ...]:
 @functools.lru_cache(maxsize=2 * BUSY_JOBS)
 def parsed_pod(text: str) -> SeenPod | None:
     """Return what a decision needs to know about one of our Pods; None for a Pod that is none of them."""
-    return seen_pod(json.loads(text))
+    return seen_pod(orjson.loads(text))
 
 
 @functools.lru_cache(maxsize=BUSY_JOBS)

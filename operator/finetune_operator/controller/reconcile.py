@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 
+CREATED_SECONDS = 1.0
+"""Pods that were created tell by themselves what becomes of them; whatever else is next to be done is done after so long."""
+
 AT_A_TIME = 16
 """Requests for one job at the same time."""
 
@@ -70,10 +73,17 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     finally:  # what the status says by now is told now: to the next pass it is no news
         await cluster.publish(job, () if wait else decision.events, now)
     count(job, decision.status, tally, time.perf_counter() - started)
-    if recovered or tally.acted or (tally.wrote and says_more(job.status, decision.status)):
+    if recovered or (tally.acted and not waits_for_pods(decision, tally)):
         return 0.0  # look again: the decision may have been one step of several
     looks = (cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
-    return soonest(decision.requeue_after, wait or None, *looks)
+    if tally.created:
+        return soonest(CREATED_SECONDS, decision.requeue_after, wait or None, *looks)
+    following = decision
+    if tally.wrote:  # the status may have been one step of several
+        following = decide(job.model_copy(update={"status": decision.status}), seen, now)
+        if acts(following, decision.status):
+            return 0.0
+    return soonest(following.requeue_after, wait or None, *looks)
 
 
 async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:
@@ -142,10 +152,19 @@ async def delete(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: 
         tally.deleted += 1
 
 
-def says_more(old: FineTuneJobStatus, new: FineTuneJobStatus) -> bool:
-    """Tell whether the status differs in more than the figures of a run in progress."""
-    quiet = {"progress", "cost", "attempts", "checkpoint"}
-    return old is not new and old.model_dump(exclude=quiet) != new.model_dump(exclude=quiet)
+def waits_for_pods(decision: Decision, tally: Tally) -> bool:
+    """Tell whether all that was done is to create Pods that tell by themselves what becomes of them.
+
+    A gang's are held until all of them are there, which the next pass sees.
+    """
+    gated = any((each.get("spec") or {}).get("schedulingGates") for each in decision.create)
+    return bool(tally.created) and not (gated or tally.refused or tally.ungated or tally.deleted)
+
+
+def acts(decision: Decision, status: FineTuneJobStatus) -> bool:
+    """Tell whether a decision does more than to leave the status as it is."""
+    steps = (decision.create, decision.ungate, decision.delete, decision.finish, decision.delete_job)
+    return decision.status != status or any(steps)
 
 
 def soonest(*delays: float | None) -> float | None:

@@ -5,11 +5,12 @@ What nobody reads is dropped as it arrives: which fields a manager owns, and of 
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
+
+import orjson
 
 from finetune_operator.api.group import (
     API_VERSION,
@@ -105,7 +106,7 @@ class Stored:
     @property
     def raw(self) -> Raw:
         """What is kept of the object, parsed."""
-        return json.loads(self.text)  # type: ignore[no-any-return]
+        return orjson.loads(self.text)  # type: ignore[no-any-return]
 
 
 def stored(kind: Kind, raw: Raw) -> Stored:
@@ -122,7 +123,7 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         version=int(meta["resourceVersion"]),
         owner_uid=controller_uid(raw),
         family=family_of(kind, raw),
-        text=json.dumps(KEPT[kind](raw), separators=(",", ":")),
+        text=orjson.dumps(KEPT[kind](raw)).decode(),
         phase=str(status.get("phase", "")),
         begun=bool(attempts),
         plan_name=plan_name_of(raw) if is_job else "",

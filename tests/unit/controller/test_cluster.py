@@ -99,11 +99,11 @@ async def test_a_job_that_somebody_changed_is_read_again():
         assert [stored.version for stored in cluster.store.of_kind("FineTuneJob")] == [9]
 
 
-@pytest.mark.parametrize(("version", "at_once"), [("7", False), ("8", True)])
+@pytest.mark.parametrize("version", ["7", "8"])
 async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(
-    version: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+    version: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """CRDs older than the operator: what is dropped changes nothing, so there is nothing to look at again."""
+    """CRDs older than the operator drop what they do not know, all of it or a part: there is nothing to look at again."""
     monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
     async with scripted() as (server, connection):
         server.replies = {
@@ -114,7 +114,21 @@ async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(
         refused = await reconcile(job, cluster, NOW)  # it has a Pod to create, and is told why it cannot
         standing = await reconcile(job, cluster, NOW)
 
-    assert (refused == 0.0, standing == 0.0) == (True, at_once)
+    assert (refused == 0.0, standing == 0.0) == (True, False)
+
+
+@pytest.mark.parametrize(("policy", "at_once"), [({"ttlSecondsAfterFinished": 0}, True), ({}, False)])
+async def test_a_status_that_is_one_step_of_several_is_followed_by_the_next(policy: dict[str, int], at_once: bool):
+    """A job that has failed and is not to be kept is deleted by the next pass; one that is kept needs none."""
+    spec = SMALLEST_SPEC | {"method": "full", "lora": {"rank": 8}, "runPolicy": policy}
+    async with scripted() as (server, connection):
+        server.replies = {f"PUT {JOBS}/bot/status": (200, raw_job(version="8"))}
+        cluster, _ = await a_cluster(connection)
+        job = FineTuneJob.model_validate(raw_job() | {"spec": spec})
+        delay = await reconcile(job, cluster, NOW)
+        (written,) = server.bodies(f"PUT {JOBS}/bot/status")
+
+    assert (written["status"]["phase"], delay == 0.0) == ("Failed", at_once)
 
 
 async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out(monkeypatch: pytest.MonkeyPatch):
@@ -166,7 +180,7 @@ async def test_that_preflight_begins_is_written_once_it_has_lasted(monkeypatch: 
         await reconcile(job, cluster, NOW)
         written = server.bodies(f"PUT {JOBS}/bot/status")
 
-    assert (waits[0], 0 < (waits[1] or 0) <= 30, asked) == (0.0, True, [f"POST {PODS}"])
+    assert ([0 < (wait or 0) <= 30 for wait in waits], asked) == ([True, True], [f"POST {PODS}"])
     assert [body["status"]["phase"] for body in written] == ["Preflight"]
     assert [set(body) for body in written] == [{"apiVersion", "kind", "metadata", "status"}]
 
