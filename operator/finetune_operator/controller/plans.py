@@ -91,9 +91,10 @@ class Plans:
         """Return the FineTunePlan of this name, if it is the same: it was created before, and then the status could not be written."""
         name = manifest["metadata"]["name"]
         raw = (await self.api.get(f"{collection(PLAN_KIND, job.metadata.namespace)}/{name}")).expect(200)
-        if controller_uid(raw) == job.metadata.uid and all(raw.get(part) == manifest.get(part) for part in PARTS):
+        ours = controller_uid(raw) == job.metadata.uid
+        if ours and all(raw.get(part) == manifest.get(part) for part in PARTS):
             return raw
-        if leaves_soon(raw, job.metadata.name):
+        if not ours and leaves_soon(raw, job.metadata.name):
             raise Conflict(f"{PLAN_KIND} {name} of a deleted job with the same name is still being removed")
         raise NameConflict(f"{PLAN_KIND} {name} already exists and is not the one of this job: delete it")
 
