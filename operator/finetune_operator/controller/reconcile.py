@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from pydantic import ValidationError
 
-from finetune_operator.api.meta import Metadata
-from finetune_operator.api.reasons import ConditionType, Phase, TerminalReason, WaitingReason
+from finetune_operator.api.reasons import ConditionType, Phase, WaitingReason
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.cluster import Cluster
 from finetune_operator.controller.policies import policy_of
+from finetune_operator.controller.unreadable import say_unplanned, say_unreadable
 from finetune_operator.errors import FinetuneError, Forbidden, NameConflict, ServerFailed
 from finetune_operator.lifecycle.conditions import find
 from finetune_operator.lifecycle.decide import TOLD_FAILURES, decide
@@ -237,6 +236,12 @@ def first_running_time(status: FineTuneJobStatus) -> str:
     return (first.running_time or "") if first else ""
 
 
+def count_failure(error: Exception) -> None:
+    """Feed the counters of passes that failed."""
+    metrics.RECONCILES.labels("failed").inc()
+    metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
+
+
 @dataclass(slots=True)
 class Reconciler:
     """What the queue's workers call: from a key to a pass."""
@@ -254,10 +259,11 @@ class Reconciler:
         try:
             job = await self.cluster.job(uid)
         except ValidationError as error:
-            await self._say_unreadable(stored.raw, error, now)
+            await say_unreadable(self.cluster.recorder, stored.raw, error, now)
             return None
         except FinetuneError as error:
-            await self._say_unplanned(stored.raw, error, now)
+            count_failure(error)
+            await say_unplanned(self.cluster.recorder, stored.raw, error, now)
             raise
         return None if job is None else await self._pass(job, now)
 
@@ -272,8 +278,7 @@ class Reconciler:
             ]:  # of two that look at once, both would see the same free GPUs
                 return await reconcile(await self.cluster.job(job.metadata.uid) or job, self.cluster, now)
         except Exception as error:
-            metrics.RECONCILES.labels("failed").inc()
-            metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
+            count_failure(error)
             raise
 
     def _takes_turns(self, job: FineTuneJob) -> bool:
@@ -282,22 +287,3 @@ class Reconciler:
         return (not attempts or attempts[-1].outcome is not None) and policy_of(
             self.cluster.store, job.metadata.namespace
         ) is not None
-
-    async def _say_unplanned(self, raw: dict[str, Any], error: FinetuneError, now: datetime) -> None:
-        """Tell about a FineTunePlan that the API server does not let us read; one that does not answer is not about this job."""
-        metrics.RECONCILES.labels("failed").inc()
-        metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
-        if isinstance(error, Forbidden):
-            message = f"the FineTunePlan of this job cannot be read: {error}"
-            event = Event(type="Warning", reason=WaitingReason.WRITE_FAILED, message=message)
-            await self.cluster.recorder.publish(Metadata.model_validate(raw["metadata"]), event, now)
-
-    async def _say_unreadable(self, raw: dict[str, Any], error: ValidationError, now: datetime) -> None:
-        """Tell about a spec that the API server accepts and we cannot read: CRD and operator differ in version."""
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = f"{where}: {first['msg']}. The CRDs and the operator have different versions: install the CRDs of this operator"
-        meta = Metadata.model_validate(raw["metadata"])
-        log.error("job cannot be read", extra={"job": f"{meta.namespace}/{meta.name}", "error": message})
-        event = Event(type="Warning", reason=TerminalReason.INVALID_SPEC, message=message)
-        await self.cluster.recorder.publish(meta, event, now)
