@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 import orjson
 
+from finetune_operator.api.pinned import FineTunePlan, joined
 from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, ReportedJob
 from finetune_operator.controller.seen import seen_pod
 from finetune_operator.lifecycle.observation import SeenPod
 
@@ -30,6 +31,24 @@ def parsed_pod(text: str) -> SeenPod | None:
 def parsed_job(text: str) -> FineTuneJob:
     """Return a job. Raises ValidationError where its spec is not one we can read."""
     return FineTuneJob.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def reported_job(text: str) -> ReportedJob:
+    """Return a job without what is pinned in its FineTunePlan. Raises ValidationError where its spec is not one we can read."""
+    return ReportedJob.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def parsed_plan(text: str) -> FineTunePlan:
+    """Return a FineTunePlan. Raises ValidationError where it is not one we can read."""
+    return FineTunePlan.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def joined_job(text: str, plan: str) -> FineTuneJob:
+    """Return a job with what is pinned in its FineTunePlan, or without it where there is no text."""
+    return joined(reported_job(text), parsed_plan(plan) if plan else None)
 
 
 @functools.lru_cache(maxsize=BUSY_JOBS)

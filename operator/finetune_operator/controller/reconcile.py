@@ -84,11 +84,14 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
 
 
 async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:
-    """Write the status; where it cannot be, an Event is all that can tell."""
+    """Write the status after what it pins; where that cannot be, an Event is all that can tell."""
+    doing = "create the FineTunePlan of this job"
     try:
-        return await cluster.write_status(job, decision.status)
-    except (Forbidden, ServerFailed) as error:
-        failed = cluster.remember_failure(job, "write the status of this job", error)
+        plan_name = await cluster.plans.pin(job, decision.status)
+        doing = "write the status of this job"
+        return await cluster.write_status(job, decision.status, plan_name)
+    except (Forbidden, NameConflict, ServerFailed) as error:
+        failed = cluster.remember_failure(job, doing, error)
         if failed is not None and failed.times >= TOLD_FAILURES:
             event = Event(type="Warning", reason=WaitingReason.WRITE_FAILED, message=failed.sentence)
             await cluster.publish(job, (event,), now)
@@ -246,7 +249,7 @@ class Reconciler:
             return None
         now = self.cluster.api.clock.now()
         try:
-            job = self.cluster.job(uid)
+            job = await self.cluster.job(uid)
         except ValidationError as error:
             await self._say_unreadable(stored.raw, error, now)
             return None
@@ -261,7 +264,7 @@ class Reconciler:
             async with self.turns[
                 job.metadata.namespace
             ]:  # of two that look at once, both would see the same free GPUs
-                return await reconcile(self.cluster.job(job.metadata.uid) or job, self.cluster, now)
+                return await reconcile(await self.cluster.job(job.metadata.uid) or job, self.cluster, now)
         except Exception as error:
             metrics.RECONCILES.labels("failed").inc()
             metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
