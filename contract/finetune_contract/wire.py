@@ -55,7 +55,7 @@ def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...]:
 @functools.cache
 def _fields(kind: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the types of a dataclass's fields, and their names by API spelling; found once, as they are the slow part."""
-    return typing.get_type_hints(kind), {key: name for name, key in _keys(kind)}
+    return typing.get_type_hints(kind), {key: name for name, key in _keys(kind)}  # type: ignore[arg-type]  # as above
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
