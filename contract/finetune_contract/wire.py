@@ -22,8 +22,8 @@ def camel(name: str) -> str:
 def to_wire(value: Any) -> Any:
     """Turn a dataclass (or a container of them) into plain JSON values; fields that are None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {camel(name): to_wire(item) for name, item in pairs if item is not None}
+        pairs = ((key, getattr(value, name)) for name, key in _keys(type(value)))
+        return {key: to_wire(item) for key, item in pairs if item is not None}
     if isinstance(value, tuple | list):
         return [to_wire(item) for item in value]
     if isinstance(value, dict):
@@ -47,9 +47,15 @@ def from_wire(kind: type[T], data: dict[str, Any]) -> T:
 
 
 @functools.cache
+def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...]:
+    """Return the names of a dataclass's fields with their API spelling."""
+    return tuple((field.name, camel(field.name)) for field in dataclasses.fields(kind))
+
+
+@functools.cache
 def _fields(kind: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the types of a dataclass's fields, and their names by API spelling; found once, as they are the slow part."""
-    return typing.get_type_hints(kind), {camel(field.name): field.name for field in dataclasses.fields(kind)}
+    return typing.get_type_hints(kind), {key: name for name, key in _keys(kind)}  # type: ignore[arg-type]  # as above
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:

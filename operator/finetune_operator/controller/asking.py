@@ -8,9 +8,6 @@ from finetune_operator.controller.queue import WorkQueue
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Stored
 
-ON_ITS_WAY_SECONDS = 1.0
-"""What says only that a Pod is on its way to its node waits for so long: most often it runs by then, and one pass sees both."""
-
 
 @dataclass(slots=True)
 class Asking:
@@ -29,8 +26,9 @@ class Asking:
     def family(self, child: Stored, *, gone: bool = False) -> None:
         """Ask for the job of a child that has changed, or is gone."""
         ended = child.kind == "Pod" and child.phase in ("Succeeded", "Failed")
+        # most often it runs a moment later, and one pass sees both; the status would be held back for as long anyway
         on_its_way = child.kind == "Pod" and child.phase == "Pending" and not gone
-        delay = ON_ITS_WAY_SECONDS if on_its_way else 0
+        delay = self.cluster.patience.hold_seconds() if on_its_way else 0
         for job in self.store.members(child.family, "FineTuneJob"):
             # an end frees GPUs and tells a person; before the first attempt it asks for a plan, which can wait
             self.queue.put(job.uid, delay, urgent=ended and job.begun)

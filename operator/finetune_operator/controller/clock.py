@@ -4,6 +4,7 @@ Our own clock may be minutes off, and may be set while we run: deadlines of Pods
 answers time is monotonic. Called by api, reconcile, cluster, pools.
 """
 
+import functools
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,12 @@ from email.utils import parsedate_to_datetime
 
 SECOND = 1.0
 """An answer's Date is cut to whole seconds: the server's clock shows it, or up to a second more."""
+
+
+@functools.lru_cache(maxsize=2)
+def seconds_of(date: str) -> float:
+    """Return the moment that a Date names; all answers of a second have the same. Raises ValueError."""
+    return parsedate_to_datetime(date).timestamp()
 
 
 @dataclass(slots=True)
@@ -22,7 +29,7 @@ class ServerClock:
     def heard(self, date: str, sent: float, received: float) -> None:
         """Learn from the Date of an answer, and from when its request was sent and when it came, by time.monotonic()."""
         try:
-            told = parsedate_to_datetime(date).timestamp()
+            told = seconds_of(date)
         except ValueError:
             return
         earliest, latest = told - received, told + SECOND - sent

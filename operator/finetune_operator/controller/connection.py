@@ -25,6 +25,9 @@ USER_AGENT = f"finetune-operator/{__version__}"
 MOST_REQUESTS = 64
 """Requests at the same time; more of them wait."""
 
+IDLE_SECONDS = 60.0
+"""How long a connection without a request is kept: a TLS handshake costs as much as a request. API servers close after 90 s."""
+
 READ_BYTES = 2**21
 """What is read ahead of an answer. A line of a watch holds an object, which may have 1.5 MB."""
 
@@ -140,7 +143,9 @@ def connection_to(configuration: Configuration, *, kubeconfig: str, context: str
 
 def a_session(client: ApiClient, *, connections: int) -> aiohttp.ClientSession:
     """Return what sends requests, over so many connections at most; 0: as many as it takes."""
-    connector = aiohttp.TCPConnector(ssl=client.rest_client.ssl_context, limit=connections)
+    connector = aiohttp.TCPConnector(
+        ssl=client.rest_client.ssl_context, limit=connections, keepalive_timeout=IDLE_SECONDS
+    )
     return aiohttp.ClientSession(
         connector=connector, read_bufsize=READ_BYTES, trust_env=False, headers={"User-Agent": USER_AGENT}
     )

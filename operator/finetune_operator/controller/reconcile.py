@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 
-CREATED_SECONDS = 1.0
-"""Pods that were created tell by themselves what becomes of them; whatever else is next to be done is done after so long."""
-
 AT_A_TIME = 16
 """Requests for one job at the same time."""
 
@@ -76,7 +73,7 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
         return 0.0  # look again: the decision may have been one step of several
     looks = (cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
     if tally.created:
-        return soonest(CREATED_SECONDS, decision.requeue_after, wait or None, *looks)
+        return soonest(cluster.patience.hold_seconds(), decision.requeue_after, wait or None, *looks)
     following = decision
     if tally.wrote:  # the status may have been one step of several
         following = decide(job.model_copy(update={"status": decision.status}), seen, now)
@@ -152,12 +149,12 @@ async def delete(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: 
 
 
 def waits_for_pods(decision: Decision, tally: Tally) -> bool:
-    """Tell whether all that was done is to create Pods that tell by themselves what becomes of them.
+    """Tell whether all that was done is to create Pods, of which the next event comes soon.
 
     A gang's are held until all of them are there, which the next pass sees.
     """
-    gated = any((each.get("spec") or {}).get("schedulingGates") for each in decision.create)
-    return bool(tally.created) and not (gated or tally.refused or tally.ungated or tally.deleted)
+    started = all(each["kind"] == "Pod" and not each["spec"].get("schedulingGates") for each in decision.create)
+    return bool(tally.created) and started and not (tally.refused or tally.ungated or tally.deleted)
 
 
 def acts(decision: Decision, status: FineTuneJobStatus) -> bool:

@@ -61,13 +61,22 @@ def is_suspending(status: FineTuneJobStatus) -> bool:
     return condition is not None and condition.reason == ProgressReason.SUSPENDING
 
 
-def set_condition(status: FineTuneJobStatus, claim: Claim, *, generation: int, now: datetime) -> FineTuneJobStatus:
-    """Return the status with a condition set. Its transition time changes only with its status."""
-    old = find(status, claim.type)
-    same = old is not None and old.status == claim.status
+def set_conditions(
+    status: FineTuneJobStatus, claims: Iterable[Claim], *, generation: int, now: datetime
+) -> FineTuneJobStatus:
+    """Return the status with some conditions set."""
+    found: dict[str, Condition] = {condition.type: condition for condition in status.conditions}
+    for claim in claims:
+        found[claim.type] = condition_of(claim, found.get(claim.type), generation=generation, now=now)
+    return status.model_copy(update={"conditions": list(found.values())})
+
+
+def condition_of(claim: Claim, old: Condition | None, *, generation: int, now: datetime) -> Condition:
+    """Return the condition that a claim becomes. Its transition time changes only with its status."""
     if old is not None and says(old, claim) and old.observed_generation == generation:
-        return status
-    new = Condition(
+        return old
+    same = old is not None and old.status == claim.status
+    return Condition(
         type=claim.type,
         status=claim.status,
         observed_generation=generation,
@@ -75,9 +84,6 @@ def set_condition(status: FineTuneJobStatus, claim: Claim, *, generation: int, n
         reason=claim.reason,
         message=claim.message,
     )
-    others = status.conditions
-    kept = [new if condition is old else condition for condition in others] if old else [*others, new]
-    return status.model_copy(update={"conditions": kept})
 
 
 def says(condition: Condition, claim: Claim) -> bool:
@@ -89,8 +95,7 @@ def says(condition: Condition, claim: Claim) -> bool:
 def stated(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob, now: datetime) -> FineTuneJobStatus:
     """Return the status with phase, conditions and the generation that they are about."""
     generation = job.metadata.generation
-    for claim in claims(status, outlook, job):
-        status = set_condition(status, claim, generation=generation, now=now)
+    status = set_conditions(status, claims(status, outlook, job), generation=generation, now=now)
     return status.model_copy(update={"phase": outlook.phase, "observed_generation": generation})
 
 

@@ -11,7 +11,7 @@ from finetune_operator.api.reasons import ConditionType, ProgressReason, Termina
 from finetune_operator.api.status import FineTuneJobStatus, PreflightStatus
 from finetune_operator.errors import FinetuneError, JobError
 from finetune_operator.lifecycle.attempt_record import record_attempt, record_published
-from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_condition
+from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_conditions
 from finetune_operator.lifecycle.exports import record_export
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import SeenPod
@@ -65,7 +65,7 @@ def begun(view: View) -> View:
     )
     unknown = Claim(ConditionType.SUCCEEDED, "Unknown", ProgressReason.EXAMINING)
     generation = view.job.metadata.generation
-    started = set_condition(fresh, unknown, generation=generation, now=view.now) if has_ended(status) else fresh
+    started = set_conditions(fresh, (unknown,), generation=generation, now=view.now) if has_ended(status) else fresh
     return View(job=view.job, status=started, seen=view.seen, now=view.now)
 
 

@@ -6,7 +6,7 @@ from finetune_operator.api.plan import Plan
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
 from finetune_operator.errors import JobError
-from finetune_operator.lifecycle.conditions import Claim, find, set_condition
+from finetune_operator.lifecycle.conditions import Claim, find, set_conditions
 from finetune_operator.lifecycle.view import View
 from finetune_operator.planning.governed import Offer, broken_rules, governed_plan, violation
 from finetune_operator.planning.once import planned
@@ -69,5 +69,5 @@ def fitted_again(view: View) -> View:
         return view
     unknown = Claim(ConditionType.SUCCEEDED, "Unknown", ProgressReason.EXAMINING)
     generation = view.job.metadata.generation
-    opened = set_condition(view.status, unknown, generation=generation, now=view.now)
+    opened = set_conditions(view.status, (unknown,), generation=generation, now=view.now)
     return View(job=view.job, status=opened, seen=view.seen, now=view.now).writing(completion_time=None)

@@ -1,10 +1,12 @@
 """Moments as the API spells them, and back. Whole seconds: finer ones would be a change that nobody notices."""
 
+import functools
 from datetime import UTC, datetime, timedelta
 
 
+@functools.lru_cache(maxsize=256)
 def timestamp(moment: datetime) -> str:
-    """Return RFC 3339 in UTC, such as 2026-01-31T12:00:00Z."""
+    """Return RFC 3339 in UTC, such as 2026-01-31T12:00:00Z. A pass spells one moment many times."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.controller.api import answer, failure
 from finetune_operator.controller.bodies import delete_options
 from finetune_operator.controller.logs import JsonLines, TextLines
 from finetune_operator.controller.pools import gpus_held, pool_status
-from finetune_operator.controller.reconcile import soonest
+from finetune_operator.controller.reconcile import Tally, soonest, waits_for_pods
 from finetune_operator.controller.refusals import refusal_of
 from finetune_operator.controller.stored import leaves_soon
 from finetune_operator.errors import (
@@ -23,6 +24,7 @@ from finetune_operator.errors import (
     ServerFailed,
     Unauthorized,
 )
+from finetune_operator.lifecycle.observation import Decision
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -173,6 +175,25 @@ def test_a_pod_holds_gpus_from_being_scheduled_until_it_ends(node_name: str, pha
 def test_the_soonest_of_the_delays_that_are_set():
     """None means: only on events."""
     assert [soonest(None, None), soonest(5, None), soonest(5, 2.5)] == [None, 5, 2.5]
+
+
+A_POD: dict[str, Any] = {"kind": "Pod", "spec": {}}
+
+
+@pytest.mark.parametrize(
+    ("made", "tally", "waits"),
+    [
+        ([A_POD], Tally(created=1), True),
+        ([A_POD], Tally(created=1, deleted=1), False),
+        ([A_POD, A_POD], Tally(created=1, refused=1), False),
+        ([{"kind": "Pod", "spec": {"schedulingGates": [{"name": "gang"}]}}], Tally(created=1), False),
+        ([{"kind": "Workload", "spec": {}}], Tally(created=1), False),
+        ([], Tally(), False),
+    ],
+)
+def test_only_pods_that_may_start_by_themselves_are_waited_for(made: list[dict[str, Any]], tally: Tally, waits: bool):
+    """A gang's gates, and what comes after a Workload, are the next pass's to see to."""
+    assert waits_for_pods(Decision(status=FineTuneJobStatus(), create=tuple(made)), tally) is waits
 
 
 def test_log_lines_bind_fields():
