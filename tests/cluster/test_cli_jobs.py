@@ -96,6 +96,16 @@ def test_a_job_is_suspended_resumed_rerun_and_deleted(api: Client, typed: Typed)
     )
 
 
+def test_a_command_owns_the_fields_that_it_writes(api: Client, typed: Typed, namespace: str):
+    """Under a name of its own: who suspended a job, a person or the operator, can be told from the object."""
+    typed("submit", "job.yaml")
+    typed("suspend", "tiny")
+
+    job = api.get(f"{jobs(namespace)}/tiny")
+
+    assert {each["manager"] for each in job["metadata"]["managedFields"]} == {"finetune"}
+
+
 def test_another_job_of_the_same_name_is_not_replaced(api: Client, typed: Typed, tmp_path: Path):
     """The differences are named; what is in the cluster stays as it is."""
     typed("submit", "job.yaml")
