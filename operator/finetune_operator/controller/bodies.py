@@ -7,8 +7,11 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 
 
 def status_dict(status: FineTuneJobStatus) -> dict[str, Any]:
-    """Return the status as it is written: absent fields are absent."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    """Return the status as it is written: what has its default says nothing and is left out, but for what every reader looks for."""
+    said = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    conditions = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in status.conditions]
+    always = {"observedGeneration": status.observed_generation, "phase": status.phase.value, "conditions": conditions}
+    return said | always
 
 
 def status_body(job: FineTuneJob, status: FineTuneJobStatus) -> dict[str, Any]:
