@@ -50,7 +50,7 @@ PLAN_DESCRIPTION = (
 
 JOB_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
-    ("Reason", "string", '.status.conditions[?(@.type=="Reconciling")].reason', 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Succeeded")].reason', 0),
     ("Model", "string", ".spec.model.source", 0),
     ("Plan", "string", ".status.plan.summary", 0),
     ("Progress", "integer", ".status.progress.percent", 0),

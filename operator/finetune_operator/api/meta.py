@@ -14,8 +14,8 @@ class Condition(StatusModel):
     """Type of the condition, in CamelCase."""
     status: Literal["True", "False", "Unknown"]
     """Status of the condition."""
-    observed_generation: Count = 0
-    """Generation of the spec that the condition describes."""
+    observed_generation: Count | None = None
+    """Generation of the spec that the condition describes. Absent where it is status.observedGeneration."""
     last_transition_time: Time
     """Time when status last changed."""
     reason: Annotated[str, StringConstraints(max_length=64)]

@@ -60,19 +60,32 @@ def digest(uid: str, pinned: Mapping[str, Any]) -> str:
 
 
 def reported(status: FineTuneJobStatus, plan_name: str | None) -> Raw:
-    """Return the status as it is written into a job whose FineTunePlan has this name: absent fields are absent."""
-    out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={*PARTS, "unread"})
+    """Return the status as it is written into a job whose FineTunePlan has this name."""
+    out = told(status)
     if not is_pinned(status):
         return out | ({"plan": unread.model_dump(mode="json", by_alias=True)} if (unread := status.unread) else {})
     plan, resolved = status.plan, status.resolved
-    told = {
+    in_short = {
         "planName": plan_name,
-        "plan": plan and plan.model_dump(mode="json", by_alias=True, include=SUMMARY),
+        "plan": plan and plan.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=SUMMARY),
         "queueName": resolved and resolved.queue_name,
         "podGroup": plan and plan.replicas > 1 and plan.pool.pod.pod_group,
     }
-    kept = {name: value for name, value in out.items() if name not in told}
-    return kept | {name: value for name, value in told.items() if value}
+    kept = {name: value for name, value in out.items() if name not in in_short}
+    return kept | {name: value for name, value in in_short.items() if value}
+
+
+def told(status: FineTuneJobStatus) -> Raw:
+    """Return what is not pinned. What has its default says nothing and is left out, but for what every reader looks for."""
+    said = status.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude={*PARTS, "unread"}
+    )
+    conditions = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in status.conditions]
+    return said | {
+        "observedGeneration": status.observed_generation,
+        "phase": status.phase.value,
+        "conditions": conditions,
+    }
 
 
 def joined(job: ReportedJob, pinned: FineTunePlan | None) -> FineTuneJob:

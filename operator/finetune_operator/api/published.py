@@ -57,13 +57,9 @@ class EvaluationStatus(StatusModel):
     examples: Count
     """Number of held-out rows."""
     base_loss: SignedDecimal | None = None
-    """Mean loss of the base model per trained token."""
+    """Mean loss of the base model per trained token. Its perplexity is exp(baseLoss)."""
     tuned_loss: SignedDecimal
-    """Mean loss of the tuned model per trained token."""
-    base_perplexity: Decimal | None = None
-    """Perplexity of the base model: exp(baseLoss)."""
-    tuned_perplexity: Decimal
-    """Perplexity of the tuned model: exp(tunedLoss)."""
+    """Mean loss of the tuned model per trained token. Its perplexity is exp(tunedLoss)."""
     base_token_accuracy: Decimal | None = None
     """Fraction of the trained tokens that the base model predicts correctly."""
     tuned_token_accuracy: Decimal | None = None

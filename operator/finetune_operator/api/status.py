@@ -3,7 +3,7 @@
 What is pinned once (resolved spec, preflight, whole plan) is in an object of its own, which pinned.py joins with the status.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -172,12 +172,10 @@ class CostStatus(StatusModel):
 
     gpu_hours: Decimal = "0.00"
     """GPU-hours of all attempts."""
-    cost_usd: Decimal = "0.00"
+    cost_usd: Decimal
     """Cost of all attempts in US dollars."""
     wasted_usd: Decimal = "0.00"
     """Part of the cost that was spent on repeated steps and on waiting."""
-    currency: Literal["USD"] = "USD"
-    """Currency."""
 
 
 class ReplannedStatus(StatusModel):
@@ -199,7 +197,8 @@ class ReportedStatus(StatusModel):
     phase: Phase = Phase.PENDING
     """One-word summary for people. Scripts should read the conditions."""
     conditions: Conditions = []
-    """Conditions: Accepted, Planned, PodsReady, Suspended, Promoted, Reconciling, Stalled and Succeeded."""
+    """Conditions: Accepted, Planned and Succeeded of every job; PodsReady and Reconciling until it has finished; Suspended from the first
+    suspension on; Stalled if it has failed; Promoted if it has a gate. They describe observedGeneration."""
     run_digest: Digest = ""
     """Digest that identifies the run. Two jobs with the same digest are the same run."""
     preflight_generation: Count = 0
@@ -235,7 +234,7 @@ class ReportedStatus(StatusModel):
     retry_time: Time | None = None
     """Time when the next attempt starts."""
     checkpoint: CheckpointStatus | None = None
-    """Latest complete checkpoint."""
+    """Latest complete checkpoint of a job that has not succeeded."""
     cost: CostStatus | None = None
     """Cost so far."""
     evaluation: EvaluationStatus | None = None

@@ -76,7 +76,7 @@ def _facts(job: ReportedJob, now: datetime) -> Iterator[str]:
 
 
 def evaluation_text(measured: EvaluationStatus) -> str:
-    """Return how much better the tuned model is, in words: of the loss, the perplexity and the tokens that it predicts."""
+    """Return how much better the tuned model is, in words: of the loss and the tokens that it predicts."""
     rows = f"on {measured.examples:,} held-out row{'' if measured.examples == 1 else 's'}"
     if measured.base_loss is None:  # evaluation.baseline: false
         return f"loss {measured.tuned_loss} {rows}; the base model was not measured"

@@ -24,7 +24,10 @@ def condition(status: ReportedStatus, kind: ConditionType) -> Condition | None:
 def ended(job: ReportedJob) -> bool | None:
     """Tell how the job ended: True well, False badly, None not yet."""
     succeeded = condition(job.status, ConditionType.SUCCEEDED)
-    if succeeded is None or succeeded.status == "Unknown" or succeeded.observed_generation < job.metadata.generation:
+    if succeeded is None or succeeded.status == "Unknown":
+        return None
+    about = job.status.observed_generation if succeeded.observed_generation is None else succeeded.observed_generation
+    if about < job.metadata.generation:
         return None
     return succeeded.status == "True"
 

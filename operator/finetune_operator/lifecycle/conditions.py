@@ -36,6 +36,8 @@ class Claim:
     status: Truth
     reason: str
     message: str = ""
+    quiet: bool = False
+    """Nothing is wrong or on its way: the condition is left out, as kstatus and batch/v1 Jobs have it."""
 
 
 def find(status: ReportedStatus, kind: ConditionType) -> Condition | None:
@@ -67,19 +69,22 @@ def set_conditions(
     """Return the status with some conditions set."""
     found: dict[str, Condition] = {condition.type: condition for condition in status.conditions}
     for claim in claims:
-        found[claim.type] = condition_of(claim, found.get(claim.type), generation=generation, now=now)
+        old = found.get(claim.type)
+        if not claim.quiet or (old is not None and says(old, claim)):
+            found[claim.type] = condition_of(claim, old, generation=generation, now=now)
+        elif old is not None:
+            del found[claim.type]
     return status.model_copy(update={"conditions": list(found.values())})
 
 
 def condition_of(claim: Claim, old: Condition | None, *, generation: int, now: datetime) -> Condition:
     """Return the condition that a claim becomes. Its transition time changes only with its status."""
-    if old is not None and says(old, claim) and old.observed_generation == generation:
+    if old is not None and says(old, claim) and old.observed_generation in (None, generation):
         return old
     same = old is not None and old.status == claim.status
     return Condition(
         type=claim.type,
         status=claim.status,
-        observed_generation=generation,
         last_transition_time=old.last_transition_time if old is not None and same else timestamp(now),
         reason=claim.reason,
         message=claim.message,
@@ -101,7 +106,7 @@ def stated(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob, now: d
 
 def observed(status: FineTuneJobStatus, generation: int) -> FineTuneJobStatus:
     """Return the status of an ended job for a newer generation: what was said still holds."""
-    conditions = [item.model_copy(update={"observed_generation": generation}) for item in status.conditions]
+    conditions = [item.model_copy(update={"observed_generation": None}) for item in status.conditions]
     return status.model_copy(update={"conditions": conditions, "observed_generation": generation})
 
 
@@ -110,11 +115,12 @@ def claims(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob) -> Ite
     yield accepted(outlook)
     yield planned(status, outlook)
     yield pods_ready(outlook)
-    yield suspended(outlook)
+    yield suspended(status, outlook)
     if job.spec.evaluation.gate is not None:
         yield promoted(status, job.spec.evaluation.gate)
     reason, message, phase = outlook.reason, outlook.message, outlook.phase
-    yield Claim(ConditionType.RECONCILING, "False" if outlook.settled else "True", reason, message)
+    over = phase in (Phase.SUCCEEDED, Phase.FAILED)
+    yield Claim(ConditionType.RECONCILING, "False" if outlook.settled else "True", reason, message, quiet=over)
     yield stalled(status, outlook)
     ends: dict[Phase, Truth] = {Phase.SUCCEEDED: "True", Phase.FAILED: "False"}
     yield Claim(ConditionType.SUCCEEDED, ends.get(phase, "Unknown"), reason, message)
@@ -147,25 +153,25 @@ def pods_ready(outlook: Outlook) -> Claim:
     """Say whether all Pods of the attempt run."""
     kind = ConditionType.PODS_READY
     if outlook.phase in (Phase.SUCCEEDED, Phase.FAILED):
-        return Claim(kind, "False", ProgressReason.FINISHED)
+        return Claim(kind, "False", ProgressReason.FINISHED, quiet=True)
     running = outlook.phase in (Phase.TRAINING, Phase.PUBLISHING) and outlook.settled
     return Claim(kind, "True" if running else "False", outlook.reason, outlook.message)
 
 
-def suspended(outlook: Outlook) -> Claim:
-    """Say whether the job waits for its user, and for what."""
+def suspended(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
+    """Say whether the job waits for its user, and for what; of a job that never has, nothing."""
     kind = ConditionType.SUSPENDED
     if outlook.phase == Phase.SUSPENDED:
         return Claim(kind, "True", outlook.reason, outlook.message)
     if outlook.reason == ProgressReason.SUSPENDING:
         return Claim(kind, "False", outlook.reason, outlook.message)
-    return Claim(kind, "False", ProgressReason.NOT_SUSPENDED)
+    return Claim(kind, "False", ProgressReason.NOT_SUSPENDED, quiet=find(status, kind) is None)
 
 
 def stalled(status: FineTuneJobStatus, outlook: Outlook) -> Claim:
     """Say whether the job has failed, and how it is tried again."""
     if outlook.phase != Phase.FAILED:
-        return Claim(ConditionType.STALLED, "False", outlook.reason)
+        return Claim(ConditionType.STALLED, "False", outlook.reason, quiet=True)
     if status.attempts and outlook.reason == TerminalReason.DOES_NOT_FIT:
         return Claim(ConditionType.STALLED, "True", outlook.reason, outlook.message)  # which says what to do
     if status.attempts:

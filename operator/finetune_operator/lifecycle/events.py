@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from finetune_operator.api.reasons import AttemptOutcome, Phase
+from finetune_operator.api.reasons import AttemptOutcome, ConditionType, Phase
 from finetune_operator.api.status import AttemptStatus, FineTuneJobStatus
 from finetune_operator.lifecycle.conditions import Outlook
 from finetune_operator.lifecycle.observation import Event
@@ -19,7 +19,7 @@ def events(old: FineTuneJobStatus, new: FineTuneJobStatus, outlook: Outlook) -> 
 
 def told(status: FineTuneJobStatus) -> tuple[str, str]:
     """Return what the last event was about."""
-    reasons = (item.reason for item in status.conditions if item.type == "Reconciling")
+    reasons = (item.reason for item in status.conditions if item.type == ConditionType.SUCCEEDED)
     return (status.phase.value, next(reasons, ""))
 
 

@@ -79,7 +79,7 @@ def priced(attempt: AttemptStatus, plan: Plan | PlanSummary) -> AttemptStatus:
 def cost_status(status: FineTuneJobStatus) -> CostStatus:
     """Return the money spent so far; none without a plan."""
     if status.in_short is None:
-        return CostStatus()
+        return CostStatus(cost_usd="0.00")
     return CostStatus(
         gpu_hours=cost.gpu_hours(spent_gpu_seconds(status)),
         cost_usd=cost.amount(spent_usd(status)),

@@ -21,10 +21,3 @@ def unsigned(value: float | None, places: int) -> str | None:
 def rate(value: float | None) -> str | None:
     """Return a learning rate, with an exponent where it is short: 2e-05."""
     return None if value is None or not math.isfinite(value) else f"{max(0.0, value):.4g}"
-
-
-def perplexity(loss: float | None) -> str | None:
-    """Return exp(loss)."""
-    if loss is None or not math.isfinite(loss):
-        return None
-    return unsigned(min(math.exp(min(loss, 50.0)), LARGEST), 2)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.published import ArtifactStatus, EvaluationStatus, MemoryStatus, MetricStatus, SampleStatus
 from finetune_operator.api.status import PreflightStatus, ProgressStatus
-from finetune_operator.lifecycle.numbers import decimal, perplexity, rate, unsigned
+from finetune_operator.lifecycle.numbers import decimal, rate, unsigned
 from finetune_operator.lifecycle.times import timestamp
 
 MOST_WARNINGS, MOST_SAMPLES, MOST_ARTIFACTS, MOST_METRICS = 16, 8, 8, 16
@@ -99,8 +99,6 @@ def evaluation_status(result: EvaluationResult) -> EvaluationStatus:
         examples=result.examples,
         base_loss=base,
         tuned_loss=tuned or "0",
-        base_perplexity=perplexity(result.base_loss),
-        tuned_perplexity=perplexity(result.tuned_loss) or "0",
         base_token_accuracy=unsigned(result.base_token_accuracy, 4),
         tuned_token_accuracy=unsigned(result.tuned_token_accuracy, 4),
         base_forgetting_loss=decimal(result.base_forgetting_loss, 4),

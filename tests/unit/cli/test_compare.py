@@ -21,7 +21,6 @@ def a_job(name: str, loss: str, *, rows: int = 10, **training: Any) -> FineTuneJ
         "examples": rows,
         "baseLoss": "2.0",
         "tunedLoss": loss,
-        "tunedPerplexity": "3",
         "relativeImprovement": "0.5",
     }
     status = {

@@ -284,7 +284,7 @@ def test_an_attempt_without_its_gpus_is_waiting():
 )
 def test_an_evaluation_is_told_in_words(base: dict[str, str], said: str):
     """How much better, what it predicts, what it forgot; without a baseline nothing is compared."""
-    measured = {"examples": 10, "tunedLoss": "1.2", "tunedPerplexity": "3.3"} | base
+    measured = {"examples": 10, "tunedLoss": "1.2"} | base
 
     assert f"Evaluation  {said}" in details(a_job("Succeeded", evaluation=measured), NOW).splitlines()
 
@@ -419,7 +419,7 @@ def test_conditions_that_every_job_has_are_left_out():
 def test_samples_are_shown_without_the_escapes_of_a_model():
     """What a model writes cannot clear the terminal of whoever reads it."""
     sample = {"prompt": "Hi!\nHow?", "base": "\x1b[2Jbye", "tuned": "x" * 500}
-    measured = {"examples": 10, "tunedLoss": "1.2", "tunedPerplexity": "3.3", "samples": [sample]}
+    measured = {"examples": 10, "tunedLoss": "1.2", "samples": [sample]}
 
     assert details(a_job("Succeeded", evaluation=measured), NOW).splitlines()[-4:] == [
         "Samples",

@@ -44,7 +44,7 @@ def finished() -> FineTuneJob:
         ],
         cost={"costUSD": "1.00", "wastedUSD": "0.10"},
         evaluation={
-            "examples": 40, "baseLoss": "2.0", "tunedLoss": "1.0", "tunedPerplexity": "2.7", "relativeImprovement": "0.5",
+            "examples": 40, "baseLoss": "2.0", "tunedLoss": "1.0", "relativeImprovement": "0.5",
             "metrics": [
                 {
                     "name": "exact-match", "examples": 40, "base": "0.10", "baseLow": "0.05", "baseHigh": "0.20", "tuned": "0.80",

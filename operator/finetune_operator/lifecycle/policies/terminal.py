@@ -117,7 +117,9 @@ def described(view: View) -> str:
 
 def succeed(view: View, reason: TerminalReason, message: str) -> Step:
     """Return the step that ends the job well."""
-    view = view.writing(completion_time=timestamp(view.now), retry_time=None, cost=cost_status(view.status))
+    view = view.writing(
+        completion_time=timestamp(view.now), retry_time=None, checkpoint=None, cost=cost_status(view.status)
+    )
     return say(view, Phase.SUCCEEDED, reason, message, settled=True)
 
 
