@@ -274,12 +274,14 @@ def test_a_base_that_is_gone_is_said(tmp_path: Path) -> None:
     assert refusal.value.reason == "ModelNotFound"
 
 
-def for_llama_cpp(folder: Path) -> Path:
+WORDS = "red green blue one two three four five cat dog bird fish north south east west"
+
+
+def for_llama_cpp(folder: Path, *, text: str = WORDS, pieces: int = 100) -> Path:
     """A tiny Llama in bfloat16 whose tokenizer llama.cpp knows: that of Llama 2, with a token for every byte."""
-    text = "red green blue one two three four five cat dog bird fish north south east west"
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    trained.train_from_iterator([text] * 4, trainers.BpeTrainer(vocab_size=100, show_progress=False))
+    trained.train_from_iterator([text] * 4, trainers.BpeTrainer(vocab_size=pieces, show_progress=False))
     learned = json.loads(trained.to_str())["model"]
     names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *learned["vocab"]]
     merges = [tuple(pair) for pair in learned["merges"]]

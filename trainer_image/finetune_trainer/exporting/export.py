@@ -3,6 +3,7 @@
 The manifest is rewritten after each form: a Pod that is killed loses the form that it was making, and no other.
 """
 
+import gc
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -83,7 +84,9 @@ def make_adapter(run: RunConfig, workspace: Path) -> Outcome:
     """Merge the adapters of a job that trains none."""
     from finetune_trainer.combining.run import merge  # noqa: PLC0415 - the whole trainer, which no export needs
 
-    return merge(run, workspace / "merge")
+    outcome = merge(run, workspace / "merge")
+    gc.collect()  # trainer and model refer to each other, and the forms need the memory
+    return outcome
 
 
 def published_result(config: ExportConfig) -> Place:
