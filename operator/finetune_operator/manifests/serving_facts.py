@@ -18,16 +18,23 @@ def serving_facts(status: FineTuneJobStatus) -> ServingFacts | None:
     model = served_model(found.architecture)
     if pool is None:
         return ServingFacts(model=model, image=image, gpu_type="", gpu_memory_gib=0.0, resource_name="")
-    known = gpu(pool.gpu_type)
     return ServingFacts(
         model=model,
         image=image,
         gpu_type=pool.gpu_type,
-        gpu_memory_gib=known.memory_gib if known is not None else 0.0,
+        gpu_memory_gib=_gpu_memory_gib(status, pool),
         resource_name=pool.resource_name,
         node_selector={term.key: term.value for term in pool.node_selector},
         tolerations=tuple(toleration(entry) for entry in pool.tolerations),
     )
+
+
+def _gpu_memory_gib(status: FineTuneJobStatus, pool: PoolNodes) -> float:
+    """Return the memory of one GPU: of a slice of a card, what the plan found usable. 0 where the catalogue does not have it."""
+    known = gpu(pool.gpu_type)
+    if known is None:
+        return 0.0
+    return min(known.memory_gib, float(status.plan.vram.usable_gib)) if status.plan is not None else known.memory_gib
 
 
 def _image_and_pool(status: FineTuneJobStatus) -> tuple[str, PoolNodes | None]:

@@ -21,6 +21,7 @@ from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
+from finetune_trainer.publishing.licence import base_licence
 from finetune_trainer.publishing.serving import (
     SERVING_FOLDER,
     publish_serving,
@@ -210,7 +211,8 @@ def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
     )
     others = tuple(one for one in place.artifacts if one.kind != kind)
     served = serving_section(place.run, serving_files(place.run, (*others, artifact)))
-    (folder / "README.md").write_text(exported_card(place.run, result, kind, checked) + (served and f"\n{served}"))
+    card = exported_card(place.run, result, kind, checked, base_licence(place.run.model))
+    (folder / "README.md").write_text(card + (served and f"\n{served}"))
     digests = file_digests(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     place.store.upload(folder, kind)
