@@ -6,6 +6,7 @@ import pytest
 from finetune_operator.api.plan import ExportPlan
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning.cpu_pod import CONTAINER_SECONDS
+from finetune_operator.planning.exports import export_plan
 from finetune_operator.planning.merging import merge_plan
 from finetune_operator.planning.models.architecture import architecture
 
@@ -52,6 +53,8 @@ MEASURED = {
     ("135M", "svd", ()): (29, 1.42),
     ("135M", "dare", ()): (48, 1.44),
     ("135M", "ties", ()): (66, 1.44),
+    ("1B", "average", ()): (113, 6.07),
+    ("1B", "svd", ()): (111, 5.94),
 }
 """By `python -m tests.bench.bench_merging`, on one core of an Intel Xeon of 2023 with AMX."""
 
@@ -65,3 +68,51 @@ def test_the_plan_is_near_what_a_pod_took(case: tuple[str, str, tuple[str, ...]]
 
     assert 0.5 <= (plan.seconds - CONTAINER_SECONDS) / seconds <= 2
     assert kept <= plan.memory_gib
+
+
+EXPORTED = {("135M", "merged"): (15.4, 1.40), ("1B", "gguf-q8_0"): (100, 4.86)}
+"""The same for a Pod that makes one form of an adapter of LoRA rank 192: CPU seconds, GiB."""
+
+
+@pytest.mark.parametrize("case", EXPORTED)
+def test_the_plan_of_an_export_is_near_what_a_pod_took(case: tuple[str, str]):
+    """The merge is a part of each form."""
+    size, form = case
+    seconds, kept = EXPORTED[case]
+    shape = architecture(SHAPES[size])
+    plan = export_plan(
+        (form,),
+        architecture=shape,
+        model_bytes=2 * shape.num_parameters,
+        adapter_bytes=6 * ADAPTERS[size],
+        mounted=True,
+        cpus=1,
+    )
+
+    assert plan is not None
+    assert 0.5 <= (plan.seconds - CONTAINER_SECONDS) / seconds <= 2
+    assert kept <= plan.memory_gib
+
+
+def test_a_model_lies_in_float32_in_the_pod():
+    """8 billion parameters of 4 bytes, the adapter, and the working memory of the process; on a GPU they would be half of it."""
+    small, long = planned("8B"), planned("8B", sequence_length=8192)
+
+    assert small.memory_gib == 34
+    assert 4 * 8_030_261_248 / 2**30 == pytest.approx(29.92, abs=0.01)
+    assert (long.memory_gib - small.memory_gib) == 15  # keys and values of eight answers, in float32
+
+
+def test_time_is_that_of_reading_rows_and_of_answering():
+    """More rows take longer, more cores less; the start and the loading take as long on any number of cores."""
+    none = planned("1B", evaluation_examples=0, generated_answers=0)
+    few, many = planned("1B"), planned("1B", evaluation_examples=1000, generated_answers=1000)
+    one = planned("1B", cpus=1)
+
+    assert [plan.seconds for plan in (none, few, many, one)] == [41, 71, 2341, 198]
+
+
+def test_only_pruning_makes_whole_matrices():
+    """average and svd take the same; ties sorts every value of every adapter, on one core."""
+    assert planned("1B", "svd") == planned("1B")
+    assert planned("1B", "ties").seconds > planned("1B", "dare").seconds > 3 * planned("1B").seconds
