@@ -99,7 +99,6 @@ def test_a_model_lies_in_float32_in_the_pod():
     small, long = planned("8B"), planned("8B", sequence_length=8192)
 
     assert small.memory_gib == 34
-    assert 4 * 8_030_261_248 / 2**30 == pytest.approx(29.92, abs=0.01)
     assert (long.memory_gib - small.memory_gib) == 15  # keys and values of eight answers, in float32
 
 
