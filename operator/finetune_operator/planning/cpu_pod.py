@@ -18,8 +18,8 @@ FLOAT32_FLOPS = 6e10
 """Of one core in matrix products of float32, in which both models are measured. Measured: 9.7e10 with AVX-512; 7.6e10 for the products
 alone where only AVX2 is used. A CPU of a cloud is often half a core."""
 
-SIXTEEN_BIT_FLOPS = 2.5e10
-"""The same in bfloat16 on a processor without AMX and AVX512-BF16 (8e11 with AMX)."""
+SIXTEEN_BIT_FLOPS = 4e10
+"""The same in bfloat16, for a processor of unknown kind. Measured: 8e11 with AMX, 2.7e10 with AVX-512 alone."""
 
 ANSWER_BYTES_PER_SECOND = 5e9
 """Weights that one core passes for the next token of up to eight answers. Measured: 5.3e9 in float32; 15e9 for one answer."""
