@@ -55,6 +55,7 @@ MEASURED = {
     ("135M", "ties", ()): (66, 1.44),
     ("1B", "average", ()): (113, 6.07),
     ("1B", "svd", ()): (111, 5.94),
+    ("1B", "average", ("merged", "gguf-q8_0")): (216, 5.99),
 }
 """By `python -m tests.bench.bench_merging`, on one core of an Intel Xeon of 2023 with AMX."""
 
