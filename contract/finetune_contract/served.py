@@ -41,6 +41,7 @@ class ServingFacts:
     image: str
     """Of the trainer."""
     gpu_type: str
+    """Empty: no pool holds the model."""
     gpu_memory_gib: float
     """0: the catalogue does not have the GPU."""
     resource_name: str

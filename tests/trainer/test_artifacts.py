@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -236,7 +237,14 @@ def test_the_card_shows_both_models(tmp_path: Path) -> None:
     artifacts.write_card(tmp_path, run, published)
     card = (tmp_path / "README.md").read_text()
 
-    assert "| base model | `file:///m` |" in card
+    assert "| base model | `file:///m` |\n| licence of the base model | its model card states none |" in card
+    assert f"torch {metadata.version('torch')}, transformers {metadata.version('transformers')}" in card
+    settings = json.loads(card.partition("```json\n")[2].partition("\n```")[0])
+    assert (settings["method"], settings["training"]["learningRate"], settings["layout"]["microBatchSize"]) == (
+        "lora",
+        0.005,
+        4,
+    )
     assert "| adapter | LoRA rank 4, alpha 8, all-linear, standard |" in card
     assert "| served by vllm | yes |" in card
     assert "| speed | 51,234 tokens/s on 1 GPU, 41 % model FLOP utilisation, 7 % padding |" in card

@@ -11,7 +11,6 @@ from finetune_contract import CombineConfig, WeightedAdapter
 from finetune_contract.data import Location
 from finetune_operator.cli.app import app
 from finetune_trainer.combining.combine import combine
-from finetune_trainer.errors import UserError
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
@@ -106,6 +105,18 @@ def test_where_answers_end_is_kept(tmp_path: Path, base: Path) -> None:
     assert "vllm (--generation-config FOLDER)" in said
 
 
+def test_what_a_trainer_left_beside_an_adapter_is_not_fetched(tmp_path: Path, base: Path) -> None:
+    """Checkpoints and pickles are many times its size: the Pod's disk is planned for the adapter."""
+    one, two = adapter(tmp_path / "one", base, 1), adapter(tmp_path / "two", base, 2)
+    (two / "checkpoint-50").mkdir()
+    for name in ("checkpoint-50/optimizer.pt", "checkpoint-50/adapter_model.safetensors", "training_args.bin"):
+        (two / name).write_bytes(b"not read")
+    made(asked(tmp_path, (one, 1), (two, 1)), tmp_path)
+
+    fetched = {path.relative_to(tmp_path / "scratch/1").as_posix() for path in (tmp_path / "scratch/1").rglob("*")}
+    assert fetched == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+
+
 def test_svd_is_the_nearest_adapter_of_its_rank(tmp_path: Path, base: Path) -> None:
     """No adapter of rank 4 is nearer to the sum than its four largest singular values."""
     one, two = adapter(tmp_path / "one", base, 1), adapter(tmp_path / "two", base, 2)
@@ -147,41 +158,40 @@ def test_dare_is_the_same_for_the_same_seed(tmp_path: Path, base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "described", "message"),
+    "parts",
     [
-        (
-            {},
-            {"base_model_name_or_path": "org/other"},
-            "TWO belongs to org/other, and ONE to BASE: only adapters of one",
-        ),
-        (
-            {},
-            {"revision": "d" * 40},
-            f"TWO belongs to BASE at revision {'d' * 40}, and ONE to BASE: only adapters of one",
-        ),
-        ({"use_dora": True}, {}, "TWO has DoRA, which cannot be combined: use adapters of LoRA matrices only"),
-        (
-            {"init_lora_weights": "pissa"}, {},
-            "TWO has an initialisation that changes the base weights (PiSSA, OLoRA, CorDA, LoftQ), which cannot be combined",
-        ),
-        ({"alora_invocation_tokens": [5]}, {}, "TWO has invocation tokens (aLoRA), which cannot be combined"),
-        ({"modules_to_save": ["lm_head"]}, {}, "TWO has whole modules (modulesToSave), which cannot be combined"),
+        {"exclude_modules": ["o_proj"]},
+        {"exclude_modules": r".*layers\.0\..*"},
+        {"layers_to_transform": [0], "layers_pattern": "layers"},
+        {"rank_pattern": {"q_proj": 8}, "use_rslora": True},
     ],
-)  # fmt: skip
-def test_what_does_not_go_together_is_refused(
-    tmp_path: Path, base: Path, parts: dict[str, Any], described: dict[str, Any], message: str
+)
+def test_what_the_first_adapter_leaves_out_is_not_left_out_of_the_second(
+    tmp_path: Path, base: Path, parts: dict[str, Any]
 ) -> None:
-    """Another base, another revision, or more than LoRA matrices: nothing is published."""
-    one, two = adapter(tmp_path / "one", base, 1), adapter(tmp_path / "two", base, 2, **parts)
-    config = json.loads((two / "adapter_config.json").read_text())
-    (two / "adapter_config.json").write_text(json.dumps(config | described))
+    """PEFT loads every layer of the result, whatever the configuration of the first adapter says of its own."""
+    one = adapter(tmp_path / "one", base, 1, **parts)
+    two = adapter(tmp_path / "two", base, 2, target_modules=["q_proj", "v_proj", "o_proj"])
+    made(asked(tmp_path, (one, 0.5), (two, 0.5)), tmp_path)
 
-    with pytest.raises(UserError) as refusal:
-        made(asked(tmp_path, (one, 1), (two, 1)), tmp_path)
+    found, first, second = (updates(base, folder) for folder in (tmp_path / "out", one, two))
+    assert found.keys() == second.keys()
+    for name, matrix in found.items():
+        wanted = 0.5 * second[name] + (0.5 * first[name] if name in first else 0)
+        assert torch.allclose(matrix, wanted, atol=1e-5, rtol=0)
 
-    said = refusal.value.message.replace(f"file://{one}", "ONE").replace(f"file://{two}", "TWO")
-    assert said.replace(str(base), "BASE").startswith(message)
-    assert not (tmp_path / "out").exists()
+
+def test_an_adapter_without_an_alpha_has_pefts_own(tmp_path: Path, base: Path) -> None:
+    """Adapters of other tools leave out what is the default: the update is what PEFT makes of the same files."""
+    one, two = adapter(tmp_path / "one", base, 1), adapter(tmp_path / "two", base, 2)
+    for folder in (one, two):
+        described = json.loads((folder / "adapter_config.json").read_text())
+        kept = ("base_model_name_or_path", "peft_type", "r", "target_modules", "task_type")
+        (folder / "adapter_config.json").write_text(json.dumps({key: described[key] for key in kept}))
+    made(asked(tmp_path, (one, 1), (two, 1), method="linear"), tmp_path)
+
+    found, first, second = (updates(base, folder) for folder in (tmp_path / "out", one, two))
+    assert all(torch.allclose(found[name], first[name] + second[name], atol=1e-5, rtol=0) for name in found)
 
 
 def test_a_command_combines_folders_of_this_machine(tmp_path: Path, base: Path) -> None:

@@ -188,6 +188,7 @@ def test_a_whole_module_that_is_not_the_adapters_is_seen(tmp_path: Path, monkeyp
 def test_the_manifest_names_what_was_exported_and_a_second_pod_makes_only_what_is_missing(tmp_path: Path) -> None:
     """Digests can be checked with sha256sum; the adapter's entry stays as it was; the same Pod again changes nothing."""
     run = published(tmp_path, sixteen_bit_base(tmp_path / "base"), LoraConfig(**LORA))
+    (tmp_path / "base/README.md").write_text("---\nlicense: mit\n---\n")
     before = json.loads((tmp_path / "out/finetune-manifest.json").read_text())
     first = export(asked(run, "merged"), tmp_path / "one")
     manifest = json.loads((tmp_path / "out/finetune-manifest.json").read_text())
@@ -195,6 +196,7 @@ def test_the_manifest_names_what_was_exported_and_a_second_pod_makes_only_what_i
 
     again = export(asked(run, "merged", number=1), tmp_path / "two")
 
+    assert "| licence of the base model | mit |" in (tmp_path / "out/merged/README.md").read_text()
     assert again.artifacts == first.artifacts
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()} == written
     assert manifest["artifacts"][0] == before["artifacts"][0]
@@ -274,12 +276,14 @@ def test_a_base_that_is_gone_is_said(tmp_path: Path) -> None:
     assert refusal.value.reason == "ModelNotFound"
 
 
-def for_llama_cpp(folder: Path) -> Path:
+WORDS = "red green blue one two three four five cat dog bird fish north south east west"
+
+
+def for_llama_cpp(folder: Path, *, text: str = WORDS, pieces: int = 100) -> Path:
     """A tiny Llama in bfloat16 whose tokenizer llama.cpp knows: that of Llama 2, with a token for every byte."""
-    text = "red green blue one two three four five cat dog bird fish north south east west"
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    trained.train_from_iterator([text] * 4, trainers.BpeTrainer(vocab_size=100, show_progress=False))
+    trained.train_from_iterator([text] * 4, trainers.BpeTrainer(vocab_size=pieces, show_progress=False))
     learned = json.loads(trained.to_str())["model"]
     names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *learned["vocab"]]
     merges = [tuple(pair) for pair in learned["merges"]]

@@ -1,11 +1,16 @@
 """Initial adapters that do not fit their own config or the base model: preflight says so."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_contract import Chat
+from finetune_trainer.chat import ready_tokenizer
+from finetune_trainer.preflight.examine import examine
 
-from tests.trainer.data_inputs import adapter, at, preflight_refusal
+from tests.trainer.data_inputs import adapter, at, loaded, preflight_refusal
 
 Tensors = dict[str, Any]
 Q = "model.layers.0.self_attn.q_proj"
@@ -94,3 +99,38 @@ def test_an_adapter_that_is_more_than_its_matrices_is_not_continued(
     found, said = preflight_refusal(replace(job, initial_adapter=at(folder)), workspaces())
 
     assert (found, said) == ("ModelUnsupported", f"the adapter file://{folder} has {what}")
+
+
+def test_adapters_that_call_the_same_layer_differently_are_not_merged(job, tmp_path, workspaces) -> None:
+    """A server would ignore one of them, so the job ends before anything is merged."""
+    wrapped = PEFT.replace("model.layers", "model.language_model.layers")
+    one, two = (
+        adapter(tmp_path / name, {f"{layer}.lora_A.weight": (4, 8), f"{layer}.lora_B.weight": (8, 4)})
+        for name, layer in (("one", PEFT), ("two", wrapped))
+    )
+
+    found, said = preflight_refusal(replace(job, merged_adapters=(at(one), at(two))), workspaces())
+
+    assert (found, said.replace(f"file://{one}", "ONE").replace(f"file://{two}", "TWO")) == (
+        "ModelUnsupported",
+        f"TWO calls {wrapped.removeprefix('base_model.model.')} what ONE calls {Q}: they were saved from differently wrapped models, and a "
+        "server would ignore one of them. Save both from the same class of model",
+    )
+
+
+def test_an_adapter_of_another_chat_template_is_doubted(job, tmp_path, workspaces) -> None:
+    """Also where the texts of the templates differ and what they write does not: then nothing is said."""
+    marked = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
+    same, other = adapter(tmp_path / "same"), adapter(tmp_path / "other")
+    told = replace(job, chat=Chat(template="chatml"), merged_adapters=(at(same), at(other)))
+    words = loaded(Path(job.model.location.uri.removeprefix("file://")))
+    ready_tokenizer(words, told.chat)
+    (same / "chat_template.jinja").write_text("{# ours #}" + words.chat_template)
+    (other / "tokenizer_config.json").write_text(json.dumps({"chat_template": marked}))
+
+    warnings = examine(told, workspaces()).preflight.warnings
+
+    assert [warning for warning in warnings if "saved with a chat template" in warning] == [
+        f"the adapter file://{other} was saved with a chat template that writes conversations differently: it is asked in a way that it "
+        "was not trained for. Set chat.template to the one of its training"
+    ]

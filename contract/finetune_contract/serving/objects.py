@@ -87,6 +87,11 @@ def refuse_different_ends(jobs: Sequence[Result], results: Sequence[Served]) -> 
 def on_gpus(serving: Serving) -> Serving:
     """Return a server on as few GPUs of the job's pool as hold it. Raises NotServable where a node's do not."""
     facts, load = serving.facts, serving.load
+    if not facts.gpu_type:
+        raise NotServable(
+            "no GPUPool had GPUs that hold the model when the adapters were merged: create one, delete the job and apply it again with "
+            "another output.destination, or add gguf-q8_0 to output.exports and serve that with llama-cpp"
+        )
     if not facts.gpu_memory_gib:
         raise NotServable(
             f"GPU type {facts.gpu_type} is not in the catalogue (`finetune gpus`): its memory is not known"

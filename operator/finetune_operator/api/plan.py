@@ -46,8 +46,8 @@ class ModelArchitecture(StatusModel):
     """The parts of config.json that these numbers were derived from, as JSON."""
 
 
-class PoolSnapshot(StatusModel):
-    """The pool as it was at planning time. Later changes to the GPUPool do not affect the job."""
+class PoolNodes(StatusModel):
+    """The nodes of a pool, as they were when they were chosen. Later changes to the GPUPool do not affect the job."""
 
     name: Name
     """Name of the GPUPool."""
@@ -59,6 +59,11 @@ class PoolSnapshot(StatusModel):
     """Labels that select the pool's nodes."""
     tolerations: Annotated[list[Toleration], items("atomic", most=16)] = []
     """Tolerations for the taints of the pool's nodes."""
+
+
+class PoolSnapshot(PoolNodes):
+    """The pool as it was at planning time. Later changes to the GPUPool do not affect the job."""
+
     pod: PoolPodSettings = PoolPodSettings()
     """What the Pods have beside their GPUs."""
     capacity: Literal["on-demand", "spot"]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from finetune_operator.api.fields import Count, Decimal, Digest, ShortText, SignedDecimal, StatusModel, Text, items
+from finetune_operator.api.plan import PoolNodes
 
 URI = Annotated[str, StringConstraints(max_length=1280)]
 
@@ -115,6 +116,8 @@ class ExportStatus(StatusModel):
     """CPU cores of the Pod."""
     image: ShortText = ""
     """Image of the Pod."""
+    serving_pool: PoolNodes | None = None
+    """The pool whose nodes the published manifests ask for. Only of a job with mergeOf: others have the pool of their plan."""
 
 
 class MemoryStatus(StatusModel):

@@ -93,6 +93,13 @@ def cost_text(status: ReportedStatus) -> str:
     return f"~${status.plan.estimate.cost_usd}" if status.plan else ""
 
 
+def plan_text(job: ReportedJob) -> str:
+    """Return what the job does, in one phrase: its layout, or how it merges adapters. Empty until it is planned."""
+    if (merge := job.spec.merge_of) is not None:
+        return f"merges {len(merge.adapters)} adapters by {merge.method}"
+    return job.status.plan.summary if job.status.plan else ""
+
+
 def row(job: ReportedJob, now: datetime) -> tuple[str, ...]:
     """Return the job as a row of COLUMNS."""
     status = job.status
@@ -102,7 +109,7 @@ def row(job: ReportedJob, now: datetime) -> tuple[str, ...]:
         str(status.phase),
         reason(job),
         model_name(job.spec.model.source),
-        status.plan.summary if status.plan else "",
+        plan_text(job),
         progress_text(status),
         (status.progress.loss or "") if status.progress else "",
         cost_text(status),

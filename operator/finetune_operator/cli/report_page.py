@@ -11,7 +11,7 @@ from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
 from finetune_operator.cli.differences import flat
 from finetune_operator.cli.get_text import evaluation_text
-from finetune_operator.cli.job_text import attempt_line, duration_text, ended, gate_text, reason_line
+from finetune_operator.cli.job_text import attempt_line, duration_text, ended, gate_text, plan_text, reason_line
 from finetune_operator.cli.plan_view import TERMS
 from finetune_operator.cli.report_html import cards, page, section, stacked, table
 from finetune_operator.cli.report_usage import usage
@@ -45,7 +45,7 @@ def report_page(report: Report) -> str:
     job = report.job
     body = [
         header(job),
-        section("Loss", curves(report.curves)),
+        section("Merged", merged(job)) if job.spec.merge_of is not None else section("Loss", curves(report.curves)),
         section("Planned and actual", against_plan(job), memory(job)),
         section("Attempts", attempts(job)),
         section("Metrics", metrics(job)),
@@ -71,6 +71,13 @@ def header(job: FineTuneJob) -> str:
         f'<header>\n<h1>{escape(job.key)}</h1>\n<p class="lead">{escape(job.spec.model.source)}</p>\n'
         f"<p{tone}>{escape(reason_line(job))}</p>\n{verdict}\n{cards(figures)}\n</header>"
     )
+
+
+def merged(job: FineTuneJob) -> str:
+    """Return which adapters became one, and how."""
+    assert job.spec.merge_of is not None
+    rows = [(one.source, one.weight) for one in job.spec.merge_of.adapters]
+    return f"<p>{escape(plan_text(job))}</p>" + table(("adapter", "weight"), rows, numbers=frozenset({1}))
 
 
 def curves(found: Curves) -> str:
@@ -182,9 +189,11 @@ def data(job: FineTuneJob) -> str:
     if found is None:
         return ""
     share = 100 * found.trained_tokens / max(1, found.tokens)
+    training = f"{counted(found.examples, 'training row')}, {found.evaluation_examples:,} held out"
+    measured = f"{counted(found.evaluation_examples, 'row')} held out; the other {found.examples:,} are not used"
     rows = [
         ("source", ", ".join(dataset.source for dataset in job.spec.datasets)),
-        ("rows", f"{counted(found.examples, 'training row')}, {found.evaluation_examples:,} held out"),
+        ("rows", training if job.spec.merge_of is None else measured),
         ("exact duplicates", f"{found.duplicates:,}, left out" if found.duplicates else ""),
         ("tokens", f"{found.tokens:,} per epoch, {share:.0f} % of them trained"),
         (
@@ -228,7 +237,7 @@ def provenance(job: FineTuneJob) -> str:
         ("run digest", status.run_digest),
         ("base model revision", found.model_revision if found else ""),
         ("dataset digest", found.dataset_digest if found else ""),
-        ("trainer image", plan.image if plan else ""),
+        ("trainer image", plan.image if plan else status.export.image if status.export else ""),
         *((f"{one.kind} at {one.uri}", identity(one)) for one in status.artifacts),
         ("created", job.metadata.creation_timestamp),
         ("finished", status.completion_time or ""),

@@ -11,6 +11,7 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.manifests import run_config
 from finetune_operator.manifests.data_config import dataset, location
 from finetune_operator.manifests.measured import evaluation
+from finetune_operator.manifests.serving_facts import serving_facts
 
 ONE_PROCESS = contract.Layout(
     replicas=1, gpus_per_replica=1, micro_batch_size=4, gradient_accumulation_steps=1, zero_stage=0, offload="none",
@@ -53,6 +54,7 @@ def merge_config(job: FineTuneJob, status: FineTuneJobStatus, export: ExportStat
         output=run_config.output_location(spec.output),
         prepared=run_config.prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
         combine=combine(spec.merge_of, spec.output),
+        serving=serving_facts(status),
         provenance={"image": export.image},
     )  # fmt: skip
 

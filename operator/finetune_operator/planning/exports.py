@@ -5,8 +5,17 @@ from collections.abc import Sequence
 
 from finetune_operator.api.plan import ExportPlan, ModelArchitecture
 from finetune_operator.api.spec import ExportForm
+from finetune_operator.planning.cpu_pod import (
+    CONTAINER_SECONDS,
+    EXPORT_CPUS,
+    IMPORT_SECONDS,
+    MATRICES_PER_LAYER,
+    MATRIX_SECONDS,
+    SIXTEEN_BIT_FLOPS,
+    CpuSeconds,
+)
 from finetune_operator.planning.host import DISK_BASE_GIB, GIB, SHARD_GIB, WRITE_GIB_PER_SECOND
-from finetune_operator.planning.speed.duration import DOWNLOAD_GIB_PER_SECOND, START_SECONDS
+from finetune_operator.planning.speed.duration import DOWNLOAD_GIB_PER_SECOND
 
 BYTES_PER_PARAMETER: dict[ExportForm, float] = {
     "merged": 2.0,
@@ -19,16 +28,22 @@ BYTES_PER_PARAMETER: dict[ExportForm, float] = {
 EXPORT_PROCESS_GIB = 2.5
 """Resident memory of a process with torch, transformers and PEFT, without CUDA."""
 
-EXPORT_CPUS = 4
+MERGED_GIB_PER_SECOND = 0.045
+"""Of the 16-bit model: each matrix is merged in float32 and calculated a second time, then written, read back and hashed three times.
+Measured: 0.25 GiB in 4.6 CPU seconds, 2.3 GiB in 47."""
+
 CONVERTED_GIB_PER_SECOND = 0.1
-"""Of the 16-bit model, for each GGUF: read, converted and written by one core. Measured: 0.27 GB in 6 s on a server CPU of 2023."""
+"""Of the 16-bit model, for each GGUF: read, converted and written by one core. Measured: 0.25 GiB in 2.5 s, after the start."""
+
+QUANTISED_GIB_PER_SECOND = 0.05
+"""Of the 16-bit model, for a Q4_K_M. Measured: 0.25 GiB in 5.2 s."""
+
+GGUF_SECONDS = 6
+"""For each GGUF: the converter and llama.cpp's engine start. Measured: 5.2."""
 
 CHECKED_TOKENS = 256
-CHECKS = 2
-"""Base with adapter, and the merged model."""
-
-CPU_FLOPS = 1e11
-"""Of four cores in bfloat16 without AMX."""
+CHECKS = 3
+"""Base, base with adapter, and the merged model."""
 
 
 def export_plan(
@@ -38,6 +53,7 @@ def export_plan(
     model_bytes: int,
     adapter_bytes: int,
     mounted: bool,
+    cpus: int = EXPORT_CPUS,
 ) -> ExportPlan | None:
     """Return what the export Pod needs; None where nothing is exported. `mounted`: the base model lies on a volume."""
     if not exports:
@@ -48,17 +64,25 @@ def export_plan(
     steps = {"merged", *(("gguf-f16",) if any(form.startswith("gguf") for form in exports) else ()), *exports}
     written = sum(BYTES_PER_PARAMETER[form] * architecture.num_parameters / GIB for form in steps)
     fetched = (0.0 if mounted else model_bytes / GIB) + adapter
+    ggufs = [form for form in exports if form.startswith("gguf")]
+    work = CpuSeconds(
+        shared=CHECKS * CHECKED_TOKENS * 2 * architecture.num_active_parameters / SIXTEEN_BIT_FLOPS,
+        alone=IMPORT_SECONDS
+        + MATRICES_PER_LAYER * architecture.num_layers * MATRIX_SECONDS
+        + model / MERGED_GIB_PER_SECOND
+        + len(ggufs) * (GGUF_SECONDS + model / CONVERTED_GIB_PER_SECOND)
+        + ggufs.count("gguf-q4_k_m") * model / QUANTISED_GIB_PER_SECOND,
+    )
     return ExportPlan(
         memory_gib=math.ceil(
             EXPORT_PROCESS_GIB + max(model, model_bytes / GIB) + adapter + _working_gib(architecture, model)
         ),
-        cpus=EXPORT_CPUS,
+        cpus=cpus,
         ephemeral_gib=math.ceil(DISK_BASE_GIB + fetched + written),
         seconds=math.ceil(
-            START_SECONDS
+            CONTAINER_SECONDS
             + fetched / DOWNLOAD_GIB_PER_SECOND
-            + CHECKS * CHECKED_TOKENS * 2 * architecture.num_active_parameters / CPU_FLOPS
-            + model * (len(steps) - 1) / CONVERTED_GIB_PER_SECOND
+            + work.on(cpus)
             + (written + sum(made.values())) / WRITE_GIB_PER_SECOND
         ),
         size_gib=f"{sum(made.values()):.2f}",

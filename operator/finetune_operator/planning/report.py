@@ -4,7 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from finetune_operator.api.plan import Alternative, CostEstimate, ExportPlan, Plan, PoolSnapshot, VramEstimate
+from finetune_operator.api.plan import (
+    Alternative,
+    CostEstimate,
+    ExportPlan,
+    Plan,
+    PoolNodes,
+    PoolSnapshot,
+    VramEstimate,
+)
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
@@ -89,15 +97,23 @@ def _export(work: Work) -> ExportPlan | None:
     )
 
 
-def pool_snapshot(pool: GPUPool) -> PoolSnapshot:
-    """Return what is pinned of a pool: later edits do not reshape the run."""
+def pool_nodes(pool: GPUPool) -> PoolNodes:
+    """Return what is pinned of a pool's nodes."""
     spec = pool.spec
-    return PoolSnapshot(
+    return PoolNodes(
         name=pool.metadata.name,
         gpu_type=spec.gpu_type,
         resource_name=spec.resource_name,
         node_selector=spec.node_selector,
         tolerations=spec.tolerations,
+    )
+
+
+def pool_snapshot(pool: GPUPool) -> PoolSnapshot:
+    """Return what is pinned of a pool: later edits do not reshape the run."""
+    spec = pool.spec
+    return PoolSnapshot(
+        **dict(pool_nodes(pool)),
         pod=spec.pod,
         capacity=spec.capacity,
         price_per_gpu_hour_usd=spec.price_per_gpu_hour_usd,

@@ -10,7 +10,10 @@ from finetune_contract.served import Load, ServedModel
 from finetune_contract.serving.sizes import MOST_GPUS, SIXTEEN_BIT, UTILISATION, gpus_for, longest_for, serving_needs
 
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.models.adapter import Adapter, adapter_parameters
+from finetune_operator.planning.pool_gpu import refused
+from finetune_operator.planning.pools.gpus import gpu
 
 
 def served_model(shape: ModelArchitecture) -> ServedModel:
@@ -21,6 +24,24 @@ def served_model(shape: ModelArchitecture) -> ServedModel:
         kv_bytes_per_token=2 * shape.num_layers * shape.num_key_value_heads * shape.head_dim * SIXTEEN_BIT,
         adapter_parameters_per_rank=adapter_parameters(shape, Adapter(lora_rank=1)),
     )
+
+
+def cheapest_to_serve(model: ServedModel, pools: Sequence[GPUPool]) -> GPUPool | None:
+    """Return the pool whose GPUs hold the model and its requests for the least money; None where no pool's do."""
+    prices = {pool.metadata.name: price for pool in pools if (price := _usd_per_hour(model, pool)) is not None}
+    return min(
+        (pool for pool in pools if pool.metadata.name in prices),
+        key=lambda pool: (prices[pool.metadata.name], pool.metadata.name),
+        default=None,
+    )
+
+
+def _usd_per_hour(model: ServedModel, pool: GPUPool) -> float | None:
+    known = gpu(pool.spec.gpu_type)
+    if known is None or refused(pool.spec) or "/mig-" in pool.spec.resource_name:
+        return None
+    gpus = gpus_for(serving_needs(model, Load()), model, known.memory_gib)
+    return gpus * float(pool.spec.price_per_gpu_hour_usd) if gpus and gpus <= pool.spec.gpus_per_node else None
 
 
 def described(model: ServedModel, load: Load, *, gpu_type: str, memory_gib: float) -> Sequence[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import typer
+from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.deleting import stays
 from finetune_operator.cli.ending import WaitExit
@@ -427,3 +428,15 @@ def test_samples_are_shown_without_the_escapes_of_a_model():
         "  base    [2Jbye",
         f"  tuned   {'x' * 400}...",
     ]
+
+
+def test_a_job_that_merges_says_what_it_merges():
+    """In the place of a layout, which it does not have."""
+    adapters = [{"source": f"s3://team-a/{name}", "weight": "1"} for name in ("north", "south", "west")]
+    job = a_job("Succeeded").model_copy(update={"spec": merging(adapters)})
+
+    assert "Plan        merges 3 adapters by average" in details(job, NOW).splitlines()
+
+
+def merging(adapters: list[dict[str, str]]) -> FineTuneJobSpec:
+    return FineTuneJobSpec.model_validate({**SMALLEST_SPEC, "mergeOf": {"adapters": adapters}})

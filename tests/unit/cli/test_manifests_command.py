@@ -15,6 +15,7 @@ from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.serving_objects import Wishes, serving_objects
 from finetune_operator.errors import FinetuneError
 from finetune_operator.manifests.run_config import run_config
+from finetune_operator.manifests.serving_facts import serving_facts
 
 from tests.unit.lifecycle.lifecycle_builders import a_job, a_pool, pinned_status
 
@@ -273,3 +274,16 @@ def test_adapters_with_different_ends_are_served_separately():
         "one and two may end answers with different tokens (spec.chat differs), and one server stops at the same tokens for all "
         "adapters: serve them separately"
     )
+
+
+def test_a_slice_of_a_card_is_not_taken_for_the_card():
+    """The plan knows how much memory a MIG slice has; the catalogue only knows the whole card."""
+    status = pinned_status(a_job(), a_pool())
+    assert status.plan is not None
+    slice_of_it = status.plan.vram.model_copy(update={"usable_gib": "19.50"})
+    on_a_slice = status.model_copy(update={"plan": status.plan.model_copy(update={"vram": slice_of_it})})
+    whole, part = serving_facts(status), serving_facts(on_a_slice)
+
+    assert whole is not None
+    assert part is not None
+    assert (whole.gpu_memory_gib, part.gpu_memory_gib) == (79.1, 19.5)

@@ -213,3 +213,21 @@ def test_the_gate_and_the_forms_of_the_result_are_on_the_page():
 
     assert "<p>Gate not passed: loss 1 % better</p>" in page
     assert f"sha256:{'a' * 64}, 1,024 bytes. agrees with the adapter" in page
+
+
+def test_a_merged_adapter_has_a_page_of_its_own_kind():
+    """What was merged stands where others have their loss: no step was made, and no row trained."""
+    adapters = [{"source": "s3://team-a/north", "weight": "300"}, {"source": "s3://team-a/south", "weight": "100"}]
+    spec = {**SMALLEST_SPEC, "mergeOf": {"method": "ties", "adapters": adapters}}
+    export = {"memoryGiB": 4, "ephemeralGiB": 11, "cpus": 4, "image": "trainer:1"}
+    metadata = {"name": "both", "namespace": "team-a", "uid": "u", "generation": 1, "creationTimestamp": BORN}
+    status = {"phase": "Succeeded", "preflight": FOUND, "export": export}
+    job = FineTuneJob.model_validate({"metadata": metadata, "spec": spec, "status": status})
+    page = report_page(Report(job=job, curves=Curves(), written=NOW))
+
+    assert read(page).headings == ["team-a/both", "Merged", "Data", "Provenance"]
+    assert "<p>merges 2 adapters by ties</p>" in page
+    assert '<tr><td>s3://team-a/north</td><td class="n">300</td></tr>' in page
+    assert "50 rows held out; the other 1,000 are not used" in page
+    assert "<tr><td>trainer image</td><td>trainer:1</td></tr>" in page
+    assert "training row" not in page

@@ -3,12 +3,19 @@
 from dataclasses import replace
 from typing import Any
 
-from finetune_contract import ExportConfig, RunConfig
+import pytest
+from finetune_contract import Artifact, Chat, ExportConfig, Location, Model, RunConfig
+from finetune_contract.served import Load, NotServable
+from finetune_contract.serving.objects import Result, serving_of
+from finetune_contract.serving.text import files
 from finetune_contract.wire import loads
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.manifests import names
+from finetune_operator.manifests.serving_facts import serving_facts
 
 from tests.unit.lifecycle.lifecycle_builders import a_failure, examined, published
 from tests.unit.lifecycle.world import World, a_world
+from tests.unit.planning.planning_builders import a_pool
 
 ADAPTERS = [{"source": "s3://team-a/one", "weight": "300"}, {"source": "s3://team-a/two", "weight": "100"}]
 SPEC: dict[str, Any] = {
@@ -17,9 +24,9 @@ SPEC: dict[str, Any] = {
 }
 
 
-def merging(**spec: Any) -> World:
-    """A job whose preflight has passed, in a namespace without pools."""
-    world = replace(a_world(**(SPEC | spec)), pools=()).settle()
+def merging(*, pools: tuple[GPUPool, ...] = (), **spec: Any) -> World:
+    """A job whose preflight has passed, in a cluster with these pools."""
+    world = replace(a_world(**(SPEC | spec)), pools=pools).settle()
     found = examined(adapter_bytes=40_000_000)
     return world.run("bot-preflight-1").end("bot-preflight-1", 0, found).settle()
 
@@ -44,13 +51,47 @@ def test_adapters_are_merged_without_a_pool_an_attempt_or_a_gpu():
     assert (run.combine.method, run.combine.density, run.combine.rank, run.combine.seed) == ("ties", 0.4, 0, 42)
     assert (run.run_digest, run.model.revision, run.method) == ("sha256:" + "a" * 64, "c" * 40, "lora")
     limits = world.manifests["bot-export-0"]["spec"]["containers"][0]["resources"]["limits"]
-    assert limits == {"cpu": "4", "memory": "6Gi", "ephemeral-storage": "11Gi"}
+    assert limits == {"cpu": "4", "memory": "4Gi", "ephemeral-storage": "11Gi"}
     assert world.condition("Reconciling") == (
         "True", "Merging",
-        "merges 2 adapters by ties in a Pod of 4 CPUs, 6 GiB of memory and 11 GiB of local disk, in about 25 min; no GPU, $0.00. The "
+        "merges 2 adapters by ties in a Pod of 4 CPUs, 4 GiB of memory and 11 GiB of local disk, in about 12 min; no GPU, $0.00. The "
         "result is compared with the base model before it is published",
     )  # fmt: skip
-    assert world.condition("Planned") == ("True", "Planned", "a Pod of 4 CPUs and 6 GiB of memory; no GPU, $0.00")
+    assert world.condition("Planned") == ("True", "Planned", "a Pod of 4 CPUs and 4 GiB of memory; no GPU, $0.00")
+
+
+def test_the_result_is_served_on_the_cheapest_pool():
+    """The choice is pinned before the Pod exists, and is the command line's, too."""
+    l40s = {"gpuType": "NVIDIA-L40S", "pricePerGPUHourUSD": "1.00", "nodeSelector": [{"key": "gpu", "value": "l40s"}]}
+    world = merging(pools=(a_pool(), a_pool("l40s", **l40s)))
+    serving = told(world, "bot-export-0").serving
+
+    assert world.status.export is not None
+    assert world.status.export.serving_pool is not None
+    assert world.status.export.serving_pool.name == "l40s"
+    assert serving is not None
+    assert (serving.gpu_type, serving.node_selector) == ("NVIDIA-L40S", {"gpu": "l40s"})
+    assert serving == serving_facts(world.status)
+
+
+def test_where_no_pool_holds_the_model_only_a_gguf_can_be_served():
+    """llama.cpp needs no GPU; who asks for vLLM reads what to do."""
+    serving = told(merging(), "bot-export-0").serving
+    assert serving is not None
+    artifacts = tuple(
+        Artifact(kind=kind, uri=f"s3://team-a/out/{kind}", digest="sha256:1", size_bytes=1, servable="vllm")
+        for kind in ("adapter", "gguf-q8_0")
+    )
+    base, output = Model(location=Location(uri="hf://org/base")), Location(uri="s3://team-a/out")
+    result = Result(namespace="team-a", name="bot", base=base, chat=Chat(), output=output, artifacts=artifacts)
+
+    assert list(files(result, serving)) == ["llama-cpp.yaml"]
+    with pytest.raises(NotServable) as refusal:
+        serving_of([result], serving, "vllm", Load())
+    assert str(refusal.value) == (
+        "no GPUPool had GPUs that hold the model when the adapters were merged: create one, delete the job and apply it again with "
+        "another output.destination, or add gguf-q8_0 to output.exports and serve that with llama-cpp"
+    )
 
 
 def test_what_was_measured_decides_the_gate():
@@ -97,4 +138,4 @@ def test_a_merge_that_runs_out_of_memory_gets_more():
 
     assert said.startswith("the merge failed (HostOutOfMemory: ")
     assert world.created[-1] == "bot-export-1"
-    assert world.manifests["bot-export-1"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "9Gi"
+    assert world.manifests["bot-export-1"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "6Gi"

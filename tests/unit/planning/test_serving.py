@@ -4,7 +4,9 @@ import pytest
 from finetune_contract.served import Load
 from finetune_contract.serving.sizes import gpus_for, longest_for, serving_needs
 from finetune_operator.planning.models.catalogue import catalogue_entry
-from finetune_operator.planning.serving import described, served_model
+from finetune_operator.planning.serving import cheapest_to_serve, described, served_model
+
+from tests.unit.planning.planning_builders import a_pool
 
 
 def shape(name: str = "meta-llama/Llama-3.1-8B"):
@@ -53,3 +55,19 @@ def test_the_arithmetic_is_shown():
         "weights 14.96 GiB; KV cache 4.00 GiB (128 KiB x 4,096 tokens x 8 requests); 1 LoRA slot of rank 16 0.08 GiB = 19.04 GiB",
         "1 x L40S: 21.54 of 39.87 GiB per GPU, 2.5 for the engine included",
     )
+
+
+def test_the_cheapest_pool_is_the_one_whose_gpus_cost_least_together():
+    """70B takes four H100 or two H200. A card that is not known, a slice of one and a node with too few are passed over."""
+    priced = {"h100": "2.50", "h200": "4.00", "l40s": "0.90"}
+    types = {"h100": "NVIDIA-H100-80GB-HBM3", "h200": "NVIDIA-H200", "l40s": "NVIDIA-L40S"}
+    h100, h200, l40s = (a_pool(name, gpuType=types[name], pricePerGPUHourUSD=priced[name]) for name in priced)
+    few = a_pool("few", gpuType="NVIDIA-H200", gpusPerNode=1, pricePerGPUHourUSD="0.10")
+    unknown = a_pool("unknown", gpuType="Some-GPU", memoryGiB="100", pricePerGPUHourUSD="0.10")
+    slices = a_pool("slices", resourceName="nvidia.com/mig-1g.10gb", memoryGiB="10", pricePerGPUHourUSD="0.10")
+    large = shape("meta-llama/Llama-3.1-70B")
+
+    assert cheapest_to_serve(large, (h100, h200)) == h200
+    assert cheapest_to_serve(large, (few, unknown, slices, h100)) == h100
+    assert cheapest_to_serve(large, (few, unknown, slices)) is None
+    assert cheapest_to_serve(shape(), (h100, h200, l40s)) == l40s

@@ -12,15 +12,15 @@ from finetune_contract.wire import loads
 from safetensors.torch import save_file
 
 from finetune_trainer.chat.stops import stop_token_ids, write_stops
-from finetune_trainer.combining.combinable import A, B, refuse_strangers
+from finetune_trainer.combining.combinable import PREFIX, A, B, refuse_other_layers, refuse_strangers
 from finetune_trainer.combining.updates import (
-    PREFIX,
     Adapter,
     Update,
     added,
     dropped,
     elected,
     narrowed,
+    nearest,
     padded,
     read_adapter,
 )
@@ -30,8 +30,11 @@ from finetune_trainer.publishing.artifacts import file_digests, folder_digest, v
 from finetune_trainer.publishing.fetch import bring
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.storage.weights import is_of_the_result
 
-EXACT = ("average", "linear")
+SAID_ONCE = ("peft_type", "task_type", "base_model_name_or_path", "revision", "fan_in_fan_out", "peft_version")
+"""Keys of adapter_config.json that are those of every adapter of one base. Others say which layers one of them leaves out, or how it was
+initialised: of the merged adapter they are not true."""
 
 
 def main(file: str) -> int:
@@ -67,10 +70,12 @@ def make(config: CombineConfig, scratch: Path, made: Path) -> dict[str, Any]:
     """Write the combined adapter into a folder; return where it comes from. Raises UserError as above."""
     folders = [scratch / str(number) for number in range(len(config.adapters))]
     for one, folder in zip(config.adapters, folders, strict=True):
-        bring(one.location, folder, "")
+        bring(one.location, folder, "", wanted=is_of_the_result)
     pairs = list(zip(config.adapters, folders, strict=True))
     adapters = [read_adapter(folder, one.location.uri) for one, folder in pairs]
-    refuse_strangers([(one.location.uri, adapter.base) for (one, _), adapter in zip(pairs, adapters, strict=True)])
+    uris = [one.location.uri for one in config.adapters]
+    refuse_strangers([(uri, adapter.base) for uri, adapter in zip(uris, adapters, strict=True)])
+    refuse_other_layers([(uri, adapter.shapes) for uri, adapter in zip(uris, adapters, strict=True)])
     (source, revision), first = adapters[0].base, adapters[0].described
     updates = combined(config, adapters)
     del adapters  # writing takes the result a second time
@@ -113,23 +118,24 @@ def of_layer(config: CombineConfig, updates: list[Update], weights: list[float],
     match config.method:
         case "average" | "linear":
             exact = added(updates, weights)
-            return narrowed(exact.whole(), config.rank) if config.rank else exact
+            return narrowed(exact, config.rank) if config.rank else exact
         case "svd":
-            return narrowed(added(updates, weights).whole(), rank)
+            return narrowed(added(updates, weights), rank)
         case "ties":
-            return narrowed(elected(updates, weights, config.density), rank)
+            return nearest(elected(updates, weights, config.density), rank)
         case "dare":
-            return narrowed(dropped(updates, weights, config.density), rank)
+            return nearest(dropped(updates, weights, config.density), rank)
     raise UserError("InvalidSpec", f"{config.method!r} is not average, linear, svd, ties or dare")
 
 
 def save(folder: Path, first: dict[str, Any], updates: dict[str, Update]) -> dict[str, Any]:
-    """Write a plain adapter of scale 1; return its configuration, which is that of the first adapter but for its shape."""
+    """Write a plain adapter of scale 1; return its configuration."""
     folder.mkdir(parents=True)
     rank = next(iter(updates.values())).a.shape[0]
     described = {
-        **first, "r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {},
-        "lora_dropout": 0.0, "layers_to_transform": None, "inference_mode": True,
+        **{key: first[key] for key in SAID_ONCE if key in first},
+        "r": rank, "lora_alpha": rank, "use_rslora": False, "use_dora": False, "rank_pattern": {}, "alpha_pattern": {},
+        "lora_dropout": 0.0, "bias": "none", "modules_to_save": None, "inference_mode": True,
         "target_modules": sorted(name.removeprefix(PREFIX) for name in updates),
     }  # fmt: skip
     pairs = ((name, one) for name, one in updates.items())

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from peft.utils.merge_utils import dare_linear, ties
 from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from finetune_trainer.combining.combinable import A, B, base_of, layers_of
+from finetune_trainer.combining.combinable import PREFIX, A, B, Shape, base_of, layers_of
+from finetune_trainer.errors import UserError
 from finetune_trainer.publishing.adapter_facts import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-PREFIX = "base_model.model."
+DEFAULT_ALPHA = 8
+"""PEFT's, where an adapter_config.json names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +46,34 @@ class Adapter:
     updates: dict[str, Update]
 
     @property
+    def shapes(self) -> dict[str, Shape]:
+        """The size of each layer's matrix."""
+        return {name: (update.b.shape[0], update.a.shape[1]) for name, update in self.updates.items()}
+
+    @property
     def base(self) -> tuple[str, str]:
         """Base model and revision."""
         return base_of(self.described)
 
 
 def read_adapter(folder: Path, uri: str) -> Adapter:
-    """Read an adapter. Raises UserError for one that is more than LoRA matrices."""
+    """Read an adapter. Raises UserError for one that is more than LoRA matrices, or is not whole."""
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(
+                "ModelInvalid", f"{uri} has no {name}: save the adapter with save_pretrained of PEFT, in safetensors"
+            )
     described = json.loads((folder / ADAPTER_CONFIG).read_text())
-    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    try:
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
+    except SafetensorError as error:
+        raise UserError("ModelInvalid", f"{ADAPTER_WEIGHTS} of {uri} is not whole: copy the adapter again") from error
     names = layers_of(described, tensors, uri)
+    if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), ""):
+        raise UserError(
+            "ModelInvalid",
+            f"{broken} of {uri} holds values that are no numbers: its training diverged. Leave this adapter out",
+        )
     return Adapter(described=described, updates={name: _update(described, tensors, name) for name in names})
 
 
@@ -70,7 +91,7 @@ def scale_of(described: dict[str, Any], layer: str, rank: int) -> float:
 def alpha_of(described: dict[str, Any], layer: str) -> float:
     """Return the LoRA alpha of a layer."""
     alphas = described.get("alpha_pattern") or {}
-    return float(alphas.get(get_pattern_key(alphas.keys(), layer), described["lora_alpha"]))
+    return float(alphas.get(get_pattern_key(alphas.keys(), layer), described.get("lora_alpha", DEFAULT_ALPHA)))
 
 
 def added(updates: Sequence[Update], weights: Sequence[float]) -> Update:
@@ -79,8 +100,15 @@ def added(updates: Sequence[Update], weights: Sequence[float]) -> Update:
     return Update(b=b, a=torch.cat([update.a for update in updates]))
 
 
-def narrowed(whole: torch.Tensor, rank: int) -> Update:
-    """Return the nearest update of a rank: its largest singular values."""
+def narrowed(update: Update, rank: int) -> Update:
+    """Return the nearest update of a rank: its largest singular values. The whole matrix is never made."""
+    left, right = torch.linalg.qr(update.b), torch.linalg.qr(update.a.T)
+    core = nearest(left.R @ right.R.T, rank)
+    return Update(b=left.Q @ core.b, a=core.a @ right.Q.T)
+
+
+def nearest(whole: torch.Tensor, rank: int) -> Update:
+    """Return the nearest update of a rank to a whole matrix."""
     u, s, v = torch.linalg.svd(whole, full_matrices=False)
     root = s[:rank].sqrt()
     return padded(Update(b=u[:, :rank] * root, a=root[:, None] * v[:rank]), rank)

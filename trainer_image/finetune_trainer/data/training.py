@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ class PreparedData:
     """Tokens that end an answer: the base model's, and those that the rows teach."""
     learned_stops: tuple[int, ...]
     """Of them, those that the rows teach."""
+
+    def stopping_also_at(self, tokens: Iterable[int]) -> "PreparedData":
+        """Return the same rows for a model that other rows have taught further ends of its answers."""
+        further = set(tokens).difference(self.stops)
+        return replace(
+            self,
+            stops=tuple(sorted(further.union(self.stops))),
+            learned_stops=tuple(sorted(further.union(self.learned_stops))),
+        )
 
 
 def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:

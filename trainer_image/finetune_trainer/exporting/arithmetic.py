@@ -14,7 +14,8 @@ import torch
 from peft.tuners.lora.layer import ParamWrapper
 from safetensors.torch import load_file
 
-from finetune_trainer.combining.updates import PREFIX, alpha_of, scale_of
+from finetune_trainer.combining.combinable import PREFIX
+from finetune_trainer.combining.updates import alpha_of, scale_of
 from finetune_trainer.errors import UserError
 from finetune_trainer.publishing.adapter_facts import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 

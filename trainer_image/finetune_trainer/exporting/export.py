@@ -3,6 +3,7 @@
 The manifest is rewritten after each form: a Pod that is killed loses the form that it was making, and no other.
 """
 
+import gc
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
+from finetune_trainer.publishing.licence import base_licence
 from finetune_trainer.publishing.serving import (
     SERVING_FOLDER,
     publish_serving,
@@ -83,7 +85,9 @@ def make_adapter(run: RunConfig, workspace: Path) -> Outcome:
     """Merge the adapters of a job that trains none."""
     from finetune_trainer.combining.run import merge  # noqa: PLC0415 - the whole trainer, which no export needs
 
-    return merge(run, workspace / "merge")
+    outcome = merge(run, workspace / "merge")
+    gc.collect()  # trainer and model refer to each other, and the forms need the memory
+    return outcome
 
 
 def published_result(config: ExportConfig) -> Place:
@@ -207,7 +211,8 @@ def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
     )
     others = tuple(one for one in place.artifacts if one.kind != kind)
     served = serving_section(place.run, serving_files(place.run, (*others, artifact)))
-    (folder / "README.md").write_text(exported_card(place.run, result, kind, checked) + (served and f"\n{served}"))
+    card = exported_card(place.run, result, kind, checked, base_licence(place.run.model))
+    (folder / "README.md").write_text(card + (served and f"\n{served}"))
     digests = file_digests(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     place.store.upload(folder, kind)

@@ -4,7 +4,6 @@ PEFT merges, so that whatever it can train is merged right: rslora, DoRA, AdaLoR
 merged in float32 and rounded once: only one at a time is wider than 16 bit.
 """
 
-import gc
 import hashlib
 import warnings
 from pathlib import Path
@@ -106,7 +105,6 @@ def _merge_one(name: str, layer: Any, dtype: torch.dtype, arithmetic: Arithmetic
     for parameter in widened:
         parameter.data = parameter.data.to(dtype)
     arithmetic.check(name, _weight(layer), wanted)
-    gc.collect()
 
 
 def _weight(layer: Any) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Examine the adapter to continue from: an adapter fits the revision it was trained on and no other."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,20 @@ from typing import Any
 from finetune_contract import MANIFEST_FILE, Location, Model
 from finetune_contract.engines import Trait, traits_of
 
-from finetune_trainer.combining.combinable import base_of, layers_of, refuse_strangers
+from finetune_trainer.combining.combinable import (
+    base_of,
+    layer_shapes,
+    layers_of,
+    refuse_other_layers,
+    refuse_strangers,
+)
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.preflight.adapter_weights import check_adapter
 from finetune_trainer.preflight.family import object_of
 from finetune_trainer.preflight.model import ExaminedModel, refuse_pointers
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.formats import WEIGHTS
-from finetune_trainer.storage.headers import read_headers
+from finetune_trainer.storage.headers import Tensor, read_headers
 from finetune_trainer.storage.weights import COMMIT, adapter_files, descriptions
 
 UNTRAINABLE = frozenset({Trait.CHANGED_BASE, Trait.ACTIVATED, Trait.REPLICATED, Trait.VARIANT})
@@ -27,27 +33,40 @@ PLANNED_RANK = 16
 """The planner does not know the adapter's shape, and counts with the default."""
 
 
-def examine_adapter(location: Location, model: Model, base: ExaminedModel, into: Path) -> tuple[str, ...]:
-    """Check that an adapter belongs to the base model; return warnings. Raises UserError or StorageUnavailable."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What is known of the adapters that a job begins with."""
+
+    doubts: tuple[str, ...] = ()
+    size_bytes: int = 0
+    """Of the weights of those that are merged."""
+    folders: tuple[tuple[str, Path], ...] = ()
+    """URI of each, and where its configuration and its tokenizer are."""
+
+
+def examine_adapter(location: Location, model: Model, base: ExaminedModel, into: Path) -> Adapters:
+    """Check that an adapter belongs to the base model. Raises UserError or StorageUnavailable."""
     found = _examined(location, base, into)
     _refuse_untrainable(found.config, found.uri)
-    return (
-        *_doubts(found.config, model, found.uri, known=found.known),
-        *_larger_than_planned(found.config, found.uri),
+    doubts = _doubts(found.config, model, found.uri, known=found.known)
+    return Adapters(
+        doubts=(*doubts, *_larger_than_planned(found.config, found.uri)), folders=((found.uri, found.folder),)
     )
 
 
-def examine_merged(
-    locations: Sequence[Location], model: Model, base: ExaminedModel, into: Path
-) -> tuple[tuple[str, ...], int]:
-    """Check that adapters belong to the base model and can become one; return warnings, and the bytes of their weights."""
+def examine_merged(locations: Sequence[Location], model: Model, base: ExaminedModel, into: Path) -> Adapters:
+    """Check that adapters belong to the base model and can become one. Raises as above."""
     found = [_examined(location, base, into / str(number)) for number, location in enumerate(locations)]
     for one in found:
         layers_of(one.config, one.tensors, one.uri)
     if found:
         refuse_strangers([(one.uri, base_of(one.config)) for one in found])
-    doubts = [doubt for one in found for doubt in _doubts(one.config, model, one.uri, known=one.known)]
-    return tuple(doubts), sum(one.size_bytes for one in found)
+        refuse_other_layers([(one.uri, layer_shapes(one.tensors)) for one in found])
+    return Adapters(
+        doubts=tuple(doubt for one in found for doubt in _doubts(one.config, model, one.uri, known=one.known)),
+        size_bytes=sum(one.size_bytes for one in found),
+        folders=tuple((one.uri, one.folder) for one in found),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +74,9 @@ class Examined:
     """An adapter that belongs to the base model."""
 
     uri: str
+    folder: Path
     config: dict[str, Any]
-    tensors: frozenset[str]
+    tensors: Mapping[str, Tensor]
     known: bool
     """It says which revision it was trained on."""
     size_bytes: int
@@ -87,7 +107,7 @@ def _examined(location: Location, base: ExaminedModel, into: Path) -> Examined:
     tensors = read_headers(store, weights)
     check_adapter(tensors, config, base, store.uri)
     return Examined(
-        uri=store.uri, config=config, tensors=frozenset(tensors), known=bool(trained_on),
+        uri=store.uri, folder=folder, config=config, tensors=tensors, known=bool(trained_on),
         size_bytes=sum(file.size_bytes for file in weights),
     )  # fmt: skip
 

@@ -10,11 +10,11 @@ from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import preflight_request
 from finetune_trainer.data.summary import SUMMARY_FILE, summary
 from finetune_trainer.errors import UserError
-from finetune_trainer.preflight.adapter import examine_adapter, examine_merged
+from finetune_trainer.preflight.adapter import Adapters, examine_adapter, examine_merged
 from finetune_trainer.preflight.claim import Published, check_free, check_writable, claim_output
 from finetune_trainer.preflight.model import ExaminedModel, check_complete, examine_model
 from finetune_trainer.preflight.preview_text import preview_text
-from finetune_trainer.preflight.template import check_template
+from finetune_trainer.preflight.template import check_template, other_templates
 from finetune_trainer.preflight.tokens import check_tokens
 from finetune_trainer.storage import Role, Store, open_location
 
@@ -33,10 +33,10 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     model = examine_model(config.model, workspace / "model")
     check_complete(model, config.model.location.uri)
     check_template(model.tokenizer, config.chat, config.model.location.uri)
-    doubts = model.warnings
+    adapter = Adapters()
     if config.initial_adapter:
-        doubts += examine_adapter(config.initial_adapter, config.model, model, workspace / "adapter")
-    merged_doubts, merged_bytes = examine_merged(config.merged_adapters, config.model, model, workspace / "merged")
+        adapter = examine_adapter(config.initial_adapter, config.model, model, workspace / "adapter")
+    merged = examine_merged(config.merged_adapters, config.model, model, workspace / "merged")
     _check_length(config, model)
     output = open_location(config.output, Role.OUTPUT)
     checkpoint = checkpoint_store(config)
@@ -46,11 +46,12 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     print(f"reading {', '.join(dataset.location.uri for dataset in config.datasets)}", flush=True)
     request = preflight_request(config, model.length_limit)
     prepared = prepare(request, model.tokenizer, workspace, sampling=True, say=lambda text: print(text, flush=True))
-    doubts += check_tokens(prepared.folder, model, config.model.location.uri)
+    doubts = (*model.warnings, *adapter.doubts, *check_tokens(prepared.folder, model, config.model.location.uri))
+    doubts += (*merged.doubts, *other_templates(model.tokenizer, (*adapter.folders, *merged.folders)))
     digest = run_digest(config.spec_digest, model.revision, prepared.digest)
     published = claim_output(output, checkpoint, config, digest)
     left = Left() if published or not checkpoint else leave(prepared, model, config, checkpoint)
-    report = replace(to_report(prepared, model, digest, left, doubts + merged_doubts), adapter_bytes=merged_bytes)
+    report = replace(to_report(prepared, model, digest, left, doubts), adapter_bytes=merged.size_bytes)
     return _succeeded(report, published, config)
 
 

@@ -1,5 +1,8 @@
 """Can the chat template and the stop tokens of a model be used at all? Called by examine and preview, before any row is written."""
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from finetune_contract import Chat
@@ -14,6 +17,7 @@ EMBED_THEM = (
 )
 SHOWN_TOKENS = 3
 ASKED = [{"role": "user", "content": "1 + 1?"}]
+ANSWERED = [*ASKED, {"role": "assistant", "content": "2"}, {"role": "user", "content": "1 + 2?"}]
 
 
 def check_template(tokenizer: Tokenizer, chat: Chat, uri: str) -> None:
@@ -80,3 +84,34 @@ def check_stops(generation: dict[str, Any], vocabulary: int, tokenizer: Tokenize
         f"generation_config.json of {uri} has eos_token_id {problem}: generation would never stop there. Set it to the id of the "
         "token that ends an answer",
     )
+
+
+def other_templates(tokenizer: Tokenizer, adapters: Sequence[tuple[str, Path]]) -> tuple[str, ...]:
+    """Warn of adapters that were saved with another chat template than the job's, which the tokenizer has by now."""
+    if not tokenizer.chat_template:
+        return ()
+    mine = _rendered(tokenizer, None)
+    return tuple(
+        f"the adapter {uri} was saved with a chat template that writes conversations differently: it is asked in a way that it was not "
+        "trained for. Set chat.template to the one of its training"
+        for uri, folder in adapters
+        if (theirs := _saved_template(folder)) and mine and _rendered(tokenizer, theirs) not in ("", mine)
+    )
+
+
+def _saved_template(folder: Path) -> str:
+    """Return the chat template beside an adapter; empty where there is none, or several."""
+    file, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    found = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+    return found if isinstance(found, str) else ""
+
+
+def _rendered(tokenizer: Tokenizer, template: str | None) -> str:
+    try:
+        return str(
+            tokenizer.apply_chat_template(ANSWERED, chat_template=template, tokenize=False, add_generation_prompt=True)
+        )
+    except Exception:  # noqa: BLE001 - a template may do anything, and this is a comparison only
+        return ""

@@ -14,8 +14,9 @@ from finetune_contract.wire import from_wire, to_wire
 
 from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_facts
-from finetune_trainer.publishing.card import model_card
+from finetune_trainer.publishing.card import Base, model_card
 from finetune_trainer.publishing.curves import CURVES_FILE, curves, held_out_points, points
+from finetune_trainer.publishing.licence import base_licence
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.serving import publish_serving, serving_files, serving_section
 from finetune_trainer.publishing.usage import published_at
@@ -121,7 +122,8 @@ def write_card(folder: Path, run: RunConfig, published: Published) -> None:
     if picture:
         (folder / CURVES_FILE).write_text(picture)
     chat, adapter = (folder / "chat_template.jinja").is_file(), adapter_facts(folder, published.base_type)
-    card = model_card(run, published, base_name(run), adapter, chat=chat, curves=bool(picture))
+    base = Base(name=base_name(run), licence=base_licence(run.model), versions=versions())
+    card = model_card(run, published, base, adapter, chat=chat, curves=bool(picture))
     served = serving_section(run, serving_files(run, (described_artifact(run, adapter),)))
     card = "\n".join(part for part in (card, served) if part)
     (folder / "README.md").write_text(card)

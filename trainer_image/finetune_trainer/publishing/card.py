@@ -1,20 +1,34 @@
 """The model card: README.md of an artifact, in the hub's format. Pure text. Called by artifacts."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from finetune_contract import Artifact, CombineConfig, EvaluationResult, RunConfig
 from finetune_contract.engines import Servable
+from finetune_contract.wire import to_wire
 
 from finetune_trainer.publishing.adapter_facts import AdapterFacts
 from finetune_trainer.publishing.card_metrics import metrics_section
 from finetune_trainer.publishing.curves import CURVES_FILE
+from finetune_trainer.publishing.licence import Licence, front_matter, in_words
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.usage import usage
 from finetune_trainer.runtime.speed import Speed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What a result was made of and with."""
+
+    name: str
+    licence: Licence
+    versions: Mapping[str, str]
+    """Of the packages that can change a result."""
+
+
 def model_card(
-    run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None, *, chat: bool, curves: bool
+    run: RunConfig, published: Published, base: Base, adapter: AdapterFacts | None, *, chat: bool, curves: bool
 ) -> str:
     """Return the card: what it is, what it was made from, how it does, how to load it. `chat`: it has a chat template; `curves`: the
     picture is beside it."""
@@ -26,17 +40,19 @@ def model_card(
         f"![Loss over the steps]({CURVES_FILE})\n" if curves else "",
         metrics_section(published.metrics),
         usage(run, "model" if adapter is None else "adapter", chat=chat, stops=adapter.stops if adapter else ()),
+        _settings(run),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def exported_card(run: RunConfig, result: Artifact, kind: str, checked: str) -> str:
+def exported_card(run: RunConfig, result: Artifact, kind: str, checked: str, licence: Licence) -> str:
     """Return the card of a form that was made of the published result."""
     base = f"`{result.base_model}`" + (f" at revision `{result.base_revision}`" if result.base_revision else "")
-    rows = [("base model", base), ("made of", f"`{result.uri}` (`{result.digest}`)")]
+    rows = [("base model", base), ("licence of the base model", in_words(licence))]
+    rows += [("made of", f"`{result.uri}` (`{result.digest}`)")]
     rows += [("checked against", checked)] if checked else []
     table = "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
-    matter = ["pipeline_tag: text-generation"]
+    matter = ["pipeline_tag: text-generation", *front_matter(licence)]
     if run.model.location.uri.startswith("hf://"):
         matter.append(f"base_model: {json.dumps(result.base_model)}")
     if kind != "merged":
@@ -49,26 +65,28 @@ def exported_card(run: RunConfig, result: Artifact, kind: str, checked: str) -> 
     return "\n".join((front, f"# {run.name}, {kind}\n", table, use))
 
 
-def _front_matter(run: RunConfig, base: str) -> str:
+def _front_matter(run: RunConfig, base: Base) -> str:
     library = "peft" if run.lora is not None else "transformers"
-    lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
+    lines = [f"library_name: {library}", "pipeline_tag: text-generation", *front_matter(base.licence)]
     if run.model.location.uri.startswith("hf://"):
-        lines.append(f"base_model: {json.dumps(base)}")
+        lines.append(f"base_model: {json.dumps(base.name)}")
     return "---\n" + "\n".join(lines) + "\n---\n"
 
 
-def _summary(run: RunConfig, published: Published, base: str, adapter: AdapterFacts | None) -> str:
+def _summary(run: RunConfig, published: Published, base: Base, adapter: AdapterFacts | None) -> str:
     rows = [
-        ("base model", f"`{base}`" + (f" at revision `{run.model.revision}`" if run.model.revision else "")),
+        ("base model", f"`{base.name}`" + (f" at revision `{run.model.revision}`" if run.model.revision else "")),
+        ("licence of the base model", in_words(base.licence)),
         ("data", "".join(f"`{dataset.location.uri}` " for dataset in run.datasets).strip()),
         ("data digest", f"`{run.dataset_digest}`"),
         *(_trained(run) if run.combine is None else _merged(run, run.combine)),
         ("computation", published.computation),
         *_speed(run, published.speed),
+        ("made with", ", ".join(f"{name} {version}" for name, version in base.versions.items() if version != "absent")),
     ]
     if adapter is not None:
-        rows.insert(4, ("adapter", _adapter(run, adapter)))
-        rows[5:5] = [(f"served by {one.engine}", _served(one)) for one in adapter.servable_by]
+        rows.insert(5, ("adapter", _adapter(run, adapter)))
+        rows[6:6] = [(f"served by {one.engine}", _served(one)) for one in adapter.servable_by]
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
@@ -139,6 +157,18 @@ def _results(evaluation: EvaluationResult | None) -> str:
         for sample in result.samples
     ]
     return "\n".join(lines) + "\n"
+
+
+def _settings(run: RunConfig) -> str:
+    """Return every setting of the training and its layout, defaults included, folded away. Of a merge there are none."""
+    if run.combine is not None:
+        return ""
+    lora = replace(run.lora, initial_adapter=None) if run.lora is not None else None  # names a Secret
+    told = {"method": run.method, "training": run.training, "lora": lora, "layout": run.layout}
+    written = json.dumps({name: to_wire(value) for name, value in told.items() if value is not None}, indent=2)
+    return (
+        f"## Settings\n\n<details><summary>All settings of the run</summary>\n\n```json\n{written}\n```\n\n</details>\n"
+    )
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ Run by the init containers of `finetune manifests`, and by `finetune serve` and 
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from finetune_contract import Location
@@ -25,18 +26,26 @@ def main(uri: str, folder: str, digest: str = "", secret: str = "") -> int:
     return 0
 
 
-def bring(location: Location, folder: Path, digest: str) -> None:
-    """Copy the files of a place into a folder, which is left as it is where it is complete already."""
+def everything(_: str) -> bool:
+    """Choose every file."""
+    return True
+
+
+def bring(location: Location, folder: Path, digest: str, *, wanted: Callable[[str], bool] = everything) -> None:
+    """Copy the wanted files of a place into a folder, which is left as it is where it is complete already."""
     if folder.is_dir() and digest and folder_digest(file_digests(folder)) == digest:
         return
     shutil.rmtree(folder, ignore_errors=True)
     repository, below = split(location.uri)
     store = open_location(Location(uri=repository, secret=location.secret), Role.MODEL)
-    paths = [file.path for file in store.files(below)]
+    paths = [file.path for file in store.files(below) if wanted(file.path)]
     scratch = folder.with_name(f".{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     source = store.fetch(scratch, paths)
-    shutil.copytree(source / below if below else source, folder)
+    for path in paths:
+        place = folder / Path(path).relative_to(below)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / path, place)
     shutil.rmtree(scratch, ignore_errors=True)
     found = folder_digest(file_digests(folder))
     if digest and found != digest:

@@ -27,6 +27,7 @@ from finetune_trainer.storage.opening import open_location
 from finetune_trainer.storage.store import NOT_FOUND, Role, Store, StoredFile, not_found
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+CHECKPOINT = re.compile(r"(^|/)checkpoint-\d+/")
 DESCRIPTIONS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 PART = re.compile(r"-(\d+)-of-(\d+)\.safetensors$")
 LARGEST_DESCRIPTION_BYTES = 256 << 20
@@ -103,6 +104,11 @@ def adapter_files(store: Store) -> tuple[StoredFile, ...]:
     return tuple(
         file for file in _used(store, files, (*DESCRIPTIONS, WEIGHTS)) if _is_read(file.path, (ADAPTER_WEIGHTS,))
     )
+
+
+def is_of_the_result(path: str) -> bool:
+    """Tell whether a file beside an adapter belongs to it: trainers leave their checkpoints there, many times its size."""
+    return not CHECKPOINT.search(path) and not path.endswith(PICKLES)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 
-from finetune_trainer.chat.stops import write_stops
+from finetune_trainer.chat.stops import stop_token_ids, write_stops
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
@@ -127,6 +127,8 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     base = fetch_model(run.model, bench.workspace / "model")
     tokenizer = model.load_tokenizer(base, run)
     rows = training_rows(run, tokenizer)
+    if run.combine is not None:  # the merged adapter lies there already
+        rows = rows.stopping_also_at(stop_token_ids(bench.workspace / "adapter"))
     checkpoints = Checkpoints(
         open_location(run.checkpoint.location, Role.CHECKPOINT), run, scratch=bench.workspace / "checkpoints"
     )

@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 from datetime import timedelta
 
-from finetune_operator.api.plan import ExportPlan
+from finetune_operator.api.plan import ExportPlan, PoolNodes
 from finetune_operator.api.published import ExportStatus
 from finetune_operator.api.reasons import (
     AttemptOutcome,
@@ -32,7 +32,10 @@ from finetune_operator.lifecycle.waiting import refused_until, standing_refusal,
 from finetune_operator.manifests.export import export_pod, needs
 from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.exports import export_plan
+from finetune_operator.planning.governed import offered
 from finetune_operator.planning.merging import merge_plan, summary
+from finetune_operator.planning.report import pool_nodes
+from finetune_operator.planning.serving import cheapest_to_serve, served_model
 
 
 def export_result(view: View) -> Step | None:
@@ -106,7 +109,10 @@ def first_try(view: View) -> ExportStatus:
     """Return what the Pod gets, pinned here: of the plan where there is one."""
     status, plan = view.status, needed(view)
     image = status.plan.image if status.plan is not None else view.seen.settings.trainer_image
-    return ExportStatus(memory_gib=plan.memory_gib, ephemeral_gib=plan.ephemeral_gib, cpus=plan.cpus, image=image)
+    return ExportStatus(
+        memory_gib=plan.memory_gib, ephemeral_gib=plan.ephemeral_gib, cpus=plan.cpus, image=image,
+        serving_pool=serving_pool(view) if is_merging(view) else None,
+    )  # fmt: skip
 
 
 def needed(view: View) -> ExportPlan:
@@ -125,6 +131,16 @@ def needed(view: View) -> ExportPlan:
     )
     assert plan is not None
     return plan
+
+
+def serving_pool(view: View) -> PoolNodes | None:
+    """Return the pool that serves the merged adapter: the cheapest that holds its model, of those that the policy allows."""
+    found, team = view.status.preflight, view.seen.team
+    assert found is not None
+    assert found.architecture is not None
+    allowed = view.seen.pools if team is None else offered(view.seen.pools, team.policy)
+    pool = cheapest_to_serve(served_model(found.architecture), allowed)
+    return pool_nodes(pool) if pool is not None else None
 
 
 def resolved_merge(view: View) -> ResolvedSpec | None:
