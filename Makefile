@@ -117,7 +117,7 @@ bench-peers: binaries ## our operator beside Kubeflow's training-operator, on si
 
 requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (hashed, without download addresses)
 	@$(BIN)/python -m pip install --quiet uv
-	@for extra in dev operator preflight trainer sbom; do \
+	@for extra in dev operator preflight trainer lm-eval sbom; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
 			pyproject.toml --extra $$extra $$([ $$extra != operator ] || echo "--extra otel --extra ui") $$([ $$extra = dev ] || echo "-c requirements/dev.txt") -o requirements/$$extra.txt; \
 	done
