@@ -39,7 +39,7 @@ def merge_plan(spec: FineTuneJobSpec, found: PreflightStatus) -> ExportPlan:
     )
     model = max(2.0 * shape.num_parameters, found.model_bytes) / GIB
     adapters = (2 * read + made) / GIB  # read into float32, and the result
-    logits = 4 * 4 * found.sequence_length * shape.vocab_size / GIB
+    logits = 4 * 4 * max(found.sequence_length, found.task_tokens_max) * shape.vocab_size / GIB
     memory = EXPORT_PROCESS_GIB + max(model + made / GIB + logits, adapters + _whole_gib(merge, shape))
     disk = DISK_BASE_GIB + (0.0 if mounted else found.model_bytes / GIB) + (read + 2 * made) / GIB
     seconds = _seconds(spec, found, shape) + (read + found.model_bytes * (not mounted)) / GIB / DOWNLOAD_GIB_PER_SECOND
@@ -65,7 +65,7 @@ def _whole_gib(merge: MergeOfSpec, shape: ModelArchitecture) -> float:
 
 def _seconds(spec: FineTuneJobSpec, found: PreflightStatus, shape: ModelArchitecture) -> float:
     """Two models on the held-out rows, their answers token by token, and the decompositions."""
-    tokens = found.evaluation_examples * found.tokens_p50 + found.label_answers * found.tokens_p50
+    tokens = (found.evaluation_examples + found.label_answers) * found.tokens_p50 + found.task_tokens
     passes = 2 * tokens * 2 * shape.num_active_parameters / CPU_FLOPS
     generated = 2 * found.generated_answers * spec.evaluation.max_answer_tokens
     answers = generated * 2 * shape.num_active_parameters / CPU_BYTES_PER_SECOND
