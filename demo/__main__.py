@@ -102,7 +102,9 @@ def what_next(story: Narrator) -> None:
     story.command(f"export KUBECONFIG={kubeconfig()}")
     story.command(f"{shown} get {JOB}", "what the operator recorded")
     story.command(f"{shown} logs {JOB}", "what the trainer printed")
-    story.command(f"{shown} plan -f examples/02-lora-s3/job.yaml", "what an 8B model would take and cost")
+    story.command(
+        f"{shown} plan -f examples/02-lora-s3/job.yaml --pools built-in", "what an 8B model would take and cost"
+    )
     story.say("")
     story.command("make demo-clean", "stop it all and delete it")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from finetune_operator.api.spec import FineTuneJobSpec
 
 Manifest = dict[str, Any]
 ABSENT = "ABSENT"
@@ -52,6 +53,27 @@ class Refusal:
     """The API server's line, whole."""
     finetune: str
     """The command line's, whole."""
+
+
+def with_defaults(manifest: Manifest) -> Manifest | None:
+    """Return a job with the static defaults written out, as older definitions stored it; None for one that cannot be read.
+
+    Entries of lists never had any.
+    """
+    try:
+        spec = FineTuneJobSpec.model_validate(manifest["spec"], strict=True, by_alias=True, by_name=False)
+    except ValueError:
+        return None
+    return manifest | {
+        "spec": _filled(spec.model_dump(mode="json", by_alias=True, exclude_none=True), manifest["spec"])
+    }
+
+
+def _filled(whole: Manifest, written: Manifest) -> Manifest:
+    return {
+        key: _filled(value, written.get(key, {})) if isinstance(value, dict) else written.get(key, value)
+        for key, value in whole.items()
+    }
 
 
 def refusals() -> list[Refusal]:

@@ -9,7 +9,7 @@ import pytest
 from finetune_operator.api.crd import job_crd
 
 from tests.cluster.client import FINETUNE, ApiError, Client
-from tests.refusals import GOOD_JOB, changed
+from tests.refusals import GOOD_JOB, changed, with_defaults
 
 MUTABLE = {
     "suspend",
@@ -50,6 +50,8 @@ FULL = changed(
     },
 )  # fmt: skip
 """A job with almost every field set, so that almost every field can be changed and removed."""
+WHOLE = with_defaults(FULL)
+"""The same with every default written out, as older definitions stored it."""
 
 EXCLUDED_BY_OTHERS = {
     "initialAdapter",
@@ -69,7 +71,7 @@ def job(api: Client, namespace: str) -> str:
     """The path of a stored job with every field set."""
     collection = f"{FINETUNE}/namespaces/{namespace}/finetunejobs"
     name = f"job-{next(NUMBERS)}"
-    api.create(collection, FULL | {"metadata": {"name": name, "namespace": namespace}})
+    api.create(collection, WHOLE | {"metadata": {"name": name, "namespace": namespace}})
     return f"{collection}/{name}"
 
 
@@ -161,6 +163,59 @@ def test_every_field_is_frozen_by_the_first_attempt_but_five(api: Client, job: s
         for path, said in after.items()
         if said != "accepted" and f"spec: Forbidden: spec.{frozen_name(path)}{FROZEN}" not in said
     ] == []
+
+
+@pytest.fixture
+def small(api: Client, namespace: str) -> str:
+    """The path of a stored job with nothing set that has a default."""
+    collection = f"{FINETUNE}/namespaces/{namespace}/finetunejobs"
+    name = f"small-{next(NUMBERS)}"
+    api.create(collection, changed(GOOD_JOB, {"metadata": {"name": name, "namespace": namespace}}))
+    return f"{collection}/{name}"
+
+
+def test_every_field_with_a_default_is_frozen_where_it_is_absent(api: Client, small: str):
+    """Setting it to anything but its default is a change, also where the struct around it is absent."""
+    stored = with_defaults(GOOD_JOB)["spec"]
+    required = ("model", "datasets", "output")
+    edits = [(path, value) for path, value in leaves(spec_schema(), stored) if path[0] not in required]
+    written = api.get(small)["spec"]
+    specs = {path: grafted(written, path, value) for path, value in edits}
+    before = {path for path, spec in specs.items() if answer(api, small, spec) == "accepted"}
+    pin(api, small)
+    after = {path: answer(api, small, spec) for path, spec in specs.items()}
+
+    assert len(edits) > 25
+    assert before == set(specs)
+    assert {".".join(path) for path, said in after.items() if said == "accepted"} == {
+        "suspend", "runPolicy.podRetentionSeconds",
+    }  # fmt: skip
+    assert [
+        path
+        for path in before
+        if after[path] != "accepted" and f"spec: Forbidden: spec.{frozen_name(path)}{FROZEN}" not in after[path]
+    ] == []
+
+
+def test_writing_a_default_out_is_no_change(api: Client, small: str):
+    """All of them at once."""
+    pin(api, small)
+
+    assert answer(api, small, with_defaults(GOOD_JOB)["spec"]) == "accepted"
+
+
+def test_leaving_a_default_out_is_no_change(api: Client, job: str):
+    """Of a job that an older definition stored with its defaults, `kubectl replace` with the file of the user."""
+    pin(api, job)
+
+    assert api.get(job)["spec"] == WHOLE["spec"]
+    assert answer(api, job, FULL["spec"]) == "accepted"
+
+
+def grafted(spec: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """Return a copy of the spec with one field more, and the structs around it."""
+    below = grafted(spec.get(path[0], {}), path[1:], value) if len(path) > 1 else value
+    return spec | {path[0]: below}
 
 
 @pytest.mark.parametrize("name", ["serviceAccountName", "priorityClassName"])

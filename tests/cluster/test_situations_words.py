@@ -1,6 +1,7 @@
 """What a user reads while a Pod waits, stops or is out of reach: the cause, and whose it is."""
 
 import pytest
+from finetune_operator.controller.warnings import Said, what_is_said
 
 from tests.cluster.client import Client, Raw
 from tests.cluster.conftest import StartOperator
@@ -169,8 +170,32 @@ def test_a_thing_that_arrives_late_is_found_without_touching_the_job(
     kubelet.says("early", "PlanOnly", seconds=60)
 
 
-def test_the_warnings_of_a_pod_can_be_selected(api: Client, namespace: str, kubelet: Kubelet):
-    """The server knows the fields by which the operator asks for Events."""
+def test_the_events_of_a_pod_can_be_selected(api: Client, namespace: str):
+    """The server knows the field by which the operator asks for Events; a Warning and an autoscaler's note are found among them."""
     path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+    for uid, kind, reason, note in (
+        ("mine", "Normal", "NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached"),
+        ("mine", "Warning", "FailedScheduling", "0/3 nodes are available"),
+        ("other", "Warning", "FailedMount", "another Pod's"),
+    ):
+        api.create(path, an_event(namespace, uid, kind, reason, note))
 
-    assert api.items(path, fieldSelector="regarding.uid=x,type=Warning") == []
+    assert what_is_said(api.items(path, fieldSelector="regarding.uid=mine")) == Said(
+        warning="FailedScheduling: 0/3 nodes are available",
+        autoscaler="pod didn't trigger scale-up: 1 max node group size reached",
+    )
+
+
+def an_event(namespace: str, uid: str, kind: str, reason: str, note: str) -> Raw:
+    """Return an Event as a program other than ours writes it."""
+    return {
+        "metadata": {"generateName": "said-"},
+        "regarding": {"kind": "Pod", "namespace": namespace, "name": "waits", "uid": uid},
+        "type": kind,
+        "reason": reason,
+        "note": note,
+        "action": "Looking",
+        "eventTime": "2026-01-31T12:00:00.000000Z",
+        "reportingController": "somebody",
+        "reportingInstance": "somebody-1",
+    }

@@ -172,6 +172,34 @@ def test_mmlu_with_a_template_that_is_included_and_a_copy_of_the_data_set(
         assert f"is a {what}: measure its tasks, each as a metric of its own: mmlu_zoo" in message
 
 
+def test_a_data_set_that_was_saved_to_a_disk_is_named_by_its_files(
+    asked: Asked, job_of: Callable[..., PreflightConfig], workspaces: Callable[[], Path], tmp_path: Path
+):
+    """ "Local dataset or model path support": what the message advises is a task that works."""
+    Table.from_dict(
+        {"question": ["Who barks? "] * 3, "choices": [["cat", "dog", "bird", "fish"]] * 3, "answer": [1] * 3}
+    ).save_to_disk(tmp_path / "tasks/saved/test")
+    saved = (
+        MMLU["mmlu/_default_template_yaml"]
+        .replace("data/mmlu", "saved")
+        .replace("fewshot_split: dev\nnum_fewshot: 2", "")
+    )
+    files = {
+        "mmlu/_default_template_yaml": saved,
+        "mmlu/zoo.yaml": MMLU["mmlu/mmlu_zoo.yaml"].replace("mmlu_zoo", "zoo"),
+    }
+    _, message = preflight_refusal(job_of("zoo", files), workspaces())
+
+    assert message == (
+        "evaluation.metrics task: dataset_path saved was written by save_to_disk: set dataset_path to arrow, and name its files in "
+        "dataset_kwargs.data_files, such as test: saved/test/data-00000-of-00001.arrow"
+    )
+    named = "dataset_path: arrow\ndataset_kwargs: {data_files: {test: saved/test/data-00000-of-00001.arrow}}"
+    files["mmlu/_default_template_yaml"] = saved.replace("dataset_path: saved", named)
+    files["mmlu/zoo.yaml"] = files["mmlu/zoo.yaml"].replace('"dataset_name": "zoo"\n', "")
+    assert asked("zoo", files).task_tokens > 3 * 4 * 8
+
+
 def test_a_card_that_names_files_elsewhere_is_refused(
     job_of: Callable[..., PreflightConfig], workspaces: Callable[[], Path], tmp_path: Path
 ):

@@ -1,6 +1,5 @@
 """The CustomResourceDefinitions, built from the models; cli/generate.py writes them, local/ applies them."""
 
-import copy
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from finetune_operator.api.cel import VALIDATIONS, Rule
 from finetune_operator.api.descriptions import described_schema
 from finetune_operator.api.fields import Model
+from finetune_operator.api.freeze import freeze
 from finetune_operator.api.group import (
     GROUP,
     JOB_KIND,
@@ -18,13 +18,13 @@ from finetune_operator.api.group import (
     POOL_PLURAL,
     VERSION,
 )
-from finetune_operator.api.job_rules import STRUCT_RULES, root_validations
-from finetune_operator.api.list_defaults import without_entry_defaults
+from finetune_operator.api.job_rules import STRUCT_RULES, name_rule
 from finetune_operator.api.policies import POLICY_NAME, FineTunePolicySpec, FineTunePolicyStatus
 from finetune_operator.api.pools import GPUPoolSpec, GPUPoolStatus
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.api.structural import Schema, to_structural
+from finetune_operator.api.told_defaults import without_defaults, without_entry_defaults
 
 JOB_DESCRIPTION = (
     "One fine-tuning run: takes a base model, data and a destination, and publishes an adapter or a tuned model."
@@ -99,7 +99,10 @@ def crds() -> tuple[Schema, ...]:
 
 def job_crd() -> Schema:
     """Return the CustomResourceDefinition of FineTuneJob."""
-    root = copy.deepcopy(_root(JOB_DESCRIPTION, FineTuneJobSpec, FineTuneJobStatus)) | {VALIDATIONS: root_validations()}
+    spec = spec_schema(FineTuneJobSpec)
+    root = _root(JOB_DESCRIPTION, without_defaults(spec), FineTuneJobStatus) | {
+        VALIDATIONS: [name_rule(), freeze(spec)]
+    }
     names = _names(JOB_KIND, JOB_PLURAL, ["ftj"])
     version = _version(root, JOB_COLUMNS) | {
         "selectableFields": [{"jsonPath": ".spec.model.source"}, {"jsonPath": ".status.phase"}]
@@ -109,7 +112,7 @@ def job_crd() -> Schema:
 
 def pool_crd() -> Schema:
     """Return the CustomResourceDefinition of GPUPool."""
-    root = copy.deepcopy(_root(POOL_DESCRIPTION, GPUPoolSpec, GPUPoolStatus))
+    root = _root(POOL_DESCRIPTION, without_entry_defaults(spec_schema(GPUPoolSpec)), GPUPoolStatus)
     names = _names(POOL_KIND, POOL_PLURAL, [])
     return _crd(names, "Cluster", _version(root, POOL_COLUMNS))
 
@@ -121,9 +124,16 @@ def policy_crd() -> Schema:
         "message": f"must be {POLICY_NAME}: a namespace has one FineTunePolicy",
         "fieldPath": ".metadata.name",
     }
-    root = copy.deepcopy(_root(POLICY_DESCRIPTION, FineTunePolicySpec, FineTunePolicyStatus)) | {VALIDATIONS: [only]}
+    spec = without_entry_defaults(spec_schema(FineTunePolicySpec))
+    root = _root(POLICY_DESCRIPTION, spec, FineTunePolicyStatus) | {VALIDATIONS: [only]}
     names = _names(POLICY_KIND, POLICY_PLURAL, ["ftp"])
     return _crd(names, "Namespaced", _version(root, POLICY_COLUMNS))
+
+
+@functools.cache
+def spec_schema(kind: type[Model]) -> Schema:
+    """Return the schema of a spec with the rules of its structs and all defaults."""
+    return to_structural(with_rules(described_schema(kind), STRUCT_RULES))
 
 
 def with_rules(schema: Schema, rules: Mapping[type[Model], Sequence[Rule]]) -> Schema:
@@ -144,13 +154,14 @@ def as_observed(schema: Schema) -> Schema:
     return out
 
 
-@functools.cache
-def _root(description: str, spec: type[Model], status: type[Model]) -> Schema:
-    parts = {
-        "spec": without_entry_defaults(to_structural(with_rules(described_schema(spec), STRUCT_RULES))),
-        "status": as_observed(to_structural(described_schema(status))) | STATUS,
-    }
+def _root(description: str, spec: Schema, status: type[Model]) -> Schema:
+    parts = {"spec": spec, "status": as_observed(_status_schema(status)) | STATUS}
     return {"type": "object", "description": description, "required": ["spec"], "properties": TYPE_META | parts}
+
+
+@functools.cache
+def _status_schema(kind: type[Model]) -> Schema:
+    return to_structural(described_schema(kind))
 
 
 def _names(kind: str, plural: str, short: list[str]) -> Schema:

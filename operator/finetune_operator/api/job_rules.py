@@ -1,7 +1,6 @@
-"""Rules between the parts of a FineTuneJob: what method, objective and places allow, and what freezes once it runs."""
+"""Rules between the parts of a FineTuneJob: what method, objective and places allow. What freezes once it runs is in freeze."""
 
 from finetune_contract import LM_EVAL
-from finetune_contract.wire import camel
 
 from finetune_operator.api.cel import Rule, default, quoted, untouched
 from finetune_operator.api.data import ChatSpec, DatasetSpec
@@ -30,7 +29,6 @@ from finetune_operator.api.spec import (
     ModelSpec,
     OutputSpec,
     ResourcesSpec,
-    RunPolicySpec,
     TrainingSpec,
 )
 from finetune_operator.api.trackers import TRACKER, TrackerSpec
@@ -42,21 +40,6 @@ NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_MESSAGE = (
     "must be at most 52 lower-case letters, digits and -, starting with a letter and not ending with -,"
     " because names of Pods and Services are built from it"
-)
-
-MUTABLE = (
-    "suspend",
-    "runPolicy.budget",
-    "runPolicy.activeDeadlineSeconds",
-    "runPolicy.podRetentionSeconds",
-    "runPolicy.ttlSecondsAfterFinished",
-)
-"""What may change while a job runs. Everything else is pinned with the first attempt: one job is one run."""
-
-FROZEN_MESSAGE = (
-    " cannot be changed once the first attempt has started: apply the changed job under a new name with another"
-    " output.destination (only suspend, runPolicy.budget, activeDeadlineSeconds, podRetentionSeconds and"
-    " ttlSecondsAfterFinished can be changed)"
 )
 
 UNTOUCHED_LORA = untouched(
@@ -251,41 +234,7 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
 }
 
 
-def root_validations() -> list[dict[str, str]]:
-    """Return the rules of the whole object: its name, and the freeze of what is pinned."""
-    name = f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches({quoted(NAME_PATTERN)})"
-    return [
-        {"rule": name, "message": NAME_MESSAGE, "fieldPath": ".metadata.name"},
-        freeze(),
-    ]
-
-
-def frozen_paths() -> tuple[str, ...]:
-    """Return the paths below spec that are pinned with the first attempt."""
-    top = [camel(name) for name in FineTuneJobSpec.model_fields if name not in ("suspend", "run_policy")]
-    policy = [f"runPolicy.{camel(name)}" for name in RunPolicySpec.model_fields]
-    return tuple(path for path in (*top, *policy) if path not in MUTABLE)
-
-
-def freeze() -> dict[str, str]:
-    """Return the rule that pinned fields stay as they are, from the first attempt or export on.
-
-    One rule for all of them, since it looks at every write of a status too: there the specs are the same, which is
-    compared first. The message names the first field that differs.
-    """
-    changed = " || ".join(_differs(path) for path in frozen_paths())
-    begun = "has(oldSelf.status) && (has(oldSelf.status.attempts) || has(oldSelf.status.export))"
-    first = " : ".join(f"{_differs(path)} ? 'spec.{path}'" for path in frozen_paths())
-    return {
-        "rule": f"self.spec == oldSelf.spec || !({begun}) || !({changed})",
-        "message": f"spec{FROZEN_MESSAGE}",
-        "messageExpression": f"({first} : 'spec') + {quoted(FROZEN_MESSAGE)}",
-        "fieldPath": ".spec",
-        "reason": "FieldValueForbidden",
-    }
-
-
-def _differs(path: str) -> str:
-    """Return in CEL: a field is not as it was. One that was added or removed has changed too."""
-    now, before = f"self.spec.{path}", f"oldSelf.spec.{path}"
-    return f"(has({now}) != has({before}) || (has({now}) && {now} != {before}))"
+def name_rule() -> dict[str, str]:
+    """Return the rule of a job's name."""
+    cel = f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches({quoted(NAME_PATTERN)})"
+    return {"rule": cel, "message": NAME_MESSAGE, "fieldPath": ".metadata.name"}

@@ -55,7 +55,7 @@ MERGE_JOB = (
         lambda spec: as_by_default(spec.checkpoint, *CHECKPOINT_FIELDS),
     ),
     left_out("evaluation.everySteps", "self.evaluation.everySteps == 0", lambda spec: spec.evaluation.every_steps == 0),
-    left_out("trackers", "!has(self.trackers) || self.trackers.size() == 0", lambda spec: not spec.trackers),
+    left_out("trackers", "self.trackers.size() == 0", lambda spec: not spec.trackers),
     left_out("queueName", "!has(self.queueName)", lambda spec: spec.queue_name is None),
     left_out("priorityClassName", "!has(self.priorityClassName)", lambda spec: spec.priority_class_name is None),
     left_out(

@@ -119,7 +119,8 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "Tries again after a pause that doubles, up to 1 minute, and goes on by itself.",
     ),
     WaitingReason.UNSCHEDULABLE: ReasonText(
-        "No node can take a Pod. The message is the scheduler's.",
+        "No node can take a Pod. The message is the scheduler's and, once the Pod has waited for two minutes, what an autoscaler says: "
+        "whether nodes are on their way, and if not, why.",
         "Free or add a node of the pool, or create the PersistentVolumeClaim that the message names.",
         "A job with one replica waits. Several replicas, and jobs that may move to another pool (`resources.failover`), give up "
         "after the pool's `provisioningSeconds` (`NotScheduled`).",
@@ -131,7 +132,8 @@ WAITING: dict[WaitingReason, ReasonText] = {
     ),
     WaitingReason.CANNOT_START: ReasonText(
         "A Pod has a node, but a container cannot be created: a Secret, a volume, the network or another container is in the way. The "
-        "message quotes the kubelet, or the newest Warning Event of the Pod once it has waited for two minutes.",
+        "message quotes the kubelet, or the newest Warning Event of the Pod once it has waited for two minutes. It also says if the node "
+        "has not begun with the Pod by then.",
         "Create or repair what the message names.",
         "Waits; the kubelet tries again and the job goes on by itself.",
     ),

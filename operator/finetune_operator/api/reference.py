@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 
 from finetune_operator.api.cel import VALIDATIONS
+from finetune_operator.api.freeze import MUTABLE
 from finetune_operator.api.group import API_VERSION, JOB_KIND
-from finetune_operator.api.job_rules import MUTABLE
 from finetune_operator.api.structural import Schema
 from finetune_operator.api.validation import SPEC_BYTES
 

@@ -10,12 +10,12 @@ MISSING = "-"
 
 
 def whole(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec with its static defaults, as the API server stores it: only what somebody chose differs then."""
+    """Return a spec with its static defaults, as the operator reads it: only what somebody chose differs then."""
     return FineTuneJobSpec.model_validate(spec).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def written(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec without the static defaults that an API server has filled in: as somebody would write it."""
+    """Return a spec without values that are the static defaults, as API servers once filled them in: as somebody would write it."""
     found = FineTuneJobSpec.model_validate(spec).model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
     )

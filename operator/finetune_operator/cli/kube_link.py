@@ -23,8 +23,8 @@ from finetune_operator.controller.proxies import checked_proxy, environment_prox
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
 
-USER_AGENT = f"finetune-operator/{__version__}"
-"""Its first word is the field manager that the API server notes with each write."""
+USER_AGENT = f"finetune/{__version__}"
+"""Its first word is the field manager that the API server notes with each write: a person's command, not the operator."""
 
 BLOCK = 1 << 16
 NO_ANSWER = (OSError, EOFError, TimeoutError, h11.RemoteProtocolError)

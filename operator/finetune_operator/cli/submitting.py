@@ -120,7 +120,7 @@ def used_up_words(job: FineTuneJob, policy: Mapping[str, Any]) -> str:
     most_usd, spent = amount((policy.get("budget") or {}).get("maxCostUSD")), spent_usd(status)
     if most_usd is not None and spent >= most_usd:
         return (
-            f"it has cost ${spent:.2f}, and its budget is ${most_usd} (the plan estimates ${plan.estimate.cost_usd} for the whole run). "
+            f"it has cost ${spent:,.2f}, and its budget is ${most_usd} (the plan estimates ${plan.estimate.cost_usd} for the whole run). "
             f"Set a higher one: --set {RAISED[WaitingReason.BUDGET_EXCEEDED]}"
         )
     most_seconds = amount(policy.get("activeDeadlineSeconds"))

@@ -118,8 +118,10 @@ class Cluster:
         meta = job.metadata
 
         def warned(pod: SeenPod) -> SeenPod:
-            words = self.warnings.about(meta.namespace, meta.uid, pod) if pod.owner_uid == meta.uid else ""
-            return replace(pod, warning=words) if words else pod
+            if pod.owner_uid != meta.uid or pod.phase != "Pending":
+                return pod
+            said = self.warnings.about(meta.namespace, meta.uid, pod)
+            return replace(pod, warning=said.warning, autoscaler=said.autoscaler)
 
         return warned
 

@@ -58,6 +58,7 @@ def seen_pod(raw: Raw) -> SeenPod | None:
         created_at=time_of(meta["creationTimestamp"]),
         scheduled_at=time_of(scheduled["lastTransitionTime"]) if scheduled.get("status") == "True" else None,
         node_name=spec.get("nodeName", ""),
+        taken_in="startTime" in status or bool(status.get("containerStatuses")),
         node_silent=containers.runs and is_silent(status),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
         waiting_reason=waiting.reason,

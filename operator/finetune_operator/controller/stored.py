@@ -191,7 +191,7 @@ def pod(raw: Raw) -> Raw:
         for each in spec.get("containers") or ()
     ]
     if "status" in raw:
-        kept["status"] = picked(status, ("phase", "reason", "message", "conditions"))
+        kept["status"] = picked(status, ("phase", "reason", "message", "conditions", "startTime"))
         for containers in ("containerStatuses", "initContainerStatuses"):
             if containers in status:
                 kept["status"][containers] = [picked(each, ("name", "state")) for each in status[containers]]

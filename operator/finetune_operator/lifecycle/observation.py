@@ -46,6 +46,8 @@ class SeenPod:
     created_at: datetime
     scheduled_at: datetime | None = None
     node_name: str = ""
+    taken_in: bool = False
+    """The kubelet of its node has begun with it."""
     node_silent: bool = False
     """The Pod's node does not answer: nobody knows whether the container runs on."""
     unschedulable: str = ""
@@ -56,7 +58,9 @@ class SeenPod:
     waiting_container: str = ""
     """Name of the container that holds ours back; empty where ours waits by itself."""
     warning: str = ""
-    """The newest Warning Event about a Pod that has waited for a while: reason and note."""
+    """About a Pod that has waited for a while: reason and note of its newest Warning Event, or that its node does not begin."""
+    autoscaler: str = ""
+    """What an autoscaler has said last about a Pod that has waited for a while."""
     never_ran: bool = False
     """The Pod has ended, and our container never ran."""
     culprit: str = ""

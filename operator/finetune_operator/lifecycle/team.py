@@ -76,7 +76,7 @@ def held_back(view: View, team: Team) -> str:
     expected = Decimal(view.plan.estimate.cost_usd) if not view.status.attempts else Decimal(0)
     if left <= 0 or expected > left:
         need = f", and the job is estimated at ${expected}" if expected else ""
-        return f"${team.spent_usd:.2f} has been spent this month{need}; limits.costPerMonthUSD is {limits.cost_per_month_usd}"
+        return f"${team.spent_usd:,.2f} has been spent this month{need}; limits.costPerMonthUSD is {limits.cost_per_month_usd}"
     return ""
 
 
@@ -110,7 +110,7 @@ def spending_limits(view: View) -> tuple[SpendingLimit, ...]:
         )
     if limits.cost_per_month_usd is not None and price > 0:
         left = Decimal(limits.cost_per_month_usd) - team.spent_usd
-        message = f"the namespace has spent ${team.spent_usd:.2f} this month, limits.costPerMonthUSD is {limits.cost_per_month_usd}"
+        message = f"the namespace has spent ${team.spent_usd:,.2f} this month, limits.costPerMonthUSD is {limits.cost_per_month_usd}"
         found.append(within(left, message))
     if limits.hours_per_job is not None:
         ran = counted(limits.hours_per_job, "hour")

@@ -82,7 +82,7 @@ def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
         if found := _container(pod) or _gated(pod):
             return found
     scheduled = sum(1 for pod in pods if pod.scheduled_at is not None)
-    unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
+    unschedulable = next((_unschedulable(pod) for pod in pods if pod.unschedulable), "")
     if wanted > 1 and 0 < scheduled < wanted:
         why = f": {unschedulable}" if unschedulable else ""
         return Waiting(WaitingReason.WAITING_FOR_GANG, f"{scheduled} of {wanted} Pods are scheduled{why}")
@@ -92,6 +92,15 @@ def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:
         if found := _node(pod) or _warned(pod):
             return found
     return Waiting(ProgressReason.STARTING, f"waiting for {wanted} Pod{'s' if wanted > 1 else ''} to start")
+
+
+def _unschedulable(pod: SeenPod) -> str:
+    """Return why no node takes a Pod: the scheduler knows those that exist, an autoscaler those that could."""
+    return (
+        f"{pod.unschedulable.rstrip('. ')}; the autoscaler says: {pod.autoscaler}"
+        if pod.autoscaler
+        else pod.unschedulable
+    )
 
 
 def _container(pod: SeenPod) -> Waiting | None:

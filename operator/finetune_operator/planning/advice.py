@@ -177,7 +177,7 @@ def _frozen_experts(question: Question, chosen: Candidate) -> str:
     planned = _planned(question, method="lora", lora=_with(question.spec.lora, experts=True))
     if planned is None:
         return f"{said}: adapting them (lora.experts) does not fit on these pools"
-    return f"{said}: method lora with lora.experts adapts them ({planned.summary}, ${planned.usd:.2f})"
+    return f"{said}: method lora with lora.experts adapts them ({planned.summary}, ${planned.usd:,.2f})"
 
 
 def _full_warnings(chosen: Candidate) -> Warnings:

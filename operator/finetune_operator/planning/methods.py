@@ -71,7 +71,7 @@ def _within_limits(choice: Choice, spec: FineTuneJobSpec, preflight: PreflightSt
     planned = offers.best(choice)
     if planned is None or within_limits(planned, spec):
         return choice
-    why = f"{choice.method} would take {hours(planned.seconds)} and cost ${planned.usd:.2f}, more than spec.runPolicy allows"
+    why = f"{choice.method} would take {hours(planned.seconds)} and cost ${planned.usd:,.2f}, more than spec.runPolicy allows"
     lora, qlora = (
         Choice(
             method=method,
@@ -160,4 +160,4 @@ def _too_dear(one: Candidate, other: Candidate | None) -> bool:
 
 
 def _times(one: Candidate, other: Candidate) -> str:
-    return f"${one.usd:.2f}, {one.weight / other.weight:.1f} times as much as {other.layout.method}"
+    return f"${one.usd:,.2f}, {one.weight / other.weight:.1f} times as much as {other.layout.method}"

@@ -89,7 +89,7 @@ def _limit_warnings(spec: FineTuneJobSpec, chosen: Candidate) -> tuple[str, ...]
     told = []
     if budget is not None and chosen.usd > float(budget.max_cost_usd):
         told.append(
-            f"the estimated cost of ${chosen.usd:.2f} exceeds the budget of ${budget.max_cost_usd}: the job will be suspended "
+            f"the estimated cost of ${chosen.usd:,.2f} exceeds the budget of ${budget.max_cost_usd}: the job will be suspended "
             "when the budget is spent, unless you raise runPolicy.budget.maxCostUSD"
         )
     if deadline is not None and chosen.seconds > deadline:

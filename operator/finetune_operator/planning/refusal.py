@@ -114,7 +114,7 @@ def _need(nearest: Refused) -> str:
 
 def _remedies(question: Question, hopeless: str = "") -> str:
     found = islice(_fitting(question), MOST_REMEDIES)  # each one is planned
-    texts = [f"{text} ({one.summary}, ${one.usd:.2f})" for text, one in found]
+    texts = [f"{text} ({one.summary}, ${one.usd:,.2f})" for text, one in found]
     if not texts:
         return hopeless
     return WOULD_FIT + "; ".join(texts)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from finetune_operator.api.cel import VALIDATIONS, Bounds, decimal, matching, not_matching, quoted
 from finetune_operator.api.crd import as_observed, job_crd, pool_crd
-from finetune_operator.api.job_rules import MUTABLE, frozen_paths
+from finetune_operator.api.freeze import MUTABLE, frozen_paths
 from finetune_operator.api.structural import to_structural
 from finetune_operator.cli.generate import OutOfDate, command
 from finetune_operator.cli.generate_chart import BEGIN, CHART, END

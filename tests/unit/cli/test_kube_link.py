@@ -105,7 +105,7 @@ async def test_a_token(tmp_path: Path):
         await shown(kubeconfig(tmp_path, server.address, {"token": "t"}), server)
         await shown(kubeconfig(tmp_path, server.address, {"tokenFile": "token"}), server)
 
-    assert (server.shown, server.agents) == (["Bearer t", "Bearer from-a-file"], {f"finetune-operator/{__version__}"})
+    assert (server.shown, server.agents) == (["Bearer t", "Bearer from-a-file"], {f"finetune/{__version__}"})
 
 
 async def test_a_password(tmp_path: Path):

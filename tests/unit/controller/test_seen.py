@@ -66,7 +66,11 @@ def test_a_pod_whose_image_cannot_be_pulled():
     status = {"phase": "Pending", "conditions": [scheduled], "containerStatuses": container(waiting)}
 
     assert seen_pod(a_pod(status, nodeName="n1")) == expected(
-        scheduled_at=THEN, node_name="n1", waiting_reason="ImagePullBackOff", waiting_message="no such image"
+        scheduled_at=THEN,
+        node_name="n1",
+        taken_in=True,
+        waiting_reason="ImagePullBackOff",
+        waiting_message="no such image",
     )
 
 
@@ -78,6 +82,7 @@ def test_a_pod_that_failed_with_an_outcome():
 
     assert seen_pod(a_pod(status)) == expected(
         phase="Failed",
+        taken_in=True,
         finished_at=THEN,
         exit_code=86,
         terminated_reason="Error",
@@ -92,7 +97,12 @@ def test_a_pod_that_died_with_a_traceback():
     status = {"phase": "Failed", "containerStatuses": container({"terminated": ended})}
 
     assert seen_pod(a_pod(status)) == expected(
-        phase="Failed", finished_at=THEN, exit_code=1, terminated_reason="Error", termination_message="Traceback ..."
+        phase="Failed",
+        taken_in=True,
+        finished_at=THEN,
+        exit_code=1,
+        terminated_reason="Error",
+        termination_message="Traceback ...",
     )
 
 

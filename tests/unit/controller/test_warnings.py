@@ -1,11 +1,11 @@
-"""The newest Warning Event about a Pod that waits: read once it has waited for two minutes, in the background."""
+"""What Events say about a Pod that waits: read once it has waited for two minutes, in the background."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from finetune_operator.controller.api import Api
-from finetune_operator.controller.warnings import Warnings, newest
+from finetune_operator.controller.warnings import Said, Warnings, what_is_said
 from finetune_operator.lifecycle.observation import SeenPod
 
 from tests.unit.controller.scripted import scripted, until
@@ -16,6 +16,7 @@ EVENTS = "/apis/events.k8s.io/v1/namespaces/team/events"
 def an_event(reason: str, note: str, at: str, **more: Any) -> dict[str, Any]:
     return {
         "metadata": {"creationTimestamp": at},
+        "type": "Warning",
         "reason": reason,
         "note": note,
         "deprecatedLastTimestamp": at,
@@ -37,18 +38,48 @@ REPEATED = an_event(
 )  # fmt: skip
 
 
+NO_SCALE_UP = an_event(
+    "NotTriggerScaleUp",
+    "pod didn't trigger scale-up: 1 max node group size reached",
+    "2026-01-31T12:00:02Z",
+    type="Normal",
+)
+KARPENTER = an_event(
+    "FailedScheduling", 'Failed to schedule pod, incompatible with nodepool "gpu"', "2026-01-31T12:00:07Z"
+)
+
+
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "said"),
     [
-        ([], ""),
-        ([OLDER, MOUNT], "FailedMount: MountVolume.SetUp failed"),
-        ([MOUNT, OLDER], "FailedMount: MountVolume.SetUp failed"),
-        ([REPEATED, MOUNT], "FailedAttachVolume: Multi-Attach error"),
+        ([], Said()),
+        ([OLDER, MOUNT], Said(warning="FailedMount: MountVolume.SetUp failed")),
+        ([MOUNT, OLDER], Said(warning="FailedMount: MountVolume.SetUp failed")),
+        ([REPEATED, MOUNT], Said(warning="FailedAttachVolume: Multi-Attach error")),
+        (
+            [NO_SCALE_UP, OLDER],
+            Said(
+                warning="FailedScheduling: no node",
+                autoscaler="pod didn't trigger scale-up: 1 max node group size reached",
+            ),
+        ),
+        (
+            [KARPENTER, NO_SCALE_UP],
+            Said(
+                warning='FailedScheduling: Failed to schedule pod, incompatible with nodepool "gpu"',
+                autoscaler='Failed to schedule pod, incompatible with nodepool "gpu"',
+            ),
+        ),
+        ([an_event("Pulling", "Pulling image", "2026-01-31T12:00:09Z", type="Normal")], Said()),
+        (
+            [an_event("FailedMount", "no\x1b[31m such\nvolume", "2026-01-31T12:00:09Z")],
+            Said(warning="FailedMount: no\\x1b[31m such\nvolume"),
+        ),
     ],
 )
-def test_the_newest_counts(events: list[dict[str, Any]], words: str):
-    """By when it was last seen, not by when it was first."""
-    assert newest(events) == words
+def test_the_newest_counts(events: list[dict[str, Any]], said: Said):
+    """By when it was last seen, not by when it was first; what an autoscaler says is kept apart from Warnings."""
+    assert what_is_said(events) == said
 
 
 async def test_a_pod_that_waits_is_explained_after_two_minutes():
@@ -60,8 +91,8 @@ async def test_a_pod_that_waits_is_explained_after_two_minutes():
         before = [warnings.about("team", "job", pod) for pod in (young, running, a_pod())]
         await until(lambda: asked_for)
 
-        assert before == ["", "", ""]
-        assert warnings.about("team", "job", a_pod()) == "FailedMount: MountVolume.SetUp failed"
+        assert before == [Said(), Said(), Said()]
+        assert warnings.about("team", "job", a_pod()) == Said(warning="FailedMount: MountVolume.SetUp failed")
         assert (asked_for, len(server.asked)) == (["job"], 1)
 
 
@@ -72,4 +103,23 @@ async def test_an_operator_that_may_not_read_events_goes_on():
         warnings.about("team", "job", a_pod())
         await until(lambda: server.asked and not warnings._tasks)
 
-        assert warnings.about("team", "job", a_pod()) == ""
+        assert warnings.about("team", "job", a_pod()) == Said()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({}, "node n has not begun with it for 2 minutes, as if its kubelet did not answer"),
+        ({"taken_in": True}, ""),
+        ({"scheduled_at": datetime.now(UTC)}, ""),
+        ({"scheduled_at": None, "node_name": ""}, ""),
+    ],
+)
+async def test_a_node_that_died_as_a_pod_was_bound_to_it_is_named(parts: dict[str, Any], words: str):
+    """No kubelet writes a status, so that there is no condition either which the control plane could turn."""
+    bound = {"node_name": "n", "scheduled_at": datetime.now(UTC) - timedelta(seconds=125)}
+    async with scripted(replies={f"GET {EVENTS}": (200, {"items": []})}) as (_, connection):
+        warnings = Warnings(Api(connection=connection), lambda _: pytest.fail("no news"))
+
+        assert warnings.about("team", "job", a_pod(**bound | parts)) == Said(warning=words)
+        await until(lambda: not warnings._tasks)

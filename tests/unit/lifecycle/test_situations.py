@@ -86,10 +86,13 @@ def test_the_service_of_a_running_gang_is_created_again():
          "attempt 1: Pod bot-0-0 is held by the scheduling gate kueue.x-k8s.io/admission, which the operator did not set"),
         ({"warning": "FailedMount: secret not found", "node_name": "n"}, "CannotStart",
          "attempt 1: Pod bot-0-0 cannot start yet: FailedMount: secret not found"),
+        ({"unschedulable": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "autoscaler": "pod didn't trigger scale-up: "
+          "1 max node group size reached"}, "Unschedulable", "attempt 1: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu; "
+         "the autoscaler says: pod didn't trigger scale-up: 1 max node group size reached"),
         ({"waiting_reason": "ErrImagePull", "waiting_container": "istio-proxy"}, "ImagePullFailed",
          "attempt 1: container istio-proxy of Pod bot-0-0: ErrImagePull"),
     ],
-    ids=["gate", "Event", "sidecar"],
+    ids=["gate", "Event", "autoscaler", "sidecar"],
 )  # fmt: skip
 def test_why_a_pod_waits(parts: dict[str, Any], reason: str, message: str):
     """Whoever it is that holds it is named."""

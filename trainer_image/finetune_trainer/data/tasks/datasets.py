@@ -23,6 +23,7 @@ OPTIONS = {
 NO_HARM = ("trust_remote_code", "cache_dir")
 """Options that say nothing about local files: left out, as lm-eval itself does."""
 
+SAVED = ("dataset_dict.json", "state.json")
 NAMED_FILES = 8
 HEAD = re.compile(r"---\r?\n(.*?)\r?\n---", re.DOTALL)
 
@@ -105,6 +106,7 @@ def _data_set(folder: TaskFolder, path: str, source: str, options: dict[str, Any
         files = tuple(name for name in folder.files if name.startswith(below))
         if files and not below.startswith("../"):
             _check_card(folder, below)
+            _check_saved(source, files)
             if options:
                 raise _invalid(
                     f"dataset_kwargs goes with dataset_path {_readers()}: remove it, or name the files in data_files"
@@ -131,6 +133,16 @@ def _check_card(folder: TaskFolder, below: str) -> None:
     if isinstance(told, dict) and "://" in str(told.get("configs")):
         raise _invalid(
             f"{below}README.md names data_files with an address, which would be fetched: write paths of the folder"
+        )
+
+
+def _check_saved(source: str, files: Iterable[str]) -> None:
+    """save_to_disk writes another form than a hub has, which lm-eval cannot load; its arrow files can be named."""
+    if any(posixpath.basename(name) in SAVED for name in files):
+        arrow = next((name for name in files if name.endswith(".arrow")), "test.arrow")
+        raise _invalid(
+            f"dataset_path {source} was written by save_to_disk: set dataset_path to arrow, and name its files in "
+            f"dataset_kwargs.data_files, such as test: {arrow}"
         )
 
 
