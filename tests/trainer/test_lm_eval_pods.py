@@ -41,7 +41,7 @@ def test_the_trainer_asks_what_preflight_left(tmp_path: Path, measured: Prefligh
     )
     done = in_a_pod(measured, tmp_path / "pod", "-c", script, PYTHONPATH=str(library))
     outcome = parse_outcome((tmp_path / "pod/termination-log").read_text())
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), (done.stderr, outcome)
     assert outcome is not None
     assert outcome.preflight is not None
     report = outcome.preflight

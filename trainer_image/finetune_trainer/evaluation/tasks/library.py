@@ -5,7 +5,9 @@ jinja2's sandbox. Its own environment lets a template reach any object of Python
 """
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -104,9 +106,23 @@ class Asking(TemplateLM):
 
 def built(task: Task, folder: Path, cache: Path) -> ConfigurableTask:
     """Return lm-eval's task. Its data is read from the folder of the task and from nowhere else, by way of a cache."""
-    made = ConfigurableTask(config=_with_places(dict(task.config), folder / DATA_FOLDER, cache))
+    with _without_a_mark_for_torch():
+        made = ConfigurableTask(config=_with_places(dict(task.config), folder / DATA_FOLDER, cache))
     made.set_fewshot_seed(seed=FEWSHOT_SEED)
     return made
+
+
+@contextmanager
+def _without_a_mark_for_torch() -> Iterator[None]:
+    """Preflight marks torch as missing in sys.modules; datasets takes a mark for the module, and imports it."""
+    marked = "torch" in sys.modules and sys.modules["torch"] is None
+    if marked:
+        del sys.modules["torch"]
+    try:
+        yield
+    finally:
+        if marked:
+            sys.modules["torch"] = None  # type: ignore[assignment]  # how Python spells "not importable"
 
 
 def _with_places(config: dict[str, Any], folder: Path, cache: Path) -> dict[str, Any]:
