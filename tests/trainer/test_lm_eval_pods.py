@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from finetune_contract import Evaluation, Location, PreflightConfig, parse_outcome
+from finetune_trainer.exporting.export import export
 
 from tests.trainer.data_inputs import a_config
 from tests.trainer.lm_eval_tasks import CHOICES, LM_EVAL, WRITTEN, a_metric, jsonl, lm_eval_on_path, task_folder
-from tests.trainer.running import Container
+from tests.trainer.running import Container, local_node
+from tests.trainer.test_combining import adapter
+from tests.trainer.test_merge_job import asked, merging
 from tests.trainer.test_preflight_pod import in_a_pod
 from tests.trainer.tiny import a_run, conversations, tiny_model
 
@@ -79,3 +83,16 @@ def test_a_trainer_without_the_library_says_so_before_it_loads_a_model(tmp_path:
         "type lmEval needs lm-eval, which is not in this image: build the images of preflight and trainer with "
         "--build-arg EXTRAS=lm-eval, or, outside a cluster, install finetune-operator[lm-eval]",
     )  # fmt: skip
+
+
+def test_merged_adapters_are_measured_on_tasks(tmp_path: Path):
+    """A job that trains nothing measures as others do, on a CPU."""
+    base, tasks = tiny_model(tmp_path / "base"), task_folder(tmp_path / "tasks", CHOICES)
+    run = merging(tmp_path, base, (adapter(tmp_path / "one", base, 1), 1.0), (adapter(tmp_path / "two", base, 2), 1.0))
+    evaluation = replace(run.evaluation, metrics=(a_metric(tasks, "echo_choice", "choice"),))
+    with local_node(tmp_path / "workspace"):
+        outcome = export(asked(replace(run, evaluation=evaluation)), tmp_path / "workspace")
+
+    assert outcome.evaluation is not None
+    (choice,) = outcome.evaluation.metrics
+    assert (choice.name, choice.examples, choice.base is None) == ("choice", 24, False)

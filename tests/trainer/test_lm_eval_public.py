@@ -252,7 +252,7 @@ doc_to_text: "{{passage}}\\nQuestion: {{question}}?\\nAnswer:"
 doc_to_target: label
 doc_to_choice: [CHOICES]
 metric_list:
-  - metric: acc
+  - {metric: acc, weight_by_size: false}
 metadata: {version: 2.0}
 """
 

@@ -25,6 +25,9 @@ METRICS = {
 METRIC_OPTIONS = {
     "metric", "aggregation", "higher_is_better", "hf_evaluate", "ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore",
 }  # fmt: skip
+OF_GROUPS = ("weight_by_size",)
+"""Options that mean something for a group only, and stand at tasks too."""
+
 FILTERS = (
     "regex", "multi_choice_regex", "remove_whitespace", "lowercase", "uppercase", "map", "take_first", "take_first_k", "majority_vote",
 )  # fmt: skip
@@ -146,8 +149,9 @@ def _metric(settings: Settings, output: str, wanted: str) -> dict[str, Any]:
             f"metric {name} of output_type {output} is not a mean of a value of each document, so it has no interval and no "
             f"difference by document: {remedy}"
         )
-    _check_entry(entries[name], name)
-    return dict(entries[name])
+    entry = {key: value for key, value in entries[name].items() if key not in OF_GROUPS}
+    _check_entry(entry, name)
+    return entry
 
 
 def _check_entry(entry: Settings, name: str) -> None:
