@@ -66,6 +66,7 @@ def test_the_trainer_asks_what_preflight_left(tmp_path: Path, measured: Prefligh
     assert trained.evaluation is not None
     assert [(one.name, one.examples) for one in trained.evaluation.metrics] == [("choice", 24), ("written", 24)]
     record = json.loads((tmp_path / "out/evaluation/metrics.json").read_text())
+    assert {one["library"] for one in record} == {"lm-eval 0.4.13"}
     assert [(one["type"], one["task"], one["taskMetric"]) for one in record] == [
         ("lmEval", "echo_choice", "acc,none"), ("lmEval", "echo_written", "exact_match,first-word"),
     ]  # fmt: skip

@@ -180,7 +180,7 @@ REFUSED = [
     ),
     (
         "a template that escapes", CHOICES, {"doc_to_text": "{{ ''.__class__.__mro__[1].__subclasses__() }}"}, {},
-        "a template of the task does what templates may not do: access to attribute '__class__' of 'str' object is unsafe.. Use "
+        "a template of the task does what templates may not do: access to attribute '__class__' of 'str' object is unsafe. Use "
         "filters and columns only",
     ),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ Each process builds the same requests, answers its share of the batches and gets
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from finetune_contract import Evaluation
 
 from finetune_trainer.evaluation.results import Judged, of_task
 from finetune_trainer.evaluation.tasks.asked import Continuation, Document, Prompt, Task
+from finetune_trainer.evaluation.tasks.extra import PACKAGE
 from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.training.asking import Interview
 
@@ -74,7 +76,11 @@ def judged_tasks(
     metrics = [metric for metric in evaluation.metrics if metric.lm_eval is not None] if tuned else []
     for number, (metric, task) in enumerate(zip(metrics, tasks.values(), strict=True)):
         of_base = base[number] if base else ()
-        details = {"task": task.config["task"], "taskMetric": f"{task.metric},{task.filter}"}
+        details = {
+            "task": task.config["task"],
+            "taskMetric": f"{task.metric},{task.filter}",
+            "library": f"lm-eval {version(PACKAGE)}",
+        }
         yield of_task(metric, of_base, tuned[number], seed=seed, details=details)
 
 

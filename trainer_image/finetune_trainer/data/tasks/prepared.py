@@ -70,13 +70,13 @@ class Counting:
         """Count the prompts, with room for their answers."""
         self.answers += len(prompts)
         self._count(len(prompt.tokens) for prompt in prompts)
-        self.longest = max((len(prompt.tokens) + prompt.max_new_tokens for prompt in prompts), default=self.longest)
+        self.longest = max([self.longest, *(len(prompt.tokens) + prompt.max_new_tokens for prompt in prompts)])
         return [""] * len(prompts)
 
     def _count(self, lengths: Iterator[int]) -> None:
         counted = list(lengths)
         self.tokens += sum(counted)
-        self.longest = max(self.longest, *counted)
+        self.longest = max([self.longest, *counted])
 
 
 def with_lm_eval(request: DataRequest) -> list[tuple[Metric, LmEval]]:
@@ -179,7 +179,7 @@ def _tried(task: Task, place: Path, tokenizer: Any, cache: Path) -> tuple[Counti
 
 def _told(task: Task, place: Path, error: Exception) -> str:
     """Say why a task cannot be asked."""
-    text = " ".join(str(error).replace(f"{place / DATA_FOLDER}/", "").split())[:300]
+    text = " ".join(str(error).replace(f"{place / DATA_FOLDER}/", "").split())[:300].rstrip(".")
     name = type(error).__name__
     if name == "UndefinedError":
         return f"a template of the task uses a column that the documents do not have: {text}. Correct the template, or the data"

@@ -27,7 +27,6 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from finetune_trainer.evaluation.tasks.asked import DATA_FOLDER, Answerer, Continuation, Document, Prompt, Task
 
-VERSION = lm_eval.__version__
 FEWSHOT_SEED = 1234
 """Of the examples in a prompt, as lm-eval's own command has it."""
 
