@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+from finetune_operator.api.pinned import join
 from kubernetes import config
 
 Raw = dict[str, Any]
@@ -74,6 +75,16 @@ class Client:
 
     def create(self, path: str, body: Raw) -> Raw:
         return self.request("POST", path, body)
+
+    def whole(self, path: str) -> Raw:
+        """Return a job with the parts of its FineTunePlan in its status."""
+        job = self.get(path)
+        name = job.get("status", {}).get("planName")
+        return (
+            join(job, self.get(f"{path.rpartition('/')[0].removesuffix('finetunejobs')}finetuneplans/{name}"))
+            if name
+            else job
+        )
 
     def ensure(self, path: str, body: Raw) -> None:
         """Create an object unless it exists."""

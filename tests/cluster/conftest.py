@@ -26,7 +26,7 @@ def api(control_plane: ControlPlane) -> Client:
     """The API server with our CRDs, as an administrator sees it."""
     control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
     client = Client(control_plane.kubeconfig)
-    for plural in ("finetunejobs", "gpupools", "finetunepolicies"):
+    for plural in ("finetunejobs", "finetuneplans", "gpupools", "finetunepolicies"):
         eventually(lambda plural=plural: serves(client, plural), f"{plural} are served")
     return client
 

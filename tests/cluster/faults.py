@@ -17,8 +17,8 @@ from tests.cluster.client import eventually
 
 HOP_HEADERS = {"host", "connection", "transfer-encoding", "content-length", "content-encoding", "accept-encoding"}
 
-WATCHES = 4
-"""Jobs, pools, Pods, Services."""
+WATCHED = {"finetunejobs", "gpupools", "pods", "services"}
+"""What every operator watches."""
 
 Call = tuple[str, str]
 """(method, path)"""
@@ -75,7 +75,8 @@ class FaultProxy:
     """Called with the path and the answer of a list: what the operator gets."""
     port: int = 0
     _streams: set[Any] = field(default_factory=set)
-    _responses: set[Any] = field(default_factory=set)
+    _responses: dict[Any, str] = field(default_factory=dict)
+    """The watches that are open -> their paths."""
     _late: set[Any] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _thread: threading.Thread | None = None
@@ -106,13 +107,16 @@ class FaultProxy:
         """Listen again, on the same port."""
         self._do(self._listen())
 
-    def send_error(self, status: dict[str, Any]) -> None:
-        """Send an ERROR event into all watch streams: with code 410 the operator has to list anew."""
-        self._do(self._send_error(status))
+    def send_error(self, status: dict[str, Any], of: str = "") -> None:
+        """Send an ERROR event into all watch streams, or those of a kind: with code 410 the operator has to list anew."""
+        self._do(self._send_error(status, of))
 
     def wait_for_watches(self) -> None:
         """Wait until the operator watches: its first comparison may be done before."""
-        eventually(lambda: len(self._responses) >= WATCHES, "the watches are established")
+        eventually(lambda: self._watched() >= WATCHED, "the watches are established")
+
+    def _watched(self) -> set[str]:
+        return {path.rsplit("/", 1)[-1] for path in list(self._responses.values())}
 
     @property
     def writes(self) -> list[Call]:
@@ -166,8 +170,8 @@ class FaultProxy:
         for stream in list(self._streams):
             stream.close()
 
-    async def _send_error(self, status: dict[str, Any]) -> None:
-        for response in list(self._responses):
+    async def _send_error(self, status: dict[str, Any], of: str) -> None:
+        for response in [each for each, path in self._responses.items() if path.endswith(of)]:
             await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
 
     async def _stop(self) -> None:
@@ -227,7 +231,7 @@ class FaultProxy:
         response = web.StreamResponse(status=upstream.status, headers={"Content-Type": "application/json"})
         await response.prepare(request)
         self._streams.add(upstream)
-        self._responses.add(response)
+        self._responses[response] = request.path
         try:
             async for line in upstream.content:
                 if upstream.status != 200:
@@ -238,7 +242,7 @@ class FaultProxy:
             pass
         finally:
             self._streams.discard(upstream)
-            self._responses.discard(response)
+            self._responses.pop(response, None)
             upstream.close()
         return response
 

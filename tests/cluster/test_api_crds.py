@@ -31,7 +31,7 @@ def collection(namespace: str) -> str:
 
 def test_the_files_are_accepted(api: Client, control_plane):
     """What a user applies is the file, not our objects."""
-    for name in ("finetunejobs", "gpupools", "finetunepolicies"):
+    for name in ("finetunejobs", "finetuneplans", "gpupools", "finetunepolicies"):
         answer = control_plane.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", f"crds/{name}.yaml")
 
         assert answer.stdout.startswith(f"customresourcedefinition.apiextensions.k8s.io/{name}.finetune.dev ")
@@ -58,7 +58,8 @@ def test_the_names_are_known(api: Client):
     found = {item["name"]: item for item in api.get(FINETUNE)["resources"]}
 
     assert {
-        "finetunejobs", "finetunejobs/status", "gpupools", "gpupools/status", "finetunepolicies", "finetunepolicies/status",
+        "finetunejobs", "finetunejobs/status",
+        "gpupools", "gpupools/status", "finetuneplans", "finetunepolicies", "finetunepolicies/status",
     } == set(found)  # fmt: skip
     assert tuple(found["finetunepolicies"][k] for k in ("namespaced", "shortNames", "singularName")) == (
         True,
@@ -154,13 +155,17 @@ def test_applying_twice_changes_nothing(api: Client, control_plane, collection: 
     assert (1, first["uid"]) == tuple(api.get(f"{collection}/again")["metadata"][k] for k in ("generation", "uid"))
 
 
-def test_the_whole_status_can_be_written(api: Client, collection: str, namespace: str):
-    """No rule of the spec stands in the way of status.resolved, where defaults and choices are side by side."""
-    api.create(collection, changed(GOOD_JOB, {"metadata": {"name": "full", "namespace": namespace}}))
+def test_a_whole_resolved_spec_can_be_written(api: Client, namespace: str):
+    """No rule of the spec stands in the way of a FineTunePlan, where defaults and choices are side by side."""
     resolved = changed(GOOD_JOB, {"spec.training": {"epochs": 1, "maxSteps": 100, "neftuneAlpha": "0"}})["spec"]
-    written = api.patch(f"{collection}/full/status", {"status": {"resolved": resolved}})
+    plan = {
+        "apiVersion": "finetune.dev/v1alpha1",
+        "kind": "FineTunePlan",
+        "metadata": {"name": "full"},
+        "resolved": resolved,
+    }
 
-    assert resolved == written["status"]["resolved"]
+    assert api.create(f"{FINETUNE}/namespaces/{namespace}/finetuneplans", plan)["resolved"] == resolved
 
 
 def test_a_job_from_before_a_rule_can_still_be_changed(api: Client):
@@ -214,8 +219,13 @@ def refusal_of_a_creation(api: Client, path: str, body: dict) -> str:
 
 
 def test_all_kinds_were_tested():
-    """A further kind needs its own lines here; policies are in test_policies."""
-    assert [crd["spec"]["names"]["kind"] for crd in crds()] == ["FineTuneJob", "GPUPool", "FineTunePolicy"]
+    """A further kind needs its own lines here; plans are in test_plans, policies in test_policies."""
+    assert [crd["spec"]["names"]["kind"] for crd in crds()] == [
+        "FineTuneJob",
+        "FineTunePlan",
+        "GPUPool",
+        "FineTunePolicy",
+    ]
 
 
 def test_a_job_that_nobody_has_looked_at_is_not_done(api: Client, collection: str, namespace: str):

@@ -33,14 +33,13 @@ def test_the_jobs_of_a_namespace_are_compared(
 
 @pytest.mark.parametrize("training", [{"maxSteps": 30}, {"epochs": 2}])
 def test_plan_and_resolved_spec_pass_the_schema(api: Client, namespace: str, training: dict[str, int]):
-    """Whatever the planner fills in, the API server must keep, whole: an invalid status would stop every job."""
+    """Whatever the planner fills in, the API server must keep, whole, in a FineTunePlan; and in a status of an earlier operator."""
     run = planned("135m", a_laptop(), training=training)
     job = a_finished_job("small", speed=1, memory=1)
-    status = {"plan": run.plan.model_dump(exclude_none=True), "resolved": run.resolved.model_dump(exclude_none=True)}
-    with_status(api, namespace, {**job, "status": status})
-    kept = api.get(f"{FINETUNE}/namespaces/{namespace}/finetunejobs/small")["status"]
+    parts = {"plan": run.plan.model_dump(exclude_none=True), "resolved": run.resolved.model_dump(exclude_none=True)}
+    with_status(api, namespace, {**job, "status": parts})
+    head = {"apiVersion": job["apiVersion"], "kind": "FineTunePlan", "metadata": {"name": "small"}}
+    plan = api.create(f"{FINETUNE}/namespaces/{namespace}/finetuneplans", head | parts)
+    status = api.get(f"{FINETUNE}/namespaces/{namespace}/finetunejobs/small")["status"]
 
-    assert {name: kept["resolved"]["training"][name] for name in training} == training
-    assert kept["plan"]["vram"] == status["plan"]["vram"]
-    assert kept["plan"]["estimate"] == status["plan"]["estimate"]
-    assert kept["resolved"]["lora"] == status["resolved"]["lora"]
+    assert [{name: kept[name] for name in parts} for kept in (plan, status)] == [parts, parts]

@@ -85,6 +85,24 @@ def test_credentials_that_are_accepted_again_are_enough(
     assert attempts(reaches(api, namespace, "trusted", "Succeeded")) == [(0, "Succeeded")]
 
 
+def test_a_watch_of_pods_that_lost_its_place_lists_them_again(
+    api: Client, standin: StandIn, namespace: str, proxy: FaultProxy, start_operator: StartOperator
+):
+    """Their own watch finds what it missed; the comparison of everything is minutes away."""
+    operator = start_operator(kubeconfig=proxy.operator_kubeconfig)
+    operator.start()
+    proxy.wait_for_watches()
+    proxy.drop_event = lambda event: event["object"].get("kind") == "Pod"
+    api.create(jobs(namespace), a_job("missed"))
+    pod = f"/api/v1/namespaces/{namespace}/pods/missed-preflight-1"
+    eventually(lambda: (api.find(pod) or {}).get("status", {}).get("phase") == "Succeeded", "preflight has ended")
+    proxy.drop_event = lambda _: False
+    proxy.send_error({"kind": "Status", "code": 410, "message": "too old resource version"}, of="/pods")
+
+    assert attempts(reaches(api, namespace, "missed", "Succeeded")) == [(0, "Succeeded")]
+    assert "full comparison found missed changes" not in operator.text
+
+
 def test_a_watch_that_is_gone_for_good_ends_it(
     api: Client, namespace: str, proxy: FaultProxy, start_operator: StartOperator
 ):

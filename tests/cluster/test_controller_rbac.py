@@ -126,6 +126,10 @@ def test_users_get_what_their_roles_say(api: Client, control_plane: ControlPlane
     eventually(lambda: may("viewr", "get", "finetunejobs.finetune.dev"), "view is aggregated")
 
     assert may("editr", "get", "finetunejobs.finetune.dev")
+    assert may("viewr", "list", "finetuneplans.finetune.dev")
+    assert [
+        verb for verb in ("create", "update", "patch", "delete") if may("editr", verb, "finetuneplans.finetune.dev")
+    ] == []
     assert not may("viewr", "create", "finetunejobs.finetune.dev")
     assert not may("editr", "create", "gpupools.finetune.dev")
     assert not may("editr", "update", "finetunejobs.finetune.dev", "--subresource=status")
@@ -155,6 +159,7 @@ def test_no_rule_reaches_further_than_named():
         "finetunejobs",
         "finetunejobs/finalizers",
         "finetunejobs/status",
+        "finetuneplans",
         "finetunepolicies",
         "finetunepolicies/status",
         "gpupools",

@@ -17,7 +17,7 @@ EXPLAINED = (
     "ftj.spec.training.learningRate",
     "ftj.spec.datasets.columns",
     "ftj.spec.method",
-    "ftj.status.plan.vram",
+    "ftpl.plan.vram",
     "gpupool.spec.capacity",
 )
 

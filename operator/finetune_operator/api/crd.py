@@ -12,6 +12,8 @@ from finetune_operator.api.group import (
     GROUP,
     JOB_KIND,
     JOB_PLURAL,
+    PLAN_KIND,
+    PLAN_PLURAL,
     POLICY_KIND,
     POLICY_PLURAL,
     POOL_KIND,
@@ -19,10 +21,11 @@ from finetune_operator.api.group import (
     VERSION,
 )
 from finetune_operator.api.job_rules import STRUCT_RULES, name_rule
+from finetune_operator.api.pinned import PARTS, FineTunePlan
 from finetune_operator.api.policies import POLICY_NAME, FineTunePolicySpec, FineTunePolicyStatus
 from finetune_operator.api.pools import GPUPoolSpec, GPUPoolStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import FineTuneJobStatus
+from finetune_operator.api.status import ReportedStatus
 from finetune_operator.api.structural import Schema, to_structural
 from finetune_operator.api.told_defaults import without_defaults, without_entry_defaults
 
@@ -38,6 +41,11 @@ POOL_DESCRIPTION = (
 POLICY_DESCRIPTION = (
     "What the jobs of a namespace may do and spend. The platform team creates it; there is one in a namespace, named"
     " default."
+)
+PLAN_DESCRIPTION = (
+    "What the operator decided about a FineTuneJob before it created anything, by which its Pods run: the findings of"
+    " preflight, the spec with every default filled in, and the plan. The operator creates it and nothing changes it: a"
+    " job that is planned again gets another one, which its status.planName names. It is deleted with its job."
 )
 
 JOB_COLUMNS = (
@@ -78,12 +86,33 @@ POLICY_COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 
+PLAN_COLUMNS = (
+    ("Job", "string", ".metadata.ownerReferences[0].name", 0),
+    ("Plan", "string", ".plan.summary", 0),
+    ("Pool", "string", ".plan.pool.name", 0),
+    ("Seconds", "integer", ".plan.estimate.seconds", 0),
+    ("GPU-Hours", "string", ".plan.estimate.gpuHours", 0),
+    ("Cost", "string", ".plan.estimate.costUSD", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
 STATUS = {
     # our operator is the only one that writes it, and always as a whole: who wrote which part would be half of the object
     "x-kubernetes-map-type": "atomic",
     # until it has written: a job without conditions must not be taken for one that is done
     "default": {"observedGeneration": 0},
 }
+
+WRITTEN_ONCE = {"x-kubernetes-map-type": "atomic"}
+"""Who wrote which field of it would be as long as the object."""
+
+UNCHANGING = {
+    "rule": "self == oldSelf",
+    "message": "cannot be changed: it is the record that the Pods of its job run by",
+}
+
+OPAQUE = {"x-kubernetes-preserve-unknown-fields": True}
+EARLIER = "Of jobs that were planned by an operator before FineTunePlans; later ones write it into the FineTunePlan that planName names."
 
 TYPE_META = {
     "apiVersion": {"type": "string", "description": "API version of the object."},
@@ -94,20 +123,29 @@ TYPE_META = {
 
 def crds() -> tuple[Schema, ...]:
     """Return the CustomResourceDefinitions of the project."""
-    return job_crd(), pool_crd(), policy_crd()
+    return job_crd(), plan_crd(), pool_crd(), policy_crd()
 
 
 def job_crd() -> Schema:
     """Return the CustomResourceDefinition of FineTuneJob."""
     spec = spec_schema(FineTuneJobSpec)
-    root = _root(JOB_DESCRIPTION, without_defaults(spec), FineTuneJobStatus) | {
-        VALIDATIONS: [name_rule(), freeze(spec)]
-    }
+    root = _root(JOB_DESCRIPTION, without_defaults(spec), ReportedStatus) | {VALIDATIONS: [name_rule(), freeze(spec)]}
+    root["properties"]["status"] = with_earlier_parts(root["properties"]["status"])
     names = _names(JOB_KIND, JOB_PLURAL, ["ftj"])
     version = _version(root, JOB_COLUMNS) | {
         "selectableFields": [{"jsonPath": ".spec.model.source"}, {"jsonPath": ".status.phase"}]
     }
     return _crd(names, "Namespaced", version)
+
+
+def plan_crd() -> Schema:
+    """Return the CustomResourceDefinition of FineTunePlan."""
+    fields = as_observed(to_structural(described_schema(FineTunePlan)))["properties"]
+    parts = {name: fields[name] | WRITTEN_ONCE for name in PARTS}
+    root = {"type": "object", "description": PLAN_DESCRIPTION, "properties": TYPE_META | parts}
+    version = _version(root | {VALIDATIONS: [UNCHANGING]}, PLAN_COLUMNS)
+    del version["subresources"]
+    return _crd(_names(PLAN_KIND, PLAN_PLURAL, ["ftpl"]), "Namespaced", version)
 
 
 def pool_crd() -> Schema:
@@ -152,6 +190,15 @@ def as_observed(schema: Schema) -> Schema:
     if "items" in out:
         out["items"] = as_observed(out["items"])
     return out
+
+
+def with_earlier_parts(status: Schema) -> Schema:
+    """Return the schema of a job's status that keeps what operators before FineTunePlans wrote there: unknown fields are dropped."""
+    fields = dict(status["properties"])
+    plan = fields["plan"] | OPAQUE
+    inner = {name: each | OPAQUE if "properties" in each else each for name, each in plan["properties"].items()}
+    earlier = {name: {"type": "object", "description": EARLIER} | OPAQUE for name in PARTS if name not in fields}
+    return status | {"properties": fields | earlier | {"plan": plan | {"properties": inner}}}
 
 
 def _root(description: str, spec: Schema, status: type[Model]) -> Schema:

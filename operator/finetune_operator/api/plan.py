@@ -1,4 +1,4 @@
-"""status.plan and status.preflight.architecture: the pinned decision. manifests/ sees nothing but these values."""
+"""FineTunePlan.plan and preflight.architecture: the pinned decision, and its summary in status. manifests/ sees only these values."""
 
 from typing import Annotated, Literal
 
@@ -250,5 +250,44 @@ class Plan(StatusModel):
     """Trainer image, used by every attempt."""
     alternatives: Annotated[list[Alternative], items("atomic", most=5)] = []
     """Other layouts that were considered."""
+    warnings: Annotated[list[Message], items("atomic", most=16)] = []
+    """Things to know before the run starts."""
+
+
+class PoolSummary(StatusModel):
+    """Where the Pods run, and what a GPU costs."""
+
+    name: Name
+    """Name of the GPUPool."""
+    gpu_type: ShortText
+    """Catalogue name of the GPU."""
+    capacity: Literal["on-demand", "spot"]
+    """Capacity type."""
+    price_per_gpu_hour_usd: Decimal
+    """Price of one GPU per hour, used for every attempt of this job."""
+
+
+class EstimateSummary(StatusModel):
+    """Estimated time and cost."""
+
+    seconds: Count
+    """Estimated time from start to published result, in seconds."""
+    cost_usd: Decimal
+    """Estimated cost."""
+
+
+class PlanSummary(StatusModel):
+    """The plan in short. The whole plan is in the FineTunePlan that planName names."""
+
+    summary: ShortText
+    """Method and GPUs, in one line."""
+    pool: PoolSummary
+    """Where the Pods run, and what a GPU costs."""
+    replicas: Count
+    """Number of trainer Pods, one per node."""
+    gpus_per_replica: Count
+    """GPUs per trainer Pod."""
+    estimate: EstimateSummary
+    """Estimated time and cost."""
     warnings: Annotated[list[Message], items("atomic", most=16)] = []
     """Things to know before the run starts."""

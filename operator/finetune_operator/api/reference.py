@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 
 from finetune_operator.api.cel import VALIDATIONS
+from finetune_operator.api.crd import TYPE_META
 from finetune_operator.api.freeze import MUTABLE
-from finetune_operator.api.group import API_VERSION, JOB_KIND
+from finetune_operator.api.group import API_VERSION, JOB_KIND, PLAN_KIND
 from finetune_operator.api.structural import Schema
 from finetune_operator.api.validation import SPEC_BYTES
 
@@ -41,8 +42,17 @@ def _kind(crd: Schema) -> Iterator[str]:
         f"{c['name'].upper()}{' (wide)' if c.get('priority') else ''}" for c in version["additionalPrinterColumns"]
     ]
     yield f"`kubectl get {names['plural']}` shows {', '.join(columns)}.\n"
-    for name in ("spec", "status"):
-        yield from _struct(root["properties"][name], f"{names['kind']}.{name}")
+    for name, field in root["properties"].items():
+        if name not in TYPE_META:
+            yield from _part(field, f"{names['kind']}.{name}")
+
+
+def _part(field: Schema, path: str) -> Iterator[str]:
+    """One table per struct; FineTunePlan.resolved is the spec again."""
+    if path == f"{PLAN_KIND}.resolved":
+        yield f"### {path}\n\n{field['description']} It has the fields of {JOB_KIND}.spec.\n"
+        return
+    yield from _struct(field, path)
 
 
 def _column(column: Schema) -> str:
@@ -50,7 +60,7 @@ def _column(column: Schema) -> str:
 
 
 def _struct(schema: Schema, path: str) -> Iterator[str]:
-    """One table per struct, followed by those of its children; status.resolved is the spec again."""
+    """One table per struct, followed by those of its children."""
     yield f"### {path}\n\n{schema['description']}\n"
     yield "| field | type | description |\n|---|---|---|"
     required = schema.get("required", ())
@@ -60,7 +70,7 @@ def _struct(schema: Schema, path: str) -> Iterator[str]:
     yield f"\nError messages:\n{refused}\n" if refused else ""
     for name, field in schema["properties"].items():
         child = field.get("items", field)
-        if "properties" in child and name != "resolved":
+        if "properties" in child:
             yield from _struct(child, f"{path}.{name}{'[]' if 'items' in field else ''}")
 
 

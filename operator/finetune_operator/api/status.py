@@ -1,4 +1,7 @@
-"""FineTuneJob.status: the report. The store at the output is the truth; all of this can be lost and found again."""
+"""FineTuneJob.status: the report. The store at the output is the truth; all of this can be lost and found again.
+
+What is pinned once (resolved spec, preflight, whole plan) is in an object of its own, which pinned.py joins with the status.
+"""
 
 from typing import Annotated, Literal
 
@@ -20,7 +23,8 @@ from finetune_operator.api.fields import (
     items_by,
 )
 from finetune_operator.api.meta import Conditions, Metadata
-from finetune_operator.api.plan import ModelArchitecture, Plan
+from finetune_operator.api.plan import ModelArchitecture, Plan, PlanSummary
+from finetune_operator.api.pool_pod import PodGroupKind
 from finetune_operator.api.published import URI, ArtifactStatus, EvaluationStatus, ExportStatus, MemoryStatus
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.resolved import ResolvedSpec
@@ -191,7 +195,7 @@ class ReplannedStatus(StatusModel):
     """Cost of these attempts in US dollars."""
 
 
-class FineTuneJobStatus(StatusModel):
+class ReportedStatus(StatusModel):
     """What the operator observed."""
 
     observed_generation: Count = 0
@@ -206,12 +210,14 @@ class FineTuneJobStatus(StatusModel):
     """Generation of the spec that the last preflight was started for."""
     spec_digest: Digest = ""
     """Digest of the part of the spec that preflight and plan depend on. If an edit changes it, both are redone."""
-    preflight: PreflightStatus | None = None
-    """Findings of the preflight Pod."""
-    resolved: ResolvedSpec | None = None
-    """The spec with every default filled in."""
-    plan: Plan | None = None
-    """The layout chosen for the run."""
+    plan_name: Name | None = None
+    """Name of the FineTunePlan with the findings of preflight, the spec with every default filled in, and the whole plan."""
+    plan: PlanSummary | None = None
+    """The layout chosen for the run, in short."""
+    queue_name: Name | None = None
+    """LocalQueue of Kueue that the attempts wait in."""
+    pod_group: PodGroupKind | None = None
+    """Scheduler whose PodGroups the attempts have."""
     replanned: ReplannedStatus | None = None
     """Earlier plans of the job, if there were any."""
     progress: ProgressStatus | None = None
@@ -251,15 +257,44 @@ class FineTuneJobStatus(StatusModel):
     completion_time: Time | None = None
     """Time when the job finished."""
 
+    @property
+    def in_short(self) -> Plan | PlanSummary | None:
+        """The layout and its price, as far as they are known."""
+        return self.plan
 
-class FineTuneJob(StatusModel):
-    """The whole resource, parsed at the door."""
+
+class FineTuneJobStatus(ReportedStatus):
+    """The status together with what is pinned, as decisions are made on it."""
+
+    preflight: PreflightStatus | None = None
+    """Findings of the preflight Pod."""
+    resolved: ResolvedSpec | None = None
+    """The spec with every default filled in."""
+    plan: Plan | None = None  # type: ignore[assignment]  # a plan has all that its summary has; test_pinned.py holds it
+    """The layout chosen for the run."""
+    unread: PlanSummary | None = None
+    """What status says about a plan that is not at hand: nobody needs it since the job has ended, or the FineTunePlan is gone."""
+
+    @property
+    def in_short(self) -> Plan | PlanSummary | None:
+        """The layout and its price, of the plan or of what status says about it."""
+        return self.plan or self.unread
+
+
+class ReportedJob(StatusModel):
+    """The job as the API server holds it, without what is pinned: enough for a list."""
 
     metadata: Metadata
     spec: FineTuneJobSpec
-    status: FineTuneJobStatus = Field(default_factory=FineTuneJobStatus)
+    status: ReportedStatus = Field(default_factory=ReportedStatus)
 
     @property
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
+
+
+class FineTuneJob(ReportedJob):
+    """The whole resource, parsed at the door."""
+
+    status: FineTuneJobStatus = Field(default_factory=FineTuneJobStatus)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from finetune_operator.api.fields import Model
 from finetune_operator.api.job_rules import NAME_LENGTH, NAME_MESSAGE, NAME_PATTERN, STRUCT_RULES
+from finetune_operator.api.once import once_each
 
 SPEC_BYTES = 32_768
 """The spec travels in an annotation (at most 256 KiB for all of an object's) and again, resolved, in status; the bounds
@@ -27,6 +28,7 @@ class Violation:
         return f"{self.path}: {self.message}"
 
 
+@once_each
 def violations(spec: Model) -> tuple[Violation, ...]:
     """Return every broken rule between fields, in the order of the fields."""
     return (*_oversized(spec), *_broken(spec, "spec"))

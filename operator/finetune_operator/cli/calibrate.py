@@ -14,12 +14,14 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from finetune_operator.api.group import API_VERSION, JOB_KIND
-from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.group import API_VERSION, JOB_KIND, PLAN_KIND
+from finetune_operator.api.pinned import lacks_plan, with_plans
+from finetune_operator.api.status import FineTuneJob, ReportedJob, ReportedStatus
 from finetune_operator.cli.manifest_file import read_manifests
 from finetune_operator.cli.options import Context, Kubeconfig, must_exist
 from finetune_operator.cli.target import require_target
 from finetune_operator.errors import FinetuneError
+from finetune_operator.planning.layouts import counted
 
 OFF = 1.15
 """A ratio of measured to predicted beyond this, or under its inverse, is worth a look."""
@@ -43,7 +45,7 @@ def command(
             "-f",
             "--file",
             metavar="FILE",
-            help="File with the output of `kubectl get ftj -o yaml`; - for standard input; repeatable.",
+            help="File with the output of `kubectl get ftj,ftpl -o yaml`; - for standard input; repeatable.",
             callback=must_exist,
         ),
     ] = None,
@@ -62,55 +64,66 @@ def command(
         else asyncio.run(_jobs_of_cluster(kubeconfig, context, namespace))
     )
     if not objects:
-        raise FinetuneError("no FineTuneJobs found: `kubectl get ftj -A -o yaml` prints those of a cluster")
+        raise FinetuneError("no FineTuneJobs found: `kubectl get ftj,ftpl -A -o yaml` prints those of a cluster")
     found = [comparison(job) for job in finished(objects)]
     if not found:
         raise FinetuneError(f"nothing to compare: none of the {len(objects)} jobs found has a plan and has finished")
     for line in report(found):
         print(line)
+    if without := sum(map(lacks_plan, objects)):
+        print(
+            f"\nthe speed of {counted(without, 'job')} is not compared: without its FineTunePlan there is no prediction. "
+            "`kubectl get ftj,ftpl -A -o yaml` prints both"
+        )
 
 
 def objects_of(path: Path) -> list[dict[str, Any]]:
-    """Return the FineTuneJobs of a YAML file: documents, or the items of a List. Raises FinetuneError."""
-    return [item for item in read_manifests(path) if item.get("kind") == JOB_KIND]
+    """Return the FineTuneJobs of a YAML file with their plans: documents, or the items of a List. Raises FinetuneError."""
+    items = read_manifests(path)
+    jobs, plans = ([item for item in items if item.get("kind") == kind] for kind in (JOB_KIND, PLAN_KIND))
+    return with_plans(jobs, plans)
 
 
 async def _jobs_of_cluster(kubeconfig: str, context: str, namespace: str) -> list[dict[str, Any]]:
     from finetune_operator.cli.jobs import jobs_of  # noqa: PLC0415  # files need no client
+    from finetune_operator.cli.plans import list_plans  # noqa: PLC0415
 
     async with jobs_of(require_target(kubeconfig), context, namespace) as jobs:
-        return list(await jobs.list_raw(everywhere=not namespace))
+        return with_plans(
+            await jobs.list_raw(everywhere=not namespace), await list_plans(jobs, everywhere=not namespace)
+        )
 
 
-def finished(objects: Iterable[dict[str, Any]]) -> list[FineTuneJob]:
+def finished(objects: Iterable[dict[str, Any]]) -> list[ReportedJob]:
     """Return the jobs that ended with a plan. Raises FinetuneError for an object that is no FineTuneJob of ours."""
     try:
-        jobs = [FineTuneJob.model_validate(one) for one in objects]
+        jobs = [(ReportedJob if lacks_plan(one) else FineTuneJob).model_validate(one) for one in objects]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise FinetuneError(
-            f"not a FineTuneJob of {API_VERSION}: {where}: {first['msg']}; use the output of `kubectl get ftj -o yaml`"
+            f"not a FineTuneJob of {API_VERSION}: {where}: {first['msg']}; use the output of `kubectl get ftj,ftpl -o yaml`"
         ) from error
     return [job for job in jobs if job.status.plan and job.status.completion_time and job.status.attempts]
 
 
-def comparison(job: FineTuneJob) -> Comparison:
-    """Return measured over predicted of one job."""
+def comparison(job: ReportedJob) -> Comparison:
+    """Return measured over predicted of one job; of a job without its FineTunePlan no speed, which only that predicts."""
     status = job.status
     assert status.plan is not None
+    plan = job.status.plan if isinstance(job, FineTuneJob) else None
     return Comparison(
         job=job.key,
-        layout=f"{status.plan.summary}{f', ZeRO-{status.plan.zero_stage}' if status.plan.zero_stage else ''}",
+        layout=f"{status.plan.summary}{f', ZeRO-{plan.zero_stage}' if plan is not None and plan.zero_stage else ''}",
         memory=_ratio(status.memory.measured_gib, status.memory.predicted_gib) if status.memory else None,
-        speed=_ratio(status.progress.tokens_per_second, status.plan.estimate.tokens_per_second)
-        if status.progress and status.progress.tokens_per_second
+        speed=_ratio(status.progress.tokens_per_second, plan.estimate.tokens_per_second)
+        if plan is not None and status.progress and status.progress.tokens_per_second
         else None,
         cost=_cost_ratio(status),
     )
 
 
-def _cost_ratio(status: FineTuneJobStatus) -> float | None:
+def _cost_ratio(status: ReportedStatus) -> float | None:
     """Only of runs of one attempt: an estimate does not know failures."""
     if status.cost is None or status.plan is None or len(status.attempts or ()) != 1:
         return None

@@ -31,12 +31,13 @@ def command(
     from finetune_operator.cli.curves import curves_of  # noqa: PLC0415
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.output import write_file  # noqa: PLC0415
+    from finetune_operator.cli.plans import whole  # noqa: PLC0415
     from finetune_operator.cli.svg_curves import Curve, picture  # noqa: PLC0415
 
     claims = joined(claim or [], "--claim")
 
     async def work(jobs: Jobs) -> tuple[list[str], str]:
-        found = [await jobs.get(name) for name in names]
+        found = [await whole(jobs, name) for name in names]
         if not plot:
             return comparison(found), ""
         curves = [Curve(name=job.metadata.name, points=(await curves_of(jobs, job, claims)).loss) for job in found]

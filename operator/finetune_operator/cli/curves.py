@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune_contract import log_folder
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.kept_log import Kept, read_kept
 from finetune_operator.cli.store_here import checkpoint_place
@@ -31,7 +31,7 @@ class Curves:
     """Why the history could not be read; empty where it was."""
 
 
-async def curves_of(jobs: Jobs, job: FineTuneJob, claims: str) -> Curves:
+async def curves_of(jobs: Jobs, job: ReportedJob, claims: str) -> Curves:
     """Return the curves over all attempts; those of the Pod that still runs where nothing else can be read."""
     place, lines = checkpoint_place(job), list[str]()
     try:
@@ -43,7 +43,7 @@ async def curves_of(jobs: Jobs, job: FineTuneJob, claims: str) -> Curves:
     return from_lines(lines)
 
 
-async def curves_in_logs(jobs: Jobs, job: FineTuneJob, missing: str) -> Curves:
+async def curves_in_logs(jobs: Jobs, job: ReportedJob, missing: str) -> Curves:
     """Return what the logs of the Pods that are still there have; `missing` says why that is all."""
     losses: dict[int, float] = {}
     for attempt in job.status.attempts or ():

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.job_text import ended, exported
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.store_here import (
@@ -27,14 +27,14 @@ WHAT = "deleting checkpoints"
 GIB = 2**30
 
 
-def question(job: FineTuneJob, *, with_checkpoints: bool) -> str:
+def question(job: ReportedJob, *, with_checkpoints: bool) -> str:
     """Return what is asked before a job is deleted."""
     running = "" if ended(job) is not None else f", which is {str(job.status.phase).lower()}"
     kept = " and its checkpoints: it cannot be continued" if with_checkpoints else ""
     return f"Delete {job.key}{running}{kept}?"
 
 
-def stays(job: FineTuneJob) -> list[str]:
+def stays(job: ReportedJob) -> list[str]:
     """Say where the result is, and the forms that were made of it; nothing before there is one."""
     if not job.status.adapter_uri:
         return []
@@ -51,13 +51,13 @@ async def delete(jobs: Jobs, name: str, claims: str | None) -> list[str]:
     await jobs.delete(name, job.metadata.uid)
     said = [f"deleted {job.key}", *stays(job)]
     if claims is None:
-        began = job.status.preflight is not None
+        began = bool(job.status.run_digest)
         return [*said, *([f"its checkpoints, prepared rows and logs stay at {place.uri}"] if began else [])]
     await _pods_gone(jobs, job)
     return [*said, await _forget(jobs, job, place, claims)]
 
 
-async def _refuse_unreachable(jobs: Jobs, job: FineTuneJob, place: Place, claims: str) -> None:
+async def _refuse_unreachable(jobs: Jobs, job: ReportedJob, place: Place, claims: str) -> None:
     """Raise FinetuneError before anything is deleted, where the checkpoints could not be."""
     check_installed(WHAT)
     if claim := missing_claim(place, claims):
@@ -69,7 +69,7 @@ async def _refuse_unreachable(jobs: Jobs, job: FineTuneJob, place: Place, claims
         await read_secret(jobs, place.secret, WHAT)
 
 
-async def _pods_gone(jobs: Jobs, job: FineTuneJob) -> None:
+async def _pods_gone(jobs: Jobs, job: ReportedJob) -> None:
     """Wait until no Pod of the job is left: one that still saves would leave a checkpoint behind."""
     deadline = asyncio.get_running_loop().time() + GONE_SECONDS
     while True:
@@ -85,7 +85,7 @@ async def _pods_gone(jobs: Jobs, job: FineTuneJob) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _forget(jobs: Jobs, job: FineTuneJob, place: Place, claims: str) -> str:
+async def _forget(jobs: Jobs, job: ReportedJob, place: Place, claims: str) -> str:
     arguments = ["forget", place.uri, job.metadata.uid, job.status.run_digest, place.secret]
     done = await run_at_store(jobs, place, arguments, claims=claims, what=WHAT)
     if done.returncode:

@@ -35,7 +35,7 @@ def files() -> dict[Path, str]:
     found: dict[str, list[dict[str, str]]] = {}
     for crd in crds():
         kind = crd["spec"]["names"]["kind"]
-        spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"].get("spec", {})
         for name, path in references(spec, "spec"):
             found.setdefault(name, []).append({"group": GROUP, "kind": kind, "path": path})
     references_by_kind = [

@@ -7,7 +7,7 @@ from datetime import datetime
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import EvaluationStatus, SampleStatus
 from finetune_operator.api.reasons import ConditionType
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.job_text import (
     COLUMNS,
     attempt_line,
@@ -33,14 +33,14 @@ NARROWEST = 40
 LONGEST_ANSWER = 400
 
 
-def listing(jobs: Sequence[FineTuneJob], now: datetime, *, width: int, namespaces: bool) -> list[str]:
+def listing(jobs: Sequence[ReportedJob], now: datetime, *, width: int, namespaces: bool) -> list[str]:
     """Return jobs as a table; width 0: whole values, whatever that takes."""
     titles = (*(["NAMESPACE"] if namespaces else []), *COLUMNS)
     rows = [(*([job.metadata.namespace] if namespaces else []), *row(job, now)) for job in jobs]
     return fitted([titles, *rows], width, shorten=SHORTENED, drop=DROPPED)
 
 
-def details(job: FineTuneJob, now: datetime) -> str:
+def details(job: ReportedJob, now: datetime) -> str:
     """Return everything worth knowing about one job, as lines."""
     return "\n".join([*_facts(job, now), *_conditions(job), *_attempts(job), *_warnings(job), *_samples(job)])
 
@@ -59,7 +59,7 @@ def _wrapped(line: str, width: int) -> list[str]:
     )
 
 
-def _facts(job: FineTuneJob, now: datetime) -> Iterator[str]:
+def _facts(job: ReportedJob, now: datetime) -> Iterator[str]:
     status = job.status
     values = dict(zip(COLUMNS, row(job, now), strict=True)) | {"MODEL": job.spec.model.source}
     yield from (f"{name.capitalize():<{LABEL}}{value}" for name, value in values.items() if value)
@@ -98,13 +98,13 @@ def improvement_text(percent: float) -> str:
     return "the same" if float(size) == 0 else f"{size} % {'better' if percent > 0 else 'worse'}"
 
 
-def _conditions(job: FineTuneJob) -> list[str]:
+def _conditions(job: ReportedJob) -> list[str]:
     """Return the conditions that say more than the lines above them."""
     told = informative(job)
     return ["", "Conditions", *condition_lines(told)] if told else []
 
 
-def informative(job: FineTuneJob) -> list[Condition]:
+def informative(job: ReportedJob) -> list[Condition]:
     """Leave out what every job of its kind says: that it was accepted, is not suspended, goes on, or is at its end."""
     over = ended(job) is not None
     usual = {
@@ -114,16 +114,16 @@ def informative(job: FineTuneJob) -> list[Condition]:
     return [each for each in job.status.conditions if (each.type, each.status) not in usual]
 
 
-def _attempts(job: FineTuneJob) -> list[str]:
+def _attempts(job: ReportedJob) -> list[str]:
     return ["", "Attempts", *map(attempt_line, job.status.attempts)] if job.status.attempts else []
 
 
-def _warnings(job: FineTuneJob) -> list[str]:
+def _warnings(job: ReportedJob) -> list[str]:
     found = job.status.plan.warnings if job.status.plan else []
     return ["", "Warnings", *(f"  {warning}" for warning in found)] if found else []
 
 
-def _samples(job: FineTuneJob) -> list[str]:
+def _samples(job: ReportedJob) -> list[str]:
     found = job.status.evaluation.samples if job.status.evaluation else []
     return ["", "Samples", *(line for sample in found for line in sample_lines(sample))] if found else []
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.published import ArtifactStatus, MemoryStatus, MetricStatus
 from finetune_operator.api.reasons import ConditionType, Phase
-from finetune_operator.api.status import AttemptStatus, FineTuneJob, FineTuneJobStatus, ProgressStatus
+from finetune_operator.api.status import AttemptStatus, ProgressStatus, ReportedJob, ReportedStatus
 
 COLUMNS = ("NAME", "PHASE", "REASON", "MODEL", "PLAN", "PROGRESS", "LOSS", "COST", "AGE")
 PASSED = {"True": "passed", "False": "not passed", "Unknown": "not measured"}
@@ -16,12 +16,12 @@ LEAST_PADDING = 0.005
 """Less rounds to 0 %, which is not worth a word."""
 
 
-def condition(status: FineTuneJobStatus, kind: ConditionType) -> Condition | None:
+def condition(status: ReportedStatus, kind: ConditionType) -> Condition | None:
     """Return the condition of a type, None before the operator has set it."""
     return next((each for each in status.conditions if each.type == kind), None)
 
 
-def ended(job: FineTuneJob) -> bool | None:
+def ended(job: ReportedJob) -> bool | None:
     """Tell how the job ended: True well, False badly, None not yet."""
     succeeded = condition(job.status, ConditionType.SUCCEEDED)
     if succeeded is None or succeeded.status == "Unknown" or succeeded.observed_generation < job.metadata.generation:
@@ -29,13 +29,13 @@ def ended(job: FineTuneJob) -> bool | None:
     return succeeded.status == "True"
 
 
-def reason(job: FineTuneJob) -> str:
+def reason(job: ReportedJob) -> str:
     """Return the reason that reason_line gives; empty where it says no more than the phase."""
     found = told(job)
     return found.reason if found is not None and found.reason not in (str(job.status.phase), "Running") else ""
 
 
-def told(job: FineTuneJob) -> Condition | None:
+def told(job: ReportedJob) -> Condition | None:
     """Return the condition that says where the job is and why; None before there is one."""
     for kind in (ConditionType.SUCCEEDED, ConditionType.SUSPENDED, ConditionType.ACCEPTED, ConditionType.RECONCILING):
         found = condition(job.status, kind)
@@ -50,7 +50,7 @@ def model_name(source: str) -> str:
     return source.removeprefix("hf://").removeprefix("file://")
 
 
-def reason_line(job: FineTuneJob) -> str:
+def reason_line(job: ReportedJob) -> str:
     """Return one line that says where the job is and why."""
     found = told(job)
     words = (found.reason, found.message) if found is not None else ()
@@ -68,7 +68,7 @@ def duration_text(seconds: float) -> str:
     return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
 
 
-def progress_text(status: FineTuneJobStatus) -> str:
+def progress_text(status: ReportedStatus) -> str:
     """Return how far the training is."""
     progress = status.progress
     return f"{progress.percent}% ({progress.step}/{progress.total_steps})" if progress else ""
@@ -83,14 +83,14 @@ def speed_text(progress: ProgressStatus) -> str:
     return ", ".join(parts)
 
 
-def cost_text(status: FineTuneJobStatus) -> str:
+def cost_text(status: ReportedStatus) -> str:
     """Return the money spent, or before the run the estimate."""
     if status.cost is not None and status.attempts:
         return f"${status.cost.cost_usd}"
     return f"~${status.plan.estimate.cost_usd}" if status.plan else ""
 
 
-def row(job: FineTuneJob, now: datetime) -> tuple[str, ...]:
+def row(job: ReportedJob, now: datetime) -> tuple[str, ...]:
     """Return the job as a row of COLUMNS."""
     status = job.status
     born = datetime.fromisoformat(job.metadata.creation_timestamp)
@@ -107,7 +107,7 @@ def row(job: FineTuneJob, now: datetime) -> tuple[str, ...]:
     )
 
 
-def line(job: FineTuneJob, *, with_reason: bool = True) -> str:
+def line(job: ReportedJob, *, with_reason: bool = True) -> str:
     """Return one plain line about a job in progress."""
     status, parts = job.status, [str(job.status.phase)]
     if status.progress and status.phase in (Phase.TRAINING, Phase.PUBLISHING):
@@ -159,7 +159,7 @@ def metric_lines(metric: MetricStatus) -> list[str]:
     return [said, *([f"{metric.name}: {metric.note}"] if metric.note else [])]
 
 
-def gate_text(job: FineTuneJob) -> str:
+def gate_text(job: ReportedJob) -> str:
     """Return whether the tuned model passed its gate, and by which figures; empty without a gate."""
     found = condition(job.status, ConditionType.PROMOTED)
     if found is None:
@@ -167,11 +167,11 @@ def gate_text(job: FineTuneJob) -> str:
     return f"{PASSED[found.status]}: {found.message}"
 
 
-def exported(status: FineTuneJobStatus) -> list[ArtifactStatus]:
+def exported(status: ReportedStatus) -> list[ArtifactStatus]:
     """Return the forms that were made of the result."""
     return [one for one in status.artifacts if one.kind not in ("adapter", "model")]
 
 
-def export_lines(status: FineTuneJobStatus) -> list[str]:
+def export_lines(status: ReportedStatus) -> list[str]:
     """Return where each form of the result is, and what it was compared with."""
     return [f"{one.kind} at {one.uri}{f' ({one.checked})' if one.checked else ''}" for one in exported(status)]

@@ -14,7 +14,7 @@ import typer
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
 from finetune_operator.api.job_rules import NAME_PATTERN
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.kube_link import open_link
 from finetune_operator.cli.stored import readable, stored_job
 from finetune_operator.cli.target import Target, require_target
@@ -79,8 +79,8 @@ class Jobs:
     chosen_namespace: bool = False
     """Whether -n named it: then the commands that are suggested need it, too."""
 
-    async def get(self, name: str) -> FineTuneJob:
-        """Return a job. Raises JobNotFound."""
+    async def get(self, name: str) -> ReportedJob:
+        """Return a job without what is in its FineTunePlan (plans.whole has it). Raises JobNotFound."""
         return stored_job(await self.raw(name))
 
     async def raw(self, name: str) -> Raw:
@@ -100,7 +100,7 @@ class Jobs:
         near = get_close_matches(name, names, n=1) or [each for each in names if each.startswith(name)][:1]
         return f": did you mean {near[0]}?" if near else ""
 
-    async def list(self, *, everywhere: bool = False) -> tuple[FineTuneJob, ...]:
+    async def list(self, *, everywhere: bool = False) -> tuple[ReportedJob, ...]:
         """Return all jobs of the namespace, or of all namespaces, by key."""
         raw = await self.list_raw(everywhere=everywhere)
         return tuple(sorted(readable(raw), key=lambda job: job.key))
@@ -115,7 +115,7 @@ class Jobs:
             raise
         return tuple({"apiVersion": API_VERSION, "kind": JOB_KIND, **each} for each in items)
 
-    async def create(self, document: Mapping[str, Any]) -> FineTuneJob:
+    async def create(self, document: Mapping[str, Any]) -> ReportedJob:
         """Create a job. Raises JobExists, or FinetuneError with the server's words."""
         answer = await self.api.request(
             "POST", f"{collection(JOB_KIND, self.namespace)}?fieldValidation=Strict", body=document
@@ -127,7 +127,7 @@ class Jobs:
             raise JobExists(f"FineTuneJob {document['metadata']['name']} exists in namespace {self.namespace}")
         return stored_job(answer.expect())
 
-    async def patch(self, name: str, spec: Mapping[str, Any]) -> FineTuneJob:
+    async def patch(self, name: str, spec: Mapping[str, Any]) -> ReportedJob:
         """Merge a change into the spec of a job. Raises JobNotFound, or FinetuneError with the server's words."""
         path = f"{collection(JOB_KIND, self.namespace)}/{name}"
         answer = await self.api.request("PATCH", path, body={"spec": spec}, content_type=MERGE_PATCH)
@@ -148,7 +148,7 @@ class Jobs:
         if answer.status == 404 and not (answer.body.get("details") or {}).get("kind"):
             raise NoCRD(f"{self.target.title} does not have the CRD FineTuneJob: {INSTALL}")
 
-    async def follow(self, name: str) -> AsyncIterator[FineTuneJob]:
+    async def follow(self, name: str) -> AsyncIterator[ReportedJob]:
         """Yield the job each time it has changed, for ever. Raises JobNotFound once it is gone."""
         seen, patience = "", Patience()
         while True:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from finetune_contract import export_log_folder, log_folder
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.store_here import Place, checkpoint_place, claims_here, missing_claim, run_at_store
 from finetune_operator.errors import FinetuneError
@@ -25,13 +25,13 @@ class Kept:
         return f"{self.place.uri.rstrip('/')}/{self.folder}/{self.name}-*.log"
 
 
-def kept_log(job: FineTuneJob, *, attempt: int | None, replica: int) -> Kept:
+def kept_log(job: ReportedJob, *, attempt: int | None, replica: int) -> Kept:
     """Return where the log of an attempt's replica is kept, of the newest preflight for attempt None."""
     name = f"generation-{job.status.preflight_generation}" if attempt is None else f"replica-{replica}"
     return Kept(place=checkpoint_place(job), folder=log_folder(job.metadata.uid, attempt), name=name)
 
 
-def kept_export_log(job: FineTuneJob) -> Kept:
+def kept_export_log(job: ReportedJob) -> Kept:
     """Return where the log of the newest export Pod is kept."""
     number = job.status.export.number if job.status.export is not None else 0
     return Kept(place=checkpoint_place(job), folder=export_log_folder(job.metadata.uid), name=f"export-{number}")

@@ -7,7 +7,7 @@ import asyncio
 import json
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -169,7 +169,7 @@ class KubeLink:
                 return await self._idle.pop().exchange(request, data)
         return await (await self._connected()).exchange(request, data)
 
-    async def lines(self, path: str) -> AsyncIterator[str]:
+    async def lines(self, path: str) -> AsyncGenerator[str, None]:
         """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
         try:
             wire = await self._connected()

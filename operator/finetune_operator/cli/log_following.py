@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import POLL_SECONDS, JobNotFound, Jobs, Patience
 from finetune_operator.cli.log_reading import Wanted, chosen, for_the_operator, log_path, nothing_to_show, pods_of
 from finetune_operator.lifecycle.conditions import has_ended
@@ -39,7 +39,7 @@ class Printed:
                 yield text
 
 
-async def follow_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int) -> None:
+async def follow_log(jobs: Jobs, job: ReportedJob, wanted: Wanted, *, progress: bool, tail: int) -> None:
     """Print a log as it grows, until the job or its preflight has ended. Raises JobNotFound where there was none."""
     printed, over, last_look = Printed(), "", False
     asking, reading = Patience(), Patience()

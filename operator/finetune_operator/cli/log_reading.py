@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from finetune_contract import parse_progress
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.kept_log import kept_export_log, kept_log, read_kept
 from finetune_operator.controller.seen import seen_pods
@@ -39,7 +39,7 @@ def chosen(pods: tuple[SeenPod, ...], wanted: Wanted) -> SeenPod | None:
     return max(mine, key=lambda pod: pod.attempt, default=None)
 
 
-def attempt_of(job: FineTuneJob, *, previous: bool, attempt: int) -> int | None:
+def attempt_of(job: ReportedJob, *, previous: bool, attempt: int) -> int | None:
     """Return which attempt is meant, from 0; None for the newest. Raises JobNotFound where there was none of it."""
     attempts = job.status.attempts or []
     started = len(attempts)
@@ -54,7 +54,7 @@ def attempt_of(job: FineTuneJob, *, previous: bool, attempt: int) -> int | None:
     return attempts[number - 1].number
 
 
-def nothing_to_show(job: FineTuneJob, pods: tuple[SeenPod, ...], wanted: Wanted) -> str:
+def nothing_to_show(job: ReportedJob, pods: tuple[SeenPod, ...], wanted: Wanted) -> str:
     """Say why there is no such log, and where to look instead."""
     where = f"{job.metadata.name} (phase {job.status.phase})"
     examined = not wanted.preflight and any(pod.role == "preflight" for pod in pods)
@@ -95,20 +95,20 @@ def refuse_senseless(*, preflight: bool, export: bool, previous: bool, attempt: 
         raise FinetuneError("--follow always prints the newest attempt: leave --previous and --attempt out")
 
 
-async def print_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, progress: bool, tail: int, claims: str) -> None:
+async def print_log(jobs: Jobs, job: ReportedJob, wanted: Wanted, *, progress: bool, tail: int, claims: str) -> None:
     """Print a log as it is."""
     text = shown(await whole_log(jobs, job, wanted, claims=claims), progress=progress)
     if text:
         print("\n".join(text.splitlines()[-tail:]) if tail else text)
 
 
-async def pods_of(jobs: Jobs, job: FineTuneJob) -> tuple[SeenPod, ...]:
+async def pods_of(jobs: Jobs, job: ReportedJob) -> tuple[SeenPod, ...]:
     """Return the job's Pods."""
     items, _ = await jobs.api.list(collection("Pod", jobs.namespace), f"{JOB_UID_LABEL}={job.metadata.uid}")
     return seen_pods(items)
 
 
-async def whole_log(jobs: Jobs, job: FineTuneJob, wanted: Wanted, *, claims: str) -> str:
+async def whole_log(jobs: Jobs, job: ReportedJob, wanted: Wanted, *, claims: str) -> str:
     """Return a log. Raises JobNotFound where there is none."""
     pods = await pods_of(jobs, job)
     if (pod := chosen(pods, wanted)) is not None:

@@ -37,7 +37,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         job = await jobs.get(name)
         number = attempt_of(job, previous=previous, attempt=attempt or 0)
         wanted = Wanted(preflight=preflight, export=export, attempt=number, replica=replica)
-        if follow and not (preflight and job.status.preflight is not None):  # what is over is read as a whole
+        if follow and not (preflight and job.status.run_digest):  # what is over is read as a whole
             await follow_log(jobs, job, wanted, progress=progress, tail=tail)
         else:
             await print_log(jobs, job, wanted, progress=progress, tail=tail, claims=claims)

@@ -33,13 +33,14 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     """Print manifests that serve the results of jobs, for `kubectl apply -f -`."""
 
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415  # help needs none of this
+    from finetune_operator.cli.plans import whole  # noqa: PLC0415
     from finetune_operator.cli.serving_objects import Wishes, serving_objects  # noqa: PLC0415
 
     load = Load(length=length, concurrency=concurrency)
     wishes = Wishes(load=load, image=image, name=name, unpromoted=unpromoted)
 
     async def read(jobs: Jobs) -> str:
-        found = [await jobs.get(name) for name in names]
+        found = [await whole(jobs, name) for name in names]
         return serving_objects(found, engine, wishes)
 
     print(with_jobs((kubeconfig, context, namespace), read), end="")

@@ -44,6 +44,7 @@ async def _read(
 ) -> ClusterFacts:
     # loaded before the clock runs, for a busy machine takes long over them
     from finetune_operator.cli.jobs import JobNotFound, NoCRD, jobs_of  # noqa: PLC0415
+    from finetune_operator.cli.plans import PlanUnread, whole  # noqa: PLC0415
     from finetune_operator.controller import limits  # noqa: F401, PLC0415
 
     async with asyncio.timeout(PATIENCE_SECONDS), jobs_of(target, context, namespace) as jobs:
@@ -52,8 +53,8 @@ async def _read(
             return pools
         known = replace(pools, **await _namespace(jobs, job))
         try:
-            stored = await jobs.get(job.name)
-        except (JobNotFound, NoCRD):
+            stored = await whole(jobs, job.name)
+        except (JobNotFound, NoCRD, PlanUnread):
             return known
         status, here = stored.status, replace(job, namespace=jobs.namespace)
         return replace(known, preflight=pinned_preflight(here, status.spec_digest, status.preflight))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS
 
 from finetune_operator.api.published import ArtifactStatus
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import Jobs, with_jobs
 from finetune_operator.cli.store_here import claims_here, read_secret
 from finetune_operator.cli.trainer_here import check_installed
@@ -29,7 +29,7 @@ def cache() -> Path:
 class Here:
     """A job, and the environment in which the trainer's commands reach its places from this machine."""
 
-    job: FineTuneJob
+    job: ReportedJob
     environment: dict[str, str]
 
     def brought(self, artifact: ArtifactStatus) -> Path:
@@ -60,7 +60,7 @@ def here(name: str, options: tuple[str, str, str], claims: str, what: str) -> It
     check_installed(what)
     with TemporaryDirectory(prefix="finetune-secrets-") as folder:
 
-        async def read(jobs: Jobs) -> tuple[FineTuneJob, str, str]:
+        async def read(jobs: Jobs) -> tuple[ReportedJob, str, str]:
             job = await jobs.get(name)
             places = (output_location(job.spec.output), model(job.spec.model).location)
             secrets = {place.secret for place in places} - {""}
@@ -77,7 +77,7 @@ def here(name: str, options: tuple[str, str, str], claims: str, what: str) -> It
         yield Here(job=job, environment=environment)
 
 
-def published_as(job: FineTuneJob, *kinds: str) -> ArtifactStatus | None:
+def published_as(job: ReportedJob, *kinds: str) -> ArtifactStatus | None:
     """Return the first of some kinds that a job has published."""
     have = {str(artifact.kind): artifact for artifact in job.status.artifacts}
     return next((have[kind] for kind in kinds if kind in have), None)

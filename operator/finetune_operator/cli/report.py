@@ -24,12 +24,13 @@ def command(
     from finetune_operator.cli.curves import curves_of  # noqa: PLC0415  # help needs none of this
     from finetune_operator.cli.jobs import Jobs, with_jobs  # noqa: PLC0415
     from finetune_operator.cli.output import write_file  # noqa: PLC0415
+    from finetune_operator.cli.plans import whole  # noqa: PLC0415
     from finetune_operator.cli.report_page import Report, report_page  # noqa: PLC0415
 
     claims = joined(claim or [], "--claim")
 
     async def work(jobs: Jobs) -> str:
-        job = await jobs.get(name)
+        job = await whole(jobs, name)
         return report_page(Report(job=job, curves=await curves_of(jobs, job, claims), written=datetime.now(UTC)))
 
     file = write_file(to or f"{name}.html", with_jobs((kubeconfig, context, namespace), work))

@@ -3,13 +3,13 @@
 from finetune_contract.engines import VLLM_OWN_STOPS
 
 from finetune_operator.api.published import ArtifactStatus
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 
 USUAL_RANK = 16
 """Of vLLM: adapters with a higher one need an option."""
 
 
-def usage(job: FineTuneJob) -> list[tuple[str, str]]:
+def usage(job: ReportedJob) -> list[tuple[str, str]]:
     """Return what to do, and how; nothing before there is a result."""
     uri = job.status.adapter_uri
     if not uri:
@@ -31,7 +31,7 @@ def usage(job: FineTuneJob) -> list[tuple[str, str]]:
     ]
 
 
-def with_adapter(job: FineTuneJob, adapter: ArtifactStatus | None, folder: str) -> tuple[str, str]:
+def with_adapter(job: ReportedJob, adapter: ArtifactStatus | None, folder: str) -> tuple[str, str]:
     """Return how vLLM serves an adapter that it loads."""
     base = job.spec.model.source.removeprefix("hf://").removeprefix("file://")
     rank = adapter.lora_rank if adapter is not None else 0
@@ -42,7 +42,7 @@ def with_adapter(job: FineTuneJob, adapter: ArtifactStatus | None, folder: str) 
     return "Serve it with vLLM", f"vllm serve {base} --enable-lora{longest} {modules}{stops}"
 
 
-def merged(job: FineTuneJob, whole: ArtifactStatus | None) -> list[tuple[str, str]]:
+def merged(job: ReportedJob, whole: ArtifactStatus | None) -> list[tuple[str, str]]:
     """Return how vLLM serves a result whose adapter it does not load: merged, if that was exported."""
     if whole is not None:
         return [*fetched(whole.uri, "merged"), served(job, folder_of(whole.uri, "merged"))]
@@ -52,7 +52,7 @@ def merged(job: FineTuneJob, whole: ArtifactStatus | None) -> list[tuple[str, st
     return [(about, "output: {exports: [merged]}")]
 
 
-def served(job: FineTuneJob, folder: str) -> tuple[str, str]:
+def served(job: ReportedJob, folder: str) -> tuple[str, str]:
     """Return how vLLM serves a whole model."""
     return "Serve it with vLLM", f"vllm serve {folder} --served-model-name {job.metadata.name}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from finetune_contract import ENV_ALLOW_FILE, ENV_CLAIMS, ENV_SECRETS, SECRET_KEYS
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.trainer_here import check_installed
 from finetune_operator.errors import FinetuneError
@@ -28,7 +28,7 @@ class Place:
     """Empty without one."""
 
 
-def checkpoint_place(job: FineTuneJob) -> Place:
+def checkpoint_place(job: ReportedJob) -> Place:
     """Return where a job keeps its checkpoints."""
     place = checkpoint_of(job.spec.checkpoint, job.spec.output)
     secret = place.credentials.secret_name if place.credentials is not None else ""

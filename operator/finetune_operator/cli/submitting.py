@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from finetune_operator.api.reasons import Phase, WaitingReason
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.differences import change_lines, whole
 from finetune_operator.cli.job_text import ended, reason, reason_line
 from finetune_operator.cli.jobs import JobExists, Jobs
@@ -27,7 +27,7 @@ def next_lines(*commands: tuple[str, str]) -> list[str]:
     return ["", "Next:", *(f"  {command:{width}}  # {about}" for command, about in commands)]
 
 
-def where(jobs: Jobs, job: FineTuneJob) -> str:
+def where(jobs: Jobs, job: ReportedJob) -> str:
     """Return the namespace option that the next commands need; empty in the namespace of the kubeconfig."""
     return f" -n {job.metadata.namespace}" if jobs.chosen_namespace else ""
 
@@ -80,7 +80,7 @@ async def _existing(jobs: Jobs, name: str, spec: Mapping[str, Any]) -> list[str]
     )
 
 
-def refuse_finished(job: FineTuneJob, verb: str) -> None:
+def refuse_finished(job: ReportedJob, verb: str) -> None:
     """Raise FinetuneError for a job that has ended."""
     if ended(job) is not None:
         raise FinetuneError(
@@ -101,7 +101,7 @@ async def suspend(jobs: Jobs, name: str) -> list[str]:
     return [f"suspended {job.key}: {effect}", *next_lines(resume)]
 
 
-def limited_words(job: FineTuneJob, namespace_option: str = "") -> str:
+def limited_words(job: ReportedJob, namespace_option: str = "") -> str:
     """Say what suspended a job whose spec.suspend is false, and how it continues."""
     raised = RAISED.get(reason(job))
     remedy = (
@@ -112,7 +112,7 @@ def limited_words(job: FineTuneJob, namespace_option: str = "") -> str:
     return f"{job.key} was not suspended by spec.suspend. {reason_line(job)}. {remedy}"
 
 
-def used_up_words(job: FineTuneJob, policy: Mapping[str, Any]) -> str:
+def used_up_words(job: ReportedJob, policy: Mapping[str, Any]) -> str:
     """Say which limit of a runPolicy the job has used up, and what to set; empty where there is room. The API server judges the values."""
     status, plan = job.status, job.status.plan
     if plan is None or not status.attempts:

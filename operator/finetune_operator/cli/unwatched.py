@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import Jobs
 from finetune_operator.cli.target import Target
 
@@ -13,7 +13,7 @@ SEEN_WITHIN_SECONDS = 6.0
 POLL_SECONDS = 0.3
 
 
-def unwatched_since(job: FineTuneJob, now: datetime) -> float | None:
+def unwatched_since(job: ReportedJob, now: datetime) -> float | None:
     """Return for how many seconds no operator has looked at a job, if that is longer than one takes; None otherwise."""
     if job.status.observed_generation:
         return None
@@ -29,7 +29,7 @@ def start_words(target: Target) -> str:
     return "install one (docs/install.md), or run one from here with `finetune run`"
 
 
-async def seen(jobs: Jobs, name: str) -> FineTuneJob:
+async def seen(jobs: Jobs, name: str) -> ReportedJob:
     """Return the job as soon as an operator has looked at it, or as it is after some seconds."""
     deadline = asyncio.get_running_loop().time() + SEEN_WITHIN_SECONDS
     while True:

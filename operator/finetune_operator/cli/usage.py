@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from finetune_operator.api.reasons import Phase
-from finetune_operator.api.status import AttemptStatus, FineTuneJob
+from finetune_operator.api.status import AttemptStatus, ReportedJob
 from finetune_operator.cli.options import Group
 from finetune_operator.cli.tables import aligned
 from finetune_operator.lifecycle.conditions import has_ended
@@ -37,7 +37,7 @@ class Use:
         return Use(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
 
 
-KEYS: dict[Group, Callable[[FineTuneJob], str]] = {
+KEYS: dict[Group, Callable[[ReportedJob], str]] = {
     "namespace": lambda job: job.metadata.namespace,
     "user": lambda job: job.metadata.annotations.get(CREATED_BY_ANNOTATION, NONE),
     "pool": lambda job: job.status.plan.pool.name if job.status.plan else NONE,
@@ -45,7 +45,7 @@ KEYS: dict[Group, Callable[[FineTuneJob], str]] = {
 }
 
 
-def by_group(jobs: Iterable[FineTuneJob], group: Group, since: datetime, now: datetime) -> dict[str, Use]:
+def by_group(jobs: Iterable[ReportedJob], group: Group, since: datetime, now: datetime) -> dict[str, Use]:
     """Return what the jobs of each group use and have cost since a moment; the dearest group first."""
     found: dict[str, Use] = defaultdict(Use)
     for job in jobs:
@@ -54,7 +54,7 @@ def by_group(jobs: Iterable[FineTuneJob], group: Group, since: datetime, now: da
     return dict(sorted(found.items(), key=lambda pair: (-pair[1].usd, -pair[1].running_gpus, pair[0])))
 
 
-def use_of(job: FineTuneJob, since: datetime, now: datetime) -> Use:
+def use_of(job: ReportedJob, since: datetime, now: datetime) -> Use:
     """Return what one job uses now and has cost since a moment."""
     plan, attempts = job.status.plan, job.status.attempts or []
     gpus = plan.replicas * plan.gpus_per_replica if plan is not None else 0
@@ -81,7 +81,7 @@ def use_of(job: FineTuneJob, since: datetime, now: datetime) -> Use:
     )
 
 
-def cost_since(job: FineTuneJob, since: datetime, now: datetime) -> Decimal:
+def cost_since(job: ReportedJob, since: datetime, now: datetime) -> Decimal:
     """Return the cost since a moment: of each listed attempt the part that lies after it.
 
     What is no longer listed has no times. It counts if the job began after the moment.

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.get_text import listing
 from finetune_operator.cli.job_text import ended, line, reason_line
 from finetune_operator.cli.jobs import Jobs
@@ -56,7 +56,7 @@ async def watch_all(jobs: Jobs, *, everywhere: bool) -> bool:
     return not failed
 
 
-def table(found: Sequence[FineTuneJob], now: datetime, width: int, *, everywhere: bool) -> RenderableType:
+def table(found: Sequence[ReportedJob], now: datetime, width: int, *, everywhere: bool) -> RenderableType:
     """Return the jobs as `finetune get` lists them."""
     return Text("\n".join(listing(found, now, width=width, namespaces=everywhere)), no_wrap=True, overflow="crop")
 
@@ -72,11 +72,11 @@ def drawing() -> Iterator[Callable[[Callable[[int], RenderableType]], None] | No
         yield lambda made: live.update(made(console.width), refresh=True)
 
 
-def plain_lines(printing: bool, *, named: bool = False) -> Callable[[FineTuneJob], None]:  # who draws prints nothing
+def plain_lines(printing: bool, *, named: bool = False) -> Callable[[ReportedJob], None]:  # who draws prints nothing
     """Return a function that prints a line when phase, step, evaluation or reason of a job have changed; each reason once."""
     shown: dict[str, News] = {}
 
-    def tell(job: FineTuneJob) -> None:
+    def tell(job: ReportedJob) -> None:
         progress, said, before = job.status.progress, reason_line(job), shown.get(job.metadata.uid)
         step, loss = (progress.step, progress.eval_loss or "") if progress else (0, "")
         news = (str(job.status.phase), step, loss, said)

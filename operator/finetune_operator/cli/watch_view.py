@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from finetune_operator.api.plan import Plan
 from finetune_operator.api.reasons import Phase
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.get_text import evaluation_text
 from finetune_operator.cli.job_text import duration_text, ended, export_lines, gate_text, metric_lines, reason_line
 from finetune_operator.cli.tables import from_left
@@ -46,7 +47,9 @@ AWAITED = {
 class Seen:
     """What is known of a job when it is drawn."""
 
-    job: FineTuneJob
+    job: ReportedJob
+    plan: Plan | None = None
+    """The whole plan, as far as it can be read."""
     losses: tuple[float, ...] = ()
     """Training losses so far, in order."""
     event: str = ""
@@ -80,11 +83,11 @@ def lines(seen: Seen, now: datetime, width: int) -> list[tuple[str, str]]:
         ("plan", plan.summary if plan else ""),
         ("progress", progress_words(job)),
         ("loss", loss_words(seen, width)),
-        ("speed", speed_words(job)),
-        ("memory", memory_words(job)),
+        ("speed", speed_words(job, seen.plan)),
+        ("memory", memory_words(job, seen.plan)),
         ("cost", cost_words(job)),
         ("checkpoint", checkpoint_words(job, now)),
-        ("next", next_words(job)),
+        ("next", next_words(job, seen.plan)),
         ("event", event_words(seen)),
         *comparison(job),
         ("result", "\n".join([*([status.adapter_uri] if status.adapter_uri else []), *export_lines(status)])),
@@ -92,7 +95,7 @@ def lines(seen: Seen, now: datetime, width: int) -> list[tuple[str, str]]:
     return [(label, text) for label, text in told if text]
 
 
-def comparison(job: FineTuneJob) -> list[tuple[str, str]]:
+def comparison(job: ReportedJob) -> list[tuple[str, str]]:
     """Return what the tuned model is better at, and whether it passed its gate."""
     measured = job.status.evaluation
     if measured is None:
@@ -101,20 +104,20 @@ def comparison(job: FineTuneJob) -> list[tuple[str, str]]:
     return [("evaluation", "\n".join(told)), ("gate", gate_text(job))]
 
 
-def attempt_words(job: FineTuneJob) -> str:
+def attempt_words(job: ReportedJob) -> str:
     """Return which attempt it is, if it is not the first one."""
     attempts = job.status.attempts or []
     return f"  attempt {attempts[-1].number + 1}" if attempts and attempts[-1].number else ""
 
 
-def bar(job: FineTuneJob, width: int) -> RenderableType:
+def bar(job: ReportedJob, width: int) -> RenderableType:
     """Return how far the training is."""
     progress = job.status.progress
     assert progress is not None
     return ProgressBar(total=max(1, progress.total_steps), completed=progress.step, width=width)
 
 
-def progress_words(job: FineTuneJob) -> str:
+def progress_words(job: ReportedJob) -> str:
     """Return the step, the share and the time left."""
     progress = job.status.progress
     if progress is None:
@@ -149,9 +152,9 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(SPARKS[round((value - least) * scale)] for value in means)
 
 
-def speed_words(job: FineTuneJob) -> str:
+def speed_words(job: ReportedJob, plan: Plan | None) -> str:
     """Return tokens per second against the plan's, and how well the GPUs are used."""
-    progress, plan = job.status.progress, job.status.plan
+    progress = job.status.progress
     if progress is None or not progress.tokens_per_second:
         return ""
     speed = float(progress.tokens_per_second)
@@ -161,15 +164,15 @@ def speed_words(job: FineTuneJob) -> str:
     return f"{speed:,.0f} tokens/s{against}{f', {100 * float(used):.0f} % MFU' if used else ''}"
 
 
-def memory_words(job: FineTuneJob) -> str:
+def memory_words(job: ReportedJob, plan: Plan | None) -> str:
     """Return the peak of the fullest GPU against the plan."""
-    progress, plan = job.status.progress, job.status.plan
+    progress = job.status.progress
     if progress is None or not progress.peak_memory_gib or plan is None:
         return ""
     return f"{progress.peak_memory_gib} of {plan.vram.total_gib} GiB planned, of {plan.vram.usable_gib} GiB per GPU"
 
 
-def cost_words(job: FineTuneJob) -> str:
+def cost_words(job: ReportedJob) -> str:
     """Return the money so far, of the money planned, and the budget."""
     cost, plan, budget = job.status.cost, job.status.plan, job.spec.run_policy.budget
     if plan is None:
@@ -180,7 +183,7 @@ def cost_words(job: FineTuneJob) -> str:
     return f"{spent}{wasted}{f', budget ${budget.max_cost_usd}' if budget else ''}"
 
 
-def checkpoint_words(job: FineTuneJob, now: datetime) -> str:
+def checkpoint_words(job: ReportedJob, now: datetime) -> str:
     """Return the newest checkpoint and its age."""
     kept = job.status.checkpoint
     if kept is None:
@@ -195,7 +198,7 @@ def event_words(seen: Seen) -> str:
     return seen.event if ended(seen.job) is None and said not in reason_line(seen.job) else ""
 
 
-def next_words(job: FineTuneJob) -> str:
+def next_words(job: ReportedJob, plan: Plan | None) -> str:
     """Return what comes next; empty at the end, and where the last line says what is waited for."""
     status = job.status
     if ended(job) is not None or status.phase in (Phase.SUSPENDED, Phase.PLANNED):
@@ -205,7 +208,7 @@ def next_words(job: FineTuneJob) -> str:
     progress = status.progress
     if progress.step >= progress.total_steps:
         return f"publish to {job.spec.output.destination}"
-    every = status.plan.evaluate_every_steps if status.plan else 0
+    every = plan.evaluate_every_steps if plan else 0
     coming = (progress.step // every + 1) * every if every else 0
     if 0 < coming < progress.total_steps:
         return f"evaluation at step {coming:,}"

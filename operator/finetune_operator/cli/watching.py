@@ -8,10 +8,11 @@ from typing import Any
 
 from finetune_contract import parse_progress
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.get_text import one_line
 from finetune_operator.cli.job_text import ended
 from finetune_operator.cli.jobs import POLL_SECONDS, Jobs, Patience
+from finetune_operator.cli.plans import plan_of
 from finetune_operator.cli.watch_view import Seen
 from finetune_operator.controller.stored import collection
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
@@ -28,7 +29,7 @@ class Losses:
     attempt: int = -1
     by_step: dict[int, float] = field(default_factory=dict)
 
-    async def of(self, jobs: Jobs, job: FineTuneJob) -> tuple[float, ...]:
+    async def of(self, jobs: Jobs, job: ReportedJob) -> tuple[float, ...]:
         """Return all that is known now."""
         attempts = job.status.attempts or []
         if attempts and attempts[-1].number != self.attempt:
@@ -40,7 +41,7 @@ class Losses:
         return tuple(loss for _, loss in sorted(self.by_step.items()))
 
 
-async def from_log(jobs: Jobs, job: FineTuneJob, attempt: int) -> dict[int, float]:
+async def from_log(jobs: Jobs, job: ReportedJob, attempt: int) -> dict[int, float]:
     """Return step -> loss of what replica 0 has reported; nothing where its log cannot be read."""
     path = f"{collection('Pod', jobs.namespace)}/{trainer_pod_name(job.metadata.name, attempt, 0)}/log"
     try:
@@ -51,7 +52,7 @@ async def from_log(jobs: Jobs, job: FineTuneJob, attempt: int) -> dict[int, floa
     return {report.step: report.loss for report in reports if report is not None and report.loss is not None}
 
 
-async def last_event(jobs: Jobs, job: FineTuneJob) -> str:
+async def last_event(jobs: Jobs, job: ReportedJob) -> str:
     """Return the newest Event of a job in one line; empty where there is none, or where Events may not be read."""
     path = f"/api/v1/namespaces/{jobs.namespace}/events"
     try:
@@ -75,17 +76,20 @@ def newest(events: list[dict[str, Any]]) -> str:
 
 async def follow_one(jobs: Jobs, name: str) -> AsyncIterator[Seen]:
     """Yield the job each time it has changed, until it has ended."""
-    losses = Losses()
+    losses, plan = Losses(), None
+    planned: tuple[str | None, bool] = (None, False)
     async for job in jobs.follow(name):
-        yield Seen(job=job, losses=await losses.of(jobs, job), event=await last_event(jobs, job))
+        if (stands := (job.status.plan_name, job.status.plan is not None)) != planned:
+            plan, planned = await plan_of(jobs, job), stands
+        yield Seen(job=job, plan=plan, losses=await losses.of(jobs, job), event=await last_event(jobs, job))
         if ended(job) is not None:
             return
 
 
-async def follow_all(jobs: Jobs, *, everywhere: bool) -> AsyncIterator[tuple[FineTuneJob, ...]]:
+async def follow_all(jobs: Jobs, *, everywhere: bool) -> AsyncIterator[tuple[ReportedJob, ...]]:
     """Yield the jobs each time one of them has changed, until all have ended. Raises FinetuneError where there are none."""
     shown: tuple[tuple[str, str], ...] | None = None
-    found: tuple[FineTuneJob, ...] = ()
+    found: tuple[ReportedJob, ...] = ()
     patience = Patience()
     while True:
         with patience:

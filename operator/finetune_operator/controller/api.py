@@ -1,12 +1,13 @@
 """One request to the API server and its answer: JSON in, JSON out, failures as our own errors. Called by cluster."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlencode
+
+import orjson
 
 from finetune_operator.controller.clock import ServerClock
 from finetune_operator.controller.pace import Pace
@@ -75,7 +76,7 @@ class Link(Protocol):
     async def send(self, method: str, path: str, body: Any, content_type: str, seconds: float) -> Reply:
         """Send one request; every answer is returned."""
 
-    def lines(self, path: str) -> AsyncIterator[str]:
+    def lines(self, path: str) -> AsyncGenerator[str, None]:
         """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
 
     async def close(self) -> None:
@@ -123,7 +124,7 @@ class Api:
         self.clock.heard(reply.date, sent, time.monotonic())
         return answer(reply.status, reply.content)
 
-    def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
+    def lines(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[str, None]:
         """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
         return self.connection.lines(with_query(path, query))
 
@@ -157,7 +158,7 @@ def answer(status: int, content: bytes) -> Answer:
     """Read an answer; a body that is not a JSON object (a log, a proxy's HTML page) is kept as text."""
     text = content.decode(errors="replace")
     try:
-        body = json.loads(text)
+        body = orjson.loads(text)
     except ValueError:
         body = None
     return Answer(status=status, body=body if isinstance(body, dict) else {}, text=text)

@@ -8,6 +8,9 @@ from finetune_operator.controller.queue import WorkQueue
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Stored
 
+ON_ITS_WAY_SECONDS = 1.0
+"""What says only that a Pod is on its way to its node waits for so long: most often it runs by then, and one pass sees both."""
+
 
 @dataclass(slots=True)
 class Asking:
@@ -23,12 +26,14 @@ class Asking:
         """Drop what was remembered about a deleted object."""
         self._specs.pop(uid, None)
 
-    def family(self, child: Stored) -> None:
-        """Ask for the job of a child."""
+    def family(self, child: Stored, *, gone: bool = False) -> None:
+        """Ask for the job of a child that has changed, or is gone."""
         ended = child.kind == "Pod" and child.phase in ("Succeeded", "Failed")
+        on_its_way = child.kind == "Pod" and child.phase == "Pending" and not gone
+        delay = ON_ITS_WAY_SECONDS if on_its_way else 0
         for job in self.store.members(child.family, "FineTuneJob"):
             # an end frees GPUs and tells a person; before the first attempt it asks for a plan, which can wait
-            self.queue.put(job.uid, urgent=ended and job.begun)
+            self.queue.put(job.uid, delay, urgent=ended and job.begun)
 
     def unplanned(self, limit: Stored) -> None:
         """A pool or a quota is new or has a new spec: jobs without a plan may fit now. Its status says nothing to them."""

@@ -3,20 +3,16 @@
 from typing import Any
 
 from finetune_operator.api.group import API_VERSION, JOB_KIND
+from finetune_operator.api.pinned import reported
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 
 
-def status_dict(status: FineTuneJobStatus) -> dict[str, Any]:
-    """Return the status as it is written: absent fields are absent."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def status_body(job: FineTuneJob, status: FineTuneJobStatus) -> dict[str, Any]:
+def status_body(job: FineTuneJob, status: FineTuneJobStatus, plan_name: str | None) -> dict[str, Any]:
     """Return the body of a status write: nothing else of it counts, and spec and labels would only be read in vain."""
     meta = job.metadata
     # The version that was decided upon, not the newest one known: that is the fence.
     fence = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version}
-    return {"apiVersion": API_VERSION, "kind": JOB_KIND, "metadata": fence, "status": status_dict(status)}
+    return {"apiVersion": API_VERSION, "kind": JOB_KIND, "metadata": fence, "status": reported(status, plan_name)}
 
 
 def delete_options(uid: str, grace_seconds: int | None = None) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from finetune_operator.controller.bodies import delete_options, status_body
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.limits import limits_for
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
-from finetune_operator.controller.parsed import parsed_job, parsed_pods, parsed_pool
+from finetune_operator.controller.parsed import parsed_pods, parsed_pool
 from finetune_operator.controller.patience import Patience
+from finetune_operator.controller.plans import Plans
 from finetune_operator.controller.pod_groups import PodGroups
 from finetune_operator.controller.policies import team_of
 from finetune_operator.controller.progress import ProgressReader
@@ -68,21 +69,24 @@ class Cluster:
     patience: Patience = field(init=False)
     refusals: Refusals = field(init=False)
     queueing: Queueing = field(init=False)
+    plans: Plans = field(init=False)
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.api.pace)
         self.refusals = Refusals(self.store)
         self.queueing = Queueing(self.api)
+        self.plans = Plans(self.api, self.store)
 
-    def job(self, uid: str) -> FineTuneJob | None:
-        """Return the job as the store knows it. Raises ValidationError where its spec is not one we can read."""
+    async def job(self, uid: str) -> FineTuneJob | None:
+        """Return the job as the store knows it, with its plan. Raises ValidationError where it is not one we can read."""
         stored = self.store.get(uid)
-        return None if stored is None else parsed_job(stored.text)
+        return None if stored is None else await self.plans.whole(stored)
 
     def forget(self, uid: str) -> None:
         """Drop what was remembered about a deleted job."""
         self.refusals.forget(uid)
         self.queueing.forget(uid)
+        self.plans.forget(uid)
         self.failures.pop(uid, None)
         self.patience.forget(uid)
         self.progress.forget(uid)
@@ -151,7 +155,7 @@ class Cluster:
             return None
         return self.progress.follow(job, zero)
 
-    async def write_status(self, job: FineTuneJob, status: FineTuneJobStatus) -> bool:
+    async def write_status(self, job: FineTuneJob, status: FineTuneJobStatus, plan_name: str | None) -> bool:
         """Write the whole status if it differs; tell whether that changed the job. Raises Conflict when somebody wrote first.
 
         It changes nothing where the CRDs are older than this operator: the API server drops the fields that it does not know.
@@ -160,7 +164,7 @@ class Cluster:
             return False
         if self.store.get(job.metadata.uid) is None:
             raise Conflict(f"{job.key} was deleted")
-        body = status_body(job, status)
+        body = status_body(job, status, plan_name)
         path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}/status"
         answer = await self.api.write("PUT", path, body)
         if answer.status == 409:

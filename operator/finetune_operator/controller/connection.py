@@ -1,12 +1,13 @@
 """How to reach the API server: kubeconfig or ServiceAccount, for our client and for kopf. Called by process and cli."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from yaml import YAMLError
@@ -21,6 +22,12 @@ from finetune_operator.errors import ClusterUnavailable
 USER_AGENT = f"finetune-operator/{__version__}"
 """Its first word is the field manager that the API server notes with each of our writes."""
 
+MOST_REQUESTS = 64
+"""Requests at the same time; more of them wait."""
+
+READ_BYTES = 2**21
+"""What is read ahead of an answer. A line of a watch holds an object, which may have 1.5 MB."""
+
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 
 
@@ -30,6 +37,10 @@ class Connection:
 
     configuration: Configuration
     client: ApiClient
+    """Knows our credentials; requests do not go through it, which would cost as much again."""
+    requests: aiohttp.ClientSession
+    streams: aiohttp.ClientSession
+    """For answers that take long: none of them is to keep requests waiting for a connection."""
     kubeconfig: str
     context: str
 
@@ -46,7 +57,7 @@ class Connection:
         """Send one request. Raises ClusterUnavailable when no answer comes; every answer is returned."""
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         try:
-            response = await self._ask(method, path, body, content_type, limit)
+            response = await self._ask(self.requests, method, path, body, content_type, limit)
             content = await response.read()
         except config.ConfigException as error:
             raise ClusterUnavailable(f"the credentials could not be read: {error}") from error
@@ -56,30 +67,46 @@ class Connection:
         metrics.REQUESTS.labels(method, resource_of(path), str(response.status)).inc()
         return Reply(status=response.status, content=content, date=response.headers.get("Date", ""))
 
-    async def lines(self, path: str) -> AsyncIterator[str]:
+    async def lines(self, path: str) -> AsyncGenerator[str, None]:
         """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         try:
-            response = await self._ask("GET", path, None, "application/json", limit)
-            if response.status != 200:
-                raise failure(answer(response.status, await response.read()))
-            async for line in response.content:
-                yield line.decode(errors="replace").rstrip("\n")
+            async with await self._ask(self.streams, "GET", path, None, "application/json", limit) as response:
+                if response.status != 200:
+                    raise failure(answer(response.status, await response.read()))
+                async for line in response.content:
+                    yield line.decode(errors="replace").rstrip("\n")
+        except config.ConfigException as error:
+            raise ClusterUnavailable(f"the credentials could not be read: {error}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreached(error, CONNECT_SECONDS) from error
 
     async def close(self) -> None:
         """Close what is open."""
-        await self.client.close()
+        for each in (self.client, self.requests, self.streams):
+            await each.close()
 
-    async def _ask(
-        self, method: str, path: str, body: Any, content_type: str, limit: aiohttp.ClientTimeout
+    async def _ask(  # what a request is
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        path: str,
+        body: Any,
+        content_type: str,
+        limit: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         headers = {"Content-Type": content_type, "Accept": "application/json, */*"}
         # may read a new token
         await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        return await self.client.call_api(  # type: ignore[no-any-return]
-            method, self.configuration.host + path, headers, body, _request_timeout=limit
+        return await session.request(
+            method,
+            self.configuration.host + path,
+            data=None if body is None else orjson.dumps(body),
+            headers=headers,
+            timeout=limit,
+            proxy=self.configuration.proxy,
+            proxy_headers=self.configuration.proxy_headers,
+            server_hostname=self.configuration.tls_server_name,
         )
 
     def _unreached(self, error: Exception, seconds: float) -> ClusterUnavailable:
@@ -94,10 +121,29 @@ async def connect(kubeconfig: str = "", context: str = "") -> Connection:
     configuration = Configuration()
     path = kubeconfig or default_kubeconfig()
     await load_into(configuration, path, context)
-    configuration.connection_pool_maxsize = 64
     configuration.proxy = checked_proxy(configuration.proxy or environment_proxy(configuration.host)) or None
-    configuration.client_session_kwargs = {"trust_env": False, "headers": {"User-Agent": USER_AGENT}}
-    return Connection(configuration=configuration, client=ApiClient(configuration), kubeconfig=path, context=context)
+    return connection_to(configuration, kubeconfig=path, context=context)
+
+
+def connection_to(configuration: Configuration, *, kubeconfig: str, context: str) -> Connection:
+    """Return a connection by what was read. The environment's proxy is in it: aiohttp would read it with each request."""
+    client = ApiClient(configuration)
+    return Connection(
+        configuration=configuration,
+        client=client,
+        requests=a_session(client, connections=MOST_REQUESTS),
+        streams=a_session(client, connections=0),
+        kubeconfig=kubeconfig,
+        context=context,
+    )
+
+
+def a_session(client: ApiClient, *, connections: int) -> aiohttp.ClientSession:
+    """Return what sends requests, over so many connections at most; 0: as many as it takes."""
+    connector = aiohttp.TCPConnector(ssl=client.rest_client.ssl_context, limit=connections)
+    return aiohttp.ClientSession(
+        connector=connector, read_bufsize=READ_BYTES, trust_env=False, headers={"User-Agent": USER_AGENT}
+    )
 
 
 def in_cluster() -> bool:

@@ -1,4 +1,4 @@
-"""The only importer of kopf: its watches deliver events, nothing else of it is used. Called by process."""
+"""What is watched, and where: our own kinds by kopf, whose only importer this is, all others by `watching`. Called by process."""
 
 import asyncio
 import logging
@@ -9,26 +9,25 @@ from typing import Any, NoReturn, cast
 
 import kopf
 
-from finetune_operator.api.group import GROUP, JOB_PLURAL, POLICY_PLURAL, POOL_PLURAL, VERSION
+from finetune_operator.api.group import GROUP, VERSION
 from finetune_operator.controller.api import PAGE_ITEMS, Api
 from finetune_operator.controller.connection import Connection
 from finetune_operator.controller.namespaces import Namespaces
-from finetune_operator.controller.resync import CLUSTER_KINDS, OUR_CHILDREN
+from finetune_operator.controller.resync import CLUSTER_KINDS
 from finetune_operator.controller.settings import OperatorSettings
-from finetune_operator.controller.stored import POLICY_KINDS, QUOTA_KINDS, REQUIRED_KINDS, Kind, collection
+from finetune_operator.controller.stored import (
+    OURS,
+    PLURALS,
+    POLICY_KINDS,
+    QUOTA_KINDS,
+    REQUIRED_KINDS,
+    Kind,
+    collection,
+)
+from finetune_operator.controller.watching import OUTAGE_SECONDS, Heard, Watch
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
 log = logging.getLogger(__name__)
-
-WATCHED: dict[Kind, tuple[str, str, str]] = {
-    "FineTuneJob": (GROUP, VERSION, JOB_PLURAL),
-    "GPUPool": (GROUP, VERSION, POOL_PLURAL),
-    "FineTunePolicy": (GROUP, VERSION, POLICY_PLURAL),
-    "Pod": ("", "v1", "pods"),
-    "Service": ("", "v1", "services"),
-    "ResourceQuota": ("", "v1", "resourcequotas"),
-    "LimitRange": ("", "v1", "limitranges"),
-}
 
 CREDENTIALS_SECONDS = 600
 """Credentials are read again so often: ServiceAccount tokens rotate."""
@@ -38,9 +37,9 @@ OPTIONAL_RETRY_SECONDS = 15
 
 OWN_KINDS_OF_NAMESPACES: tuple[Kind, ...] = tuple(kind for kind in REQUIRED_KINDS if kind not in CLUSTER_KINDS)
 
-OUTAGE_RETRIES = 60
 OUTAGE_RETRY_SECONDS = 5
-"""An API server that fails for five minutes ends the process, non-zero; the default would be 54 s (facts 0.1.3)."""
+OUTAGE_RETRIES = int(OUTAGE_SECONDS / OUTAGE_RETRY_SECONDS)
+"""An API server that fails for five minutes ends the process, non-zero; kopf's default would be 54 s."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf exports it without types
@@ -58,13 +57,9 @@ class NoDiffBase(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf exports it
         """Store nothing."""
 
 
-Heard = Callable[[Kind, str | None, dict[str, Any]], None]
-"""Called with kind, event type (None: from a list) and object."""
-
-
 @dataclass(slots=True)
 class Watches:
-    """kopf, reduced to watches: one for the cluster, or one for each namespace, so that none can end another's."""
+    """The watches of the cluster, or of each namespace by itself, so that none can end another's."""
 
     settings: OperatorSettings
     connection: Connection
@@ -137,17 +132,14 @@ class Watches:
             return True
 
     async def _watch(self, namespace: str, kinds: tuple[Kind, ...], stop: asyncio.Event) -> None:
-        """Let kopf watch some kinds, in a namespace or everywhere, until `stop` is set or one of its tasks fails."""
-        tasks = await kopf.spawn_tasks(
-            registry=self._registry(kinds),
-            settings=self._kopf_settings(),
-            clusterwide=not namespace,
-            namespaces=[namespace] if namespace else [],
-            standalone=True,
-            stop_flag=stop,
-        )
-        self.spawned()
+        """Watch some kinds, in a namespace or everywhere, until `stop` is set or one of the watches fails."""
+        own = tuple(kind for kind in kinds if kind in OURS)
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait(), name="stop of watches")]
+        for kind in (kind for kind in kinds if kind not in OURS):
+            watch = Watch(Api(connection=self.connection), kind, namespace, self.heard, self._renewed)
+            tasks.append(asyncio.create_task(watch.run(), name=f"watch of {PLURALS[kind]} {namespace}".strip()))
         try:
+            tasks += await self._spawn_kopf(namespace, own, stop) if own else []
             await first_of(*tasks, leave=False)
         finally:
             for task in tasks:
@@ -157,12 +149,27 @@ class Watches:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    async def _spawn_kopf(
+        self, namespace: str, kinds: tuple[Kind, ...], stop: asyncio.Event
+    ) -> list["asyncio.Task[Any]"]:
+        """Let kopf watch some kinds; return its tasks."""
+        tasks = await kopf.spawn_tasks(
+            registry=self._registry(kinds),
+            settings=self._kopf_settings(),
+            clusterwide=not namespace,
+            namespaces=[namespace] if namespace else [],
+            standalone=True,
+            stop_flag=stop,
+        )
+        self.spawned()
+        return list(tasks)
+
     def _registry(self, kinds: tuple[Kind, ...]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         for kind in kinds:
-            group, version, plural = WATCHED[kind]
-            kopf.on.event(group, version, plural, id=f"heard-{plural}", registry=registry)(self._listener(kind))
+            plural = PLURALS[kind]
+            kopf.on.event(GROUP, VERSION, plural, id=f"heard-{plural}", registry=registry)(self._listener(kind))
         return registry
 
     def _listener(self, kind: Kind) -> Callable[..., Coroutine[Any, Any, None]]:
@@ -189,19 +196,11 @@ class Watches:
         settings.networking.error_backoffs = [OUTAGE_RETRY_SECONDS] * OUTAGE_RETRIES
         settings.networking.enforce_retry_after = True
         settings.process.ultimate_exiting_timeout = None  # it kills the process if one namespace's watches are stopped
-        for kind in ("pods", "services"):
-            settings.watching.label_selectors["", "v1", kind] = OUR_CHILDREN
         return settings
 
     async def _login(self, **_: object) -> kopf.ConnectionInfo:
         """Return fresh credentials that the API server takes; never the same value twice, which kopf would refuse."""
-        deadline = asyncio.get_running_loop().time() + self.settings.refused_seconds
-        await self._reload()
-        while not await self._accepted():
-            if asyncio.get_running_loop().time() > deadline:
-                self.refused()
-            await asyncio.sleep(1)
-            await self._reload()
+        await self._renewed()
         configuration = self.connection.configuration
         return kopf.ConnectionInfo(
             server=configuration.host,
@@ -214,6 +213,16 @@ class Watches:
             proxy_url=configuration.proxy,
             expiration=datetime.now(UTC) + timedelta(seconds=CREDENTIALS_SECONDS),
         )
+
+    async def _renewed(self) -> None:
+        """Read the credentials anew until the API server takes them; end the process where it keeps refusing them."""
+        deadline = asyncio.get_running_loop().time() + self.settings.refused_seconds
+        await self._reload()
+        while not await self._accepted():
+            if asyncio.get_running_loop().time() > deadline:
+                self.refused()
+            await asyncio.sleep(1)
+            await self._reload()
 
     async def _reload(self) -> None:
         """Read the credentials anew, before they run out; those that cannot be read now may be on their way."""

@@ -1,12 +1,14 @@
 """What is kept as text, parsed once for the several passes that look at the same version of it. Called by cluster."""
 
 import functools
-import json
 from collections.abc import Iterable
 
+import orjson
+
+from finetune_operator.api.pinned import FineTunePlan, joined
 from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, ReportedJob
 from finetune_operator.controller.seen import seen_pod
 from finetune_operator.lifecycle.observation import SeenPod
 
@@ -22,13 +24,31 @@ def parsed_pods(texts: Iterable[str]) -> tuple[SeenPod, ...]:
 @functools.lru_cache(maxsize=2 * BUSY_JOBS)
 def parsed_pod(text: str) -> SeenPod | None:
     """Return what a decision needs to know about one of our Pods; None for a Pod that is none of them."""
-    return seen_pod(json.loads(text))
+    return seen_pod(orjson.loads(text))
 
 
 @functools.lru_cache(maxsize=BUSY_JOBS)
 def parsed_job(text: str) -> FineTuneJob:
     """Return a job. Raises ValidationError where its spec is not one we can read."""
     return FineTuneJob.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def reported_job(text: str) -> ReportedJob:
+    """Return a job without what is pinned in its FineTunePlan. Raises ValidationError where its spec is not one we can read."""
+    return ReportedJob.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def parsed_plan(text: str) -> FineTunePlan:
+    """Return a FineTunePlan. Raises ValidationError where it is not one we can read."""
+    return FineTunePlan.model_validate_json(text)
+
+
+@functools.lru_cache(maxsize=BUSY_JOBS)
+def joined_job(text: str, plan: str) -> FineTuneJob:
+    """Return a job with what is pinned in its FineTunePlan, or without it where there is no text."""
+    return joined(reported_job(text), parsed_plan(plan) if plan else None)
 
 
 @functools.lru_cache(maxsize=BUSY_JOBS)

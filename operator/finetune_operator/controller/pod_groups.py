@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune_operator.api.pool_pod import PodGroupKind
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.bodies import delete_options
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
@@ -18,6 +18,14 @@ def collection(job: FineTuneJob, kind: PodGroupKind) -> str:
     return f"/apis/{PLUGINS[kind].version}/namespaces/{job.metadata.namespace}/podgroups"
 
 
+def kind_of(status: FineTuneJobStatus) -> PodGroupKind | None:
+    """Return whose PodGroups a job's attempts have; None for a run on one node, and where its pool wants none."""
+    plan = status.plan
+    if plan is None:
+        return status.pod_group
+    return plan.pool.pod.pod_group if plan.replicas > 1 else None
+
+
 @dataclass(frozen=True, slots=True)
 class PodGroups:
     """Speaks to the API server about PodGroups."""
@@ -26,9 +34,8 @@ class PodGroups:
 
     async def read(self, job: FineTuneJob) -> tuple[SeenPodGroup, ...]:
         """Return the job's PodGroups; none where its pool wants none, or they cannot be read."""
-        plan = job.status.plan
-        kind = plan.pool.pod.pod_group if plan is not None else None
-        if plan is None or kind is None or plan.replicas == 1:
+        kind = kind_of(job.status)
+        if kind is None:
             return ()
         selector = f"{JOB_UID_LABEL}={job.metadata.uid}"
         answer = await self.api.get(collection(job, kind), {"labelSelector": selector})
@@ -42,8 +49,7 @@ class PodGroups:
 
     async def delete(self, job: FineTuneJob, child: Child) -> None:
         """Delete a PodGroup; one that is gone is gone."""
-        assert job.status.plan is not None
-        kind = job.status.plan.pool.pod.pod_group
+        kind = kind_of(job.status)
         assert kind is not None
         answer = await self.api.write("DELETE", f"{collection(job, kind)}/{child.name}", delete_options(child.uid))
         if answer.status not in (200, 202, 404):

@@ -175,7 +175,7 @@ class Operator:
             self.asking.waiting(stored.namespace)
             return
         if stored.kind != "FineTuneJob":
-            self.asking.family(stored)
+            self.asking.family(stored, gone=True)
         self.pools.changed()
 
     # From start to end -------------------------------------------------------------------------------------------

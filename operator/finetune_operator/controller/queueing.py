@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.bodies import delete_options
 from finetune_operator.controller.positions import Positions
@@ -37,6 +37,11 @@ Raw = dict[str, Any]
 def workloads(namespace: str, name: str = "") -> str:
     """Return the path of the Workloads of a namespace, or of one."""
     return f"{ROOT}/namespaces/{namespace}/workloads" + (f"/{name}" if name else "")
+
+
+def queue_of(status: FineTuneJobStatus) -> str:
+    """Return the LocalQueue of a planned job; empty without one."""
+    return (status.resolved.queue_name if status.resolved is not None else status.queue_name) or ""
 
 
 def condition(raw: Raw, kind: str) -> Raw:
@@ -88,8 +93,8 @@ class Queueing:
 
     async def read(self, job: FineTuneJob) -> Queue:
         """Return the job's Workloads, or why there are none to be had; nothing for a job without a queue."""
-        resolved, uid = job.status.resolved, job.metadata.uid
-        if resolved is None or not resolved.queue_name or uid in self._done:
+        uid = job.metadata.uid
+        if not queue_of(job.status) or uid in self._done:
             return Queue()
         answer = await self.api.get(workloads(job.metadata.namespace), {"labelSelector": f"{JOB_UID_LABEL}={uid}"})
         if answer.status in (403, 404):
@@ -130,7 +135,7 @@ class Queueing:
 
     async def _with_position(self, job: FineTuneJob, seen: SeenWorkload) -> SeenWorkload:
         """Return a Workload that waits with its place in the queue."""
-        queue = (job.status.resolved.queue_name if job.status.resolved is not None else "") or ""
+        queue = queue_of(job.status)
         if seen.admitted or seen.evicted or seen.finished or not seen.active:
             return seen
         return replace(seen, position=await self.positions.of(job.metadata.namespace, queue, seen.name))

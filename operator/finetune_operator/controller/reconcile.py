@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 
+CREATED_SECONDS = 1.0
+"""Pods that were created tell by themselves what becomes of them; whatever else is next to be done is done after so long."""
+
 AT_A_TIME = 16
 """Requests for one job at the same time."""
 
@@ -70,18 +73,28 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     finally:  # what the status says by now is told now: to the next pass it is no news
         await cluster.publish(job, () if wait else decision.events, now)
     count(job, decision.status, tally, time.perf_counter() - started)
-    if recovered or tally.acted or (tally.wrote and says_more(job.status, decision.status)):
+    if recovered or (tally.acted and not waits_for_pods(decision, tally)):
         return 0.0  # look again: the decision may have been one step of several
     looks = (cluster.next_reading(job, seen), cluster.warnings.next_look(seen.pods))
-    return soonest(decision.requeue_after, wait or None, *looks)
+    if tally.created:
+        return soonest(CREATED_SECONDS, decision.requeue_after, wait or None, *looks)
+    following = decision
+    if tally.wrote:  # the status may have been one step of several
+        following = decide(job.model_copy(update={"status": decision.status}), seen, now)
+        if acts(following, decision.status):
+            return 0.0
+    return soonest(following.requeue_after, wait or None, *looks)
 
 
 async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:
-    """Write the status; where it cannot be, an Event is all that can tell."""
+    """Write the status after what it pins; where that cannot be, an Event is all that can tell."""
+    doing = "create the FineTunePlan of this job"
     try:
-        return await cluster.write_status(job, decision.status)
-    except (Forbidden, ServerFailed) as error:
-        failed = cluster.remember_failure(job, "write the status of this job", error)
+        plan_name = await cluster.plans.pin(job, decision.status)
+        doing = "write the status of this job"
+        return await cluster.write_status(job, decision.status, plan_name)
+    except (Forbidden, NameConflict, ServerFailed) as error:
+        failed = cluster.remember_failure(job, doing, error)
         if failed is not None and failed.times >= TOLD_FAILURES:
             event = Event(type="Warning", reason=WaitingReason.WRITE_FAILED, message=failed.sentence)
             await cluster.publish(job, (event,), now)
@@ -139,10 +152,19 @@ async def delete(job: FineTuneJob, decision: Decision, cluster: Cluster, tally: 
         tally.deleted += 1
 
 
-def says_more(old: FineTuneJobStatus, new: FineTuneJobStatus) -> bool:
-    """Tell whether the status differs in more than the figures of a run in progress."""
-    quiet = {"progress", "cost", "attempts", "checkpoint"}
-    return old is not new and old.model_dump(exclude=quiet) != new.model_dump(exclude=quiet)
+def waits_for_pods(decision: Decision, tally: Tally) -> bool:
+    """Tell whether all that was done is to create Pods that tell by themselves what becomes of them.
+
+    A gang's are held until all of them are there, which the next pass sees.
+    """
+    gated = any((each.get("spec") or {}).get("schedulingGates") for each in decision.create)
+    return bool(tally.created) and not (gated or tally.refused or tally.ungated or tally.deleted)
+
+
+def acts(decision: Decision, status: FineTuneJobStatus) -> bool:
+    """Tell whether a decision does more than to leave the status as it is."""
+    steps = (decision.create, decision.ungate, decision.delete, decision.finish, decision.delete_job)
+    return decision.status != status or any(steps)
 
 
 def soonest(*delays: float | None) -> float | None:
@@ -230,7 +252,7 @@ class Reconciler:
             return None
         now = self.cluster.api.clock.now()
         try:
-            job = self.cluster.job(uid)
+            job = await self.cluster.job(uid)
         except ValidationError as error:
             await self._say_unreadable(stored.raw, error, now)
             return None
@@ -245,7 +267,7 @@ class Reconciler:
             async with self.turns[
                 job.metadata.namespace
             ]:  # of two that look at once, both would see the same free GPUs
-                return await reconcile(self.cluster.job(job.metadata.uid) or job, self.cluster, now)
+                return await reconcile(await self.cluster.job(job.metadata.uid) or job, self.cluster, now)
         except Exception as error:
             metrics.RECONCILES.labels("failed").inc()
             metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from finetune_operator.api.group import API_VERSION, JOB_PLURAL, POOL_PLURAL
+from finetune_operator.api.group import API_VERSION, JOB_PLURAL, PLAN_PLURAL, POOL_PLURAL
 from finetune_operator.controller.api import Answer, Api
 from finetune_operator.errors import ClusterUnavailable, FinetuneError
 
@@ -16,6 +16,8 @@ GARBAGE_THRESHOLDS = (20_000, 20, 20)
 """New objects per search; about 2 MB."""
 
 T = TypeVar("T")
+
+REQUIRED = (JOB_PLURAL, PLAN_PLURAL, POOL_PLURAL)
 
 START_SECONDS = 60.0
 """How long we wait for the API server at the start."""
@@ -54,8 +56,9 @@ async def require_crds(api: Api) -> None:
     served = {each["name"] for each in answer.body.get("resources", ())}
     if answer.status == 401:
         raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
-    if not {JOB_PLURAL, POOL_PLURAL} <= served:
-        raise FinetuneError(f"the API server does not serve {API_VERSION}: run `kubectl apply -f crds/`")
+    if missing := [plural for plural in REQUIRED if plural not in served]:
+        what = f"{' and '.join(missing)} of {API_VERSION}"
+        raise FinetuneError(f"the API server does not serve {what}: run `kubectl apply --server-side -f crds/`")
 
 
 def settle_memory() -> None:

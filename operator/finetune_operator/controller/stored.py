@@ -5,21 +5,25 @@ What nobody reads is dropped as it arrives: which fields a manager owns, and of 
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+import orjson
+
 from finetune_operator.api.group import (
     API_VERSION,
     JOB_KIND,
     JOB_PLURAL,
+    PLAN_KIND,
+    PLAN_PLURAL,
     POLICY_KIND,
     POLICY_PLURAL,
     POOL_KIND,
     POOL_PLURAL,
 )
+from finetune_operator.api.pinned import plan_name_of
 from finetune_operator.manifests.names import JOB_NAME_LABEL
 
 Raw = dict[str, Any]
@@ -31,16 +35,17 @@ POLICY_KINDS: tuple[Kind, ...] = ("FineTunePolicy",)
 REQUIRED_KINDS: tuple[Kind, ...] = ("FineTuneJob", "GPUPool", "Pod", "Service")
 KINDS = (*REQUIRED_KINDS, *POLICY_KINDS, *QUOTA_KINDS)
 
-PLURALS: dict[Kind, str] = {
+PLURALS: dict[str, str] = {
     "FineTuneJob": JOB_PLURAL,
     "GPUPool": POOL_PLURAL,
     "FineTunePolicy": POLICY_PLURAL,
+    "FineTunePlan": PLAN_PLURAL,
     "Pod": "pods",
     "Service": "services",
     "ResourceQuota": "resourcequotas",
     "LimitRange": "limitranges",
 }
-OURS = (JOB_KIND, POOL_KIND, POLICY_KIND)
+OURS = (JOB_KIND, POOL_KIND, POLICY_KIND, PLAN_KIND)
 assert set(OURS) < set(PLURALS)
 
 NEAR_BUDGET = Decimal("0.9")
@@ -52,7 +57,7 @@ def collection(kind: str, namespace: str = "") -> str:
     """Return the path of a collection; without a namespace that of the whole cluster."""
     root = f"/apis/{API_VERSION}" if kind in OURS else "/api/v1"
     within = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}{within}/{PLURALS[kind]}"  # type: ignore[index]
+    return f"{root}{within}/{PLURALS[kind]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,8 @@ class Stored:
     """status.phase; empty where there is none yet."""
     begun: bool = False
     """A job that has had an attempt."""
+    plan_name: str = ""
+    """The FineTunePlan of a job; empty where it has none, or an earlier operator wrote everything into its status."""
     pool: str = ""
     """The pool that a job is planned on."""
     gpus: int = 0
@@ -99,7 +106,7 @@ class Stored:
     @property
     def raw(self) -> Raw:
         """What is kept of the object, parsed."""
-        return json.loads(self.text)  # type: ignore[no-any-return]
+        return orjson.loads(self.text)  # type: ignore[no-any-return]
 
 
 def stored(kind: Kind, raw: Raw) -> Stored:
@@ -116,9 +123,10 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         version=int(meta["resourceVersion"]),
         owner_uid=controller_uid(raw),
         family=family_of(kind, raw),
-        text=json.dumps(KEPT[kind](raw), separators=(",", ":")),
+        text=orjson.dumps(KEPT[kind](raw)).decode(),
         phase=str(status.get("phase", "")),
         begun=bool(attempts),
+        plan_name=plan_name_of(raw) if is_job else "",
         pool=str((plan.get("pool") or {}).get("name", "")),
         gpus=int(plan.get("replicas", 0)) * int(plan.get("gpusPerReplica", 0)),
         running=bool(attempt),

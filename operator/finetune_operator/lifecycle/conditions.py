@@ -9,7 +9,7 @@ from typing import Literal
 from finetune_operator.api.evaluation import GateSpec
 from finetune_operator.api.meta import Condition
 from finetune_operator.api.reasons import ConditionType, Phase, ProgressReason, TerminalReason
-from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, ReportedStatus
 from finetune_operator.lifecycle.ending_table import MENDABLE
 from finetune_operator.lifecycle.gate import findings
 from finetune_operator.lifecycle.times import timestamp
@@ -38,18 +38,18 @@ class Claim:
     message: str = ""
 
 
-def find(status: FineTuneJobStatus, kind: ConditionType) -> Condition | None:
+def find(status: ReportedStatus, kind: ConditionType) -> Condition | None:
     """Return a condition, None where it was never set."""
     return next((condition for condition in status.conditions if condition.type == kind), None)
 
 
-def has_ended(status: FineTuneJobStatus) -> bool:
+def has_ended(status: ReportedStatus) -> bool:
     """Tell whether the job has succeeded or failed for good."""
     condition = find(status, ConditionType.SUCCEEDED)
     return condition is not None and condition.status != "Unknown"
 
 
-def has_succeeded(status: FineTuneJobStatus) -> bool:
+def has_succeeded(status: ReportedStatus) -> bool:
     """Tell whether the job has succeeded."""
     condition = find(status, ConditionType.SUCCEEDED)
     return condition is not None and condition.status == "True"

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from finetune_operator.api.plan import Plan
+from finetune_operator.api.plan import Plan, PlanSummary
 from finetune_operator.api.reasons import AttemptOutcome
-from finetune_operator.api.status import AttemptStatus, CostStatus, FineTuneJobStatus, ReplannedStatus
+from finetune_operator.api.status import AttemptStatus, CostStatus, FineTuneJobStatus, ReplannedStatus, ReportedStatus
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.times import moment
 from finetune_operator.planning import cost
@@ -35,23 +35,23 @@ def _held(pod: SeenPod, until: datetime) -> float:
     return max(0.0, ((pod.finished_at or until) - pod.scheduled_at).total_seconds())
 
 
-def live_gpu_seconds(seconds: float, plan: Plan) -> int:
+def live_gpu_seconds(seconds: float, plan: Plan | PlanSummary) -> int:
     """Return GPU-seconds rounded down so that the figure changes once a minute."""
     minutes = int(seconds / plan.replicas // LIVE_STEP_SECONDS)
     return cost.gpu_seconds(plan.replicas * plan.gpus_per_replica, minutes * LIVE_STEP_SECONDS)
 
 
-def final_gpu_seconds(seconds: float, plan: Plan) -> int:
+def final_gpu_seconds(seconds: float, plan: Plan | PlanSummary) -> int:
     """Return GPU-seconds as they are."""
     return cost.gpu_seconds(plan.gpus_per_replica, seconds)
 
 
-def spent_gpu_seconds(status: FineTuneJobStatus) -> int:
+def spent_gpu_seconds(status: ReportedStatus) -> int:
     """Return the GPU-seconds of all attempts, listed or not."""
     return status.archived_gpu_seconds + sum(attempt.gpu_seconds for attempt in status.attempts or ())
 
 
-def waited_gpu_seconds(pods: Iterable[SeenPod], attempt: AttemptStatus, plan: Plan) -> int:
+def waited_gpu_seconds(pods: Iterable[SeenPod], attempt: AttemptStatus, plan: Plan | PlanSummary) -> int:
     """Return the GPU-seconds for which replicas held GPUs while others had no node yet."""
     if attempt.running_time is None:
         return 0
@@ -70,7 +70,7 @@ def wasted_gpu_seconds(attempt: AttemptStatus, *, waited: int = 0) -> int:
     return waited + round((attempt.gpu_seconds - waited) * lost / done)
 
 
-def priced(attempt: AttemptStatus, plan: Plan) -> AttemptStatus:
+def priced(attempt: AttemptStatus, plan: Plan | PlanSummary) -> AttemptStatus:
     """Return the attempt with its cost."""
     usd = cost.cost_usd(attempt.gpu_seconds, plan.pool.price_per_gpu_hour_usd)
     return attempt.model_copy(update={"cost_usd": usd})
@@ -78,7 +78,7 @@ def priced(attempt: AttemptStatus, plan: Plan) -> AttemptStatus:
 
 def cost_status(status: FineTuneJobStatus) -> CostStatus:
     """Return the money spent so far; none without a plan."""
-    if status.plan is None:
+    if status.in_short is None:
         return CostStatus()
     return CostStatus(
         gpu_hours=cost.gpu_hours(spent_gpu_seconds(status)),
@@ -87,14 +87,15 @@ def cost_status(status: FineTuneJobStatus) -> CostStatus:
     )
 
 
-def spent_usd(status: FineTuneJobStatus) -> Decimal:
+def spent_usd(status: ReportedStatus) -> Decimal:
     """Return the cost of all attempts, each at the price of its plan."""
     return _usd(status, spent_gpu_seconds(status))
 
 
-def _usd(status: FineTuneJobStatus, gpu_seconds: int) -> Decimal:
+def _usd(status: ReportedStatus, gpu_seconds: int) -> Decimal:
     """What earlier plans held has their price; they trained nothing that was kept, so all of it is part of the waste, too."""
-    assert status.plan is not None
+    known = status.in_short
+    assert known is not None
     earlier = status.replanned or ReplannedStatus()
-    price = Decimal(status.plan.pool.price_per_gpu_hour_usd)
+    price = Decimal(known.pool.price_per_gpu_hour_usd)
     return Decimal(earlier.cost_usd) + (gpu_seconds - earlier.gpu_seconds) * price / 3600

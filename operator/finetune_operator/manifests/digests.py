@@ -8,6 +8,7 @@ from finetune_operator.api.data import ChatSpec, DatasetSpec
 from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, LmEvalSpec, MetricSpec
 from finetune_operator.api.fields import Model
 from finetune_operator.api.merging import MergedAdapterSpec, MergeOfSpec
+from finetune_operator.api.once import once_each
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
 
 CREDENTIALS = {"credentials", "initial_adapter_credentials", "template_credentials"}
@@ -51,6 +52,7 @@ def spec_digest(spec: FineTuneJobSpec) -> str:
     return _digest(spec, include=TRAINING_RELEVANT)
 
 
+@once_each
 def examined_digest(spec: FineTuneJobSpec) -> str:
     """Return the digest of all that preflight and plan rest on: when it changes, both start again."""
     return _digest(spec, exclude=FREE_TO_CHANGE)

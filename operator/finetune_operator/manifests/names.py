@@ -55,6 +55,11 @@ def service_name(job: str, attempt: int) -> str:
     return f"{job}-{attempt}"
 
 
+def plan_name(job: str, digest: str) -> str:
+    """Return the name of a FineTunePlan with content of this digest."""
+    return f"{job}-{digest[:8]}"
+
+
 CONTAINERS: Final[dict[Role, str]] = {
     "preflight": PREFLIGHT_CONTAINER,
     "trainer": TRAINER_CONTAINER,

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from finetune_operator.api.crd import TYPE_META
+
 Schema = dict[str, Any]
 Check = Callable[[str, Schema], Iterator[str]]
 
@@ -23,7 +25,7 @@ BOOLEANS = {
     "sampled": "a fact about a count",
     "tiedEmbeddings": "a fact about a model",
     "activationCheckpointing": "on or off in the trainer we ship",
-    "packing": "status.plan only: the user's own field is an enum",
+    "packing": "the plan only: the user's own field is an enum",
 }
 """Booleans that may stay, each with the reason why no third value is thinkable."""
 
@@ -31,6 +33,13 @@ PHASES = {
     "status.phase": "one word for kubectl get, derived and never read back",
     "status.progress.phase": "what the trainer is doing",
 }
+
+
+FREE_MAPS = dict.fromkeys(
+    ("status.plan", "status.plan.pool", "status.plan.estimate", "status.preflight", "status.resolved"),
+    "operators before FineTunePlans wrote all of it here, and what the schema does not know would be dropped when it is read",
+)
+"""Fields that may hold what their schema does not know, each with the reason."""
 
 
 def fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
@@ -127,6 +136,8 @@ def consistent_presence(path: str, field: Schema) -> Iterator[str]:
 
 def no_free_maps(path: str, field: Schema) -> Iterator[str]:
     """Free maps cannot be validated, explained or merged."""
+    if path in FREE_MAPS:
+        return
     if "additionalProperties" in field or field.get("x-kubernetes-preserve-unknown-fields"):
         yield f"{path}: is a free map; use a list of structs"
     if field["type"] == "object" and not field.get("properties"):
@@ -186,6 +197,7 @@ def _lint_version(version: Schema) -> Iterator[str]:
     if not root.get("description"):
         yield "the kind has no description"
     yield from rules_say_what_to_do("the kind", root)
-    for path, field in fields({"properties": {name: root["properties"][name] for name in ("spec", "status")}}):
+    parts = {name: field for name, field in root["properties"].items() if name not in TYPE_META}
+    for path, field in fields({"properties": parts}):
         for check in CHECKS:
             yield from check(path, field)

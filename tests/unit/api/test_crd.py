@@ -149,7 +149,7 @@ def test_generating_twice_changes_nothing(repository, capsys):
     command(directory=repository)
     command(check=True, directory=repository)
 
-    assert (len(first.splitlines()), capsys.readouterr().out) == (17, "")
+    assert (len(first.splitlines()), capsys.readouterr().out) == (20, "")
 
 
 @pytest.mark.parametrize(

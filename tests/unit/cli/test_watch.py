@@ -84,8 +84,10 @@ def in_full() -> Seen:
         "cost": {"costUSD": "0.40", "wastedUSD": "0.10"},
         "checkpoint": {"step": 8, "time": "2026-11-23T10:04:00Z"},
     }  # fmt: skip
+    job = a_job("attempt 2 is running", **status)
     return Seen(
-        job=a_job("attempt 2 is running", **status),
+        job=job,
+        plan=job.status.plan,
         losses=(3.0, 2.5, 2.0, 1.5, 1.25),
         event="10:04:10 Resumed: from step 6",
     )
@@ -107,7 +109,7 @@ def test_the_panel_has_a_line_for_each_thing():
         f"memory      31.20 of {plan.vram.total_gib} GiB planned, of {plan.vram.usable_gib} GiB per GPU",
         f"cost        $0.40 of ${plan.estimate.cost_usd} planned, $0.10 repeated or waited for",
         "checkpoint  step 8, 1m00s ago",
-        f"next        {next_words(in_full().job)}",
+        f"next        {next_words(in_full().job, plan)}",
         "event       10:04:10 Resumed: from step 6",
         "Training: Running: attempt 2 is running",
     ]
@@ -143,7 +145,7 @@ def test_what_comes_next_follows_from_the_step():
     """An evaluation, the last step, the publishing."""
     job = in_full().job
     every, steps = job.status.plan.evaluate_every_steps, (0, 19, 20)
-    said = [next_words(a_job("x", **at(job, step))) for step in steps]
+    said = [next_words(a_job("x", **at(job, step)), job.status.plan) for step in steps]
 
     assert said == [
         f"evaluation at step {every}" if every < 20 else "the last step, 20, then publishing",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from finetune_operator.controller.connection import Connection
-from kubernetes.aio.client import ApiClient, Configuration
+from finetune_operator.controller.connection import Connection, connection_to
+from kubernetes.aio.client import Configuration
 
 Raw = dict[str, Any]
 Reply = tuple[int, Any]
@@ -62,9 +62,9 @@ async def served(app: web.Application) -> AsyncIterator[Connection]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     configuration = Configuration()
     configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    client = ApiClient(configuration)
+    connection = connection_to(configuration, kubeconfig="", context="")
     try:
-        yield Connection(configuration=configuration, client=client, kubeconfig="", context="")
+        yield connection
     finally:
-        await client.close()
+        await connection.close()
         await runner.cleanup()

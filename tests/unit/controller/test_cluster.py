@@ -50,7 +50,7 @@ def raw_pod(owner: str = "one") -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata | {"ownerReferences": references}}
 
 
-def a_cluster(connection: Connection) -> tuple[Cluster, FineTuneJob]:
+async def a_cluster(connection: Connection) -> tuple[Cluster, FineTuneJob]:
     """Return the shell around a store that knows one job."""
     api = Api(connection=connection)
     store, recorder = Store(), Recorder(api, "tests")
@@ -58,7 +58,7 @@ def a_cluster(connection: Connection) -> tuple[Cluster, FineTuneJob]:
     cluster = Cluster(
         api, store, recorder, ProgressReader(api, 10.0, lambda _: None), Warnings(api, lambda _: None), Settings()
     )
-    job = cluster.job("one")
+    job = await cluster.job("one")
     assert job is not None
     return cluster, job
 
@@ -67,7 +67,7 @@ async def test_a_child_that_was_created_without_an_answer_is_news():
     """The retry meets it before the watch tells of it: the next pass must look at it, since the watch will say nothing new."""
     async with scripted() as (server, connection):
         server.replies = {f"POST {PODS}": (409, {}), f"GET {PODS}/bot-0-1": (200, raw_pod())}
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
 
         assert [await cluster.create(job, raw_pod()) for _ in range(2)] == [True, False]
         assert cluster.store.put("Pod", raw_pod()) is False
@@ -80,9 +80,9 @@ async def test_a_job_that_took_the_name_is_left_to_the_watch():
             f"PUT {JOBS}/bot/status": (409, {"message": "older"}),
             f"GET {JOBS}": (200, {"items": [raw_job("two")]}),
         }
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         with pytest.raises(Conflict, match="older"):
-            await cluster.write_status(job, job.status.model_copy(update={"phase": Phase.PREFLIGHT}))
+            await cluster.write_status(job, job.status.model_copy(update={"phase": Phase.PREFLIGHT}), None)
 
         assert cluster.store.get("two") is None
 
@@ -92,29 +92,43 @@ async def test_a_job_that_somebody_changed_is_read_again():
     async with scripted() as (server, connection):
         newer = raw_job(version="9")
         server.replies = {f"PUT {JOBS}/bot/status": (409, {}), f"GET {JOBS}": (200, {"items": [newer]})}
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         with pytest.raises(Conflict):
-            await cluster.write_status(job, job.status.model_copy(update={"phase": Phase.PREFLIGHT}))
+            await cluster.write_status(job, job.status.model_copy(update={"phase": Phase.PREFLIGHT}), None)
 
         assert [stored.version for stored in cluster.store.of_kind("FineTuneJob")] == [9]
 
 
-@pytest.mark.parametrize(("version", "at_once"), [("7", False), ("8", True)])
+@pytest.mark.parametrize("version", ["7", "8"])
 async def test_a_status_that_the_crds_cannot_hold_is_not_written_without_end(
-    version: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+    version: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """CRDs older than the operator: what is dropped changes nothing, so there is nothing to look at again."""
+    """CRDs older than the operator drop what they do not know, all of it or a part: there is nothing to look at again."""
     monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
     async with scripted() as (server, connection):
         server.replies = {
             f"PUT {JOBS}/bot/status": (200, raw_job(version=version)),
             f"POST {PODS}": (403, {"message": "exceeded quota"}),
         }
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         refused = await reconcile(job, cluster, NOW)  # it has a Pod to create, and is told why it cannot
         standing = await reconcile(job, cluster, NOW)
 
-    assert (refused == 0.0, standing == 0.0) == (True, at_once)
+    assert (refused == 0.0, standing == 0.0) == (True, False)
+
+
+@pytest.mark.parametrize(("policy", "at_once"), [({"ttlSecondsAfterFinished": 0}, True), ({}, False)])
+async def test_a_status_that_is_one_step_of_several_is_followed_by_the_next(policy: dict[str, int], at_once: bool):
+    """A job that has failed and is not to be kept is deleted by the next pass; one that is kept needs none."""
+    spec = SMALLEST_SPEC | {"method": "full", "lora": {"rank": 8}, "runPolicy": policy}
+    async with scripted() as (server, connection):
+        server.replies = {f"PUT {JOBS}/bot/status": (200, raw_job(version="8"))}
+        cluster, _ = await a_cluster(connection)
+        job = FineTuneJob.model_validate(raw_job() | {"spec": spec})
+        delay = await reconcile(job, cluster, NOW)
+        (written,) = server.bodies(f"PUT {JOBS}/bot/status")
+
+    assert (written["status"]["phase"], delay == 0.0) == ("Failed", at_once)
 
 
 async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out(monkeypatch: pytest.MonkeyPatch):
@@ -126,7 +140,7 @@ async def test_what_was_decided_is_told_even_if_it_cannot_be_carried_out(monkeyp
             f"POST {PODS}": (503, {"message": "overloaded"}),
             f"POST {EVENTS}": lambda body: (201, body),
         }
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         with pytest.raises(ClusterUnavailable, match="overloaded"):
             await reconcile(job, cluster, NOW)
         told = [event["reason"] for event in server.bodies(f"POST {EVENTS}")]
@@ -140,7 +154,7 @@ async def test_a_conflict_of_a_deletion_is_not_taken_for_a_deletion(there: str, 
     now = raw_pod() | {"metadata": raw_pod()["metadata"] | {"uid": there}}
     replies = {f"DELETE {PODS}/bot-0-1": (409, {"message": "busy"}), f"GET {PODS}/bot-0-1": (200, now)}
     async with scripted(replies=replies) as (_, connection):
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         cluster.store.put("Pod", raw_pod())
         with pytest.raises(Conflict, match="busy") if left else nullcontext():
             await cluster.delete(job, Child(kind="Pod", name="bot-0-1", uid="pod"))
@@ -159,14 +173,14 @@ async def test_that_preflight_begins_is_written_once_it_has_lasted(monkeypatch: 
             ),
             f"POST {EVENTS}": lambda body: (201, body),
         }
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         waits = [await reconcile(job, cluster, NOW) for _ in range(2)]
         asked = [call for call, _ in server.asked]
         monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
         await reconcile(job, cluster, NOW)
         written = server.bodies(f"PUT {JOBS}/bot/status")
 
-    assert (waits[0], 0 < (waits[1] or 0) <= 30, asked) == (0.0, True, [f"POST {PODS}"])
+    assert ([0 < (wait or 0) <= 30 for wait in waits], asked) == ([True, True], [f"POST {PODS}"])
     assert [body["status"]["phase"] for body in written] == ["Preflight"]
     assert [set(body) for body in written] == [{"apiVersion", "kind", "metadata", "status"}]
 
@@ -179,7 +193,7 @@ async def test_the_gates_of_a_gang_are_lifted_together():
             f"PATCH {PODS}/{name}": (200, raw_pod() | {"metadata": raw_pod()["metadata"] | {"name": name, "uid": name}})
             for name in names
         } | {f"PATCH {PODS}/bot-0-3": (403, {"message": "no"})}
-        cluster, job = a_cluster(connection)
+        cluster, job = await a_cluster(connection)
         tally = Tally()
         with pytest.raises(Forbidden, match="no"):
             await ungate(job, Decision(status=job.status, ungate=names), cluster, tally)

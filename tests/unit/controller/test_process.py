@@ -125,7 +125,7 @@ async def test_credentials_are_read_again_before_they_are_refused(tmp_path: Path
         first = await watches._login()
         write_kubeconfig(path, connection.configuration.host, "new")
         second = await watches._login()
-        await ours.client.close()
+        await ours.close()
 
     assert (first.token, second.token, ours.token) == ("old", "new", "new")
 

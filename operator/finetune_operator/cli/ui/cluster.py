@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from finetune_operator.api.status import FineTuneJob
+from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.curves import curves_in_logs, curves_of
 from finetune_operator.cli.job_text import COLUMNS, row
 from finetune_operator.cli.jobs import jobs_of
+from finetune_operator.cli.plans import whole
 from finetune_operator.cli.report_page import Report, report_page
 from finetune_operator.cli.stored import sorted_out
 from finetune_operator.cli.target import Target
@@ -53,13 +54,13 @@ class Cluster:
     async def report(self, namespace: str, name: str) -> str:
         """Return the report of a job as of now. Raises JobNotFound."""
         async with jobs_of(self.target, self.context, namespace, token=self.token) as jobs:
-            job = await jobs.get(name)
+            job = await whole(jobs, name)
             # a caller could name any address or file as a store
             curves = await (curves_in_logs(jobs, job, ONLY_LOGS) if self.asks_callers else curves_of(jobs, job, ""))
             return report_page(Report(job=job, curves=curves, written=datetime.now(UTC)))
 
 
-def entry(job: FineTuneJob, now: datetime) -> dict[str, str]:
+def entry(job: ReportedJob, now: datetime) -> dict[str, str]:
     """Return the columns of `finetune get`, and the namespace."""
     columns = zip(COLUMNS, row(job, now), strict=True)
     return {"namespace": job.metadata.namespace, **{title.lower(): value for title, value in columns}}

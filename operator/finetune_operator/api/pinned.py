@@ -1,0 +1,120 @@
+"""FineTunePlan, and the status of a job in two parts: what is written again and again, and what is pinned once.
+
+Decisions are made on the whole. It is split where a status is written and joined where a job is read: by the controller and by
+the commands. Operators before FineTunePlans wrote everything into status; such jobs are read as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from finetune_operator.api.fields import StatusModel
+from finetune_operator.api.meta import Metadata
+from finetune_operator.api.plan import EstimateSummary, Plan, PlanSummary, PoolSummary
+from finetune_operator.api.resolved import ResolvedSpec
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, PreflightStatus, ReportedJob, ReportedStatus
+
+Raw = dict[str, Any]
+
+
+class FineTunePlan(StatusModel):
+    """What was decided about a job before anything was created. A plan that changes is a new object."""
+
+    metadata: Metadata
+    preflight: PreflightStatus | None = None
+    """Findings of the preflight Pod."""
+    resolved: ResolvedSpec | None = None
+    """The spec with every default filled in."""
+    plan: Plan | None = None
+    """The layout chosen for the run."""
+
+
+PARTS = ("preflight", "resolved", "plan")
+"""The fields that are pinned: of a FineTunePlan, and of the status that decisions are made on."""
+
+SUMMARY: Any = dict.fromkeys(PlanSummary.model_fields, True) | {  # pydantic's way to say "the whole field"
+    "pool": set(PoolSummary.model_fields),
+    "estimate": set(EstimateSummary.model_fields),
+}
+"""The fields of a plan that its summary has, as pydantic takes them."""
+
+
+def is_pinned(status: FineTuneJobStatus) -> bool:
+    """Tell whether there is something to pin."""
+    return any(getattr(status, part) is not None for part in PARTS)
+
+
+def same_pinned(one: FineTuneJobStatus, other: FineTuneJobStatus) -> bool:
+    """Tell whether two statuses are pinned alike."""
+    return all(getattr(one, part) == getattr(other, part) for part in PARTS)
+
+
+def content(status: FineTuneJobStatus) -> Raw:
+    """Return what a FineTunePlan holds of a status."""
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(PARTS))
+
+
+def digest(uid: str, pinned: Mapping[str, Any]) -> str:
+    """Return what tells the plans of all jobs apart: with the job's uid, since a new job of the same name has plans of its own."""
+    text = json.dumps([uid, pinned], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def reported(status: FineTuneJobStatus, plan_name: str | None) -> Raw:
+    """Return the status as it is written into a job whose FineTunePlan has this name: absent fields are absent."""
+    out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={*PARTS, "unread"})
+    if not is_pinned(status):
+        return out | ({"plan": unread.model_dump(mode="json", by_alias=True)} if (unread := status.unread) else {})
+    plan, resolved = status.plan, status.resolved
+    told = {
+        "planName": plan_name,
+        "plan": plan and plan.model_dump(mode="json", by_alias=True, include=SUMMARY),
+        "queueName": resolved and resolved.queue_name,
+        "podGroup": plan and plan.replicas > 1 and plan.pool.pod.pod_group,
+    }
+    kept = {name: value for name, value in out.items() if name not in told}
+    return kept | {name: value for name, value in told.items() if value}
+
+
+def joined(job: ReportedJob, pinned: FineTunePlan | None) -> FineTuneJob:
+    """Return a job with what is pinned, or without it: then what its status says about the plan is kept as it is."""
+    status = {name: getattr(job.status, name) for name in ReportedStatus.model_fields}
+    if pinned is None:
+        status |= {"plan": None, "unread": job.status.plan}
+    else:
+        status |= {part: getattr(pinned, part) for part in PARTS}
+    # both were checked when they were read
+    whole = FineTuneJobStatus.model_construct(**status)
+    return FineTuneJob.model_construct(metadata=job.metadata, spec=job.spec, status=whole)
+
+
+def plan_name_of(raw: Mapping[str, Any]) -> str:
+    """Return the name of a job's FineTunePlan; empty where it has none, or an earlier operator wrote everything into status."""
+    return str(part(raw, "status").get("planName") or "")
+
+
+def join(job: Raw, plan: Mapping[str, Any]) -> Raw:
+    """Return a job as the API server has it with the parts of its FineTunePlan in its status."""
+    return job | {"status": job["status"] | {part: plan[part] for part in PARTS if part in plan}}
+
+
+def lacks_plan(job: Mapping[str, Any]) -> bool:
+    """Tell whether a job has a FineTunePlan that it is not joined with."""
+    return bool(plan_name_of(job)) and not any(part in job["status"] for part in PARTS[:2])
+
+
+def with_plans(jobs: Iterable[Raw], plans: Iterable[Raw]) -> list[Raw]:
+    """Return jobs joined with those of some FineTunePlans that are theirs; what is none of both, in a file, stays as it is."""
+    known = {(_namespace_of(plan), part(plan, "metadata").get("name")): plan for plan in plans}
+    return [join(job, known[key]) if (key := (_namespace_of(job), plan_name_of(job))) in known else job for job in jobs]
+
+
+def _namespace_of(raw: Mapping[str, Any]) -> Any:
+    return part(raw, "metadata").get("namespace")
+
+
+def part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a mapping of an object; an empty one where there is something else, as files may have it."""
+    found = raw.get(name)
+    return found if isinstance(found, Mapping) else {}

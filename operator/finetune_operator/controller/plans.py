@@ -1,0 +1,105 @@
+"""FineTunePlans: created before the status that names them, read once by whoever continues a job. Called by cluster.
+
+They are not watched: their content never changes, and a finished job needs nothing of it.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+from finetune_operator.api.group import PLAN_KIND
+from finetune_operator.api.pinned import PARTS, is_pinned, same_pinned
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, ReportedStatus
+from finetune_operator.controller.api import Api
+from finetune_operator.controller.parsed import joined_job, parsed_job, reported_job
+from finetune_operator.controller.store import Store
+from finetune_operator.controller.stored import Raw, Stored, collection, controller_uid, leaves_soon
+from finetune_operator.errors import Conflict, Forbidden, NameConflict
+from finetune_operator.lifecycle.conditions import has_ended, has_succeeded
+from finetune_operator.manifests.plan import fine_tune_plan
+
+GONE = ""
+"""The text of a FineTunePlan that does not exist."""
+
+
+def needs_plan(status: ReportedStatus) -> bool:
+    """Tell whether passes over a job read its plan: not of a job that has ended for good."""
+    return not has_ended(status) or not (status.attempts or has_succeeded(status))
+
+
+@dataclass(slots=True)
+class Plans:
+    """Speaks to the API server about FineTunePlans, and keeps the text of those that passes read."""
+
+    api: Api
+    store: Store
+    _texts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Job uid -> name and text of its FineTunePlan."""
+
+    def forget(self, uid: str) -> None:
+        """Drop what was kept of a deleted job."""
+        self._texts.pop(uid, None)
+
+    async def whole(self, stored: Stored) -> FineTuneJob:
+        """Return a job with what is pinned. Raises ValidationError where it is not one we can read.
+
+        Without it where the job has ended, and where the FineTunePlan is gone: before the first attempt as if it had never been.
+        """
+        if not stored.plan_name:
+            return parsed_job(stored.text)
+        if not needs_plan(reported_job(stored.text).status):
+            self.forget(stored.uid)
+            return joined_job(stored.text, GONE)
+        text = await self._text(stored)
+        job = joined_job(stored.text, text)
+        return job if text or job.status.attempts else unplanned(job)
+
+    async def _text(self, stored: Stored) -> str:
+        name, text = self._texts.get(stored.uid, ("", GONE))
+        if name == stored.plan_name:
+            return text
+        answer = await self.api.get(f"{collection(PLAN_KIND, stored.namespace)}/{stored.plan_name}")
+        if answer.status == 404:
+            return GONE
+        raw = answer.expect(200)
+        return self._keep(stored.uid, raw) if controller_uid(raw) == stored.uid else GONE
+
+    def _keep(self, uid: str, raw: Raw) -> str:
+        meta = {"name": raw["metadata"]["name"], "uid": raw["metadata"]["uid"]}
+        text = json.dumps(raw | {"metadata": meta}, separators=(",", ":"))
+        self._texts[uid] = meta["name"], text
+        return text
+
+    async def pin(self, job: FineTuneJob, status: FineTuneJobStatus) -> str | None:
+        """Create what a status pins, before the status names it; return its name. None: nothing is pinned.
+
+        Raises as a child's create does.
+        """
+        if status == job.status or not is_pinned(status):
+            return status.plan_name
+        if job.status.plan_name and same_pinned(job.status, status):
+            return job.status.plan_name
+        if self.store.get(job.metadata.uid) is None:
+            raise Conflict(f"{job.key} was deleted")
+        manifest = fine_tune_plan(job, status)
+        answer = await self.api.write("POST", collection(PLAN_KIND, job.metadata.namespace), manifest)
+        if answer.status == 404:
+            raise Forbidden(answer.message)  # the namespace is gone
+        raw = await self._there(job, manifest) if answer.status == 409 else answer.expect(201)
+        self._keep(job.metadata.uid, raw)
+        return str(raw["metadata"]["name"])
+
+    async def _there(self, job: FineTuneJob, manifest: Raw) -> Raw:
+        """Return the FineTunePlan of this name, if it is the same: it was created before, and then the status could not be written."""
+        name = manifest["metadata"]["name"]
+        raw = (await self.api.get(f"{collection(PLAN_KIND, job.metadata.namespace)}/{name}")).expect(200)
+        if controller_uid(raw) == job.metadata.uid and all(raw.get(part) == manifest.get(part) for part in PARTS):
+            return raw
+        if leaves_soon(raw, job.metadata.name):
+            raise Conflict(f"{PLAN_KIND} {name} of a deleted job with the same name is still being removed")
+        raise NameConflict(f"{PLAN_KIND} {name} already exists and is not the one of this job: delete it")
+
+
+def unplanned(job: FineTuneJob) -> FineTuneJob:
+    """Return a job whose FineTunePlan is gone before its first attempt: preflight and plan are made again."""
+    none = {"plan_name": None, "queue_name": None, "pod_group": None, "unread": None}
+    return job.model_copy(update={"status": job.status.model_copy(update=none)})
