@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE =
 export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-trackers test-e2e faults soak e2e-node e2e-gitops e2e-serving check docs pictures lint generate goldens verify bench bench-peers gpu-check requirements clean
+.PHONY: help demo kind-demo demo-clean binaries test test-unit test-cluster test-trainer test-offload test-trackers test-lm-eval test-e2e faults soak e2e-node e2e-gitops e2e-serving check docs pictures lint generate goldens verify bench bench-peers gpu-check requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,10 +36,10 @@ binaries: $(INSTALLED) ## build the control plane and the S3 server from Go modu
 	@$(BIN)/python -u -c "from finetune_operator.local.binaries import CONTROL_PLANE, VERSITYGW; from finetune_operator.local.provide import provide; provide([*CONTROL_PLANE, VERSITYGW], say=print)"
 
 # Two processes, each takes a file of tests at a time. helm takes 7 minutes to build, once, beside the first tests; its own come last.
-test: binaries ## all tests but those of offload and trackers; on real nodes where `make e2e-node` has built what they need
+test: binaries ## all tests but those of offload, trackers and lm-eval; on real nodes where `make e2e-node` has built what they need
 	@nice $(BIN)/python -m tests.servers.helm & helm=$$!; code=0; \
 	$(BIN)/python -m pytest tests/real_node || code=$$?; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not offload and not trackers" \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not offload and not trackers and not lm_eval" \
 		tests/unit tests/trainer tests/e2e tests/cluster || code=$$?; \
 	wait $$helm; exit $$code
 
@@ -50,13 +50,16 @@ test-cluster: binaries ## tests on a real API server
 	@$(BIN)/python -m pytest tests/cluster
 
 test-trainer: binaries ## tests of the trainer on tiny models
-	@$(BIN)/python -m pytest tests/trainer -m "not offload and not trackers"
+	@$(BIN)/python -m pytest tests/trainer -m "not offload and not trackers and not lm_eval"
 
 test-offload: $(INSTALLED) ## ZeRO-Offload on two ranks; compiles DeepSpeed's CPU optimizer first (g++, two CPU minutes)
 	@$(BIN)/python -m pytest tests/trainer -m offload
 
 test-trackers: $(INSTALLED) ## a run on a real MLflow server; installs it first (some 900 MB)
 	@$(BIN)/python -m pytest tests/trainer/test_tracking.py -m trackers
+
+test-lm-eval: $(INSTALLED) ## tasks of lm-eval on tiny models, also in two ranks; installs lm-eval beside the environment first (320 MB)
+	@$(BIN)/python -m pytest tests/trainer -m lm_eval
 
 test-e2e: binaries ## tests of the whole product
 	@$(BIN)/python -m pytest tests/e2e
@@ -117,7 +120,7 @@ bench-peers: binaries ## our operator beside Kubeflow's training-operator, on si
 
 requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (hashed, without download addresses)
 	@$(BIN)/python -m pip install --quiet uv
-	@for extra in dev operator preflight trainer sbom; do \
+	@for extra in dev operator preflight trainer lm-eval sbom; do \
 		$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
 			pyproject.toml --extra $$extra $$([ $$extra != operator ] || echo "--extra otel --extra ui") $$([ $$extra = dev ] || echo "-c requirements/dev.txt") -o requirements/$$extra.txt; \
 	done

@@ -12,7 +12,7 @@ _NAMES = {
     ),
     "measuring": (
         "ANSWER_TOKENS", "FURTHER", "GENERATING", "HELD_OUT_FRACTION", "HELD_OUT_ROWS", "JUDGE", "LABEL",
-        "SAMPLE_TOKENS", "TOOL_CALL", "Evaluation", "EvaluationResult", "Figure", "Judge", "Metric",
+        "LM_EVAL", "SAMPLE_TOKENS", "TOOL_CALL", "Evaluation", "EvaluationResult", "Figure", "Judge", "LmEval", "Metric",
         "MetricResult", "Sample",
     ),
     "names": (

@@ -11,9 +11,9 @@ SAMPLE_TOKENS: Final = 64
 ANSWER_TOKENS: Final = 256
 """Defaults that the spec shares."""
 
-LABEL, TOOL_CALL, JUDGE = "label", "toolCall", "judge"
+LABEL, TOOL_CALL, JUDGE, LM_EVAL = "label", "toolCall", "judge", "lmEval"
 GENERATING: Final = ("exactMatch", "contains", "regex", "numeric", "json", "rougeL", TOOL_CALL, JUDGE)
-"""Types of metrics that look at generated answers; label compares the likelihoods of the labels."""
+"""Types of metrics that look at generated answers; label compares the likelihoods of the labels, lmEval asks as its task says."""
 
 FURTHER: Final = {LABEL: "macroF1", TOOL_CALL: "function"}
 """What a metric of a type measures beside its main figure. Its result is called `<name>.<this>`."""
@@ -30,12 +30,28 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LmEval:
+    """A task of lm-eval."""
+
+    location: Location
+    """Folder with its YAML file and its data."""
+    revision: str = ""
+    """Commit, tag or branch of a hub data set."""
+    task: str
+    metric: str = ""
+    """`acc_norm`, or with a filter: `exact_match,strict-match`; empty: the first of the task."""
+    limit: int = 0
+    """Documents that are asked, from the first on; 0: all."""
+    chat_template: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One way to judge answers."""
 
     name: str
     type: str
-    """label, or one of GENERATING"""
+    """label, lmEval, or one of GENERATING"""
     source: Dataset | None = None
     """Rows of its own; None: the held-out rows."""
     ignore_case: bool = False
@@ -50,6 +66,8 @@ class Metric:
     """Of type json: the answer must hold the same values as the reference."""
     judge: Judge | None = None
     """Of type judge."""
+    lm_eval: LmEval | None = None
+    """Of type lmEval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

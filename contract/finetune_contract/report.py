@@ -80,6 +80,10 @@ class PreflightReport:
     """That each model generates for evaluation.metrics."""
     label_answers: int = 0
     """Rows times labels whose likelihood each model computes."""
+    task_tokens: int = 0
+    """That each model reads for tasks of lm-eval: prompts, and a text for each answer whose likelihood is computed."""
+    task_tokens_max: int = 0
+    """Of the longest such text, with the longest answer to it."""
     tokens: int
     """Tokens of the training rows after truncation, one epoch."""
     trained_tokens: int

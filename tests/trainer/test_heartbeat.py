@@ -51,7 +51,7 @@ def test_every_token_of_an_answer_is_a_sign_of_life(tmp_path: Path) -> None:
     with local_node(tmp_path):
         session = prepare(run, bench(tmp_path, run))
         interview = Interview(
-            trainer=session.loop.trainer, at_once=1, max_new_tokens=9, stops=session.rows.stops,
+            trainer=session.loop.trainer, at_once=1, max_new_tokens=9, stops=session.rows.stops, row_tokens=64,
             beat=lambda: beats.append("beat"), keep_going=lambda: True,
         )  # fmt: skip
         (said,) = interview.generate([[5, 6, 7]]) or ()

@@ -95,7 +95,7 @@ def test_answers_do_not_depend_on_how_many_are_given_at_once(tmp_path: Path) -> 
         session = prepare(run, tools)
         said = [
             Interview(
-                stops=session.rows.stops,
+                stops=session.rows.stops, row_tokens=64,
                 trainer=session.loop.trainer, at_once=at_once, max_new_tokens=6, beat=tools.heartbeat.beat, keep_going=lambda: True
             ).answers(session.rows.questions, evaluation)
             for at_once in (1, 7)

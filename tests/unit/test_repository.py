@@ -68,7 +68,7 @@ def test_no_lock_file_names_a_download_address():
     """Requirements are pinned by hash; where they come from is the installer's business."""
     pinned = sorted((ROOT / "requirements").glob("*.txt"))
 
-    assert len(pinned) == 5
+    assert len(pinned) == 6
     assert [path.name for path in pinned if "://" in path.read_text()] == []
 
 
@@ -76,7 +76,20 @@ def test_every_extra_is_pinned():
     """Each extra of pyproject.toml that an image installs has a requirements file of its own."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-    assert {"operator", "preflight", "trainer", "sbom", "dev"} <= set(extras)
+    assert {"operator", "preflight", "trainer", "lm-eval", "sbom", "dev"} <= set(extras)
+
+
+@pytest.mark.parametrize("image", ["preflight", "trainer", "dev"])
+def test_an_extra_pins_what_the_image_has_already_at_the_same_version(image: str):
+    """pip installs both files at once, and the tests run with what the image has."""
+    pins, extra = (
+        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE))
+        for name in (image, "lm-eval")
+    )
+
+    assert {name: version for name, version in extra.items() if pins.get(name, version) != version} == {}
+    assert extra["lm-eval"] == "0.4.13"
+    assert len(extra.keys() & pins.keys()) > 40
 
 
 def test_make_test_names_every_folder_of_tests():

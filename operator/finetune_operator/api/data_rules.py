@@ -1,4 +1,4 @@
-"""Rules between the fields of a data set and of the chat settings. Part of rules."""
+"""Rules between the fields of a data set, of a task of lm-eval and of the chat settings. Part of rules."""
 
 from finetune_operator.api.cel import Rule
 from finetune_operator.api.data import ColumnsSpec
@@ -31,6 +31,16 @@ def families(columns: ColumnsSpec) -> int:
     return (columns.messages is not None) + pair + (columns.text is not None)
 
 
+HUB_REVISION = Rule(
+    cel="!has(self.revision) || self.source.startsWith('hf://')",
+    message="revision applies to hf:// only: remove it",
+    holds=lambda data: data.revision is None or data.source.startswith("hf://"),
+    field="revision",
+)
+HUB_CREDENTIALS = only_remote(
+    "credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)
+)
+
 DATASET = (
     *(format_columns(*row) for row in COLUMN_SETS),
     Rule(
@@ -40,12 +50,7 @@ DATASET = (
         holds=lambda data: data.format != "auto" or data.columns is None or families(data.columns) <= 1,
         field="columns",
     ),
-    Rule(
-        cel="!has(self.revision) || self.source.startsWith('hf://')",
-        message="revision applies to hf:// only: remove it",
-        holds=lambda data: data.revision is None or data.source.startswith("hf://"),
-        field="revision",
-    ),
+    HUB_REVISION,
     Rule(
         cel="!has(self.promptTemplate) || self.format in ['auto', 'prompt-completion']",
         message="promptTemplate makes the prompt of format prompt-completion: set that format, or remove it",
@@ -63,8 +68,10 @@ DATASET = (
         ),
         field="promptTemplate",
     ),
-    only_remote("credentials", "source", lambda data: data.credentials is None or needs_secret(data.source)),
+    HUB_CREDENTIALS,
 )
+
+LM_EVAL_TASK = (HUB_REVISION, HUB_CREDENTIALS)
 
 CHAT = (
     Rule(

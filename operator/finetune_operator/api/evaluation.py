@@ -8,9 +8,23 @@ from pydantic import StringConstraints
 from finetune_operator.api.cel import ONE_LINE, Checked
 from finetune_operator.api.data import Credentials, DatasetSpec
 from finetune_operator.api.fields import UNIQUE, Model, between, items
-from finetune_operator.api.values import Endpoint, HalfFraction, LabelText, MetricName, MetricTarget, Prompt, Share
+from finetune_operator.api.locations import Source
+from finetune_operator.api.values import (
+    Endpoint,
+    HalfFraction,
+    LabelText,
+    MetricName,
+    MetricTarget,
+    Prompt,
+    Revision,
+    Share,
+    TaskMetric,
+    TaskName,
+)
 
-MetricType = Literal["label", "exactMatch", "contains", "regex", "numeric", "json", "rougeL", "toolCall", "judge"]
+MetricType = Literal[
+    "label", "exactMatch", "contains", "regex", "numeric", "json", "rougeL", "toolCall", "judge", "lmEval"
+]
 
 
 class JudgeSpec(Model):
@@ -26,6 +40,29 @@ class JudgeSpec(Model):
     """What makes an answer better, in words. Default: correct, complete, relevant and short."""
 
 
+class LmEvalSpec(Model):
+    """A task of lm-evaluation-harness (lm-eval) from your own files. Nothing is fetched from a hub, and no code of the task is run."""
+
+    source: Source
+    """Folder with the task's YAML file and its data, at s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX,
+    pvc://CLAIM/PATH or file:///PATH (local cluster only), an artifact at oci://HOST/REPOSITORY:TAG, or a dataset on the hub:
+    hf://ORG/NAME."""
+    revision: Revision | None = None
+    """Commit, tag or branch of a hub dataset."""
+    credentials: Credentials | None = None
+    """Secret with the credentials for reading source."""
+    task: TaskName
+    """Name of the task, as its YAML file says."""
+    metric: TaskMetric | None = None
+    """Metric of the task that counts, such as acc_norm, or with the name of a filter: "exact_match,strict-match". Default: the first in
+    the task's metric_list, after its first filter."""
+    limit: Annotated[int, between(1, 1_000_000)] | None = None
+    """Measure on the first N documents only. Default: all."""
+    prompts: Literal["text", "chat"] = "text"
+    """How documents are asked: as the text of the task's templates, or through the chat template (chat), with the examples as turns and
+    with chat.systemPrompt, as lm_eval --apply_chat_template does."""
+
+
 class MetricSpec(Model):
     """A way to score answers, from 0 to 1. Base and tuned model answer the same rows; the answers are published beside the result."""
 
@@ -33,7 +70,7 @@ class MetricSpec(Model):
     """What makes an answer right. label: the row's label is the most likely one (macro F1 as NAME.macroF1). exactMatch: it is the row's
     answer. contains: it contains the row's answer. regex: pattern finds the same in both. numeric: both have the same result. json: it is
     valid JSON. rougeL: overlap of words. toolCall: the same calls with the same arguments (functions alone as NAME.function). judge:
-    another model prefers it to the base model's."""
+    another model prefers it to the base model's. lmEval: a task of lm-eval says so, on its own documents."""
     name: MetricName | None = None
     """Name in status and gate. Default: the type."""
     source: DatasetSpec | None = None
@@ -49,6 +86,8 @@ class MetricSpec(Model):
     """Values that the JSON of type json may hold: any, or the same as the row's answer (equal)."""
     judge: JudgeSpec | None = None
     """Model that compares both answers, of type judge."""
+    lm_eval: LmEvalSpec | None = None
+    """Task of type lmEval."""
     ignore: Annotated[list[Literal["case", "punctuation"]], items("set", least=1, most=2), UNIQUE] | None = None
     """Differences that types exactMatch, contains and regex ignore: case, or punctuation. White space never counts."""
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from finetune_contract import FURTHER, LABEL, TOOL_CALL
+from finetune_contract import FURTHER, LABEL, LM_EVAL, TOOL_CALL
 
 from finetune_operator.api.cel import Rule, default, quoted, untouched
 from finetune_operator.api.evaluation import EvaluationSpec, GateSpec, MetricSpec
@@ -89,6 +89,19 @@ METRIC = (
         field="judge",
     ),
     only_for("judge", "judge", cel="!has(self.judge)", holds=lambda metric: metric.judge is None),
+    Rule(
+        cel=f"self.type != '{LM_EVAL}' || has(self.lmEval)",
+        message="type lmEval requires lmEval: set the folder with the task's files, and the task",
+        holds=lambda metric: metric.type != LM_EVAL or metric.lm_eval is not None,
+        field="lmEval",
+    ),
+    only_for("lmEval", LM_EVAL, cel="!has(self.lmEval)", holds=lambda metric: metric.lm_eval is None),
+    Rule(
+        cel=f"self.type != '{LM_EVAL}' || !has(self.source)",
+        message="type lmEval is measured on the documents of its task: remove source, and set lmEval.source",
+        holds=lambda metric: metric.type != LM_EVAL or metric.source is None,
+        field="source",
+    ),
     only_for("ignore", *COMPARING, cel="!has(self.ignore)", holds=lambda metric: metric.ignore is None),
     Rule(
         cel="!has(self.source) || (!has(self.source.weight) && !has(self.source.maxExamples))",

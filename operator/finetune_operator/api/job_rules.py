@@ -1,9 +1,11 @@
 """Rules between the parts of a FineTuneJob: what method, objective and places allow. What freezes once it runs is in freeze."""
 
+from finetune_contract import LM_EVAL
+
 from finetune_operator.api.cel import Rule, default, quoted, untouched
 from finetune_operator.api.data import ChatSpec, DatasetSpec
-from finetune_operator.api.data_rules import CHAT, DATASET
-from finetune_operator.api.evaluation import EvaluationSpec, GateSpec, MetricGateSpec, MetricSpec
+from finetune_operator.api.data_rules import CHAT, DATASET, LM_EVAL_TASK
+from finetune_operator.api.evaluation import EvaluationSpec, GateSpec, LmEvalSpec, MetricGateSpec, MetricSpec
 from finetune_operator.api.evaluation_rules import EVALUATION, EVALUATION_ON, GATE, METRIC, METRIC_GATE, evaluates
 from finetune_operator.api.fields import Model
 from finetune_operator.api.locations import CHECKPOINT_FOLDER, WITHOUT_CHECKPOINTS, keeps_checkpoints
@@ -79,9 +81,11 @@ CPT = (
         field="evaluation.source",
     ),
     Rule(
-        cel="self.objective != 'cpt' || !has(self.evaluation.metrics)",
-        message="objective cpt has no answers to score: remove metrics, or use objective sft",
-        holds=lambda spec: spec.objective != "cpt" or spec.evaluation.metrics is None,
+        cel="self.objective != 'cpt' || !has(self.evaluation.metrics) || self.evaluation.metrics.all(m, m.type == 'lmEval')",
+        message="objective cpt has no answers to score: use metrics of type lmEval only, or objective sft",
+        holds=lambda spec: (
+            spec.objective != "cpt" or all(metric.type == LM_EVAL for metric in spec.evaluation.metrics or ())
+        ),
         field="evaluation.metrics",
     ),
     Rule(
@@ -155,6 +159,7 @@ INPUTS = (
     "[self.model.source] + self.datasets.map(d, d.source)"
     " + (has(self.evaluation.source) ? [self.evaluation.source.source] : [])"
     " + (has(self.evaluation.metrics) ? self.evaluation.metrics.filter(m, has(m.source)).map(m, m.source.source) : [])"
+    " + (has(self.evaluation.metrics) ? self.evaluation.metrics.filter(m, has(m.lmEval)).map(m, m.lmEval.source) : [])"
     " + (has(self.lora.initialAdapter) ? [self.lora.initialAdapter] : [])"
     " + (has(self.mergeOf) ? self.mergeOf.adapters.map(a, a.source) : [])"
 )
@@ -164,6 +169,7 @@ def inputs(spec: FineTuneJobSpec) -> set[str]:
     """Return the places that a job reads from, without a slash at the end."""
     evaluation = [spec.evaluation.source.source] if spec.evaluation.source is not None else []
     evaluation += [metric.source.source for metric in spec.evaluation.metrics or () if metric.source is not None]
+    evaluation += [metric.lm_eval.source for metric in spec.evaluation.metrics or () if metric.lm_eval is not None]
     adapter = [spec.lora.initial_adapter] if spec.lora.initial_adapter is not None else []
     adapter += [one.source for one in spec.merge_of.adapters] if spec.merge_of is not None else []
     return {
@@ -216,6 +222,7 @@ STRUCT_RULES: dict[type[Model], tuple[Rule, ...]] = {
     EvaluationSpec: EVALUATION,
     TrackerSpec: TRACKER,
     MetricSpec: METRIC,
+    LmEvalSpec: LM_EVAL_TASK,
     GateSpec: GATE,
     MetricGateSpec: METRIC_GATE,
     ResourcesSpec: RESOURCES,

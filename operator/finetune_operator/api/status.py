@@ -50,6 +50,10 @@ class PreflightStatus(StatusModel):
     """Answers that each model generates for evaluation.metrics."""
     label_answers: Count = 0
     """Rows times labels whose likelihood each model computes for evaluation.metrics."""
+    task_tokens: Count = 0
+    """Tokens that each model reads for metrics of type lmEval."""
+    task_tokens_max: Count = 0
+    """Tokens of the longest text that is read for a metric of type lmEval, with the answer to it."""
     tokens: Count
     """Tokens in the training rows, for one epoch."""
     trained_tokens: Count

@@ -57,6 +57,13 @@ NUMBERED = not_matching(
 Endpoint = Annotated[str, StringConstraints(max_length=1024), Checked(ENDPOINT, NUMBERED)]
 MetricName = Annotated[str, StringConstraints(min_length=1, max_length=32), Checked(METRIC)]
 MetricTarget = Annotated[str, StringConstraints(min_length=1, max_length=48), Checked(METRIC_TARGET)]
+TASK = matching("^[A-Za-z0-9][A-Za-z0-9_.:-]*$", "must be the name of a task of lm-eval, such as arc_easy")
+TASK_METRIC = matching(
+    "^[A-Za-z][A-Za-z0-9_+-]*(,[A-Za-z0-9][A-Za-z0-9_.-]*)?$",
+    "must be a metric of a task of lm-eval, such as acc_norm or exact_match,strict-match",
+)
+TaskName = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(TASK)]
+TaskMetric = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(TASK_METRIC)]
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=128), Checked(LABEL)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 

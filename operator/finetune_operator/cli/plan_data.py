@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune_contract import GENERATING, LM_EVAL
+
+from finetune_operator.api.evaluation_rules import name_of
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import PreflightStatus
@@ -71,6 +74,7 @@ def assumed_facts(
         *([f"{EXAMPLES:,} rows; pass --examples"] if examples is None and rows == EXAMPLES else []),
         *([f"{TOKENS_PER_EXAMPLE:,} tokens per row; pass --tokens-per-example"] if tokens is None else []),
         f"99 % of the rows have at most {LONG_ROW:g} times the average length; preflight counts them",
+        *_uncounted(spec),
     ]
     return DataFacts(preflight=supposed_preflight(spec, shape, data), assumed=tuple(guessed))
 
@@ -115,8 +119,15 @@ def estimated(spec: FineTuneJobSpec, shape: ModelArchitecture, datasets: Sequenc
         assumed=(
             f"{tokens:,} tokens per row, at {CHARACTERS_PER_TOKEN} characters per token; preflight counts them, or pass "
             "--tokens-per-example",
+            *_uncounted(spec),
         ),
     )
+
+
+def _uncounted(spec: FineTuneJobSpec) -> list[str]:
+    """Name the metrics whose documents only preflight reads."""
+    names = [name_of(metric) for metric in spec.evaluation.metrics or () if metric.type == LM_EVAL]
+    return [f"the time for {', '.join(names)} (lm-eval) is left out; preflight counts the documents"] if names else []
 
 
 def _there(spec: FineTuneJobSpec) -> bool:
@@ -150,7 +161,9 @@ def supposed_preflight(spec: FineTuneJobSpec, shape: ModelArchitecture, data: As
 def supposed_answers(spec: FineTuneJobSpec, held_out: int) -> dict[str, int]:
     """Return what the metrics would ask; labels that are not listed are taken to be two."""
     metrics = spec.evaluation.metrics or []
-    sources = {metric.source.model_dump_json() if metric.source else "" for metric in metrics if metric.type != "label"}
+    sources = {
+        metric.source.model_dump_json() if metric.source else "" for metric in metrics if metric.type in GENERATING
+    }
     labels = [metric for metric in metrics if metric.type == "label"]
     rows = {True: held_out, False: spec.evaluation.max_examples}
     return {

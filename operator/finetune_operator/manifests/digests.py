@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from finetune_operator.api.data import ChatSpec, DatasetSpec
-from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, MetricSpec
+from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, LmEvalSpec, MetricSpec
 from finetune_operator.api.fields import Model
 from finetune_operator.api.merging import MergedAdapterSpec, MergeOfSpec
 from finetune_operator.api.once import once_each
@@ -14,7 +14,7 @@ from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec
 CREDENTIALS = {"credentials", "initial_adapter_credentials", "template_credentials"}
 """A rotated Secret is the same run."""
 
-NESTED: dict[str, type[Model]] = {"source": DatasetSpec, "judge": JudgeSpec}
+NESTED: dict[str, type[Model]] = {"source": DatasetSpec, "judge": JudgeSpec, "lm_eval": LmEvalSpec}
 """Structs of a metric with credentials of their own."""
 
 MEASURED = {

@@ -2,7 +2,7 @@
 
 import finetune_contract as contract
 
-from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, MetricSpec
+from finetune_operator.api.evaluation import EvaluationSpec, JudgeSpec, LmEvalSpec, MetricSpec
 from finetune_operator.api.evaluation_rules import name_of
 from finetune_operator.manifests.data_config import dataset, location
 
@@ -36,6 +36,7 @@ def metric(asked: MetricSpec) -> contract.Metric:
         schema=asked.json_schema or "",
         equal=asked.values == "equal",
         judge=None if asked.judge is None else judge(asked.judge),
+        lm_eval=None if asked.lm_eval is None else lm_eval(asked.lm_eval),
     )
 
 
@@ -43,4 +44,16 @@ def judge(asked: JudgeSpec) -> contract.Judge:
     """Return the model that compares answers."""
     return contract.Judge(
         endpoint=location(asked.endpoint, asked.credentials), model=asked.model, criteria=asked.criteria
+    )
+
+
+def lm_eval(asked: LmEvalSpec) -> contract.LmEval:
+    """Return the task of lm-eval."""
+    return contract.LmEval(
+        location=location(asked.source, asked.credentials),
+        revision=asked.revision or "",
+        task=asked.task,
+        metric=asked.metric or "",
+        limit=asked.limit or 0,
+        chat_template=asked.prompts == "chat",
     )

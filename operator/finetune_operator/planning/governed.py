@@ -13,6 +13,7 @@ from finetune_contract.wire import camel
 from pydantic import BaseModel
 
 from finetune_operator.api.data import Credentials
+from finetune_operator.api.evaluation import MetricSpec
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.policies import FineTunePolicy, PolicyLimits
 from finetune_operator.api.pools import GPUPool
@@ -103,8 +104,7 @@ def _places(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
     if spec.checkpoint.destination is not None:
         written.append(("spec.checkpoint.destination", spec.checkpoint.destination))
     for index, metric in enumerate(spec.evaluation.metrics or ()):
-        if metric.source is not None:
-            read.append((f"spec.evaluation.metrics[{index}].source.source", metric.source.source))
+        read.extend((f"spec.evaluation.metrics[{index}].{name}.source", place) for name, place in _measured_on(metric))
         if metric.judge is not None:
             written.append((f"spec.evaluation.metrics[{index}].judge.endpoint", metric.judge.endpoint))
     for index, tracker in enumerate(spec.trackers):
@@ -117,6 +117,14 @@ def _places(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:
         for field, place in places:
             if prefixes is not None and not _starts(place, prefixes):
                 yield f"{field} {place} is not an allowed {what} ({rule}: {', '.join(prefixes)})"
+
+
+def _measured_on(metric: MetricSpec) -> Iterator[tuple[str, str]]:
+    """Yield where a metric has data of its own, by field."""
+    if metric.source is not None:
+        yield "source", metric.source.source
+    if metric.lm_eval is not None:
+        yield "lmEval", metric.lm_eval.source
 
 
 def _secrets(spec: FineTuneJobSpec, policy: FineTunePolicy) -> Iterator[str]:

@@ -53,6 +53,10 @@ class Work:
     """That each model generates for the metrics."""
     label_answers: int = 0
     """Rows times labels whose likelihood each model computes."""
+    task_tokens: int = 0
+    """That each model reads for tasks of lm-eval."""
+    task_tokens_max: int = 0
+    """Of the longest of their texts, with the answer to it."""
     limits: NamespaceLimits = UNLIMITED
     """What the namespace lets it have."""
 
@@ -74,7 +78,8 @@ class Work:
     @property
     def answered_tokens(self) -> int:
         """Longest prompt with the longest answer to it; 0 where nothing is generated for metrics."""
-        return self.sequence_length + self.resolved.evaluation.max_answer_tokens if self.generated_answers else 0
+        answered = self.sequence_length + self.resolved.evaluation.max_answer_tokens if self.generated_answers else 0
+        return max(answered, self.task_tokens_max)
 
     @property
     def row_tokens(self) -> float:

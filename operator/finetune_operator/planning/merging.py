@@ -62,7 +62,8 @@ def merge_plan(spec: FineTuneJobSpec, found: PreflightStatus, *, cpus: int = EXP
     )
     adapters = (2 * read + made) / GIB  # read into float32, and the result
     model = (max(FLOAT32 * shape.num_parameters, found.model_bytes) + made) / GIB
-    memory = EXPORT_PROCESS_GIB + max(model + _working_gib(spec, found, shape), adapters + _whole_gib(merge, shape))
+    working = max(_working_gib(spec, found, shape), _task_logits_gib(found, shape))
+    memory = EXPORT_PROCESS_GIB + max(model + working, adapters + _whole_gib(merge, shape))
     disk = DISK_BASE_GIB + (0.0 if mounted else found.model_bytes / GIB) + (read + 2 * made) / GIB
     seconds = _elsewhere(found, mounted=mounted, made=made) + _work(spec, found, shape, made).on(cpus)
     return ExportPlan(
@@ -87,6 +88,11 @@ def _working_gib(spec: FineTuneJobSpec, found: PreflightStatus, shape: ModelArch
     answers = ANSWERS_AT_ONCE * (length + spec.evaluation.max_answer_tokens) * 2 * width if _asks(spec, found) else 0
     of_a_token = 6 * shape.hidden_size + 3 * max(1, shape.experts_per_token) * shape.intermediate_size
     return FLOAT32 * max(answers, ROWS_AT_ONCE * length * of_a_token) / GIB
+
+
+def _task_logits_gib(found: PreflightStatus, shape: ModelArchitecture) -> float:
+    """The logits of lm-eval's longest request, whole and four times over: it computes them without tiles."""
+    return 4 * FLOAT32 * found.task_tokens_max * shape.vocab_size / GIB
 
 
 def _asks(spec: FineTuneJobSpec, found: PreflightStatus) -> bool:
@@ -123,10 +129,10 @@ def _decomposing(merge: MergeOfSpec, shape: ModelArchitecture) -> CpuSeconds:
 
 
 def _measuring(spec: FineTuneJobSpec, found: PreflightStatus, shape: ModelArchitecture, *, added: int) -> CpuSeconds:
-    """One model on held-out rows, labels and the general text, and its answers. `added`: parameters of the adapter."""
+    """One model on held-out rows, labels, tasks of lm-eval and the general text, and its answers. `added`: parameters of the adapter."""
     weights, evaluation = shape.num_active_parameters + added, spec.evaluation
     rows = found.evaluation_examples + found.label_answers + found.generated_answers
-    read = (rows * found.tokens_p50 + GENERAL_TOKENS) * 2 * weights / FLOAT32_FLOPS
+    read = (rows * found.tokens_p50 + found.task_tokens + GENERAL_TOKENS) * 2 * weights / FLOAT32_FLOPS
     turns = math.ceil(found.generated_answers / ANSWERS_AT_ONCE) * evaluation.max_answer_tokens
     if (samples := evaluation.samples) is not None:
         turns += len(samples.prompts) * samples.max_new_tokens

@@ -90,6 +90,8 @@ def work_of(question: Question, method: Method) -> Work:
         evaluation_tokens=max(1.0, preflight.tokens / max(1, preflight.examples)),
         generated_answers=preflight.generated_answers,
         label_answers=preflight.label_answers,
+        task_tokens=preflight.task_tokens,
+        task_tokens_max=preflight.task_tokens_max,
         model_bytes=preflight.model_bytes,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),

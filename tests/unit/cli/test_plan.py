@@ -12,7 +12,7 @@ import typer
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.cli.plan import command
-from finetune_operator.cli.plan_data import Assumptions, supposed_preflight
+from finetune_operator.cli.plan_data import Assumptions, assumed_facts, supposed_preflight
 from finetune_operator.cli.plan_model import model_shape
 from finetune_operator.cli.plan_page import in_lines
 from finetune_operator.errors import DoesNotFit, FinetuneError
@@ -304,6 +304,20 @@ def test_what_preflight_would_have_found(spec: dict[str, Any], found: dict[str, 
     supposed = supposed_preflight(a_spec(**spec), a_llama(), Assumptions(examples=1000, tokens_per_example=400))
 
     assert {name: getattr(supposed, name) for name in found} == found
+
+
+def test_documents_of_lm_eval_are_left_out_of_a_plan_without_a_preflight():
+    """Nobody has read the task yet, and the page says so; other metrics are counted as ever."""
+    task = {"type": "lmEval", "name": "routing", "lmEval": {"source": "s3://team-a/tasks", "task": "t"}}
+    evaluation = {"metrics": [task, {"type": "exactMatch"}, {"type": "label"}]}
+    facts = assumed_facts(a_spec(evaluation=evaluation), a_llama(), 1000, 400)
+
+    assert (facts.preflight.generated_answers, facts.preflight.label_answers, facts.preflight.task_tokens) == (
+        50,
+        100,
+        0,
+    )
+    assert facts.assumed[-1] == "the time for routing (lm-eval) is left out; preflight counts the documents"
 
 
 LOADED = """

@@ -36,6 +36,11 @@ DATA = {"source": "s3://team-a/train.jsonl"}
         ({"datasets": [DATA, DATA]}, False, False),
         ({"evaluation": {"fraction": "0.1"}}, False, False),
         ({"chat": {"trainOn": "last"}}, False, False),
+        (
+            {"evaluation": {"metrics": [{"type": "lmEval", "lmEval": {"source": "s3://team-a/t", "task": "t"}}]}},
+            False,
+            False,
+        ),
         ({"model": {"source": "hf://org/other"}}, False, False),
     ],
 )

@@ -79,6 +79,19 @@ def test_labels_cost_a_forward_pass_each():
     assert planned(found, metrics=[{"type": "label"}]).plan.answers_at_once == 1
 
 
+def test_tasks_of_lm_eval_cost_what_they_read():
+    """A million tokens more for each model, as if they were those of held-out rows; the longest text has room."""
+    labels = {"label_answers": 2000}
+    read = 2000 * planned({}).chosen.work.evaluation_tokens
+    tasks = {"task_tokens": round(read), "task_tokens_max": 3000}
+    metric = {"type": "lmEval", "lmEval": {"source": "s3://team-a/tasks", "task": "t"}}
+    run = planned(tasks, metrics=[metric])
+
+    assert run.chosen.duration.evaluating == pytest.approx(evaluating(labels, metrics=[{"type": "label"}]))
+    assert run.chosen.work.answered_tokens == 3000
+    assert planned({"generated_answers": 10, **tasks}, metrics=[metric]).plan.answers_at_once == 32
+
+
 def test_an_answer_takes_its_keys_and_values_and_the_widest_layer():
     """Of Llama-3.1-8B: 128 KiB of keys and values a token, and 148 KiB while the prompt is read."""
     assert answer_gib(a_llama(), 1000) == pytest.approx((1000 * (131_072 + 151_552) + 8 * 128_256) / 2**30)

@@ -95,6 +95,11 @@ def refusal(policy: FineTunePolicy, *pools: GPUPool, model: str = "8b", **spec: 
             " (allow.destinations: s3://team-a, https://judge.example.org)",
         ),
         (
+            {"allow": {"sources": ["s3://team-a", "hf://org"]}},
+            {"evaluation": {"metrics": [{"type": "lmEval", "lmEval": {"source": "s3://other/tasks", "task": "t"}}]}},
+            "spec.evaluation.metrics[0].lmEval.source s3://other/tasks is not an allowed source (allow.sources: s3://team-a, hf://org)",
+        ),
+        (
             {"allow": {"destinations": ["s3://team-a"]}},
             {"output": {"destination": "s3://team-a/out"}, "trackers": [{"type": "mlflow", "uri": "http://evil.org"}]},
             "spec.trackers[0].uri http://evil.org is not an allowed destination (allow.destinations: s3://team-a)",

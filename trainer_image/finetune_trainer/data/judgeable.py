@@ -89,6 +89,8 @@ def askable(questions: Questions, request: DataRequest, *, longest: int) -> list
 def check_questions(found: Questions, kept: Questions, request: DataRequest) -> None:
     """Raise UserError where a metric has no rows, or rows that it cannot judge. `kept` are those of `found` that are askable."""
     for metric in request.evaluation.metrics:
+        if metric.lm_eval is not None:
+            continue
         every, mine = (
             [question for question in some if question.rows == rows_of(metric, request.evaluation)]
             for some in (found, kept)

@@ -29,8 +29,8 @@ def is_large(corpora: Sequence[Corpus]) -> bool:
     return sum(corpus.files.size_bytes for corpus in corpora) > LARGE_BYTES
 
 
-def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns) -> str:
-    """Return the digest of large data: of its files as they are listed, and of what is asked of them."""
+def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns, tasks: Sequence[str]) -> str:
+    """Return the digest of large data: of its files as they are listed, and of what is asked of them; and of tasks."""
     files = [
         f"{corpus.uri} {file.path} {file.size_bytes} {file.fingerprint}"
         for corpus in corpora
@@ -38,7 +38,12 @@ def listing_digest(request: DataRequest, corpora: Sequence[Corpus], turns: Turns
     ]
     own = [turns.template] if request.chat.template_source else []
     return combined(
-        [*files, *own, repr((request.datasets, request.chat, request.objective, request.over_length, request.seed))]
+        [
+            *files,
+            *own,
+            repr((request.datasets, request.chat, request.objective, request.over_length, request.seed)),
+            *tasks,
+        ]
     )
 
 

@@ -31,6 +31,7 @@ from finetune_trainer.data.remarks import nothing_learned, rows_warnings
 from finetune_trainer.data.request import DataRequest
 from finetune_trainer.data.row_encoder import RowEncoder
 from finetune_trainer.data.selection import HELD_OUT_FLOOR, Flags, Hashes, Selection, select, smallest
+from finetune_trainer.data.tasks.prepared import TaskSize, prepare_tasks, tasks_digest
 from finetune_trainer.data.tokenised import RowsWriter, combined, digest_of
 from finetune_trainer.data.too_long import Lengths, Part, refuse_too_long, too_long_warnings
 from finetune_trainer.errors import UserError
@@ -61,6 +62,8 @@ class Prepared:
     generated_answers: int = 0
     label_answers: int = 0
     """As PreflightReport has them."""
+    tasks: tuple[TaskSize, ...] = ()
+    """Tasks of lm-eval, for the metrics."""
     learned_stops: tuple[int, ...] = ()
     """Tokens that end answers in the rows, and at which the base model does not stop."""
 
@@ -86,13 +89,13 @@ def prepare(
     DatasetInvalid, DatasetTooSmall, ModelUnsupported), StorageUnavailable or StorageFull.
     """
     check_settings(request.evaluation)
-    turns = ready_tokenizer(tokenizer, request.chat)
+    turns, folder = ready_tokenizer(tokenizer, request.chat), workspace / "prepared"
+    tasks = prepare_tasks(request, turns, tokenizer, folder)
     opened = open_corpora(request, turns, workspace)
     share = sampled_share(opened.trained) if sampling else 1.0
     for corpus in opened.trained:
         corpus.sample(share)
     encoder, asked = RowEncoder(tokenizer, turns, request), Asked(request.evaluation)
-    folder = workspace / "prepared"
     hashes, measured = ([hashes_of(corpus, say) for corpus in some] for some in (opened.trained, opened.measured))
     if not all(map(len, (*hashes, *measured))):
         check_usable(opened.all)
@@ -110,7 +113,7 @@ def prepare(
     prepared = _measured(
         request, opened, turns, selection, folder, (trained, held_out), _unanswered(encoder, opened.trained)
     )
-    prepared = with_questions(prepared, asked, request, tokenizer)
+    prepared = with_questions(replace(prepared, tasks=tasks), asked, request, tokenizer)
     noticed = (warning for warning in (*encoder.warnings(), *opened.warnings) if warning)
     columns = tuple(columns_of(opened.trained))
     prepared = replace(
@@ -118,7 +121,8 @@ def prepare(
     )
     if not is_large(opened.trained):
         return prepared
-    return replace(prepared, digest=listing_digest(request, opened.trained, turns), scale=1 / share, sampled=share < 1)
+    listed = listing_digest(request, opened.trained, turns, tasks_digest(prepared.folder))
+    return replace(prepared, digest=listed, scale=1 / share, sampled=share < 1)
 
 
 def with_questions(prepared: Prepared, asked: Asked, request: DataRequest, tokenizer: Tokenizer) -> Prepared:
@@ -135,7 +139,8 @@ def with_questions(prepared: Prepared, asked: Asked, request: DataRequest, token
         prepared,
         digest=rows_digest(prepared.folder),
         warnings=(*prepared.warnings, *warned),
-        generated_answers=sum(is_generated(question, request.evaluation) for question in kept),
+        generated_answers=sum(is_generated(question, request.evaluation) for question in kept)
+        + sum(task.answers for task in prepared.tasks),
         label_answers=sum(len(question.labels) for question in kept),
     )
 
@@ -144,7 +149,8 @@ def rows_digest(folder: Path) -> str:
     """Return the digest of prepared rows: of what is trained, measured and asked."""
     rows = [digest_of(folder / name) for name in (TRAIN_FILE, EVALUATION_FILE)]
     asked = folder / QUESTIONS_FILE
-    return combined([*rows, *([hashlib.sha256(asked.read_bytes()).hexdigest()] if asked.is_file() else [])])
+    questions = [hashlib.sha256(asked.read_bytes()).hexdigest()] if asked.is_file() else []
+    return combined([*rows, *questions, *tasks_digest(folder)])
 
 
 def _write_source(

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from finetune_trainer.data.summary import SUMMARY_FILE, Summary, summary, templa
 from finetune_trainer.data.tokenised import SCHEMA, read_batches
 from finetune_trainer.errors import UserError
 from finetune_trainer.evaluation.questions import QUESTIONS_FILE, Question, read_questions
+from finetune_trainer.evaluation.tasks.asked import TASKS_FOLDER, Task, read_tasks
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.storage.transfer import alone
 
@@ -46,6 +47,8 @@ class PreparedData:
     evaluation_examples: int
     questions: list[Question]
     """What both models are asked; empty without metrics."""
+    tasks: Mapping[Path, Task]
+    """Tasks of lm-eval that both models are asked, by their folders."""
     tokens: int
     trained_tokens: int
     sequence_length: int
@@ -87,6 +90,7 @@ def training_rows(run: RunConfig, tokenizer: Tokenizer) -> PreparedData:
         packed=run.training.packing,
         conversational=bool(turns.template),
         stops=tuple(sorted(turns.base_stops.union(known.learned_stops, [tokenizer.eos_token_id]))),
+        tasks=read_tasks(folder),
         questions=read_questions(folder / QUESTIONS_FILE) if run.evaluation.metrics else [],
         **{key: value for key, value in asdict(known).items() if key not in ("digest", "template")},
     )
@@ -100,6 +104,8 @@ def _fetched(location: Location, run: RunConfig, workspace: Path) -> Path:
             "DatasetChanged",
             f"the rows that preflight prepared at {location.uri} are gone: delete the job and apply it again",
         )
+    if any(metric.lm_eval for metric in run.evaluation.metrics):
+        asked += [file.path for file in store.files(TASKS_FOLDER)]
     return store.fetch(workspace / "rows", (TRAIN_FILE, EVALUATION_FILE, SUMMARY_FILE, *asked))
 
 

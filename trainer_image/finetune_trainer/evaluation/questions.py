@@ -13,6 +13,9 @@ QUESTIONS_FILE = "questions.jsonl"
 HELD_OUT = -1
 """Number of the held-out rows among the sets of rows; those of a metric's own source count from 0."""
 
+NO_ROWS = -2
+"""What a task of lm-eval is measured on: it has documents of its own, which are no rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:

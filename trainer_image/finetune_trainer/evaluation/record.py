@@ -29,7 +29,7 @@ def write_record(folder: Path, asked: Asked, found: Sequence[Judged]) -> None:
     """Write answers and figures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ANSWERS_FILE).open("w", encoding="utf-8") as file:
-        for line in answer_lines(asked, found):
+        for line in (*answer_lines(asked, found), *task_lines(found)):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     figures = [{"type": one.metric.type, "results": to_wire(one.results), **one.details} for one in found]
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2) + "\n")
@@ -48,6 +48,22 @@ def answer_lines(asked: Asked, found: Sequence[Judged]) -> Iterator[dict[str, An
             **{name: _answer(said[number]) for name, said in models.items() if said},
             "scores": _scores(number, found),
         }
+
+
+def task_lines(found: Sequence[Judged]) -> Iterator[dict[str, Any]]:
+    """Yield one object per document of tasks of lm-eval."""
+    for one in found:
+        for number, tuned in enumerate(one.tuned_documents):
+            base = one.base_documents[number : number + 1]
+            said = {"base": base[0] if base else None, "tuned": tuned}
+            models = {name: document for name, document in said.items() if document is not None}
+            yield {
+                "row": f"{one.metric.name} document {number}",
+                "prompt": tuned.prompt,
+                "reference": tuned.reference,
+                **{name: {"answer": document.answer} for name, document in models.items()},
+                "scores": {one.metric.name: {name: round(document.score, 4) for name, document in models.items()}},
+            }
 
 
 def _answer(said: Said) -> dict[str, Any]:

@@ -6,13 +6,24 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from finetune_contract import FURTHER, GENERATING, JUDGE, LABEL, TOOL_CALL, Evaluation, Figure, Metric, MetricResult
+from finetune_contract import (
+    FURTHER,
+    GENERATING,
+    JUDGE,
+    LABEL,
+    TOOL_CALL,
+    Evaluation,
+    Figure,
+    Metric,
+    MetricResult,
+)
 
 from finetune_trainer.evaluation.intervals import Picks, Scores, figure, picks, rows_needed
-from finetune_trainer.evaluation.questions import HELD_OUT, Question
+from finetune_trainer.evaluation.questions import HELD_OUT, NO_ROWS, Question
 from finetune_trainer.evaluation.scores.calls import calls_in, same_calls, same_functions
 from finetune_trainer.evaluation.scores.labels import codes, confusion, macro_f1
 from finetune_trainer.evaluation.scores.texts import TEXT_SCORES, said
+from finetune_trainer.evaluation.tasks.asked import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +51,15 @@ class Judged:
     base: Scores | None
     tuned: Scores
     details: dict[str, Any]
+    base_documents: tuple[Document, ...] = ()
+    tuned_documents: tuple[Document, ...] = ()
+    """Of a task of lm-eval."""
 
 
 def rows_of(metric: Metric, evaluation: Evaluation) -> int:
     """Return the number of the rows that a metric is measured on."""
+    if metric.lm_eval is not None:
+        return NO_ROWS
     return HELD_OUT if metric.source is None else evaluation.further_sources.index(metric.source)
 
 
@@ -202,4 +218,25 @@ def preferred(
     result = _means(metric.name, scores, picks(len(asked), seed), note)
     return Judged(
         metric=metric, results=(result,), asked=tuple(asked), base=scores["base"], tuned=tuned, details=details
+    )
+
+
+def of_task(
+    metric: Metric, base: Sequence[Document], tuned: Sequence[Document], *, seed: int, details: dict[str, Any]
+) -> Judged:
+    """Return what a task of lm-eval says of both models, document by document."""
+    scores = {
+        name: np.array([document.score for document in documents], dtype=np.float64)
+        for name, documents in (("base", base), ("tuned", tuned))
+        if documents
+    }
+    return Judged(
+        metric=metric,
+        results=(_means(metric.name, scores, picks(len(tuned), seed), ""),),
+        asked=(),
+        base=scores.get("base"),
+        tuned=scores["tuned"],
+        details=details,
+        base_documents=tuple(base),
+        tuned_documents=tuple(tuned),
     )

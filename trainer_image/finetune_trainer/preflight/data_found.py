@@ -17,6 +17,7 @@ from finetune_trainer.data.invalid_rows import refuse_invalid
 from finetune_trainer.data.prepare import prepare
 from finetune_trainer.data.questions import MOST_LABELS
 from finetune_trainer.data.request import preflight_request
+from finetune_trainer.data.tasks.prepared import check_fit
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.preflight.examine import Left, to_report
 from finetune_trainer.preflight.model import examine_model
@@ -155,4 +156,5 @@ def report(config: PreflightConfig) -> Any:
         model = examine_model(config.model, workspace / "model")
         request = preflight_request(config, model.length_limit)
         prepared = prepare(request, model.tokenizer, workspace, sampling=True)
+        check_fit(prepared.tasks, model.length_limit)
         return to_report(prepared, model, "", Left(), model.warnings)

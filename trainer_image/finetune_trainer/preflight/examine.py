@@ -9,6 +9,7 @@ from finetune_contract import Outcome, PreflightConfig, PreflightReport
 from finetune_trainer.data.prepare import Prepared, prepare
 from finetune_trainer.data.request import preflight_request
 from finetune_trainer.data.summary import SUMMARY_FILE, summary
+from finetune_trainer.data.tasks.prepared import check_fit
 from finetune_trainer.errors import UserError
 from finetune_trainer.preflight.adapter import Adapters, examine_adapter, examine_merged
 from finetune_trainer.preflight.claim import Published, check_free, check_writable, claim_output
@@ -46,6 +47,7 @@ def examine(config: PreflightConfig, workspace: Path) -> Outcome:
     print(f"reading {', '.join(dataset.location.uri for dataset in config.datasets)}", flush=True)
     request = preflight_request(config, model.length_limit)
     prepared = prepare(request, model.tokenizer, workspace, sampling=True, say=lambda text: print(text, flush=True))
+    check_fit(prepared.tasks, model.length_limit)
     doubts = (*model.warnings, *adapter.doubts, *check_tokens(prepared.folder, model, config.model.location.uri))
     doubts += (*merged.doubts, *other_templates(model.tokenizer, (*adapter.folders, *merged.folders)))
     digest = run_digest(config.spec_digest, model.revision, prepared.digest)
@@ -98,6 +100,8 @@ def to_report(
         evaluation_examples=prepared.evaluation_rows,
         generated_answers=prepared.generated_answers,
         label_answers=prepared.label_answers,
+        task_tokens=sum(task.tokens for task in prepared.tasks),
+        task_tokens_max=max((task.longest for task in prepared.tasks), default=0),
         tokens=scaled(train.tokens),
         trained_tokens=scaled(train.trained_tokens),
         tokens_p50=train.p50,

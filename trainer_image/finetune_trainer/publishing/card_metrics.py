@@ -13,7 +13,8 @@ def metrics_section(found: Sequence[Judged]) -> str:
     if not found:
         return ""
     lines = [
-        "## Metrics\n\nMeans over held-out rows with 95 % intervals (bootstrap over rows); differences are row by row. "
+        "## Metrics\n\nMeans over held-out rows, or over the documents of a task of lm-eval, with 95 % intervals (bootstrap); "
+        "differences are row by row. "
         f"Every answer is in `{FOLDER}/{ANSWERS_FILE}`.\n",
         "| metric | rows | base | tuned | difference | |\n|---|---|---|---|---|---|",
         *(_row(result) for one in found for result in one.results),

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
 
 from finetune_trainer.evaluation.results import Said
+from finetune_trainer.evaluation.tasks.asked import Document
 from finetune_trainer.runtime import ranks
 
 GENERAL_TEXT = "general_text.txt"
@@ -57,6 +58,8 @@ class Answers:
     samples: tuple[str, ...]
     said: tuple[Said, ...] = ()
     """To the questions of the metrics."""
+    tasks: tuple[tuple[Document, ...], ...] = ()
+    """Of lm-eval, one after the other."""
 
 
 def measure(trainer: SFTTrainer, rows: Rows, *, keep_going: Callable[[], bool]) -> Measurement | None:

@@ -15,16 +15,18 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from finetune_trainer.data import PreparedData
 from finetune_trainer.evaluation.questions import Question
 from finetune_trainer.evaluation.results import Said
+from finetune_trainer.evaluation.tasks.asked import Document
 from finetune_trainer.publishing.artifacts import drop_pickles
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.training import evaluate
 from finetune_trainer.training.asking import Interview
-from finetune_trainer.training.bench import Loop
+from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.callbacks import staged_folder
 from finetune_trainer.training.divergence import refuse_infinite
 from finetune_trainer.training.evaluate import Answers, Measurement, Row, Rows
 from finetune_trainer.training.patience import STATE_FILE
+from finetune_trainer.training.tasks import Tasks, without_prompts
 from finetune_trainer.training.tracking import Tracking
 
 
@@ -37,6 +39,7 @@ class Questions:
     prompts: tuple[list[int], ...]
     asked: list[Question]
     """For the metrics."""
+    tasks: Tasks
     stops: tuple[int, ...]
     """Tokens that end an answer."""
 
@@ -62,14 +65,16 @@ class HeldOut(TrainerCallback):
         samples = self._interview(1, evaluation.max_new_tokens).generate(questions.prompts)
         interview = self._interview(self.loop.run.layout.answers_at_once, evaluation.max_answer_tokens)
         said = interview.answers(questions.asked, evaluation)
+        tasks = questions.tasks.ask(interview) if said is not None else None
         return Answers(
-            held_out=held_out, general=general, samples=tuple(one.text for one in samples or ()), said=said or ()
-        )
+            held_out=held_out, general=general, samples=tuple(one.text for one in samples or ()), said=said or (),
+            tasks=tasks or (),
+        )  # fmt: skip
 
     def _interview(self, at_once: int, max_new_tokens: int) -> Interview:
         return Interview(
             trainer=self.loop.trainer, at_once=at_once, max_new_tokens=max_new_tokens, stops=self.questions.stops,
-            beat=self.loop.bench.heartbeat.beat, keep_going=self.keep_going,
+            row_tokens=self.loop.run.training.sequence_length,            beat=self.loop.bench.heartbeat.beat, keep_going=self.keep_going,
         )  # fmt: skip
 
     def _measure(self, rows: Rows) -> Measurement | None:
@@ -88,7 +93,9 @@ class HeldOut(TrainerCallback):
         if self.loop.base is None and self.loop.run.evaluation.baseline and self._holds_base(state):
             self.loop.bench.reporter.phase("baseline")
             self.loop.base = self._ask_base()
-            self.loop.checkpoints.write_baseline(asdict(self.loop.base))
+            if self.keep_going():  # else it is not whole
+                kept = replace(self.loop.base, tasks=without_prompts(self.loop.base.tasks))
+                self.loop.checkpoints.write_baseline(asdict(kept))
 
     def _holds_base(self, state: TrainerState) -> bool:
         return self.loop.run.method != "full" or state.global_step == 0
@@ -105,7 +112,8 @@ class HeldOut(TrainerCallback):
             return None
         held_out, general = (Measurement(**data[name]) if data[name] else None for name in ("held_out", "general"))
         said = tuple(Said(**one) for one in data.get("said", ()))
-        return Answers(held_out=held_out, general=general, samples=tuple(data["samples"]), said=said)
+        tasks = tuple(tuple(Document(**one) for one in documents) for documents in data.get("tasks", ()))
+        return Answers(held_out=held_out, general=general, samples=tuple(data["samples"]), said=said, tasks=tasks)
 
     def _is_due(self, step: int) -> bool:
         every = self.loop.run.evaluation.every_steps
@@ -164,7 +172,7 @@ class HeldOut(TrainerCallback):
             (staged_folder(args, state) / STATE_FILE).write_text(json.dumps(asdict(self.loop.patience)))
 
 
-def questions(run: RunConfig, data: PreparedData, tokenizer: Any) -> Questions:
+def questions(run: RunConfig, data: PreparedData, tokenizer: Any, bench: Bench) -> Questions:
     """Prepare what both models are measured on."""
     make: Callable[[str], list[int]] = lambda prompt: evaluate.prompt_ids(  # noqa: E731 - one use, below
         prompt, tokenizer, system=run.chat.system_prompt, conversational=data.conversational
@@ -174,5 +182,6 @@ def questions(run: RunConfig, data: PreparedData, tokenizer: Any) -> Questions:
         general=evaluate.general_rows(tokenizer, sequence_length=run.training.sequence_length),
         prompts=tuple(make(prompt) for prompt in run.evaluation.prompts),
         asked=data.questions,
+        tasks=Tasks(data.tasks, bench.workspace / "task-cache", bench.heartbeat),
         stops=data.stops,
     )

@@ -14,6 +14,7 @@ from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.judge import judged_elsewhere, pairs_of
+from finetune_trainer.training.tasks import judged_tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ def compared(
     )  # fmt: skip
     if base is not None and base.said and ranks.rank() == 0:
         metrics = (*metrics, *_judged(run, base, tuned, data, tokenizer))
+    of_base = base.tasks if base is not None else ()
+    metrics = (*metrics, *judged_tasks(run.evaluation, data.tasks, of_base, tuned.tasks, seed=run.training.seed))
     result = EvaluationResult(
         examples=data.evaluation_examples,
         base_loss=before.loss if before is not None else None,

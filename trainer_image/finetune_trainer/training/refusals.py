@@ -4,11 +4,14 @@ from finetune_contract import RunConfig
 from trl import SFTTrainer
 
 from finetune_trainer.errors import ReportedError, UserError
+from finetune_trainer.evaluation.tasks.extra import check_installed
 from finetune_trainer.runtime.progress import say
 
 
 def refuse_senseless(run: RunConfig) -> None:
-    """Raise UserError for combinations that the libraries would accept and not honour."""
+    """Raise UserError for combinations that the libraries would accept and not honour, and for a library that is missing."""
+    if any(metric.lm_eval for metric in run.evaluation.metrics):
+        check_installed()
     adalora, stopping = run.lora is not None and run.lora.variant == "adalora", run.training.early_stopping_patience
     if adalora and run.layout.zero_stage:
         raise UserError(

@@ -147,7 +147,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
     built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
 
-    asked = questions(run, rows, tokenizer)
+    asked = questions(run, rows, tokenizer, bench)
     loop = Loop(
         run=run, bench=bench, computation=numbers, checkpoints=checkpoints, uploads=Uploads(checkpoints),
         patience=patience,

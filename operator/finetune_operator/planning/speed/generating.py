@@ -40,5 +40,5 @@ def generating_seconds(work: Work, layout: Layout, pool: GPUPool, *, speed: Spee
 
 
 def read_tokens(work: Work) -> float:
-    """Return the tokens that each model reads for the metrics: prompts, and a row for each of its labels."""
-    return (work.generated_answers + work.label_answers) * work.evaluation_tokens
+    """Return the tokens that each model reads for the metrics: prompts, a row for each of its labels, and texts of lm-eval."""
+    return (work.generated_answers + work.label_answers) * work.evaluation_tokens + work.task_tokens
