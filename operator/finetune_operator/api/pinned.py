@@ -63,7 +63,11 @@ def reported(status: FineTuneJobStatus, plan_name: str | None) -> Raw:
     """Return the status as it is written into a job whose FineTunePlan has this name."""
     out = told(status)
     if not is_pinned(status):
-        return out | ({"plan": unread.model_dump(mode="json", by_alias=True)} if (unread := status.unread) else {})
+        return out | (
+            {"plan": unread.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+            if (unread := status.unread)
+            else {}
+        )
     plan, resolved = status.plan, status.resolved
     in_short = {
         "planName": plan_name,
