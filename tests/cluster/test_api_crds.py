@@ -252,3 +252,22 @@ def test_a_status_is_written_without_the_rest(api: Client, collection: str, name
     ours = [each for each in written["metadata"]["managedFields"] if each["manager"] == "finetune-operator"]
     assert [each for each in written["metadata"]["managedFields"] if each["manager"] == "user"] == theirs
     assert [each["fieldsV1"] for each in ours] == [{"f:status": {}}]
+
+
+def test_kubectl_wait_reads_the_generation_of_the_status(api: Client, control_plane, collection: str, namespace: str):
+    """Conditions have none of their own: what is said about an older spec does not end a wait."""
+    api.create(collection, changed(GOOD_JOB, {"metadata": {"name": "waited", "namespace": namespace}}))
+    held = {
+        "type": "Planned",
+        "status": "True",
+        "reason": "Planned",
+        "message": "",
+        "lastTransitionTime": "2026-11-23T12:00:00Z",
+    }
+
+    def waited(generation: int) -> str:
+        api.patch(f"{collection}/waited/status", {"status": {"observedGeneration": generation, "conditions": [held]}})
+        options = ("-n", namespace, "--for=condition=Planned", "--timeout=1s")
+        return control_plane.kubectl("wait", "finetunejob/waited", *options, check=False).stdout
+
+    assert (waited(0), waited(1)) == ("", "finetunejob.finetune.dev/waited condition met\n")
