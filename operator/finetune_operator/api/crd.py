@@ -109,7 +109,8 @@ WRITTEN_ONCE = {"x-kubernetes-map-type": "atomic"}
 UNCHANGING = {
     # not the object as a whole: labels and owners may change
     "rule": " && ".join(
-        f"has(self.{part}) == has(oldSelf.{part}) && (!has(self.{part}) || self.{part} == oldSelf.{part})" for part in PARTS
+        f"has(self.{part}) == has(oldSelf.{part}) && (!has(self.{part}) || self.{part} == oldSelf.{part})"
+        for part in PARTS
     ),
     "message": "cannot be changed: it is the record that the Pods of its job run by",
 }
