@@ -91,7 +91,8 @@ def test_an_operator_that_may_not_read_quotas_works_as_before(
     """Rights without those on quotas: it says so once, plans without quotas, and waits where one refuses a Pod."""
     rules = [
         {"apiGroups": ["finetune.dev", "", "events.k8s.io"], "verbs": ["*"], "resources": [
-            "finetunejobs", "finetunejobs/status", "finetunejobs/finalizers", "finetuneplans", "gpupools", "gpupools/status", "finetunepolicies",
+            "finetunejobs", "finetunejobs/status", "finetunejobs/finalizers", "finetuneplans", "gpupools",
+            "gpupools/status", "finetunepolicies",
             "finetunepolicies/status", "nodes", "pods",
             "pods/log", "services", "events",
         ]},
