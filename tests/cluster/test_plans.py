@@ -73,20 +73,20 @@ def test_a_plan_that_a_killed_operator_has_created_is_taken(
     api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, proxy: FaultProxy
 ):
     """It was created, and the status that names it was never written."""
-    operator = start_operator(kubeconfig=proxy.operator_kubeconfig)
+    operator, kills = start_operator(kubeconfig=proxy.operator_kubeconfig), []
 
-    def dies(_number: int, when: str) -> bool:
-        made = bool(api.items(plans(namespace)))
-        if when == "after" and made and not api.get(f"{jobs(namespace)}/orphaned").get("status", {}).get("planName"):
-            proxy.around_write = None
-            operator.kill()
-            return False
-        return True
+    def lives(_number: int, when: str) -> bool:
+        made = when == "after" and bool(api.items(plans(namespace)))
+        if kills or not made or api.get(f"{jobs(namespace)}/orphaned")["status"].get("planName"):
+            return True
+        operator.kill()
+        kills.append(when)
+        return False
 
-    proxy.around_write = dies
+    proxy.around_write = lives
     operator.start()
     api.create(jobs(namespace), a_job("orphaned"))
-    eventually(lambda: operator.process is not None and operator.process.poll() is not None, "the operator was killed")
+    eventually(lambda: kills, "the operator was killed")
     operator.start()
     job = reaches(api, namespace, "orphaned", "Succeeded")
 

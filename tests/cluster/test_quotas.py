@@ -88,10 +88,11 @@ def test_a_limit_range_bounds_one_pod(api: Client, standin: StandIn, namespace: 
 def test_an_operator_that_may_not_read_quotas_works_as_before(
     api: Client, control_plane: ControlPlane, standin: StandIn, namespace: str, start_operator: StartOperator, tmp_path
 ):
-    """The rights of an older chart: it says so once, plans without quotas, and waits where one refuses a Pod."""
+    """Rights without those on quotas: it says so once, plans without quotas, and waits where one refuses a Pod."""
     rules = [
         {"apiGroups": ["finetune.dev", "", "events.k8s.io"], "verbs": ["*"], "resources": [
-            "finetunejobs", "finetunejobs/status", "finetunejobs/finalizers", "gpupools", "gpupools/status", "finetunepolicies",
+            "finetunejobs", "finetunejobs/status", "finetunejobs/finalizers", "finetuneplans", "gpupools",
+            "gpupools/status", "finetunepolicies",
             "finetunepolicies/status", "nodes", "pods",
             "pods/log", "services", "events",
         ]},

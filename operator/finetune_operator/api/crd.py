@@ -107,7 +107,11 @@ WRITTEN_ONCE = {"x-kubernetes-map-type": "atomic"}
 """Who wrote which field of it would be as long as the object."""
 
 UNCHANGING = {
-    "rule": "self == oldSelf",
+    # not the object as a whole: labels and owners may change
+    "rule": " && ".join(
+        f"has(self.{part}) == has(oldSelf.{part}) && (!has(self.{part}) || self.{part} == oldSelf.{part})"
+        for part in PARTS
+    ),
     "message": "cannot be changed: it is the record that the Pods of its job run by",
 }
 
