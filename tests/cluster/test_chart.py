@@ -35,7 +35,7 @@ def test_definitions_are_those_of_crds_and_are_kept():
     ]
 
     assert [dict(each, metadata={"name": each["metadata"]["name"]}) for each in found] == expected
-    assert [each["metadata"]["annotations"] for each in found] == [{"helm.sh/resource-policy": "keep"}] * 3
+    assert [each["metadata"]["annotations"] for each in found] == [{"helm.sh/resource-policy": "keep"}] * 4
 
 
 def test_definitions_can_be_left_to_others_or_given_up():
@@ -46,7 +46,7 @@ def test_definitions_can_be_left_to_others_or_given_up():
     ]
 
     assert "CustomResourceDefinition" not in kinds
-    assert [each["metadata"].get("annotations") for each in kept] == [None] * 3
+    assert [each["metadata"].get("annotations") for each in kept] == [None] * 4
 
 
 def templates(name: str) -> dict[str, Raw]:
@@ -134,7 +134,7 @@ def test_no_role_reaches_further_than_named(name: str):
 
     assert verbs <= {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
     assert resources <= {
-        "events", "finetunejobs", "finetunejobs/finalizers", "finetunejobs/status", "finetunepolicies",
+        "events", "finetunejobs", "finetunejobs/finalizers", "finetunejobs/status", "finetuneplans", "finetunepolicies",
         "finetunepolicies/status", "gpupools", "gpupools/status", "limitranges",
         "leases", "nodes", "pods", "pods/log", "resourcequotas", "services",
         "localqueues/pendingworkloads", "podgroups",
@@ -319,7 +319,7 @@ def test_the_kustomize_base_equals_the_chart(control_plane: ControlPlane):
         del definition["metadata"]["annotations"]  # both keep their CRDs, each in the words of those who install it
 
     assert namespace["metadata"]["labels"] == RESTRICTED
-    assert len(built) == 11
+    assert len(built) == 12
     assert built == chart
 
 

@@ -137,5 +137,6 @@ def test_missing_crds_are_named(api: Client, namespace: str, proxy: FaultProxy, 
 
     assert operator.wait(20) == 1
     assert (
-        "finetune: the API server does not serve finetune.dev/v1alpha1: run `kubectl apply -f crds/`" in operator.text
+        "finetune: the API server does not serve finetunejobs, finetuneplans, gpupools of finetune.dev/v1alpha1: "
+        "run `kubectl apply --server-side -f crds/`" in operator.text
     )

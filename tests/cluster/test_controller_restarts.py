@@ -50,15 +50,26 @@ def test_killed_around_every_write_it_ends_the_same(
     """SIGKILL before, or right after, each write of a job with two attempts: same end, each Pod created once."""
     standin.scripts["torn"] = {"0": training_fails("TrainerError", "boom", checkpoint_step=10)}
     operator = start_operator(kubeconfig=proxy.operator_kubeconfig)
-    kills: list[int] = []
+    kills: list[Call] = []
+    lost: list[Call] = []
 
     def strike(number: int, when: str) -> bool:
+        call = proxy.writes[number - 1]
         # Before a write: it is lost with the operator; after the restart it comes again and is let through.
-        if when != moment or (moment == "before" and kills and kills[-1] == number - 1):
+        if when != moment or is_known(call):
             return True
-        kills.append(number)
+        if call in lost:
+            lost.remove(call)
+            return True
+        kills.append(call)
+        lost[:] = [call] if moment == "before" else []
         operator.kill()
         return False
+
+    def is_known(call: Call) -> bool:
+        """A FineTunePlan whose name no status has yet: each restart creates it again, and is told that it is there."""
+        is_there = "finetuneplans" in call[1] and (call, 201) in proxy.answers
+        return is_there and (moment == "before" or call in kills)
 
     proxy.around_write = strike
     operator.start()

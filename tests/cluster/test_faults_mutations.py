@@ -20,9 +20,9 @@ def answered(job: Raw | None) -> bool:
     if job is None:
         return True
     conditions = {each["type"]: each for each in job.get("status", {}).get("conditions", [])}
-    reconciling = conditions.get("Reconciling")
-    if reconciling is None:
-        return False
+    reconciling, end = conditions.get("Reconciling"), conditions.get("Succeeded")
+    if reconciling is None:  # nothing is on its way
+        return end is not None and end["status"] != "Unknown"
     return reconciling["status"] == "False" or (reconciling["reason"] in WAITS and bool(reconciling["message"]))
 
 

@@ -26,7 +26,7 @@ def asking(gpus: int) -> Raw:
 
 
 def said(job: Raw) -> tuple[str, str]:
-    found = next(each for each in job["status"]["conditions"] if each["type"] == "Reconciling")
+    found = next(each for each in job["status"]["conditions"] if each["type"] == "Succeeded")
     return found["reason"], found["message"]
 
 

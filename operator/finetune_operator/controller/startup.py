@@ -57,7 +57,7 @@ async def require_crds(api: Api) -> None:
     if answer.status == 401:
         raise ClusterUnavailable("the API server rejects the operator's credentials (401)")
     if missing := [plural for plural in REQUIRED if plural not in served]:
-        what = f"{' and '.join(missing)} of {API_VERSION}"
+        what = f"{', '.join(missing)} of {API_VERSION}"
         raise FinetuneError(f"the API server does not serve {what}: run `kubectl apply --server-side -f crds/`")
 
 
