@@ -26,7 +26,7 @@ _NAMES = {
         "progress_line", "shorten",
     ),
     "run": (
-        "Chat", "ChatConfig", "Checkpointing", "CombineConfig", "ExportConfig", "Layout", "Lora", "Model",
+        "Chat", "ChatConfig", "Checkpointing", "CombineConfig", "CostSoFar", "ExportConfig", "Layout", "Lora", "Model",
         "PreflightConfig", "RunConfig", "Tracker", "Training", "WeightedAdapter",
     ),
     "words": (

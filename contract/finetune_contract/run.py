@@ -220,6 +220,17 @@ class Tracker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CostSoFar:
+    """What the earlier attempts of a job cost, and the price of this one."""
+
+    gpu_seconds: int
+    cost_usd: str
+    """Each attempt at the price of its plan."""
+    price_per_gpu_hour_usd: str | None = None
+    """None: the pool has no price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """All that a trainer Pod is told: the resolved spec and the plan, as pinned in status."""
 
@@ -248,6 +259,8 @@ class RunConfig:
     """Adapters that become one; nothing is trained then."""
     serving: ServingFacts | None = None
     """What serves the result; None where no nodes were chosen."""
+    cost_so_far: CostSoFar | None = None
+    """None where nothing is trained."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
     stall_seconds: int = 1800

@@ -1,11 +1,12 @@
 """The container as the kubelet sees it: exit codes, termination messages, signals. Real processes."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
-from finetune_contract import Layout, Outcome, parse_outcome, parse_progress
+from finetune_contract import CostSoFar, Layout, Outcome, parse_outcome, parse_progress
 from finetune_operator.local.processes import identify
 from finetune_trainer.process import entry
 from finetune_trainer.process.accelerator import no_accelerator, unusable
@@ -34,7 +35,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model: Path, data: Path) -> tuple[Path, Outcome]:
     """The run that the interrupted ones are compared with."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    with container(a_run(folder, model=model, data=data, dropout=0.1, **LONG), folder) as whole:
+    told = CostSoFar(gpu_seconds=900, cost_usd="0.00")
+    with container(a_run(folder, model=model, data=data, dropout=0.1, cost_so_far=told, **LONG), folder) as whole:
         code, outcome = whole.wait()
     assert (code, outcome.reason, outcome.step) == (0, "Published", 200)
     return folder, outcome
@@ -51,6 +53,18 @@ def test_the_log_holds_nothing_but_what_the_run_says(uninterrupted: tuple[Path, 
         "float32 base, float32 adapter, float32 computation on cpu, sdpa attention",
     ]
     assert parse_outcome(last) == outcome
+
+
+def test_an_attempt_is_counted_from_its_first_process_on(uninterrupted: tuple[Path, Outcome]) -> None:
+    """Longer than the training, shorter than from the moment when its configuration was written to that of the manifest."""
+    folder, _ = uninterrupted
+    written = folder / "out/finetune-manifest.json"
+    manifest, lasted = json.loads(written.read_text()), written.stat().st_mtime - (folder / "run.json").stat().st_mtime
+
+    assert manifest["spent"].keys() == {"attemptSeconds", "gpus"}
+    assert manifest["trainingSeconds"] < manifest["spent"]["attemptSeconds"] < lasted
+    card = (folder / "out/adapter/README.md").read_text()
+    assert "| spent before publishing | no GPU-hours: the run used a CPU |\n" in card
 
 
 def test_sigterm_saves_and_the_resumed_run_is_the_same_run(

@@ -73,6 +73,7 @@ def test_merged_adapters_are_measured_and_published(tmp_path: Path, base: Path) 
     assert "| merged by | average |" in card
     assert f"| adapter of weight 300 | `file://{one}` (`sha256:" in card
     assert "learning rate" not in card
+    assert ("spent" in card, manifest["spent"]) == (False, None)
     assert "LoRA rank 8, alpha 8" in card
 
     assert "## Serve in Kubernetes" not in card

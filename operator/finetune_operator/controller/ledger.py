@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from finetune_contract.cost import amount
+
 from finetune_operator.api.policies import FineTunePolicyStatus, LedgerEntry
 from finetune_operator.controller.stored import Stored
-from finetune_operator.planning.cost import amount
 
 MOST_ENTRIES = 1000
 """What the schema allows."""

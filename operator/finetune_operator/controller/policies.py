@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
+from finetune_contract.cost import amount
 from pydantic import ValidationError
 
 from finetune_operator.api.group import POLICY_KIND
@@ -18,7 +19,6 @@ from finetune_operator.controller.upkeep import keep_up
 from finetune_operator.errors import Conflict
 from finetune_operator.lifecycle.observation import Team
 from finetune_operator.lifecycle.team import month_of
-from finetune_operator.planning.cost import amount
 
 log = logging.getLogger(__name__)
 

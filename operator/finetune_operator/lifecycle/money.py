@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
+from finetune_contract import cost
+
 from finetune_operator.api.plan import Plan, PlanSummary
 from finetune_operator.api.reasons import AttemptOutcome
-from finetune_operator.api.status import AttemptStatus, CostStatus, FineTuneJobStatus, ReplannedStatus, ReportedStatus
+from finetune_operator.api.status import AttemptStatus, CostStatus, FineTuneJobStatus, ReportedStatus
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.times import moment
-from finetune_operator.planning import cost
+from finetune_operator.manifests.cost_so_far import usd
 
 LIVE_STEP_SECONDS = 60
 """A live figure grows in steps of a minute: a finer one would be a status write that nobody notices."""
@@ -96,6 +98,4 @@ def _usd(status: ReportedStatus, gpu_seconds: int) -> Decimal:
     """What earlier plans held has their price; they trained nothing that was kept, so all of it is part of the waste, too."""
     known = status.in_short
     assert known is not None
-    earlier = status.replanned or ReplannedStatus()
-    price = Decimal(known.pool.price_per_gpu_hour_usd)
-    return Decimal(earlier.cost_usd) + (gpu_seconds - earlier.gpu_seconds) * price / 3600
+    return usd(status, gpu_seconds, known.pool.price_per_gpu_hour_usd)

@@ -5,6 +5,8 @@ Called by policies. Once there is a checkpoint the layout stays: only the micro 
 
 from collections.abc import Collection
 
+from finetune_contract import cost
+
 from finetune_operator.api.plan import Plan
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import ReplannedStatus
@@ -13,7 +15,6 @@ from finetune_operator.lifecycle.money import spent_gpu_seconds, spent_usd
 from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.view import View
 from finetune_operator.lifecycle.waiting import missing_claim, waiting
-from finetune_operator.planning import cost
 from finetune_operator.planning.planner import PlannedRun
 
 MOST_WARNINGS = 16

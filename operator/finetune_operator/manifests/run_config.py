@@ -14,6 +14,7 @@ from finetune_operator.api.spec import (
 )
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.api.trackers import TrackerSpec
+from finetune_operator.manifests.cost_so_far import cost_so_far
 from finetune_operator.manifests.data_config import dataset, location
 from finetune_operator.manifests.digests import spec_digest
 from finetune_operator.manifests.measured import evaluation
@@ -73,6 +74,7 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         prepared=prepared_location(preflight.prepared_uri, spec.checkpoint, spec.output),
         trackers=tuple(tracker(entry, job.metadata.name) for entry in spec.trackers),
         serving=serving_facts(status),
+        cost_so_far=cost_so_far(status, plan, attempt),
         provenance={"image": plan.image, "plan": plan.summary},
     )
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from finetune_contract import cost
+
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.planning import cost
 from finetune_operator.planning.host import checkpoint_plan, host_needs
 from finetune_operator.planning.layouts import PLAIN, Layout, Work, sharding, summary
 from finetune_operator.planning.memory.estimate import MemoryEstimate

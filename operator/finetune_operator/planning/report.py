@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from finetune_contract import cost
+
 from finetune_operator.api.plan import (
     Alternative,
     CostEstimate,
@@ -16,7 +18,6 @@ from finetune_operator.api.plan import (
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.planning import cost
 from finetune_operator.planning.candidate import Candidate, Refused, best
 from finetune_operator.planning.exports import export_plan
 from finetune_operator.planning.host import is_mounted, published_bytes

@@ -1,7 +1,7 @@
 """GPU-seconds to dollars."""
 
 import pytest
-from finetune_operator.planning.cost import cost_usd, gpu_hours, gpu_seconds
+from finetune_contract.cost import cost_usd, gpu_hours, gpu_seconds
 
 
 def test_eight_gpus_for_an_hour():

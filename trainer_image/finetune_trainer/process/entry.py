@@ -28,7 +28,7 @@ from finetune_trainer.journal.keeper import Keeper
 from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.process import cgroup, standstill, verdict
 from finetune_trainer.process.watched import killed
-from finetune_trainer.process.worker import journal_folder, run_folder
+from finetune_trainer.process.worker import ENV_STARTED, journal_folder, run_folder
 from finetune_trainer.runtime import heartbeat
 from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.secrecy import redacted
@@ -55,6 +55,7 @@ class Entry:
 
     def __init__(self, run: RunConfig) -> None:
         self.run = run
+        self.started = time.monotonic()
         self.folder = run_folder()
         self.terminated = False
         self.stalled = ""
@@ -79,7 +80,9 @@ class Entry:
     def _see_through(self, transcript: Transcript) -> int:
         self.child = subprocess.Popen(
             command(self.run.layout),
-            env=threads(self.run.layout, cgroup.cpu_limit()) | environment(self.run.layout, dict(os.environ)),
+            env=threads(self.run.layout, cgroup.cpu_limit())
+            | environment(self.run.layout, dict(os.environ))
+            | {ENV_STARTED: str(self.started)},
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
         )
         transcript.follow()

@@ -28,6 +28,9 @@ from finetune_trainer.storage.secrecy import redacted
 if TYPE_CHECKING:
     from finetune_trainer.runtime.progress import Reporter
 
+ENV_STARTED = "FINETUNE_STARTED"
+"""When the entry process started, by the monotonic clock."""
+
 
 def run_folder() -> Path:
     """Return where workers and the entry process leave notes for each other."""
@@ -70,6 +73,7 @@ class Worker:
             reporter=self.reporter,
             heartbeat=self.heartbeat,
             interrupt=self.interrupt,
+            started=float(os.environ[ENV_STARTED]),
         )
         return train(run, bench)
 

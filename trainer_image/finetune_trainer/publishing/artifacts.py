@@ -164,6 +164,7 @@ def manifest(run: RunConfig, artifact: Artifact, digests: dict[str, str], publis
         "finalLoss": published.final_loss,
         "trainingSeconds": round(published.training_seconds, 1),
         **to_wire(published.speed),
+        "spent": to_wire(published.spent) if published.spent is not None else None,
         "evaluation": to_wire(published.evaluation) if published.evaluation is not None else None,
         "versions": versions(),
         "provenance": run.provenance,

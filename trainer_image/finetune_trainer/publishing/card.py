@@ -13,6 +13,7 @@ from finetune_trainer.publishing.card_metrics import metrics_section
 from finetune_trainer.publishing.curves import CURVES_FILE
 from finetune_trainer.publishing.licence import Licence, front_matter, in_words
 from finetune_trainer.publishing.published import Published
+from finetune_trainer.publishing.spent import spent_row
 from finetune_trainer.publishing.usage import usage
 from finetune_trainer.runtime.speed import Speed
 
@@ -82,6 +83,7 @@ def _summary(run: RunConfig, published: Published, base: Base, adapter: AdapterF
         *(_trained(run) if run.combine is None else _merged(run, run.combine)),
         ("computation", published.computation),
         *_speed(run, published.speed),
+        *spent_row(published.spent),
         ("made with", ", ".join(f"{name} {version}" for name, version in base.versions.items() if version != "absent")),
     ]
     if adapter is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from finetune_contract import EvaluationResult
 
 from finetune_trainer.evaluation.results import Judged
+from finetune_trainer.publishing.spent import Spent
 from finetune_trainer.runtime.speed import Speed
 
 
@@ -20,6 +21,8 @@ class Published:
     final_loss: float | None
     training_seconds: float
     speed: Speed
+    spent: Spent | None = None
+    """None where nothing was trained."""
     base_type: str = ""
     """model_type of the base model, as its config.json says it."""
     metrics: tuple[Judged, ...] = ()

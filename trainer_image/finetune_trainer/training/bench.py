@@ -1,5 +1,6 @@
 """What a worker has at hand, and what the callbacks of its training loop share. Made by worker and train."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,13 @@ class Bench:
     reporter: Reporter
     heartbeat: Heartbeat
     interrupt: Interrupt
+    started: float = field(default_factory=time.monotonic)
+    """When the first process of the Pod started, by the monotonic clock, which all processes of a machine share."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the Pod has run."""
+        return time.monotonic() - self.started
 
 
 @dataclass(slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from finetune_trainer.model.precision import computation, float32_adapters, leav
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.publishing.published import Published
 from finetune_trainer.publishing.sharded_weights import save_whole
+from finetune_trainer.publishing.spent import spent
 from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
@@ -231,6 +232,7 @@ def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> 
         final_loss=last_loss(session.loop.trainer),
         training_seconds=session.loop.clock.seconds,
         speed=session.loop.speed,
+        spent=spent(run, bench.seconds, bench.device),
         base_type=json.loads((session.base / "config.json").read_text())["model_type"],
     )
     made: tuple[Artifact, ...] = ()

@@ -1,4 +1,4 @@
-"""GPU-seconds to GPU-hours to dollars: the same functions for the plan's estimate and for status.cost."""
+"""GPU-seconds to GPU-hours to dollars: the same functions for the plan's estimate, for status.cost and for the model card."""
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
