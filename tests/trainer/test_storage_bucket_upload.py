@@ -188,8 +188,12 @@ def test_an_object_that_is_damaged_is_noticed(store: Store, made: Path, front: F
     assert in_progress(s3, store) == []
 
 
-def test_an_upload_that_the_store_drops_is_said(store: Store, made: Path, front: Front, s3: Any) -> None:
+def test_an_upload_that_the_store_drops_is_said(
+    store: Store, made: Path, front: Front, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such as by a lifecycle rule, while parts are under way: the bucket is there, so it is not called missing."""
+    monkeypatch.setattr(bucket_upload, "PART_BYTES", 1000)  # the server reads small parts before it refuses them
+    (made / "weights").write_bytes(os.urandom(2500))
     front.admit_parts = 0
 
     def drop() -> None:

@@ -14,6 +14,7 @@ import s3fs
 from botocore.exceptions import (  # type: ignore[import-untyped]  # it has no annotations
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     NoCredentialsError,
     PartialCredentialsError,
 )
@@ -169,11 +170,11 @@ class BucketStore(KeyedStore):
         self._refuse_other(file, path, self._digest(key))
 
     def _digest(self, key: str) -> str:
-        """Return the sha256 of an object, empty where there is none."""
+        """Return the sha256 of an object, empty where there is none or botocore finds it damaged."""
         try:
             with self._s3.open(f"{self._bucket}/{key}", "rb", block_size=READ_BYTES) as content:
                 return hashlib.file_digest(content, "sha256").hexdigest()
-        except FileNotFoundError:
+        except (FileNotFoundError, FlexibleChecksumError):
             return ""
 
     @contextlib.contextmanager
