@@ -1,7 +1,12 @@
-"""A prefix of an S3 bucket, through s3fs. Keys and endpoint from the Secret, else the ambient identity."""
+"""A prefix of an S3 bucket, through s3fs. Keys and endpoint from the Secret, else the ambient identity.
+
+An object appears whole or not at all. What was sent is read back and compared before the upload counts.
+"""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -9,11 +14,13 @@ import s3fs
 from botocore.exceptions import (  # type: ignore[import-untyped]  # it has no annotations
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     NoCredentialsError,
     PartialCredentialsError,
 )
 
 from finetune_trainer.errors import ReportedError, StorageFull, StorageUnavailable, UserError
+from finetune_trainer.storage import bucket_upload
 from finetune_trainer.storage.addresses import Address
 from finetune_trainer.storage.keyed import KeyedStore
 from finetune_trainer.storage.retries import CONFIG, patient
@@ -27,6 +34,9 @@ REFUSED = (
 )  # fmt: skip
 MOST_KEYS = 1000
 """In one request that deletes."""
+
+READ_BYTES = 16 * 2**20
+"""In one request that reads an object back."""
 
 FULL = ("QuotaExceeded", "StorageFull", "XMinioStorageFull", "507")
 LOST_RACE = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -49,6 +59,7 @@ class BucketStore(KeyedStore):
             skip_instance_cache=True,
         )
         self._s3: Any = patient(client)
+        self._ask: bucket_upload.Ask = partial(self._s3.call_s3, Bucket=self._bucket)
 
     def open(self, path: str) -> BinaryIO:
         """Open an object for reading in ranges."""
@@ -92,6 +103,7 @@ class BucketStore(KeyedStore):
         """Remove an object or all below a prefix. Raises UserError where that is not allowed: s3fs would not tell."""
         key = self._key(path)
         with self._wording():
+            bucket_upload.abandon(self._ask, key)
             keys = [key, *(self._key(file.path) for file in self._listed(key))]
             for first in range(0, len(keys), MOST_KEYS):
                 doomed = [{"Key": each} for each in keys[first : first + MOST_KEYS]]
@@ -148,10 +160,22 @@ class BucketStore(KeyedStore):
         self._s3.get_file(f"{self._bucket}/{key}", str(file))
 
     def _send(self, file: Path, path: str) -> None:
-        if file.stat().st_size:
-            self._s3.put_file(str(file), f"{self._bucket}/{self._key(path)}")
+        key, size = self._key(path), file.stat().st_size
+        if size > bucket_upload.PART_BYTES:
+            bucket_upload.send_in_parts(self._ask, key, file)
+        elif size:
+            self._s3.put_file(str(file), f"{self._bucket}/{key}")
         else:
             self._put(path, "")
+        self._refuse_other(file, path, self._digest(key))
+
+    def _digest(self, key: str) -> str:
+        """Return the sha256 of an object, empty where there is none or botocore finds it damaged."""
+        try:
+            with self._s3.open(f"{self._bucket}/{key}", "rb", block_size=READ_BYTES) as content:
+                return hashlib.file_digest(content, "sha256").hexdigest()
+        except (FileNotFoundError, FlexibleChecksumError):
+            return ""
 
     @contextlib.contextmanager
     def _wording(self) -> Iterator[None]:
@@ -170,6 +194,8 @@ class BucketStore(KeyedStore):
         if code in REFUSED or isinstance(error, PermissionError):
             remedy = "check the keys in its credentials Secret and their permissions"
             return unauthorized(self.role, f"the {where} refuses access ({code or 'AccessDenied'}): {remedy}")
+        if code == "NoSuchUpload":
+            return StorageUnavailable(f"the {where} dropped an upload before it was complete: the upload is retried")
         if code in MISSING or isinstance(error, FileNotFoundError):
             return not_found(self.role, f"the bucket {self._bucket} of the {where}")
         if code in FULL or getattr(error, "errno", None) == 28:

@@ -115,11 +115,7 @@ class CloudStore(KeyedStore):
         found = hashlib.sha256()
         for block in self._objects.blocks(key) if size else ():
             found.update(block)
-        with file.open("rb") as source:
-            if found.hexdigest() != hashlib.file_digest(source, "sha256").hexdigest():
-                raise StorageUnavailable(
-                    f"{path} at the {self.role} {self.uri} is not what was uploaded: it is sent again"
-                )
+        self._refuse_other(file, path, found.hexdigest())
 
     @contextlib.contextmanager
     def _wording(self) -> Iterator[None]:

@@ -1,11 +1,13 @@
 """What stores of objects have in common: keys below a prefix, listed, fetched and sent side by side. Base of bucket and cloud."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from finetune_trainer.errors import StorageUnavailable
 from finetune_trainer.storage.addresses import confined
 from finetune_trainer.storage.base import StoreBase
 from finetune_trainer.storage.store import Role, StoredFile, glob_base, matching, not_found
@@ -39,7 +41,7 @@ class KeyedStore(StoreBase):
 
     @abstractmethod
     def _send(self, file: Path, path: str) -> None:
-        """Upload a local file."""
+        """Upload a local file and compare what is read back."""
 
     @abstractmethod
     def _wording(self) -> AbstractContextManager[None]:
@@ -63,7 +65,7 @@ class KeyedStore(StoreBase):
         return into
 
     def upload(self, folder: Path, path: str = "") -> None:
-        """Copy all files of a local folder, large ones in parts."""
+        """Copy all files of a local folder, large ones in parts, and compare what is read back."""
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         names = [f"{path}/{file.relative_to(folder).as_posix()}".lstrip("/") for file in files]
         with self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
@@ -75,6 +77,16 @@ class KeyedStore(StoreBase):
     def _key_of(self, path: str) -> str:
         """The key of a listed file: where the location is one object, its name is already part of the prefix."""
         return self._prefix if self._prefix.rpartition("/")[2] == path and not self._pattern else self._key(path)
+
+    def _refuse_other(self, file: Path, path: str, found: str) -> None:
+        """Raise StorageUnavailable unless the sha256 of what was read back is the local file's."""
+        with file.open("rb") as source:
+            if found == hashlib.file_digest(source, "sha256").hexdigest():
+                return
+        raise StorageUnavailable(
+            f"{path} at the {self.role} {self.uri} is not what was uploaded: the upload is retried; if this happens again, "
+            "use another destination"
+        )
 
     def _download(self, file: StoredFile, into: Path) -> None:
         target = into / file.path
