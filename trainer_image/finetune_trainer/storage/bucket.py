@@ -1,6 +1,6 @@
 """A prefix of an S3 bucket, through s3fs. Keys and endpoint from the Secret, else the ambient identity.
 
-An object appears whole or not at all. What was sent is read back and compared before the upload counts.
+An object appears whole or not at all. A result is read back and compared before its upload counts.
 """
 
 import contextlib
@@ -167,10 +167,8 @@ class BucketStore(KeyedStore):
             self._s3.put_file(str(file), f"{self._bucket}/{key}")
         else:
             self._put(path, "")
-        self._refuse_other(file, path, self._digest(key))
 
     def _digest(self, key: str) -> str:
-        """Return the sha256 of an object, empty where there is none or botocore finds it damaged."""
         try:
             with self._s3.open(f"{self._bucket}/{key}", "rb", block_size=READ_BYTES) as content:
                 return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """A prefix in Google Cloud Storage or Azure Blob Storage. Called by opening.
 
-An object appears whole or not at all. What was sent is read back and compared before the upload counts.
+An object appears whole or not at all. A result is read back and compared before its upload counts.
 """
 
 import contextlib
@@ -112,10 +112,12 @@ class CloudStore(KeyedStore):
             self._objects.put_file(key, file)
         else:
             self._objects.put(key, b"")
+
+    def _digest(self, key: str) -> str:
         found = hashlib.sha256()
-        for block in self._objects.blocks(key) if size else ():
+        for block in self._objects.blocks(key):
             found.update(block)
-        self._refuse_other(file, path, found.hexdigest())
+        return found.hexdigest()
 
     @contextlib.contextmanager
     def _wording(self) -> Iterator[None]:

@@ -41,7 +41,11 @@ class KeyedStore(StoreBase):
 
     @abstractmethod
     def _send(self, file: Path, path: str) -> None:
-        """Upload a local file and compare what is read back."""
+        """Upload a local file."""
+
+    @abstractmethod
+    def _digest(self, key: str) -> str:
+        """Return the sha256 of an object that is not empty, as it is read back; empty where it is missing or damaged."""
 
     @abstractmethod
     def _wording(self) -> AbstractContextManager[None]:
@@ -65,11 +69,17 @@ class KeyedStore(StoreBase):
         return into
 
     def upload(self, folder: Path, path: str = "") -> None:
-        """Copy all files of a local folder, large ones in parts, and compare what is read back."""
+        """Copy all files of a local folder, large ones in parts."""
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         names = [f"{path}/{file.relative_to(folder).as_posix()}".lstrip("/") for file in files]
         with self._wording(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(pool.map(self._send, files, names))
+            list(pool.map(self._deliver, files, names))
+
+    def _deliver(self, file: Path, path: str) -> None:
+        """Send a file. A result is read back and compared; a checkpoint's files are when it is resumed from, by its own digests."""
+        self._send(file, path)
+        if self.role is Role.OUTPUT and file.stat().st_size:
+            self._refuse_other(file, path, self._digest(self._key(path)))
 
     def _key(self, path: str) -> str:
         return "/".join(part for part in (self._prefix, confined(path, self.uri) if path else "") if part)
