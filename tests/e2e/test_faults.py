@@ -40,7 +40,6 @@ def test_a_killed_trainer_goes_on_from_its_checkpoint(product: Product, quiet_lo
     assert (first["outcome"], second["outcome"]) == ("Killed", "Succeeded")
     assert second["firstStep"] > 0
     assert status["evaluation"]["tunedLoss"] == expected
-    assert float(status["cost"]["wastedUSD"]) >= 0
 
 
 def test_a_killed_operator_changes_nothing_for_a_running_job(product: Product):

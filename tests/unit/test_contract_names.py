@@ -42,6 +42,6 @@ def test_a_plan_loads_no_dataclass_of_a_run():
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
     assert ast.literal_eval(said) == [
-        "finetune_contract.data", "finetune_contract.engines", "finetune_contract.measuring", "finetune_contract.served",
-        "finetune_contract.wire",
+        "finetune_contract.cost", "finetune_contract.data", "finetune_contract.engines", "finetune_contract.measuring",
+        "finetune_contract.served", "finetune_contract.wire",
     ]  # fmt: skip

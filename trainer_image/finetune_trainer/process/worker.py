@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from finetune_trainer.runtime.progress import Reporter
 
 ENV_STARTED = "FINETUNE_STARTED"
-"""When the entry process started, by the monotonic clock."""
+"""When the entry process started, by the monotonic clock. A worker that nobody started for a Pod counts from its own start."""
 
 
 def run_folder() -> Path:
@@ -73,7 +74,7 @@ class Worker:
             reporter=self.reporter,
             heartbeat=self.heartbeat,
             interrupt=self.interrupt,
-            started=float(os.environ[ENV_STARTED]),
+            started=float(os.environ.get(ENV_STARTED, time.monotonic())),
         )
         return train(run, bench)
 
