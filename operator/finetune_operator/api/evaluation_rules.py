@@ -1,6 +1,5 @@
 """Rules between the fields of spec.evaluation. Put on the schema by job_rules."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -50,15 +49,6 @@ def compares(gate: GateSpec) -> bool:
     return gate.min_relative_loss_improvement is not None or any(
         one.min_improvement is not None or one.max_regression is not None for one in gate.metrics or ()
     )
-
-
-def is_json(text: str) -> bool:
-    """Say whether a text is JSON."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def only_for(field: str, *types: str, cel: str, holds: Callable[[MetricSpec], bool]) -> Rule:

@@ -182,12 +182,3 @@ async def load_into(configuration: Configuration, kubeconfig: str, context: str)
     except (config.ConfigException, OSError, ValueError, KeyError, YAMLError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "the Pod's ServiceAccount"
         raise ClusterUnavailable(f"{where} cannot be used: {error}; set another one with --kubeconfig") from error
-
-
-def default_namespace(kubeconfig: str, context: str) -> str:
-    """Return the namespace that a kubeconfig's context names; `default` where it names none."""
-    if not kubeconfig:
-        return "default"
-    contexts, current = config.list_kube_config_contexts(kubeconfig)
-    chosen = next((each for each in contexts if each["name"] == context), current)
-    return str(chosen.get("context", {}).get("namespace") or "default")
