@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_contract import Outcome, Progress, RunConfig, parse_outcome, parse_progress
+from finetune_contract import Location, Outcome, Progress, RunConfig, parse_outcome, parse_progress
 from finetune_contract.wire import dumps
 from finetune_operator.local import ports
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
@@ -23,6 +23,8 @@ from finetune_trainer.runtime.progress import Reporter
 from finetune_trainer.training.bench import Bench
 from finetune_trainer.training.train import Session, carry_out, prepare, train
 from transformers import TrainerCallback, TrainerState
+
+from tests.trainer.tiny import changed
 
 DEADLINE_SECONDS = 180
 
@@ -95,6 +97,21 @@ def stopped_at(run: RunConfig, folder: Path, *, step: int) -> Outcome:
             return carry_out(run, tools, session)
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def whole_and_resumed(run: RunConfig, folder: Path) -> tuple[Outcome, Outcome]:
+    """Train a run in one go, and once more in two attempts, the first of which hears SIGTERM at step 3."""
+    whole = changed(
+        run, output=Location(uri=f"file://{folder}/whole"), location=Location(uri=f"file://{folder}/whole/.checkpoints")
+    )
+    outcome = trained(whole, folder / "whole")
+    stopped_at(run, folder / "cut", step=3)
+    return outcome, trained(changed(run, attempt=1), folder / "again")
+
+
+def answers_at(output: Path) -> list[dict[str, Any]]:
+    """Return what both models answered, as it is kept beside the result."""
+    return [json.loads(line) for line in (output / "evaluation/answers.jsonl").read_text().splitlines()]
 
 
 def store_complete(checkpoints: Checkpoints, staged: Path, name: str, step: int) -> None:

@@ -1,18 +1,17 @@
 """Tasks of lm-eval, end to end on tiny models: the figures are those of lm-eval itself, with intervals, and every answer is on disk."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_contract import Chat, Evaluation, Location
+from finetune_contract import Chat, Evaluation
 from finetune_trainer.training.asking import Interview
 from finetune_trainer.training.train import prepare
 
 from tests.trainer.lm_eval_tasks import CHOICES, LM_EVAL, WRITTEN, a_metric, lm_eval_on_path, task_folder
-from tests.trainer.running import bench, local_node, stopped_at, trained
-from tests.trainer.tiny import a_run, changed, conversations, tiny_model
+from tests.trainer.running import answers_at, bench, local_node, trained, whole_and_resumed
+from tests.trainer.tiny import a_run, conversations, tiny_model
 
 pytestmark = LM_EVAL
 
@@ -61,7 +60,7 @@ def test_both_models_get_the_figures_that_lm_eval_gives_them(
 
     assert outcome.evaluation is not None
     found = {result.name: result for result in outcome.evaluation.metrics}
-    lines = [json.loads(line) for line in (tmp_path / "out/evaluation/answers.jsonl").read_text().splitlines()]
+    lines = answers_at(tmp_path / "out")
     for name, model in (("base", talkative), ("tuned", tmp_path / "out/model")):
         theirs = by_itself(model, tasks, ["echo_choice", "echo_written"], monkeypatch)
         results, samples = theirs["results"], theirs["samples"]
@@ -105,7 +104,7 @@ def test_turns_are_written_by_the_chat_template(tmp_path: Path, talkative: Path,
     )["samples"]  # fmt: skip
 
     assert outcome.evaluation is not None
-    lines = [json.loads(line) for line in (tmp_path / "out/evaluation/answers.jsonl").read_text().splitlines()]
+    lines = answers_at(tmp_path / "out")
     ours = {name: [one for one in lines if one["row"].startswith(name)] for name in ("echo-choice", "echo-written")}
     assert [one["prompt"] for one in ours["echo-written"]] == [
         one["arguments"][0][0] for one in theirs["echo_written"] if one["filter"] == "first-word"
@@ -125,10 +124,7 @@ def test_what_the_base_model_said_survives_a_preemption(tmp_path: Path, talkativ
     evaluation = Evaluation(fraction=0.2, max_examples=12, metrics=(a_metric(tasks, "echo_choice"),))
     data = conversations(tmp_path / "train.jsonl", rows=40)
     run = a_run(tmp_path, model=talkative, data=data, evaluation=evaluation, method="full", learning_rate=1e-2)
-    whole = trained(changed(run, output=Location(uri=f"file://{tmp_path}/whole"),
-                            location=Location(uri=f"file://{tmp_path}/whole/.checkpoints")), tmp_path / "whole")  # fmt: skip
-    stopped_at(run, tmp_path / "cut", step=3)
-    resumed = trained(changed(run, attempt=1), tmp_path / "again")
+    whole, resumed = whole_and_resumed(run, tmp_path)
 
     assert whole.evaluation is not None
     assert resumed.evaluation == whole.evaluation

@@ -244,7 +244,7 @@ BOOLQ = """
 tag: super-glue-lm-eval-v1
 task: boolq
 dataset_path: csv
-dataset_kwargs: {data_files: {train: boolq.csv, validation: boolq.csv}, trust_remote_code: true, cache_dir: /root/cache}
+dataset_kwargs: {data_files: {train: boolq.csv, validation: boolq.csv}, trust_remote_code: true, cache_dir: /elsewhere/cache}
 output_type: multiple_choice
 training_split: train
 validation_split: validation
@@ -382,11 +382,11 @@ def test_a_path_of_somebody_elses_disk_is_told_with_the_file_that_is_there(
     job_of: Callable[..., PreflightConfig], workspaces: Callable[[], Path]
 ):
     """ "How to load local datasets?" and guides for offline machines name full paths."""
-    text = GSM8K.replace("gsm8k/train.jsonl", "/root/.cache/gsm8k-train.jsonl")
+    text = GSM8K.replace("gsm8k/train.jsonl", "/elsewhere/gsm8k-train.jsonl")
     files = {"gsm8k.yaml": text, "gsm8k-train.jsonl": SUMS, "gsm8k/test.jsonl": SUMS}
     _, message = preflight_refusal(job_of("gsm8k", files), workspaces())
 
-    assert "data_files names /root/.cache/gsm8k-train.jsonl, which is not in file://" in message
+    assert "data_files names /elsewhere/gsm8k-train.jsonl, which is not in file://" in message
     assert message.endswith("Paths start at the task's file or at the folder. Did you mean gsm8k-train.jsonl?")
 
 

@@ -1,6 +1,5 @@
 """Tasks of lm-eval in two processes: each answers some batches, sharded weights are gathered in step, and the figures are one process's."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from finetune_contract import Evaluation
 
 from tests.trainer.lm_eval_tasks import CHOICES, LM_EVAL, WRITTEN, a_metric, lm_eval_on_path, task_folder
-from tests.trainer.running import trained
+from tests.trainer.running import answers_at, trained
 from tests.trainer.test_metrics import reviews
 from tests.trainer.test_sharded import in_two_ranks
 from tests.trainer.tiny import a_run, tiny_model
@@ -39,8 +38,7 @@ def test_two_processes_with_sharded_weights_find_what_one_finds(tmp_path: Path, 
     assert [(one.name, one.examples) for one in outcome.evaluation.metrics] == [("choice", 9), ("written", 9)]
     assert [one.base for one in outcome.evaluation.metrics] == [one.base for one in whole.evaluation.metrics]
     said, alike = (
-        [json.loads(line)["base"]["answer"] for line in (tmp_path / name / "out/evaluation/answers.jsonl").read_text().splitlines()]
-        for name in ("whole", "two")
-    )  # fmt: skip
+        [each["base"]["answer"] for each in answers_at(tmp_path / name / "out")] for name in ("whole", "two")
+    )
     assert said == alike
     assert len(set(said)) > 3

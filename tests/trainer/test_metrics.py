@@ -10,8 +10,8 @@ from finetune_contract import Dataset, Evaluation, Location, Metric
 from finetune_trainer.training.asking import Interview
 from finetune_trainer.training.train import prepare
 
-from tests.trainer.running import IN_PROCESS, bench, local_node, stopped_at, trained
-from tests.trainer.tiny import WORDS, a_run, changed, tiny_model
+from tests.trainer.running import IN_PROCESS, answers_at, bench, local_node, trained, whole_and_resumed
+from tests.trainer.tiny import WORDS, a_run, tiny_model
 
 pytestmark = IN_PROCESS
 
@@ -63,7 +63,7 @@ def test_a_classifier_is_judged_by_accuracy_and_macro_f1(tmp_path: Path, llama: 
     assert found["exact"].base[0] == 0.0
     assert found["kept"].tuned[0] < 0.5
 
-    answers = [json.loads(line) for line in (tmp_path / "out/evaluation/answers.jsonl").read_text().splitlines()]
+    answers = answers_at(tmp_path / "out")
     asked = [answer for answer in answers if "source" not in answer]
     assert len(asked) == 58
     assert sum(answer["scores"]["exact"]["tuned"] for answer in asked) / 58 == pytest.approx(
@@ -113,10 +113,7 @@ def test_the_base_models_answers_survive_a_preemption(tmp_path: Path, llama: Pat
     run = a_run(
         tmp_path, model=llama, data=reviews(tmp_path / "train.jsonl", rows=100), evaluation=evaluation, method="full",
     )  # fmt: skip
-    whole = trained(changed(run, output=Location(uri=f"file://{tmp_path}/whole"),
-                            location=Location(uri=f"file://{tmp_path}/whole/.checkpoints")), tmp_path / "whole")  # fmt: skip
-    stopped_at(run, tmp_path / "cut", step=3)
-    resumed = trained(changed(run, attempt=1), tmp_path / "again")
+    whole, resumed = whole_and_resumed(run, tmp_path)
 
     assert whole.evaluation is not None
     assert resumed.evaluation == whole.evaluation

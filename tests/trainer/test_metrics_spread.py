@@ -1,12 +1,11 @@
 """Metrics in several processes: each answers some rows, sharded weights are gathered in step, and the figures are one process's."""
 
-import json
 from pathlib import Path
 
 import pytest
 from finetune_contract import Evaluation, Metric
 
-from tests.trainer.running import IN_PROCESS, trained
+from tests.trainer.running import IN_PROCESS, answers_at, trained
 from tests.trainer.test_distributed import in_two_replicas
 from tests.trainer.test_metrics import reviews
 from tests.trainer.test_sharded import in_two_ranks
@@ -37,8 +36,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, stage: int) -> None:
     assert [one.examples for one in outcome.evaluation.metrics] == [13, 13, 13]
     assert [one.base for one in outcome.evaluation.metrics] == [one.base for one in whole.evaluation.metrics]
     said, alike = (
-        [json.loads(line)["base"]["answer"] for line in (tmp_path / name / "out/evaluation/answers.jsonl").read_text().splitlines()]
-        for name in ("whole", "two")
-    )  # fmt: skip
+        [each["base"]["answer"] for each in answers_at(tmp_path / name / "out")] for name in ("whole", "two")
+    )
     assert said == alike
     assert len(set(said)) > 3
