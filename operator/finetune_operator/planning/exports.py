@@ -14,8 +14,7 @@ from finetune_operator.planning.cpu_pod import (
     SIXTEEN_BIT_FLOPS,
     CpuSeconds,
 )
-from finetune_operator.planning.host import DISK_BASE_GIB, GIB, SHARD_GIB, WRITE_GIB_PER_SECOND
-from finetune_operator.planning.speed.duration import DOWNLOAD_GIB_PER_SECOND
+from finetune_operator.planning.host import DISK_BASE_GIB, GIB, READ_GIB_PER_SECOND, SHARD_GIB, WRITE_GIB_PER_SECOND
 
 BYTES_PER_PARAMETER: dict[ExportForm, float] = {
     "merged": 2.0,
@@ -81,7 +80,7 @@ def export_plan(
         ephemeral_gib=math.ceil(DISK_BASE_GIB + fetched + written),
         seconds=math.ceil(
             CONTAINER_SECONDS
-            + fetched / DOWNLOAD_GIB_PER_SECOND
+            + fetched / READ_GIB_PER_SECOND
             + work.on(cpus)
             + (written + sum(made.values())) / WRITE_GIB_PER_SECOND
         ),

@@ -40,6 +40,12 @@ BYTES_PER_TOKEN_ON_DISK = 16
 WRITE_GIB_PER_SECOND = 0.3
 """One node to a bucket or network disk, steadily (2.5 Gbit/s); local disks are faster, but do not outlive the node."""
 
+READ_GIB_PER_SECOND = 0.25
+"""From a hub, bucket or registry to one node (2 Gbit/s)."""
+
+OBJECT_STORES = ("s3://", "gs://", "az://", "oci://")
+"""Where a result is read back and compared before it counts."""
+
 NOTICE_SECONDS = 30
 """Shortest notice before a cloud takes back a spot node (AWS gives 120 s, Azure and Google 30 s)."""
 
@@ -72,8 +78,14 @@ def saving(work: Work, layout: Layout) -> Saving:
     return Saving(
         checkpoint_gib=state,
         save_seconds=1 + state / writers / WRITE_GIB_PER_SECOND,
-        publish_seconds=5 + published_bytes(work) / GIB / WRITE_GIB_PER_SECOND,
+        publish_seconds=_publish_seconds(work),
     )
+
+
+def _publish_seconds(work: Work) -> float:
+    result = published_bytes(work) / GIB
+    read_back = work.resolved.output.destination.startswith(OBJECT_STORES)
+    return 5 + result / WRITE_GIB_PER_SECOND + (result / READ_GIB_PER_SECOND if read_back else 0.0)
 
 
 def checkpoint_bytes(work: Work) -> float:

@@ -18,9 +18,9 @@ from finetune_operator.planning.cpu_pod import (
     CpuSeconds,
 )
 from finetune_operator.planning.exports import EXPORT_PROCESS_GIB, export_plan
-from finetune_operator.planning.host import DISK_BASE_GIB, GIB, WRITE_GIB_PER_SECOND
+from finetune_operator.planning.host import DISK_BASE_GIB, GIB, READ_GIB_PER_SECOND, WRITE_GIB_PER_SECOND
 from finetune_operator.planning.models.adapter import Adapter, adapted_linears
-from finetune_operator.planning.speed.duration import DOWNLOAD_GIB_PER_SECOND, hours
+from finetune_operator.planning.speed.duration import hours
 from finetune_operator.planning.speed.generating import SECONDS_PER_LAYER
 
 FLOAT32 = 4
@@ -102,7 +102,7 @@ def _asks(spec: FineTuneJobSpec, found: PreflightStatus) -> bool:
 def _elsewhere(found: PreflightStatus, *, mounted: bool, made: int) -> float:
     """Seconds in which the cores wait: for the node, for what is fetched, for what is published."""
     fetched = found.adapter_bytes + found.model_bytes * (not mounted)
-    return CONTAINER_SECONDS + fetched / GIB / DOWNLOAD_GIB_PER_SECOND + made / GIB / WRITE_GIB_PER_SECOND
+    return CONTAINER_SECONDS + fetched / GIB / READ_GIB_PER_SECOND + made / GIB / WRITE_GIB_PER_SECOND
 
 
 def _work(spec: FineTuneJobSpec, found: PreflightStatus, shape: ModelArchitecture, made: int) -> CpuSeconds:

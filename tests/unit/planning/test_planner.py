@@ -392,3 +392,14 @@ def test_a_batch_that_moves_only_for_speed_says_so():
         "the default globalBatchSize of 8 was changed to 12, with which 4 GPUs train faster: set training.globalBatchSize to keep a value"
         in run.warnings
     )
+
+
+def test_gpus_wait_until_a_result_has_been_read_back():
+    """From a bucket, 15 GiB at 0.25 GiB/s: a minute of all GPUs. A volume is not read back."""
+    eight = {"gpus": 8}
+    bucket, volume = (
+        planned("8b", method="full", resources=eight, output={"destination": f"{place}/out"}).plan.estimate.seconds
+        for place in ("s3://bucket", "pvc://claim")
+    )
+
+    assert bucket - volume == pytest.approx(MODELS["8b"][1] / 2**30 / 0.25, abs=1)

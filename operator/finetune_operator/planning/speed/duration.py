@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from finetune_operator.api.plan import CheckpointPlan
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.planning.host import FAILURE_SECONDS, GIB, is_mounted, saving
+from finetune_operator.planning.host import FAILURE_SECONDS, GIB, READ_GIB_PER_SECOND, is_mounted, saving
 from finetune_operator.planning.layouts import Layout, Work
 from finetune_operator.planning.speed.generating import read_tokens
 from finetune_operator.planning.speed.step import Speed, passes
@@ -13,10 +13,7 @@ from finetune_operator.planning.speed.step import Speed, passes
 START_SECONDS = 60.0
 """Container start, imports, process group, CUDA context; the image is taken to be on the node."""
 
-DOWNLOAD_GIB_PER_SECOND = 0.25
-"""From a hub or bucket to one node (2 Gbit/s)."""
-
-READ_GIB_PER_SECOND = 1.0
+LOAD_GIB_PER_SECOND = 1.0
 """From local disk or a volume to the GPUs of one node."""
 
 QUANTISE_PARAMETERS_PER_SECOND = 1.5e9
@@ -63,10 +60,10 @@ def evaluate_every_steps(work: Work, steps: int, batch: int) -> int:
 def starting_seconds(work: Work, layout: Layout, speed: Speed) -> float:
     """Return the seconds before the first forward pass."""
     model = work.model_bytes / GIB
-    download = 0.0 if is_mounted(work) else model / DOWNLOAD_GIB_PER_SECOND
+    download = 0.0 if is_mounted(work) else model / READ_GIB_PER_SECOND
     quantise = work.architecture.num_parameters / QUANTISE_PARAMETERS_PER_SECOND if layout.method == "qlora" else 0.0
     start = START_SECONDS / 4 if speed.shared else START_SECONDS
-    return start + download + model / READ_GIB_PER_SECOND + quantise
+    return start + download + model / LOAD_GIB_PER_SECOND + quantise
 
 
 def evaluating_seconds(work: Work, layout: Layout, *, steps: int, step: float, every: int) -> float:
