@@ -1,9 +1,13 @@
-"""What goes in: PreflightConfig and RunConfig, written by the operator into an annotation of the Pod. Part of contract."""
+"""What goes in: PreflightConfig and RunConfig, written by the operator into an annotation of the Pod. Part of contract.
+
+A field that is added has a default with which a run is what it was before, and a default never changes: run_file says why.
+"""
 
 from dataclasses import dataclass, field
 
 from finetune_contract.data import Dataset, Location
 from finetune_contract.measuring import Evaluation
+from finetune_contract.run_file import OPTIONAL
 from finetune_contract.served import ServingFacts
 
 
@@ -259,7 +263,7 @@ class RunConfig:
     """Adapters that become one; nothing is trained then."""
     serving: ServingFacts | None = None
     """What serves the result; None where no nodes were chosen."""
-    cost_so_far: CostSoFar | None = None
+    cost_so_far: CostSoFar | None = field(default=None, metadata=OPTIONAL)
     """None where nothing is trained."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""

@@ -5,9 +5,13 @@ import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+Unknown = Callable[[str], object]
+"""Called with the path of each field that a newer version has written, such as `layout.stages`."""
 
 ACRONYMS = {"gib": "GiB", "usd": "USD", "uri": "URI", "gpu": "GPU", "id": "ID"}
 """Words that keep their capitals inside a camelCase name (`cost_usd` -> `costUSD`)."""
@@ -31,19 +35,32 @@ def to_wire(value: Any) -> Any:
     return value
 
 
-def from_wire(kind: type[T], data: dict[str, Any]) -> T:
-    """Build the dataclass `kind` from plain JSON values.
+def skipped(_path: str) -> None:
+    """Leave an unknown field out: what another version reports is read as far as it is known."""
 
-    Raises ValueError naming the field when one is unknown, missing or of the wrong type.
+
+def from_wire(kind: type[T], data: dict[str, Any], unknown: Unknown = skipped) -> T:
+    """Build the dataclass `kind` from plain JSON values, and pass what it does not know to `unknown`.
+
+    Raises ValueError naming the field when one is missing or of the wrong type.
     """
     hints, names = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
-    if unknown := sorted(set(data) - set(names)):
-        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}")
-    values = {names[key]: _parse(hints[names[key]], item, f"{kind.__name__}.{key}") for key, item in data.items()}
+    for key in sorted(set(data) - set(names)):
+        unknown(key)
+    known = {key: item for key, item in data.items() if key in names}
+    values = {
+        names[key]: _parse(hints[names[key]], item, f"{kind.__name__}.{key}", within(key, unknown))
+        for key, item in known.items()
+    }
     try:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def within(key: str, unknown: Unknown) -> Unknown:
+    """Return what is called with paths below a field."""
+    return lambda path: unknown(f"{key}.{path}")
 
 
 @functools.cache
@@ -58,15 +75,15 @@ def _fields(kind: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
     return typing.get_type_hints(kind), {key: name for name, key in _keys(kind)}  # type: ignore[arg-type]  # as above
 
 
-def _parse(hint: Any, value: Any, where: str) -> Any:
+def _parse(hint: Any, value: Any, where: str, unknown: Unknown) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):  # only `X | None` is used
         (inner,) = [argument for argument in arguments if argument is not type(None)]
-        return None if value is None else _parse(inner, value, where)
+        return None if value is None else _parse(inner, value, where, unknown)
     if dataclasses.is_dataclass(hint):
-        return from_wire(typing.cast("type[Any]", hint), _expect(dict, value, where))
+        return from_wire(typing.cast("type[Any]", hint), _expect(dict, value, where), unknown)
     if origin is tuple:
-        return tuple(_parse(arguments[0], item, where) for item in _expect(list, value, where))
+        return tuple(_parse(arguments[0], item, where, unknown) for item in _expect(list, value, where))
     if origin is dict or hint is Any:
         return value
     if hint is float and type(value) is int:
@@ -87,5 +104,9 @@ def dumps(value: Any) -> str:
 
 def loads(kind: type[T], text: str) -> T:
     """Read the dataclass `kind` from JSON text. Raises ValueError when it is not one."""
-    data = json.loads(text)
-    return from_wire(kind, _expect(dict, data, kind.__name__))
+    return from_wire(kind, parsed(kind, text))
+
+
+def parsed(kind: type[Any], text: str) -> dict[str, Any]:
+    """Read the JSON object that stands for a dataclass. Raises ValueError when it is not one."""
+    return _expect(dict, json.loads(text), kind.__name__)

@@ -73,6 +73,8 @@ class FaultProxy:
     """After how many seconds a watch event is sent: once for each, so that (0, 1) is a late copy."""
     listed: Callable[[str, bytes], bytes] = lambda _, content: content
     """Called with the path and the answer of a list: what the operator gets."""
+    lag: Callable[[Call], float] = lambda _: 0.0
+    """How many seconds longer a request takes."""
     port: int = 0
     _streams: set[Any] = field(default_factory=set)
     _responses: dict[Any, str] = field(default_factory=dict)
@@ -198,6 +200,7 @@ class FaultProxy:
         call = (request.method, request.path)
         self.calls.append(call)
         number = len(self.writes)
+        await asyncio.sleep(self.lag(call))
         if (status := self.answer_instead(call)) is not None:
             return fault(Refusal(status))
         verb = verb_of(request)

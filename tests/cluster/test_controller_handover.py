@@ -92,3 +92,26 @@ def test_a_pod_that_went_with_the_leader_ends_as_what_the_standby_saw(
     ended, _ = job["status"]["attempts"]
     assert attempts(job) == [(0, "Evicted"), (1, "Succeeded")]
     assert (ended["lastStep"], ended["checkpointStep"], ended["message"]) == (7, 7, "saved")
+
+
+def test_an_api_server_that_takes_seconds_does_not_cost_the_lead(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator, proxy: FaultProxy
+):
+    """Its store is on slow disks: every request about the Lease takes two seconds, and one in a while gets no answer in time."""
+    asked: list[str] = []
+
+    def lag(call: tuple[str, str]) -> float:
+        if "/leases" not in call[1]:
+            return 0
+        asked.append(call[0])
+        return 6 if len(asked) % 5 == 0 else 2
+
+    proxy.lag = lag
+    operator = start_operator("--leader-elect", f"--lease-namespace={namespace}", kubeconfig=proxy.operator_kubeconfig)
+    operator.start()
+    eventually(lambda: len(asked) >= 12, "the lease was renewed again and again", 90)
+    api.create(jobs(namespace), a_job("led"))
+
+    reaches(api, namespace, "led", "Succeeded")
+    holder = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/finetune-operator")["spec"]
+    assert (holder["leaseTransitions"], operator.terminate()) == (0, 0)

@@ -1,11 +1,13 @@
 """Clocks that differ, nodes that die: nothing is given up early, nothing is waited for for ever, no second is billed twice."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.kubelet import Kubelet, ended
-from tests.cluster.plays import preempted
+from tests.cluster.plays import Play, preempted
 
 pytestmark = pytest.mark.cluster
 
@@ -56,3 +58,29 @@ def test_the_pods_of_a_pool_that_tolerates_everything_leave_a_dead_node(
 
     found = {each.get("key", ""): each.get("tolerationSeconds") for each in pod["spec"]["tolerations"]}
     assert found == {"": None, "node.kubernetes.io/not-ready": 300, "node.kubernetes.io/unreachable": 300}
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_a_node_whose_clock_is_wrong_neither_bills_nor_delays(
+    kubelet: Kubelet, start_operator: StartOperator, hours: int
+):
+    """The kubelet tells the end of a container by its node's clock: two hours ahead would be two hours of GPUs and of waiting."""
+    start_operator("--retry-back-off-seconds=1").start()
+    name = f"clock-{hours}".replace("--", "-b")
+    kubelet.apply(name)
+    kubelet.run(f"{name}-0-0")
+    kubelet.says(name, "Running")
+    state = ended(Play(exit_code=1))
+    state["terminated"]["finishedAt"] = text(datetime.now(UTC) + timedelta(hours=hours))
+
+    kubelet.status(f"{name}-0-0", "Failed", {"trainer": state})
+
+    kubelet.bound(f"{name}-1-0")
+    first = kubelet.attempt(name, 0)
+    assert first.get("gpuSeconds", 0) < 120
+    assert first["startTime"] <= first["endTime"] <= text(datetime.now(UTC))
+
+
+def text(moment: datetime) -> str:
+    """Spell a moment as the API does."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

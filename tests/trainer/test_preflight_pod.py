@@ -115,7 +115,7 @@ def test_an_unforeseen_error_is_reported_without_secrets(job, tmp_path):
     broken = replace(job, objective=f"boom {TOKEN}", name=TOKEN, evaluation=Evaluation(fraction=float("0.1")))
     script = (
         "import sys\nfrom finetune_trainer.preflight import __main__ as pod\nimport finetune_contract.wire as wire\n"
-        f"def loads(kind, text):\n    raise RuntimeError('token {TOKEN} slipped')\npod.loads = loads\nsys.exit(pod.main())"
+        f"def told(kind):\n    raise RuntimeError('token {TOKEN} slipped')\npod.told = told\nsys.exit(pod.main())"
     )
 
     done = in_a_pod(broken, tmp_path / "pod", "-c", script, FINETUNE_SECRETS=f"hf={tmp_path / 'hf'}")

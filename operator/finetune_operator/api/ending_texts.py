@@ -177,6 +177,12 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "where the type of GPU is the cause, or a vGPU.",
         NOTHING,
     ),
+    TerminalReason.TRAINER_OUTDATED: ReasonText(
+        "The image of a Pod is older than the operator, and the job uses a field that the image does not know. Jobs that were planned "
+        "before an upgrade of the operator keep their image and are not affected.",
+        "Set `trainer.image` and `trainer.preflightImage` of the chart to images of the operator's version.",
+        "Before the first attempt: runs preflight again for 24 hours.",
+    ),
     TerminalReason.EXPORT_FAILED: ReasonText(
         "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
         "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",

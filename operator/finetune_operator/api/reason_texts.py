@@ -110,8 +110,10 @@ WAITING: dict[WaitingReason, ReasonText] = {
         "ran is planned again if the quota was lowered below its plan.",
     ),
     WaitingReason.POD_REFUSED: ReasonText(
-        "Admission, Pod Security or RBAC refused a Pod. The message quotes the rule.",
-        "Change the rule, or create the ServiceAccount or PriorityClass that the message names.",
+        "Admission, Pod Security or RBAC refused a Pod, and the message quotes the rule; or a Pod of a former job of this name is still "
+        "there.",
+        "Change the rule, create the ServiceAccount or PriorityClass that the message names, or delete what the former job left, with the "
+        "command in the message.",
         "Retries about every 30 seconds.",
     ),
     WaitingReason.WRITE_FAILED: ReasonText(

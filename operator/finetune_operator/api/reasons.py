@@ -119,6 +119,7 @@ class TerminalReason(StrEnum):
     OUTPUT_OCCUPIED = "OutputOccupied"
     LOSS_DIVERGED = "LossDiverged"
     NO_ACCELERATOR = "NoAccelerator"
+    TRAINER_OUTDATED = "TrainerOutdated"
     EXPORT_FAILED = "ExportFailed"
     MERGE_FAILED = "MergeFailed"
     NAME_CONFLICT = "NameConflict"

@@ -20,6 +20,9 @@ Page = tuple[list[dict[str, Any]], str]
 """Objects, and the resourceVersion of the list that they are from."""
 
 REQUEST_SECONDS = 15.0
+WRITE_SECONDS = 35.0
+"""A webhook may take 30 s before the API server fails it, or goes on without it. Whoever hangs up before that never gets an answer."""
+
 CONNECT_SECONDS = 5.0
 PAGE_ITEMS = 100
 """A page is in memory three times over while it is read: 100 jobs are 5 MB."""
@@ -104,7 +107,7 @@ class Api:
         if not self.may_write():
             raise ClusterUnavailable("this operator is not the leader")
         sent = time.monotonic()
-        found = await self.request(method, path, body=body, content_type=content_type)
+        found = await self.request(method, path, body=body, content_type=content_type, seconds=WRITE_SECONDS)
         self.pace.heard(time.monotonic() - sent)
         return found
 

@@ -14,6 +14,7 @@ from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus
 from finetune_operator.controller import metrics
 from finetune_operator.controller.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Answer, Api
 from finetune_operator.controller.bodies import delete_options, status_body
+from finetune_operator.controller.creating import Creating
 from finetune_operator.controller.events import Recorder
 from finetune_operator.controller.limits import limits_for
 from finetune_operator.controller.neighbours import at_same_checkpoints, may_share
@@ -27,10 +28,10 @@ from finetune_operator.controller.queueing import Queueing
 from finetune_operator.controller.refusals import Refusals
 from finetune_operator.controller.seen import unrecorded
 from finetune_operator.controller.store import Store
-from finetune_operator.controller.stored import Kind, collection, controller_uid, leaves_soon
+from finetune_operator.controller.stored import Kind, collection, controller_uid
 from finetune_operator.controller.tracing import Tracing
 from finetune_operator.controller.warnings import Warnings
-from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, Forbidden, NameConflict, ServerFailed
+from finetune_operator.errors import ClusterUnavailable, Conflict, FinetuneError, ServerFailed
 from finetune_operator.lifecycle.observation import (
     Child,
     Event,
@@ -70,12 +71,14 @@ class Cluster:
     refusals: Refusals = field(init=False)
     queueing: Queueing = field(init=False)
     plans: Plans = field(init=False)
+    creating: Creating = field(init=False)
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.api.pace)
         self.refusals = Refusals(self.store)
         self.queueing = Queueing(self.api)
         self.plans = Plans(self.api, self.store)
+        self.creating = Creating(self.api, self.store)
 
     async def job(self, uid: str) -> FineTuneJob | None:
         """Return the job as the store knows it, with its plan. Raises ValidationError where it is not one we can read."""
@@ -186,38 +189,15 @@ class Cluster:
                 self.store.put("FineTuneJob", found)
 
     async def create(self, job: FineTuneJob, manifest: Manifest) -> bool:
-        """Create a child; tell whether it is news to us. One of ours with that name is adopted as it is.
-
-        Raises Conflict while a former owner's object is still going away, NameConflict for a stranger's,
-        Forbidden when quota or admission refuses.
-        """
+        """Create a child; tell whether it is news to us. Raises what `Creating.create` does."""
         if manifest["kind"] == "Workload":
             return await self.queueing.create(job, manifest)
         if manifest["kind"] == "PodGroup":
             return await PodGroups(self.api).create(job, manifest)
-        kind: Kind = manifest["kind"]
-        path = collection(kind, manifest["metadata"]["namespace"])
-        answer = await self.api.write("POST", path, manifest)
-        if answer.status == 409:
-            return await self._adopt(job, kind, f"{path}/{manifest['metadata']['name']}")
-        if answer.status == 404:
-            raise Forbidden(answer.message)  # the namespace is gone
-        self.store.put(kind, answer.expect(201))
-        self.refusals.forget(job.metadata.uid)
-        return True
-
-    async def _adopt(self, job: FineTuneJob, kind: Kind, path: str) -> bool:
-        answer = await self.api.get(path)
-        raw = answer.expect(200)
-        if controller_uid(raw) == job.metadata.uid:
-            return self.store.put(kind, raw)
-        name = f"{kind} {raw['metadata']['name']}"
-        if leaves_soon(raw, job.metadata.name):
-            raise Conflict(f"{name} of a deleted job with the same name is still being removed")
-        raise NameConflict(
-            f"{name} already exists and does not belong to this job: delete it, or apply the job under a new name "
-            "with another output.destination"
-        )
+        news = await self.creating.create(job, manifest)
+        if news:
+            self.refusals.forget(job.metadata.uid)
+        return news
 
     async def keeps(self, raw: dict[str, Any]) -> bool:
         """Tell whether a Pod that left its watch is still there; the label that it was watched by is put back.

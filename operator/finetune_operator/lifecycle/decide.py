@@ -20,6 +20,7 @@ from finetune_operator.lifecycle.queueing import finished, outdated
 from finetune_operator.lifecycle.record import record
 from finetune_operator.lifecycle.step import Step
 from finetune_operator.lifecycle.synced import kept_in_git
+from finetune_operator.lifecycle.times import without_foreign_clocks
 from finetune_operator.lifecycle.view import DEAD_NODE_SECONDS, View
 
 TOLD_FAILURES = 2
@@ -31,6 +32,7 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
 
     Pure: the same input gives the same decision, and a decision that was carried out asks for nothing more.
     """
+    seen = without_foreign_clocks(seen, now)
     view = record(View(job=job, status=job.status, seen=seen, now=now))
     step = leaving(view) if job.metadata.deletion_timestamp is not None else chosen(view)
     step = step.also_deleting(lingering(replace(view, status=step.status)))

@@ -113,6 +113,7 @@ MENDABLE = {
     TerminalReason.DATASET_INVALID,
     TerminalReason.DATASET_TOO_SMALL,
     TerminalReason.OUTPUT_NOT_WRITABLE,
+    TerminalReason.TRAINER_OUTDATED,
     TerminalReason.RETRIES_EXHAUSTED,
 }
-"""Ends of preflight that a Secret, a bucket, rows or a service elsewhere may mend."""
+"""Ends of preflight that a Secret, a bucket, rows, an image or a service elsewhere may mend."""

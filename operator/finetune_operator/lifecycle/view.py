@@ -67,6 +67,15 @@ class View:
         found = (pod for pod in self.pods if pod.role == "trainer" and pod.attempt == attempt)
         return tuple(sorted(found, key=lambda pod: pod.replica))
 
+    def counted_replicas(self, attempt: AttemptStatus) -> int:
+        """Return for how many Pods an attempt's time is counted.
+
+        An attempt that is older than its job was restored from a backup: what its Pods did elsewhere is not known here.
+        """
+        if attempt.start_time < self.job.metadata.creation_timestamp:  # timestamps sort as they follow each other
+            return len(self.replicas(attempt.number))
+        return self.in_short.replicas
+
     def is_live(self, pod: SeenPod) -> bool:
         """Tell whether a Pod may still be computing, as far as anyone can tell."""
         return not pod.finished and not self.is_lost(pod)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import finetune_contract as contract
-from finetune_contract import wire
+from finetune_contract import run_file
 from finetune_contract.pods import container_security, variable
 
 from finetune_operator.api.pod_settings import PodSettings
@@ -68,7 +68,7 @@ def export_pod(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, names.export_pod_name(job.metadata.name, export.number), labels)
-        | {"annotations": annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
+        | {"annotations": annotations | {names.RUN_ANNOTATION: run_file.write(config)}},
         "spec": isolated(job.spec.service_account_name)
         | pool_pod.pod_fields(everywhere)
         | {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from finetune_contract import RunConfig, wire
+from finetune_contract import RunConfig, run_file
 from finetune_contract.pods import container_security, variable
 
 from finetune_operator.api.plan import Plan
@@ -56,7 +56,7 @@ def trainer_pod(
     group_labels, group_annotations = member(job.metadata.name, attempt, pool.pod_group, plan.replicas)
     labels = settings.labels | pool_pod.labels(pool) | pool_pod.labels(resolved.pod_metadata) | group_labels | ours
     wanted = settings.annotations | pool_pod.annotations(pool) | pool_pod.annotations(resolved.pod_metadata)
-    annotations = DO_NOT_MOVE | wanted | group_annotations | {names.RUN_ANNOTATION: wire.dumps(config)}
+    annotations = DO_NOT_MOVE | wanted | group_annotations | {names.RUN_ANNOTATION: run_file.write(config)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,6 +1,6 @@
 """The preflight Pod: no GPU, no torch, small. It examines model, data and output before a GPU is asked for."""
 
-from finetune_contract import wire
+from finetune_contract import run_file
 from finetune_contract.pods import container_security
 
 from finetune_operator.api.pod_settings import WORKSPACE_GIB, PodSettings
@@ -36,7 +36,7 @@ def preflight_pod(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, name, settings.labels | labels)
-        | {"annotations": annotations | {names.RUN_ANNOTATION: wire.dumps(config)}},
+        | {"annotations": annotations | {names.RUN_ANNOTATION: run_file.write(config)}},
         "spec": isolated(job.spec.service_account_name)
         | pool_pod.pod_fields(everywhere)
         | {

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune_contract import (
-    ENV_RUN_CONFIG,
     ENV_TERMINATION_LOG,
     ENV_WORKSPACE,
     ExitCode,
@@ -15,17 +14,21 @@ from finetune_contract import (
     export_log_folder,
     outcome_text,
 )
-from finetune_contract.wire import loads
 
+from finetune_trainer.errors import UserError
 from finetune_trainer.journal.keeper import Keeping
 from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.process import verdict
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.told import refused, told
 
 
 def main() -> int:
     """Make what is missing and say how it went. Returns the exit code."""
-    config = loads(ExportConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    try:
+        config = told(ExportConfig)
+    except UserError as error:
+        return refused(error)
     workspace = Path(os.environ[ENV_WORKSPACE])
     folder = workspace / "journal"
     transcript = Transcript(folder, f"export-{config.number}")

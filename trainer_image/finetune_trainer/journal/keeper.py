@@ -4,18 +4,17 @@ Nothing waits for it but the end of the Pod, and a store that fails costs a line
 when there is nothing more to come.
 """
 
-import os
 import select
 import subprocess
 import sys
 from pathlib import Path
 
-from finetune_contract import ENV_RUN_CONFIG, Location, RunConfig, log_folder
-from finetune_contract.wire import loads
+from finetune_contract import Location, RunConfig, log_folder
 
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, Store, open_location
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.told import told
 
 INTERVAL_SECONDS = 30.0
 FAREWELL_SECONDS = 15.0
@@ -75,14 +74,14 @@ class Keeping:
 
 def main(folder: str) -> int:
     """Store until stdin ends, then once more."""
-    run = loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    run = told(RunConfig)
     keeping = Keeping(Path(folder), run.checkpoint.location, log_folder(run.uid, run.attempt))
-    told = ""
+    said = ""
     while True:
         ended = bool(select.select([sys.stdin], [], [], INTERVAL_SECONDS)[0])
         failure = keeping.store()
-        if failure and failure != told:
+        if failure and failure != said:
             print(redacted(failure), flush=True)
-        told = failure
+        said = failure
         if ended:
             return 0

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune_contract import (
-    ENV_RUN_CONFIG,
     ENV_TERMINATION_LOG,
     ENV_WORKSPACE,
     ExitCode,
@@ -16,12 +15,12 @@ from finetune_contract import (
     log_folder,
     outcome_text,
 )
-from finetune_contract.wire import loads
 
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.journal.keeper import Keeping
 from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.told import told
 
 
 def main() -> int:
@@ -46,7 +45,7 @@ def main() -> int:
 def keep(folder: Path) -> None:
     """Store what was printed, if the configuration says where."""
     try:
-        config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+        config = told(PreflightConfig)
     except Exception:  # noqa: BLE001 - the outcome has said it
         return
     for part in folder.glob("printed-*"):
@@ -73,7 +72,7 @@ def examined() -> tuple[Outcome, ExitCode]:
     try:
         from finetune_trainer.preflight.examine import examine  # noqa: PLC0415 - torch must be hidden first
 
-        config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+        config = told(PreflightConfig)
         return examine(config, Path(os.environ[ENV_WORKSPACE])), ExitCode.DONE
     except ReportedError as error:
         return Outcome(outcome="Failed", reason=error.reason, message=error.message), error.exit_code

@@ -5,14 +5,12 @@ prepared as preflight prepares them, and the whole report is there, too.
 """
 
 import json
-import os
 import sys
-from pathlib import Path
 
-from finetune_contract import ENV_RUN_CONFIG, PreflightConfig
-from finetune_contract.wire import loads
+from finetune_contract import PreflightConfig
 
 from finetune_trainer.preflight.__main__ import without_torch
+from finetune_trainer.told import told
 
 
 def main(*options: str) -> int:
@@ -21,7 +19,7 @@ def main(*options: str) -> int:
     # Imported here because torch must be hidden first.
     from finetune_trainer.preflight.data_found import data_found  # noqa: PLC0415
 
-    config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    config = told(PreflightConfig)
     print(json.dumps(data_found(config, tokens="--tokens" in options)))
     return 0
 

@@ -6,12 +6,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from finetune_contract import ENV_RUN_CONFIG, ENV_WORKSPACE, PreflightConfig
-from finetune_contract.wire import loads
+from finetune_contract import ENV_WORKSPACE, PreflightConfig
 
 from finetune_trainer.errors import ReportedError, UserError
 from finetune_trainer.preflight.__main__ import without_torch
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.told import told
 
 ENV_COLOUR = "FINETUNE_COLOUR"
 
@@ -19,7 +19,7 @@ ENV_COLOUR = "FINETUNE_COLOUR"
 def main() -> int:
     """Print the preview of a job's data. Nothing is written outside the workspace. Returns the exit code."""
     without_torch()
-    config = loads(PreflightConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+    config = told(PreflightConfig)
     with tempfile.TemporaryDirectory(dir=os.environ.get(ENV_WORKSPACE)) as folder:
         try:
             print(preview(config, Path(folder), colour=os.environ.get(ENV_COLOUR) == "1"), end="")

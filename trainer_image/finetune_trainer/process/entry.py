@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 
 from finetune_contract import (
-    ENV_RUN_CONFIG,
     ENV_TERMINATION_LOG,
     ExitCode,
     Layout,
@@ -22,8 +21,8 @@ from finetune_contract import (
     RunConfig,
     outcome_text,
 )
-from finetune_contract.wire import loads
 
+from finetune_trainer.errors import UserError
 from finetune_trainer.journal.keeper import Keeper
 from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.process import cgroup, standstill, verdict
@@ -32,6 +31,7 @@ from finetune_trainer.process.worker import ENV_STARTED, journal_folder, run_fol
 from finetune_trainer.runtime import heartbeat
 from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.told import refused, told
 
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
@@ -213,4 +213,8 @@ def _send(pid: int, number: int) -> None:
 
 def main() -> int:
     """Read the run configuration and see the run through."""
-    return Entry(loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())).main()
+    try:
+        run = told(RunConfig)
+    except UserError as error:
+        return refused(error)
+    return Entry(run).main()

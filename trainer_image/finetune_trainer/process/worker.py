@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune_contract import ENV_DEVICE, ENV_RUN_CONFIG, ENV_WORKSPACE, Outcome, Progress, RunConfig
-from finetune_contract.wire import loads
+from finetune_contract import ENV_DEVICE, ENV_WORKSPACE, Outcome, Progress, RunConfig
 
 from finetune_trainer.journal.parts import Parts
 from finetune_trainer.process import verdict
@@ -25,6 +24,7 @@ from finetune_trainer.runtime.interrupt import Interrupt
 from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.naming import counted
 from finetune_trainer.storage.secrecy import redacted
+from finetune_trainer.told import told
 
 if TYPE_CHECKING:
     from finetune_trainer.runtime.progress import Reporter
@@ -54,7 +54,7 @@ class Worker:
 
     def run(self) -> Outcome:
         """Train as the run configuration says."""
-        run = loads(RunConfig, Path(os.environ[ENV_RUN_CONFIG]).read_text())
+        run = told(RunConfig)
         device = os.environ.get(ENV_DEVICE, "cuda")
         quiet(device)
         with self.heartbeat.busy():  # from a cold disk the imports take minutes, which is no stall

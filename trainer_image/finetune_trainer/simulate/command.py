@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_contract import RunConfig
-from finetune_contract.wire import loads
+from finetune_contract.run_file import read
 
 from finetune_trainer.simulate.ledger import CATEGORIES, Peak
 
@@ -27,7 +27,7 @@ def main(*arguments: str) -> int:
     for name, value in (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_VERBOSITY", "error"), ("DS_ACCELERATOR", "cpu")):
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
-    run = loads(RunConfig, given.run.read_text())
+    run = read(RunConfig, given.run.read_text(encoding="utf-8"))
     try:
         config = config_of(run, given.config)
         peak, loading = simulated(run, config), simulated_loading(run, config)

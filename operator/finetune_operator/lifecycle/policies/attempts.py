@@ -93,7 +93,7 @@ def launch(view: View) -> Step:
         return turn
     earlier, last, checkpoint = view.status.attempts or [], view.last_attempt, view.status.checkpoint
     step = checkpoint.step if checkpoint is not None else 0
-    number = last.number + 1 if last is not None else 0
+    number = last.number + 1 if last is not None else newest_with_pods(view)
     attempt = AttemptStatus(
         number=number, start_time=timestamp(view.now), first_step=step, last_step=step, checkpoint_step=step
     )
@@ -107,6 +107,14 @@ def launch(view: View) -> Step:
         progress=restarted(view.status.progress),
     )
     return bring_up(view.writing(cost=cost_status(view.status)), attempt)
+
+
+def newest_with_pods(view: View) -> int:
+    """Return the attempt whose Pods are there although no status names one: the status was lost. 0 where there are none.
+
+    It goes on, or ends as its Pods say: another one would train beside it.
+    """
+    return max((pod.attempt for pod in view.pods if pod.role == "trainer"), default=0)
 
 
 def create_missing(view: View) -> Step | None:

@@ -150,7 +150,8 @@ def spent_now(view: View) -> float:
     if attempt is None:
         return spent
     pods = view.replicas(attempt.number)
-    live = held_seconds(pods, attempt, replicas=view.plan.replicas, until=view.now) * view.plan.gpus_per_replica
+    held = held_seconds(pods, attempt, replicas=view.counted_replicas(attempt), until=view.now)
+    live = held * view.plan.gpus_per_replica
     return spent + max(0.0, live - attempt.gpu_seconds)
 
 

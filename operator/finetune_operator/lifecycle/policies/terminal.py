@@ -21,6 +21,9 @@ from finetune_operator.lifecycle.view import View, deletions
 LAST_REPLICAS_SECONDS = 60
 """After replica 0 has published, the others have this long to end by themselves."""
 
+ORPHAN = "orphan"
+"""The finalizer of an object whose children the garbage collector takes its reference from, instead of deleting them."""
+
 
 def clean_up_ended(view: View) -> Step | None:
     """Free what an ended job still holds: live Pods at once, finished ones and Services after their retention."""
@@ -48,9 +51,19 @@ def clean_up_ended(view: View) -> Step | None:
 
 
 def leaving(view: View) -> Step:
-    """Free what a deleted job holds, although somebody's finalizer keeps it from going; nothing is started any more."""
+    """Free what a deleted job holds, although somebody's finalizer keeps it from going; nothing is started any more.
+
+    Unless the user wants its Pods to stay: `kubectl delete --cascade=orphan`.
+    """
     if has_ended(view.status):
         return Step(status=view.status, outlook=None, delete=deletions(view.live_pods))
+    if ORPHAN in view.job.metadata.finalizers:
+        return say(
+            view,
+            view.status.phase,
+            ProgressReason.DELETING,
+            "the job is being deleted and its Pods are left to themselves",
+        )
     held = f"; finalizers that hold it: {', '.join(names)}" if (names := view.job.metadata.finalizers) else ""
     step = say(view, view.status.phase, ProgressReason.DELETING, f"the job is being deleted and its Pods stop{held}")
     return replace(step, delete=deletions(view.live_pods))
