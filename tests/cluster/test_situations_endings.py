@@ -13,6 +13,8 @@ from tests.cluster.standin import StandIn, now_text
 
 pytestmark = pytest.mark.cluster
 
+LOW_DISK = "The node was low on resource: ephemeral-storage. Threshold quantity: 32121498671, available: 30114200Ki. "
+USED_MORE = "Container trainer was using 90Gi, request is 60Gi, has larger consumption of ephemeral-storage. "
 REFUSALS = (
     "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "OutOfpods", "OutOfephemeral-storage", "OutOfnvidia.com/gpu",
     "NodeAffinity", "NodeName", "TaintToleration", "TopologyAffinityError", "SMTAlignmentError", "PodFeatureUnsupported",
@@ -36,11 +38,17 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
         (f"stopped: {why}", str(outcome), {"reason": why, "containers": {"trainer": exited(137)}})
         for why, outcome in POD_REASONS.items()
     ),
+    ("lost by the kubelet", "NodeLost", {"containers": {"trainer": exited(137, "not located", "ContainerStatusUnknown")}}),
+    ("lost by containerd", "NodeLost", {"containers": {"trainer": exited(255, "", "Unknown")}}),
     ("could not be started", "NodeRefused", {"containers": {"trainer": exited(128, "no such device", "StartError")}}),
     ("cannot run", "NodeRefused", {"containers": {"trainer": exited(127, "not found", "ContainerCannotRun")}}),
     ("waits for ever", "NodeRefused", {"containers": {"trainer": waits("ContainerCreating")}}),
     ("another processor", "NodeRefused", {"containers": {"trainer": exited(255, "exec python: exec format error")}}),
     ("out of memory", "HostOutOfMemory", {"containers": {"trainer": exited(137, reason="OOMKilled")}}),
+    ("disk, by others", "Evicted", {"reason": "Evicted", "message": LOW_DISK, "containers": {"trainer": exited(137)}}),
+    ("disk, before it ran", "NodeRefused", {"reason": "Evicted", "message": LOW_DISK}),
+    ("disk, by itself", "StorageFull",
+     {"reason": "Evicted", "message": f"{LOW_DISK}{USED_MORE}", "containers": {"trainer": exited(137)}}),
     ("disk", "StorageFull", {"reason": "Evicted", "message": "ephemeral", "containers": {"trainer": exited(137)}}),
     ("SIGKILL", "Killed", {"containers": {"trainer": exited(137)}}),
     ("SIGTERM", "Killed", {"containers": {"trainer": exited(143)}}),
@@ -127,6 +135,26 @@ def test_three_preemptions_while_the_image_is_pulled(kubelet: Kubelet, start_ope
         assert kubelet.attempt("outranked", number)["outcome"] == "Preempted"
 
     kubelet.bound("outranked-3-0")
+
+
+def test_a_node_that_restarts_costs_no_attempt(kubelet: Kubelet, start_operator: StartOperator):
+    """The kubelet finds the container gone, and says neither why nor when: with maxRetries 1 the job goes on."""
+    start_operator().start()
+    kubelet.apply("rebooted", runPolicy={"maxRetries": 1})
+    node = kubelet.run("rebooted-0-0")["spec"]["nodeName"]
+    kubelet.says("rebooted", "Running")
+
+    state = exited(137, "The container could not be located when the pod was terminated", "ContainerStatusUnknown")
+    state["terminated"] |= {"startedAt": None, "finishedAt": None}
+    kubelet.status("rebooted-0-0", "Failed", {"trainer": state})
+
+    first = kubelet.attempt("rebooted", 0)
+    assert (first["outcome"], first["message"]) == (
+        "NodeLost",
+        f"node {node} lost the container of Pod rebooted-0-0, as after a restart of the node or its container runtime",
+    )
+    kubelet.bound("rebooted-1-0")
+    assert kubelet.job("rebooted")["status"].get("attemptsWithoutProgress", 0) == 0
 
 
 def test_a_trainer_that_crashes_still_counts(kubelet: Kubelet, start_operator: StartOperator):

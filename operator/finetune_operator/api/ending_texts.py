@@ -22,7 +22,9 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
         "A drain, the eviction API or node pressure removed the Pod.", NOTHING, CHECKPOINT + UNCOUNTED
     ),
     AttemptOutcome.NODE_LOST: ReasonText(
-        "The node stopped responding.", NOTHING, CHECKPOINT + " A node that fails two attempts is avoided." + UNCOUNTED
+        "The node stopped responding, or lost the container when it was restarted.",
+        NOTHING,
+        CHECKPOINT + " A node that fails two attempts is avoided." + UNCOUNTED
     ),
     AttemptOutcome.NODE_REFUSED: ReasonText(
         "The trainer's container did not start on the node: the kubelet refused the Pod, the runtime could not start the "

@@ -90,7 +90,8 @@ def ending_rows() -> Iterator[str]:
     )  # fmt: skip
     yield ending_row("exit code 0 and a report that says so", succeeded)
     yield ending_row("the container was terminated as `OOMKilled`", lacking)
-    yield ending_row(f"Pod reason `Evicted`, and the message holds {quoted(table.FULL_DISK)}", full)
+    own = "and names our container if the node was low on disk or a container is named"
+    yield ending_row(f"Pod reason `Evicted`, and the message holds {quoted(table.FULL_DISK)} {own}", full)
     yield "| any other report of the trainer: the reason that it names | that reason | by the reason |"
     for reason, outcome in table.DISRUPTIONS.items():
         yield ending_row(f"Pod condition `DisruptionTarget` with reason `{reason}`", outcome)
@@ -101,6 +102,8 @@ def ending_rows() -> Iterator[str]:
     yield ending_row(f"the container's last words hold `{table.WRONG_PLATFORM}`", refused)
     for reason, outcome in table.POD_REASONS.items():
         yield ending_row(f"Pod reason `{reason}`", outcome)
+    lost = AttemptOutcome.NODE_LOST
+    yield ending_row(f"the container was terminated with {quoted(sorted(table.LOST_CONTAINERS))}", lost)
     for code, outcome in table.EXIT_CODES.items():
         yield ending_row(f"exit code {int(code)}", outcome)
     yield ending_row("anything else", AttemptOutcome.TRAINER_ERROR)

@@ -38,9 +38,17 @@ NEVER_STARTED = {"StartError", "ContainerCannotRun", "RunContainerError", "Creat
 WRONG_PLATFORM = "exec format error"
 """Words of a container whose image was built for another processor. No other node of the kind would run it."""
 
+LOST_CONTAINERS = {"ContainerStatusUnknown", "Unknown"}
+"""Reasons of a terminated container that its node has lost: the kubelet's (exit code 137) and containerd's (255). The node, or its
+container runtime, was restarted."""
+
 FULL_DISK = ("ephemeral", "EmptyDir")
 """Words of the kubelet's message about a Pod that it evicted for its use of local disk: a node that is short of it, the
 limit of a container or Pod, the sizeLimit of an emptyDir."""
+
+SHORT_NODE = "The node was low on resource"
+"""How the kubelet's message begins if the node itself is short of something. It goes on with the containers that use more than their
+requests; one that is not named is not the cause."""
 
 EXIT_CODES: dict[int, AttemptOutcome] = {
     ExitCode.PREEMPTED: AttemptOutcome.PREEMPTED,

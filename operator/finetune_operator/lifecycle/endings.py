@@ -4,6 +4,7 @@ The trainer's own words count most, then what Kubernetes says about the Pod, the
 container's: what the Pod's other containers did is only told where it kept ours from running.
 """
 
+import re
 import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,18 +19,24 @@ from finetune_operator.lifecycle.ending_table import (
     DISRUPTIONS,
     EXIT_CODES,
     FULL_DISK,
+    LOST_CONTAINERS,
     NOT_THE_CLOUD,
     NOT_THE_CLOUDS_REASONS,
     POD_REASONS,
     RECLAIMED,
+    SHORT_NODE,
     TAKEN_AWAY,
     WRONG_PLATFORM,
 )
 from finetune_operator.lifecycle.observation import SeenPod
+from finetune_operator.manifests.names import CONTAINERS
 
 MESSAGE_CHARACTERS = 1000
 SIGNALLED = 128
 """A process that a signal ended has this exit code plus the signal's number."""
+
+CONTAINER = re.compile(r"Container (\S+) (?:was using|exceeded)")
+"""How the kubelet names the containers that used too much."""
 
 ATTEMPT_OUTCOMES = {str(outcome): outcome for outcome in AttemptOutcome}
 TERMINAL_REASONS = {str(reason): reason for reason in TerminalReason}
@@ -98,7 +105,7 @@ def verdict(pod: SeenPod) -> AttemptOutcome | TerminalReason:
         return own
     if pod.terminated_reason == "OOMKilled":
         return AttemptOutcome.HOST_OUT_OF_MEMORY
-    if pod.pod_reason == "Evicted" and any(word in pod.pod_message for word in FULL_DISK):
+    if used_too_much_disk(pod):
         return AttemptOutcome.STORAGE_FULL
     if own is not None:
         return DISRUPTIONS.get(pod.disruption, own) if own == AttemptOutcome.PREEMPTED else own
@@ -108,7 +115,21 @@ def verdict(pod: SeenPod) -> AttemptOutcome | TerminalReason:
         return POD_REASONS[pod.pod_reason] if pod.pod_reason in TAKEN_AWAY else AttemptOutcome.NODE_REFUSED
     if WRONG_PLATFORM in pod.termination_message:
         return AttemptOutcome.NODE_REFUSED
-    return POD_REASONS.get(pod.pod_reason) or EXIT_CODES.get(pod.exit_code or 0, AttemptOutcome.TRAINER_ERROR)
+    if pod.pod_reason in POD_REASONS:
+        return POD_REASONS[pod.pod_reason]
+    if pod.terminated_reason in LOST_CONTAINERS:
+        return AttemptOutcome.NODE_LOST
+    return EXIT_CODES.get(pod.exit_code or 0, AttemptOutcome.TRAINER_ERROR)
+
+
+def used_too_much_disk(pod: SeenPod) -> bool:
+    """Tell whether a Pod was evicted for its own use of local disk: not for another container's, nor because others filled the node's."""
+    message = pod.pod_message
+    if pod.pod_reason != "Evicted" or not any(word in message for word in FULL_DISK):
+        return False
+    if named := CONTAINER.findall(message):
+        return CONTAINERS[pod.role] in named
+    return not message.startswith(SHORT_NODE)
 
 
 def own_words(outcome: Outcome, exit_code: int | None) -> AttemptOutcome | TerminalReason | None:
@@ -130,6 +151,8 @@ def says(pod: SeenPod) -> str:
         return shorten(never_started(pod), MESSAGE_CHARACTERS)
     if WRONG_PLATFORM in pod.termination_message:
         return f"node {pod.node_name} cannot run the image of Pod {pod.name}: the image was built for another processor"
+    if pod.terminated_reason in LOST_CONTAINERS and not pod.pod_reason:
+        return f"node {pod.node_name} lost the container of Pod {pod.name}, as after a restart of the node or its container runtime"
     reason = "" if pod.terminated_reason in ("", "Error", "Completed") else pod.terminated_reason
     why = pod.pod_message or pod.pod_reason or pod.disruption or reason
     if not why and not is_signal(pod.exit_code):

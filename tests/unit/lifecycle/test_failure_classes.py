@@ -21,6 +21,9 @@ def disrupted(reason: str, outcome: Outcome | None = None) -> dict[str, Any]:
     return ended(143 if outcome is None else 85, outcome, disruption=reason)
 
 
+LOW_DISK = "The node was low on resource: ephemeral-storage. Threshold quantity: 32121498671, available: 30114200Ki."
+USED_MORE = "Container trainer was using 90Gi, request is 60Gi, has larger consumption of ephemeral-storage."
+SIDECARS = 'Container istio-proxy exceeded its local ephemeral storage limit "1Gi". '
 REFUSED = ("NodeRefused", "NodeRefused")
 
 CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -40,10 +43,12 @@ CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
     ("evicted", ended(137, pod_reason="Evicted", pod_message="The node was low on memory."), "Evicted", "Evicted"),
     (
         "evicted, disk",
-        ended(137, pod_reason="Evicted", pod_message="The node was low on resource: ephemeral-storage."),
+        ended(137, pod_reason="Evicted", pod_message=f"{LOW_DISK} {USED_MORE}"),
         "StorageFull",
         "StorageFull",
     ),
+    ("evicted, a sidecar's disk", ended(137, pod_reason="Evicted", pod_message=SIDECARS), "Evicted", "Evicted"),
+    ("evicted, others filled the disk", ended(137, pod_reason="Evicted", pod_message=LOW_DISK), "Evicted", "Evicted"),
     (
         "evicted, emptyDir over its limit, saved",
         ended(
@@ -59,6 +64,9 @@ CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
     ("scheduler's victim, by its reason", ended(143, pod_reason="Preempting"), "Preempted", "Preempted"),
     ("its own deadline", ended(137, pod_reason="DeadlineExceeded"), "Killed", "Killed"),
     ("built for arm64", ended(255, termination_message="exec /usr/bin/python: exec format error"), *REFUSED),
+    ("lost by the kubelet", ended(137, terminated_reason="ContainerStatusUnknown"), "NodeLost", "SpotReclaimed"),
+    ("lost by containerd", ended(255, terminated_reason="Unknown"), "NodeLost", "SpotReclaimed"),
+    ("evicted and lost", ended(137, terminated_reason="ContainerStatusUnknown", pod_reason="Evicted"), "Evicted", "Evicted"),
     ("SIGTERM, nothing saved", ended(143), "Killed", "SpotReclaimed"),
     ("SIGKILL", ended(137, terminated_reason="Error"), "Killed", "SpotReclaimed"),
     ("OOMKilled", ended(137, terminated_reason="OOMKilled"), "HostOutOfMemory", "HostOutOfMemory"),
