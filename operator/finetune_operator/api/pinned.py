@@ -63,23 +63,26 @@ def digest(uid: str, pinned: Mapping[str, Any]) -> str:
 def reported(status: FineTuneJobStatus, plan_name: str | None) -> Raw:
     """Return the status as it is written into a job whose FineTunePlan has this name."""
     if not is_pinned(status):
-        return told(status) | in_short(status.unread)
+        return told(status) | summary_of(status.unread)
     plan, resolved = status.plan, status.resolved
     ended = status.phase in (Phase.SUCCEEDED, Phase.FAILED)
     brief = {
         "planName": plan_name,
         "queueName": resolved and resolved.queue_name,
         "podGroup": plan and plan.replicas > 1 and plan.pool.pod.pod_group,
-    } | in_short(plan and PlanSummary.model_validate(plan, from_attributes=True), without_estimate=ended)
+    } | summary_of(plan, without_estimate=ended)
     kept = {name: value for name, value in told(status).items() if name not in brief}
     return kept | {name: value for name, value in brief.items() if value}
 
 
-def in_short(summary: PlanSummary | None, *, without_estimate: bool = False) -> Raw:
+def summary_of(plan: Plan | PlanSummary | None, *, without_estimate: bool = False) -> Raw:
     """Return what status says about a plan. Once a job has ended, what it has cost says more than the estimate."""
-    if summary is None:
+    if plan is None:
         return {}
-    left_out = {"estimate"} if without_estimate else None
+    summary, left_out = (
+        PlanSummary.model_validate(plan, from_attributes=True),
+        {"estimate"} if without_estimate else None,
+    )
     return {"plan": summary.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=left_out)}
 
 
