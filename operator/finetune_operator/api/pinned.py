@@ -9,10 +9,14 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from finetune_contract.wire import camel
+
 from finetune_operator.api.fields import StatusModel
-from finetune_operator.api.plan import EstimateSummary, Plan, PlanSummary, PoolSummary
+from finetune_operator.api.plan import Plan, PlanSummary
+from finetune_operator.api.preflight import PreflightStatus
+from finetune_operator.api.reasons import Phase
 from finetune_operator.api.resolved import ResolvedSpec
-from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, PreflightStatus, ReportedJob, ReportedStatus
+from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, ReportedJob, ReportedStatus
 
 Raw = dict[str, Any]
 
@@ -31,11 +35,8 @@ class FineTunePlan(StatusModel):
 PARTS = ("preflight", "resolved", "plan")
 """The fields that are pinned: of a FineTunePlan, and of the status that decisions are made on."""
 
-SUMMARY: Any = dict.fromkeys(PlanSummary.model_fields, True) | {  # pydantic's way to say "the whole field"
-    "pool": set(PoolSummary.model_fields),
-    "estimate": set(EstimateSummary.model_fields),
-}
-"""The fields of a plan that its summary has, as pydantic takes them."""
+EXAMINED = {"preflight_generation": "generation", "spec_digest": "spec_digest"}
+"""Fields of a status that say which spec preflight was started for -> those of its findings, which say so once they are there."""
 
 
 def is_pinned(status: FineTuneJobStatus) -> bool:
@@ -61,28 +62,36 @@ def digest(uid: str, pinned: Mapping[str, Any]) -> str:
 
 def reported(status: FineTuneJobStatus, plan_name: str | None) -> Raw:
     """Return the status as it is written into a job whose FineTunePlan has this name."""
-    out = told(status)
     if not is_pinned(status):
-        return out | (
-            {"plan": unread.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
-            if (unread := status.unread)
-            else {}
-        )
+        return told(status) | summary_of(status.unread)
     plan, resolved = status.plan, status.resolved
-    in_short = {
+    ended = status.phase in (Phase.SUCCEEDED, Phase.FAILED)
+    brief = {
         "planName": plan_name,
-        "plan": plan and plan.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=SUMMARY),
         "queueName": resolved and resolved.queue_name,
         "podGroup": plan and plan.replicas > 1 and plan.pool.pod.pod_group,
-    }
-    kept = {name: value for name, value in out.items() if name not in in_short}
-    return kept | {name: value for name, value in in_short.items() if value}
+    } | summary_of(plan, without_estimate=ended)
+    kept = {name: value for name, value in told(status).items() if name not in brief}
+    return kept | {name: value for name, value in brief.items() if value}
+
+
+def summary_of(plan: Plan | PlanSummary | None, *, without_estimate: bool = False) -> Raw:
+    """Return what status says about a plan. Once a job has ended, what it has cost says more than the estimate."""
+    if plan is None:
+        return {}
+    summary, left_out = (
+        PlanSummary.model_validate(plan, from_attributes=True),
+        {"estimate"} if without_estimate else None,
+    )
+    return {"plan": summary.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=left_out)}
 
 
 def told(status: FineTuneJobStatus) -> Raw:
     """Return what is not pinned. What has its default says nothing and is left out, but for what every reader looks for."""
+    found = status.preflight
+    pinned = {mine for mine, theirs in EXAMINED.items() if found and getattr(found, theirs) == getattr(status, mine)}
     said = status.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude={*PARTS, "unread"}
+        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude={*PARTS, "unread", *pinned}
     )
     conditions = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in status.conditions]
     return said | {
@@ -99,6 +108,8 @@ def joined(job: ReportedJob, pinned: FineTunePlan | None) -> FineTuneJob:
         status |= {"plan": None, "unread": job.status.plan}
     else:
         status |= {part: getattr(pinned, part) for part in PARTS}
+    if (found := status.get("preflight")) is not None:
+        status |= {mine: status[mine] or getattr(found, theirs) for mine, theirs in EXAMINED.items()}
     # both were checked when they were read
     whole = FineTuneJobStatus.model_construct(**status)
     return FineTuneJob.model_construct(metadata=job.metadata, spec=job.spec, status=whole)
@@ -111,7 +122,9 @@ def plan_name_of(raw: Mapping[str, Any]) -> str:
 
 def join(job: Raw, plan: Mapping[str, Any]) -> Raw:
     """Return a job as the API server has it with the parts of its FineTunePlan in its status."""
-    return job | {"status": job["status"] | {part: plan[part] for part in PARTS if part in plan}}
+    found = part(plan, "preflight")
+    examined = {camel(mine): found[camel(theirs)] for mine, theirs in EXAMINED.items() if camel(theirs) in found}
+    return job | {"status": examined | job["status"] | {name: plan[name] for name in PARTS if name in plan}}
 
 
 def lacks_plan(job: Mapping[str, Any]) -> bool:

@@ -264,10 +264,8 @@ class PoolSummary(StatusModel):
 
     name: Name
     """Name of the GPUPool."""
-    gpu_type: ShortText
-    """Catalogue name of the GPU."""
-    capacity: Literal["on-demand", "spot"]
-    """Capacity type."""
+    capacity: Literal["on-demand", "spot"] = "on-demand"
+    """Capacity type. Absent where it is on-demand."""
     price_per_gpu_hour_usd: Decimal
     """Price of one GPU per hour, used for every attempt of this job."""
 
@@ -288,11 +286,11 @@ class PlanSummary(StatusModel):
     """Method and GPUs, in one line."""
     pool: PoolSummary
     """Where the Pods run, and what a GPU costs."""
-    replicas: Count
-    """Number of trainer Pods, one per node."""
-    gpus_per_replica: Count
-    """GPUs per trainer Pod."""
-    estimate: EstimateSummary
-    """Estimated time and cost."""
+    replicas: Count = 1
+    """Number of trainer Pods, one per node. Absent where it is 1."""
+    gpus_per_replica: Count = 1
+    """GPUs per trainer Pod. Absent where it is 1."""
+    estimate: EstimateSummary | None = None
+    """Estimated time and cost, until the job has finished."""
     warnings: Annotated[list[Message], items("atomic", most=16)] = []
     """Things to know before the run starts."""

@@ -88,8 +88,6 @@ class ArtifactStatus(StatusModel):
     """SHA-256 digest of its files."""
     size_bytes: Count
     """Total size of its files in bytes."""
-    base_model: URI = ""
-    """Source of the base model."""
     base_revision: ShortText = ""
     """Revision of the base model. The adapter works with this revision only."""
     lora_rank: Count = 0

@@ -23,83 +23,20 @@ from finetune_operator.api.fields import (
     items_by,
 )
 from finetune_operator.api.meta import Conditions, Metadata
-from finetune_operator.api.plan import ModelArchitecture, Plan, PlanSummary
+from finetune_operator.api.plan import Plan, PlanSummary
 from finetune_operator.api.pool_pod import PodGroupKind
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.published import URI, ArtifactStatus, EvaluationStatus, ExportStatus, MemoryStatus
 from finetune_operator.api.reasons import Phase
 from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
 
 
-class PreflightStatus(StatusModel):
-    """Findings of the preflight Pod."""
-
-    model_revision: ShortText
-    """Commit of a hub model; otherwise a digest of the files."""
-    model_bytes: Count
-    """Size of the weights in bytes."""
-    dataset_digest: Digest
-    """SHA-256 digest of the rows as they are trained."""
-    examples: Count
-    """Number of training rows."""
-    evaluation_examples: Count
-    """Number of held-out rows."""
-    adapter_bytes: Count = 0
-    """Size of the weights of all adapters in mergeOf, in bytes."""
-    generated_answers: Count = 0
-    """Answers that each model generates for evaluation.metrics."""
-    label_answers: Count = 0
-    """Rows times labels whose likelihood each model computes for evaluation.metrics."""
-    task_tokens: Count = 0
-    """Tokens that each model reads for metrics of type lmEval."""
-    task_tokens_max: Count = 0
-    """Tokens of the longest text that is read for a metric of type lmEval, with the answer to it."""
-    tokens: Count
-    """Tokens in the training rows, for one epoch."""
-    trained_tokens: Count
-    """Tokens that count towards the loss."""
-    tokens_p50: Count
-    """Median row length in tokens."""
-    tokens_p99: Count
-    """The 99th percentile of the row length in tokens."""
-    tokens_max: Count
-    """Length of the longest row in tokens."""
-    length_step: Count = 0
-    """Tokens from one entry of rowsByLength to the next."""
-    rows_by_length: Annotated[list[Count], items("atomic", most=32)] = []
-    """Number of rows by length: the first entry counts those of less than lengthStep tokens, the next those of less than twice as many, and
-    so on. The last of 32 entries also counts those that are longer."""
-    truncated_rows: Count
-    """Number of rows that are truncated."""
-    truncated_percent: Decimal
-    """Truncated rows in percent of all rows."""
-    dropped_rows: Count
-    """Number of rows dropped because they are too long."""
-    masked_rows: Count
-    """Number of rows dropped because none of their tokens are trained on."""
-    duplicates: Count
-    """Number of exact duplicates that were dropped."""
-    sampled: bool
-    """Whether the counts are estimates from a sample, because the data is large."""
-    sequence_length: Count
-    """Maximum row length in tokens that the run uses."""
-    packed_rows: Count
-    """Number of rows after packing."""
-    prepared_uri: URI = ""
-    """Location of the tokenised rows that the trainer reads."""
-    preview_uri: URI = ""
-    """Location of a few rendered rows with the trained tokens marked."""
-    warnings: Annotated[list[Message], items("atomic", most=16)] = []
-    """Things to know about the data before the run starts."""
-    architecture: ModelArchitecture | None = None
-    """Dimensions of the base model."""
-
-
 class ProgressStatus(StatusModel):
     """Last progress report of the trainer."""
 
     phase: ShortText = ""
-    """What the trainer is doing: loading, baseline, training, evaluating, publishing or done."""
+    """What the trainer is doing: loading, baseline, training, evaluating or publishing. Absent once it has published."""
     step: Count
     """Number of finished optimizer steps."""
     total_steps: Count
@@ -125,8 +62,8 @@ class ProgressStatus(StatusModel):
     """Peak allocated memory of any GPU in GiB (of the host when training on CPU on the local cluster)."""
     seconds_remaining: Count | None = None
     """Estimated seconds until training is finished."""
-    last_report_time: Time
-    """Time of this report."""
+    last_report_time: Time | None = None
+    """Time of this report. Absent once the trainer has published."""
 
 
 class AttemptStatus(StatusModel):
@@ -143,7 +80,7 @@ class AttemptStatus(StatusModel):
     outcome: ShortText | None = None
     """Outcome of the attempt."""
     message: Message | None = None
-    """Description of what happened."""
+    """Description of what happened. Absent if the attempt published."""
     node_names: Annotated[list[ShortText], items("atomic", most=128)] = []
     """Nodes that the attempt ran on."""
     failed_node: ShortText = ""
@@ -153,7 +90,7 @@ class AttemptStatus(StatusModel):
     last_step: Count = 0
     """Last finished step."""
     checkpoint_step: Count = 0
-    """Step of the latest complete checkpoint."""
+    """Step of the latest complete checkpoint. Absent if the attempt published and the job has succeeded."""
     gpu_seconds: Count = 0
     """Number of GPUs times the seconds they were in use."""
     cost_usd: Decimal = "0.00"
@@ -201,14 +138,14 @@ class ReportedStatus(StatusModel):
     phase: Phase = Phase.PENDING
     """One-word summary for people. Scripts should read the conditions."""
     conditions: Conditions = []
-    """Conditions: Accepted, Planned and Succeeded of every job; PodsReady and Reconciling until it has finished; Suspended from the first
-    suspension on; Stalled if it has failed; Promoted if it has a gate. They describe observedGeneration."""
+    """Conditions: Planned and Succeeded of every job; PodsReady and Reconciling until it has finished; Suspended from the first suspension
+    on; Stalled if it has failed; Accepted if the spec breaks a rule; Promoted if it has a gate. They describe observedGeneration."""
     run_digest: Digest = ""
     """Digest that identifies the run. Two jobs with the same digest are the same run."""
     preflight_generation: Count = 0
-    """Generation of the spec that the last preflight was started for."""
+    """Generation of the spec that preflight was started for, until it has reported: then its FineTunePlan says so."""
     spec_digest: Digest = ""
-    """Digest of the part of the spec that preflight and plan depend on. If an edit changes it, both are redone."""
+    """Digest of the part of the spec that preflight examines, until it has reported: then its FineTunePlan has it."""
     plan_name: Name | None = None
     """Name of the FineTunePlan with the findings of preflight, the spec with every default filled in, and the whole plan."""
     plan: PlanSummary | None = None

@@ -72,7 +72,7 @@ def command(
         print(line)
     if without := sum(map(lacks_plan, objects)):
         print(
-            f"\nthe speed of {counted(without, 'job')} is not compared: without its FineTunePlan there is no prediction. "
+            f"\nspeed and cost of {counted(without, 'job')} are not compared: without its FineTunePlan there is no prediction. "
             "`kubectl get ftj,ftpl -A -o yaml` prints both"
         )
 
@@ -108,7 +108,7 @@ def finished(objects: Iterable[dict[str, Any]]) -> list[ReportedJob]:
 
 
 def comparison(job: ReportedJob) -> Comparison:
-    """Return measured over predicted of one job; of a job without its FineTunePlan no speed, which only that predicts."""
+    """Return measured over predicted of one job; of a job without its FineTunePlan no speed and no cost, which only that predicts."""
     status = job.status
     assert status.plan is not None
     plan = job.status.plan if isinstance(job, FineTuneJob) else None
@@ -125,9 +125,10 @@ def comparison(job: ReportedJob) -> Comparison:
 
 def _cost_ratio(status: ReportedStatus) -> float | None:
     """Only of runs of one attempt: an estimate does not know failures."""
-    if status.cost is None or status.plan is None or len(status.attempts or ()) != 1:
+    estimate = status.plan.estimate if status.plan is not None else None
+    if status.cost is None or estimate is None or len(status.attempts or ()) != 1:
         return None
-    return _ratio(status.cost.cost_usd, status.plan.estimate.cost_usd)
+    return _ratio(status.cost.cost_usd, estimate.cost_usd)
 
 
 def _ratio(measured: str, predicted: str) -> float | None:

@@ -90,7 +90,7 @@ def cost_text(status: ReportedStatus) -> str:
     """Return the money spent, or before the run the estimate."""
     if status.cost is not None and status.attempts:
         return f"${status.cost.cost_usd}"
-    return f"~${status.plan.estimate.cost_usd}" if status.plan else ""
+    return f"~${status.plan.estimate.cost_usd}" if status.plan and status.plan.estimate else ""
 
 
 def plan_text(job: ReportedJob) -> str:

@@ -7,6 +7,7 @@ from finetune_contract import parse_progress
 from finetune_operator.api.status import ReportedJob
 from finetune_operator.cli.jobs import JobNotFound, Jobs
 from finetune_operator.cli.kept_log import kept_export_log, kept_log, read_kept
+from finetune_operator.cli.plans import whole
 from finetune_operator.controller.seen import seen_pods
 from finetune_operator.controller.stored import collection
 from finetune_operator.errors import FinetuneError
@@ -117,6 +118,8 @@ async def whole_log(jobs: Jobs, job: ReportedJob, wanted: Wanted, *, claims: str
         return answer.text
     last = job.status.attempts[-1].number if job.status.attempts else None
     number = None if wanted.preflight else last if wanted.attempt is None else wanted.attempt
+    if wanted.preflight:
+        job = await whole(jobs, job.metadata.name)  # its FineTunePlan says which generation was examined
     if wanted.preflight or wanted.export or number is not None:
         place = kept_export_log(job) if wanted.export else kept_log(job, attempt=number, replica=wanted.replica)
         kept = await read_kept(place, jobs, claims=claims)

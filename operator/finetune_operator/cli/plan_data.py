@@ -10,8 +10,8 @@ from finetune_contract import GENERATING, LM_EVAL
 
 from finetune_operator.api.evaluation_rules import name_of
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest
 from finetune_operator.cli.plan_options import EXAMPLES, TOKENS_PER_EXAMPLE
 from finetune_operator.errors import FinetuneError

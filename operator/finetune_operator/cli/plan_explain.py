@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
-from finetune_operator.api.status import PreflightStatus
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.planning.candidate import Candidate
 from finetune_operator.planning.layouts import counted
 from finetune_operator.planning.models.attention import no_varlen

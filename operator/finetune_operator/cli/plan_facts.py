@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.api.status import PreflightStatus
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.cli.manifest_file import JobManifest
 from finetune_operator.manifests.digests import examined_digest
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits

@@ -7,8 +7,8 @@ from pathlib import Path
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.policies import FineTunePolicy
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.manifest_file import read_manifests, title_of
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.governed import Offer, governed_plan

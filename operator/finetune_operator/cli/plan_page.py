@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from finetune_operator.api.group import POLICY_KIND
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.cli.local_model import local_config
 from finetune_operator.cli.manifest_file import JobManifest, read_job, read_policy, read_pools
 from finetune_operator.cli.plan_data import assumed_facts, data_facts, estimated

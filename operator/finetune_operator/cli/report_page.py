@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.published import ArtifactStatus
-from finetune_operator.api.status import FineTuneJob, PreflightStatus
+from finetune_operator.api.status import FineTuneJob
 from finetune_operator.cli.compare_text import RESULTS, interval
 from finetune_operator.cli.curves import Curves
 from finetune_operator.cli.differences import flat

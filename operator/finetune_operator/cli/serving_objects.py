@@ -62,7 +62,10 @@ def result(job: FineTuneJob) -> Result:
     return Result(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
-        artifacts=tuple(Artifact(**artifact.model_dump(by_alias=False)) for artifact in job.status.artifacts),
+        artifacts=tuple(
+            Artifact(**artifact.model_dump(by_alias=False), base_model=job.spec.model.source.removeprefix("hf://"))
+            for artifact in job.status.artifacts
+        ),
         base=model(job.spec.model),
         chat=chat(job.spec.chat),
         output=output_location(job.spec.output),

@@ -115,7 +115,7 @@ def limited_words(job: ReportedJob, namespace_option: str = "") -> str:
 def used_up_words(job: ReportedJob, policy: Mapping[str, Any]) -> str:
     """Say which limit of a runPolicy the job has used up, and what to set; empty where there is room. The API server judges the values."""
     status, plan = job.status, job.status.plan
-    if plan is None or not status.attempts:
+    if plan is None or plan.estimate is None or not status.attempts:
         return ""
     most_usd, spent = amount((policy.get("budget") or {}).get("maxCostUSD")), spent_usd(status)
     if most_usd is not None and spent >= most_usd:

@@ -85,7 +85,7 @@ def lines(seen: Seen, now: datetime, width: int) -> list[tuple[str, str]]:
         ("loss", loss_words(seen, width)),
         ("speed", speed_words(job, seen.plan)),
         ("memory", memory_words(job, seen.plan)),
-        ("cost", cost_words(job)),
+        ("cost", cost_words(job, seen.plan)),
         ("checkpoint", checkpoint_words(job, now)),
         ("next", next_words(job, seen.plan)),
         ("event", event_words(seen)),
@@ -172,13 +172,13 @@ def memory_words(job: ReportedJob, plan: Plan | None) -> str:
     return f"{progress.peak_memory_gib} of {plan.vram.total_gib} GiB planned, of {plan.vram.usable_gib} GiB per GPU"
 
 
-def cost_words(job: ReportedJob) -> str:
+def cost_words(job: ReportedJob, plan: Plan | None) -> str:
     """Return the money so far, of the money planned, and the budget."""
-    cost, plan, budget = job.status.cost, job.status.plan, job.spec.run_policy.budget
-    if plan is None:
+    cost, known, budget = job.status.cost, plan or job.status.plan, job.spec.run_policy.budget
+    if known is None:
         return ""
-    planned = f"${plan.estimate.cost_usd} planned"
-    spent = f"${cost.cost_usd} of {planned}" if cost and job.status.attempts else planned
+    planned = f"${known.estimate.cost_usd} planned" if known.estimate else ""
+    spent = " of ".join(filter(None, (f"${cost.cost_usd}" if cost and job.status.attempts else "", planned)))
     wasted = f", ${cost.wasted_usd} repeated or waited for" if cost and float(cost.wasted_usd) else ""
     return f"{spent}{wasted}{f', budget ${budget.max_cost_usd}' if budget else ''}"
 

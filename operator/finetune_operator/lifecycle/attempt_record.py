@@ -158,7 +158,7 @@ def record_end(view: View, why: Ending) -> View:
     if has_published(view):
         first = view.replicas(attempt.number)[0].outcome
         assert first is not None
-        view = view.writing(progress=done(view.status.progress, first, view.now))
+        view = view.writing(progress=done(view.status.progress, first))
     attempt = view.attempt
     assert attempt is not None
     why = settled(view, why)
@@ -185,7 +185,7 @@ def record_fault(view: View, ended: AttemptStatus, why: Ending) -> View:
 def settled(view: View, why: Ending) -> Ending:
     """Return the end with what only the job knows: published is published, and a suspension is no failure."""
     if has_published(view):
-        return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="published", node_name="")
+        return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="", node_name="")
     if is_suspending(view.status) and not why.is_users:
         return replace(why, outcome=AttemptOutcome.SUSPENDED, message=suspended_message(view, why), node_name="")
     if more := remedy(view.plan, why.outcome, view.seen.pools):
@@ -210,7 +210,7 @@ def closed(view: View, attempt: AttemptStatus, why: Ending) -> AttemptStatus:
         update={
             "end_time": timestamp(max(finished, default=view.now)),
             "outcome": str(why.outcome),
-            "message": why.message,
+            "message": why.message or None,
             "failed_node": why.blamed_node,
             "gpu_seconds": max(attempt.gpu_seconds, final_gpu_seconds(seconds, plan)),
         }

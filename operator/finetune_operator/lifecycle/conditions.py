@@ -127,10 +127,10 @@ def claims(status: FineTuneJobStatus, outlook: Outlook, job: FineTuneJob) -> Ite
 
 
 def accepted(outlook: Outlook) -> Claim:
-    """Say whether the spec keeps every rule."""
+    """Say whether the spec breaks a rule; of one that keeps them all, nothing: `Planned` follows from it."""
     if outlook.reason == TerminalReason.INVALID_SPEC:
         return Claim(ConditionType.ACCEPTED, "False", outlook.reason, outlook.message)
-    return Claim(ConditionType.ACCEPTED, "True", ProgressReason.ACCEPTED)
+    return Claim(ConditionType.ACCEPTED, "True", ProgressReason.ACCEPTED, quiet=True)
 
 
 def planned(status: FineTuneJobStatus, outlook: Outlook) -> Claim:

@@ -7,8 +7,9 @@ from finetune_contract import Outcome, PreflightReport
 from pydantic import ValidationError
 
 from finetune_operator.api.plan import Plan, PlanSummary
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
-from finetune_operator.api.status import FineTuneJobStatus, PreflightStatus
+from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.errors import FinetuneError, JobError
 from finetune_operator.lifecycle.attempt_record import record_attempt, record_published
 from finetune_operator.lifecycle.conditions import Claim, has_ended, has_succeeded, set_conditions
@@ -35,7 +36,7 @@ def record(view: View) -> View:
     if has_ended(view.status):
         return view
     if is_lost(view.status):
-        view = remade(view)
+        view = remade(asked_again(view))
     if is_lost(view.status):  # the policy `remake_plan` sees to it; without a plan nothing can be told about Pods
         return view
     view = record_preflight(view)
@@ -78,7 +79,7 @@ def record_preflight(view: View) -> View:
     if outcome.preflight is None:
         return view
     try:
-        found = examined(outcome.preflight)
+        found = found_by(view, outcome.preflight)
     except JobError:  # the policy `run_preflight` says so
         return view
     return view.writing(
@@ -94,6 +95,15 @@ def record_preflight(view: View) -> View:
 def is_lost(status: FineTuneJobStatus) -> bool:
     """Tell whether a job has had attempts by a plan that is not there any more: somebody has deleted its FineTunePlan."""
     return bool(status.attempts) and status.plan is None
+
+
+def asked_again(view: View) -> View:
+    """Return the view with the spec that preflight runs for again: the plan that is lost knew which it was."""
+    status = view.status
+    return view.writing(
+        preflight_generation=status.preflight_generation or view.job.metadata.generation,
+        spec_digest=status.spec_digest or examined_digest(view.spec),
+    )
 
 
 def remade(view: View) -> View:
@@ -113,7 +123,7 @@ def planned_again(view: View) -> tuple[PreflightStatus | None, PlannedRun | None
     if outcome.preflight.run_digest != view.status.run_digest:
         raise PlanDiffers("preflight finds another model or other data than before, so that this would be another run")
     try:
-        found = examined(outcome.preflight)
+        found = found_by(view, outcome.preflight)
         run = sized(view.writing(preflight=found))
     except JobError as error:
         raise PlanDiffers(error.message) from error
@@ -125,13 +135,20 @@ def planned_again(view: View) -> tuple[PreflightStatus | None, PlannedRun | None
 def layout(plan: Plan | PlanSummary) -> tuple[object, ...]:
     """Return what the Pods and the cost of an attempt follow from."""
     pool = plan.pool
-    placed = (pool.name, pool.gpu_type, pool.capacity, pool.price_per_gpu_hour_usd)
-    return plan.summary, plan.replicas, plan.gpus_per_replica, *placed
+    return plan.summary, plan.replicas, plan.gpus_per_replica, pool.name, pool.capacity, pool.price_per_gpu_hour_usd
 
 
 def in_words(plan: Plan | PlanSummary) -> str:
     """Return the layout in words."""
     return f"{plan.summary} on pool {plan.pool.name} at ${plan.pool.price_per_gpu_hour_usd} per GPU-hour"
+
+
+def found_by(view: View, report: PreflightReport) -> PreflightStatus:
+    """Return what preflight found, and for which spec. Raises JobError where it is not a model we can plan for."""
+    status = view.status
+    return examined(report).model_copy(
+        update={"generation": status.preflight_generation, "spec_digest": status.spec_digest}
+    )
 
 
 def examined(report: PreflightReport) -> PreflightStatus:

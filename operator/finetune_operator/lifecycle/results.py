@@ -15,8 +15,9 @@ from finetune_contract import (
 from pydantic import ValidationError
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.published import ArtifactStatus, EvaluationStatus, MemoryStatus, MetricStatus, SampleStatus
-from finetune_operator.api.status import PreflightStatus, ProgressStatus
+from finetune_operator.api.status import ProgressStatus
 from finetune_operator.lifecycle.numbers import decimal, rate, unsigned
 from finetune_operator.lifecycle.times import timestamp
 
@@ -27,7 +28,8 @@ TEXT_CHARACTERS, SHORT_TEXT_CHARACTERS = 4096, 256
 
 def preflight_status(report: PreflightReport, shape: ModelArchitecture) -> PreflightStatus:
     """Return what preflight found."""
-    copied = set(PreflightStatus.model_fields) - {"truncated_percent", "warnings", "architecture"}
+    own = {"generation", "spec_digest", "truncated_percent", "warnings", "architecture"}
+    copied = set(PreflightStatus.model_fields) - own
     rows = max(1, report.examples)
     return PreflightStatus.model_validate(
         {name: getattr(report, name) for name in copied}
@@ -67,14 +69,12 @@ def restarted(progress: ProgressStatus | None) -> ProgressStatus | None:
     return None if progress is None else progress.model_copy(update=gone)
 
 
-def done(progress: ProgressStatus | None, outcome: Outcome, at: datetime) -> ProgressStatus:
+def done(progress: ProgressStatus | None, outcome: Outcome) -> ProgressStatus:
     """Return the last report of a run that is published, with what was measured of the result; one that stopped early is done too."""
-    known = progress or ProgressStatus(
-        step=outcome.step, total_steps=outcome.step, percent=100, last_report_time=timestamp(at)
-    )
+    known = progress or ProgressStatus(step=outcome.step, total_steps=outcome.step, percent=100)
     measured = outcome.evaluation
     changes = {
-        "phase": "done", "step": outcome.step, "percent": 100, "seconds_remaining": None,
+        "phase": "", "step": outcome.step, "percent": 100, "seconds_remaining": None, "last_report_time": None,
         "loss": decimal(outcome.final_loss, 4) or known.loss,
         "eval_loss": (decimal(measured.tuned_loss, 4) if measured else None) or known.eval_loss,
     }  # fmt: skip

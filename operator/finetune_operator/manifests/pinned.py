@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from finetune_operator.api.plan import Plan
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.resolved import ResolvedSpec
-from finetune_operator.api.status import FineTuneJobStatus, PreflightStatus
+from finetune_operator.api.status import FineTuneJobStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

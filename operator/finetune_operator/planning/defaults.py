@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from finetune_operator.api.locations import checkpoints_beside, keeps_checkpoints
 from finetune_operator.api.plan import ModelArchitecture
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.resolved import Method, ResolvedCheckpoint, ResolvedLora, ResolvedSpec, ResolvedTraining
 from finetune_operator.api.spec import CheckpointSpec, FineTuneJobSpec, LoraSpec, ModelSpec, OutputSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
 from finetune_operator.planning.models.attention import can_lie_end_to_end, no_varlen
 

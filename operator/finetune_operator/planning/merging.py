@@ -4,8 +4,8 @@ import math
 
 from finetune_operator.api.merging import MergeOfSpec
 from finetune_operator.api.plan import ExportPlan, ModelArchitecture
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.cpu_pod import (
     ANSWER_BYTES_PER_SECOND,
     CONTAINER_SECONDS,

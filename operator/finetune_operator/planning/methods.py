@@ -6,9 +6,9 @@ Called by planner with what fits per method. docs/planning.md says where the rul
 from dataclasses import dataclass
 from typing import Protocol
 
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, within_limits
 from finetune_operator.planning.layouts import card_name, counted
 from finetune_operator.planning.speed.duration import hours

@@ -11,9 +11,9 @@ from dataclasses import replace
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
 from finetune_operator.planning.planner import METHODS, PlannedRun, plan
@@ -21,6 +21,8 @@ from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 REMEMBERED = 64
 SOMEWHERE = "s3://somewhere/else"
+OF_ONE_JOB = {"prepared_uri": "", "preview_uri": "", "generation": 0, "spec_digest": ""}
+"""What no plan depends on of the findings of preflight."""
 
 
 def planned(  # noqa: PLR0913 - as plan
@@ -38,7 +40,7 @@ def planned(  # noqa: PLR0913 - as plan
     found = _answer(
         without_places(spec).model_dump_json(),
         architecture.model_dump_json(),
-        preflight.model_copy(update={"prepared_uri": "", "preview_uri": ""}).model_dump_json(),
+        preflight.model_copy(update=OF_ONE_JOB).model_dump_json(),
         tuple(as_planned_on(pool).model_dump_json() for pool in pools),
         image,
         exceeded.model_dump_json() if exceeded is not None else "",

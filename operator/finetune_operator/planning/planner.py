@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.advice import warnings
 from finetune_operator.planning.candidate import Candidate

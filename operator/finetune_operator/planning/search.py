@@ -6,9 +6,9 @@ from typing import get_args
 
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.resolved import Method, ResolvedSpec
 from finetune_operator.api.spec import FineTuneJobSpec, LoraSpec, ResourcesSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.candidate import Candidate, Refused
 from finetune_operator.planning.candidate_memory import MemoryModel
 from finetune_operator.planning.defaults import resolve, training_rows

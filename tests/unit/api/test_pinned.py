@@ -1,7 +1,7 @@
 """The status of a job in two parts: what each holds, and that they make the whole again."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from finetune_operator.api.fields import StatusModel
 from finetune_operator.api.pinned import (
@@ -24,6 +24,10 @@ from hypothesis import strategies as st
 from tests.unit.lifecycle.lifecycle_builders import a_job, a_pool, pinned_status
 
 WHOLE = pinned_status(a_job(queueName="team"), a_pool())
+ASKED = {"preflight_generation": 2, "spec_digest": "sha256:" + "b" * 64}
+"""Which spec preflight was started for."""
+FOUND = {"generation": 2, "spec_digest": "sha256:" + "b" * 64}
+"""The same in its findings; those of an older operator lack it."""
 META = {"name": "bot", "namespace": "team-a", "uid": "u", "resourceVersion": "1"}
 
 
@@ -43,7 +47,11 @@ def statuses(draw: st.DrawFn) -> FineTuneJobStatus:
             },
         )
     )
-    return FineTuneJobStatus(**own).model_copy(update={part: getattr(WHOLE, part) for part in pinned})
+    own |= draw(st.sampled_from([{}, ASKED]))
+    status = FineTuneJobStatus(**own).model_copy(update={part: getattr(WHOLE, part) for part in pinned})
+    if status.preflight is None or not status.spec_digest or draw(st.booleans()):
+        return status
+    return status.model_copy(update={"preflight": status.preflight.model_copy(update=FOUND)})
 
 
 def raw(status: FineTuneJobStatus) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -74,6 +82,19 @@ def test_what_is_written_again_and_again_holds_a_summary_only(status: FineTuneJo
     assert not {"preflight", "resolved", "unread"} & job["status"].keys()
     assert set(summary) <= {"summary", "pool", "replicas", "gpusPerReplica", "estimate", "warnings"}
     assert bool(summary) == (status.plan is not None)
+    assert ("estimate" in summary) == (status.plan is not None and status.phase != "Failed")
+
+
+def test_which_spec_was_examined_is_told_by_the_status_until_preflight_has_reported():
+    """Then its findings say so; beside those of an older operator, which lack it, the status goes on to."""
+    status = WHOLE.model_copy(update=ASKED)
+    assert status.preflight is not None
+    whole = status.model_copy(update={"preflight": status.preflight.model_copy(update=FOUND)})
+    before = FineTuneJobStatus(**ASKED)
+
+    assert [set(reported(each, None)) & {"specDigest", "preflightGeneration"} for each in (before, status, whole)] == [
+        {"specDigest", "preflightGeneration"}, {"specDigest", "preflightGeneration"}, set(),
+    ]  # fmt: skip
 
 
 @given(statuses())
@@ -95,12 +116,17 @@ def missing(part: type[StatusModel], whole: type[StatusModel], path: str = "") -
     found = []
     for name, field in part.model_fields.items():
         other = whole.model_fields.get(name)
-        inner, outer = field.annotation, other and other.annotation
+        inner, outer = present(field.annotation), present(other and other.annotation)
         if isinstance(inner, type) and issubclass(inner, StatusModel) and isinstance(outer, type):
             found += missing(inner, outer, f"{path}{name}.")
         elif inner != outer:
             found.append(f"{path}{name}")
     return found
+
+
+def present(annotation: Any) -> Any:
+    """Return the type of a field where it is there."""
+    return next((each for each in get_args(annotation) if each is not type(None)), annotation)
 
 
 def test_a_digest_is_of_the_content_and_of_the_job():

@@ -403,7 +403,7 @@ def test_a_listing_fits_the_terminal(width: int, lines: list[str]):
 def test_conditions_that_every_job_has_are_left_out():
     """A job that runs has nothing to say by its conditions but what it does."""
     usual = [
-        ("Accepted", "True"),
+        ("Accepted", "True"),  # of an older operator
         ("Planned", "True"),
         ("Suspended", "False"),
         ("Reconciling", "False"),

@@ -26,7 +26,7 @@ DIGEST = "sha256:" + "e" * 64
 def artifact(kind: str = "adapter", **parts: Any) -> ArtifactStatus:
     values: dict[str, Any] = {
         "kind": kind, "uri": f"s3://team-a/out/{kind}", "digest": DIGEST, "size_bytes": 19_000_000,
-        "base_model": "org/model", "base_revision": "c" * 40, "lora_rank": 16 if kind == "adapter" else 0,
+        "base_revision": "c" * 40, "lora_rank": 16 if kind == "adapter" else 0,
         "servable": "vllm, sglang, tgi, llama.cpp",
     }  # fmt: skip
     return ArtifactStatus.model_validate({**values, **parts})

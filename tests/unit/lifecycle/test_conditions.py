@@ -10,7 +10,7 @@ from finetune_operator.lifecycle.conditions import Outlook, stated
 from tests.unit.lifecycle.lifecycle_builders import a_failure, published
 from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
 
-ALWAYS = {"Accepted": "True", "Planned": "True"}
+ALWAYS = {"Planned": "True"}
 STORIES: list[tuple[str, Callable[[], World], dict[str, str]]] = [
     ("planned", a_planned_world, {"PodsReady": "False", "Reconciling": "True", "Succeeded": "Unknown"}),
     ("running", a_training_world, {"PodsReady": "True", "Reconciling": "False", "Succeeded": "Unknown"}),
@@ -49,6 +49,7 @@ def test_what_an_older_operator_wrote_is_left_until_it_changes():
     job, now = world.job, world.now
     older = {"observed_generation": job.metadata.generation, "last_transition_time": "2026-11-23T10:00:00Z"}
     left = [
+        Condition(type="Accepted", status="True", reason="Accepted", **older),
         Condition(type="Suspended", status="False", reason="NotSuspended", **older),
         Condition(type="Stalled", status="False", reason="Running", **older),
     ]

@@ -53,7 +53,11 @@ def test_a_spec_that_breaks_a_rule_is_refused_before_anything_is_created():
     """What CEL cannot say, or an older CRD let through, is said in a condition."""
     world = a_world(training={"epochs": 1, "maxSteps": 10}).settle()
 
-    assert (world.status.phase, world.created, world.conditions["Accepted"]) == ("Failed", [], "False InvalidSpec")
+    said = world.status.phase, [*world.created], world.conditions["Accepted"]
+    mended = world.edit(training={"epochs": 1}).settle()
+
+    assert said == ("Failed", [], "False InvalidSpec")
+    assert "Accepted" not in mended.conditions
 
 
 def test_what_does_not_fit_is_said_before_a_gpu_is_asked_for():

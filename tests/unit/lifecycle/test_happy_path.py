@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from finetune_operator.api.meta import FieldManager
 from finetune_operator.api.published import EvaluationStatus, MemoryStatus
-from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus
+from finetune_operator.api.status import AttemptStatus, CheckpointStatus, CostStatus, ProgressStatus
 from finetune_operator.lifecycle.observation import Event
 
 from tests.unit.lifecycle.lifecycle_builders import a_preemption, a_progress, examined, published
@@ -16,13 +16,12 @@ ATTEMPT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_on_first_sight_every_condition_is_there_and_preflight_starts():
+def test_on_first_sight_the_conditions_that_count_are_there_and_preflight_starts():
     """A tool that waits must not take a job without conditions for one that is done."""
     world = a_world()
     world.one_pass()
 
     assert world.conditions == {
-        "Accepted": "True Accepted",
         "Planned": "Unknown Examining",
         "PodsReady": "False Examining",
         "Reconciling": "True Examining",
@@ -90,11 +89,7 @@ def test_a_published_run_ends_with_its_adapter_evaluation_memory_and_final_cost(
     status = world.status
     assert (status.phase, status.adapter_uri) == ("Succeeded", "s3://team-a/out/adapter")
     assert world.condition("Succeeded") == ("True", "Published", "published at s3://team-a/out/adapter")
-    assert world.conditions == {
-        "Accepted": "True Accepted",
-        "Planned": "True Planned",
-        "Succeeded": "True Published",
-    }
+    assert world.conditions == {"Planned": "True Planned", "Succeeded": "True Published"}
     assert status.evaluation == EvaluationStatus(
         examples=200, base_loss="2.0000", tuned_loss="1.5000", relative_improvement="0.2500"
     )
@@ -103,8 +98,10 @@ def test_a_published_run_ends_with_its_adapter_evaluation_memory_and_final_cost(
         predicted_gib="11.48", measured_gib="12.50", reserved_gib="14.00", loading_gib="9.50"
     )
     assert status.completion_time == "2026-01-31T12:10:10Z"
-    assert status.progress is not None
-    assert (status.progress.percent, status.progress.phase) == (100, "done")
+    assert status.progress == ProgressStatus(
+        step=169, total_steps=169, percent=100, epoch="0.00", loss="1.2500", eval_loss="1.5000"
+    )
+    assert [(each.outcome, each.message, each.last_step) for each in world.attempts] == [("Succeeded", None, 169)]
     assert [item.digest for item in status.artifacts] == ["sha256:" + "e" * 64]
 
 

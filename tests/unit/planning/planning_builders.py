@@ -4,8 +4,8 @@ from typing import Any
 
 from finetune_operator.api.plan import ModelArchitecture
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import PreflightStatus
 from finetune_operator.planning.models.architecture import architecture
 
 from tests.unit.smallest_spec import PINNED_SPEC

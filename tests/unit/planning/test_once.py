@@ -38,10 +38,13 @@ def questions() -> int:
 
 
 def test_jobs_that_differ_in_their_places_are_planned_once():
-    """Each is resolved with its own output and checkpoints; where preflight put its files plays no part."""
+    """Each is resolved with its own output and checkpoints; whose preflight it was and where it put its files play no part."""
     once._answer.cache_clear()
 
-    runs = [asked({"prepared_uri": f"s3://team/{n}"}, **places) for n, places in enumerate(PLACES)]
+    runs = [
+        asked({"prepared_uri": f"s3://team/{n}", "spec_digest": f"sha256:{n}", "generation": n}, **places)
+        for n, places in enumerate(PLACES)
+    ]
 
     assert questions() == 1
     assert [(run.resolved.output.destination, run.resolved.checkpoint.destination) for run in runs] == [

@@ -40,6 +40,4 @@ def completed(view: View) -> View:
     attempt = view.attempt
     if attempt is None:
         return view
-    return with_attempt(
-        view, closed(view, attempt, Ending(replica=0, outcome=AttemptOutcome.SUCCEEDED, message="published"))
-    )
+    return with_attempt(view, closed(view, attempt, Ending(replica=0, outcome=AttemptOutcome.SUCCEEDED, message="")))

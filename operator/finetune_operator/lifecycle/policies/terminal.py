@@ -6,7 +6,7 @@ from datetime import timedelta
 from finetune_contract import Outcome
 
 from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason
-from finetune_operator.lifecycle.attempt_record import has_published
+from finetune_operator.lifecycle.attempt_record import has_published, with_attempt
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.exports import is_published, missing_exports
 from finetune_operator.lifecycle.money import cost_status
@@ -130,6 +130,8 @@ def described(view: View) -> str:
 
 def succeed(view: View, reason: TerminalReason, message: str) -> Step:
     """Return the step that ends the job well."""
+    if view.last_attempt is not None:
+        view = with_attempt(view, view.last_attempt.model_copy(update={"checkpoint_step": 0}))
     view = view.writing(
         completion_time=timestamp(view.now), retry_time=None, checkpoint=None, cost=cost_status(view.status)
     )
