@@ -24,7 +24,7 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
     AttemptOutcome.NODE_LOST: ReasonText(
         "The node stopped responding, or lost the container when it was restarted.",
         NOTHING,
-        CHECKPOINT + " A node that fails two attempts is avoided." + UNCOUNTED
+        CHECKPOINT + " A node that fails two attempts is avoided." + UNCOUNTED,
     ),
     AttemptOutcome.NODE_REFUSED: ReasonText(
         "The trainer's container did not start on the node: the kubelet refused the Pod, the runtime could not start the "

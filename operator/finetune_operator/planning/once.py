@@ -1,7 +1,7 @@
 """The planner, asked each question once. Called by lifecycle, which asks in every pass that needs a plan.
 
-A sweep asks the same about hundreds of jobs, and a job that does not fit asks whenever a pool changes. Where results and
-checkpoints are kept plays no part in a plan: jobs that differ in nothing else share one.
+A sweep asks the same about hundreds of jobs, and a job that does not fit asks whenever a pool changes. Which bucket results and
+checkpoints are kept in plays no part in a plan: jobs that differ in nothing else share one.
 """
 
 import functools
@@ -20,7 +20,7 @@ from finetune_operator.planning.planner import METHODS, PlannedRun, plan
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 REMEMBERED = 64
-SOMEWHERE = "s3://somewhere/else"
+SOMEWHERE = "somewhere/else"
 OF_ONE_JOB = {"prepared_uri": "", "preview_uri": "", "generation": 0, "spec_digest": ""}
 """What no plan depends on of the findings of preflight."""
 
@@ -55,12 +55,12 @@ def planned(  # noqa: PLR0913 - as plan
 
 
 def without_places(spec: FineTuneJobSpec) -> FineTuneJobSpec:
-    """Return the spec with its results and checkpoints kept where those of every job are kept."""
-    elsewhere = {"destination": SOMEWHERE, "credentials": None}
+    """Return the spec with its results and checkpoints kept where those of every job are kept, results in a store of the same kind."""
+    kind, _, _ = spec.output.destination.partition("://")
     return spec.model_copy(
         update={
-            "output": spec.output.model_copy(update=elsewhere),
-            "checkpoint": spec.checkpoint.model_copy(update=elsewhere),
+            "output": spec.output.model_copy(update={"destination": f"{kind}://{SOMEWHERE}", "credentials": None}),
+            "checkpoint": spec.checkpoint.model_copy(update={"destination": f"s3://{SOMEWHERE}", "credentials": None}),
         }
     )
 

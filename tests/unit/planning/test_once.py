@@ -14,7 +14,7 @@ SHAPE = architecture(LLAMA_8B)
 PLACES = (
     {"output": {"destination": "s3://team/one"}},
     {"output": {"destination": "s3://team/two", "credentials": {"secretName": "keys"}}},
-    {"output": {"destination": "hf://team/three"}, "checkpoint": {"destination": "pvc://claim/three"}},
+    {"output": {"destination": "s3://team/three"}, "checkpoint": {"destination": "pvc://claim/three"}},
 )
 
 
@@ -50,19 +50,20 @@ def test_jobs_that_differ_in_their_places_are_planned_once():
     assert [(run.resolved.output.destination, run.resolved.checkpoint.destination) for run in runs] == [
         ("s3://team/one", "s3://team/one/.checkpoints"),
         ("s3://team/two", "s3://team/two/.checkpoints"),
-        ("hf://team/three", "pvc://claim/three"),
+        ("s3://team/three", "pvc://claim/three"),
     ]
 
 
 def test_what_a_plan_depends_on_is_asked_anew():
-    """The spec, what preflight found, the pool and its price."""
+    """The spec, what preflight found, the pool and its price, and whether the result is read back from where it goes."""
     once._answer.cache_clear()
     asked()
     asked(training={"epochs": 3})
     asked({"tokens": 12_000_000})
     asked(pool=a_pool(pricePerGPUHourUSD="9.00"))
+    asked(output={"destination": "hf://team/four"})
 
-    assert questions() == 4
+    assert questions() == 5
 
 
 def test_a_refusal_is_remembered_too():
