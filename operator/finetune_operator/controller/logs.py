@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from aiohttp import ClientError
+
 BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 QUIET = ("kopf", "asyncio", "aiohttp", "kubernetes")
 
@@ -46,9 +48,18 @@ class JsonLines(logging.Formatter):
         return json.dumps(line | {"logger": record.name} | bound_fields(record), default=str)
 
 
+def without_trace(record: logging.LogRecord) -> bool:
+    """Take the trace off what the API server answered, or did not: kopf logs one, and the message says it already. Keeps every record."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and isinstance(error.__cause__ or error, ClientError):
+        record.exc_info = None
+    return True
+
+
 def configure(level: str, log_format: str) -> None:
     """Log to stderr."""
     sink = logging.StreamHandler(sys.stderr)
+    sink.addFilter(without_trace)
     sink.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=level, handlers=[sink], force=True)
     for name in QUIET:

@@ -61,7 +61,7 @@ def test_what_a_plan_depends_on_is_asked_anew():
     asked(training={"epochs": 3})
     asked({"tokens": 12_000_000})
     asked(pool=a_pool(pricePerGPUHourUSD="9.00"))
-    asked(output={"destination": "hf://team/four"})
+    asked(output={"destination": "hf://team/four"}, checkpoint={"destination": "s3://team/four"})
 
     assert questions() == 5
 
