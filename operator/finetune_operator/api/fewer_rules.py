@@ -33,8 +33,7 @@ def fewer(rules: list[Schema]) -> list[Schema]:
 
 
 def _place(rule: Schema) -> tuple[Any, ...]:
-    own = rule["messageExpression"] if "messageExpression" in rule else ""
-    return rule.get("fieldPath", ""), own
+    return rule.get("fieldPath", ""), rule.get("messageExpression", "")
 
 
 def together(rules: list[Schema]) -> list[Schema]:
