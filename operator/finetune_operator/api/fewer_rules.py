@@ -1,9 +1,12 @@
 """Rules about one field as one rule, for crd.py: the API server evaluates every rule of a spec with each write of a status.
 
-Half of what that costs is what any rule costs, however short it is. The message is that of the first rule that is broken, as offline.
+Most of what that costs is what any rule costs, however short it is, and each field that it reads. The message is that of the first rule
+that is broken.
 """
 
+from collections.abc import Iterator
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from finetune_operator.api.cel import VALIDATIONS, quoted
@@ -42,5 +45,19 @@ def together(rules: list[Schema]) -> list[Schema]:
         return rules
     *others, last = rules
     said = "".join(f"!({rule['rule']}) ? {quoted(rule['message'])} : " for rule in others) + quoted(last["message"])
-    both = {"rule": " && ".join(f"({rule['rule']})" for rule in rules), "message": ONE_OF_SEVERAL}
+    both = {"rule": " && ".join(guarded(rules)), "message": ONE_OF_SEVERAL}
     return [rules[0] | both | {"messageExpression": said}]
+
+
+def guarded(rules: list[Schema]) -> Iterator[str]:
+    """Yield what rules ask for in CEL; a first alternative that several of them have, one after the other, is asked for once."""
+    for guard, below in groupby((halves(rule["rule"]) for rule in rules), itemgetter(0)):
+        asked = " && ".join(f"({rest})" for _, rest in below)
+        yield f"({guard} || ({asked}))" if guard else asked
+
+
+def halves(cel: str) -> tuple[str, str]:
+    """Return the first alternative of a rule and the others; none first where the rule cannot be cut by its text alone."""
+    first, _, others = cel.partition(" || ")
+    is_whole = first.count("(") == first.count(")") and first.count("'") % 2 == 0
+    return (first, others) if others and is_whole else ("", cel)
