@@ -31,11 +31,14 @@ class Rule:
     """The same as `cel`, over the parsed value."""
     field: str = ""
     """The child that the message is about, as a dotted path below the value."""
+    beside: str = ""
+    """The child that `field` does not go with: the API server names both, and evaluates the rules of one such child together."""
 
     def to_schema(self) -> dict[str, str]:
         """Return the entry of x-kubernetes-validations."""
-        place = {"fieldPath": f".{self.field}"} if self.field else {}
-        return {"rule": self.cel, "message": self.message} | place
+        message = f"{self.field}: {self.message}" if self.beside not in ("", self.field) else self.message
+        place = {"fieldPath": f".{self.beside or self.field}"} if self.field else {}
+        return {"rule": self.cel, "message": message} | place
 
 
 class Checked:

@@ -6,6 +6,7 @@ from typing import Any
 
 from finetune_operator.api.cel import VALIDATIONS, Rule
 from finetune_operator.api.descriptions import described_schema
+from finetune_operator.api.fewer_rules import with_fewer_rules
 from finetune_operator.api.fields import Model
 from finetune_operator.api.freeze import freeze
 from finetune_operator.api.group import (
@@ -127,7 +128,19 @@ TYPE_META = {
 
 def crds() -> tuple[Schema, ...]:
     """Return the CustomResourceDefinitions of the project."""
+    return tuple(served(crd) for crd in written())
+
+
+def written() -> tuple[Schema, ...]:
+    """Return the CustomResourceDefinitions with each rule by itself, as a reader wants them."""
     return job_crd(), plan_crd(), pool_crd(), policy_crd()
+
+
+def served(crd: Schema) -> Schema:
+    """Return a definition with as few rules as say the same."""
+    (version,) = crd["spec"]["versions"]
+    root = with_fewer_rules(version["schema"]["openAPIV3Schema"])
+    return crd | {"spec": crd["spec"] | {"versions": [version | {"schema": {"openAPIV3Schema": root}}]}}
 
 
 def job_crd() -> Schema:

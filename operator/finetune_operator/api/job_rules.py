@@ -71,6 +71,7 @@ CPT = (
         message=CPT_TEXT,
         holds=lambda spec: spec.objective != "cpt" or all(uses_plain_text(data) for data in spec.datasets),
         field="datasets",
+        beside="objective",
     ),
     Rule(
         cel=f"self.objective != 'cpt' || !has(self.evaluation.source) || ({plain_text_cel('self.evaluation.source')})",
@@ -79,6 +80,7 @@ CPT = (
             spec.objective != "cpt" or spec.evaluation.source is None or uses_plain_text(spec.evaluation.source)
         ),
         field="evaluation.source",
+        beside="objective",
     ),
     Rule(
         cel="self.objective != 'cpt' || !has(self.evaluation.metrics) || self.evaluation.metrics.all(m, m.type == 'lmEval')",
@@ -87,18 +89,21 @@ CPT = (
             spec.objective != "cpt" or all(metric.type == LM_EVAL for metric in spec.evaluation.metrics or ())
         ),
         field="evaluation.metrics",
+        beside="objective",
     ),
     Rule(
         cel=f"self.objective != 'cpt' || ({untouched('self.chat', ChatSpec, *ChatSpec.model_fields)})",
         message="objective cpt does not use chat settings: remove chat, or use objective sft",
         holds=lambda spec: spec.objective != "cpt" or spec.chat == ChatSpec(),
         field="chat",
+        beside="objective",
     ),
     Rule(
         cel=f"self.objective != 'cpt' || {untouched('self.training', TrainingSpec, 'over_length')}",
         message="objective cpt splits long documents without losing text: remove overLength",
         holds=lambda spec: spec.objective != "cpt" or spec.training.over_length == default(TrainingSpec, "over_length"),
         field="training.overLength",
+        beside="objective",
     ),
 )
 
@@ -108,30 +113,35 @@ METHODS = (
         message="method full publishes a whole model, so there is nothing to merge: remove merged",
         holds=lambda spec: spec.method != "full" or "merged" not in (spec.output.exports or ()),
         field="output.exports",
+        beside="method",
     ),
     Rule(
         cel=f"self.method != 'full' || ({UNTOUCHED_LORA})",
         message="method full trains all weights without an adapter: remove lora, or use method lora or qlora",
         holds=lambda spec: spec.method != "full" or spec.lora == LoraSpec(),
         field="lora",
+        beside="method",
     ),
     Rule(
         cel="self.method == 'full' || self.resources.offload in ['auto', 'none']",
         message="offload applies to method full only: set resources.offload to auto or none",
         holds=lambda spec: spec.method == "full" or spec.resources.offload in ("auto", "none"),
         field="resources.offload",
+        beside="method",
     ),
     Rule(
         cel="self.method != 'qlora' || self.training.precision != 'mixed'",
         message="method qlora does not support precision mixed: set precision to auto or bf16",
         holds=lambda spec: spec.method != "qlora" or spec.training.precision != "mixed",
         field="training.precision",
+        beside="method",
     ),
     Rule(
         cel="self.method != 'qlora' || !self.lora.experts",
         message="method qlora cannot adapt experts: use method lora, or set experts to false",
         holds=lambda spec: spec.method != "qlora" or not spec.lora.experts,
         field="lora.experts",
+        beside="method",
     ),
     Rule(
         cel=f"!has(self.training.earlyStopping) || {EVALUATION_ON.replace('self.', 'self.evaluation.')}",

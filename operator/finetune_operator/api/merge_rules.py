@@ -23,6 +23,7 @@ def left_out(field: str, cel: str, holds: Callable[[FineTuneJobSpec], bool]) -> 
         message="has no effect with mergeOf, which trains nothing and uses no GPU: remove it",
         holds=lambda spec: spec.merge_of is None or holds(spec),
         field=field,
+        beside="mergeOf",
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from finetune_operator.api.crd import crds
+from finetune_operator.api.crd import crds, written
 from finetune_operator.api.reference import reference
 from finetune_operator.api.structural import Schema
 
@@ -34,9 +34,8 @@ class PlainDumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml has no types
 
 def files() -> dict[Path, str]:
     """Return the text of every file that is generated as a whole, by its path in the repository."""
-    both = crds()
-    out = {Path("docs/api.md"): f"<!-- {HEADER[2:-1]} -->\n\n{reference(both)}"}
-    for crd in both:
+    out = {Path("docs/api.md"): f"<!-- {HEADER[2:-1]} -->\n\n{reference(written())}"}
+    for crd in crds():
         name = f"{crd['spec']['names']['plural']}.yaml"
         out[Path("crds") / name] = HEADER + to_yaml(crd)
         out[Path("kustomize") / name] = HEADER + to_yaml(kept(crd))  # kustomize takes no file from outside its folder

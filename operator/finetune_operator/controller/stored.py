@@ -128,7 +128,7 @@ def stored(kind: Kind, raw: Raw) -> Stored:
         begun=bool(attempts),
         plan_name=plan_name_of(raw) if is_job else "",
         pool=str((plan.get("pool") or {}).get("name", "")),
-        gpus=int(plan.get("replicas", 0)) * int(plan.get("gpusPerReplica", 0)),
+        gpus=int(plan.get("replicas", 1)) * int(plan.get("gpusPerReplica", 1)) if plan else 0,  # absent where it is 1
         running=bool(attempt),
         price_usd=str((plan.get("pool") or {}).get("pricePerGPUHourUSD", "0")),
         cost_usd=str((status.get("cost") or {}).get("costUSD", "0.00")) if is_job else "0.00",

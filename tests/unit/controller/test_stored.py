@@ -93,3 +93,11 @@ def test_a_job_is_kept_whole_but_for_what_was_applied():
     assert kept.raw == {"metadata": meta | {"managedFields": managers}, "spec": {"method": "lora"}, "status": status}
     assert (kept.uid, kept.version, kept.family) == ("job", 9, "team/j")
     assert (kept.phase, kept.begun, kept.pool) == ("Training", True, "h100")
+
+
+def test_the_gpus_of_a_job_are_those_of_its_plan():
+    """One Pod and one GPU are told by nothing; a job without a plan has none."""
+    plans: list[dict[str, Any]] = [{}, {"summary": "lora"}, {"replicas": 2}, {"replicas": 2, "gpusPerReplica": 8}]
+    jobs = [{"metadata": META, "spec": {}, "status": {"plan": plan}} for plan in plans]
+
+    assert [stored("FineTuneJob", job).gpus for job in jobs] == [0, 1, 2, 16]
