@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from finetune_contract import CostSoFar, Layout, Outcome, parse_outcome, parse_progress
+from finetune_operator.local.ports import free_port
 from finetune_operator.local.processes import identify
 from finetune_trainer.process import entry
 from finetune_trainer.process.accelerator import no_accelerator, unusable
@@ -212,9 +213,27 @@ def test_several_processes_are_started_by_torchrun() -> None:
     assert entry.command(layout)[1:] == ["-m", "torch.distributed.run", "-m", "finetune_trainer", "worker"]
     assert entry.environment(layout, given) == given | {
         "PET_NNODES": "2", "PET_NPROC_PER_NODE": "4", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "pod-0",
-        "PET_MAX_RESTARTS": "0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "PET_MAX_RESTARTS": "0", "PET_RDZV_CONF": "timeout=3600", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "86400",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_replica_waits_for_the_others_and_says_so_when_they_do_not_come(
+    tmp_path: Path, model: Path, data: Path, rank: int
+) -> None:
+    """Longer than a step may take. The name of replica 0 does not resolve yet, or nobody comes to it."""
+    port = str(free_port(set()))
+    run = changed(a_run(tmp_path, model=model, data=data, stall_seconds=1), replicas=2)
+    met = {"RANK": str(rank), "MASTER_ADDR": "127.0.0.1" if rank == 0 else "run-0-0.invalid", "MASTER_PORT": port}
+    with container(run, tmp_path, PET_RDZV_CONF="timeout=8", **met) as waiting:
+        code, outcome = waiting.wait()
+
+    told, seconds = outcome.message.split(" within ")
+    assert (code, outcome.reason, told) == (
+        1, "CommunicationTimeout", f"the 2 replicas did not all meet at {met['MASTER_ADDR']}:{port}",
+    )  # fmt: skip
+    assert int(seconds.split()[0]) >= 8
 
 
 @pytest.mark.parametrize(("cores", "gpus", "expected"), [(4.0, 1, "4"), (7.5, 4, "1"), (0.5, 1, "1")])

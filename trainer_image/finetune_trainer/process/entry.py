@@ -46,6 +46,10 @@ FAREWELL_SECONDS = 20.0
 SHUTDOWN_SECONDS = 24 * 3600
 """Longer than any grace period."""
 
+MEETING_SECONDS = 3600
+"""So long replicas wait for each other: one node may have to pull the image while the others have it. torchrun's own patience, 15
+minutes, is shorter than that. The operator ends the wait where a Pod has failed."""
+
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 """Set in PyTorchJob's sense (Pods, not processes): a single worker must not take them for its own."""
 
@@ -100,9 +104,19 @@ class Entry:
             if failed is not None:
                 if looked - failed > FAREWELL_SECONDS:
                     self._kill()  # torchrun would wait for ever for those that NCCL keeps waiting for the one that failed
-            elif looked - max(started, heartbeat.newest_beat(self.folder)) > self.run.stall_seconds:
+            elif looked - max(started, heartbeat.newest_beat(self.folder)) > self.patience:
                 self._end_stalled()
         return self._report(self.child.returncode)
+
+    @property
+    def patience(self) -> float:
+        """Return how long nothing may move: before the first worker starts, torchrun waits for the other replicas."""
+        return self.run.stall_seconds + (MEETING_SECONDS if self.alone else 0)
+
+    @property
+    def alone(self) -> bool:
+        """No worker has started here, since there are other replicas and they have not all been met."""
+        return self.run.layout.replicas > 1 and not heartbeat.processes(self.folder)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.child is None:
@@ -164,8 +178,19 @@ class Entry:
             return Outcome(outcome="Failed", reason="HostOutOfMemory", message=message)
         if returncode < 0:
             return killed("the trainer" if self.run.layout.world_size == 1 else "torchrun", -returncode)
+        if self.alone:
+            return self._not_met()
         message = f"the training processes exited without reporting a result (exit code {returncode})"
         return Outcome(outcome="Failed", reason="Killed", message=message)
+
+    def _not_met(self) -> Outcome:
+        waited = round(time.monotonic() - self.started)
+        where = f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
+        message = (
+            f"the {self.run.layout.replicas} replicas did not all meet at {where} within {waited} s: check that the other Pods have "
+            "started, that the cluster's DNS resolves this name, and that no NetworkPolicy keeps the Pods apart"
+        )
+        return Outcome(outcome="Failed", reason="CommunicationTimeout", message=message)
 
 
 def command(layout: Layout) -> list[str]:
@@ -186,6 +211,7 @@ def environment(layout: Layout, given: dict[str, str]) -> dict[str, str]:
         "PET_NODE_RANK": given.get("RANK", "0"),
         "PET_MASTER_ADDR": given.get("MASTER_ADDR", "127.0.0.1"),
         "PET_MASTER_PORT": given.get("MASTER_PORT", "29500"),
+        "PET_RDZV_CONF": f"timeout={MEETING_SECONDS}",
         # A dead worker ends the attempt: the operator starts the next one from the checkpoint.
         "PET_MAX_RESTARTS": "0",
         # After SIGTERM torchrun would kill the workers while they save: the Pod's grace period is what limits them.
