@@ -23,8 +23,13 @@ def camel(name: str) -> str:
     return first + "".join(ACRONYMS.get(word, word.capitalize()) for word in rest)
 
 
+PLAIN = (str, int, float, bool, type(None))
+
+
 def to_wire(value: Any) -> Any:
     """Turn a dataclass (or a container of them) into plain JSON values; fields that are None are left out."""
+    if type(value) in PLAIN:  # most values: the tests below take longer
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((key, getattr(value, name)) for name, key in _keys(type(value)))
         return {key: to_wire(item) for key, item in pairs if item is not None}
@@ -76,6 +81,8 @@ def _fields(kind: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _parse(hint: Any, value: Any, where: str, unknown: Unknown) -> Any:
+    if type(value) is hint:  # most values: the tests below take longer
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):  # only `X | None` is used
         (inner,) = [argument for argument in arguments if argument is not type(None)]

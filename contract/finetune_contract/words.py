@@ -36,6 +36,7 @@ def harmless_fields(value: T) -> T:
     if isinstance(value, tuple):
         return tuple(harmless_fields(each) for each in value)  # type: ignore[return-value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return dataclasses.replace(value, **{name: harmless_fields(each) for name, each in fields.items()})
+        found = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        mended = {name: new for name, each in found if (new := harmless_fields(each)) != each}
+        return dataclasses.replace(value, **mended) if mended else value
     return value

@@ -64,15 +64,22 @@ def reported(status: FineTuneJobStatus, plan_name: str | None) -> Raw:
     """Return the status as it is written into a job whose FineTunePlan has this name."""
     if not is_pinned(status):
         return told(status) | summary_of(status.unread)
-    plan, resolved = status.plan, status.resolved
     ended = status.phase in (Phase.SUCCEEDED, Phase.FAILED)
-    brief = {
-        "planName": plan_name,
-        "queueName": resolved and resolved.queue_name,
-        "podGroup": plan and plan.replicas > 1 and plan.pool.pod.pod_group,
-    } | summary_of(plan, without_estimate=ended)
-    kept = {name: value for name, value in told(status).items() if name not in brief}
-    return kept | {name: value for name, value in brief.items() if value}
+    return told(named(status, plan_name)) | summary_of(status.plan, without_estimate=ended)
+
+
+def named(status: FineTuneJobStatus, plan_name: str | None) -> FineTuneJobStatus:
+    """Return the status as it is read once it was written: with the name of its FineTunePlan, and what cleaning up without it needs."""
+    if not is_pinned(status):
+        return status
+    plan, resolved = status.plan, status.resolved
+    in_gang = plan is not None and plan.replicas > 1
+    told_of_plan = {
+        "plan_name": plan_name,
+        "queue_name": resolved.queue_name if resolved else None,
+        "pod_group": plan.pool.pod.pod_group if plan and in_gang else None,
+    }
+    return status.model_copy(update=told_of_plan)
 
 
 def summary_of(plan: Plan | PlanSummary | None, *, without_estimate: bool = False) -> Raw:

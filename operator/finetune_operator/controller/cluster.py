@@ -174,6 +174,7 @@ class Cluster:
             await self._look_again(job)
         written = answer.expect(200)
         self.store.put("FineTuneJob", written)
+        self.plans.wrote(job, status, body, written)
         return bool(written["metadata"]["resourceVersion"] != job.metadata.resource_version)
 
     async def _look_again(self, job: FineTuneJob) -> None:

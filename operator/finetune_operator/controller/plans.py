@@ -4,13 +4,14 @@ They are not watched: their content never changes, and a finished job needs noth
 """
 
 import json
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from finetune_operator.api.group import PLAN_KIND
-from finetune_operator.api.pinned import PARTS, is_pinned, same_pinned
+from finetune_operator.api.pinned import PARTS, is_pinned, named, same_pinned
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, ReportedStatus
 from finetune_operator.controller.api import Api
-from finetune_operator.controller.parsed import joined_job, parsed_job, reported_job
+from finetune_operator.controller.parsed import BUSY_JOBS, joined_job, parsed_job, reported_job
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Raw, Stored, collection, controller_uid, leaves_soon, picked
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
@@ -34,16 +35,33 @@ class Plans:
     store: Store
     _texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Job uid -> name and text of its FineTunePlan."""
+    _written: OrderedDict[str, FineTuneJob] = field(default_factory=OrderedDict)
+    """Job uid -> the job as we wrote it, which need not be read again."""
 
     def forget(self, uid: str) -> None:
         """Drop what was kept of a deleted job."""
         self._texts.pop(uid, None)
+        self._written.pop(uid, None)
+
+    def wrote(self, job: FineTuneJob, status: FineTuneJobStatus, sent: Raw, answered: Raw) -> None:
+        """Keep a job whose status the API server has taken as it was sent, while passes look at it."""
+        self._written.pop(job.metadata.uid, None)
+        if answered.get("status") != sent["status"] or not needs_plan(status):
+            return
+        status = named(status, sent["status"].get("planName"))
+        meta = job.metadata.model_copy(update={"resource_version": answered["metadata"]["resourceVersion"]})
+        self._written[meta.uid] = FineTuneJob.model_construct(metadata=meta, spec=job.spec, status=status)
+        while len(self._written) > BUSY_JOBS:
+            self._written.popitem(last=False)
 
     async def whole(self, stored: Stored) -> FineTuneJob:
         """Return a job with what is pinned. Raises ValidationError where it is not one we can read.
 
         Without it where the job has ended, and where the FineTunePlan is gone: before the first attempt as if it had never been.
         """
+        ours = self._written.get(stored.uid)
+        if ours is not None and ours.metadata.resource_version == str(stored.version):
+            return ours
         if not stored.plan_name:
             return parsed_job(stored.text)
         if not needs_plan(reported_job(stored.text).status):

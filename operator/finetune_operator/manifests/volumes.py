@@ -69,7 +69,8 @@ def locations(value: object) -> Iterable[contract.Location]:
             yield from locations(item)
     elif is_dataclass(value):
         for field in fields(value):
-            yield from locations(getattr(value, field.name))
+            if not isinstance(held := getattr(value, field.name), str | int | float):  # most fields
+                yield from locations(held)
 
 
 def volumes(needed: Storage, *, workspace_gib: int) -> list[Manifest]:

@@ -48,6 +48,35 @@ async def test_a_plan_is_created_once_and_then_known():
         assert {part: getattr(again.status, part) for part in PARTS} == {part: getattr(status, part) for part in PARTS}
 
 
+@pytest.mark.parametrize("dropped", [(), ("runDigest",)], ids=["taken as it was sent", "by an older definition"])
+async def test_a_job_that_we_wrote_is_what_reading_it_again_would_give(dropped: tuple[str, ...]):
+    """Nothing is read for that; where the API server keeps less than was sent, what it has counts."""
+    async with scripted() as (server, connection):
+        cluster, job = await a_cluster(connection)
+        status, manifest = planned(job)
+
+        def taken(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+            kept = {key: value for key, value in body["status"].items() if key not in dropped}
+            return 200, raw_job(version="8") | {"status": kept}
+
+        server.replies = {
+            f"POST {PLANS}": (201, owned(manifest, "one")),
+            f"GET {PLANS}/{manifest['metadata']['name']}": (200, owned(manifest, "one")),
+            f"PUT {JOBS}/bot/status": taken,
+        }
+        await write_status(job, Decision(status=status), cluster, NOW)
+        kept = await cluster.job("one")
+        other, _ = await a_cluster(connection)
+        stored = cluster.store.get("one")
+        assert stored is not None
+        other.store.take(stored)
+
+        assert kept is not None
+        assert kept == await other.job("one")
+        assert (kept.spec is job.spec) is not bool(dropped)
+        assert kept.status.run_digest == ("" if dropped else status.run_digest)
+
+
 def written(status: FineTuneJobStatus, name: str | None) -> dict[str, Any]:
     return raw_job(version="8") | {"status": reported(status, name)}
 
