@@ -26,10 +26,9 @@ class Asking:
     def family(self, child: Stored, *, gone: bool = False) -> None:
         """Ask for the job of a child that has changed, or is gone."""
         ended = child.kind == "Pod" and child.phase in ("Succeeded", "Failed")
-        # most often it runs a moment later, and one pass sees both; the status would be held back for as long anyway
-        on_its_way = child.kind == "Pod" and child.phase == "Pending" and not gone
-        delay = self.cluster.patience.hold_seconds() if on_its_way else 0
         for job in self.store.members(child.family, "FineTuneJob"):
+            # most often more comes a moment later, and one pass sees both; the status would be held back for as long anyway
+            delay = self.cluster.patience.hold_seconds() if is_on_its_way(child, job) and not gone else 0
             # an end frees GPUs and tells a person; before the first attempt it asks for a plan, which can wait
             self.queue.put(job.uid, delay, urgent=ended and job.begun)
 
@@ -49,3 +48,8 @@ class Asking:
             refused = bool(namespace) and self.cluster.refusals.forgive(job.uid)
             if not job.begun or refused:
                 self.queue.put(job.uid)
+
+
+def is_on_its_way(child: Stored, job: Stored) -> bool:
+    """Tell whether nothing is decided by how far a Pod is: before it runs, and with preflight before it ends."""
+    return child.kind == "Pod" and (child.phase == "Pending" or (child.phase == "Running" and not job.begun))

@@ -21,19 +21,24 @@ def pod_in(phase: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("event", "phase", "asked"),
+    ("event", "phase", "attempts", "asked"),
     [
-        ("MODIFIED", "Pending", LATER),
-        ("MODIFIED", "Running", NOW),
-        ("MODIFIED", "Succeeded", NOW),
-        ("DELETED", "Pending", NOW),
+        ("MODIFIED", "Pending", 0, LATER),
+        ("MODIFIED", "Running", 0, LATER),
+        ("MODIFIED", "Succeeded", 0, NOW),
+        ("DELETED", "Running", 0, NOW),
+        ("MODIFIED", "Pending", 1, LATER),
+        ("MODIFIED", "Running", 1, NOW),
+        ("MODIFIED", "Succeeded", 1, NOW),
+        ("DELETED", "Pending", 1, NOW),
     ],
 )
-async def test_a_pod_on_its_way_to_its_node_waits_a_moment(event: str, phase: str, asked: Asked):
-    """It runs a moment later, and one pass sees both. What has happened to a Pod is looked at immediately."""
+async def test_a_pod_on_its_way_waits_a_moment(event: str, phase: str, attempts: int, asked: Asked):
+    """It runs, or preflight has ended, a moment later, and one pass sees both. What has happened to a Pod is looked at immediately."""
     async with scripted() as (_, connection):
         operator = Operator(settings=OperatorSettings(), connection=connection)
-        operator.store.put("FineTuneJob", raw_job())
+        begun = [{"number": 0, "startTime": "2026-01-31T12:00:00Z"}] * attempts
+        operator.store.put("FineTuneJob", raw_job() | {"status": {"attempts": begun}})
         raw = pod_in(phase)
         operator.heard(
             "Pod", event, raw | {"metadata": raw["metadata"] | {"deletionTimestamp": "2026-01-31T12:00:00Z"}}
