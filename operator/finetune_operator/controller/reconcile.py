@@ -21,6 +21,7 @@ from finetune_operator.errors import FinetuneError, Forbidden, NameConflict, Ser
 from finetune_operator.lifecycle.conditions import find
 from finetune_operator.lifecycle.decide import TOLD_FAILURES, decide
 from finetune_operator.lifecycle.observation import Decision, Event
+from finetune_operator.lifecycle.passing import is_settled
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     if tally.created:
         return soonest(cluster.patience.hold_seconds(), decision.requeue_after, wait or None, *looks)
     following = decision
-    if tally.wrote:  # the status may have been one step of several
+    if tally.wrote and not is_settled(decision.status):  # it may have been one step of several
         following = decide(job.model_copy(update={"status": decision.status}), seen, now)
         if acts(following, decision.status):
             return 0.0

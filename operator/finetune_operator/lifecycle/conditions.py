@@ -42,7 +42,10 @@ class Claim:
 
 def find(status: ReportedStatus, kind: ConditionType) -> Condition | None:
     """Return a condition, None where it was never set."""
-    return next((condition for condition in status.conditions if condition.type == kind), None)
+    for condition in status.conditions:
+        if condition.type == kind:
+            return condition
+    return None
 
 
 def has_ended(status: ReportedStatus) -> bool:

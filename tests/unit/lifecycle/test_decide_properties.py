@@ -11,6 +11,7 @@ from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.decide import decide
 from finetune_operator.lifecycle.observation import Decision, Observation
+from finetune_operator.lifecycle.passing import is_settled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +133,8 @@ def checked_decision(world: World) -> Decision:
     decision = decide(world.job, seen, world.now)
     again = decide(world.job.model_copy(update={"status": decision.status}), seen, world.now)
     assert again.status == decision.status, "deciding on its own output changes nothing"
+    if is_settled(decision.status):
+        assert again == replace(decision, events=again.events), "nothing follows a status that stays where it is"
     assert decision.status.observed_generation == world.job.metadata.generation
     written = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert FineTuneJobStatus.model_validate(written) == decision.status, "the API server takes what is written"
