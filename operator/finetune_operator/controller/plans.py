@@ -3,9 +3,10 @@
 They are not watched: their content never changes, and a finished job needs nothing of it.
 """
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
+
+import orjson
 
 from finetune_operator.api.group import PLAN_KIND
 from finetune_operator.api.pinned import PARTS, is_pinned, named, same_pinned
@@ -82,7 +83,7 @@ class Plans:
         return self._keep(stored.uid, raw) if controller_uid(raw) == stored.uid else GONE
 
     def _keep(self, uid: str, raw: Raw) -> str:
-        text = json.dumps(picked(raw, PARTS), separators=(",", ":"))
+        text = orjson.dumps(picked(raw, PARTS)).decode()
         self._texts[uid] = str(raw["metadata"]["name"]), text
         return text
 
