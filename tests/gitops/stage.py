@@ -48,7 +48,7 @@ class Stage:
         """Tell whether the spec asks for it."""
         found = self.job()
         assert found is not None
-        return bool(found["spec"]["suspend"])
+        return bool(found["spec"].get("suspend"))
 
     def fate(self, before: str, name: str = "bot") -> Fate:
         """Say what has become of the job that had a uid."""
