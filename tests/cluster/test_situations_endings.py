@@ -38,7 +38,11 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
         (f"stopped: {why}", str(outcome), {"reason": why, "containers": {"trainer": exited(137)}})
         for why, outcome in POD_REASONS.items()
     ),
-    ("lost by the kubelet", "NodeLost", {"containers": {"trainer": exited(137, "not located", "ContainerStatusUnknown")}}),
+    (
+        "lost by the kubelet",
+        "NodeLost",
+        {"containers": {"trainer": exited(137, "not located", "ContainerStatusUnknown")}},
+    ),
     ("lost by containerd", "NodeLost", {"containers": {"trainer": exited(255, "", "Unknown")}}),
     ("could not be started", "NodeRefused", {"containers": {"trainer": exited(128, "no such device", "StartError")}}),
     ("cannot run", "NodeRefused", {"containers": {"trainer": exited(127, "not found", "ContainerCannotRun")}}),
@@ -47,8 +51,11 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("out of memory", "HostOutOfMemory", {"containers": {"trainer": exited(137, reason="OOMKilled")}}),
     ("disk, by others", "Evicted", {"reason": "Evicted", "message": LOW_DISK, "containers": {"trainer": exited(137)}}),
     ("disk, before it ran", "NodeRefused", {"reason": "Evicted", "message": LOW_DISK}),
-    ("disk, by itself", "StorageFull",
-     {"reason": "Evicted", "message": f"{LOW_DISK}{USED_MORE}", "containers": {"trainer": exited(137)}}),
+    (
+        "disk, by itself",
+        "StorageFull",
+        {"reason": "Evicted", "message": f"{LOW_DISK}{USED_MORE}", "containers": {"trainer": exited(137)}},
+    ),
     ("disk", "StorageFull", {"reason": "Evicted", "message": "ephemeral", "containers": {"trainer": exited(137)}}),
     ("SIGKILL", "Killed", {"containers": {"trainer": exited(137)}}),
     ("SIGTERM", "Killed", {"containers": {"trainer": exited(143)}}),

@@ -24,7 +24,7 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
     AttemptOutcome.NODE_LOST: ReasonText(
         "The node stopped responding, or lost the container when it was restarted.",
         NOTHING,
-        CHECKPOINT + " A node that fails two attempts is avoided." + UNCOUNTED
+        CHECKPOINT + " A node that fails two attempts is avoided." + UNCOUNTED,
     ),
     AttemptOutcome.NODE_REFUSED: ReasonText(
         "The trainer's container did not start on the node: the kubelet refused the Pod, the runtime could not start the "
@@ -44,8 +44,8 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
         "Gives the next attempt 50 % more memory, up to what a node of the pool has.",
     ),
     AttemptOutcome.COMMUNICATION_TIMEOUT: ReasonText(
-        "The processes lost contact with each other.",
-        "If it happens again, check the network between the nodes and any NetworkPolicy.",
+        "The processes lost contact with each other, or did not find each other within an hour.",
+        "If it happens again, check the network between the nodes, the cluster's DNS and any NetworkPolicy.",
         CHECKPOINT,
     ),
     AttemptOutcome.STALLED: ReasonText(

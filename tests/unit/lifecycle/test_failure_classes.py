@@ -66,7 +66,12 @@ CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
     ("built for arm64", ended(255, termination_message="exec /usr/bin/python: exec format error"), *REFUSED),
     ("lost by the kubelet", ended(137, terminated_reason="ContainerStatusUnknown"), "NodeLost", "SpotReclaimed"),
     ("lost by containerd", ended(255, terminated_reason="Unknown"), "NodeLost", "SpotReclaimed"),
-    ("evicted and lost", ended(137, terminated_reason="ContainerStatusUnknown", pod_reason="Evicted"), "Evicted", "Evicted"),
+    (
+        "evicted and lost",
+        ended(137, terminated_reason="ContainerStatusUnknown", pod_reason="Evicted"),
+        "Evicted",
+        "Evicted",
+    ),
     ("SIGTERM, nothing saved", ended(143), "Killed", "SpotReclaimed"),
     ("SIGKILL", ended(137, terminated_reason="Error"), "Killed", "SpotReclaimed"),
     ("OOMKilled", ended(137, terminated_reason="OOMKilled"), "HostOutOfMemory", "HostOutOfMemory"),
