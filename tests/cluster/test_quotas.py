@@ -4,10 +4,10 @@ import pytest
 
 from tests.cluster.client import Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
-from tests.cluster.plays import POOL, Play, a_job
+from tests.cluster.plays import POOL, Play, a_job, training_fails
 from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_rbac import kubeconfig_of
-from tests.cluster.test_controller_runs import jobs, reaches
+from tests.cluster.test_controller_runs import attempts, jobs, reaches
 from tests.servers.control_plane import ControlPlane
 
 pytestmark = pytest.mark.cluster
@@ -67,6 +67,22 @@ def test_a_quota_that_is_used_up_is_waited_for(
     reaches(api, namespace, "waiter", "Succeeded")
 
     assert message.endswith("; in use by job holder (4 GPUs)")
+
+
+def test_a_job_does_not_wait_for_its_own_finished_pods(
+    api: Client, standin: StandIn, namespace: str, start_operator: StartOperator
+):
+    """count/pods counts those of preflight and of the first attempt: they make room for the second one."""
+    api.create(quotas(namespace), a_quota(**{"count/pods": "2"}))
+    standin.scripts["fills"] = {"0": training_fails("TrainerError", "boom", checkpoint_step=10)}
+    start_operator().start()
+    api.create(jobs(namespace), a_job("fills"))
+
+    job = reaches(api, namespace, "fills", "Succeeded")
+
+    assert attempts(job) == [(0, "TrainerError"), (1, "Succeeded")]
+    left = [each["metadata"]["name"] for each in api.items(f"/api/v1/namespaces/{namespace}/pods")]
+    assert left == ["fills-1-0"]
 
 
 def test_a_limit_range_bounds_one_pod(api: Client, standin: StandIn, namespace: str, start_operator: StartOperator):

@@ -45,6 +45,24 @@ def test_a_users_mistake_is_told_although_a_sidecar_runs_on(kubelet: Kubelet, st
     assert [each["outcome"] for each in kubelet.job("mistake")["status"]["attempts"]] == ["DatasetInvalid"]
 
 
+def test_a_container_that_is_started_again_in_its_pod_has_ended(
+    api: Client, kubelet: Kubelet, start_operator: StartOperator
+):
+    """A webhook has made the restartPolicy OnFailure: the user's mistake is told, and the Pod gives its GPUs back."""
+    pod = started(kubelet, start_operator, "restarts")
+    kubelet.status(pod, "Running", {"trainer": RUNNING})
+    kubelet.says("restarts", "Running")
+
+    mistake = ended(training_fails("DatasetInvalid", "row 7 has no messages", exit_code=87))
+    held = waits("CrashLoopBackOff", "back-off 10s restarting failed container")
+    container = {"name": "trainer", "image": "x", "imageID": "", "restartCount": 1, "ready": False, "started": False}
+    status = {"phase": "Running", "containerStatuses": [container | {"state": held, "lastState": mistake}]}
+    api.patch(f"{kubelet.path(pod)}/status", {"status": status})
+
+    kubelet.says("restarts", "DatasetInvalid: row 7 has no messages", "Succeeded")
+    kubelet.gone(pod)
+
+
 @pytest.mark.parametrize("code", [0, 143])
 def test_a_sidecar_that_quits_is_not_the_trainer(kubelet: Kubelet, start_operator: StartOperator, code: int):
     """Both have ended; the kubelet lists the sidecar first."""

@@ -4,7 +4,8 @@ import pytest
 
 from tests.cluster.client import Client, eventually
 from tests.cluster.conftest import StartOperator
-from tests.cluster.kubelet import POOL, Kubelet, exited, is_deleted
+from tests.cluster.kubelet import NODES, POOL, Kubelet, exited, is_deleted
+from tests.cluster.standin import StandIn
 
 pytestmark = pytest.mark.cluster
 
@@ -28,6 +29,71 @@ def test_the_pods_of_a_deleted_job_go_although_a_finalizer_holds_it(
     assert [each["metadata"]["name"] for each in api.items(f"/api/v1/namespaces/{kubelet.namespace}/pods")] == [
         "metered-preflight-1"
     ]
+
+
+def test_a_refused_preflight_pod_that_a_finalizer_keeps_is_told(
+    api: Client, standin: StandIn, kubelet: Kubelet, start_operator: StartOperator
+):
+    """Its name is not free for the next try: whose word is missing is said, and the job goes on when it is given."""
+    name = "kept-preflight-1"
+    standin.held.add(name)
+    start_operator().start()
+    kubelet.apply("kept", planOnly=True)
+    kubelet.bound(name)
+    api.patch(kubelet.path(name), {"metadata": {"finalizers": ["kueue.x-k8s.io/managed"]}})
+
+    kubelet.status(name, "Failed", reason="OutOfpods", message="too many")
+
+    kubelet.says("kept", f"waiting for Pod {name} to be removed; finalizers that hold it: kueue.x-k8s.io/managed")
+    standin.held.remove(name)
+    api.patch(kubelet.path(name), {"metadata": {"finalizers": None}})
+    kubelet.says("kept", "PlanOnly")
+
+
+def test_a_pod_without_a_node_that_a_finalizer_keeps_holds_nothing(
+    api: Client, kubelet: Kubelet, start_operator: StartOperator
+):
+    """No node is blamed, nothing is billed, and the suspended job can be resumed while the Pod stays."""
+    start_operator().start()
+    for node in NODES:
+        api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}})
+    try:
+        kubelet.apply("nowhere")
+        kubelet.says("nowhere", "Unschedulable")
+        api.patch(kubelet.path("nowhere-0-0"), {"metadata": {"finalizers": ["kueue.x-k8s.io/managed"]}})
+
+        api.patch(f"{kubelet.jobs}/nowhere", {"spec": {"suspend": True}})
+
+        kubelet.says("nowhere", "Suspended: spec.suspend is true", seconds=15)
+        first = kubelet.attempt("nowhere", 0)
+        assert (first["outcome"], first.get("gpuSeconds", 0), first.get("failedNode", "")) == ("Suspended", 0, "")
+        assert "is not responding" not in first["message"]
+    finally:
+        for node in NODES:
+            api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}})
+
+    api.patch(f"{kubelet.jobs}/nowhere", {"spec": {"suspend": False}})
+    kubelet.bound("nowhere-1-0")
+    api.patch(kubelet.path("nowhere-0-0"), {"metadata": {"finalizers": None}})
+
+
+def test_a_preflight_pod_that_something_deletes_is_not_created_at_once_each_time(
+    standin: StandIn, kubelet: Kubelet, start_operator: StartOperator
+):
+    """The two would go on as fast as the API server can: the pause doubles, and the user is told to look for the other one."""
+    name = "weeded-preflight-1"
+    standin.held.add(name)
+    start_operator("--retry-back-off-seconds=600").start()
+    kubelet.apply("weeded", planOnly=True)
+    kubelet.run(name)
+
+    kubelet.remove(name)
+
+    found = kubelet.says(
+        "weeded", f"BackOff: preflight: Pod {name} was deleted once before it finished: find out what deletes"
+    )
+    assert "in this namespace; it is created again at 20" in found["message"]
+    assert kubelet.client.find(kubelet.path(name)) is None
 
 
 def test_the_service_of_a_running_gang_is_created_again(api: Client, kubelet: Kubelet, start_operator: StartOperator):

@@ -82,6 +82,26 @@ def has_policies(api: Client, version: str) -> bool:
     return any(each["name"] == "mutatingadmissionpolicies" for each in (found or {}).get("resources", ()))
 
 
+def test_a_scheduler_that_is_not_there_is_named(api: Client, kubelet: Kubelet, start_operator: StartOperator):
+    """The pool names one that nobody has installed: neither conditions nor Events of the Pod say a word."""
+    pool = "/apis/finetune.dev/v1alpha1/gpupools/manual"
+    api.patch(pool, {"spec": {"pod": {"schedulerName": "volcano"}}})
+    try:
+        operator = start_operator()
+        operator.program = ("-m", "tests.cluster.impatient_operator")
+        operator.start()
+        kubelet.apply("unseen")
+
+        kubelet.says(
+            "unseen",
+            "CannotStart: attempt 1: Pod unseen-0-0 cannot start yet: scheduler volcano has not looked at it: check that a "
+            "scheduler of this name is installed and runs",
+        )
+        assert api.get(kubelet.path("unseen-0-0"))["status"].get("conditions") is None
+    finally:
+        api.patch(pool, {"spec": {"pod": None}})
+
+
 def test_a_node_that_does_not_answer_is_said(
     kubelet: Kubelet, start_operator: StartOperator, control_plane: ControlPlane, namespace: str
 ):

@@ -44,8 +44,8 @@ ATTEMPT: dict[AttemptOutcome, ReasonText] = {
         "Gives the next attempt 50 % more memory, up to what a node of the pool has.",
     ),
     AttemptOutcome.COMMUNICATION_TIMEOUT: ReasonText(
-        "The processes lost contact with each other.",
-        "If it happens again, check the network between the nodes and any NetworkPolicy.",
+        "The processes lost contact with each other, or did not find each other within an hour.",
+        "If it happens again, check the network between the nodes, the cluster's DNS and any NetworkPolicy.",
         CHECKPOINT,
     ),
     AttemptOutcome.STALLED: ReasonText(

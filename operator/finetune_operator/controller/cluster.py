@@ -26,7 +26,7 @@ from finetune_operator.controller.policies import team_of
 from finetune_operator.controller.progress import ProgressReader
 from finetune_operator.controller.queueing import Queueing
 from finetune_operator.controller.refusals import Refusals
-from finetune_operator.controller.seen import unrecorded
+from finetune_operator.controller.seen import replica_zero, unended, unrecorded
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.stored import Kind, collection, controller_uid
 from finetune_operator.controller.tracing import Tracing
@@ -45,12 +45,6 @@ from finetune_operator.lifecycle.team import month_of
 from finetune_operator.manifests.names import GANG_GATE, JOB_UID_LABEL
 
 log = logging.getLogger(__name__)
-
-
-def replica_zero(pods: tuple[SeenPod, ...], owner_uid: str) -> SeenPod | None:
-    """Return replica 0 of the job's newest attempt."""
-    zeros = [pod for pod in pods if pod.owner_uid == owner_uid and pod.role == "trainer" and pod.replica == 0]
-    return max(zeros, key=lambda pod: pod.attempt, default=None)
 
 
 @dataclass(slots=True)
@@ -102,6 +96,7 @@ class Cluster:
         reading = self.progress.newest(uid, replica_zero(pods, uid))
         return Observation(
             pods=pods,
+            taken=unended(uid, parsed_pods(stored.text for stored in self.store.taken(job.key))),
             services=tuple(stored.name for stored in services if stored.owner_uid == uid),
             progress=reading.progress if reading else None,
             progress_at=reading.at if reading else None,
@@ -240,6 +235,7 @@ class Cluster:
             await PodGroups(self.api).delete(job, child)
             return
         uid = child.uid or self._uid_of(job, child)
+        self.store.dismiss(uid)  # before we ask: the answer may be lost
         path = f"{collection(child.kind, job.metadata.namespace)}/{child.name}"
         answer = await self.api.write("DELETE", path, delete_options(uid, child.grace_seconds))
         if answer.status == 409 and await self._exists(path, uid):

@@ -13,6 +13,9 @@ Raw = dict[str, Any]
 STARTING = ("", "ContainerCreating", "PodInitializing")
 """Reasons of a container that waits its turn: nothing is wrong with it."""
 
+RESTARTS = "CrashLoopBackOff"
+"""Reason of a container that has ended and is about to be started again, in a Pod whose restartPolicy a webhook has changed."""
+
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -39,8 +42,9 @@ class Containers:
 
     @property
     def ended(self) -> Raw:
-        """How our container ended, empty while it has not."""
-        return state(self.own, "terminated")
+        """How our container ended, empty while it has not. One that would be started again has ended: our Pods ask for no restart."""
+        ended = state(self.own, "terminated")
+        return ended or (self._last if state(self.own, "waiting").get("reason") == RESTARTS else ended)
 
     @property
     def runs(self) -> bool:
@@ -74,6 +78,8 @@ class Containers:
         """
         if not self.ended or self.status.get("phase") in TERMINAL:
             return False
+        if not state(self.own, "terminated"):
+            return True
         others = (each for each in (*self._initial, *self._regular) if each.get("name") != self.name)
         return any(not state(each, "terminated") for each in others)
 
@@ -101,6 +107,10 @@ class Containers:
                     words = ended.get("message") or ended.get("reason") or ""
                     return f"{kind} {other['name']} exited with code {ended['exitCode']}{f': {words}' if words else ''}"
         return ""
+
+    @property
+    def _last(self) -> Raw:
+        return cast("Raw", (self.own.get("lastState") or {}).get("terminated") or {})
 
     @property
     def _regular(self) -> list[Raw]:

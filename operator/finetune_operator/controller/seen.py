@@ -53,6 +53,7 @@ def seen_pod(raw: Raw) -> SeenPod | None:
         phase=containers.phase,
         deleting="deletionTimestamp" in meta,
         delete_by=time_of(meta["deletionTimestamp"]) if "deletionTimestamp" in meta else None,
+        finalizers=tuple(meta.get("finalizers") or ()),
         gated=GANG_GATE in gates,
         other_gates=tuple(gate for gate in gates if gate != GANG_GATE),
         created_at=time_of(meta["creationTimestamp"]),
@@ -60,6 +61,7 @@ def seen_pod(raw: Raw) -> SeenPod | None:
         node_name=spec.get("nodeName", ""),
         taken_in="startTime" in status or bool(status.get("containerStatuses")),
         node_silent=containers.runs and is_silent(status),
+        ignored_by="" if gates or "nodeName" in spec or is_considered(scheduled) else spec.get("schedulerName", ""),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
         waiting_reason=waiting.reason,
         waiting_message=harmless(waiting.message),
@@ -96,10 +98,27 @@ def unrecorded(job: FineTuneJob, present: Sequence[SeenPod], departed: Sequence[
     return tuple(newest.values())
 
 
+def unended(owner_uid: str, taken: Sequence[SeenPod]) -> tuple[SeenPod, ...]:
+    """Return the Pods of a job that were deleted before they had ended by themselves; a kubelet reports the end of those that ran."""
+    ours = (pod for pod in taken if pod.owner_uid == owner_uid)
+    return tuple(pod for pod in ours if not pod.finished or (pod.deleting and pod.outcome is None))
+
+
+def replica_zero(pods: Sequence[SeenPod], owner_uid: str) -> SeenPod | None:
+    """Return replica 0 of the job's newest attempt."""
+    zeros = [pod for pod in pods if pod.owner_uid == owner_uid and pod.role == "trainer" and pod.replica == 0]
+    return max(zeros, key=lambda pod: pod.attempt, default=None)
+
+
 def condition(status: Raw, kind: str) -> Raw:
     """Return the condition of a type, empty without one."""
     found: Iterable[Raw] = (each for each in status.get("conditions") or () if each["type"] == kind)
     return next(iter(found), {})
+
+
+def is_considered(scheduled: Raw) -> bool:
+    """Tell whether a scheduler has looked at a Pod. That it was gated once is the API server's word."""
+    return scheduled.get("reason", "SchedulingGated") != "SchedulingGated"
 
 
 def disruption(status: Raw) -> str:

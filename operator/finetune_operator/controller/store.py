@@ -29,6 +29,8 @@ class Store:
     _kinds: dict[Kind, dict[str, Stored]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     _families: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _deleted: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _dismissed: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """uids of what we have wanted to delete ourselves."""
     _departed: deque[tuple[str, Stored]] = field(default_factory=lambda: deque(maxlen=DEPARTED))
 
     def put(self, kind: Kind, raw: dict[str, Any]) -> bool:
@@ -65,6 +67,16 @@ class Store:
         if old.family and old.kind == "Pod":
             self._departed.append((old.family, old))
         return True
+
+    def dismiss(self, uid: str) -> None:
+        """Remember that we want to delete an object ourselves."""
+        self._dismissed[uid] = None
+        while len(self._dismissed) > TOMBSTONES:
+            self._dismissed.popitem(last=False)
+
+    def taken(self, family: str) -> tuple[Stored, ...]:
+        """Return the Pods of a family that others have deleted not long ago, as they were last seen."""
+        return tuple(each for each in self.departed(family) if each.uid not in self._dismissed)
 
     def rewind(self, kind: Kind) -> None:
         """Forget all objects of a kind and every deletion: the API server's store was put back to an earlier revision."""

@@ -193,7 +193,10 @@ def whole(raw: Raw) -> Raw:
 def pod(raw: Raw) -> Raw:
     """Keep identity, scheduling and status of a Pod; what its containers run is in the job's plan."""
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
-    kept: Raw = {"metadata": identity(raw["metadata"]), "spec": picked(spec, ("nodeName", "schedulingGates"))}
+    kept: Raw = {
+        "metadata": identity(raw["metadata"]),
+        "spec": picked(spec, ("nodeName", "schedulingGates", "schedulerName")),
+    }
     kept["spec"]["containers"] = [
         {"name": each["name"], "resources": picked(each.get("resources") or {}, ("limits",))}
         for each in spec.get("containers") or ()
@@ -202,7 +205,9 @@ def pod(raw: Raw) -> Raw:
         kept["status"] = picked(status, ("phase", "reason", "message", "conditions", "startTime"))
         for containers in ("containerStatuses", "initContainerStatuses"):
             if containers in status:
-                kept["status"][containers] = [picked(each, ("name", "state")) for each in status[containers]]
+                kept["status"][containers] = [
+                    picked(each, ("name", "state", "lastState")) for each in status[containers]
+                ]
     return kept
 
 
@@ -223,7 +228,7 @@ def limits(kind: Kind, raw: Raw) -> Raw:
 def identity(meta: Raw) -> Raw:
     """Keep who an object is and whose."""
     names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels")
-    return picked(meta, (*names, "ownerReferences"))
+    return picked(meta, (*names, "ownerReferences", "finalizers"))
 
 
 def picked(value: Raw, keys: Iterable[str]) -> Raw:

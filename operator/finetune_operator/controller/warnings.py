@@ -95,7 +95,9 @@ class Warnings:
 
 
 def unheard(pod: SeenPod, now: datetime) -> str:
-    """Return that the kubelet of a Pod's node has not begun with it: of that neither Events nor conditions speak."""
+    """Return that no scheduler, or the kubelet of a Pod's node, has begun with it: of that neither Events nor conditions speak."""
+    if pod.ignored_by:
+        return f"scheduler {pod.ignored_by} has not looked at it: check that a scheduler of this name is installed and runs"
     if pod.scheduled_at is None or pod.taken_in or now - pod.scheduled_at < timedelta(seconds=PATIENCE_SECONDS):
         return ""
     return f"node {pod.node_name} has not begun with it for {PATIENCE_SECONDS // 60} minutes, as if its kubelet did not answer"

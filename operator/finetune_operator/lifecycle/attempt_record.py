@@ -12,8 +12,8 @@ from finetune_contract import Outcome, Progress
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.api.status import AttemptStatus, CheckpointStatus
 from finetune_operator.lifecycle.conditions import is_suspending
-from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
-from finetune_operator.lifecycle.endings import Ending, ending, explanation, lost, vanished
+from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS, GAVE_UP
+from finetune_operator.lifecycle.endings import Ending, ending, explanation, lost, vanished, verdict
 from finetune_operator.lifecycle.money import (
     final_gpu_seconds,
     held_seconds,
@@ -24,11 +24,13 @@ from finetune_operator.lifecycle.money import (
 )
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.results import (
+    PUBLISHING,
     artifact_statuses,
     done,
     evaluation_status,
     memory_status,
     progress_status,
+    publishing,
 )
 from finetune_operator.lifecycle.retry import UNCOUNTED, counted, disrupted, moved, remedy, undisturbed, verdict_on
 from finetune_operator.lifecycle.times import after, timestamp
@@ -45,7 +47,7 @@ def record_attempt(view: View) -> View:
     if attempt is None:
         return view
     view = with_attempt(view, with_pods(view, attempt))
-    view = record_progress(view)
+    view = record_publishing(record_progress(view))
     endings = endings_of(view)
     return record_end(view, explanation(endings)) if endings and is_over(view) else view
 
@@ -82,6 +84,8 @@ def record_progress(view: View) -> View:
     if progress is None or attempt is None or not attempt.node_names:
         return view
     new, old = progress_status(progress, view.seen.progress_at or view.now), view.status.progress
+    if old is not None and old.phase == PUBLISHING:  # there is no way back: the log is read now and then
+        new = new.model_copy(update={"phase": PUBLISHING})
     if old is None or new.model_copy(update={"last_report_time": old.last_report_time}) != old:
         view = view.writing(progress=new)
     view = record_resumption(view, progress)
@@ -90,6 +94,15 @@ def record_progress(view: View) -> View:
     last_step = max(attempt.last_step, progress.step)
     view = with_attempt(view, attempt.model_copy(update={"last_step": last_step}))
     return record_checkpoint(view, step=progress.checkpoint_step or 0, uri="", at=view.seen.progress_at or view.now)
+
+
+def record_publishing(view: View) -> View:
+    """Note that only the upload is left, as soon as another replica than 0 has succeeded: its Pod may go before the upload is done."""
+    attempt = view.attempt
+    assert attempt is not None
+    others = [pod for pod in view.replicas(attempt.number) if pod.finished and pod.replica > 0]
+    steps = [pod.outcome.step for pod in others if pod.outcome and verdict(pod) == AttemptOutcome.SUCCEEDED]
+    return view.writing(progress=publishing(view.status.progress, max(steps), view.now)) if steps else view
 
 
 def record_resumption(view: View, progress: Progress) -> View:
@@ -188,6 +201,10 @@ def settled(view: View, why: Ending) -> Ending:
         return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="", node_name="")
     if is_suspending(view.status) and not why.is_users:
         return replace(why, outcome=AttemptOutcome.SUSPENDED, message=suspended_message(view, why), node_name="")
+    absent = view.attempt
+    if absent is not None and absent.failed_node and why.outcome in GAVE_UP:
+        message = absent.message or why.message
+        return replace(why, outcome=AttemptOutcome.NODE_REFUSED, message=message, node_name=absent.failed_node)
     if more := remedy(view.plan, why.outcome, view.seen.pools):
         return replace(why, message=f"{why.message}; {more}")
     return why

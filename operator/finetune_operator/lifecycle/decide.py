@@ -14,7 +14,7 @@ from finetune_operator.lifecycle.events import events
 from finetune_operator.lifecycle.observation import Decision, Event, FailedWrite, Observation
 from finetune_operator.lifecycle.pod_groups import left_over
 from finetune_operator.lifecycle.policies import POLICIES
-from finetune_operator.lifecycle.policies.attempts import lingering, unlisted
+from finetune_operator.lifecycle.policies.attempts import crowding, lingering, unlisted
 from finetune_operator.lifecycle.policies.terminal import leaving
 from finetune_operator.lifecycle.queueing import finished, outdated
 from finetune_operator.lifecycle.record import record
@@ -47,7 +47,7 @@ def decide(job: FineTuneJob, seen: Observation, now: datetime) -> Decision:
         status=status,
         create=step.create,
         ungate=step.ungate,
-        delete=step.also_deleting((*unlisted(after), *outdated(after), *left_over(after))).delete,
+        delete=step.also_deleting((*unlisted(after), *crowding(after), *outdated(after), *left_over(after))).delete,
         finish=finished(after),
         events=events(job.status, status, outlook),
         requeue_after=wake_up(after, step),

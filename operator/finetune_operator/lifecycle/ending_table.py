@@ -97,8 +97,12 @@ CONSEQUENCES: tuple[AttemptOutcome, ...] = (
     AttemptOutcome.TRAINER_ERROR,
     AttemptOutcome.COMMUNICATION_TIMEOUT,
     AttemptOutcome.PREEMPTED,
+    AttemptOutcome.NOT_SCHEDULED,
 )
 """Ends that may follow from another one: among these the earliest counts."""
+
+GAVE_UP = {AttemptOutcome.COMMUNICATION_TIMEOUT, AttemptOutcome.STALLED}
+"""How replicas end that wait in vain for one that never started."""
 
 BLAMES_NODE = {
     AttemptOutcome.NODE_REFUSED,

@@ -80,7 +80,10 @@ def ending(pod: SeenPod, *, spot: bool) -> Ending:
 
 
 def lost(pod: SeenPod, *, spot: bool) -> Ending:
-    """Return how a Pod ended whose node does not answer."""
+    """Return how a Pod ended whose node does not answer, or which never had one and is kept by a finalizer."""
+    if not pod.node_name:
+        message = f"Pod {pod.name} was deleted before it had a node; {pod.held_by}"
+        return Ending(replica=pod.replica, outcome=AttemptOutcome.NOT_SCHEDULED, message=message)
     outcome = AttemptOutcome.SPOT_RECLAIMED if spot else AttemptOutcome.NODE_LOST
     message = f"node {pod.node_name} is not responding, so Pod {pod.name} could not be stopped"
     return Ending(replica=pod.replica, outcome=outcome, message=message, node_name=pod.node_name)

@@ -39,6 +39,8 @@ class SeenPod:
     deleting: bool = False
     delete_by: datetime | None = None
     """metadata.deletionTimestamp: a kubelet that is alive has ended the Pod by then."""
+    finalizers: tuple[str, ...] = ()
+    """Of others: they keep a deleted Pod, and with it its name."""
     gated: bool = False
     """Still has our scheduling gate."""
     other_gates: tuple[str, ...] = ()
@@ -50,6 +52,8 @@ class SeenPod:
     """The kubelet of its node has begun with it."""
     node_silent: bool = False
     """The Pod's node does not answer: nobody knows whether the container runs on."""
+    ignored_by: str = ""
+    """The scheduler that has not looked at the Pod yet; empty once it has, and while a gate holds the Pod."""
     unschedulable: str = ""
     """The scheduler's message while it finds no node."""
     waiting_reason: str = ""
@@ -85,6 +89,16 @@ class SeenPod:
     def finished(self) -> bool:
         """Our container has ended, or never will run."""
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def kept(self) -> bool:
+        """It is deleted, nothing of it runs, and only finalizers of others keep it."""
+        return self.deleting and bool(self.finalizers) and (self.finished or not self.node_name)
+
+    @property
+    def held_by(self) -> str:
+        """Say whose word is missing before a deleted Pod is gone."""
+        return f"finalizers that hold it: {', '.join(self.finalizers)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +193,8 @@ class Observation:
     """Everything that a decision may look at, taken at one moment."""
 
     pods: tuple[SeenPod, ...] = ()
+    taken: tuple[SeenPod, ...] = ()
+    """Pods that others have deleted before they had ended, as they were last seen; those of the last minutes or hours."""
     services: tuple[str, ...] = ()
     """Names of our headless Services."""
     progress: Progress | None = None

@@ -25,6 +25,9 @@ MOST_WARNINGS, MOST_SAMPLES, MOST_ARTIFACTS, MOST_METRICS = 16, 8, 8, 16
 ENDS = ("", "_low", "_high")
 TEXT_CHARACTERS, SHORT_TEXT_CHARACTERS = 4096, 256
 
+PUBLISHING = "publishing"
+"""The trainer's word for its last phase: replica 0 uploads the result, and the others have ended."""
+
 
 def preflight_status(report: PreflightReport, shape: ModelArchitecture) -> PreflightStatus:
     """Return what preflight found."""
@@ -58,6 +61,12 @@ def progress_status(progress: Progress, at: datetime) -> ProgressStatus:
         seconds_remaining=None if progress.seconds_remaining is None else max(0, progress.seconds_remaining),
         last_report_time=timestamp(at),
     )
+
+
+def publishing(progress: ProgressStatus | None, step: int, at: datetime) -> ProgressStatus:
+    """Return the last report of a run whose training is complete, and whose result is still on its way."""
+    known = progress or ProgressStatus(step=step, total_steps=step, percent=100, last_report_time=timestamp(at))
+    return known.model_copy(update={"phase": PUBLISHING, "step": max(step, known.step)})
 
 
 def restarted(progress: ProgressStatus | None) -> ProgressStatus | None:

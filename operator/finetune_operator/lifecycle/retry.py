@@ -5,6 +5,7 @@ not end the job. The cluster's faults do not count: a day of nothing else ends i
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from finetune_operator.api.reasons import AttemptOutcome, TerminalReason
 from finetune_operator.api.status import AttemptStatus
 from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import TERMINAL_REASONS, Ending
+from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.replanning import larger
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View
@@ -99,6 +101,22 @@ def back_off_seconds(without_progress: int, first: int) -> int:
     if without_progress == 0:
         return 0
     return int(min(first * 2 ** min(without_progress - 1, 20), LONGEST_BACK_OFF_SECONDS))
+
+
+def created_again(view: View, taken: Sequence[SeenPod]) -> tuple[datetime, str] | None:
+    """Return when Pods that somebody deletes are created again, and why not at once; None where they may be now.
+
+    Whoever deletes them may do so each time: without a pause the two would go on as fast as the API server can.
+    """
+    if not taken:
+        return None
+    name, times = Counter(pod.name for pod in taken).most_common(1)[0]
+    pause = timedelta(seconds=back_off_seconds(times, view.seen.settings.retry_back_off_seconds))
+    due = max(pod.created_at for pod in taken) + pause
+    often = "once" if times == 1 else f"{times} times"
+    what = f"Pod {name} was deleted {often} before it finished: find out what deletes Pods in this namespace"
+    message = f"{what}; it is created again at {timestamp(due)}"
+    return (due, message) if view.now < due else None
 
 
 def verdict_on(view: View, attempt: AttemptStatus) -> RetryVerdict:

@@ -81,9 +81,11 @@ class View:
         return not pod.finished and not self.is_lost(pod)
 
     def is_lost(self, pod: SeenPod) -> bool:
-        """Tell whether a Pod's node does not answer: the Pod should be gone and nobody has ended it."""
+        """Tell whether a Pod should be gone and nobody has ended it: its node does not answer, or it has none and a finalizer keeps it."""
         if pod.finished or pod.delete_by is None:
             return False
+        if pod.kept:
+            return True
         return self.now >= pod.delete_by + timedelta(seconds=DEAD_NODE_SECONDS)
 
     def seconds_until(self, moment: datetime) -> float:

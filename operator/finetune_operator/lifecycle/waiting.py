@@ -58,8 +58,16 @@ def standing_refusal(view: View) -> Refusal | None:
     return refusal if refusal is not None and view.now < refused_until(view, refusal) else None
 
 
+def counts_finished(message: str) -> bool:
+    """Tell whether a Pod was refused by a quota on objects: it counts Pods that have ended, which hold nothing."""
+    return "count/pods=" in message
+
+
 def refusal_words(message: str) -> str:
     """Return what the API server says about a refused Pod, and what to do where a field names what does not exist."""
+    if counts_finished(message):
+        deleted = "those of this job are deleted now, those of finished jobs after runPolicy.podRetentionSeconds"
+        return f"{message}; count/pods includes finished Pods: {deleted}"
     fields = (field for pattern, field in MISSING.items() if pattern.search(message))
     return next(
         (f"{message}: create it, or delete the job and apply it with another {field}" for field in fields), message
@@ -74,6 +82,11 @@ def missing_claim(unschedulable: str) -> str:
         "with another pvc:// location"
         if found else ""
     )  # fmt: skip
+
+
+def waits_for_removal(pod: SeenPod) -> str:
+    """Say what keeps the name of a deleted Pod from being used again."""
+    return f"waiting for Pod {pod.name} to be removed; {pod.held_by}"
 
 
 def waiting(pods: Sequence[SeenPod], wanted: int) -> Waiting:

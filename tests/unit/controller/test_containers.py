@@ -52,6 +52,15 @@ def test_our_containers_end_is_the_pods_end(code: int, outcome: Outcome, phase: 
     assert (pod.phase, pod.finished, pod.lingers, pod.exit_code, pod.outcome) == (phase, True, True, code, outcome)
 
 
+def test_a_container_that_would_be_started_again_has_ended():
+    """A webhook has changed the restartPolicy: what our container said counts, and the Pod is to go."""
+    state = {"state": waiting("CrashLoopBackOff"), "lastState": ended(87, outcome_text(BROKEN))}
+
+    pod = seen(phase="Running", containerStatuses=[{"name": "trainer", "restartCount": 1, **state}])
+
+    assert (pod.phase, pod.lingers, pod.exit_code, pod.outcome) == ("Failed", True, 87, BROKEN)
+
+
 @pytest.mark.parametrize("other", [0, 1, 137, 143])
 def test_what_a_sidecar_exits_with_says_nothing(other: int):
     """Its code, message and time are its own, in whichever order they are listed, and whatever the Pod's phase became."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from finetune_contract import Outcome, outcome_text
 from finetune_operator.api.status import AttemptStatus, FineTuneJob
 from finetune_operator.controller.seen import seen_pod, unrecorded
@@ -48,6 +49,25 @@ def test_a_gated_pod():
     assert seen_pod(a_pod({"phase": "Pending"}, schedulingGates=gates[:1])) == expected(
         gated=False, other_gates=("kueue.x-k8s.io/admission",)
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "ignored_by"),
+    [
+        ({}, {}, "volcano"),
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}, {}, "volcano"),
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}, {}, ""),
+        ({}, {"nodeName": "gpu-1"}, ""),
+        ({}, {"schedulingGates": [{"name": "finetune.dev/gang"}]}, ""),
+    ],
+    ids=["no condition", "a gate that is lifted", "considered", "bound", "gated"],
+)
+def test_a_pod_that_no_scheduler_has_looked_at(status: dict[str, Any], spec: dict[str, Any], ignored_by: str):
+    """The scheduler's first word is a condition; that of a gate is the API server's."""
+    pod = seen_pod(a_pod({"phase": "Pending", **status}, schedulerName="volcano", **spec))
+
+    assert pod is not None
+    assert pod.ignored_by == ignored_by
 
 
 def test_a_pod_that_no_node_can_take():

@@ -92,6 +92,9 @@ def test_deleted_pods_are_remembered_as_they_were_last_seen():
     assert kept == [f"p{number}" for number in range(2, DEPARTED + 1)]
     assert [stored.uid for stored in store.departed("team/another")] == ["x"]
 
+    store.dismiss("p2")
+    assert [stored.uid for stored in store.taken("team/name-j")] == kept[1:]
+
 
 def test_managed_fields_are_not_kept():
     """They are a third of an object and say nothing to us."""

@@ -113,10 +113,14 @@ async def test_an_operator_that_may_not_read_events_goes_on():
         ({"taken_in": True}, ""),
         ({"scheduled_at": datetime.now(UTC)}, ""),
         ({"scheduled_at": None, "node_name": ""}, ""),
+        (
+            {"scheduled_at": None, "node_name": "", "ignored_by": "volcano"},
+            "scheduler volcano has not looked at it: check that a scheduler of this name is installed and runs",
+        ),
     ],
 )
-async def test_a_node_that_died_as_a_pod_was_bound_to_it_is_named(parts: dict[str, Any], words: str):
-    """No kubelet writes a status, so that there is no condition either which the control plane could turn."""
+async def test_who_does_not_begin_with_a_pod_is_named(parts: dict[str, Any], words: str):
+    """A node that died as the Pod was bound to it: no kubelet writes a status. A scheduler that is not there writes no condition."""
     bound = {"node_name": "n", "scheduled_at": datetime.now(UTC) - timedelta(seconds=125)}
     async with scripted(replies={f"GET {EVENTS}": (200, {"items": []})}) as (_, connection):
         warnings = Warnings(Api(connection=connection), lambda _: pytest.fail("no news"))

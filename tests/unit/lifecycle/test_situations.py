@@ -1,11 +1,13 @@
 """Decisions in a cluster where others act too: sidecars, finalizers, gates, failing writes, things that arrive late."""
 
+import re
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from finetune_operator.lifecycle.decide import decide
-from finetune_operator.lifecycle.observation import FailedWrite
+from finetune_operator.lifecycle.observation import FailedWrite, SeenPod
 from finetune_operator.manifests import names
 
 from tests.unit.lifecycle.lifecycle_builders import a_failure, examined, published
@@ -39,6 +41,32 @@ def test_a_preflight_whose_sidecar_runs_on_keeps_its_reason_through_the_pause():
         "BackOff",
         "preflight failed (StorageUnavailable: no answer) and is retried at 2026-01-31T12:00:10Z",
     )
+
+
+def test_pods_that_something_deletes_are_created_after_a_pause_that_doubles():
+    """Ten seconds after the first time, twenty after the second, from when the last one was created; with its number."""
+    world = a_planned_world()
+    pod = world.pods.pop("bot-0-0")
+
+    assert created_at(world, pod) == (world.now + timedelta(seconds=10), "once")
+    assert created_at(world, pod, replace(pod, uid="second")) == (world.now + timedelta(seconds=20), "2 times")
+    assert created_at(world.later(10), pod) is None
+
+
+def created_at(world: World, *taken: SeenPod) -> tuple[datetime, str] | None:
+    """Return when a trainer is created that was deleted, and how often that is said to have been; None where it is now."""
+    decision = decide(world.job, replace(world.observe(), taken=taken), world.now)
+    if decision.create:
+        return None
+    found = next(item for item in decision.status.conditions if item.type == "Reconciling")
+    often = re.fullmatch(
+        r"attempt 1: Pod bot-0-0 was deleted (.*) before it finished: find out what deletes Pods in this namespace; "
+        r"it is created again at 2026-01-31T12:0\d:\d\dZ",
+        found.message,
+    )
+    assert often is not None, found.message
+    assert decision.requeue_after is not None
+    return world.now + timedelta(seconds=decision.requeue_after), often[1]
 
 
 def test_one_failed_write_is_chance_and_two_are_told():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, TerminalReason, WaitingReason
 from finetune_operator.api.status import AttemptStatus
-from finetune_operator.lifecycle.attempt_record import endings_of
+from finetune_operator.lifecycle.attempt_record import endings_of, with_attempt
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.money import cost_status
 from finetune_operator.lifecycle.observation import Child, Manifest
@@ -20,12 +20,12 @@ from finetune_operator.lifecycle.queueing import (
 from finetune_operator.lifecycle.quotas import refitted
 from finetune_operator.lifecycle.replanning import enlarged, larger
 from finetune_operator.lifecycle.results import restarted
-from finetune_operator.lifecycle.retry import RetryVerdict, leaner, roomier, verdict_on
+from finetune_operator.lifecycle.retry import RetryVerdict, created_again, leaner, roomier, verdict_on
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.team import waits_for_its_turn
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, unsettled, waiting
+from finetune_operator.lifecycle.waiting import counts_finished, refused_until, standing_refusal, unsettled, waiting
 from finetune_operator.manifests.children import children
 from finetune_operator.manifests.names import service_name
 
@@ -58,10 +58,28 @@ def is_failure(view: View, end: Ending) -> bool:
 
 
 def take_down(view: View) -> Step:
-    """Delete the other replicas with their grace: without the one that ended they cannot go on."""
+    """Delete the other replicas with their grace: without the one that ended they cannot go on.
+
+    One that has never started is why the others gave up: that is noted, since it cannot be told from a Pod that is gone.
+    """
+    view = noted_absence(view)
     message = "a replica stopped: the others save a checkpoint if they can, then stop too"
     step = say(view, Phase.TRAINING, ProgressReason.STARTING, message)
     return replace(step, delete=deletions(view.live_pods))
+
+
+def noted_absence(view: View) -> View:
+    """Return the view with what keeps a replica from starting in the attempt's entry; as it is where all have started."""
+    attempt = view.attempt
+    assert attempt is not None
+    pods = (pod for pod in view.replicas(attempt.number) if view.is_live(pod) and not pod.deleting)
+    pod = next((pod for pod in pods if pod.phase == "Pending" and pod.node_name), None)
+    if pod is None or attempt.message:
+        return view
+    found = waiting((pod,), 1)
+    what = f"Pod {pod.name} did not start" if found.reason == ProgressReason.STARTING else found.message
+    message = f"{what} (on node {pod.node_name}); the other replicas gave up waiting for it"
+    return with_attempt(view, attempt.model_copy(update={"message": message, "failed_node": pod.node_name}))
 
 
 def next_attempt(view: View, ended: AttemptStatus, verdict: RetryVerdict) -> Step:
@@ -144,6 +162,10 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
         return replace(step, delete=give_up, requeue_after=view.seconds_until(refused_until(view, standing)))
     if any(pod.deleting for pod in view.replicas(attempt.number)):
         return gang.start_over(view, attempt)
+    taken = [pod for pod in view.seen.taken if pod.role == "trainer" and pod.attempt == attempt.number]
+    if (later := created_again(view, taken)) is not None:
+        step = say(view, Phase.PLANNED, WaitingReason.BACK_OFF, f"attempt {attempt.number + 1}: {later[1]}")
+        return replace(step, requeue_after=view.seconds_until(later[0]))
     if refusal is not None:  # tried again: what was said holds until they are created
         return replace(say(view, Phase.PLANNED, refusal.reason, refusal.message), create=missing)
     message = (
@@ -214,6 +236,17 @@ def lingering(view: View) -> tuple[Child, ...]:
     current = attempt.number if attempt is not None else None
     recorded = (pod for pod in view.pods if pod.role == "preflight" or pod.attempt != current)
     return deletions(tuple(pod for pod in recorded if pod.lingers))
+
+
+def crowding(view: View) -> tuple[Child, ...]:
+    """Return the finished Pods whose end is recorded, if a quota that counts them, too, has refused one: a job must not wait for itself."""
+    refusal, attempt = view.seen.refusal, view.attempt
+    if refusal is None or not counts_finished(refusal.message):
+        return ()
+    current = attempt.number if attempt is not None else None
+    trainers = (pod for pod in view.pods if pod.role == "trainer" and pod.attempt != current)
+    preflight = (pod for pod in view.pods if pod.role == "preflight" and view.status.preflight is not None)
+    return deletions(tuple(pod for pod in (*trainers, *preflight) if pod.finished))
 
 
 def unlisted(view: View) -> tuple[Child, ...]:

@@ -15,13 +15,26 @@ from finetune_operator.lifecycle.observation import Child, Refusal, SeenPod
 from finetune_operator.lifecycle.policies.attempts import launch
 from finetune_operator.lifecycle.quotas import quotas_moved
 from finetune_operator.lifecycle.record import examined, preflight_pod_of
-from finetune_operator.lifecycle.retry import back_off_seconds, disrupted, disturbed, gave_up, undisturbed
+from finetune_operator.lifecycle.retry import (
+    back_off_seconds,
+    created_again,
+    disrupted,
+    disturbed,
+    gave_up,
+    undisturbed,
+)
 from finetune_operator.lifecycle.sizing import sized
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.team import for_preflight, policy_moved
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import missing_claim, refused_until, standing_refusal, waiting
+from finetune_operator.lifecycle.waiting import (
+    missing_claim,
+    refused_until,
+    standing_refusal,
+    waiting,
+    waits_for_removal,
+)
 from finetune_operator.manifests.preflight import needs, preflight_pod
 
 MOST_VIOLATIONS = 5
@@ -64,6 +77,8 @@ def examination(view: View) -> Step:
     pod = preflight_pod_of(view)
     if pod is None:
         return start(view)
+    if pod.kept and not rests(view):
+        return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, waits_for_removal(pod))
     if view.is_lost(pod):
         step = say(
             view,
@@ -81,6 +96,11 @@ def examination(view: View) -> Step:
     return judged(view, pod)
 
 
+def rests(view: View) -> bool:
+    """Tell whether the next try is not due yet."""
+    return view.status.retry_time is not None and view.now < moment(view.status.retry_time)
+
+
 def start(view: View) -> Step:
     """Create the preflight Pod, unless something says to wait."""
     refusal = view.seen.refusal
@@ -88,9 +108,14 @@ def start(view: View) -> Step:
         return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)
     if (standing := standing_refusal(view)) is not None:
         return refused(view, standing)
-    again = view.status.retry_time
-    if again is not None and view.now < moment(again):
+    if rests(view):
         return resting(view)
+    taken = [
+        pod for pod in view.seen.taken if pod.role == "preflight" and pod.generation == view.status.preflight_generation
+    ]
+    if (later := created_again(view, taken)) is not None:
+        step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, f"preflight: {later[1]}")
+        return replace(step, requeue_after=view.seconds_until(later[0]))
     view = view.writing(retry_time=None)
     manifest = preflight_pod(
         for_preflight(view),

@@ -28,7 +28,7 @@ from finetune_operator.lifecycle.retry import GROWTH, back_off_seconds, disrupte
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting
+from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting, waits_for_removal
 from finetune_operator.manifests.export import export_pod, needs
 from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.exports import export_plan
@@ -48,6 +48,8 @@ def export_result(view: View) -> Step | None:
     pod = export_pod_of(view)
     if pod is None:
         return start(view)
+    if pod.kept:
+        return exporting(view, waits_for_removal(pod))
     if view.is_lost(pod):
         step = exporting(view, f"deleting Pod {pod.name}: node {pod.node_name} is not responding")
         return replace(step, delete=(Child(kind="Pod", name=pod.name, uid=pod.uid, grace_seconds=0),))

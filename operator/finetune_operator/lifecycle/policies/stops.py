@@ -11,12 +11,12 @@ from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.exports import is_published
 from finetune_operator.lifecycle.money import held_seconds, spent_gpu_seconds
 from finetune_operator.lifecycle.queueing import taken_back
+from finetune_operator.lifecycle.results import PUBLISHING
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.team import TURN_SECONDS, spending_limits
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import waiting
 
-PUBLISHING = "publishing"
 NOT_STARTED = "suspended before it started"
 
 
