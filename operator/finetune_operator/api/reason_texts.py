@@ -137,7 +137,7 @@ WAITING: dict[WaitingReason, ReasonText] = {
     WaitingReason.CANNOT_START: ReasonText(
         "A Pod has a node, but a container cannot be created: a Secret, a volume, the network or another container is in the way. The "
         "message quotes the kubelet, or the newest Warning Event of the Pod once it has waited for two minutes. It also says if the node "
-        "has not begun with the Pod by then.",
+        "has not begun with the Pod by then. Or somebody's finalizer keeps a Pod that has ended, whose name the next one needs.",
         "Create or repair what the message names.",
         "Waits; the kubelet tries again and the job goes on by itself.",
     ),

@@ -52,6 +52,7 @@ def seen_pod(raw: Raw) -> SeenPod | None:
         replica=identity.replica,
         phase=containers.phase,
         deleting="deletionTimestamp" in meta,
+        finalizers=tuple(meta.get("finalizers") or ()),
         delete_by=time_of(meta["deletionTimestamp"]) if "deletionTimestamp" in meta else None,
         gated=GANG_GATE in gates,
         other_gates=tuple(gate for gate in gates if gate != GANG_GATE),

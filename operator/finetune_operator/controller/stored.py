@@ -223,7 +223,7 @@ def limits(kind: Kind, raw: Raw) -> Raw:
 def identity(meta: Raw) -> Raw:
     """Keep who an object is and whose."""
     names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels")
-    return picked(meta, (*names, "ownerReferences"))
+    return picked(meta, (*names, "ownerReferences", "finalizers"))
 
 
 def picked(value: Raw, keys: Iterable[str]) -> Raw:

@@ -39,6 +39,8 @@ class SeenPod:
     deleting: bool = False
     delete_by: datetime | None = None
     """metadata.deletionTimestamp: a kubelet that is alive has ended the Pod by then."""
+    finalizers: tuple[str, ...] = ()
+    """Of others: they keep a Pod that has ended and was deleted."""
     gated: bool = False
     """Still has our scheduling gate."""
     other_gates: tuple[str, ...] = ()

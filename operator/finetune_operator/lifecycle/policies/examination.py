@@ -72,6 +72,8 @@ def examination(view: View) -> Step:
             f"deleting Pod {pod.name}: node {pod.node_name} is not responding",
         )
         return replace(step, delete=(Child(kind="Pod", name=pod.name, uid=pod.uid, grace_seconds=0),))
+    if pod.deleting and pod.finished and pod.finalizers:
+        return kept(view, pod)
     if pod.deleting and view.status.retry_time is None:
         return say(view, Phase.PREFLIGHT, ProgressReason.EXAMINING, f"waiting for Pod {pod.name} to terminate")
     if pod.deleting:
@@ -116,6 +118,16 @@ def resting(view: View) -> Step:
     )
     step = say(view, Phase.PENDING, WaitingReason.BACK_OFF, message)
     return replace(step, requeue_after=view.seconds_until(moment(due)))
+
+
+def kept(view: View, pod: SeenPod) -> Step:
+    """Say who keeps a Pod that is in the way of the next one."""
+    several = len(pod.finalizers) > 1
+    message = (
+        f"preflight: Pod {pod.name} has ended and was deleted, but the finalizer{'s' if several else ''} {', '.join(pod.finalizers)} "
+        f"keep{'' if several else 's'} it. Preflight is retried when the Pod is gone"
+    )
+    return say(view, Phase.PENDING, WaitingReason.CANNOT_START, message)
 
 
 def refused(view: View, refusal: Refusal) -> Step:
