@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.client import STRATEGIC, Client
 from tests.cluster.conftest import StartOperator
-from tests.cluster.kubelet import Kubelet
+from tests.cluster.kubelet import Kubelet, exited
 from tests.cluster.standin import StandIn, ready_condition
 
 pytestmark = pytest.mark.cluster
@@ -68,3 +68,25 @@ def test_the_installation_decides_what_pods_look_like(
     assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "4Gi"}
     assert pod["spec"]["nodeName"].startswith("manual-")
+
+
+def test_a_pod_that_a_finalizer_keeps_is_told(
+    api: Client, standin: StandIn, kubelet: Kubelet, start_operator: StartOperator
+):
+    """The next preflight needs its name: until the owner of the finalizer is done, the job says whom it waits for, and rests."""
+    pod = "kept-preflight-1"
+    standin.held.add(pod)
+    operator = start_operator("--log-level=DEBUG")
+    operator.start()
+    kubelet.apply("kept", planOnly=True)
+    kubelet.bound(pod)
+    api.patch(kubelet.path(pod), {"metadata": {"finalizers": ["audit.example.com/keep"]}})
+    kubelet.status(pod, "Failed", {"preflight": exited(1, "boom")})
+
+    kubelet.says("kept", f"waiting for Pod {pod} to be removed; finalizers that hold it: audit.example.com/keep")
+    passes = operator.text.count(" pass job=")
+    standin.held.remove(pod)
+    api.patch(kubelet.path(pod), {"metadata": {"finalizers": None}})
+
+    kubelet.says("kept", "PlanOnly")
+    assert passes < 30

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 
+IDLE_SECONDS = 1.0
+"""What is due and cannot be done yet is looked at again after so long, where it would otherwise be at once and without end."""
+
 AT_A_TIME = 16
 """Requests for one job at the same time."""
 
@@ -80,7 +83,8 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
         following = decide(job.model_copy(update={"status": decision.status}), seen, now)
         if acts(following, decision.status):
             return 0.0
-    return soonest(following.requeue_after, wait or None, *looks)
+    due = soonest(following.requeue_after, wait or None, *looks)
+    return due if tally.wrote or due != 0 else IDLE_SECONDS
 
 
 async def write_status(job: FineTuneJob, decision: Decision, cluster: Cluster, now: datetime) -> bool:

@@ -91,6 +91,7 @@ CLASSES: list[tuple[str, dict[str, Any], str, str]] = [
     ("GPU memory, words lost", ended(86), "OutOfMemory", "OutOfMemory"),
     ("user", ended(87, a_failure("DatasetChanged")), "DatasetChanged", "DatasetChanged"),
     ("no GPU", ended(87, a_failure("NoAccelerator")), "NoAccelerator", "NoAccelerator"),
+    ("an old image", ended(87, a_failure("TrainerOutdated")), "TrainerOutdated", "TrainerOutdated"),
     ("diverged", ended(87, a_failure("LossDiverged")), "LossDiverged", "LossDiverged"),
     ("peers lost", ended(1, a_failure("CommunicationTimeout")), "CommunicationTimeout", "CommunicationTimeout"),
     ("stalled", ended(1, a_failure("Stalled")), "Stalled", "Stalled"),
