@@ -107,21 +107,22 @@ async def test_an_operator_that_may_not_read_events_goes_on():
 
 
 @pytest.mark.parametrize(
-    ("parts", "words"),
+    ("seconds", "parts", "words"),
     [
-        ({}, "node n has not begun with it for 2 minutes, as if its kubelet did not answer"),
-        ({"taken_in": True}, ""),
-        ({"scheduled_at": datetime.now(UTC)}, ""),
-        ({"scheduled_at": None, "node_name": ""}, ""),
+        (125, {}, "node n has not begun with it for 2 minutes, as if its kubelet did not answer"),
+        (125, {"taken_in": True}, ""),
+        (5, {}, ""),
+        (125, {"scheduled_at": None, "node_name": ""}, ""),
         (
+            125,
             {"scheduled_at": None, "node_name": "", "ignored_by": "volcano"},
             "scheduler volcano has not looked at it: check that a scheduler of this name is installed and runs",
         ),
     ],
 )
-async def test_who_does_not_begin_with_a_pod_is_named(parts: dict[str, Any], words: str):
+async def test_who_does_not_begin_with_a_pod_is_named(seconds: int, parts: dict[str, Any], words: str):
     """A node that died as the Pod was bound to it: no kubelet writes a status. A scheduler that is not there writes no condition."""
-    bound = {"node_name": "n", "scheduled_at": datetime.now(UTC) - timedelta(seconds=125)}
+    bound = {"node_name": "n", "scheduled_at": datetime.now(UTC) - timedelta(seconds=seconds)}
     async with scripted(replies={f"GET {EVENTS}": (200, {"items": []})}) as (_, connection):
         warnings = Warnings(Api(connection=connection), lambda _: pytest.fail("no news"))
 
