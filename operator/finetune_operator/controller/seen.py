@@ -118,7 +118,7 @@ def condition(status: Raw, kind: str) -> Raw:
 
 def is_considered(scheduled: Raw) -> bool:
     """Tell whether a scheduler has looked at a Pod. That it was gated once is the API server's word."""
-    return scheduled.get("reason", "SchedulingGated") != "SchedulingGated"
+    return bool(scheduled.get("reason", "SchedulingGated") != "SchedulingGated")
 
 
 def disruption(status: Raw) -> str:
