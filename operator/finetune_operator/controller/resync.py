@@ -28,6 +28,10 @@ GAP_SECONDS = 1.0
 PROBE_SECONDS = 15.0
 """Between two tries of a namespace: one small request per kind."""
 
+LAG_SECONDS, LOOKS_AGAIN = 1.0, 3
+"""Before a list that is older than the last one is asked for again, and how often: an API server that lags catches up, a store that
+was restored stays as it is."""
+
 UNREADABLE = (403, 404)
 CLUSTER_KINDS: tuple[Kind, ...] = ("GPUPool",)
 KINDS_OF_NAMESPACES: tuple[Kind, ...] = ("FineTuneJob", *POLICY_KINDS, "Pod", "Service")
@@ -62,6 +66,7 @@ class Resync:
     """Called with an object that is new or newer."""
     gone: Callable[[str], None]
     """Called with the uid of an object that no longer exists."""
+    lag_seconds: float = LAG_SECONDS
     behind_since: dict[Kind, float] = field(default_factory=dict)
     """Kind -> when we found that its watch had missed a change; cleared by the watch's next event."""
     last_success: float | None = None
@@ -182,9 +187,12 @@ class Resync:
     async def _listed(self, kind: Kind, namespace: str) -> tuple[list[Stored], int]:
         """List a kind; one that is older than the last list is listed again: one of several API servers may lag behind."""
         found, version = await self._pages(kind, namespace)
-        if version >= self._versions.get((kind, namespace), 0):
-            return found, version
-        return await self._pages(kind, namespace)
+        for _ in range(LOOKS_AGAIN):
+            if version >= self._versions.get((kind, namespace), 0):
+                break
+            await asyncio.sleep(self.lag_seconds)
+            found, version = await self._pages(kind, namespace)
+        return found, version
 
     async def _pages(self, kind: Kind, namespace: str) -> tuple[list[Stored], int]:
         """Return what there is of a kind, and the version of that list. Each page is reduced as it comes."""

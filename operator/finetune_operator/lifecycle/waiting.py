@@ -46,16 +46,16 @@ def jitter(key: str, most: int) -> int:
     return zlib.crc32(key.encode()) % (most + 1)
 
 
-def refused_until(view: View, refusal: Refusal) -> datetime:
-    """Return when a refused create is tried again."""
-    pause = REFUSAL_BACK_OFF_SECONDS + jitter(view.job.metadata.uid, JITTER_SECONDS)
+def refused_until(uid: str, refusal: Refusal) -> datetime:
+    """Return when a refused create is tried again. Two jobs that once took half a quota each must not meet at every try."""
+    pause = REFUSAL_BACK_OFF_SECONDS + jitter(f"{uid} {refusal.at}", JITTER_SECONDS)
     return refusal.at + timedelta(seconds=pause)
 
 
 def standing_refusal(view: View) -> Refusal | None:
     """Return the refusal that still holds creating back."""
     refusal = view.seen.refusal
-    return refusal if refusal is not None and view.now < refused_until(view, refusal) else None
+    return refusal if refusal is not None and view.now < refused_until(view.job.metadata.uid, refusal) else None
 
 
 def counts_finished(message: str) -> bool:

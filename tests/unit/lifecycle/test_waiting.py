@@ -1,7 +1,11 @@
 """Why it is not running yet: one reason, one sentence, no retry counted, and no write without news."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.lifecycle.observation import Refusal
+from finetune_operator.lifecycle.waiting import refused_until
 
 from tests.unit.lifecycle.lifecycle_builders import NOW, a_progress
 from tests.unit.lifecycle.world import World, a_planned_world, a_training_world, a_world
@@ -141,3 +145,16 @@ def test_a_condition_keeps_its_transition_time_until_its_status_changes():
     ready = next(item for item in world.status.conditions if item.type == "PodsReady")
 
     assert (ready.status, ready.last_transition_time) == ("True", "2026-01-31T12:01:00Z")
+
+
+def test_two_jobs_that_take_turns_in_each_others_way_do_not_do_so_for_ever():
+    """Each has half a quota at once, is refused the other half and tries again: not always in the same second."""
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=34 * turn) for turn in range(20)]
+    refusals = [Refusal(reason=WaitingReason.QUOTA_EXCEEDED, message="exceeded quota", at=moment) for moment in moments]
+
+    apart = {refused_until("a", refusal) != refused_until("b", refusal) for refusal in refusals}
+
+    assert apart == {False, True}
+    assert all(
+        timedelta(seconds=30) <= refused_until("a", each) - each.at <= timedelta(seconds=40) for each in refusals
+    )

@@ -159,7 +159,9 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
     if (standing := standing_refusal(view)) is not None:
         step = say(view, Phase.PLANNED, standing.reason, standing.message)
         give_up = deletions(view.replicas(attempt.number))
-        return replace(step, delete=give_up, requeue_after=view.seconds_until(refused_until(view, standing)))
+        return replace(
+            step, delete=give_up, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, standing))
+        )
     if any(pod.deleting for pod in view.replicas(attempt.number)):
         return gang.start_over(view, attempt)
     taken = [pod for pod in view.seen.taken if pod.role == "trainer" and pod.attempt == attempt.number]

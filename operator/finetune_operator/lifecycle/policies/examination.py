@@ -146,7 +146,7 @@ def resting(view: View) -> Step:
 def refused(view: View, refusal: Refusal) -> Step:
     """Wait until a refused create is worth another try."""
     step = say(view, Phase.PENDING, refusal.reason, refusal.message)
-    return replace(step, requeue_after=view.seconds_until(refused_until(view, refusal)))
+    return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, refusal)))
 
 
 def examining(view: View, pod: SeenPod) -> Step:

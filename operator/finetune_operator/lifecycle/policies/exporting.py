@@ -93,7 +93,7 @@ def start(view: View) -> Step:
         return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)
     if (standing := standing_refusal(view)) is not None:
         step = say(view, Phase.PUBLISHING, standing.reason, standing.message)
-        return replace(step, requeue_after=view.seconds_until(refused_until(view, standing)))
+        return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, standing)))
     if view.live_pods:  # other replicas, or the last try: the memory is theirs until they are gone
         return replace(exporting(view, "waiting for other Pods to terminate"), delete=deletions(view.live_pods))
     export = view.status.export

@@ -36,7 +36,7 @@ def release(view: View, attempt: AttemptStatus) -> Step | None:
     group = group_of(view, attempt, pods)
     if group and (refused := standing_refusal(view)) is not None:
         step = say(view, Phase.PLANNED, refused.reason, refused.message)
-        return replace(step, requeue_after=view.seconds_until(refused_until(view, refused)))
+        return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, refused)))
     message = f"all {view.plan.replicas} Pods of attempt {attempt.number + 1} are created and can be scheduled"
     return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), create=group, ungate=held_back)
 

@@ -41,7 +41,7 @@ def recheck(view: View) -> Step | None:
 def created(view: View, step: Step) -> Step:
     """Create the preflight Pod; what the API server refuses is tried again as ever."""
     if (standing := standing_refusal(view)) is not None:
-        return replace(step, requeue_after=view.seconds_until(refused_until(view, standing)))
+        return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, standing)))
     status = view.status
     manifest = preflight_pod(
         for_preflight(view),
