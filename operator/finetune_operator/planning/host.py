@@ -84,8 +84,13 @@ def saving(work: Work, layout: Layout) -> Saving:
 
 def _publish_seconds(work: Work) -> float:
     result = published_bytes(work) / GIB
-    read_back = work.resolved.output.destination.startswith(OBJECT_STORES)
-    return 5 + result / WRITE_GIB_PER_SECOND + (result / READ_GIB_PER_SECOND if read_back else 0.0)
+    read_back = result / READ_GIB_PER_SECOND if is_read_back(work.resolved.output.destination) else 0.0
+    return 5 + result / WRITE_GIB_PER_SECOND + read_back
+
+
+def is_read_back(destination: str) -> bool:
+    """Tell whether a result is compared at its destination before it counts."""
+    return destination.startswith(OBJECT_STORES)
 
 
 def checkpoint_bytes(work: Work) -> float:

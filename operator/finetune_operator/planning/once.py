@@ -16,11 +16,12 @@ from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
+from finetune_operator.planning.host import is_read_back
 from finetune_operator.planning.planner import METHODS, PlannedRun, plan
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 REMEMBERED = 64
-SOMEWHERE = "somewhere/else"
+SOMEWHERE, ON_A_VOLUME = "s3://somewhere/else", "pvc://somewhere/else"
 OF_ONE_JOB = {"prepared_uri": "", "preview_uri": "", "generation": 0, "spec_digest": ""}
 """What no plan depends on of the findings of preflight."""
 
@@ -55,12 +56,12 @@ def planned(  # noqa: PLR0913 - as plan
 
 
 def without_places(spec: FineTuneJobSpec) -> FineTuneJobSpec:
-    """Return the spec with its results and checkpoints kept where those of every job are kept, results in a store of the same kind."""
-    kind, _, _ = spec.output.destination.partition("://")
+    """Return the spec with results and checkpoints kept where those of every job are; results that are read back in such a store."""
+    place = SOMEWHERE if is_read_back(spec.output.destination) else ON_A_VOLUME
     return spec.model_copy(
         update={
-            "output": spec.output.model_copy(update={"destination": f"{kind}://{SOMEWHERE}", "credentials": None}),
-            "checkpoint": spec.checkpoint.model_copy(update={"destination": f"s3://{SOMEWHERE}", "credentials": None}),
+            "output": spec.output.model_copy(update={"destination": place, "credentials": None}),
+            "checkpoint": spec.checkpoint.model_copy(update={"destination": SOMEWHERE, "credentials": None}),
         }
     )
 

@@ -54,6 +54,20 @@ def test_jobs_that_differ_in_their_places_are_planned_once():
     ]
 
 
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "file:///home/me/out", "pvc://claim/out", "s3://bucket/out", "gs://bucket/out", "az://account/container/out",
+        "oci://registry.example.com/team/out:1", "hf://team/out",
+    ],
+)  # fmt: skip
+def test_every_destination_is_planned_as_the_planner_would(destination: str):
+    """`asked` compares the answers."""
+    run = asked(output={"destination": destination}, checkpoint={"destination": "s3://bucket/checkpoints"})
+
+    assert run.resolved.output.destination == destination
+
+
 def test_what_a_plan_depends_on_is_asked_anew():
     """The spec, what preflight found, the pool and its price, and whether the result is read back from where it goes."""
     once._answer.cache_clear()
