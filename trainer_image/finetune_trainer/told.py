@@ -1,4 +1,4 @@
-"""What this Pod is told: the run file that the operator has mounted. Called by every verb that runs in a Pod."""
+"""What a Pod is told, its run file, and what it leaves, the outcome. Called by every verb that runs in a Pod."""
 
 import os
 from pathlib import Path
@@ -27,8 +27,13 @@ def told(kind: type[T]) -> T:
 
 def refused(error: UserError) -> int:
     """Report that the Pod cannot do what it is told; returns the exit code."""
-    text = outcome_text(Outcome(outcome="Failed", reason=error.reason, message=error.message))
+    print(left(Outcome(outcome="Failed", reason=error.reason, message=error.message)), flush=True)
+    return int(ExitCode.USER_ERROR)
+
+
+def left(outcome: Outcome) -> str:
+    """Write an outcome to where the kubelet reads it; returns its text."""
+    text = outcome_text(outcome)
     if path := os.environ.get(ENV_TERMINATION_LOG):
         Path(path).write_text(text)
-    print(text, flush=True)
-    return int(ExitCode.USER_ERROR)
+    return text

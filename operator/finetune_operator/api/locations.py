@@ -106,6 +106,15 @@ def keeps_checkpoints(output: str) -> bool:
     return not output.startswith(tuple(f"{scheme}://" for scheme in WITHOUT_CHECKPOINTS))
 
 
+READ_BACK = (*BUCKETS, "oci")
+"""Places where the trainer reads a result back and compares it before it counts."""
+
+
+def is_read_back(output: str) -> bool:
+    """Say whether a result is read back from its output."""
+    return output.startswith(tuple(f"{scheme}://" for scheme in READ_BACK))
+
+
 ANY = (*REMOTE, "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]

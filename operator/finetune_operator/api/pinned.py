@@ -86,10 +86,8 @@ def summary_of(plan: Plan | PlanSummary | None, *, without_estimate: bool = Fals
     """Return what status says about a plan. Once a job has ended, what it has cost says more than the estimate."""
     if plan is None:
         return {}
-    summary, left_out = (
-        PlanSummary.model_validate(plan, from_attributes=True),
-        {"estimate"} if without_estimate else None,
-    )
+    summary = PlanSummary.model_validate(plan, from_attributes=True)
+    left_out = {"estimate"} if without_estimate else None
     return {"plan": summary.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=left_out)}
 
 

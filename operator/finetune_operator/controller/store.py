@@ -57,9 +57,7 @@ class Store:
 
     def drop(self, uid: str) -> bool:
         """Forget a deleted object; tell whether it was known."""
-        self._deleted[uid] = None
-        while len(self._deleted) > TOMBSTONES:
-            self._deleted.popitem(last=False)
+        remember(self._deleted, uid)
         old = self.objects.get(uid)
         if old is None:
             return False
@@ -70,9 +68,7 @@ class Store:
 
     def dismiss(self, uid: str) -> None:
         """Remember that we want to delete an object ourselves."""
-        self._dismissed[uid] = None
-        while len(self._dismissed) > TOMBSTONES:
-            self._dismissed.popitem(last=False)
+        remember(self._dismissed, uid)
 
     def taken(self, family: str) -> tuple[Stored, ...]:
         """Return the Pods of a family that others have deleted not long ago, as they were last seen."""
@@ -119,3 +115,10 @@ class Store:
         """Return the job (kind FineTuneJob) or the children of a family, by name."""
         found = (self.objects[uid] for uid in self._families.get(family, ()))
         return tuple(sorted((each for each in found if each.kind == kind), key=lambda each: each.name))
+
+
+def remember(uids: OrderedDict[str, None], uid: str) -> None:
+    """Add a uid; the oldest are forgotten."""
+    uids[uid] = None
+    while len(uids) > TOMBSTONES:
+        uids.popitem(last=False)

@@ -57,11 +57,17 @@ def with_attempt(view: View, attempt: AttemptStatus) -> View:
     return view.writing(attempts=[*(view.status.attempts or ())[:-1], attempt])
 
 
+def held(view: View, attempt: AttemptStatus) -> float:
+    """Return the seconds for which an attempt's Pods have held their GPUs, added up over the Pods."""
+    pods = view.replicas(attempt.number)
+    return held_seconds(pods, attempt, replicas=view.counted_replicas(attempt), until=view.now)
+
+
 def with_pods(view: View, attempt: AttemptStatus) -> AttemptStatus:
     """Return the attempt with the nodes of its Pods and the GPU time so far."""
     pods, plan = view.replicas(attempt.number), view.plan
     nodes = list(dict.fromkeys([*attempt.node_names, *(pod.node_name for pod in pods if pod.node_name)]))
-    seconds = held_seconds(pods, attempt, replicas=view.counted_replicas(attempt), until=view.now)
+    seconds = held(view, attempt)
     grown = attempt.model_copy(
         update={
             "node_names": nodes[:MOST_NODES],
@@ -222,7 +228,7 @@ def closed(view: View, attempt: AttemptStatus, why: Ending) -> AttemptStatus:
     """Return the entry of an attempt that has ended."""
     pods, plan = view.replicas(attempt.number), view.in_short
     finished = [pod.finished_at for pod in pods if pod.finished_at is not None]
-    seconds = held_seconds(pods, attempt, replicas=view.counted_replicas(attempt), until=view.now)
+    seconds = held(view, attempt)
     ended = attempt.model_copy(
         update={
             "end_time": timestamp(max(finished, default=view.now)),

@@ -52,6 +52,11 @@ def refused_until(uid: str, refusal: Refusal) -> datetime:
     return refusal.at + timedelta(seconds=pause)
 
 
+def seconds_refused(view: View, refusal: Refusal) -> float:
+    """Return the seconds until a refused create is tried again."""
+    return view.seconds_until(refused_until(view.job.metadata.uid, refusal))
+
+
 def standing_refusal(view: View) -> Refusal | None:
     """Return the refusal that still holds creating back."""
     refusal = view.seen.refusal

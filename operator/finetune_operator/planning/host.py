@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from finetune_operator.api.locations import is_read_back
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.layouts import Layout, Work
@@ -42,9 +43,6 @@ WRITE_GIB_PER_SECOND = 0.3
 
 READ_GIB_PER_SECOND = 0.25
 """From a hub, bucket or registry to one node (2 Gbit/s)."""
-
-OBJECT_STORES = ("s3://", "gs://", "az://", "oci://")
-"""Where a result is read back and compared before it counts."""
 
 NOTICE_SECONDS = 30
 """Shortest notice before a cloud takes back a spot node (AWS gives 120 s, Azure and Google 30 s)."""
@@ -86,11 +84,6 @@ def _publish_seconds(work: Work) -> float:
     result = published_bytes(work) / GIB
     read_back = result / READ_GIB_PER_SECOND if is_read_back(work.resolved.output.destination) else 0.0
     return 5 + result / WRITE_GIB_PER_SECOND + read_back
-
-
-def is_read_back(destination: str) -> bool:
-    """Tell whether a result is compared at its destination before it counts."""
-    return destination.startswith(OBJECT_STORES)
 
 
 def checkpoint_bytes(work: Work) -> float:

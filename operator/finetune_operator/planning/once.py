@@ -8,6 +8,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from finetune_operator.api.locations import is_read_back
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
@@ -16,7 +17,6 @@ from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
-from finetune_operator.planning.host import is_read_back
 from finetune_operator.planning.planner import METHODS, PlannedRun, plan
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 

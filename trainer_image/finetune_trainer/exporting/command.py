@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune_contract import (
-    ENV_TERMINATION_LOG,
     ENV_WORKSPACE,
     ExitCode,
     ExportConfig,
     Outcome,
     export_log_folder,
-    outcome_text,
 )
 
 from finetune_trainer.errors import UserError
@@ -20,7 +18,7 @@ from finetune_trainer.journal.keeper import Keeping
 from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.process import verdict
 from finetune_trainer.storage.secrecy import redacted
-from finetune_trainer.told import refused, told
+from finetune_trainer.told import left, refused, told
 
 
 def main() -> int:
@@ -36,9 +34,7 @@ def main() -> int:
     try:
         outcome = exported(config, workspace)
         outcome = replace(outcome, message=redacted(outcome.message))
-        text = outcome_text(outcome)
-        if path := os.environ.get(ENV_TERMINATION_LOG):
-            Path(path).write_text(text)
+        left(outcome)
         print(f"{outcome.outcome} {outcome.reason}: {outcome.message}", flush=True)
     finally:
         transcript.end()

@@ -7,20 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune_contract import (
-    ENV_TERMINATION_LOG,
     ENV_WORKSPACE,
     ExitCode,
     Outcome,
     PreflightConfig,
     log_folder,
-    outcome_text,
 )
 
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.journal.keeper import Keeping
 from finetune_trainer.journal.transcript import Transcript
 from finetune_trainer.storage.secrecy import redacted
-from finetune_trainer.told import told
+from finetune_trainer.told import left, told
 
 
 def main() -> int:
@@ -31,10 +29,7 @@ def main() -> int:
     transcript.follow()
     try:
         outcome, code = examined()
-        text = outcome_text(without_secrets(outcome))
-        log = os.environ.get(ENV_TERMINATION_LOG)
-        if log:
-            Path(log).write_text(text)
+        left(without_secrets(outcome))
         print(f"{outcome.outcome} {outcome.reason}: {redacted(outcome.message)}", flush=True)
     finally:
         transcript.end()

@@ -10,16 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 
 from finetune_contract import (
-    ENV_TERMINATION_LOG,
     ExitCode,
     Layout,
     Outcome,
     RunConfig,
-    outcome_text,
 )
 
 from finetune_trainer.errors import UserError
@@ -31,7 +28,7 @@ from finetune_trainer.process.worker import ENV_STARTED, journal_folder, run_fol
 from finetune_trainer.runtime import heartbeat
 from finetune_trainer.runtime.lifeline import die_with_parent
 from finetune_trainer.storage.secrecy import redacted
-from finetune_trainer.told import refused, told
+from finetune_trainer.told import left, refused, told
 
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
@@ -151,10 +148,7 @@ class Entry:
 
     def _report(self, returncode: int) -> int:
         outcome = self._outcome(returncode)
-        text = outcome_text(outcome)
-        if path := os.environ.get(ENV_TERMINATION_LOG):
-            Path(path).write_text(text)
-        print(text, flush=True)
+        print(left(outcome), flush=True)
         if outcome.reason in ("Killed", "HostOutOfMemory") and returncode < 0:
             return 128 - returncode
         return verdict.exit_code(outcome)

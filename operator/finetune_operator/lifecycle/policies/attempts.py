@@ -25,7 +25,7 @@ from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.team import waits_for_its_turn
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import counts_finished, refused_until, standing_refusal, unsettled, waiting
+from finetune_operator.lifecycle.waiting import counts_finished, seconds_refused, standing_refusal, unsettled, waiting
 from finetune_operator.manifests.children import children
 from finetune_operator.manifests.names import service_name
 
@@ -159,9 +159,7 @@ def bring_up(view: View, attempt: AttemptStatus) -> Step:
     if (standing := standing_refusal(view)) is not None:
         step = say(view, Phase.PLANNED, standing.reason, standing.message)
         give_up = deletions(view.replicas(attempt.number))
-        return replace(
-            step, delete=give_up, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, standing))
-        )
+        return replace(step, delete=give_up, requeue_after=seconds_refused(view, standing))
     if any(pod.deleting for pod in view.replicas(attempt.number)):
         return gang.start_over(view, attempt)
     taken = [pod for pod in view.seen.taken if pod.role == "trainer" and pod.attempt == attempt.number]

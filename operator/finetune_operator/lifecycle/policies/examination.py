@@ -30,7 +30,7 @@ from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import (
     missing_claim,
-    refused_until,
+    seconds_refused,
     standing_refusal,
     waiting,
     waits_for_removal,
@@ -146,7 +146,7 @@ def resting(view: View) -> Step:
 def refused(view: View, refusal: Refusal) -> Step:
     """Wait until a refused create is worth another try."""
     step = say(view, Phase.PENDING, refusal.reason, refusal.message)
-    return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, refusal)))
+    return replace(step, requeue_after=seconds_refused(view, refusal))
 
 
 def examining(view: View, pod: SeenPod) -> Step:

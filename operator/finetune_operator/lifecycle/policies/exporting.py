@@ -28,7 +28,7 @@ from finetune_operator.lifecycle.retry import GROWTH, back_off_seconds, disrupte
 from finetune_operator.lifecycle.step import Step, fail, say
 from finetune_operator.lifecycle.times import moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal, waiting, waits_for_removal
+from finetune_operator.lifecycle.waiting import seconds_refused, standing_refusal, waiting, waits_for_removal
 from finetune_operator.manifests.export import export_pod, needs
 from finetune_operator.planning.defaults import resolve
 from finetune_operator.planning.exports import export_plan
@@ -93,7 +93,7 @@ def start(view: View) -> Step:
         return fail(view, TerminalReason.NAME_CONFLICT, refusal.message)
     if (standing := standing_refusal(view)) is not None:
         step = say(view, Phase.PUBLISHING, standing.reason, standing.message)
-        return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, standing)))
+        return replace(step, requeue_after=seconds_refused(view, standing))
     if view.live_pods:  # other replicas, or the last try: the memory is theirs until they are gone
         return replace(exporting(view, "waiting for other Pods to terminate"), delete=deletions(view.live_pods))
     export = view.status.export

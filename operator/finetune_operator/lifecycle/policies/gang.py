@@ -17,7 +17,7 @@ from finetune_operator.lifecycle.replanning import elsewhere, failed_over, is_ou
 from finetune_operator.lifecycle.step import Step, say
 from finetune_operator.lifecycle.times import timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import jitter, refused_until, standing_refusal, waiting
+from finetune_operator.lifecycle.waiting import jitter, seconds_refused, standing_refusal, waiting
 from finetune_operator.manifests.children import children
 from finetune_operator.manifests.pod_groups import pod_group
 
@@ -36,7 +36,7 @@ def release(view: View, attempt: AttemptStatus) -> Step | None:
     group = group_of(view, attempt, pods)
     if group and (refused := standing_refusal(view)) is not None:
         step = say(view, Phase.PLANNED, refused.reason, refused.message)
-        return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, refused)))
+        return replace(step, requeue_after=seconds_refused(view, refused))
     message = f"all {view.plan.replicas} Pods of attempt {attempt.number + 1} are created and can be scheduled"
     return replace(say(view, Phase.PLANNED, ProgressReason.STARTING, message), create=group, ungate=held_back)
 

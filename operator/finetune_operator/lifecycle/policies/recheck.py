@@ -14,7 +14,7 @@ from finetune_operator.lifecycle.step import Step
 from finetune_operator.lifecycle.team import for_preflight
 from finetune_operator.lifecycle.times import after, moment, timestamp
 from finetune_operator.lifecycle.view import View, deletions
-from finetune_operator.lifecycle.waiting import refused_until, standing_refusal
+from finetune_operator.lifecycle.waiting import seconds_refused, standing_refusal
 from finetune_operator.manifests.preflight import preflight_pod
 
 FIRST_SECONDS, LONGEST_SECONDS = 30, 600
@@ -41,7 +41,7 @@ def recheck(view: View) -> Step | None:
 def created(view: View, step: Step) -> Step:
     """Create the preflight Pod; what the API server refuses is tried again as ever."""
     if (standing := standing_refusal(view)) is not None:
-        return replace(step, requeue_after=view.seconds_until(refused_until(view.job.metadata.uid, standing)))
+        return replace(step, requeue_after=seconds_refused(view, standing))
     status = view.status
     manifest = preflight_pod(
         for_preflight(view),

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 from finetune_operator.api.reasons import AttemptOutcome, Phase, ProgressReason, WaitingReason
 from finetune_operator.api.status import AttemptStatus, ReplannedStatus
-from finetune_operator.lifecycle.attempt_record import closed, with_attempt
+from finetune_operator.lifecycle.attempt_record import closed, held, with_attempt
 from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.exports import is_published
-from finetune_operator.lifecycle.money import held_seconds, spent_gpu_seconds
+from finetune_operator.lifecycle.money import spent_gpu_seconds
 from finetune_operator.lifecycle.queueing import taken_back
 from finetune_operator.lifecycle.results import PUBLISHING
 from finetune_operator.lifecycle.step import Step, say
@@ -149,9 +149,7 @@ def spent_now(view: View) -> float:
     spent, attempt = spent_gpu_seconds(view.status), view.attempt
     if attempt is None:
         return spent
-    pods = view.replicas(attempt.number)
-    held = held_seconds(pods, attempt, replicas=view.counted_replicas(attempt), until=view.now)
-    live = held * view.plan.gpus_per_replica
+    live = held(view, attempt) * view.plan.gpus_per_replica
     return spent + max(0.0, live - attempt.gpu_seconds)
 
 
