@@ -1,5 +1,7 @@
 """Suspend and resume, budget and deadline: the trainer saves, the GPUs go, the job goes on where it was."""
 
+from datetime import timedelta
+
 from finetune_operator.api.status import AttemptStatus
 
 from tests.unit.lifecycle.lifecycle_builders import a_failure, a_preemption, a_progress, examined, published
@@ -121,6 +123,22 @@ def test_the_budget_suspends_and_a_raise_lets_the_job_go_on():
         ),
     )
     assert ([entry.outcome for entry in world.attempts], world.created[-1]) == (["Suspended", None], "bot-1-0")
+
+
+def test_a_spent_budget_stays_spent_when_the_clock_of_the_node_says_less():
+    """0.10 USD are 100 seconds. The container ends 20 s earlier by its node's clock: the job does not run on for those, again and again."""
+    world = a_training_world(runPolicy={"budget": {"maxCostUSD": "0.10"}})
+    world.later(100).settle()
+    while_saving = (world.attempts[0].gpu_seconds, world.status.cost and world.status.cost.cost_usd)
+    world.end("bot-0-0", 85, a_preemption(10)).change("bot-0-0", finished_at=world.now - timedelta(seconds=20))
+    world.settle().reap().settle()
+    world.later(3600).settle()
+
+    assert while_saving == (100, "0.10")
+    assert (world.status.phase, world.condition("Suspended")[1]) == ("Suspended", "BudgetExceeded")
+    assert [(entry.outcome, entry.gpu_seconds, entry.cost_usd) for entry in world.attempts] == [
+        ("Suspended", 100, "0.10")
+    ]
 
 
 def test_the_deadline_counts_running_time_over_all_attempts():

@@ -1,5 +1,6 @@
 """Pauses: the user's own, and those of budget and deadline. The trainer saves, the Pods go, the status stays."""
 
+import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ from finetune_operator.lifecycle.attempt_record import closed, held, with_attemp
 from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
 from finetune_operator.lifecycle.exports import is_published
-from finetune_operator.lifecycle.money import spent_gpu_seconds
+from finetune_operator.lifecycle.money import cost_status, priced, spent_gpu_seconds
 from finetune_operator.lifecycle.queueing import taken_back
 from finetune_operator.lifecycle.results import PUBLISHING
 from finetune_operator.lifecycle.step import Step, say
@@ -109,10 +110,25 @@ def pause_at_limit(view: View) -> Step | None:
     spent = spent_now(view)
     for limit in limits(view):
         if spent >= limit.gpu_seconds:
-            step = pause(view, limit.reason, limit.message)
+            step = pause(charged(view), limit.reason, limit.message)
             again = TURN_SECONDS if limit.reason == WaitingReason.POLICY_LIMIT else None
             return replace(step, requeue_after=again)
     return None
+
+
+def charged(view: View) -> View:
+    """Charge the attempt with what it has held up to now.
+
+    By the times of its Pods, in whole seconds and of the node's clock, it may have held less: a job that was stopped at its limit would
+    start again for the difference, and with a clock that is behind again and again.
+    """
+    attempt = view.attempt
+    if attempt is None:
+        return view
+    now = math.ceil(held(view, attempt) * view.plan.gpus_per_replica)
+    attempt = attempt.model_copy(update={"gpu_seconds": max(attempt.gpu_seconds, now)})
+    view = with_attempt(view, priced(attempt, view.plan))
+    return view.writing(cost=cost_status(view.status))
 
 
 def is_publishing(view: View) -> bool:
