@@ -8,10 +8,13 @@ import argparse
 import os
 import sys
 
+from finetune_operator.local.binaries import CONTROL_PLANE, KWOK, TRAINING_OPERATOR
+from finetune_operator.local.provide import provide
+
 from tests.bench.scale.cluster import simulated_cluster
 from tests.bench.scale.contenders import ours
 from tests.bench.scale.measure import cold_start, load
-from tests.bench.scale.training_operator import TRAINING_OPERATOR_CONTENDER
+from tests.bench.scale.training_operator import TRAINING_OPERATOR_CONTENDER, source
 
 WARM_UP = 100
 INSIDE = "FINETUNE_BENCH_INSIDE"
@@ -38,6 +41,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     if INSIDE not in os.environ:
+        provide([*CONTROL_PLANE, KWOK, TRAINING_OPERATOR], say=print)  # inside there is no network
+        source()
         shell = f'ip link set lo up && exec "{sys.executable}" -u -m tests.bench.peers "$@"'
         command = ["unshare", "--net", "sh", "-c", shell, "sh", *sys.argv[1:]]
         os.execvpe(command[0], command, {**os.environ, INSIDE: "1"})  # a program of util-linux

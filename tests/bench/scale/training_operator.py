@@ -62,13 +62,17 @@ def has(*conditions: str) -> Any:
     return test
 
 
+def source() -> str:
+    """Return the folder of its source, which is fetched where it is not on this machine yet."""
+    command = [str(go_tool(quiet)), "mod", "download", "-json", "github.com/kubeflow/training-operator"]
+    module = MODULES / TRAINING_OPERATOR.module
+    return str(json.loads(subprocess.run(command, cwd=module, capture_output=True, check=True).stdout)["Dir"])
+
+
 def manifests() -> list[Raw]:
     """Return what it is installed with: its webhook is reached on this machine, and it runs as a process of ours."""
-    module = MODULES / TRAINING_OPERATOR.module
-    command = [str(go_tool(quiet)), "mod", "download", "-json", "github.com/kubeflow/training-operator"]
-    folder = json.loads(subprocess.run(command, cwd=module, capture_output=True, check=True).stdout)["Dir"]
     kubectl = str(provide([KUBECTL], say=quiet)["kubectl"])
-    overlay = [kubectl, "kustomize", f"{folder}/manifests/overlays/standalone"]
+    overlay = [kubectl, "kustomize", f"{source()}/manifests/overlays/standalone"]
     found = [
         each for each in yaml.safe_load_all(subprocess.run(overlay, capture_output=True, check=True).stdout) if each
     ]
