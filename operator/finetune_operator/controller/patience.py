@@ -1,7 +1,8 @@
 """How long a status that only passes by is held back before it is written after all. Used by reconcile.
 
 The busier the API server, the slower a job passes through its states, and the more each write would slow all of them.
-So what tells little is held for a hundred times as long as writes take at present.
+So what tells little is held for a hundred times as long as writes take at present; where more jobs than a hundred are on their
+way, for a write of each of them, since the next state of a job comes when all others have had their turn.
 """
 
 import time
@@ -14,8 +15,10 @@ from finetune_operator.lifecycle.passing import may_wait
 SHORTEST_SECONDS = 1.0
 """A person hardly notices, and preflight of a cached model, or the start of a Pod on a free node, is over by then."""
 
-LONGEST_SECONDS = 30.0
-WRITES = 100
+LONGEST_SECONDS = 60.0
+"""A thousand jobs that are created at once have their GPUs by then."""
+
+FEWEST_WRITES = 100
 
 
 @dataclass(slots=True)
@@ -39,7 +42,8 @@ class Patience:
 
     def hold_seconds(self) -> float:
         """Return for how long such statuses are held back at present."""
-        return min(max(SHORTEST_SECONDS, WRITES * self.pace.seconds), LONGEST_SECONDS)
+        writes = max(FEWEST_WRITES, len(self._since))
+        return min(max(SHORTEST_SECONDS, writes * self.pace.seconds), LONGEST_SECONDS)
 
     def forget(self, uid: str) -> None:
         """Hold nothing back for a job."""
