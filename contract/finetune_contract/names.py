@@ -64,6 +64,9 @@ MANIFEST_FILE = "finetune-manifest.json"
 COMPLETE_MARKER = "COMPLETE"
 """In a checkpoint folder, written last: the checkpoint exists from then on."""
 
+TRAINED = "Trained"
+"""Reason of an attempt that has trained its model and left it to be published by an export Pod."""
+
 JOURNAL_FOLDER = "logs"
 """At the checkpoint destination: the logs of Pods and the history of metrics, in numbered parts."""
 

@@ -108,6 +108,8 @@ class ExportConfig:
     """How adapters are merged and measured first, where nothing was trained."""
     serving: ServingFacts | None = None
     """What serves the result; None: nothing was planned here, and the facts of the run that published it hold."""
+    handed_over_by: int | None = None
+    """The attempt whose model is published first; None: the result is published already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,5 +269,8 @@ class RunConfig:
     """None where nothing is trained."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions and digests the operator wants in the manifest: operator version, image, plan summary."""
+    hand_over: bool = field(default=False, metadata=OPTIONAL)
+    """Leave the model to an export Pod, which publishes it from the last checkpoint: no GPU waits for the upload. An attempt that does
+    not know this publishes it itself."""
     stall_seconds: int = 1800
     """No step for so long: the entry process dumps the stacks and ends the attempt as Stalled."""

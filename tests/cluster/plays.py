@@ -1,9 +1,9 @@
 """What Pods do when the stand-in plays them, and the objects that its tests apply. Called by standin and the tests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune_contract import Artifact, EvaluationResult, Outcome, PreflightReport
+from finetune_contract import TRAINED, Artifact, EvaluationResult, Outcome, PreflightReport
 
 from tests.cluster.client import Raw
 
@@ -106,6 +106,21 @@ def training_succeeds(run_seconds: float = 0.05) -> Play:
     return Play(run_seconds=run_seconds, outcome=outcome)
 
 
+def training_leaves_its_model() -> Play:
+    """What an attempt says whose model a Pod without GPUs publishes."""
+    outcome = training_succeeds().outcome
+    assert outcome is not None
+    return Play(outcome=replace(outcome, reason=TRAINED, message="trained 94 steps", artifacts=()))
+
+
+def export_succeeds() -> Play:
+    """What the Pod says that has published a model."""
+    outcome = training_succeeds().outcome
+    assert outcome is not None
+    model = replace(outcome.artifacts[0], kind="model", uri="s3://bucket/out/model", lora_rank=0)
+    return Play(outcome=Outcome(outcome="Succeeded", reason="Published", message="published", artifacts=(model,)))
+
+
 def training_fails(reason: str, message: str, *, exit_code: int = 1, checkpoint_step: int | None = None) -> Play:
     step = checkpoint_step or 0
     outcome = Outcome(outcome="Failed", reason=reason, message=message, step=step, checkpoint_step=checkpoint_step)
@@ -122,7 +137,8 @@ def preempted(step: int) -> Play:
 
 
 Script = dict[str, Play]
-"""`preflight`, `0` (attempt 0), `0/1` (its replica 1), `sigterm` (what a deleted Pod says) -> what happens."""
+"""`preflight`, `0` (attempt 0), `0/1` (its replica 1), `export`, `export/0` (its first Pod), `sigterm` (what a deleted Pod says) -> what
+happens."""
 
 
 def a_pool() -> Raw:

@@ -30,6 +30,7 @@ from tests.cluster.plays import (
     LABEL,
     Play,
     Script,
+    export_succeeds,
     preflight_succeeds,
     training_succeeds,
 )
@@ -169,6 +170,9 @@ class StandIn:
         script = self.scripts.get(labels["finetune.dev/job-name"], {})
         if labels["finetune.dev/role"] == "preflight":
             return script.get("preflight", preflight_succeeds())
+        if labels["finetune.dev/role"] == "export":
+            default = script.get("export", export_succeeds())
+            return script.get(f"export/{labels['finetune.dev/attempt']}", default)
         attempt, replica = labels["finetune.dev/attempt"], labels.get("finetune.dev/replica", "0")
         default = script.get("train", training_succeeds(self.run_seconds))
         return script.get(f"{attempt}/{replica}", script.get(attempt, default))

@@ -12,7 +12,10 @@ from tests.cluster.client import eventually
 from tests.servers.control_plane import ControlPlane, ProcessNode
 from tests.servers.jobs import Jobs
 
-FAST = ("--progress-seconds=0.5", "--retry-back-off-seconds=1", "--port=0", "--no-leader-elect")
+FAST = (
+    "--progress-seconds=0.5", "--retry-back-off-seconds=1", "--port=0", "--no-leader-elect", "--gpu-publish-seconds=0",
+)  # fmt: skip
+"""Models are tiny: at 0 seconds every full fine-tune is handed over."""
 
 
 @dataclass

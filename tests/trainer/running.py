@@ -21,7 +21,8 @@ from finetune_trainer.runtime.heartbeat import Heartbeat
 from finetune_trainer.runtime.interrupt import Interrupt
 from finetune_trainer.runtime.progress import Reporter
 from finetune_trainer.training.bench import Bench
-from finetune_trainer.training.train import Session, carry_out, prepare, train
+from finetune_trainer.training.session import Session
+from finetune_trainer.training.train import carry_out, prepare, train
 from transformers import TrainerCallback, TrainerState
 
 from tests.trainer.tiny import changed

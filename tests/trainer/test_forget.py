@@ -12,6 +12,8 @@ FILES = {
     "attempt-0-step-9/weights": "unfinished",
     "attempt-1-step-4/COMPLETE": "theirs",
     "best-attempt-0-step-8/COMPLETE": "mine",
+    "result-attempt-0/COMPLETE": "mine",
+    "result-attempt-1/COMPLETE": "theirs",
     "prepared-0123456789abcdef/train.arrow": "rows",
     "preview-0123456789abcdef.txt": "rows",
     "baseline.json": "{}",
@@ -63,7 +65,9 @@ def test_what_the_job_kept_is_gone(kept: Path, capsys: pytest.CaptureFixture[str
     found = json.loads(capsys.readouterr().out)
 
     assert (found["checkpoints"], found["takenOver"], found["bytes"] > 100) == (3, False, True)
-    assert left(kept) == ["attempt-1-step-4/COMPLETE", "logs/their-uid/attempt-0/replica-0-0.log", "notes.txt"]
+    assert left(kept) == [
+        "attempt-1-step-4/COMPLETE", "logs/their-uid/attempt-0/replica-0-0.log", "notes.txt", "result-attempt-1/COMPLETE",
+    ]  # fmt: skip
 
 
 def test_a_job_that_took_the_place_over_keeps_all_but_the_logs(kept: Path, capsys: pytest.CaptureFixture[str]):

@@ -12,7 +12,8 @@ from finetune_contract import RunConfig
 from finetune_operator.api.spec import LoraSpec
 from finetune_operator.planning.models.architecture import architecture
 from finetune_operator.planning.search import trainable_parameters
-from finetune_trainer.training.train import Session, carry_out, prepare
+from finetune_trainer.training.session import Session
+from finetune_trainer.training.train import carry_out, prepare
 
 from tests.trainer.running import IN_PROCESS, bench, local_node, losses
 from tests.trainer.tiny import FAMILIES, a_run, conversations, tiny_model

@@ -185,6 +185,12 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
         "Set `trainer.image` and `trainer.preflightImage` of the chart to images of the operator's version.",
         "Before the first attempt: runs preflight again for 24 hours.",
     ),
+    TerminalReason.PUBLISH_FAILED: ReasonText(
+        "Training is complete, and the Pod without GPUs that publishes the model could not. The message says why.",
+        "Correct the cause, delete the job and apply it again: it continues from its last checkpoint, trains no step again, and publishes "
+        "the model. Do not delete it with `--with-checkpoints`: they hold the weights.",
+        "Nothing. The checkpoints stay.",
+    ),
     TerminalReason.EXPORT_FAILED: ReasonText(
         "The result is published, but a form in `output.exports` could not be made of it. The message says why.",
         "Correct the cause, delete the job and apply it again: nothing is trained again, and only what is missing is made.",

@@ -115,6 +115,11 @@ def is_read_back(output: str) -> bool:
     return output.startswith(tuple(f"{scheme}://" for scheme in READ_BACK))
 
 
+def is_on_volume(uri: str) -> bool:
+    """Say whether files are used in place, and not fetched."""
+    return uri.startswith(("pvc://", "file://"))
+
+
 ANY = (*REMOTE, "pvc", "file")
 Length = StringConstraints(min_length=1, max_length=URI_LENGTH)
 Source = Annotated[str, Length, location(ANY)]

@@ -119,7 +119,11 @@ class HostNeeds(StatusModel):
 
 
 class ExportPlan(StatusModel):
-    """The Pod without GPUs that makes the forms in output.exports, after training."""
+    """The Pod without GPUs that makes the forms in output.exports after training, and may publish the model of a full fine-tune first."""
+
+    publishes: bool = False
+    """Whether the Pod publishes the model, from the last checkpoint: no GPU waits until it is uploaded. Then memory, disk, time and size
+    include it."""
 
     memory_gib: Count
     """Host memory in GiB."""
@@ -156,9 +160,9 @@ class CostEstimate(StatusModel):
     model_flop_utilisation: Decimal | None = None
     """Predicted share of the GPUs' peak that the throughput uses. Absent for CPUs and unknown GPUs."""
     seconds: Count
-    """Estimated time from start to published result, in seconds."""
+    """Estimated time from start to published result, in seconds. Without that of the Pod in export."""
     gpu_hours: Decimal
-    """GPU-hours, including start-up and publishing."""
+    """GPU-hours, including start-up, and publishing unless export publishes."""
     cost_usd: Decimal
     """Estimated cost: gpuHours times the price of the pool."""
     low_usd: Decimal
@@ -248,7 +252,7 @@ class Plan(StatusModel):
     checkpoint: CheckpointPlan
     """Checkpoint schedule."""
     export: ExportPlan | None = None
-    """The Pod that makes the forms in output.exports. Absent if there are none."""
+    """The Pod that publishes the model or makes the forms in output.exports. Absent if there is nothing for it to do."""
     estimate: CostEstimate
     """Estimated time and cost."""
     image: ShortText = ""

@@ -99,8 +99,8 @@ class ArtifactStatus(StatusModel):
 
 
 class ExportStatus(StatusModel):
-    """The Pod that makes the forms in output.exports once the result is published, and that merges the adapters in mergeOf first. It
-    holds no GPU."""
+    """The Pod that makes the forms in output.exports once the result is published. Before that it publishes the model that an attempt
+    has left to it, or merges the adapters in mergeOf. It holds no GPU."""
 
     number: Count = 0
     """Number of the Pod, from 0."""

@@ -50,9 +50,9 @@ PROGRESS: dict[ProgressReason, ReasonText] = {
         "Starts the next attempt from the last complete checkpoint when the Pod is gone.",
     ),
     ProgressReason.PUBLISHING: ReasonText(
-        "Training is complete and the result is being uploaded.",
-        NOTHING,
-        "Lets the upload finish even if the budget or the deadline is reached now.",
+        "Training is complete and the result is being uploaded. The message says if a Pod without GPUs does it.",
+        "Nothing. `finetune logs JOB --export` shows the log of that Pod.",
+        "Lets the upload finish even if the budget or the deadline is reached now. Retries the Pod without GPUs up to `maxRetries` times.",
     ),
     ProgressReason.EXPORTING: ReasonText(
         "The result is published, and a Pod without GPUs makes the forms in `output.exports`.",

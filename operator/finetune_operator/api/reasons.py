@@ -120,6 +120,7 @@ class TerminalReason(StrEnum):
     LOSS_DIVERGED = "LossDiverged"
     NO_ACCELERATOR = "NoAccelerator"
     TRAINER_OUTDATED = "TrainerOutdated"
+    PUBLISH_FAILED = "PublishFailed"
     EXPORT_FAILED = "ExportFailed"
     MERGE_FAILED = "MergeFailed"
     NAME_CONFLICT = "NameConflict"

@@ -80,7 +80,7 @@ class AttemptStatus(StatusModel):
     outcome: ShortText | None = None
     """Outcome of the attempt."""
     message: Message | None = None
-    """Description of what happened. Absent if the attempt published."""
+    """Description of what happened. Absent if the attempt published, or handed its model over."""
     node_names: Annotated[list[ShortText], items("atomic", most=128)] = []
     """Nodes that the attempt ran on."""
     failed_node: ShortText = ""
@@ -95,6 +95,8 @@ class AttemptStatus(StatusModel):
     """Number of GPUs times the seconds they were in use."""
     cost_usd: Decimal = "0.00"
     """Cost of the attempt: gpuSeconds times the price in status.plan.pool."""
+    handed_over: bool = False
+    """Whether the attempt left its model to be published by a Pod without GPUs."""
 
 
 class CheckpointStatus(StatusModel):

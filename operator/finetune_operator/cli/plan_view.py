@@ -163,8 +163,9 @@ def _checkpoint(checkpoint: CheckpointPlan, run_seconds: int) -> str:
 
 
 def _export(export: ExportPlan, forms: Sequence[str]) -> str:
+    made = ("model", *forms) if export.publishes else forms
     room = f"{export.memory_gib:,} GiB memory, {export.cpus} CPUs, {export.ephemeral_gib:,} GiB disk"
-    return f"{', '.join(forms)}: {export.size_gib} GiB in {hours(export.seconds)} on a Pod without GPUs ({room})"
+    return f"{', '.join(made)}: {export.size_gib} GiB in {hours(export.seconds)} on a Pod without GPUs ({room})"
 
 
 def _host(host: HostNeeds) -> str:

@@ -56,6 +56,14 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
     retry_back_off_seconds: Annotated[
         int, option("--retry-back-off-seconds", "Pause before the first retry; it doubles with each further one.")
     ] = 10,
+    gpu_publish_seconds: Annotated[
+        int,
+        option(
+            "--gpu-publish-seconds",
+            "Longest time that the GPUs of a full fine-tune wait for its upload. A model that takes longer is published by a Pod without "
+            "GPUs.",
+        ),
+    ] = 60,
     workers: Annotated[int, option("--workers", "Number of jobs reconciled in parallel.")] = 16,
     resync_seconds: Annotated[
         float, option("--resync-seconds", "Time between full comparisons with the API server.")
@@ -108,6 +116,7 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         preflight_image=preflight_image,
         pods=read_pod_settings(pod_settings),
         retry_back_off_seconds=retry_back_off_seconds,
+        gpu_publish_seconds=gpu_publish_seconds,
         workers=workers,
         resync_seconds=resync_seconds,
         progress_seconds=progress_seconds,

@@ -26,6 +26,8 @@ class OperatorSettings:
     """What all Pods that we create get."""
     retry_back_off_seconds: int = LIFECYCLE.retry_back_off_seconds
     """First back-off between attempts of a job."""
+    gpu_publish_seconds: int = LIFECYCLE.gpu_publish_seconds
+    """Longest time that GPUs wait for the upload of a model."""
     workers: int = 16
     """Passes that may be in progress at the same time."""
     resync_seconds: float = 300
@@ -57,5 +59,6 @@ class OperatorSettings:
             preflight_image=self.preflight_image,
             pods=self.pods,
             retry_back_off_seconds=self.retry_back_off_seconds,
+            gpu_publish_seconds=self.gpu_publish_seconds,
             operator_version=__version__,
         )

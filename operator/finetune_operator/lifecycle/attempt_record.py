@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from finetune_contract import Outcome, Progress
+from finetune_contract import TRAINED, Outcome, Progress
 
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.api.status import AttemptStatus, CheckpointStatus
@@ -157,8 +157,8 @@ def is_over(view: View) -> bool:
     return not any(view.is_live(pod) for pod in view.replicas(attempt.number))
 
 
-def has_published(view: View) -> bool:
-    """Tell whether replica 0, the one that publishes, has said that it did."""
+def is_through(view: View) -> bool:
+    """Tell whether replica 0 has said that it is done: it has published the result, or left it to be published."""
     attempt = view.last_attempt
     pods = view.replicas(attempt.number) if attempt is not None else ()
     return any(ending(pod, spot=False).outcome == AttemptOutcome.SUCCEEDED for pod in pods if _is_first(pod))
@@ -174,10 +174,13 @@ def record_end(view: View, why: Ending) -> View:
     assert attempt is not None
     outcomes = tuple(pod.outcome for pod in view.replicas(attempt.number) if pod.outcome is not None)
     view = record_last_words(view, outcomes)
-    if has_published(view):
+    if is_through(view):
         first = view.replicas(attempt.number)[0].outcome
         assert first is not None
         view = view.writing(progress=done(view.status.progress, first))
+        assert view.attempt is not None
+        left = first.reason == TRAINED and not first.artifacts
+        view = with_attempt(view, view.attempt.model_copy(update={"handed_over": left}))
     attempt = view.attempt
     assert attempt is not None
     why = settled(view, why)
@@ -202,8 +205,8 @@ def record_fault(view: View, ended: AttemptStatus, why: Ending) -> View:
 
 
 def settled(view: View, why: Ending) -> Ending:
-    """Return the end with what only the job knows: published is published, and a suspension is no failure."""
-    if has_published(view):
+    """Return the end with what only the job knows: what is published or handed over is so, and a suspension is no failure."""
+    if is_through(view):
         return replace(why, outcome=AttemptOutcome.SUCCEEDED, message="", node_name="")
     if is_suspending(view.status) and not why.is_users:
         return replace(why, outcome=AttemptOutcome.SUSPENDED, message=suspended_message(view, why), node_name="")

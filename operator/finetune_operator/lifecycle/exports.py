@@ -1,16 +1,24 @@
-"""Which further forms of a published result are still missing, and the Pod that makes them. Called by record and policies."""
+"""What of a result is still missing, the result itself or further forms of it, and the Pod that makes it. Called by record and policies."""
 
 from finetune_operator.api.reasons import AttemptOutcome
 from finetune_operator.api.spec import ExportForm
 from finetune_operator.lifecycle.attempt_record import record_published
 from finetune_operator.lifecycle.observation import SeenPod
 from finetune_operator.lifecycle.view import View
+from finetune_operator.manifests.export import handed_over_by
 
 
 def is_published(view: View) -> bool:
     """Tell whether the adapter or model is at the destination: by an attempt of this job, or of an earlier one."""
     last = view.last_attempt
-    return last.outcome == AttemptOutcome.SUCCEEDED if last is not None else bool(view.status.artifacts)
+    if last is None or last.handed_over:
+        return bool(view.status.artifacts)
+    return last.outcome == AttemptOutcome.SUCCEEDED
+
+
+def is_handed_over(view: View) -> bool:
+    """Tell whether an attempt has left its model, and nobody has published it yet."""
+    return handed_over_by(view.status) is not None
 
 
 def is_merging(view: View) -> bool:

@@ -13,6 +13,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.reasons import WaitingReason
 from finetune_operator.api.status import FineTuneJobStatus
 from finetune_operator.manifests.names import Role
+from finetune_operator.planning.layouts import GPU_PUBLISH_SECONDS
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
 DEFAULT_PODS = PodSettings()
@@ -224,6 +225,8 @@ class Settings:
     pods: PodSettings = DEFAULT_PODS
     retry_back_off_seconds: int = 10
     """First back-off; doubled per attempt without progress, at most 10 minutes."""
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
+    """Longest time that the GPUs of a full fine-tune wait for its upload; a model that takes longer is published by a Pod without GPUs."""
     operator_version: str = ""
 
 

@@ -36,6 +36,7 @@ def sized(view: View, *, pools: Sequence[GPUPool] | None = None, exceeded: Plan 
             exceeded=exceeded,
             limits=view.seen.limits,
             methods=offer.methods,
+            gpu_publish_seconds=view.seen.settings.gpu_publish_seconds,
         )
 
     if team is None:

@@ -1,4 +1,4 @@
-"""The export Pod: no GPU, with torch. It makes further forms of a published result. Called by lifecycle."""
+"""The export Pod: no GPU, with torch. It makes further forms of a published result, or publishes it first. Called by lifecycle."""
 
 from dataclasses import replace
 
@@ -41,8 +41,15 @@ def export_config(
         checkpoint=checkpoint_location(checkpoint_of(spec.checkpoint, spec.output)),
         exports=exports,
         serving=serving_facts(status),
+        handed_over_by=handed_over_by(status),
         merge=merge_config(job, status, export) if job.spec.merge_of is not None and not status.artifacts else None,
     )
+
+
+def handed_over_by(status: FineTuneJobStatus) -> int | None:
+    """Return the attempt that left a model which is not published yet; None where there is none."""
+    last = status.attempts[-1] if status.attempts else None
+    return last.number if last is not None and last.handed_over and not status.artifacts else None
 
 
 def export_pod(

@@ -76,6 +76,7 @@ def run_config(job: FineTuneJob, status: FineTuneJobStatus, attempt: int) -> con
         serving=serving_facts(status),
         cost_so_far=cost_so_far(status, plan, attempt),
         provenance={"image": plan.image, "plan": plan.summary},
+        hand_over=plan.export is not None and plan.export.publishes,
     )
 
 

@@ -1,9 +1,12 @@
-"""What the Pod that exports a published result needs: memory, disk, cores, time. No GPU. Called by report and lifecycle."""
+"""What the Pod needs that publishes a model or exports a result: memory, disk, cores, time. No GPU. Called by report and lifecycle."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from finetune_operator.api.locations import is_on_volume, is_read_back
 from finetune_operator.api.plan import ExportPlan, ModelArchitecture
+from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.api.spec import ExportForm
 from finetune_operator.planning.cpu_pod import (
     CONTAINER_SECONDS,
@@ -14,7 +17,15 @@ from finetune_operator.planning.cpu_pod import (
     SIXTEEN_BIT_FLOPS,
     CpuSeconds,
 )
-from finetune_operator.planning.host import DISK_BASE_GIB, GIB, READ_GIB_PER_SECOND, SHARD_GIB, WRITE_GIB_PER_SECOND
+from finetune_operator.planning.host import (
+    DISK_BASE_GIB,
+    GIB,
+    ONE_FILE_BYTES,
+    READ_GIB_PER_SECOND,
+    SHARD_GIB,
+    WRITE_GIB_PER_SECOND,
+    is_float32,
+)
 
 BYTES_PER_PARAMETER: dict[ExportForm, float] = {
     "merged": 2.0,
@@ -45,6 +56,50 @@ CHECKS = 3
 """Base, base with adapter, and the merged model."""
 
 
+PIECE_GIB = 1.0
+"""Parts of files on their way."""
+
+HASHED_GIB_PER_SECOND = 0.5
+"""sha256 of one core of a cloud. Measured: 1.3 with the processor's own instructions for it."""
+
+HASHES = 2
+"""Compared with what the checkpoint says, and written into the manifest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelToPublish:
+    """The model of a full fine-tune, as a checkpoint has it and as it is published."""
+
+    stored_gib: float
+    published_gib: float
+    mounted: bool
+    """The checkpoint lies on a volume."""
+    read_back: bool
+    """What is published is read back before it counts."""
+
+    rewritten_gib: float
+    """What is written anew: all where the dtype changes, a file where tied weights are stored twice."""
+    matrix_gib: float
+    """The largest matrix, as it is stored and as it is published."""
+
+
+def model_of(resolved: ResolvedSpec, zero_stage: int, shape: ModelArchitecture, base_bytes: int) -> ModelToPublish:
+    """Return the sizes of a model: without sharding a checkpoint of float32 weights holds them in float32, else 16-bit copies."""
+    parameters = shape.num_parameters
+    stored_wide = zero_stage == 0 and resolved.training.precision == "mixed"
+    wide = is_float32(base_bytes, parameters)
+    published = max(base_bytes, 2 * parameters) / GIB
+    twice = min(published, ONE_FILE_BYTES / GIB) if zero_stage == 2 and shape.tied_embeddings else 0.0
+    return ModelToPublish(
+        rewritten_gib=published if stored_wide != wide else twice,
+        matrix_gib=((4 if stored_wide else 2) + (4 if wide else 2)) * shape.vocab_size * shape.hidden_size / GIB,
+        stored_gib=(4 if stored_wide else 2) * parameters / GIB,
+        published_gib=published,
+        mounted=is_on_volume(resolved.checkpoint.destination),
+        read_back=is_read_back(resolved.output.destination),
+    )
+
+
 def export_plan(
     exports: Sequence[ExportForm],
     *,
@@ -52,11 +107,68 @@ def export_plan(
     model_bytes: int,
     adapter_bytes: int,
     mounted: bool,
+    model: ModelToPublish | None = None,
     cpus: int = EXPORT_CPUS,
 ) -> ExportPlan | None:
-    """Return what the export Pod needs; None where nothing is exported. `mounted`: the base model lies on a volume."""
-    if not exports:
-        return None
+    """Return what the export Pod needs; None where it has nothing to do. `mounted`: the base model lies on a volume.
+
+    `model` is published first, where an attempt leaves it.
+    """
+    forms = (
+        forms_plan(
+            exports,
+            architecture=architecture,
+            model_bytes=model_bytes,
+            adapter_bytes=adapter_bytes,
+            mounted=mounted,
+            cpus=cpus,
+        )
+        if exports
+        else None
+    )
+    if model is None:
+        return forms
+    first = publishing_plan(model, cpus=cpus)
+    if forms is None:
+        return first
+    return ExportPlan(
+        publishes=True,
+        memory_gib=max(first.memory_gib, forms.memory_gib),
+        cpus=cpus,
+        ephemeral_gib=first.ephemeral_gib + forms.ephemeral_gib - math.ceil(DISK_BASE_GIB),
+        seconds=first.seconds + forms.seconds,
+        size_gib=f"{float(first.size_gib) + float(forms.size_gib):.2f}",
+    )
+
+
+def publishing_plan(model: ModelToPublish, *, cpus: int) -> ExportPlan:
+    """Return what it takes to fetch the weights, to compare them, to write anew what must be, and to publish."""
+    fetched = 0.0 if model.mounted else model.stored_gib
+    read_back = model.published_gib / READ_GIB_PER_SECOND if model.read_back else 0.0
+    written = model.published_gib + model.rewritten_gib
+    alone = IMPORT_SECONDS + HASHES * model.stored_gib / HASHED_GIB_PER_SECOND
+    return ExportPlan(
+        publishes=True,
+        memory_gib=math.ceil(EXPORT_PROCESS_GIB + PIECE_GIB + model.matrix_gib),
+        cpus=cpus,
+        ephemeral_gib=math.ceil(DISK_BASE_GIB + fetched + model.rewritten_gib),
+        seconds=math.ceil(
+            CONTAINER_SECONDS + fetched / READ_GIB_PER_SECOND + alone + written / WRITE_GIB_PER_SECOND + read_back
+        ),
+        size_gib=f"{model.published_gib:.2f}",
+    )
+
+
+def forms_plan(
+    exports: Sequence[ExportForm],
+    *,
+    architecture: ModelArchitecture,
+    model_bytes: int,
+    adapter_bytes: int,
+    mounted: bool,
+    cpus: int,
+) -> ExportPlan:
+    """Return what it takes to make forms of a published result."""
     model, adapter = 2.0 * architecture.num_parameters / GIB, adapter_bytes / GIB
     made = {form: BYTES_PER_PARAMETER[form] * architecture.num_parameters / GIB for form in exports}
     # a GGUF is made of the merged model in 16 bit, and a smaller one of the GGUF in 16 bit

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from finetune_operator.api.locations import is_read_back
+from finetune_operator.api.locations import is_on_volume, is_read_back
 from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.layouts import Layout, Work
@@ -55,6 +55,9 @@ SAVES_PER_RUN = 5
 """A run is saved at least so often, however short: a checkpoint after the end is none."""
 
 LEAST_GRACE_SECONDS = 30
+HAND_OVER_SECONDS = 5.0
+"""To leave tokenizer, figures and record beside the checkpoints."""
+
 SAVES_AT_STOP = 2
 """The checkpoint that was on its way, and the last one."""
 
@@ -76,11 +79,29 @@ def saving(work: Work, layout: Layout) -> Saving:
     return Saving(
         checkpoint_gib=state,
         save_seconds=1 + state / writers / WRITE_GIB_PER_SECOND,
-        publish_seconds=_publish_seconds(work),
+        publish_seconds=HAND_OVER_SECONDS if is_handed_over(work, layout) else publish_seconds(work),
     )
 
 
-def _publish_seconds(work: Work) -> float:
+def is_handed_over(work: Work, layout: Layout) -> bool:
+    """Tell whether the model is left to a Pod without GPUs: its upload takes long, and a checkpoint holds the very weights.
+
+    With sharding a checkpoint holds 16-bit copies of float32 masters: those are published of a base in 16 bit, and by early stopping.
+    """
+    base_is_float32 = is_float32(work.model_bytes, work.architecture.num_parameters)
+    copies = layout.rung.zero_stage > 0 and work.resolved.training.early_stopping is None
+    return (
+        work.method == "full" and not (copies and base_is_float32) and publish_seconds(work) > work.gpu_publish_seconds
+    )
+
+
+def is_float32(model_bytes: int, parameters: int) -> bool:
+    """Tell whether a model's files hold float32 and not 16 bit. They have headers, and perhaps towers that are not trained."""
+    return model_bytes > 3 * parameters
+
+
+def publish_seconds(work: Work) -> float:
+    """Return how long an attempt's GPUs wait for the upload of its result, and for reading it back."""
     result = published_bytes(work) / GIB
     read_back = result / READ_GIB_PER_SECOND if is_read_back(work.resolved.output.destination) else 0.0
     return 5 + result / WRITE_GIB_PER_SECOND + read_back
@@ -228,7 +249,7 @@ def disk_gib(work: Work, layout: Layout) -> float:
 
 def is_mounted(work: Work) -> bool:
     """The model lies on a volume and is read in place."""
-    return work.resolved.model.source.startswith(("pvc://", "file://"))
+    return is_on_volume(work.resolved.model.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,10 @@ Offload = Literal["none", "optimizer", "all"]
 MICRO_STEP_TOKENS = 16_384
 """A GPU is busy with so many tokens; a larger micro batch only takes memory (throughput.csv is flat from 8,000 on)."""
 
+GPU_PUBLISH_SECONDS = 60
+"""Longest time that GPUs wait for the upload of a model, unless the operator is told otherwise. A Pod without GPUs takes about a minute to
+start, to hash the files and to report."""
+
 LOSS_KERNEL: Literal["tiled", "full"] = "tiled"
 """What our trainer computes the loss with."""
 
@@ -59,6 +63,8 @@ class Work:
     """Of the longest of their texts, with the answer to it."""
     limits: NamespaceLimits = UNLIMITED
     """What the namespace lets it have."""
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
+    """Longest time that the GPUs wait for the upload of a model."""
 
     @property
     def method(self) -> Method:

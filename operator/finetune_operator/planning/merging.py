@@ -2,6 +2,7 @@
 
 import math
 
+from finetune_operator.api.locations import is_on_volume
 from finetune_operator.api.merging import MergeOfSpec
 from finetune_operator.api.plan import ExportPlan, ModelArchitecture
 from finetune_operator.api.preflight import PreflightStatus
@@ -50,7 +51,7 @@ def merge_plan(spec: FineTuneJobSpec, found: PreflightStatus, *, cpus: int = EXP
     merge, shape = spec.merge_of, found.architecture
     assert merge is not None
     assert shape is not None
-    mounted, read = spec.model.source.startswith(("pvc://", "file://")), found.adapter_bytes
+    mounted, read = is_on_volume(spec.model.source), found.adapter_bytes
     made = 2 * read  # float32 where most are 16 bit
     forms = export_plan(
         spec.output.exports or (),

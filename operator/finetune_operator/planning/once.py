@@ -8,7 +8,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from finetune_operator.api.locations import is_read_back
+from finetune_operator.api.locations import is_on_volume, is_read_back
 from finetune_operator.api.meta import Metadata
 from finetune_operator.api.plan import ModelArchitecture, Plan
 from finetune_operator.api.pools import GPUPool
@@ -17,6 +17,7 @@ from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.errors import JobError
 from finetune_operator.planning.defaults import checkpoint_of
+from finetune_operator.planning.layouts import GPU_PUBLISH_SECONDS
 from finetune_operator.planning.planner import METHODS, PlannedRun, plan
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 
@@ -36,6 +37,7 @@ def planned(  # noqa: PLR0913 - as plan
     exceeded: Plan | None = None,
     limits: NamespaceLimits = UNLIMITED,
     methods: tuple[Method, ...] = METHODS,
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS,
 ) -> PlannedRun:
     """Return what `plan` returns, and raise what it raises."""
     found = _answer(
@@ -47,6 +49,7 @@ def planned(  # noqa: PLR0913 - as plan
         exceeded.model_dump_json() if exceeded is not None else "",
         limits,
         methods,
+        gpu_publish_seconds,
     )
     if isinstance(found, JobError):
         raise found.with_traceback(None)
@@ -56,12 +59,13 @@ def planned(  # noqa: PLR0913 - as plan
 
 
 def without_places(spec: FineTuneJobSpec) -> FineTuneJobSpec:
-    """Return the spec with results and checkpoints kept where those of every job are; results that are read back in such a store."""
+    """Return the spec with results and checkpoints kept where those of every job are: in a store, or on a volume where they are on one."""
     place = SOMEWHERE if is_read_back(spec.output.destination) else ON_A_VOLUME
+    beside = ON_A_VOLUME if is_on_volume(checkpoint_of(spec.checkpoint, spec.output).destination) else SOMEWHERE
     return spec.model_copy(
         update={
             "output": spec.output.model_copy(update={"destination": place, "credentials": None}),
-            "checkpoint": spec.checkpoint.model_copy(update={"destination": SOMEWHERE, "credentials": None}),
+            "checkpoint": spec.checkpoint.model_copy(update={"destination": beside, "credentials": None}),
         }
     )
 
@@ -81,6 +85,7 @@ def _answer(  # noqa: PLR0913, PLR0917 - the key of what is remembered
     exceeded: str,
     limits: NamespaceLimits,
     methods: tuple[Method, ...],
+    gpu_publish_seconds: int,
 ) -> PlannedRun | JobError:
     """Return the plan, or why there is none."""
     try:
@@ -93,6 +98,7 @@ def _answer(  # noqa: PLR0913, PLR0917 - the key of what is remembered
             exceeded=Plan.model_validate_json(exceeded) if exceeded else None,
             limits=limits,
             methods=methods,
+            gpu_publish_seconds=gpu_publish_seconds,
         )
     except JobError as error:
         return error

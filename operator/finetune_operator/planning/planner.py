@@ -18,7 +18,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.errors import DoesNotFit
 from finetune_operator.planning.advice import warnings
 from finetune_operator.planning.candidate import Candidate
-from finetune_operator.planning.layouts import counted, gpu_counts, shareable_batch
+from finetune_operator.planning.layouts import GPU_PUBLISH_SECONDS, counted, gpu_counts, shareable_batch
 from finetune_operator.planning.quota import UNLIMITED, NamespaceLimits
 from finetune_operator.planning.refusal import refusal
 from finetune_operator.planning.report import alternatives, plan_of
@@ -49,6 +49,7 @@ def plan(  # noqa: PLR0913 - what bounds a plan
     exceeded: Plan | None = None,
     limits: NamespaceLimits = UNLIMITED,
     methods: tuple[Method, ...] = METHODS,
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS,
 ) -> PlannedRun:
     """Return the best plan under the limits of the spec and of the namespace, with the spec that it resolves to.
 
@@ -56,8 +57,9 @@ def plan(  # noqa: PLR0913 - what bounds a plan
     Raises DoesNotFit with need, supply and what would fit; JobError where the spec cannot be resolved.
     """
     question = Question(
-        spec=spec, architecture=architecture, preflight=preflight, pools=pools, limits=limits, methods=methods
-    )
+        spec=spec, architecture=architecture, preflight=preflight, pools=pools, limits=limits, methods=methods,
+        gpu_publish_seconds=gpu_publish_seconds,
+    )  # fmt: skip
     if exceeded is not None:
         question = replace(question, raised=raised_by(question, exceeded))
     survey = Survey(question=question)

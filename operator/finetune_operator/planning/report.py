@@ -19,9 +19,9 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning.candidate import Candidate, Refused, best
-from finetune_operator.planning.exports import export_plan
-from finetune_operator.planning.host import is_mounted, published_bytes
-from finetune_operator.planning.layouts import LOSS_KERNEL, Work
+from finetune_operator.planning.exports import export_plan, model_of
+from finetune_operator.planning.host import is_handed_over, is_mounted, published_bytes
+from finetune_operator.planning.layouts import LOSS_KERNEL, Layout, Work
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.quota import pods_of, shares
 from finetune_operator.planning.search import Findings
@@ -73,7 +73,7 @@ def plan_of(chosen: Candidate, *, reason: str, told: Sequence[str], others: Sequ
         vram=vram_estimate(chosen),
         host=chosen.host,
         checkpoint=chosen.checkpoint,
-        export=_export(work),
+        export=_export(work, layout),
         estimate=cost_estimate(chosen),
         image=image,
         alternatives=list(others),
@@ -88,13 +88,15 @@ def quota_shares(chosen: Candidate) -> tuple[str, ...]:
     return shares(chosen.work.limits, pods)
 
 
-def _export(work: Work) -> ExportPlan | None:
+def _export(work: Work, layout: Layout) -> ExportPlan | None:
+    model = model_of(work.resolved, layout.rung.zero_stage, work.architecture, work.model_bytes)
     return export_plan(
         work.resolved.output.exports or (),
         architecture=work.architecture,
         model_bytes=work.model_bytes,
         adapter_bytes=0 if work.method == "full" else round(published_bytes(work)),
         mounted=is_mounted(work),
+        model=model if is_handed_over(work, layout) else None,
     )
 
 

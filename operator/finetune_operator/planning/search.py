@@ -14,6 +14,7 @@ from finetune_operator.planning.candidate_memory import MemoryModel
 from finetune_operator.planning.defaults import resolve, training_rows
 from finetune_operator.planning.host import host_shortage
 from finetune_operator.planning.layouts import (
+    GPU_PUBLISH_SECONDS,
     LADDER,
     PLAIN,
     Layout,
@@ -54,6 +55,8 @@ class Question:
     """The factor on all estimates of GPU memory, after a run of this job needed more than was estimated."""
     limits: NamespaceLimits = UNLIMITED
     """The quotas of the job's namespace."""
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
+    """Longest time that GPUs wait for the upload of a model."""
     methods: tuple[Method, ...] = get_args(Method)
     """Those that `method: auto` and remedies may name."""
 
@@ -100,6 +103,7 @@ def work_of(question: Question, method: Method) -> Work:
         ),
         casts_inputs=_casts_inputs(resolved),
         limits=question.limits,
+        gpu_publish_seconds=question.gpu_publish_seconds,
     )
 
 

@@ -25,6 +25,8 @@ BOOLEANS = {
     "sampled": "a fact about a count",
     "tiedEmbeddings": "a fact about a model",
     "activationCheckpointing": "on or off in the trainer we ship",
+    "handedOver": "an attempt publishes or leaves it; who publishes it then is status.export",
+    "publishes": "the plan only: what else the Pod makes is output.exports",
     "packing": "the plan only: the user's own field is an enum",
 }
 """Booleans that may stay, each with the reason why no third value is thinkable."""

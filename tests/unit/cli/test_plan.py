@@ -95,7 +95,7 @@ def test_rows_that_are_cut_are_told(tokens: int, said: str, capsys: pytest.Captu
 def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Else a cheaper plan than the chosen one looks like a mistake."""
     file = tmp_path / "job.yaml"
-    limits = 'activeDeadlineSeconds: 3600\n    budget: {maxCostUSD: "30"}'
+    limits = 'activeDeadlineSeconds: 3600\n    budget: {maxCostUSD: "27.50"}'
     file.write_text(JOB.read_text().replace("activeDeadlineSeconds: 172800", limits))
     command(file=file)
     lines = capsys.readouterr().out.splitlines()
@@ -105,7 +105,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
         "3 h 55 min, past the deadline",
         "23 min",
         "43 min",
-        "43 min, over budget",
+        "36 min, over budget",
     ]
 
 

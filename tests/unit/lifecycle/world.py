@@ -261,18 +261,18 @@ def a_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
     return World(job=a_job(**spec), pools=(pool or a_pool(),))
 
 
-def a_planned_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
-    """Return a cluster in which preflight is done, a plan of our own is pinned and the Pods of attempt 0 exist."""
+def a_planned_world(*, pool: GPUPool | None = None, plan: dict[str, Any] | None = None, **spec: Any) -> World:
+    """Return a cluster in which preflight is done, a plan of our own is pinned and the Pods of attempt 0 exist. `plan` replaces parts."""
     world = a_world(pool=pool, **spec).settle()
     world.run("bot-preflight-1").end("bot-preflight-1", 0, examined())
-    pinned = pinned_status(world.job, world.pools[0])
+    pinned = pinned_status(world.job, world.pools[0], **(plan or {}))
     world.job = world.job.model_copy(update={"status": pinned})
     return world.settle()
 
 
-def a_training_world(*, pool: GPUPool | None = None, **spec: Any) -> World:
+def a_training_world(*, pool: GPUPool | None = None, plan: dict[str, Any] | None = None, **spec: Any) -> World:
     """Return a cluster in which attempt 0 runs, on one node per replica."""
-    world = a_planned_world(pool=pool, **spec)
+    world = a_planned_world(pool=pool, plan=plan, **spec)
     for number, name in enumerate(sorted(name for name in world.pods if name.startswith("bot-0-"))):
         world.run(name, f"node-{number + 1}")
     return world.settle()

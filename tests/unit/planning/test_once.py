@@ -14,7 +14,7 @@ SHAPE = architecture(LLAMA_8B)
 PLACES = (
     {"output": {"destination": "s3://team/one"}},
     {"output": {"destination": "s3://team/two", "credentials": {"secretName": "keys"}}},
-    {"output": {"destination": "s3://team/three"}, "checkpoint": {"destination": "pvc://claim/three"}},
+    {"output": {"destination": "s3://team/three"}, "checkpoint": {"destination": "gs://team/three-checkpoints"}},
 )
 
 
@@ -50,7 +50,7 @@ def test_jobs_that_differ_in_their_places_are_planned_once():
     assert [(run.resolved.output.destination, run.resolved.checkpoint.destination) for run in runs] == [
         ("s3://team/one", "s3://team/one/.checkpoints"),
         ("s3://team/two", "s3://team/two/.checkpoints"),
-        ("s3://team/three", "pvc://claim/three"),
+        ("s3://team/three", "gs://team/three-checkpoints"),
     ]
 
 
@@ -69,15 +69,16 @@ def test_every_destination_is_planned_as_the_planner_would(destination: str):
 
 
 def test_what_a_plan_depends_on_is_asked_anew():
-    """The spec, what preflight found, the pool and its price, and whether the result is read back from where it goes."""
+    """The spec, what preflight found, the pool and its price, whether the result is read back, and whether checkpoints are on a volume."""
     once._answer.cache_clear()
     asked()
     asked(training={"epochs": 3})
     asked({"tokens": 12_000_000})
     asked(pool=a_pool(pricePerGPUHourUSD="9.00"))
     asked(output={"destination": "hf://team/four"}, checkpoint={"destination": "s3://team/four"})
+    asked(checkpoint={"destination": "pvc://claim/five"})
 
-    assert questions() == 5
+    assert questions() == 6
 
 
 def test_a_refusal_is_remembered_too():

@@ -395,11 +395,18 @@ def test_a_batch_that_moves_only_for_speed_says_so():
 
 
 def test_gpus_wait_until_a_result_has_been_read_back():
-    """From a bucket, 15 GiB at 0.25 GiB/s: a minute of all GPUs. A volume is not read back."""
-    eight = {"gpus": 8}
+    """From a bucket, 15 GiB at 0.25 GiB/s: a minute of all GPUs, where they publish. A volume is not read back."""
+    shape, size = MODELS["8b"]
     bucket, volume = (
-        planned("8b", method="full", resources=eight, output={"destination": f"{place}/out"}).plan.estimate.seconds
+        plan(
+            a_spec(method="full", resources={"gpus": 8}, output={"destination": f"{place}/out"}),
+            architecture=shape,
+            preflight=a_preflight(model_bytes=size),
+            pools=(a_pool(),),
+            image="i",
+            gpu_publish_seconds=600,
+        ).plan.estimate.seconds
         for place in ("s3://bucket", "pvc://claim")
     )
 
-    assert bucket - volume == pytest.approx(MODELS["8b"][1] / 2**30 / 0.25, abs=1)
+    assert bucket - volume == pytest.approx(size / 2**30 / 0.25, abs=1)

@@ -2,6 +2,9 @@
 
 A checkpoint is a folder `attempt-<n>-step-<s>` that holds a file COMPLETE, written last, and all that this file says was there.
 Other folders do not count and are removed. Only the attempt that holds the destination (holder.py) may write one.
+
+A folder `result-attempt-<n>` is marked in the same way. It holds what an attempt left of a model that it did not publish itself
+(training.handed_over), and is removed when the model is published, or when another attempt of the run takes over.
 """
 
 import json
@@ -23,6 +26,8 @@ from finetune_trainer.storage import Store
 CHECKPOINT_NAME = re.compile(r"^attempt-(\d+)-step-(\d+)$")
 BEST_NAME = re.compile(r"^best-attempt-(\d+)-step-(\d+)$")
 EITHER_NAME = re.compile(f"{CHECKPOINT_NAME.pattern}|{BEST_NAME.pattern}")
+RESULT_NAME = re.compile(r"^result-attempt-(\d+)$")
+ANY_NAME = re.compile(f"{EITHER_NAME.pattern}|{RESULT_NAME.pattern}")
 BASELINE_FILE = "baseline.json"
 
 
@@ -83,8 +88,11 @@ class Checkpoints:
         return self._of_this_run(self.markers(CHECKPOINT_NAME))
 
     def _of_this_run(self, markers: dict[str, Marker | None]) -> list[Checkpoint]:
-        mine = (marker for marker in markers.values() if marker and marker.run_digest == self.run.run_digest)
+        mine = (marker for marker in markers.values() if marker and self._is_ours(marker))
         return sorted(Checkpoint(turn=marker.turn, attempt=marker.attempt, step=marker.step) for marker in mine)
+
+    def _is_ours(self, marker: Marker | None) -> bool:
+        return marker is not None and marker.run_digest == self.run.run_digest
 
     def resume(self) -> tuple[Checkpoint, Path] | None:
         """Take the destination over and return the newest complete checkpoint and the local folder that holds it.
@@ -98,7 +106,7 @@ class Checkpoints:
         self.holder, self.present, found = ranks.from_first((self.holder, self.present, found))
         passed_over: list[tuple[Checkpoint, Marker]] = []
         for checkpoint in found:
-            marker = self._marker(checkpoint.name)
+            marker = self.marker(checkpoint.name)
             if marker is not None and self._is_of_another_layout(marker):
                 passed_over.append((checkpoint, marker))
                 continue
@@ -130,8 +138,10 @@ class Checkpoints:
         In this order: nothing that an earlier attempt does from then on counts.
         """
         self.holder = take_over(self.store, self.run, turns=self._turns)
-        markers = self.markers(EITHER_NAME)
-        self._clean([name for name, marker in markers.items() if marker is None])
+        found = self.markers(ANY_NAME)
+        left = {name for name, marker in found.items() if RESULT_NAME.match(name) and self._is_ours(marker)}
+        self._clean([name for name, marker in found.items() if marker is None or name in left])
+        markers = {name: marker for name, marker in found.items() if not RESULT_NAME.match(name)}
         self.present = frozenset(name for name, marker in markers.items() if marker is not None)
         whole = {name: marker for name, marker in markers.items() if CHECKPOINT_NAME.match(name)}
         return list(reversed(self._of_this_run(whole)))
@@ -163,6 +173,10 @@ class Checkpoints:
             self.store.delete(name)
         shutil.rmtree(self.staging(), ignore_errors=True)
 
+    def name_of(self, step: int | None) -> str:
+        """Return the name of the newest complete checkpoint of a step; empty where there is none."""
+        return next((found.name for found in reversed(self.complete()) if found.step == step), "")
+
     def clear_staging(self) -> None:
         """Remove the folder that the trainer writes into. Harmless where it is gone."""
         if ranks.rank() == 0:
@@ -179,7 +193,7 @@ class Checkpoints:
 
     def best(self, name: str) -> Path | None:
         """Return the local folder of a best slot; None where it is gone or damaged. Every process calls it."""
-        marker = self._marker(name)
+        marker = self.marker(name)
         if marker is None:
             return None
         folder = self._local(name)
@@ -207,11 +221,12 @@ class Checkpoints:
         """
         found = {}
         for name, size in self._folders(pattern).items():
-            marker = self._marker(name)
+            marker = self.marker(name)
             found[name] = marker if marker is not None and size >= marker.size_bytes else None
         return found
 
-    def _marker(self, name: str) -> Marker | None:
+    def marker(self, name: str) -> Marker | None:
+        """Return what the marker of a folder says; None where it has none."""
         return parsed_marker(self.store.read_text(f"{name}/{COMPLETE_MARKER}"))
 
     def _folders(self, pattern: re.Pattern[str]) -> dict[str, int]:

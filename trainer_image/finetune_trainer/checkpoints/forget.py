@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from finetune_contract import COMPLETE_MARKER, JOURNAL_FOLDER, Location
 
-from finetune_trainer.checkpoints.checkpoints import BASELINE_FILE, EITHER_NAME, parsed_marker
+from finetune_trainer.checkpoints.checkpoints import BASELINE_FILE, EITHER_NAME, RESULT_NAME, parsed_marker
 from finetune_trainer.checkpoints.holder import HOLDER_FILE, parsed_holder
 from finetune_trainer.errors import ReportedError
 from finetune_trainer.storage import Role, Store, open_location
@@ -51,9 +51,9 @@ def forget(store: Store, uid: str, run_digest: str) -> dict[str, int | bool]:
 
 
 def _of_run(store: Store, names: dict[str, int], run_digest: str) -> Iterator[str]:
-    """Yield what belongs to the run: its checkpoints, unfinished ones, and the files beside them."""
+    """Yield what belongs to the run: its checkpoints, what it handed over, unfinished ones, and the files beside them."""
     for name in names:
-        if EITHER_NAME.match(name):
+        if EITHER_NAME.match(name) or RESULT_NAME.match(name):
             marker = parsed_marker(store.read_text(f"{name}/{COMPLETE_MARKER}"))
             if marker is None or marker.run_digest == run_digest:
                 yield name

@@ -21,7 +21,7 @@ from finetune_trainer.training.train import conclude, prepare
 
 def merge(run: RunConfig, workspace: Path) -> Outcome:
     """Merge, measure and publish. Raises ReportedError with the first thing that is wrong."""
-    if (done := artifacts.already_published(open_location(run.output, Role.OUTPUT), run)) is not None:
+    if (done := artifacts.already_published(open_location(run.output, Role.OUTPUT), run.run_digest)) is not None:
         return done
     combine = run.combine
     assert combine is not None

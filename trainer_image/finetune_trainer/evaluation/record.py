@@ -90,7 +90,9 @@ def write_history(folder: Path, history: Iterable[Mapping[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / HISTORY_FILE).open("w", encoding="utf-8") as file:
         for entry in history:
-            finite = {
-                name: value for name, value in entry.items() if not isinstance(value, float) or math.isfinite(value)
-            }
-            file.write(json.dumps(finite) + "\n")
+            file.write(json.dumps(finite(entry)) + "\n")
+
+
+def finite(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of the history without what JSON has no word for: infinity, and what is no number."""
+    return {name: value for name, value in entry.items() if not isinstance(value, float) or math.isfinite(value)}

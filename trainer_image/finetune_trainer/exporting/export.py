@@ -1,5 +1,7 @@
 """Which forms are missing, how each is made, checked and published, one after the other. Called by command.
 
+What they are made of may have to be published first: adapters that are merged, or a model that an attempt has left (trained).
+
 The manifest is rewritten after each form: a Pod that is killed loses the form that it was making, and no other.
 """
 
@@ -19,6 +21,7 @@ from finetune_trainer.chat.stops import stop_token_ids, write_stops
 from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
+from finetune_trainer.exporting.trained import publish_trained
 from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.publishing.licence import base_licence
@@ -52,19 +55,19 @@ class Place:
 
 def export(config: ExportConfig, workspace: Path) -> Outcome:
     """Make the forms that are not there yet. Raises ReportedError with the first thing that is wrong."""
-    merged = make_adapter(config.merge, workspace) if config.merge is not None else None
+    first = made_first(config, workspace)
     place = published_result(config)
     missing = [form for form in config.exports if form not in {artifact.kind for artifact in place.artifacts}]
     if missing:
         place = make(config, place, missing, workspace)
     place = publish_manifests(place)
-    made = [artifact for artifact in place.artifacts if merged is not None or artifact.kind in config.exports]
+    made = [artifact for artifact in place.artifacts if first is not None or artifact.kind in config.exports]
     return Outcome(
         outcome="Succeeded",
         reason="Published",
         message=f"published {', '.join(artifact.kind for artifact in made)}",
         artifacts=place.artifacts,
-        evaluation=merged.evaluation if merged is not None else None,
+        evaluation=first.evaluation if first is not None else None,
     )
 
 
@@ -79,6 +82,13 @@ def publish_manifests(place: Place) -> Place:
     place.store.write_text(MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
     print(f"published {place.store.uri.rstrip('/')}/{SERVING_FOLDER}: {', '.join(digests)}", flush=True)
     return replace(place, manifest=manifest)
+
+
+def made_first(config: ExportConfig, workspace: Path) -> Outcome | None:
+    """Make the result that the forms are made of, where no attempt has published one; None where one has."""
+    if config.merge is not None:
+        return make_adapter(config.merge, workspace)
+    return publish_trained(config, workspace) if config.handed_over_by is not None else None
 
 
 def make_adapter(run: RunConfig, workspace: Path) -> Outcome:

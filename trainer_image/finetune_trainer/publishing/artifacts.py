@@ -98,11 +98,11 @@ def _serving(adapter: AdapterFacts | None) -> dict[str, Any]:
     return {} if adapter is None else {"servableBy": [to_wire(one) for one in adapter.servable_by]}
 
 
-def already_published(store: Store, run: RunConfig) -> Outcome | None:
+def already_published(store: Store, run_digest: str) -> Outcome | None:
     """Return the outcome of an earlier attempt that published this very run and was killed before it could say so."""
     text = store.read_text(MANIFEST_FILE)
     found = json.loads(text) if text is not None else {}
-    if found.get("runDigest") != run.run_digest:
+    if found.get("runDigest") != run_digest:
         return None
     evaluation = found.get("evaluation")
     return Outcome(

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from finetune_contract import Figure, MetricResult
 
 from finetune_trainer.evaluation.record import ANSWERS_FILE, FOLDER
-from finetune_trainer.evaluation.results import Judged
+from finetune_trainer.publishing.published import Shown
 
 
-def metrics_section(found: Sequence[Judged]) -> str:
+def metrics_section(found: Sequence[Shown]) -> str:
     """Return a table of the figures with their intervals, then the confusion of labels."""
     if not found:
         return ""
@@ -36,9 +36,9 @@ def _figure(figure: Figure | None, sign: str = "") -> str:
     return f"{value} ({low} to {high})"
 
 
-def _confusion(one: Judged) -> Iterator[str]:
+def _confusion(one: Shown) -> Iterator[str]:
     labels = one.details["labels"]
     for model, table in one.details["confusion"].items():
-        yield f"\n{one.metric.name}, {model} model: lines are the labels of the data, columns the model's.\n"
+        yield f"\n{one.name}, {model} model: lines are the labels of the data, columns the model's.\n"
         yield f"| | {' | '.join(labels)} |\n|---|{'---|' * len(labels)}"
         yield from (f"| {label} | {' | '.join(map(str, row))} |" for label, row in zip(labels, table, strict=True))

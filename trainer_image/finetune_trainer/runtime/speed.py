@@ -14,11 +14,11 @@ from finetune_contract.run import Layout
 class Speed:
     """What a run has reached so far; None where it is not known yet, or not at all."""
 
-    tokens_per_second: float | None
+    tokens_per_second: float | None = None
     """Over all GPUs, padding not counted."""
-    model_flop_utilisation: float | None
+    model_flop_utilisation: float | None = None
     """Of the peak of all GPUs. None on a CPU, whose peak nobody knows."""
-    padding_share: float | None
+    padding_share: float | None = None
     """Of the positions that this process computed."""
 
 

@@ -1,20 +1,16 @@
 """One run, top to bottom: read, build, measure the base, train, measure again, publish. Called by worker in every process."""
 
 import contextlib
-import json
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from finetune_contract import Artifact, Outcome, RunConfig
+from finetune_contract import Outcome, RunConfig
 from torch.utils.serialization import config as serialization
-from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 
-from finetune_trainer.chat.stops import stop_token_ids, write_stops
+from finetune_trainer.chat.stops import stop_token_ids
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.uploads import Uploads
 from finetune_trainer.data import PreparedData, training_rows
@@ -23,12 +19,8 @@ from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
-from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast, store_in
+from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
 from finetune_trainer.publishing import artifacts
-from finetune_trainer.publishing.published import Published
-from finetune_trainer.publishing.sharded_weights import save_whole
-from finetune_trainer.publishing.spent import spent
-from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, fetch_model, open_location
@@ -36,36 +28,21 @@ from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.best_weights import put_back
 from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
 from finetune_trainer.training.held_out import HeldOut, questions
-from finetune_trainer.training.measured import Compared, compared, final_figures, record
+from finetune_trainer.training.measured import compared, final_figures, record
 from finetune_trainer.training.patience import read_patience
+from finetune_trainer.training.publish import publish
 from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
 from finetune_trainer.training.saver import Saver
+from finetune_trainer.training.session import Session, measured
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
 from finetune_trainer.training.tracking import Tracking
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """A trainer and what belongs to it."""
-
-    loop: Loop
-    tokenizer: PreTrainedTokenizerBase
-    rows: PreparedData
-    held_out: HeldOut
-    tracking: Tracking
-    resumed: Path | None
-    base: Path
-    """Where the base model's files are."""
-    stored: torch.dtype
-    """Of the base model's files, and of a model that is published."""
-    steps: int
 
 
 def train(run: RunConfig, bench: Bench) -> Outcome:
     """Make the run: from its last complete checkpoint to published artifacts, or to a checkpoint when asked to stop."""
     bench.reporter.phase("loading")
-    if (done := artifacts.already_published(open_location(run.output, Role.OUTPUT), run)) is not None:
+    if (done := artifacts.already_published(open_location(run.output, Role.OUTPUT), run.run_digest)) is not None:
         return done
     with bench.heartbeat.busy():
         session = prepare(run, bench)
@@ -218,83 +195,3 @@ def preempted(session: Session, bench: Bench) -> Outcome:
             step=state.global_step,
         ),
     )
-
-
-def publish(run: RunConfig, bench: Bench, session: Session, found: Compared) -> Outcome:
-    """Save the adapter or model, upload it, and write the manifest last."""
-    folder = bench.workspace / "publish" / artifacts.kind(run)
-    published = Published(
-        evaluation=found.result,
-        metrics=found.metrics,
-        history=session.loop.trainer.state.log_history,
-        computation=session.loop.precision,
-        steps=session.loop.trainer.state.global_step,
-        final_loss=last_loss(session.loop.trainer),
-        training_seconds=session.loop.clock.seconds,
-        speed=session.loop.speed,
-        spent=spent(run, bench.seconds, bench.device),
-        base_type=json.loads((session.base / "config.json").read_text())["model_type"],
-    )
-    made: tuple[Artifact, ...] = ()
-    with bench.heartbeat.busy():
-        save(run, session, folder)  # every process: shards are gathered here
-        if ranks.rank() == 0:
-            artifacts.drop_pickles(folder)
-            publish_tokenizer(session, folder)
-            if session.rows.learned_stops:
-                write_stops(session.base, folder, session.rows.stops)
-            if run.method == "full":
-                artifacts.keep_vocabulary(session.base, folder)
-            artifacts.describe(folder, run)
-            artifacts.write_card(folder, run, published)
-            session.loop.checkpoints.refuse_if_overtaken()  # two attempts' files under one manifest would be nobody's
-            made = (artifacts.publish(folder, open_location(run.output, Role.OUTPUT), run, published),)
-        ranks.wait_for_all()
-    done = Outcome(
-        outcome="Succeeded", reason="Published", message=f"published {artifacts.kind(run)} after {published.steps} steps",
-        step=published.steps, final_loss=published.final_loss, evaluation=found.result, artifacts=made,
-    )  # fmt: skip
-    return measured(session, bench, done)
-
-
-def publish_tokenizer(session: Session, folder: Path) -> None:
-    """Save the tokenizer. Its end is the one that was learned: llama.cpp, TGI and vLLM stop there."""
-    learned, tokenizer = session.rows.learned_stops, session.tokenizer
-    if learned and tokenizer.eos_token_id not in learned:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(learned[0])
-    save_tokenizer(tokenizer, folder)
-
-
-def save(run: RunConfig, session: Session, folder: Path) -> None:
-    """Write the adapter as it was trained, or the model in the dtype of its base: float32 masters stay in the checkpoints."""
-    model = session.loop.trainer.accelerator.unwrap_model(session.loop.trainer.model)
-    if run.method == "full" and run.layout.zero_stage:
-        save_whole(model, folder, session.stored, masters=not session.loop.patience.best_slot)
-        return
-    if run.method == "full":
-        store_in(model, session.stored)
-    session.loop.trainer.save_model(str(folder))
-
-
-def measured(session: Session, bench: Bench, outcome: Outcome) -> Outcome:
-    """Add what the operator learns from each attempt: memory, speed, the newest checkpoint."""
-    checkpoints, clock = session.loop.checkpoints, session.loop.clock
-    step, store = checkpoints.newest_step, checkpoints.store
-    name = next((found.name for found in reversed(checkpoints.complete()) if found.step == step), "")
-    return replace(
-        outcome,
-        checkpoint_step=step,
-        checkpoint_uri=f"{store.uri.rstrip('/')}/{name}" if name else "",
-        peak_memory_gib=round(bench.reporter.peak_gib, 3),
-        peak_reserved_gib=bench.reporter.peak_reserved_gib,
-        loading_peak_gib=round(session.loop.loading_peak_gib, 3),
-        **asdict(session.loop.speed),
-        training_seconds=round(clock.seconds, 1),
-        final_loss=outcome.final_loss if outcome.final_loss is not None else last_loss(session.loop.trainer),
-    )
-
-
-def last_loss(trainer: SFTTrainer) -> float | None:
-    """Return the training loss of the last step, also of one that an earlier attempt made."""
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return losses[-1] if losses else None

@@ -1,13 +1,14 @@
-"""After the result is published and the GPUs are free: a Pod without GPUs makes the forms in output.exports.
+"""After training, when the GPUs are free: a Pod without GPUs makes the forms in output.exports of the published result.
 
-The same Pod merges the adapters of a job with mergeOf, which has neither plan nor attempt. It trains nothing, so it may be repeated:
-by itself after a failure, or by applying the job again.
+The same Pod publishes the model that an attempt has left, and merges the adapters of a job with mergeOf, which has neither plan nor
+attempt. It trains nothing, so it may be repeated: by itself after a failure, or by applying the job again.
 """
 
 import math
 from dataclasses import replace
 from datetime import timedelta
 
+from finetune_operator.api.locations import is_on_volume
 from finetune_operator.api.plan import ExportPlan, PoolNodes
 from finetune_operator.api.published import ExportStatus
 from finetune_operator.api.reasons import (
@@ -22,7 +23,7 @@ from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.lifecycle.conditions import find
 from finetune_operator.lifecycle.ending_table import CLUSTERS_FAULTS
 from finetune_operator.lifecycle.endings import Ending, ending
-from finetune_operator.lifecycle.exports import export_pod_of, is_merging, is_published, missing_exports
+from finetune_operator.lifecycle.exports import export_pod_of, is_handed_over, is_merging, is_published, missing_exports
 from finetune_operator.lifecycle.observation import Child, SeenPod
 from finetune_operator.lifecycle.retry import GROWTH, back_off_seconds, disrupted, disturbed, gave_up, undisturbed
 from finetune_operator.lifecycle.step import Step, fail, say
@@ -31,7 +32,7 @@ from finetune_operator.lifecycle.view import View, deletions
 from finetune_operator.lifecycle.waiting import seconds_refused, standing_refusal, waiting, waits_for_removal
 from finetune_operator.manifests.export import export_pod, needs
 from finetune_operator.planning.defaults import resolve
-from finetune_operator.planning.exports import export_plan
+from finetune_operator.planning.exports import ModelToPublish, export_plan, model_of
 from finetune_operator.planning.governed import offered
 from finetune_operator.planning.merging import merge_plan, summary
 from finetune_operator.planning.report import pool_nodes
@@ -39,7 +40,7 @@ from finetune_operator.planning.serving import cheapest_to_serve, served_model
 
 
 def export_result(view: View) -> Step | None:
-    """Make what is missing of output.exports; pass on where nothing is published or nothing is missing."""
+    """Make what is missing: the published model, then output.exports. Pass on where nothing is missing, or nothing is trained yet."""
     if not is_due(view):
         return None
     if is_merging(view) and view.spec.plan_only:
@@ -61,10 +62,10 @@ def export_result(view: View) -> Step | None:
 
 
 def is_due(view: View) -> bool:
-    """Tell whether there is something to merge or to export: adapters once preflight has passed them, forms once there is a result."""
+    """Tell whether there is something to merge (once preflight has passed the adapters), to publish, or to export (of a result)."""
     if is_merging(view):
         return view.status.preflight is not None
-    return is_published(view) and bool(missing_exports(view))
+    return is_handed_over(view) or (is_published(view) and bool(missing_exports(view)))
 
 
 def merge_summary(view: View) -> str:
@@ -75,15 +76,22 @@ def merge_summary(view: View) -> str:
 
 def exporting(view: View, message: str) -> Step:
     """Say what goes on."""
-    reason = ProgressReason.MERGING if is_merging(view) else ProgressReason.EXPORTING
+    reason = ProgressReason.EXPORTING
+    if is_merging(view):
+        reason = ProgressReason.MERGING
+    elif is_handed_over(view):
+        reason = ProgressReason.PUBLISHING
     return say(view, Phase.PUBLISHING, reason, message)
 
 
 def what(view: View) -> str:
-    """Say which forms are being made of what."""
+    """Say what is being made of what."""
     if is_merging(view):
         return f"{merge_summary(view)}. The result is compared with the base model before it is published"
-    return f"making {' and '.join(missing_exports(view))} of the published result; no GPU is held"
+    forms = " and ".join(missing_exports(view))
+    if is_handed_over(view):
+        return f"publishing the model{f', then making {forms} of it' if forms else ''}; no GPU is held"
+    return f"making {forms} of the published result; no GPU is held"
 
 
 def start(view: View) -> Step:
@@ -118,7 +126,7 @@ def first_try(view: View) -> ExportStatus:
 
 
 def needed(view: View) -> ExportPlan:
-    """Return what merging and exporting take."""
+    """Return what merging, publishing and exporting take."""
     found = view.status.preflight
     assert found is not None
     assert found.architecture is not None
@@ -129,10 +137,20 @@ def needed(view: View) -> ExportPlan:
         architecture=found.architecture,
         model_bytes=found.model_bytes,
         adapter_bytes=sum(artifact.size_bytes for artifact in view.status.artifacts if artifact.kind == "adapter"),
-        mounted=view.spec.model.source.startswith(("pvc://", "file://")),
+        mounted=is_on_volume(view.spec.model.source),
+        model=model_to_publish(view) if is_handed_over(view) else None,
     )
     assert plan is not None
     return plan
+
+
+def model_to_publish(view: View) -> ModelToPublish:
+    """Return the sizes of the model that an attempt has left."""
+    found, resolved = view.status.preflight, view.status.resolved
+    assert found is not None
+    assert found.architecture is not None
+    assert resolved is not None
+    return model_of(resolved, view.plan.zero_stage, found.architecture, found.model_bytes)
 
 
 def serving_pool(view: View) -> PoolNodes | None:
@@ -166,7 +184,8 @@ def running(view: View, pod: SeenPod) -> Step:
         if found.reason == WaitingReason.UNSCHEDULABLE
         else ""
     )
-    return say(view, Phase.PUBLISHING, found.reason, f"export: {found.message}{room}")
+    kind = "publishing the model" if is_handed_over(view) else "export"
+    return say(view, Phase.PUBLISHING, found.reason, f"{kind}: {found.message}{room}")
 
 
 def judged(view: View, pod: SeenPod) -> Step:
@@ -178,9 +197,18 @@ def judged(view: View, pod: SeenPod) -> Step:
 
 
 def give_up(view: View, message: str) -> Step:
-    """End the job: what was trained stays published."""
+    """End the job: what was trained stays published, or in the checkpoints."""
     if is_merging(view):
         return fail(view, TerminalReason.MERGE_FAILED, f"the adapters could not be merged: {message}")
+    if is_handed_over(view):
+        checkpoint = view.status.checkpoint
+        kept = f" {checkpoint.uri}" if checkpoint is not None else ""
+        return fail(
+            view,
+            TerminalReason.PUBLISH_FAILED,
+            f"the model could not be published: {message}. Once the cause is corrected, delete the job, without its checkpoints, and apply "
+            f"it again: it continues from its last checkpoint{kept} and publishes the model",
+        )
     where = view.status.adapter_uri or view.spec.output.destination
     return fail(
         view,
@@ -199,8 +227,7 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
         view = tried
     due = view.status.retry_time
     assert due is not None
-    kind = "merge" if is_merging(view) else "export"
-    message = f"the {kind} failed ({why.outcome}: {why.message}) and is retried at {due}"
+    message = f"{name(view)} failed ({why.outcome}: {why.message}) and is retried at {due}"
     step = say(view, Phase.PUBLISHING, WaitingReason.BACK_OFF, message)
     if view.now < moment(due):
         return replace(step, requeue_after=view.seconds_until(moment(due)))
@@ -208,6 +235,13 @@ def again(view: View, pod: SeenPod, why: Ending) -> Step:
     assert export is not None
     following = grown(export, why).model_copy(update={"number": export.number + 1})
     return replace(step, status=step.status.model_copy(update={"export": following}), delete=deletions((pod,)))
+
+
+def name(view: View) -> str:
+    """Return what the Pod does, as the subject of a sentence."""
+    if is_merging(view):
+        return "the merge"
+    return "publishing the model" if is_handed_over(view) else "the export"
 
 
 def counted(view: View, why: Ending) -> View | Step:
@@ -247,7 +281,7 @@ def resting(view: View, due: str) -> Step:
     message = (
         said.message
         if said is not None and said.reason == WaitingReason.BACK_OFF
-        else f"the {'merge' if is_merging(view) else 'export'} is retried at {due}"
+        else f"{name(view)} is retried at {due}"
     )
     step = say(view, Phase.PUBLISHING, WaitingReason.BACK_OFF, message)
     return replace(step, requeue_after=view.seconds_until(moment(due)))

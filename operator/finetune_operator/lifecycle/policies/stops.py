@@ -9,7 +9,7 @@ from finetune_operator.api.status import AttemptStatus, ReplannedStatus
 from finetune_operator.lifecycle.attempt_record import closed, held, with_attempt
 from finetune_operator.lifecycle.conditions import is_suspending
 from finetune_operator.lifecycle.endings import Ending
-from finetune_operator.lifecycle.exports import is_published
+from finetune_operator.lifecycle.exports import is_handed_over, is_published
 from finetune_operator.lifecycle.money import cost_status, priced, spent_gpu_seconds
 from finetune_operator.lifecycle.queueing import taken_back
 from finetune_operator.lifecycle.results import PUBLISHING
@@ -49,6 +49,8 @@ def pause_for_queue(view: View) -> Step | None:
 
 def from_where(view: View) -> str:
     """Say what a resumed job starts from."""
+    if is_handed_over(view):
+        return " publishing the model"
     if is_published(view):
         return " the export"
     checkpoint = view.status.checkpoint

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from finetune_contract import Outcome
+from finetune_contract import TRAINED, Outcome
 
 from finetune_operator.api.reasons import Phase, ProgressReason, TerminalReason
-from finetune_operator.lifecycle.attempt_record import has_published, with_attempt
+from finetune_operator.lifecycle.attempt_record import is_through, with_attempt
 from finetune_operator.lifecycle.conditions import has_ended
 from finetune_operator.lifecycle.exports import is_published, missing_exports
 from finetune_operator.lifecycle.money import cost_status
@@ -19,7 +19,7 @@ from finetune_operator.lifecycle.times import after, timestamp
 from finetune_operator.lifecycle.view import View, deletions
 
 LAST_REPLICAS_SECONDS = 60
-"""After replica 0 has published, the others have this long to end by themselves."""
+"""After replica 0 is through, the others have this long to end by themselves."""
 
 ORPHAN = "orphan"
 """The finalizer of an object whose children the garbage collector takes its reference from, instead of deleting them."""
@@ -87,7 +87,7 @@ def record_success(view: View) -> Step | None:
     found = preflight_outcome(view)
     if not view.status.attempts and found is not None and is_published_already(found):
         return succeed(view, *published(view))
-    return last_replicas(view) if view.attempt is not None and has_published(view) else None
+    return last_replicas(view) if view.attempt is not None and is_through(view) else None
 
 
 def is_published_already(outcome: Outcome) -> bool:
@@ -139,13 +139,16 @@ def succeed(view: View, reason: TerminalReason, message: str) -> Step:
 
 
 def last_replicas(view: View) -> Step:
-    """Wait for the replicas that have not ended yet although the result is published; do not wait for ever."""
+    """Wait for the replicas that have not ended yet although replica 0 is through; do not wait for ever."""
     assert view.attempt is not None
     pods = view.replicas(view.attempt.number)
     ended = max((pod.finished_at for pod in pods if pod.finished_at is not None), default=view.now)
     patience = ended + timedelta(seconds=LAST_REPLICAS_SECONDS)
     live = tuple(pod for pod in pods if view.is_live(pod))
-    step = say(view, Phase.PUBLISHING, "Publishing", "published; waiting for the other replicas to exit", settled=True)
+    left = any(pod.replica == 0 and pod.outcome is not None and pod.outcome.reason == TRAINED for pod in pods)
+    done = "trained" if left else "published"
+    message = f"{done}; waiting for the other replicas to exit"
+    step = say(view, Phase.PUBLISHING, ProgressReason.PUBLISHING, message, settled=True)
     if view.now < patience:
         return replace(step, requeue_after=view.seconds_until(patience))
     return replace(step, delete=deletions(live))
