@@ -1,0 +1,36 @@
+"""What others report of results that were put together from a checkpoint: would a model that a Pod without GPUs publishes have the fault?"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetune_trainer.exporting.export import export
+from transformers import AutoTokenizer
+
+from tests.trainer.running import IN_PROCESS, trained
+from tests.trainer.test_hand_over import asked
+from tests.trainer.tiny import TEMPLATE, a_run, conversations, tiny_model
+
+pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
+
+SHORT: dict[str, Any] = {"method": "full", "max_steps": 2, "prompts": (), "baseline": False}
+
+
+def test_templates_in_a_folder_of_their_own_are_published(tmp_path: Path) -> None:
+    """transformers puts those beside the default one there (huggingface/transformers#36588): Command R's for tools."""
+    base = tiny_model(tmp_path / "base")
+    templates = {"default": TEMPLATE, "tool_use": "{{ tools }}" + TEMPLATE}
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = templates
+    tokenizer.save_pretrained(base)
+    data = conversations(tmp_path / "train.jsonl", rows=40)
+    run = replace(a_run(tmp_path, model=base, data=data, **SHORT), hand_over=True)
+    assert trained(run, tmp_path).reason == "Trained"
+
+    export(asked(run), tmp_path / "pod")
+
+    assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == templates
+    manifest = json.loads((tmp_path / "out/finetune-manifest.json").read_text())
+    assert "additional_chat_templates/tool_use.jinja" in manifest["files"]
