@@ -1,4 +1,4 @@
-"""What others report of results that were put together from a checkpoint: would a model that a Pod without GPUs publishes have the fault?"""
+"""What others report of results that were put together from a checkpoint: would a model that is handed over have the fault?"""
 
 import json
 from dataclasses import replace
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_contract import ENV_TERMINATION_LOG, parse_outcome
+from finetune_trainer.exporting.command import exported
 from finetune_trainer.exporting.export import export
 from transformers import AutoTokenizer
 
@@ -34,3 +36,22 @@ def test_templates_in_a_folder_of_their_own_are_published(tmp_path: Path) -> Non
     assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == templates
     manifest = json.loads((tmp_path / "out/finetune-manifest.json").read_text())
     assert "additional_chat_templates/tool_use.jinja" in manifest["files"]
+
+
+def test_a_form_that_fails_does_not_hide_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged and not quantised, it was called lost. A Pod that is killed at the form has said by then what is published."""
+    monkeypatch.setenv(ENV_TERMINATION_LOG, str(tmp_path / "termination"))
+    data = conversations(tmp_path / "train.jsonl", rows=40)
+    run = replace(a_run(tmp_path, model=tiny_model(tmp_path / "base"), data=data, **SHORT), hand_over=True)
+    assert trained(run, tmp_path).reason == "Trained"
+
+    failed = exported(asked(run, "gguf-q8_0"), tmp_path / "pod")
+
+    killed = parse_outcome((tmp_path / "termination").read_text())
+    assert killed is not None
+    assert (failed.outcome, failed.reason) == ("Failed", "ExportFailed")
+    for said in (failed, killed):
+        assert [(artifact.kind, artifact.uri) for artifact in said.artifacts] == [
+            ("model", f"file://{tmp_path}/out/model")
+        ]
+        assert said.evaluation is not None
