@@ -1,6 +1,9 @@
 """What others report of results that were put together from a checkpoint: would a model that is handed over have the fault?"""
 
 import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,3 +58,26 @@ def test_a_form_that_fails_does_not_hide_the_model(tmp_path: Path, monkeypatch: 
             ("model", f"file://{tmp_path}/out/model")
         ]
         assert said.evaluation is not None
+
+
+def test_a_pod_whose_predecessor_still_ran_finds_the_model_published(tmp_path: Path) -> None:
+    """A node does not answer, its Pod is given up and goes on: it publishes, and clears away what the next Pod is about to read."""
+    data = conversations(tmp_path / "train.jsonl", rows=40)
+    run = replace(a_run(tmp_path, model=tiny_model(tmp_path / "base"), data=data, **SHORT), hand_over=True)
+    assert trained(run, tmp_path).reason == "Trained"
+    left = tmp_path / "out/.checkpoints/result-attempt-0"
+    shutil.copytree(left, tmp_path / "left")
+    first = export(asked(run), tmp_path / "first")
+    manifest = (tmp_path / "out/finetune-manifest.json").read_text()
+    (tmp_path / "out/finetune-manifest.json").unlink()
+    shutil.copytree(tmp_path / "left", left)
+    (left / "COMPLETE").unlink()
+    os.mkfifo(left / "COMPLETE")  # who reads it waits: by then it has found no manifest
+
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(export, asked(run, number=1), tmp_path / "second")
+        with (left / "COMPLETE").open("w"):  # nothing is read
+            (tmp_path / "out/finetune-manifest.json").write_text(manifest)
+
+        assert second.result().artifacts == first.artifacts
+    assert not left.exists()

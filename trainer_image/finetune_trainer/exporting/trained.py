@@ -33,7 +33,11 @@ def publish_trained(config: ExportConfig, workspace: Path) -> Outcome:
     name = result_folder(config.handed_over_by)
     done = artifacts.already_published(output, config.run_digest)
     if done is None:
-        done = published(config, output, checkpoints, name, workspace)
+        try:
+            done = published(config, output, checkpoints, name, workspace)
+        except ReportedError:  # a Pod on a node that was given up may have finished meanwhile, and removed what we read
+            if (done := artifacts.already_published(output, config.run_digest)) is None:
+                raise
     forget(checkpoints, name)
     return done
 
