@@ -262,7 +262,7 @@ def record_published(view: View, outcome: Outcome) -> View:
     """Keep evaluation and artifacts of an outcome that has some."""
     if outcome.evaluation is not None:
         view = view.writing(evaluation=evaluation_status(outcome.evaluation))
-    artifacts = artifact_statuses(outcome.artifacts) if outcome.outcome == "Succeeded" else []
+    artifacts = artifact_statuses(outcome.artifacts)
     return view.writing(artifacts=artifacts, adapter_uri=artifacts[0].uri) if artifacts else view
 
 

@@ -40,8 +40,8 @@ def export_pod_of(view: View) -> SeenPod | None:
 
 
 def record_export(view: View) -> View:
-    """Keep what the export Pod has published: the Pod may be gone in the next pass."""
+    """Keep what the export Pod has published, also one that failed at a further form: the Pod may be gone in the next pass."""
     pod = export_pod_of(view)
-    if pod is None or not pod.finished or pod.outcome is None or pod.outcome.outcome != "Succeeded":
+    if pod is None or not pod.finished or pod.outcome is None:
         return view
     return record_published(view, pod.outcome)

@@ -92,7 +92,7 @@ def model_of(resolved: ResolvedSpec, zero_stage: int, shape: ModelArchitecture, 
     twice = min(published, ONE_FILE_BYTES / GIB) if zero_stage == 2 and shape.tied_embeddings else 0.0
     return ModelToPublish(
         rewritten_gib=published if stored_wide != wide else twice,
-        matrix_gib=((4 if stored_wide else 2) + (4 if wide else 2)) * shape.vocab_size * shape.hidden_size / GIB,
+        matrix_gib=((4 if stored_wide else 2) + (4 if wide else 2)) * largest_matrix(shape) / GIB,
         stored_gib=(4 if stored_wide else 2) * parameters / GIB,
         published_gib=published,
         mounted=is_on_volume(resolved.checkpoint.destination),
@@ -200,11 +200,12 @@ def forms_plan(
     )
 
 
+def largest_matrix(shape: ModelArchitecture) -> int:
+    """Return the weights of the largest tensor: the embeddings, or all experts of a layer, which some models store as one."""
+    experts = max(1, shape.num_experts) * shape.intermediate_size * shape.hidden_size * 2
+    return max(shape.vocab_size * shape.hidden_size, experts)
+
+
 def _working_gib(architecture: ModelArchitecture, model: float) -> float:
-    """The shard that is being written, or the largest matrix (embeddings, all experts of a layer) in float32, with its update, and with the
-    same calculated a second time."""
-    matrices = (
-        architecture.vocab_size * architecture.hidden_size,
-        max(1, architecture.num_experts) * architecture.intermediate_size * architecture.hidden_size * 2,
-    )
-    return max(min(model, SHARD_GIB), 5 * 4 * max(matrices) / GIB)
+    """The shard that is being written, or the largest matrix in float32, with its update, and with the same calculated a second time."""
+    return max(min(model, SHARD_GIB), 5 * 4 * largest_matrix(architecture) / GIB)

@@ -44,15 +44,22 @@ def main() -> int:
 
 
 def exported(config: ExportConfig, workspace: Path) -> Outcome:
-    """Return the outcome, also of an exception that nobody foresaw."""
+    """Return the outcome, also of an exception that nobody foresaw. What is published by then is left at once, and named by a failure."""
+    said: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        said.append(outcome)
+        left(outcome)
+
     quiet()
     try:
         from finetune_trainer.exporting.export import export  # noqa: PLC0415 - torch and friends: six seconds
 
-        return export(config, workspace)
+        return export(config, workspace, tell)
     except Exception as error:  # noqa: BLE001 - the outcome is the only thing that leaves the Pod
         print(redacted(verdict.trace(error)), file=sys.stderr, flush=True)
-        return verdict.failure(error)
+        failed = verdict.failure(error)
+        return replace(failed, artifacts=said[-1].artifacts, evaluation=said[-1].evaluation) if said else failed
 
 
 def quiet() -> None:

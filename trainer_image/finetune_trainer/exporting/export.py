@@ -8,6 +8,7 @@ The manifest is rewritten after each form: a Pod that is killed loses the form t
 import gc
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,28 @@ class Place:
         return tuple(from_wire(Artifact, item) for item in self.manifest["artifacts"])
 
 
-def export(config: ExportConfig, workspace: Path) -> Outcome:
-    """Make the forms that are not there yet. Raises ReportedError with the first thing that is wrong."""
+def silent(_: Outcome) -> None:
+    """Nobody asks before the end."""
+
+
+def export(config: ExportConfig, workspace: Path, tell: Callable[[Outcome], None] = silent) -> Outcome:
+    """Make the forms that are not there yet. Raises ReportedError with the first thing that is wrong.
+
+    `tell` hears of all that is published so far, each time that something is: the Pod may fail at the next form, or be killed.
+    """
     first = made_first(config, workspace)
     place = published_result(config)
+    if first is not None:
+        tell(described(config, place, first))
     missing = [form for form in config.exports if form not in {artifact.kind for artifact in place.artifacts}]
-    if missing:
-        place = make(config, place, missing, workspace)
-    place = publish_manifests(place)
+    for further in make(config, place, missing, workspace) if missing else ():
+        place = further
+        tell(described(config, place, first))
+    return described(config, publish_manifests(place), first)
+
+
+def described(config: ExportConfig, place: Place, first: Outcome | None) -> Outcome:
+    """Return what is published."""
     made = [artifact for artifact in place.artifacts if first is not None or artifact.kind in config.exports]
     return Outcome(
         outcome="Succeeded",
@@ -118,11 +133,12 @@ def published_result(config: ExportConfig) -> Place:
     return Place(store=store, manifest=manifest, run=run)
 
 
-def make(config: ExportConfig, place: Place, missing: list[str], workspace: Path) -> Place:
-    """Make, check and publish the missing forms."""
+def make(config: ExportConfig, place: Place, missing: list[str], workspace: Path) -> Iterator[Place]:
+    """Make, check and publish the missing forms, and yield what is published after each."""
     whole = whole_folder(config, place, workspace)
     if "merged" in missing:
         place = publish(place, "merged", whole.folder, whole.checked)
+        yield place
     forms = [form for form in missing if form != "merged"]
     if forms:
         tokenizer = AutoTokenizer.from_pretrained(whole.folder, local_files_only=True)
@@ -133,7 +149,7 @@ def make(config: ExportConfig, place: Place, missing: list[str], workspace: Path
             checked = gguf.make(form, wanted, folder, scratch=workspace / "gguf-scratch")
             place = publish(place, form, folder, checked)
             shutil.rmtree(folder)
-    return place
+            yield place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,11 @@ def publish_trained(config: ExportConfig, workspace: Path) -> Outcome:
     name = result_folder(config.handed_over_by)
     done = artifacts.already_published(output, config.run_digest)
     if done is None:
-        done = published(config, output, checkpoints, name, workspace)
+        try:
+            done = published(config, output, checkpoints, name, workspace)
+        except ReportedError:  # a Pod on a node that was given up may have finished meanwhile, and removed what we read
+            if (done := artifacts.already_published(output, config.run_digest)) is None:
+                raise
     forget(checkpoints, name)
     return done
 
@@ -128,9 +132,17 @@ def put_together(source: Path, weights: Weights, folder: Path) -> None:
 
 
 def linked(source: Path, folder: Path, names: Iterable[str] | None = None) -> None:
-    """Show files of one folder in another, in the place of what is there; all of them, or some."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names if names is not None else sorted(file.name for file in source.iterdir()):
+    """Show files of one folder in another, in the place of what is there; all of them, those of inner folders too, or some.
+
+    Folders are made and not linked: what is published is found by a walk that follows no link to a folder.
+    """
+    listed = (
+        names
+        if names is not None
+        else sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+    )
+    for name in listed:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to((source / name).resolve())
 
