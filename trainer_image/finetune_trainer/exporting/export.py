@@ -23,7 +23,7 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.exporting.trained import publish_trained
-from finetune_trainer.publishing.artifacts import file_digests, folder_digest, keep_vocabulary, versions
+from finetune_trainer.publishing.artifacts import file_digests, folder_bytes, folder_digest, keep_vocabulary, versions
 from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.publishing.licence import base_licence
 from finetune_trainer.publishing.serving import (
@@ -240,7 +240,7 @@ def publish(place: Place, kind: str, folder: Path, checked: str) -> Place:
     card = exported_card(place.run, result, kind, checked, base_licence(place.run.model))
     (folder / "README.md").write_text(card + (served and f"\n{served}"))
     digests = file_digests(folder)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    size = folder_bytes(folder)
     place.store.upload(folder, kind)
     artifact = replace(artifact, uri=place.store.address_of(kind), digest=folder_digest(digests), size_bytes=size)
     exports = place.manifest.get("exports", {}) | {kind: {"files": digests, "versions": versions()}}

@@ -67,7 +67,7 @@ def publish(folder: Path, store: Store, run: RunConfig, published: Published) ->
         described_artifact(run, adapter),
         uri=store.address_of(kind(run)),
         digest=folder_digest(digests),
-        size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        size_bytes=folder_bytes(folder),
     )
     record = folder.parent / RECORD_FOLDER
     if record.is_dir():
@@ -133,6 +133,11 @@ def file_digests(folder: Path) -> dict[str, str]:
     """Return the sha256 of each file, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return how many bytes the files have, those in folders below included."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _sha256(path: Path) -> str:
