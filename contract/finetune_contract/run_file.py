@@ -6,11 +6,11 @@ trainer that does not know one of these leaves it out. Any other unknown field w
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
-from finetune_contract.wire import camel, from_wire, parsed, to_wire
+from finetune_contract.wire import PLAIN, camel, from_wire, parsed, to_wire
 
 T = TypeVar("T")
 
@@ -31,8 +31,10 @@ class UnknownFields(ValueError):
 
 def write(config: Any) -> str:
     """Return the text of a configuration."""
-    optional = {OPTIONAL_FIELDS: named} if (named := sorted(set(_optional(config)))) else {}
-    return json.dumps(_sparse(config) | optional, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    optional: set[str] = set()
+    written = _sparse(config, "", optional)
+    named = {OPTIONAL_FIELDS: sorted(optional)} if optional else {}
+    return json.dumps(written | named, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def read(kind: type[T], text: str) -> T:
@@ -50,33 +52,43 @@ def _is_among(path: str, optional: list[str]) -> bool:
     return any(path == named or path.startswith(f"{named}.") for named in optional)
 
 
-def _sparse(value: Any) -> Any:
-    """Return plain JSON values without fields at their default."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {camel(field.name): _sparse(item) for field, item in _used(value)}
+def _sparse(value: Any, path: str, optional: set[str]) -> Any:
+    """Return plain JSON values without fields at their default, and add the paths of the optional fields among them to `optional`."""
+    if type(value) in PLAIN:  # most values: the tests below take longer
+        return value
     if isinstance(value, tuple):
-        return [_sparse(item) for item in value]
-    return to_wire(value)
-
-
-def _optional(value: Any) -> Iterator[str]:
-    """Yield the paths of the optional fields that are written."""
-    for item in value if isinstance(value, tuple) else ():
-        yield from _optional(item)
-    for field, item in _used(value) if dataclasses.is_dataclass(value) else ():
-        name = camel(field.name)
-        if field.metadata.get("optional"):
-            yield name
-        else:
-            yield from (f"{name}.{path}" for path in _optional(item))
-
-
-def _used(value: Any) -> Iterator[tuple["dataclasses.Field[Any]", Any]]:
-    """Yield the fields of a dataclass that say something, with their values."""
-    for field in dataclasses.fields(value):
+        return [_sparse(item, path, optional) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return to_wire(value)
+    found = {}
+    for field in _fields(type(value)):  # type: ignore[arg-type]  # a class is hashable
         item = getattr(value, field.name)
-        if item is not None and item != _default(field):
-            yield field, item
+        if item is None or item == field.default:
+            continue
+        below = f"{path}{field.key}"
+        if field.is_optional:
+            optional.add(below)
+        found[field.key] = _sparse(item, f"{below}.", set() if field.is_optional else optional)
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of a configuration, as a file has it."""
+
+    name: str
+    key: str
+    default: Any
+    is_optional: bool
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> tuple[_Field, ...]:
+    """Return the fields of a dataclass; found once, since two of these files are written for each job."""
+    return tuple(
+        _Field(field.name, camel(field.name), _default(field), field.metadata.get("optional", False))
+        for field in dataclasses.fields(kind)
+    )
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:

@@ -141,7 +141,7 @@ class Jobs:
         answer = await self.api.request("DELETE", path, body={"preconditions": {"uid": uid}})
         if answer.status == 404:
             raise JobNotFound(f"FineTuneJob {name} not found in namespace {self.namespace}")
-        answer.expect()
+        answer.check()
 
     async def _require_crd(self, answer: Answer) -> None:
         """Raise FinetuneError where the API server does not know FineTuneJobs at all: its 404 has no kind."""

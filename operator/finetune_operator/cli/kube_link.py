@@ -18,7 +18,7 @@ import h11
 from finetune_operator import __version__
 from finetune_operator.cli.kube_credentials import Credentials, credentials_of, trust_of
 from finetune_operator.cli.kubeconfig import Context, Entry, context_of_pod, read_kubeconfig
-from finetune_operator.controller.api import CONNECT_SECONDS, Link, Reply, answer, failure
+from finetune_operator.controller.api import CONNECT_SECONDS, Answer, Link, Reply, failure
 from finetune_operator.controller.proxies import checked_proxy, environment_proxy
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
@@ -105,7 +105,7 @@ class Wire:
         """Send a request and yield the lines of its answer. Raises what its status asks for."""
         head = await self.ask(request, b"")
         if head.status_code != 200:
-            raise failure(answer(head.status_code, b"".join([block async for block in self.blocks()])))
+            raise failure(Answer(status=head.status_code, content=b"".join([block async for block in self.blocks()])))
         rest = b""
         async for block in self.blocks():
             *whole, rest = (rest + block).split(b"\n")

@@ -114,7 +114,7 @@ async def whole_log(jobs: Jobs, job: ReportedJob, wanted: Wanted, *, claims: str
     pods = await pods_of(jobs, job)
     if (pod := chosen(pods, wanted)) is not None:
         answer = await jobs.api.get(log_path(jobs, pod), {"container": CONTAINERS[pod.role]})
-        answer.expect(200)
+        answer.check(200)
         return answer.text
     last = job.status.attempts[-1].number if job.status.attempts else None
     number = None if wanted.preflight else last if wanted.attempt is None else wanted.attempt

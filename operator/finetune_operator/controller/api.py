@@ -33,8 +33,21 @@ class Answer:
     """What the API server said."""
 
     status: int
-    body: dict[str, Any]
-    text: str = ""
+    content: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """What was said, as it is: a log, a proxy's HTML page, or JSON."""
+        return self.content.decode(errors="replace")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object that was said, empty where it was none. Read anew each time: of most writes nobody asks for it."""
+        try:
+            found = orjson.loads(self.content)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def message(self) -> str:
@@ -43,9 +56,13 @@ class Answer:
 
     def expect(self, *statuses: int) -> dict[str, Any]:
         """Return the body if the status is one of these (default: any 2xx). Raises the error that fits otherwise."""
-        if self.status in statuses or (not statuses and 200 <= self.status < 300):
-            return self.body
-        raise failure(self)
+        self.check(*statuses)
+        return self.body
+
+    def check(self, *statuses: int) -> None:
+        """Do the same for a caller that does not read the body."""
+        if self.status not in statuses and not (not statuses and 200 <= self.status < 300):
+            raise failure(self)
 
 
 def failure(answer: Answer) -> FinetuneError:
@@ -125,7 +142,7 @@ class Api:
         sent = time.monotonic()
         reply = await self.connection.send(method, with_query(path, query), body, content_type, seconds)
         self.clock.heard(reply.date, sent, time.monotonic())
-        return answer(reply.status, reply.content)
+        return Answer(status=reply.status, content=reply.content)
 
     def lines(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[str, None]:
         """Yield the lines of an answer as they arrive, for as long as it takes. Raises what the status asks for."""
@@ -155,16 +172,6 @@ class Api:
 def with_query(path: str, query: Mapping[str, str] | None) -> str:
     """Return a path with its query."""
     return f"{path}?{urlencode(query)}" if query else path
-
-
-def answer(status: int, content: bytes) -> Answer:
-    """Read an answer; a body that is not a JSON object (a log, a proxy's HTML page) is kept as text."""
-    text = content.decode(errors="replace")
-    try:
-        body = orjson.loads(text)
-    except ValueError:
-        body = None
-    return Answer(status=status, body=body if isinstance(body, dict) else {}, text=text)
 
 
 def resource_of(path: str) -> str:

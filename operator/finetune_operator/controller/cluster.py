@@ -206,7 +206,7 @@ class Cluster:
         if answer.status != 200 or answer.body["metadata"]["uid"] != meta["uid"] or not owner:
             return False
         patch = {"metadata": {"uid": meta["uid"], "labels": {JOB_UID_LABEL: owner}}}
-        (await self.api.write("PATCH", path, patch, MERGE_PATCH)).expect(200)
+        (await self.api.write("PATCH", path, patch, MERGE_PATCH)).check(200)
         return True
 
     def remember_failure(self, job: FineTuneJob, what: str, error: FinetuneError) -> FailedWrite | None:

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from finetune_operator import __version__
 from finetune_operator.controller import metrics
-from finetune_operator.controller.api import CONNECT_SECONDS, Reply, answer, failure, resource_of
+from finetune_operator.controller.api import CONNECT_SECONDS, Answer, Reply, failure, resource_of
 from finetune_operator.controller.proxies import checked_proxy, environment_proxy
 from finetune_operator.controller.unreachable import unreached
 from finetune_operator.errors import ClusterUnavailable
@@ -76,7 +76,7 @@ class Connection:
         try:
             async with await self._ask(self.streams, "GET", path, None, "application/json", limit) as response:
                 if response.status != 200:
-                    raise failure(answer(response.status, await response.read()))
+                    raise failure(Answer(status=response.status, content=await response.read()))
                 async for line in response.content:
                     yield line.decode(errors="replace").rstrip("\n")
         except config.ConfigException as error:

@@ -106,7 +106,7 @@ class Recorder:
             self._said[name].count = 2
             await self._count(job, name, now)
         else:
-            answer.expect(201)
+            answer.check(201)
 
     async def _count(self, job: Metadata, name: str, now: datetime) -> None:
         said = self._said[name]
@@ -117,7 +117,7 @@ class Recorder:
         if answer.status == 404:  # expired on the server
             del self._said[name]
         else:
-            answer.expect(200)
+            answer.check(200)
 
     def _take_token(self, uid: str, now: datetime) -> bool:
         tokens, since = self._tokens.get(uid, (float(BURST_EVENTS), now))

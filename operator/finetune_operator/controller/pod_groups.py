@@ -72,5 +72,5 @@ class PodGroups:
             if (there["metadata"].get("labels") or {}).get(JOB_UID_LABEL) != job.metadata.uid:
                 raise NameConflict(f"PodGroup {name} already exists and does not belong to this job: delete it")
             return False
-        answer.expect(201)
+        answer.check(201)
         return True

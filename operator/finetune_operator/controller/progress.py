@@ -118,7 +118,7 @@ class ProgressReader:
         try:
             async with self._slots:
                 answer = await self.api.request("GET", path, query=log_query(since), seconds=READ_SECONDS)
-            answer.expect(200)
+            answer.check(200)
         except FinetuneError as error:  # an unreadable log is not a stall: the Pod's status will tell
             log.debug("trainer log could not be read", extra={"job": job.key, "pod": pod.name, "error": str(error)})
             return

@@ -155,7 +155,7 @@ class Queueing:
             if controller_uid(there) != job.metadata.uid:
                 raise NameConflict(f"Workload {name} already exists and does not belong to this job: delete it")
             return False
-        answer.expect(201)
+        answer.check(201)
         return True
 
     async def _priority(self, reference: Raw) -> int:
@@ -187,4 +187,4 @@ class Queueing:
         path = f"{workloads(job.metadata.namespace, end.name)}/status?fieldManager=finetune-operator&force=true"
         answer = await self.api.write("PATCH", path, body, APPLY_PATCH)
         if answer.status != 404:
-            answer.expect(200)
+            answer.check(200)

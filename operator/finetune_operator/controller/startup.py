@@ -49,7 +49,7 @@ async def require_crds(api: Api) -> None:
         """Raises ClusterUnavailable for an API server that is overloaded or starting (429, 5xx)."""
         answer = await api.get(f"/apis/{API_VERSION}")
         if answer.status not in (401, 404):
-            answer.expect(200)
+            answer.check(200)
         return answer
 
     answer = await answered(discover)

@@ -3,8 +3,10 @@
 Claims and Secrets are told apart by name in the mount path, not in the volume's name: those may be 253 characters long.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import finetune_contract as contract
 from finetune_contract import pods
@@ -68,9 +70,14 @@ def locations(value: object) -> Iterable[contract.Location]:
         for item in value:
             yield from locations(item)
     elif is_dataclass(value):
-        for field in fields(value):
-            if not isinstance(held := getattr(value, field.name), str | int | float):  # most fields
+        for name in _names(type(value)):  # type: ignore[arg-type]  # a class is hashable
+            if not isinstance(held := getattr(value, name), str | int | float):  # most fields
                 yield from locations(held)
+
+
+@functools.cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def volumes(needed: Storage, *, workspace_gib: int) -> list[Manifest]:

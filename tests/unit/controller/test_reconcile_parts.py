@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.status import FineTuneJobStatus
-from finetune_operator.controller.api import answer, failure
+from finetune_operator.controller.api import Answer, failure
 from finetune_operator.controller.bodies import delete_options
 from finetune_operator.controller.logs import JsonLines, TextLines
 from finetune_operator.controller.pools import gpus_held, pool_status
@@ -74,14 +74,14 @@ def test_what_a_refused_pod_names_in_vain_is_traced_to_its_field(words: str, fie
 )
 def test_an_answer_becomes_the_error_that_fits(status: int, kind: type[FinetuneError]):
     """With the server's own sentence."""
-    error = failure(answer(status, b'{"message": "because"}'))
+    error = failure(Answer(status=status, content=b'{"message": "because"}'))
 
     assert (type(error), str(error)) == (kind, "because")
 
 
 def test_an_answer_that_is_no_json_is_kept_as_text():
     """A proxy in between may say anything."""
-    assert answer(502, b"<html>bad gateway</html>").message == "<html>bad gateway</html>"
+    assert Answer(status=502, content=b"<html>bad gateway</html>").message == "<html>bad gateway</html>"
 
 
 def test_deletes_are_fenced_by_uid():
