@@ -1,4 +1,4 @@
-"""What is kept as text, parsed once for the several passes that look at the same version of it. Called by cluster."""
+"""What is kept as text, parsed: Pods, pools and policies once for the several passes that look at them. Jobs are kept by plans."""
 
 import functools
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ from finetune_operator.api.status import FineTuneJob, ReportedJob
 from finetune_operator.controller.seen import seen_pod
 from finetune_operator.lifecycle.observation import SeenPod
 
-BUSY_JOBS = 256
-"""Jobs, and twice as many Pods, that passes look at again and again; about 10 MB."""
+BUSY_JOBS = 1024
+"""Jobs in progress, and twice as many Pods, that passes look at again and again; about 40 MB."""
 
 
 def parsed_pods(texts: Iterable[str]) -> tuple[SeenPod, ...]:
@@ -27,28 +27,24 @@ def parsed_pod(text: str) -> SeenPod | None:
     return seen_pod(orjson.loads(text))
 
 
-@functools.lru_cache(maxsize=BUSY_JOBS)
 def parsed_job(text: str) -> FineTuneJob:
     """Return a job. Raises ValidationError where its spec is not one we can read."""
     return FineTuneJob.model_validate_json(text)
 
 
-@functools.lru_cache(maxsize=BUSY_JOBS)
 def reported_job(text: str) -> ReportedJob:
     """Return a job without what is pinned in its FineTunePlan. Raises ValidationError where its spec is not one we can read."""
     return ReportedJob.model_validate_json(text)
 
 
-@functools.lru_cache(maxsize=BUSY_JOBS)
 def parsed_plan(text: str) -> FineTunePlan:
     """Return a FineTunePlan. Raises ValidationError where it is not one we can read."""
     return FineTunePlan.model_validate_json(text)
 
 
-@functools.lru_cache(maxsize=BUSY_JOBS)
-def joined_job(text: str, plan: str) -> FineTuneJob:
+def joined_job(job: ReportedJob, plan: str) -> FineTuneJob:
     """Return a job with what is pinned in its FineTunePlan, or without it where there is no text."""
-    return joined(reported_job(text), parsed_plan(plan) if plan else None)
+    return joined(job, parsed_plan(plan) if plan else None)
 
 
 @functools.lru_cache(maxsize=BUSY_JOBS)

@@ -36,41 +36,54 @@ class Plans:
     store: Store
     _texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Job uid -> name and text of its FineTunePlan."""
-    _written: OrderedDict[str, FineTuneJob] = field(default_factory=OrderedDict)
-    """Job uid -> the job as we wrote it, which need not be read again."""
+    _jobs: OrderedDict[str, FineTuneJob] = field(default_factory=OrderedDict)
+    """Job uid -> the job as we wrote or read it last, which need not be read again. None that has ended for good."""
+    _rewinds: int = 0
+    """The store's, when what is kept was read."""
 
     def forget(self, uid: str) -> None:
         """Drop what was kept of a deleted job."""
         self._texts.pop(uid, None)
-        self._written.pop(uid, None)
+        self._jobs.pop(uid, None)
 
     def wrote(self, job: FineTuneJob, status: FineTuneJobStatus, sent: Raw, answered: Raw) -> None:
         """Keep a job whose status the API server has taken as it was sent, while passes look at it."""
-        self._written.pop(job.metadata.uid, None)
+        self._jobs.pop(job.metadata.uid, None)
         if answered.get("status") != sent["status"] or not needs_plan(status):
             return
         status = named(status, sent["status"].get("planName"))
         meta = job.metadata.model_copy(update={"resource_version": answered["metadata"]["resourceVersion"]})
-        self._written[meta.uid] = FineTuneJob.model_construct(metadata=meta, spec=job.spec, status=status)
-        while len(self._written) > BUSY_JOBS:
-            self._written.popitem(last=False)
+        self._remember(FineTuneJob.model_construct(metadata=meta, spec=job.spec, status=status))
+
+    def _remember(self, job: FineTuneJob) -> FineTuneJob:
+        uid = job.metadata.uid
+        self._jobs[uid] = job
+        self._jobs.move_to_end(uid)
+        while len(self._jobs) > BUSY_JOBS:
+            self._jobs.popitem(last=False)
+        return job
 
     async def whole(self, stored: Stored) -> FineTuneJob:
         """Return a job with what is pinned. Raises ValidationError where it is not one we can read.
 
         Without it where the job has ended, and where the FineTunePlan is gone: before the first attempt as if it had never been.
         """
-        ours = self._written.get(stored.uid)
-        if ours is not None and ours.metadata.resource_version == str(stored.version):
-            return ours
+        if self._rewinds != self.store.rewinds:
+            self._rewinds = self.store.rewinds
+            self._jobs.clear()
+        known = self._jobs.get(stored.uid)
+        if known is not None and known.metadata.resource_version == str(stored.version):
+            return known
         if not stored.plan_name:
-            return parsed_job(stored.text)
-        if not needs_plan(reported_job(stored.text).status):
+            job = parsed_job(stored.text)
+            return self._remember(job) if needs_plan(job.status) else job
+        reported = reported_job(stored.text)
+        if not needs_plan(reported.status):
             self.forget(stored.uid)
-            return joined_job(stored.text, GONE)
+            return joined_job(reported, GONE)
         text = await self._text(stored)
-        job = joined_job(stored.text, text)
-        return job if text or job.status.attempts else unplanned(job)
+        job = joined_job(reported, text)
+        return self._remember(job) if text else (job if job.status.attempts else unplanned(job))
 
     async def _text(self, stored: Stored) -> str:
         name, text = self._texts.get(stored.uid, ("", GONE))

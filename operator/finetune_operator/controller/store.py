@@ -26,6 +26,8 @@ class Store:
     """
 
     objects: dict[str, Stored] = field(default_factory=dict)
+    rewinds: int = 0
+    """How often what we know was forgotten so. A version from before may name something else by now."""
     _kinds: dict[Kind, dict[str, Stored]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     _families: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _deleted: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -78,6 +80,7 @@ class Store:
         """Forget all objects of a kind and every deletion: the API server's store was put back to an earlier revision."""
         self._forget(self.of_kind(kind))
         self._deleted.clear()
+        self.rewinds += 1
 
     def forget_namespace(self, namespace: str) -> None:
         """Forget all objects of a namespace that is not served for now. None of them is known to be deleted."""

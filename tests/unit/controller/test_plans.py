@@ -77,6 +77,39 @@ async def test_a_job_that_we_wrote_is_what_reading_it_again_would_give(dropped: 
         assert kept.status.run_digest == ("" if dropped else status.run_digest)
 
 
+async def test_a_job_in_progress_is_read_once_for_each_version():
+    """One that has ended is not kept. After a restore a version may name something else."""
+    async with scripted() as (_server, connection):
+        cluster, _ = await a_cluster(connection)
+        first, again = await cluster.job("one"), await cluster.job("one")
+        cluster.store.rewind("FineTuneJob")
+        restored = raw_job()
+        restored["spec"] = restored["spec"] | {"suspend": True}
+        cluster.store.put("FineTuneJob", restored)
+        after = await cluster.job("one")
+        ended = raw_job(version="9") | {
+            "status": {
+                "conditions": [
+                    {
+                        "type": "Succeeded",
+                        "status": "True",
+                        "reason": "Any",
+                        "lastTransitionTime": "2026-01-31T11:00:00Z",
+                    }
+                ]
+            }
+        }
+        cluster.store.put("FineTuneJob", ended)
+        last = await cluster.job("one")
+
+        assert first is again
+        assert first is not None
+        assert after is not None
+        assert (first.spec.suspend, after.spec.suspend) == (False, True)
+        assert first.metadata.resource_version == after.metadata.resource_version
+        assert last is not await cluster.job("one")
+
+
 def written(status: FineTuneJobStatus, name: str | None) -> dict[str, Any]:
     return raw_job(version="8") | {"status": reported(status, name)}
 
