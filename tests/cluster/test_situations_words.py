@@ -3,7 +3,7 @@
 import pytest
 from finetune_operator.controller.warnings import Said, what_is_said
 
-from tests.cluster.client import Client, Raw
+from tests.cluster.client import Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.kubelet import RUNNING, Kubelet, condition, waits
 from tests.cluster.plays import preflight_fails
@@ -33,6 +33,14 @@ def test_preflight_that_cannot_start_is_explained(
     kubelet.status(pod, "Pending", {"preflight": waits(why, 'secret "hub" not found')})
 
     kubelet.says(name, f'CannotStart: preflight: Pod {pod} cannot start yet: {why}: secret "hub" not found')
+
+
+def is_gated(api: Client, namespace: str) -> bool:
+    """Tell whether a Pod that is created now gets a gate: a policy takes a moment."""
+    spec = {"containers": [{"name": "probe", "image": "probe"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": spec}
+    made = api.create(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+    return bool(made["spec"].get("schedulingGates"))
 
 
 def test_a_pod_behind_somebody_elses_gate_is_explained(
@@ -65,6 +73,7 @@ def test_a_pod_behind_somebody_elses_gate_is_explained(
         api.create(f"{group}/{plural}", {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
         made.append(f"{group}/{plural}/{name}")
     try:
+        eventually(lambda: is_gated(api, namespace), "the policy is in force")
         start_operator().start()
         kubelet.apply("queued")
         kubelet.says(
