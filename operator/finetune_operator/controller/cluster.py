@@ -87,6 +87,7 @@ class Cluster:
         self.failures.pop(uid, None)
         self.patience.forget(uid)
         self.progress.forget(uid)
+        self.recorder.forget(uid)
 
     async def observe(self, job: FineTuneJob) -> Observation:
         """Return everything that a decision may look at, taken at one moment from the store."""

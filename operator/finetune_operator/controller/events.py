@@ -23,6 +23,9 @@ REFILL_SECONDS = 60
 """A job may say 25 different things at once and one more each minute; more would only push older Events out."""
 
 REMEMBERED = 10_000
+"""Jobs of which we know what was said about them; of each the newest sentences, as many as it may say in an hour."""
+
+MOST_SENTENCES = BURST_EVENTS + 3600 // REFILL_SECONDS
 NOTE_BYTES = 1024
 
 
@@ -75,8 +78,14 @@ class Recorder:
 
     api: Api
     instance: str
-    _said: OrderedDict[str, Said] = field(default_factory=OrderedDict)
+    _said: OrderedDict[str, OrderedDict[str, Said]] = field(default_factory=OrderedDict)
+    """Job uid -> name of an Event about it -> how often it was said."""
     _tokens: OrderedDict[str, tuple[float, datetime]] = field(default_factory=OrderedDict)
+
+    def forget(self, uid: str) -> None:
+        """Drop what was said about a job that is gone."""
+        self._said.pop(uid, None)
+        self._tokens.pop(uid, None)
 
     async def publish(self, job: Metadata, event: Event, now: datetime) -> None:
         """Say it, or count it if it was said before."""
@@ -89,33 +98,39 @@ class Recorder:
 
     async def _publish(self, job: Metadata, event: Event, now: datetime) -> None:
         name = event_name(job, event)
-        said = self._said.get(name)
-        if said is not None:
+        about = self._said.get(job.uid)
+        if about is not None and (said := about.get(name)) is not None:
             said.count += 1
             if now - said.told >= timedelta(seconds=REPEAT_SECONDS):
-                await self._count(job, name, now)
+                await self._count(job, name, said, now)
             return
         if not self._take_token(job.uid, now):
             return
-        self._said[name] = Said(1, now)
-        while len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
+        said = self._remember(job.uid, name, now)
         manifest = event_manifest(job, event, now, instance=self.instance)
         answer = await self.api.write("POST", f"/apis/events.k8s.io/v1/namespaces/{job.namespace}/events", manifest)
         if answer.status == 409:  # said before this process started
-            self._said[name].count = 2
-            await self._count(job, name, now)
+            said.count = 2
+            await self._count(job, name, said, now)
         else:
             answer.check(201)
 
-    async def _count(self, job: Metadata, name: str, now: datetime) -> None:
-        said = self._said[name]
+    def _remember(self, uid: str, name: str, now: datetime) -> Said:
+        about = self._said.setdefault(uid, OrderedDict())
+        said = about[name] = Said(1, now)
+        while len(about) > MOST_SENTENCES:
+            about.popitem(last=False)
+        while len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+        return said
+
+    async def _count(self, job: Metadata, name: str, said: Said, now: datetime) -> None:
         said.told = now
         path = f"/apis/events.k8s.io/v1/namespaces/{job.namespace}/events/{name}"
         patch = {"series": {"count": max(2, said.count), "lastObservedTime": to_micro_time(now)}}
         answer = await self.api.write("PATCH", path, patch, MERGE_PATCH)
         if answer.status == 404:  # expired on the server
-            del self._said[name]
+            self._said.get(job.uid, OrderedDict()).pop(name, None)
         else:
             answer.check(200)
 

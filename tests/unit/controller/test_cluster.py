@@ -17,7 +17,7 @@ from finetune_operator.controller.reconcile import Tally, reconcile, ungate
 from finetune_operator.controller.store import Store
 from finetune_operator.controller.warnings import Warnings
 from finetune_operator.errors import ClusterUnavailable, Conflict, Forbidden
-from finetune_operator.lifecycle.observation import Child, Decision, Settings
+from finetune_operator.lifecycle.observation import Child, Decision, Event, Settings
 
 from tests.unit.controller.scripted import scripted
 from tests.unit.smallest_spec import SMALLEST_SPEC
@@ -61,6 +61,22 @@ async def a_cluster(connection: Connection) -> tuple[Cluster, FineTuneJob]:
     job = await cluster.job("one")
     assert job is not None
     return cluster, job
+
+
+async def test_what_was_said_about_a_job_is_forgotten_with_it():
+    """Said twice it is one Event; of a job that is gone nothing is kept."""
+    async with scripted() as (server, connection):
+        server.replies = {f"POST {EVENTS}": lambda body: (201, body)}
+        cluster, job = await a_cluster(connection)
+        event = Event(type="Normal", reason="Planned", message="lora on 1 x H100")
+        for _ in range(2):
+            await cluster.publish(job, (event,), NOW)
+        once = len(server.bodies(f"POST {EVENTS}"))
+        cluster.forget("one")
+        kept = (dict(cluster.recorder._said), dict(cluster.recorder._tokens))
+        await cluster.publish(job, (event,), NOW)
+
+        assert (once, kept, len(server.bodies(f"POST {EVENTS}"))) == (1, ({}, {}), 2)
 
 
 async def test_a_child_that_was_created_without_an_answer_is_news():
