@@ -10,6 +10,7 @@ from typing import Any
 from finetune_operator.api.group import API_VERSION, GROUP, JOB_KIND
 from finetune_operator.api.meta import Metadata
 from finetune_operator.controller.api import MERGE_PATCH, Api
+from finetune_operator.controller.store import forget_oldest
 from finetune_operator.errors import FinetuneError
 from finetune_operator.lifecycle.observation import Event
 
@@ -118,10 +119,8 @@ class Recorder:
     def _remember(self, uid: str, name: str, now: datetime) -> Said:
         about = self._said.setdefault(uid, OrderedDict())
         said = about[name] = Said(1, now)
-        while len(about) > MOST_SENTENCES:
-            about.popitem(last=False)
-        while len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
+        forget_oldest(about, MOST_SENTENCES)
+        forget_oldest(self._said, REMEMBERED)
         return said
 
     async def _count(self, job: Metadata, name: str, said: Said, now: datetime) -> None:
@@ -138,6 +137,5 @@ class Recorder:
         tokens, since = self._tokens.get(uid, (float(BURST_EVENTS), now))
         tokens = min(float(BURST_EVENTS), tokens + (now - since).total_seconds() / REFILL_SECONDS)
         self._tokens[uid] = (max(0.0, tokens - 1), now)
-        while len(self._tokens) > REMEMBERED:
-            self._tokens.popitem(last=False)
+        forget_oldest(self._tokens, REMEMBERED)
         return tokens >= 1

@@ -13,7 +13,7 @@ from finetune_operator.api.pinned import PARTS, is_pinned, named, same_pinned
 from finetune_operator.api.status import FineTuneJob, FineTuneJobStatus, ReportedStatus
 from finetune_operator.controller.api import Api
 from finetune_operator.controller.parsed import BUSY_JOBS, joined_job, parsed_job, reported_job
-from finetune_operator.controller.store import Store
+from finetune_operator.controller.store import Store, forget_oldest
 from finetune_operator.controller.stored import Raw, Stored, collection, controller_uid, leaves_soon, picked
 from finetune_operator.errors import Conflict, Forbidden, NameConflict
 from finetune_operator.lifecycle.conditions import has_ended, has_succeeded
@@ -59,8 +59,7 @@ class Plans:
         uid = job.metadata.uid
         self._jobs[uid] = job
         self._jobs.move_to_end(uid)
-        while len(self._jobs) > BUSY_JOBS:
-            self._jobs.popitem(last=False)
+        forget_oldest(self._jobs, BUSY_JOBS)
         return job
 
     async def whole(self, stored: Stored) -> FineTuneJob:

@@ -123,5 +123,10 @@ class Store:
 def remember(uids: OrderedDict[str, None], uid: str) -> None:
     """Add a uid; the oldest are forgotten."""
     uids[uid] = None
-    while len(uids) > TOMBSTONES:
-        uids.popitem(last=False)
+    forget_oldest(uids, TOMBSTONES)
+
+
+def forget_oldest(memory: OrderedDict[str, Any], most: int) -> None:
+    """Keep so many entries, those that were added last."""
+    while len(memory) > most:
+        memory.popitem(last=False)
