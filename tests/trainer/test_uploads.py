@@ -89,6 +89,22 @@ def test_an_upload_that_takes_long_goes_on_beside_the_training(uploads: Uploads,
     assert not (uploads.checkpoints.staging() / "checkpoint-5").exists()
 
 
+def test_a_checkpoint_behind_another_waits_for_it(uploads: Uploads, door: Gate) -> None:
+    """Training does not. They arrive in the order in which they were staged."""
+    door.hold()
+    uploads.begin(staged(uploads, 5), 5, best="")
+    slot = uploads.begin_best(staged(uploads, 7), 7)
+    uploads.begin(staged(uploads, 9), 9, best=slot)
+    uploads.advance(uploads.look())
+    assert uploads.current is not None
+    waiting = uploads.current.name
+    door.open()
+
+    assert (waiting, uploads.finish(slot)) == ("attempt-0-step-5", ["attempt-0-step-5", "best-attempt-0-step-7"])
+    assert uploads.finish() == ["attempt-0-step-9"]
+    assert [found.step for found in uploads.checkpoints.complete()] == [5, 9]
+
+
 def test_a_bucket_that_does_not_answer_is_asked_again(
     uploads: Uploads, door: Gate, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ EITHER_NAME = re.compile(f"{CHECKPOINT_NAME.pattern}|{BEST_NAME.pattern}")
 RESULT_NAME = re.compile(r"^result-attempt-(\d+)$")
 ANY_NAME = re.compile(f"{EITHER_NAME.pattern}|{RESULT_NAME.pattern}")
 BASELINE_FILE = "baseline.json"
+STATE_NAMES = ("optimizer", "global_step")
+"""How the names of optimizer states begin: transformers' file, DeepSpeed's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -55,10 +58,22 @@ class Marker:
     size_bytes: int
     world_size: int
     zero_stage: int
+    """0 where nothing is sharded: of plain data parallelism, and of weights alone."""
     turn: int = 0
     """Of the attempt that wrote it, as holder.json had it; 0 before there was such a file."""
     files: dict[str, str] = field(default_factory=dict)
     """The sha256 of each file, by its path in the folder."""
+
+
+def holds_weights_alone(names: Iterable[str]) -> bool:
+    """Tell whether a checkpoint, by the names of what is in it, has whole weights and no state of an optimizer.
+
+    Such a one is written after the last step (training.last_weights). It fits any layout.
+    """
+    listed = tuple(names)
+    return any(name.endswith(".safetensors") for name in listed) and not any(
+        name.startswith(STATE_NAMES) for name in listed
+    )
 
 
 def parsed_marker(text: str | None) -> Marker | None:
@@ -153,7 +168,7 @@ class Checkpoints:
     def _is_of_another_layout(self, marker: Marker) -> bool:
         """DeepSpeed's optimizer files belong to one stage and world size; plain ones fit any number of processes."""
         layout = self.run.layout
-        if marker.zero_stage == layout.zero_stage == 0:
+        if marker.zero_stage == layout.zero_stage == 0 or holds_weights_alone(marker.files):
             return False
         return (marker.zero_stage, marker.world_size) != (layout.zero_stage, layout.world_size)
 

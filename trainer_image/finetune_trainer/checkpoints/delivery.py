@@ -10,7 +10,7 @@ from pathlib import Path
 from finetune_contract import COMPLETE_MARKER
 from finetune_contract.wire import dumps
 
-from finetune_trainer.checkpoints.checkpoints import BEST_NAME, Checkpoints, Marker
+from finetune_trainer.checkpoints.checkpoints import BEST_NAME, Checkpoints, Marker, holds_weights_alone
 from finetune_trainer.checkpoints.digests import digests
 from finetune_trainer.errors import ReportedError
 
@@ -57,9 +57,10 @@ def _moved(staged: Path, local: Path | None, name: str) -> bool:
 def mark(checkpoints: Checkpoints, name: str, step: int, delivered: Delivered) -> None:
     """Write COMPLETE. Raises ReportedError where a later attempt has taken over."""
     run, holder = checkpoints.run, checkpoints.holder
+    stage = 0 if holds_weights_alone(delivered.files) else run.layout.zero_stage
     marker = Marker(
         run_digest=run.run_digest, attempt=run.attempt, step=step, size_bytes=delivered.size_bytes,
-        world_size=run.layout.world_size, zero_stage=run.layout.zero_stage, turn=holder.turn if holder else 0,
+        world_size=run.layout.world_size, zero_stage=stage, turn=holder.turn if holder else 0,
         files=delivered.files,
     )  # fmt: skip
     checkpoints.refuse_if_overtaken()  # the last moment: from then on a successor may have removed some of the files

@@ -1,4 +1,4 @@
-"""The checkpoint on its way to the destination: at most one at a time. Called by Saver and HeldOut at the ends of steps.
+"""The checkpoints on their way to the destination, one after the other. Called by Saver and HeldOut at the ends of steps.
 
 Each replica's first process has an uploader of its own (uploader.py). All processes agree at the ends of steps how far it is:
 rank 0 clears the place, every replica uploads its files, rank 0 marks the checkpoint complete.
@@ -96,6 +96,8 @@ class Uploads:
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.current: Upload | None = None
+        self._waiting: list[Upload] = []
+        """Staged, and sent on their way when those before them are complete: none overtakes another."""
         self.safe_at = time.monotonic()
         """When the state was saved that the newest complete checkpoint holds."""
         self._uploader: Uploader | None = None
@@ -116,13 +118,18 @@ class Uploads:
         self._begin(self.checkpoints.named(step).name, staged, step, best=best, prune=True)
 
     def _begin(self, name: str, staged: Path, step: int, *, best: str, prune: bool) -> None:
-        assert self.current is None, f"{self.current} is on its way"
         stages = (*(["clear"] if name in self.checkpoints.present else []), "upload", "mark")
-        self.current = Upload(
-            name=name, step=step, staged=staged, best=best, prune=prune, stages=stages, began=time.monotonic()
+        self._waiting.append(
+            Upload(name=name, step=step, staged=staged, best=best, prune=prune, stages=stages, began=time.monotonic())
         )
         ranks.wait_for_all()  # the staged folder is whole when all have written
-        self._ask()
+        if self.current is None:
+            self._next()
+
+    def _next(self) -> None:
+        if self._waiting:
+            self.current = self._waiting.pop(0)
+            self._ask()
 
     def look(self) -> float:
         """Return how far this process's uploader is: one of the constants above, for all to take the largest."""
@@ -171,15 +178,18 @@ class Uploads:
             return None
         return self._completed()
 
-    def finish(self) -> list[str]:
-        """Wait until nothing is on its way; returns the names of what is complete by then."""
-        done = []
-        while self.current is not None:
-            if name := self.advance(ranks.largest([self.look()])[0]):
-                done.append(name)
-            elif self.current is not None:
+    def finish(self, name: str = "") -> list[str]:
+        """Wait until nothing is on its way, or until this one is complete; returns the names of what became complete."""
+        done: list[str] = []
+        while self.current is not None and (not name or self._is_on_its_way(name)):
+            if completed := self.advance(ranks.largest([self.look()])[0]):
+                done.append(completed)
+            else:
                 time.sleep(POLL_SECONDS)
         return done
+
+    def _is_on_its_way(self, name: str) -> bool:
+        return any(upload is not None and upload.name == name for upload in (self.current, *self._waiting))
 
     def close(self) -> None:
         """End the uploader. What is on its way stays incomplete."""
@@ -193,6 +203,7 @@ class Uploads:
         self.current, self._delivered = None, Answer(kind="done")
         if whole:
             self.checkpoints.newest_step, self.safe_at = step, began
+        self._next()
         return name
 
     def _tell(self, *, failed: bool) -> None:

@@ -16,7 +16,7 @@ from finetune_trainer.runtime.progress import Reporter
 from finetune_trainer.storage import Role, open_location
 from finetune_trainer.training.bench import Bench
 from finetune_trainer.training.callbacks import describe_precision
-from finetune_trainer.training.train import conclude, prepare
+from finetune_trainer.training.train import conclude, measure, prepare
 
 
 def merge(run: RunConfig, workspace: Path) -> Outcome:
@@ -33,7 +33,7 @@ def merge(run: RunConfig, workspace: Path) -> Outcome:
     session = prepare(run, bench)
     describe_precision(session.loop)
     session.held_out.measure_base(session.loop.trainer.state)
-    outcome = conclude(run, bench, session)
+    outcome = conclude(run, bench, session, measure(bench, session))
     return replace(outcome, message=f"merged {len(combine.adapters)} adapters by {combine.method}")
 
 

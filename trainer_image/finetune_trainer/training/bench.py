@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from finetune_contract import RunConfig
 from trl import SFTTrainer
 
@@ -44,6 +45,8 @@ class Loop:
     run: RunConfig
     bench: Bench
     computation: Computation
+    stored: torch.dtype
+    """Of the base model's files, and of a model that is published."""
     checkpoints: Checkpoints
     uploads: Uploads
     patience: Patience

@@ -19,6 +19,7 @@ def put_back(loop: Loop) -> None:
     name = loop.patience.best_slot
     if not name:
         return
+    loop.uploads.finish(name)
     folder = loop.checkpoints.best(name)
     if folder is None:
         raise ReportedError("TrainerError", f"the best weights ({name}) are missing from the checkpoint destination")

@@ -26,6 +26,7 @@ from finetune_trainer.training.callbacks import staged_folder
 from finetune_trainer.training.divergence import refuse_infinite
 from finetune_trainer.training.evaluate import Answers, Measurement, Row, Rows
 from finetune_trainer.training.patience import STATE_FILE
+from finetune_trainer.training.saver import report_newest
 from finetune_trainer.training.tasks import Tasks, without_prompts
 from finetune_trainer.training.tracking import Tracking
 
@@ -53,9 +54,12 @@ class HeldOut(TrainerCallback):
         self.questions = questions
 
     def keep_going(self) -> bool:
-        """Beat, and ask all ranks whether one was told to stop: measurements are dropped then, training is not."""
+        """Beat, see to what is being uploaded, and ask all ranks whether one was told to stop: measurements are dropped then."""
         self.loop.bench.heartbeat.beat()
-        return not ranks.largest([float(self.loop.bench.interrupt.asked)])[0]
+        asked, furthest = ranks.largest([float(self.loop.bench.interrupt.asked), self.loop.uploads.look()])
+        if self.loop.uploads.advance(furthest):
+            report_newest(self.loop)
+        return not asked
 
     def ask(self) -> Answers:
         """Put all questions to the trainer's model as it is now."""
@@ -163,7 +167,6 @@ class HeldOut(TrainerCallback):
         with self.loop.bench.heartbeat.busy():
             self.loop.trainer.save_model(str(staged))
             drop_pickles(staged)
-            self.loop.uploads.finish()  # a slot must not overtake the checkpoint that names the last one
             return self.loop.uploads.begin_best(staged, step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -18,6 +18,7 @@ from finetune_trainer.publishing.tokenizer_files import save_tokenizer
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import Role, open_location
+from finetune_trainer.training import last_weights
 from finetune_trainer.training.bench import Bench
 from finetune_trainer.training.handed_over import HandedOver, Weights, leave, of_the_model
 from finetune_trainer.training.measured import Compared
@@ -95,11 +96,10 @@ def stored_weights(run: RunConfig, session: Session) -> Weights | None:
 def _stored_weights(run: RunConfig, session: Session) -> Weights | None:
     loop, sharded = session.loop, run.layout.zero_stage > 0
     model, best = loop.trainer.accelerator.unwrap_model(loop.trainer.model), loop.patience.best_slot
-    computed = next(model.parameters()).dtype
-    if sharded and not best and computed not in (torch.float32, session.stored):
+    if run.method == "full" and not last_weights.suffice(loop):
         say(
-            f"this Pod publishes the model: its float32 masters become {_name(session.stored)}, and checkpoints hold {_name(computed)} "
-            "copies of them"
+            f"this Pod publishes the model: its float32 masters become {_name(loop.stored)}, and checkpoints hold "
+            f"{_name(last_weights.computed(loop))} copies of them"
         )
         return None
     name = best or loop.checkpoints.name_of(loop.trainer.state.global_step)
@@ -109,7 +109,7 @@ def _stored_weights(run: RunConfig, session: Session) -> Weights | None:
         say("this Pod publishes the result: no checkpoint of the last step has its weights")
         return None
     kept, dropped = _as_save_whole(model) if sharded else (tuple(model._keep_in_fp32_modules_strict or ()), ())  # noqa: SLF001 - as precision.store_in
-    return Weights(folder=name, files=files, dtype=_name(session.stored), kept=kept, dropped=dropped)
+    return Weights(folder=name, files=files, dtype=_name(loop.stored), kept=kept, dropped=dropped)
 
 
 def _as_save_whole(model: PreTrainedModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -145,8 +145,8 @@ def save(run: RunConfig, session: Session, folder: Path) -> None:
     """Write the adapter as it was trained, or the model in the dtype of its base: float32 masters stay in the checkpoints."""
     model = session.loop.trainer.accelerator.unwrap_model(session.loop.trainer.model)
     if run.method == "full" and run.layout.zero_stage:
-        save_whole(model, folder, session.stored, masters=not session.loop.patience.best_slot)
+        save_whole(model, folder, session.loop.stored, masters=not session.loop.patience.best_slot)
         return
     if run.method == "full":
-        store_in(model, session.stored)
+        store_in(model, session.loop.stored)
     session.loop.trainer.save_model(str(folder))

@@ -11,18 +11,23 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import peak_memory_gib, reset_peak_memory, say
+from finetune_trainer.training import last_weights
 from finetune_trainer.training.bench import Loop
 from finetune_trainer.training.callbacks import staged_folder
 from finetune_trainer.training.paged import page_again
 
 
 class Saver(TrainerCallback):
-    """Checkpoints by the clock, on SIGTERM and at the end; all ranks decide together at the end of a step."""
+    """Checkpoints by the clock, on SIGTERM and at the end; all ranks decide together at the end of a step.
+
+    After the last step weights alone are saved where they suffice: nothing is trained on from there. They are on their way while the
+    model is measured.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self._saved_at = time.monotonic()
-        self._last = False
+        self._leaves = False
         self._told_waiting = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -38,16 +43,16 @@ class Saver(TrainerCallback):
         asked, due, peak, reserved, furthest = self._agree()
         self.loop.bench.reporter.saw_peak(peak, reserved if torch.cuda.is_available() else None)
         self.loop.uploads.advance(furthest)
-        self._report()
-        self._last = bool(asked) or state.global_step >= state.max_steps or control.should_training_stop
+        report_newest(self.loop)
+        trained = state.global_step >= state.max_steps or control.should_training_stop
+        self._leaves = bool(asked)
+        args.save_only_model = trained and last_weights.suffice(self.loop)
         if asked:
             self.loop.bench.interrupt.asked = True
             control.should_training_stop = True
-        control.should_save = self._last or (bool(due) and self._way_is_free(state.global_step))
+        control.should_save = self._leaves or trained or (bool(due) and self._way_is_free(state.global_step))
         if control.should_save:
             self.loop.bench.heartbeat.keep_beating()
-        if self._last:
-            self._finish()
 
     def _agree(self) -> list[float]:
         interval = self.loop.run.checkpoint.interval_seconds
@@ -68,21 +73,25 @@ class Saver(TrainerCallback):
         return current is None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Send the staged folder on its way; the last one of an attempt is waited for."""
+        """Send the staged folder on its way; an attempt that was asked to stop waits for it."""
         uploads = self.loop.uploads
         uploads.begin(staged_folder(args, state), state.global_step, best=self.loop.patience.best_slot)
         self._told_waiting = False
-        if self._last:
-            self._finish()
+        if self._leaves:
+            finish(self.loop)
         self.loop.bench.heartbeat.enough()
         self._saved_at = time.monotonic()
         self.loop.clock.skip()
 
-    def _finish(self) -> None:
-        self.loop.uploads.finish()
-        self._report()
 
-    def _report(self) -> None:
-        newest, reporter = self.loop.checkpoints.newest_step, self.loop.bench.reporter
-        if newest != reporter.current.checkpoint_step:
-            reporter.update(now=True, checkpoint_step=newest)
+def finish(loop: Loop) -> None:
+    """Wait for every checkpoint that is on its way. Every process calls it."""
+    loop.uploads.finish()
+    report_newest(loop)
+
+
+def report_newest(loop: Loop) -> None:
+    """Report the newest complete checkpoint as soon as it is one."""
+    newest, reporter = loop.checkpoints.newest_step, loop.bench.reporter
+    if newest != reporter.current.checkpoint_step:
+        reporter.update(now=True, checkpoint_step=newest)

@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from finetune_contract import Outcome
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
@@ -26,8 +25,6 @@ class Session:
     resumed: Path | None
     base: Path
     """Where the base model's files are."""
-    stored: torch.dtype
-    """Of the base model's files, and of a model that is published."""
     steps: int
 
 

@@ -8,7 +8,6 @@ from datasets import Dataset
 from finetune_contract import Outcome, RunConfig
 from torch.utils.serialization import config as serialization
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTTrainer
 
 from finetune_trainer.chat.stops import stop_token_ids
 from finetune_trainer.checkpoints.checkpoints import Checkpoints
@@ -27,16 +26,18 @@ from finetune_trainer.storage import Role, fetch_model, open_location
 from finetune_trainer.training.bench import Bench, Loop
 from finetune_trainer.training.best_weights import put_back
 from finetune_trainer.training.callbacks import AdaLoraSchedule, Reports
+from finetune_trainer.training.evaluate import Answers
 from finetune_trainer.training.held_out import HeldOut, questions
 from finetune_trainer.training.measured import compared, final_figures, record
 from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.publish import publish
 from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
-from finetune_trainer.training.saver import Saver
+from finetune_trainer.training.saver import Saver, finish
 from finetune_trainer.training.session import Session, measured
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
 from finetune_trainer.training.tracking import Tracking
+from finetune_trainer.training.trainer import Trainer, is_alone
 
 
 def train(run: RunConfig, bench: Bench) -> Outcome:
@@ -51,31 +52,50 @@ def train(run: RunConfig, bench: Bench) -> Outcome:
 
 def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     """Train, measure, publish. Callbacks measure the base, report, evaluate and save on the way."""
-    loop, trainer = session.loop, session.loop.trainer
+    loop = session.loop
     bench.heartbeat.keep_beating()
     try:
-        trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+        loop.trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+        tuned = None if is_asked_to_stop(loop) else measure(bench, session)
+        with bench.heartbeat.busy():
+            settle(loop)
     except Exception:
         bring_in(loop)
         raise
     finally:
         loop.uploads.close()
-    ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
-    session.loop.checkpoints.clear_staging()
-    bench.interrupt.must_save = False  # the last step is saved: from here on there is nothing to lose
-    if bench.interrupt.asked:
+    if tuned is None or is_asked_to_stop(loop):
         session.tracking.finish({})
         return preempted(session, bench)
-    return conclude(run, bench, session)
+    return conclude(run, bench, session, tuned)
 
 
-def conclude(run: RunConfig, bench: Bench, session: Session) -> Outcome:
-    """Measure what came of it beside the base, and publish it."""
-    loop = session.loop
+def is_asked_to_stop(loop: Loop) -> bool:
+    """Tell whether any process was. Every process calls it."""
+    return bool(ranks.largest([float(loop.bench.interrupt.asked)])[0])
+
+
+def measure(bench: Bench, session: Session) -> Answers:
+    """Put all questions to the model, while the last checkpoint is on its way."""
     bench.reporter.phase("evaluating")
     with bench.heartbeat.busy():
-        put_back(loop)
-    tuned = session.held_out.ask()
+        put_back(session.loop)
+    return session.held_out.ask()
+
+
+def settle(loop: Loop) -> None:
+    """Wait until the last step is stored: from then on SIGTERM ends a process at once, for there is nothing to lose."""
+    if loop.uploads.current is not None:
+        say("waiting until the last checkpoint is stored")
+    finish(loop)
+    ranks.wait_for_all()  # transformers lists the staging folder once more, in every process
+    loop.checkpoints.clear_staging()
+    loop.bench.interrupt.must_save = False
+
+
+def conclude(run: RunConfig, bench: Bench, session: Session, tuned: Answers) -> Outcome:
+    """Compare the model with its base, and publish it."""
+    loop = session.loop
     with bench.heartbeat.busy():
         found = compared(run, loop.base, tuned, session.rows, session.tokenizer)
     if ranks.rank() == 0:
@@ -91,7 +111,7 @@ def conclude(run: RunConfig, bench: Bench, session: Session) -> Outcome:
 
 
 def bring_in(loop: Loop) -> None:
-    """Complete the checkpoint that is on its way when training fails. Several processes could not agree on it any more."""
+    """Complete the checkpoints that are on their way when the run fails. Several processes could not agree on it any more."""
     if ranks.world_size() == 1:
         with loop.bench.heartbeat.busy(), contextlib.suppress(ReportedError):
             loop.uploads.finish()
@@ -123,17 +143,18 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     if run.layout.offload != "none":
         level = host_optimizer.provide()
         say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
-    built, adapter = model.with_adapter(model.base_model(base, run, numbers), run, bench.workspace / "adapter")
+    weights = resumed if resumed is not None and run.layout.zero_stage and is_alone(resumed) else base
+    built, adapter = model.with_adapter(model.base_model(weights, run, numbers), run, bench.workspace / "adapter")
 
     asked = questions(run, rows, tokenizer, bench)
     loop = Loop(
-        run=run, bench=bench, computation=numbers, checkpoints=checkpoints, uploads=Uploads(checkpoints),
-        patience=patience,
+        run=run, bench=bench, computation=numbers, stored=model.stored_dtype(base), checkpoints=checkpoints,
+        uploads=Uploads(checkpoints), patience=patience,
     )  # fmt: skip
     tracking = Tracking(run, bench)
     held_out = HeldOut(loop, asked, tracking)
     adalora = [AdaLoraSchedule(resumed=resumed)] if run.lora is not None and run.lora.variant == "adalora" else []
-    loop.trainer = trainer = SFTTrainer(
+    loop.trainer = trainer = Trainer(
         model=built,
         args=settings,
         train_dataset=ordered(run, rows.train, steps=steps),
@@ -154,7 +175,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         say(f"{trained:,} of {parameters:,} parameters are trained")
     return Session(
         loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, tracking=tracking, resumed=resumed,
-        base=base, stored=model.stored_dtype(base), steps=steps,
+        base=base, steps=steps,
     )  # fmt: skip
 
 
