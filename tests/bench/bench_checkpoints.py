@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from finetune_contract import Location
-from finetune_operator.planning.host import SHORTEST_INTERVAL
+from finetune_operator.planning.saving import SHORTEST_INTERVAL
 
 from tests.servers.gate import gate
 from tests.servers.versitygw import s3_server

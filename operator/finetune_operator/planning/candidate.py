@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from finetune_contract import cost
@@ -11,10 +11,11 @@ from finetune_operator.api.plan import CheckpointPlan, HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.planning.host import checkpoint_plan, host_needs
+from finetune_operator.planning.host import host_needs
 from finetune_operator.planning.layouts import PLAIN, Layout, Work, sharding, summary
 from finetune_operator.planning.memory.estimate import MemoryEstimate
-from finetune_operator.planning.speed.duration import Duration, duration
+from finetune_operator.planning.saving import checkpoint_plan
+from finetune_operator.planning.speed.duration import Duration, Pace, duration
 from finetune_operator.planning.speed.generating import generating_seconds
 from finetune_operator.planning.speed.step import Speed
 
@@ -63,12 +64,11 @@ class Candidate:
     @cached_property
     def duration(self) -> Duration:
         """Seconds for which the GPUs are held."""
-        silent = duration(
-            self.work, self.layout, self.pool, speed=self.speed, steps=self.steps, step_seconds=self.step_seconds,
-            checkpoint=self.checkpoint,
-        )  # fmt: skip
-        answers = generating_seconds(self.work, self.layout, self.pool, speed=self.speed, at_once=self.answers_at_once)
-        return replace(silent, evaluating=silent.evaluating + answers)
+        answering = generating_seconds(
+            self.work, self.layout, self.pool, speed=self.speed, at_once=self.answers_at_once
+        )
+        pace = Pace(steps=self.steps, step_seconds=self.step_seconds, answering_seconds=answering)
+        return duration(self.work, self.layout, self.pool, speed=self.speed, pace=pace, checkpoint=self.checkpoint)
 
     @cached_property
     def host(self) -> HostNeeds:

@@ -17,15 +17,8 @@ from finetune_operator.planning.cpu_pod import (
     SIXTEEN_BIT_FLOPS,
     CpuSeconds,
 )
-from finetune_operator.planning.host import (
-    DISK_BASE_GIB,
-    GIB,
-    ONE_FILE_BYTES,
-    READ_GIB_PER_SECOND,
-    SHARD_GIB,
-    WRITE_GIB_PER_SECOND,
-    is_float32,
-)
+from finetune_operator.planning.host import DISK_BASE_GIB, ONE_FILE_BYTES, SHARD_GIB
+from finetune_operator.planning.saving import GIB, READ_GIB_PER_SECOND, WRITE_GIB_PER_SECOND, is_float32
 
 BYTES_PER_PARAMETER: dict[ExportForm, float] = {
     "merged": 2.0,

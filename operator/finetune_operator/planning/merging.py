@@ -19,8 +19,9 @@ from finetune_operator.planning.cpu_pod import (
     CpuSeconds,
 )
 from finetune_operator.planning.exports import EXPORT_PROCESS_GIB, export_plan
-from finetune_operator.planning.host import DISK_BASE_GIB, GIB, READ_GIB_PER_SECOND, WRITE_GIB_PER_SECOND
+from finetune_operator.planning.host import DISK_BASE_GIB
 from finetune_operator.planning.models.adapter import Adapter, adapted_linears
+from finetune_operator.planning.saving import GIB, READ_GIB_PER_SECOND, WRITE_GIB_PER_SECOND
 from finetune_operator.planning.speed.duration import hours
 from finetune_operator.planning.speed.generating import SECONDS_PER_LAYER
 

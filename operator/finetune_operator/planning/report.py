@@ -20,10 +20,11 @@ from finetune_operator.api.resolved import Method
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.planning.candidate import Candidate, Refused, best
 from finetune_operator.planning.exports import export_plan, model_of
-from finetune_operator.planning.host import is_handed_over, is_mounted, published_bytes
+from finetune_operator.planning.host import is_mounted
 from finetune_operator.planning.layouts import LOSS_KERNEL, Layout, Work
 from finetune_operator.planning.memory.estimate import MemoryEstimate
 from finetune_operator.planning.quota import pods_of, shares
+from finetune_operator.planning.saving import is_handed_over, published_bytes
 from finetune_operator.planning.search import Findings
 from finetune_operator.planning.speed.duration import evaluate_every_steps
 from finetune_operator.planning.speed.step import tokens_per_second

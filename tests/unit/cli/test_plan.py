@@ -105,7 +105,7 @@ def test_alternatives_past_a_limit_say_so(tmp_path: Path, capsys: pytest.Capture
         "3 h 55 min, past the deadline",
         "23 min",
         "43 min",
-        "36 min, over budget",
+        "43 min, over budget",
     ]
 
 

@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_told_with_remedies(server: Server):
         {
             "error": "qlora on 1 x L4 needs 50.9 GiB per GPU including the margin, but L4 has 22.0 GiB (weights 36.8, activations 4.7, "
             "overhead 1.7, optimizer 1.5, adapter 0.8, gradients 0.8)\nthis would fit:\n  maxNodes 24 in pool small (lora on 24 x "
-            "L4, $318.84)"
+            "L4, $319.81)"
         },
     )
 

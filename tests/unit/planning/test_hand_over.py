@@ -14,18 +14,22 @@ from tests.unit.planning.test_planner import MODELS
 BASE_BYTES = 16_060_556_376
 """With the headers of its files, as on the hub."""
 LONGER = 10**6
+TIMES_MEASURED = 21
+"""Nineteen times while training, and both models."""
 
 
 def found(**parts: Any) -> PreflightStatus:
     return a_preflight(**{"model_bytes": BASE_BYTES, **parts})
 
 
-def run(*, gpu_publish_seconds: int = 60, model_bytes: int = BASE_BYTES, gpus: int = 8, **spec: Any) -> PlannedRun:
+def run(
+    *, gpu_publish_seconds: int = 60, model_bytes: int = BASE_BYTES, gpus: int = 8, held_out: int = 200, **spec: Any
+) -> PlannedRun:
     """Return the plan of an 8B model."""
     return plan(
         a_spec(**{"method": "full", "resources": {"gpus": gpus}, **spec}),
         architecture=MODELS["8b"][0],
-        preflight=found(model_bytes=model_bytes),
+        preflight=found(model_bytes=model_bytes, evaluation_examples=held_out),
         pools=(a_pool("h100", gpusPerNode=8),),
         image="i",
         gpu_publish_seconds=gpu_publish_seconds,
@@ -50,6 +54,31 @@ def test_the_upload_is_no_part_of_the_time_that_is_paid_for():
     assert handed.plan.export == ExportPlan(
         publishes=True, memory_gib=6, cpus=4, ephemeral_gib=25, seconds=247, size_gib="14.96"
     )
+
+
+@pytest.mark.parametrize(
+    ("parts", "waiting"),
+    [
+        ({}, 50.9),
+        ({"model_bytes": 2 * BASE_BYTES}, 350.0),
+        ({"model_bytes": 2 * BASE_BYTES, "training": {"earlyStopping": {"patience": 3}}}, 50.9),
+        ({"gpus": 1, "training": {"precision": "bf16", "optimizer": "adamw-8bit"}}, 50.9),
+    ],
+    ids=["weights alone", "masters too", "the best weights are published", "one GPU"],
+)
+def test_gpus_wait_for_what_the_last_step_leaves(parts: dict[str, Any], waiting: float):
+    """16-bit weights of 8B are 15 GiB, at 0.3 GiB/s; all states are 105. Measuring the model at the same time is no waiting."""
+    unmeasured, measured = run(**parts, held_out=0), run(**parts)
+    measuring = (measured.chosen.duration.evaluating - unmeasured.chosen.duration.evaluating) / TIMES_MEASURED
+
+    assert last_save(unmeasured) == pytest.approx(waiting, abs=0.1)
+    assert last_save(measured) == pytest.approx(waiting - measuring, abs=0.1)
+
+
+def last_save(planned: PlannedRun) -> float:
+    """Return the seconds of saving that are not those of checkpoints on the way."""
+    found, checkpoint = planned.chosen.duration, planned.plan.checkpoint
+    return found.saving - checkpoint.save_seconds * (found.training // checkpoint.interval_seconds)
 
 
 def test_the_bound_is_the_operators():

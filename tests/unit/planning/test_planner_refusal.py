@@ -26,7 +26,7 @@ def test_the_need_is_told_per_term_with_what_would_fit():
     assert message("70b", a_pool(**SMALL_NODE), method="lora") == (
         "lora on 1 x H100-80GB-HBM3 needs 157.6 GiB per GPU including the margin, but H100-80GB-HBM3 has 79.1 GiB "
         "(weights 131.4, activations 7.0, overhead 1.9, optimizer 1.5, adapter 0.8, gradients 0.8); would fit: method qlora "
-        "(qlora on 1 x H100-80GB-HBM3, $20.52); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $27.57)"
+        "(qlora on 1 x H100-80GB-HBM3, $20.52); maxNodes 3 in pool h100 (lora on 3 x H100-80GB-HBM3, $27.60)"
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from finetune_operator.api.plan import CheckpointPlan
 from finetune_operator.api.pools import GPUPool
-from finetune_operator.planning.host import FAILURE_SECONDS, GIB, READ_GIB_PER_SECOND, is_mounted, saving
+from finetune_operator.planning.host import is_mounted
 from finetune_operator.planning.layouts import Layout, Work
+from finetune_operator.planning.saving import FAILURE_SECONDS, GIB, READ_GIB_PER_SECOND, saving
 from finetune_operator.planning.speed.generating import read_tokens
 from finetune_operator.planning.speed.step import Speed, passes
 
@@ -34,6 +35,7 @@ class Duration:
     evaluating: float
     """Baseline, evaluations while training, metrics, samples."""
     saving: float
+    """Checkpoints on the way, and the last one's upload as far as it takes longer than measuring the model."""
     publishing: float
     repeating: float
     """Expected: starting again and lost steps after a node was taken away."""
@@ -42,6 +44,16 @@ class Duration:
     def total(self) -> float:
         """From the first Pod's start to the published result."""
         return sum((self.starting, self.training, self.evaluating, self.saving, self.publishing, self.repeating))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a run goes."""
+
+    steps: int
+    step_seconds: float
+    answering_seconds: float
+    """In which one model generates answers."""
 
 
 def evaluate_every_steps(work: Work, steps: int, batch: int) -> int:
@@ -66,32 +78,46 @@ def starting_seconds(work: Work, layout: Layout, speed: Speed) -> float:
     return start + download + model / LOAD_GIB_PER_SECOND + quantise
 
 
-def evaluating_seconds(work: Work, layout: Layout, *, steps: int, step: float, every: int) -> float:
-    """Return the seconds of all evaluations: a forward pass over the held-out rows, on all GPUs."""
-    if not work.evaluation_rows:
-        return 0.0
-    models = 1 + (1 if work.resolved.evaluation.baseline else 0)
+def evaluating_seconds(work: Work, layout: Layout, *, step: float, times: int) -> float:
+    """Return the seconds of the evaluations while the model is trained: forward passes over the held-out rows, on all GPUs."""
+    return times * _token_seconds(work, layout, step) * _held_out_tokens(work)
+
+
+def measuring_seconds(work: Work, layout: Layout, *, step: float) -> float:
+    """Return the seconds in which one model is measured, before or after training, without those of generating answers."""
+    read = read_tokens(work) if work.evaluation_rows else 0.0
+    return _token_seconds(work, layout, step) * (_held_out_tokens(work) + read)
+
+
+def _held_out_tokens(work: Work) -> float:
+    return work.evaluation_rows * work.evaluation_tokens
+
+
+def _token_seconds(work: Work, layout: Layout, step: float) -> float:
     forward = step / passes(layout.method, activation_checkpointing=layout.activation_checkpointing)
-    of_a_token = forward / (layout.global_batch_size * work.mean_tokens)
-    one = work.evaluation_rows * work.evaluation_tokens
-    return of_a_token * (((steps // every if every else 0) + models) * one + models * read_tokens(work))
+    return forward / (layout.global_batch_size * work.mean_tokens)
 
 
 def duration(
-    work: Work, layout: Layout, pool: GPUPool, *,
-    speed: Speed, steps: int, step_seconds: float, checkpoint: CheckpointPlan,
-) -> Duration:  # fmt: skip
-    """Return the seconds of the whole run, but for those of generating answers."""
-    training = steps * step_seconds
+    work: Work, layout: Layout, pool: GPUPool, *, speed: Speed, pace: Pace, checkpoint: CheckpointPlan
+) -> Duration:
+    """Return the seconds of the whole run."""
+    steps, step = pace.steps, pace.step_seconds
+    training = steps * step
     every = evaluate_every_steps(work, steps, layout.global_batch_size)
     starting = starting_seconds(work, layout, speed)
     losses = training * layout.replicas / FAILURE_SECONDS[pool.spec.capacity]
+    needs = saving(work, layout)
+    measuring = measuring_seconds(work, layout, step=step) + pace.answering_seconds
+    models = 2 if work.resolved.evaluation.baseline else 1
     return Duration(
         starting=starting,
         training=training,
-        evaluating=evaluating_seconds(work, layout, steps=steps, step=step_seconds, every=every),
-        saving=checkpoint.save_seconds * (training // checkpoint.interval_seconds),
-        publishing=saving(work, layout).publish_seconds,
+        evaluating=evaluating_seconds(work, layout, step=step, times=steps // every if every else 0)
+        + models * measuring,
+        saving=checkpoint.save_seconds * (training // checkpoint.interval_seconds)
+        + max(0.0, needs.last_save_seconds - measuring),
+        publishing=needs.publish_seconds,
         repeating=losses * (starting + checkpoint.loss_on_reclaim_seconds),
     )
 

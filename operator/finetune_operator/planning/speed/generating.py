@@ -34,9 +34,8 @@ def generated_tokens(work: Work, layout: Layout, at_once: int) -> int:
 
 
 def generating_seconds(work: Work, layout: Layout, pool: GPUPool, *, speed: Speed, at_once: int) -> float:
-    """Return the seconds of all answers of both models."""
-    models = 2 if work.resolved.evaluation.baseline else 1
-    return models * generated_tokens(work, layout, at_once) * token_seconds(work, layout, pool, speed)
+    """Return the seconds of all answers of one model."""
+    return generated_tokens(work, layout, at_once) * token_seconds(work, layout, pool, speed)
 
 
 def read_tokens(work: Work) -> float:
