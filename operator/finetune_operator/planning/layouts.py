@@ -31,6 +31,11 @@ LEAST_MOVED, MOST_MOVED = 0.75, 1.5
 the default was found."""
 
 
+def supposed_dtype(model_bytes: int, parameters: int) -> str:
+    """Return what a model's files hold by their size, where nobody has looked: they also have headers, and perhaps towers."""
+    return "float32" if model_bytes > 3 * parameters else "bfloat16"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What one run computes. No layout changes any of it."""
@@ -63,6 +68,8 @@ class Work:
     """Of the longest of their texts, with the answer to it."""
     limits: NamespaceLimits = UNLIMITED
     """What the namespace lets it have."""
+    model_dtype: str = ""
+    """Of most weights of the base, as preflight has found it; empty where it has not looked."""
     gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
     """Longest time that the GPUs wait for the upload of a model."""
 
@@ -75,6 +82,11 @@ class Work:
     def packed(self) -> bool:
         """Several rows share a sequence."""
         return self.resolved.training.packing == "always"
+
+    @property
+    def published_dtype(self) -> str:
+        """What the model of a full fine-tune is published in: as its base."""
+        return self.model_dtype or supposed_dtype(self.model_bytes, self.architecture.num_parameters)
 
     @property
     def sequence_length(self) -> int:
