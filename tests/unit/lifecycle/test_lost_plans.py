@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.lifecycle.lifecycle_builders import a_failure, a_pool, examined
-from tests.unit.lifecycle.test_replanning import named
+from tests.unit.lifecycle.test_replanning import OTHER, named, planned, without_nodes
 from tests.unit.lifecycle.world import World, a_world
 
 GONE = "was deleted"
@@ -97,6 +97,19 @@ def test_another_pool_that_would_be_chosen_by_now_is_not(price: str):
     assert (world.status.phase, world.deleted) == ("Training", [])
     assert world.status.plan is not None
     assert world.status.plan.model_copy(update={"alternatives": before.alternatives}) == before
+
+
+def test_a_job_that_has_moved_to_another_pool_stays_there():
+    """The planner would choose the first pool again, whose nodes were not free."""
+    world = planned(OTHER, resources={"failover": True})
+    without_nodes(world, "bot-0-0").run("bot-1-0").settle()
+    moved = world.status.plan
+    assert moved is not None
+    world.lose_plan().settle()
+
+    assert (world.status.phase, world.status.plan and world.status.plan.summary) == ("Training", moved.summary)
+    assert world.status.plan is not None
+    assert world.status.plan.pool == moved.pool
 
 
 def test_another_layout_ends_the_job():
