@@ -17,6 +17,7 @@ from finetune_operator.planning.cpu_pod import (
     SIXTEEN_BIT_FLOPS,
     CpuSeconds,
 )
+from finetune_operator.planning.dtypes import BFLOAT16, FLOAT32, base_dtype, width
 from finetune_operator.planning.host import (
     DISK_BASE_GIB,
     GIB,
@@ -25,7 +26,6 @@ from finetune_operator.planning.host import (
     SHARD_GIB,
     WRITE_GIB_PER_SECOND,
 )
-from finetune_operator.planning.layouts import supposed_dtype
 
 BYTES_PER_PARAMETER: dict[ExportForm, float] = {
     "merged": 2.0,
@@ -91,8 +91,8 @@ def model_of(
     Without sharding a checkpoint of float32 weights holds them in float32, else bfloat16 copies.
     """
     parameters = shape.num_parameters
-    stored = "float32" if zero_stage == 0 and resolved.training.precision == "mixed" else "bfloat16"
-    made = dtype or supposed_dtype(base_bytes, parameters)
+    stored = FLOAT32 if zero_stage == 0 and resolved.training.precision == "mixed" else BFLOAT16
+    made = base_dtype(dtype, base_bytes, parameters)
     published = max(base_bytes, 2 * parameters) / GIB
     twice = min(published, ONE_FILE_BYTES / GIB) if zero_stage == 2 and shape.tied_embeddings else 0.0
     return ModelToPublish(
@@ -103,11 +103,6 @@ def model_of(
         mounted=is_on_volume(resolved.checkpoint.destination),
         read_back=is_read_back(resolved.output.destination),
     )
-
-
-def width(dtype: str) -> int:
-    """Return the bytes of a weight."""
-    return 4 if dtype == "float32" else 2
 
 
 def export_plan(

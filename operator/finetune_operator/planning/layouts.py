@@ -20,20 +20,13 @@ MICRO_STEP_TOKENS = 16_384
 """A GPU is busy with so many tokens; a larger micro batch only takes memory (throughput.csv is flat from 8,000 on)."""
 
 GPU_PUBLISH_SECONDS = 60
-"""Longest time that GPUs wait for the upload of a model, unless the operator is told otherwise. A Pod without GPUs takes about a minute to
-start, to hash the files and to report."""
+"""Longest time that GPUs wait for the upload of a model by default: a Pod without GPUs takes a minute to start, to hash and to report."""
 
 LOSS_KERNEL: Literal["tiled", "full"] = "tiled"
 """What our trainer computes the loss with."""
 
 LEAST_MOVED, MOST_MOVED = 0.75, 1.5
-"""How far a default global batch may move to what the GPUs share: over the batches that round to the same power of two, which is how
-the default was found."""
-
-
-def supposed_dtype(model_bytes: int, parameters: int) -> str:
-    """Return what a model's files hold by their size, where nobody has looked: they also have headers, and perhaps towers."""
-    return "float32" if model_bytes > 3 * parameters else "bfloat16"
+"""How far a default global batch may move to what GPUs share: over those that round to the same power of two, as it was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +75,6 @@ class Work:
     def packed(self) -> bool:
         """Several rows share a sequence."""
         return self.resolved.training.packing == "always"
-
-    @property
-    def published_dtype(self) -> str:
-        """What the model of a full fine-tune is published in: as its base."""
-        return self.model_dtype or supposed_dtype(self.model_bytes, self.architecture.num_parameters)
 
     @property
     def sequence_length(self) -> int:
