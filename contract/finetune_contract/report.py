@@ -71,6 +71,9 @@ class PreflightReport:
     """The keys of config.json that sizing needs; lists collapsed to counts."""
     model_bytes: int
     """Size of the weight files."""
+    model_dtype: str = ""
+    """bfloat16, float16 or float32: of most weights, so what a model made of this one is published in. Empty where an older preflight did
+    not say."""
     dataset_digest: str
     examples: int
     evaluation_examples: int

@@ -1,5 +1,6 @@
 """FineTunePlans on the real API server: never changed, found again after a crash, made again where they were deleted."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from finetune_operator.manifests.plan import fine_tune_plan
 from tests.cluster.client import FINETUNE, ApiError, Client, Raw, eventually
 from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import FaultProxy
-from tests.cluster.plays import Play, a_job
+from tests.cluster.plays import POOL, Play, a_job
 from tests.cluster.standin import StandIn
 from tests.cluster.test_controller_runs import condition, jobs, pods, reaches
 from tests.servers.control_plane import ControlPlane
@@ -90,6 +91,39 @@ def test_a_plan_that_a_killed_operator_has_created_is_taken(
     job = reaches(api, namespace, "orphaned", "Succeeded")
 
     assert [each["metadata"]["name"] for each in api.items(plans(namespace))] == [job["status"]["planName"]]
+
+
+@pytest.fixture
+def dearer(api: Client) -> Iterator[Callable[[], Raw]]:
+    """Doubles the price of the pool, until the test is over."""
+    path = f"{FINETUNE}/gpupools/{POOL}"
+    price = api.get(path)["spec"]["pricePerGPUHourUSD"]
+    yield lambda: api.patch(path, {"spec": {"pricePerGPUHourUSD": f"{2 * float(price):.2f}"}})
+    api.patch(path, {"spec": {"pricePerGPUHourUSD": price}})
+
+
+def test_a_plan_that_was_deleted_is_made_again_at_its_price(
+    api: Client,
+    standin: StandIn,
+    namespace: str,
+    start_operator: StartOperator,
+    dearer: Callable[[], Raw],
+):
+    """The price of the pool changes while the plan is gone: the plan and its name are the same, and the attempt goes on."""
+    standin.scripts["bereft"] = HOLDS
+    operator = start_operator()
+    operator.start()
+    api.create(jobs(namespace), a_job("bereft"))
+    job = reaches(api, namespace, "bereft", "Training")
+    before = {each["metadata"]["uid"] for each in api.items(pods(namespace))}
+    operator.kill()
+    api.delete(f"{plans(namespace)}/{job['status']['planName']}")
+    dearer()
+    operator.start()
+    again = eventually(lambda: api.find(f"{plans(namespace)}/{job['status']['planName']}"), "the plan is there again")
+
+    assert {part: again[part] for part in PARTS} == {part: job["status"][part] for part in PARTS}
+    assert {each["metadata"]["uid"] for each in api.items(pods(namespace))} == before
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before the first attempt", "while attempt 1 runs"])

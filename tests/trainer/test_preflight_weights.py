@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from finetune_trainer.model.load import stored_dtype
 from finetune_trainer.preflight.examine import examine
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save_file
 
 from tests.trainer.data_inputs import (
     llama_tensors,
@@ -181,6 +184,20 @@ def test_a_lost_part_is_named(refused) -> None:
         "of 2 parts, "
         "such as part 2: copy all files of the model",
     )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_the_type_of_most_weights_is_reported(dtype: str, job, tmp_path, workspaces) -> None:
+    """As the trainer finds it, which publishes a full fine-tune in it; norms may be kept in another."""
+    folder = tmp_path / "model"
+    tensors = {name: torch.from_numpy(value).to(getattr(torch, dtype)) for name, value in llama_tensors().items()}
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].float()
+    torch_save_file(tensors, folder / "model.safetensors")
+
+    report = examine(job, workspaces()).preflight
+
+    assert report.model_dtype == dtype
+    assert stored_dtype(folder) == getattr(torch, dtype)
 
 
 def test_weights_that_lie_there_twice_are_counted_once(job, tmp_path, workspaces) -> None:

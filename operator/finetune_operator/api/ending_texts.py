@@ -208,7 +208,7 @@ TERMINAL: dict[TerminalReason, ReasonText] = {
     ),
     TerminalReason.PLAN_LOST: ReasonText(
         "The FineTunePlan of a job with attempts was deleted, and preflight and planning no longer lead to the same run: model, data, "
-        "pools, quotas or policy have changed. The message says which.",
+        "the pool (not its price), quotas or policy have changed. The message says which.",
         "Delete the job and apply it again: it is planned anew.",
         "Makes preflight and plan again first, while the Pods continue. A job that is applied again resumes from its checkpoint, if it is "
         "still the same run.",

@@ -18,6 +18,8 @@ class PreflightStatus(StatusModel):
     """Commit of a hub model; otherwise a digest of the files."""
     model_bytes: Count
     """Size of the weights in bytes."""
+    model_dtype: ShortText = ""
+    """Type of most of the weights: bfloat16, float16 or float32. A full fine-tune is published in it."""
     dataset_digest: Digest
     """SHA-256 digest of the rows as they are trained."""
     examples: Count

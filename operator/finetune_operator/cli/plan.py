@@ -8,6 +8,7 @@ import typer
 from finetune_operator.cli.options import Context, Kubeconfig, Namespace
 from finetune_operator.cli.output import Output, allowed, print_object
 from finetune_operator.cli.plan_options import (
+    GPU_PUBLISH_SECONDS,
     Adapters,
     Concurrency,
     Examples,
@@ -17,6 +18,7 @@ from finetune_operator.cli.plan_options import (
     Model,
     Policy,
     Pools,
+    PublishSeconds,
     Quota,
     Tokens,
 )
@@ -31,6 +33,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
     tokens_per_example: Tokens = None,
     model: Model = "",
     method: Method = None,
+    gpu_publish_seconds: PublishSeconds = GPU_PUBLISH_SECONDS,
     output: Output = "",
     explain: Annotated[bool, typer.Option(help="Also print how the figures are calculated.")] = False,
     serving: Annotated[
@@ -57,7 +60,7 @@ def command(  # noqa: PLR0913, PLR0917 - the options of a command are arguments
             return
     asked = Asked(
         file=file, model=model, method=method, pools=pools, examples=examples, tokens_per_example=tokens_per_example,
-        quota=quota, policy=policy, namespace=namespace, kubeconfig=kubeconfig, context=context,
+        quota=quota, policy=policy, gpu_publish_seconds=gpu_publish_seconds, namespace=namespace, kubeconfig=kubeconfig, context=context,
     )  # fmt: skip
     page = page_of(asked)
     if shape:

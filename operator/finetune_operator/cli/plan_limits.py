@@ -10,6 +10,7 @@ from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.cli.manifest_file import read_manifests, title_of
+from finetune_operator.cli.plan_options import GPU_PUBLISH_SECONDS
 from finetune_operator.errors import FinetuneError
 from finetune_operator.planning.governed import Offer, governed_plan
 from finetune_operator.planning.planner import METHODS, PlannedRun, plan
@@ -40,6 +41,8 @@ class Surroundings:
     pools: Sequence[GPUPool]
     limits: NamespaceLimits = UNLIMITED
     policy: FineTunePolicy | None = None
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
+    """Longest time that GPUs wait for the upload of a model."""
 
 
 def planned_for(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:
@@ -54,6 +57,7 @@ def planned_for(spec: FineTuneJobSpec, around: Surroundings) -> PlannedRun:
             image="",
             limits=around.limits,
             methods=offer.methods,
+            gpu_publish_seconds=around.gpu_publish_seconds,
         )
 
     if around.policy is None:

@@ -9,6 +9,8 @@ from finetune_contract.served import CONCURRENCY, LENGTH
 from finetune_operator.cli.options import must_exist
 
 EXAMPLES, TOKENS_PER_EXAMPLE = 5000, 1000
+GPU_PUBLISH_SECONDS = 60
+"""As in planning.layouts, and as an operator has it where nobody sets it."""
 MOST_EXAMPLES, MOST_TOKENS = 1_000_000_000, 1_000_000
 """Their product is a count that status can hold."""
 
@@ -51,6 +53,14 @@ Model = Annotated[
 Method = Annotated[
     Literal["auto", "lora", "qlora", "full"] | None,
     typer.Option(help="Training method, for a plan without --file. Default: auto."),
+]
+PublishSeconds = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Longest time that the GPUs of a full fine-tune wait for its upload: the operator's setting of that name "
+        "(publishing.gpuSeconds of the chart).",
+    ),
 ]
 Length = Annotated[
     int | None, typer.Option(min=16, help=f"With --serving: maximum tokens of a request. Default: {LENGTH}.")

@@ -21,6 +21,7 @@ from finetune_operator.cli.plan_data import assumed_facts, data_facts, estimated
 from finetune_operator.cli.plan_facts import ClusterFacts, pinned_preflight
 from finetune_operator.cli.plan_limits import Surroundings, limits_of, planned_for
 from finetune_operator.cli.plan_model import catalogue_model, model_shape
+from finetune_operator.cli.plan_options import GPU_PUBLISH_SECONDS
 from finetune_operator.cli.plan_pools import PRICE_SOURCE, built_in_pools
 from finetune_operator.cli.plan_view import Page, dollars
 from finetune_operator.cli.submit import one_namespace
@@ -55,6 +56,7 @@ class Asked:
     tokens_per_example: int | None = None
     quota: Path | None = None
     policy: Path | None = None
+    gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
     namespace: str = ""
     kubeconfig: str = ""
     context: str = ""
@@ -73,7 +75,10 @@ def page_of(asked: Asked) -> Page:
         print(f"finetune: {remark}", file=sys.stderr)
     limits = limits_of(asked.quota, job.spec) if asked.quota else cluster.limits
     team = read_policy(asked.policy) if asked.policy else cluster.policy
-    around = Surroundings(shape=shape, found=data.preflight, pools=offered, limits=limits, policy=team)
+    around = Surroundings(
+        shape=shape, found=data.preflight, pools=offered, limits=limits, policy=team,
+        gpu_publish_seconds=asked.gpu_publish_seconds,
+    )  # fmt: skip
     planned = planned_run(job.spec, around)
     return Page(title=job.name, planned=planned, data=data, architecture=shape, pools_note=note)
 

@@ -24,10 +24,19 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def option(name: str, sentence: str, *, any_case: bool = False) -> typer.models.OptionInfo:
-    """Return an option `--name` that FINETUNE_NAME sets too."""
+DAY = 86_400.0
+LONGEST_BACK_OFF = 600
+"""As in lifecycle.retry, which help does not load."""
+
+
+def option(
+    name: str, sentence: str, *, any_case: bool = False, least: float | None = None, most: float | None = None
+) -> typer.models.OptionInfo:
+    """Return an option `--name` that FINETUNE_NAME sets too. A number has limits: outside them (and nan) the process does not start."""
     variable = "FINETUNE_" + name.split("/", 1)[0].removeprefix("--").replace("-", "_").upper()
-    info: typer.models.OptionInfo = typer.Option(name, envvar=variable, help=sentence, case_sensitive=not any_case)
+    info: typer.models.OptionInfo = typer.Option(
+        name, envvar=variable, help=sentence, case_sensitive=not any_case, min=least, max=most
+    )
     return info
 
 
@@ -54,7 +63,13 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         option("--pod-settings", "JSON object with labels, annotations and architectures of all Pods, and preflight."),
     ] = "",
     retry_back_off_seconds: Annotated[
-        int, option("--retry-back-off-seconds", "Pause before the first retry; it doubles with each further one.")
+        int,
+        option(
+            "--retry-back-off-seconds",
+            "Pause before the first retry; it doubles with each further one.",
+            least=0,
+            most=LONGEST_BACK_OFF,
+        ),
     ] = 10,
     gpu_publish_seconds: Annotated[
         int,
@@ -62,14 +77,15 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
             "--gpu-publish-seconds",
             "Longest time that the GPUs of a full fine-tune wait for its upload. A model that takes longer is published by a Pod without "
             "GPUs.",
+            least=0,
         ),
     ] = 60,
-    workers: Annotated[int, option("--workers", "Number of jobs reconciled in parallel.")] = 16,
+    workers: Annotated[int, option("--workers", "Number of jobs reconciled in parallel.", least=1)] = 16,
     resync_seconds: Annotated[
-        float, option("--resync-seconds", "Time between full comparisons with the API server.")
+        float, option("--resync-seconds", "Time between full comparisons with the API server.", least=0.1, most=DAY)
     ] = 300,
     progress_seconds: Annotated[
-        float, option("--progress-seconds", "Minimum time between two reads of a trainer log.")
+        float, option("--progress-seconds", "Minimum time between two reads of a trainer log.", least=0.1, most=DAY)
     ] = 10,
     pod_logs: Annotated[bool, option("--pod-logs/--no-pod-logs", "Read progress from the trainer logs.")] = True,
     leader_elect: Annotated[
@@ -81,12 +97,23 @@ def command(  # noqa: PLR0913  # one parameter per option is how typer works
         str,
         option("--host", "Address for /healthz, /readyz and /metrics. Default: 0.0.0.0 in a Pod, otherwise 127.0.0.1."),
     ] = "",
-    port: Annotated[int, option("--port", "Port for /healthz, /readyz and /metrics. 0 turns them off.")] = 0,
+    port: Annotated[
+        int, option("--port", "Port for /healthz, /readyz and /metrics. 0 turns them off.", least=0, most=65535)
+    ] = 0,
     refused_seconds: Annotated[
-        float, option("--refused-seconds", "Exit after the API server has refused the credentials for this long.")
+        float,
+        option(
+            "--refused-seconds",
+            "Exit after the API server has refused the credentials for this long.",
+            least=0,
+            most=DAY,
+        ),
     ] = 30,
     watch_silence_seconds: Annotated[
-        float, option("--watch-silence-seconds", "/healthz fails if a watch has missed changes for this long.")
+        float,
+        option(
+            "--watch-silence-seconds", "/healthz fails if a watch has missed changes for this long.", least=0, most=DAY
+        ),
     ] = 120,
     otlp_endpoint: Annotated[
         str,

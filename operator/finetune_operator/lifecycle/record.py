@@ -7,6 +7,7 @@ from finetune_contract import Outcome, PreflightReport
 from pydantic import ValidationError
 
 from finetune_operator.api.plan import Plan, PlanSummary
+from finetune_operator.api.pools import GPUPool
 from finetune_operator.api.preflight import PreflightStatus
 from finetune_operator.api.reasons import ConditionType, ProgressReason, TerminalReason
 from finetune_operator.api.status import FineTuneJobStatus
@@ -124,12 +125,37 @@ def planned_again(view: View) -> tuple[PreflightStatus | None, PlannedRun | None
         raise PlanDiffers("preflight finds another model or other data than before, so that this would be another run")
     try:
         found = found_by(view, outcome.preflight)
-        run = sized(view.writing(preflight=found))
     except JobError as error:
         raise PlanDiffers(error.message) from error
-    if layout(run.plan) != layout(before):
-        raise PlanDiffers(f"the plan would be {in_words(run.plan)}, and it was {in_words(before)}")
-    return found, run
+    return found, sized_as(view.writing(preflight=found), before)
+
+
+def sized_as(view: View, before: Plan | PlanSummary) -> PlannedRun:
+    """Return the plan that comes out as before at the price that status has pinned. Raises PlanDiffers.
+
+    Where prices of other pools, or other pools, would lead elsewhere by now, it is the plan on the pool that the job runs on.
+    """
+    pools = tuple(as_pinned(pool, before) for pool in view.seen.pools)
+    own = tuple(pool for pool in pools if pool.metadata.name == before.pool.name)
+    why = ""
+    for offered in (pools, own):
+        try:
+            run = sized(view, pools=offered)
+        except JobError as error:
+            why = why or error.message
+            continue
+        if layout(run.plan) == layout(before):
+            return run
+        why = why or f"the plan would be {in_words(run.plan)}, and it was {in_words(before)}"
+    raise PlanDiffers(why)
+
+
+def as_pinned(pool: GPUPool, before: Plan | PlanSummary) -> GPUPool:
+    """Return the pool of a plan with the capacity and the price that it had then; others as they are."""
+    if pool.metadata.name != before.pool.name:
+        return pool
+    then = {"capacity": before.pool.capacity, "price_per_gpu_hour_usd": before.pool.price_per_gpu_hour_usd}
+    return pool.model_copy(update={"spec": pool.spec.model_copy(update=then)})
 
 
 def layout(plan: Plan | PlanSummary) -> tuple[object, ...]:

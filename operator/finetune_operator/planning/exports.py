@@ -17,8 +17,9 @@ from finetune_operator.planning.cpu_pod import (
     SIXTEEN_BIT_FLOPS,
     CpuSeconds,
 )
+from finetune_operator.planning.dtypes import BFLOAT16, FLOAT32, base_dtype, width
 from finetune_operator.planning.host import DISK_BASE_GIB, ONE_FILE_BYTES, SHARD_GIB
-from finetune_operator.planning.saving import GIB, READ_GIB_PER_SECOND, WRITE_GIB_PER_SECOND, is_float32
+from finetune_operator.planning.saving import GIB, READ_GIB_PER_SECOND, WRITE_GIB_PER_SECOND
 
 BYTES_PER_PARAMETER: dict[ExportForm, float] = {
     "merged": 2.0,
@@ -76,17 +77,22 @@ class ModelToPublish:
     """The largest matrix, as it is stored and as it is published."""
 
 
-def model_of(resolved: ResolvedSpec, zero_stage: int, shape: ModelArchitecture, base_bytes: int) -> ModelToPublish:
-    """Return the sizes of a model: without sharding a checkpoint of float32 weights holds them in float32, else 16-bit copies."""
+def model_of(
+    resolved: ResolvedSpec, zero_stage: int, shape: ModelArchitecture, base_bytes: int, dtype: str
+) -> ModelToPublish:
+    """Return the sizes of a model that is published in `dtype`: that of its base, or empty where preflight has not looked.
+
+    Without sharding a checkpoint of float32 weights holds them in float32, else bfloat16 copies.
+    """
     parameters = shape.num_parameters
-    stored_wide = zero_stage == 0 and resolved.training.precision == "mixed"
-    wide = is_float32(base_bytes, parameters)
+    stored = FLOAT32 if zero_stage == 0 and resolved.training.precision == "mixed" else BFLOAT16
+    made = base_dtype(dtype, base_bytes, parameters)
     published = max(base_bytes, 2 * parameters) / GIB
     twice = min(published, ONE_FILE_BYTES / GIB) if zero_stage == 2 and shape.tied_embeddings else 0.0
     return ModelToPublish(
-        rewritten_gib=published if stored_wide != wide else twice,
-        matrix_gib=((4 if stored_wide else 2) + (4 if wide else 2)) * largest_matrix(shape) / GIB,
-        stored_gib=(4 if stored_wide else 2) * parameters / GIB,
+        rewritten_gib=published if stored != made else twice,
+        matrix_gib=(width(stored) + width(made)) * largest_matrix(shape) / GIB,
+        stored_gib=width(stored) * parameters / GIB,
         published_gib=published,
         mounted=is_on_volume(resolved.checkpoint.destination),
         read_back=is_read_back(resolved.output.destination),

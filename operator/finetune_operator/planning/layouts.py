@@ -20,15 +20,13 @@ MICRO_STEP_TOKENS = 16_384
 """A GPU is busy with so many tokens; a larger micro batch only takes memory (throughput.csv is flat from 8,000 on)."""
 
 GPU_PUBLISH_SECONDS = 60
-"""Longest time that GPUs wait for the upload of a model, unless the operator is told otherwise. A Pod without GPUs takes about a minute to
-start, to hash the files and to report."""
+"""Longest time that GPUs wait for the upload of a model by default: a Pod without GPUs takes a minute to start, to hash and to report."""
 
 LOSS_KERNEL: Literal["tiled", "full"] = "tiled"
 """What our trainer computes the loss with."""
 
 LEAST_MOVED, MOST_MOVED = 0.75, 1.5
-"""How far a default global batch may move to what the GPUs share: over the batches that round to the same power of two, which is how
-the default was found."""
+"""How far a default global batch may move to what GPUs share: over those that round to the same power of two, as it was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +61,8 @@ class Work:
     """Of the longest of their texts, with the answer to it."""
     limits: NamespaceLimits = UNLIMITED
     """What the namespace lets it have."""
+    model_dtype: str = ""
+    """Of most weights of the base, as preflight has found it; empty where it has not looked."""
     gpu_publish_seconds: int = GPU_PUBLISH_SECONDS
     """Longest time that the GPUs wait for the upload of a model."""
 

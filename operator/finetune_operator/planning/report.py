@@ -90,7 +90,7 @@ def quota_shares(chosen: Candidate) -> tuple[str, ...]:
 
 
 def _export(work: Work, layout: Layout) -> ExportPlan | None:
-    model = model_of(work.resolved, layout.rung.zero_stage, work.architecture, work.model_bytes)
+    model = model_of(work.resolved, layout.rung.zero_stage, work.architecture, work.model_bytes, work.model_dtype)
     return export_plan(
         work.resolved.output.exports or (),
         architecture=work.architecture,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from finetune_operator.api.locations import is_read_back
 from finetune_operator.api.plan import CheckpointPlan
 from finetune_operator.api.pools import GPUPool
+from finetune_operator.planning.dtypes import BFLOAT16, base_dtype
 from finetune_operator.planning.layouts import Layout, Work
 
 GIB = 2**30
@@ -66,13 +67,13 @@ def is_handed_over(work: Work, layout: Layout) -> bool:
 def weights_suffice(work: Work, layout: Layout) -> bool:
     """Tell whether checkpoints hold the very weights that are published: then the last one holds nothing else.
 
-    With sharding those of a full fine-tune are 16-bit copies of float32 masters, which are published of a base in 16 bit, and by early
-    stopping; an adapter's are in DeepSpeed's own files.
+    With sharding those of a full fine-tune are bfloat16 copies of float32 masters, which are published of a base in bfloat16, and by
+    early stopping; an adapter's are in DeepSpeed's own files.
     """
     if not layout.rung.zero_stage:
         return True
-    base_is_float32 = is_float32(work.model_bytes, work.architecture.num_parameters)
-    return work.method == "full" and not (base_is_float32 and work.resolved.training.early_stopping is None)
+    made = base_dtype(work.model_dtype, work.model_bytes, work.architecture.num_parameters)
+    return work.method == "full" and (made == BFLOAT16 or work.resolved.training.early_stopping is not None)
 
 
 def weights_bytes(work: Work, layout: Layout) -> float:
@@ -86,11 +87,6 @@ def weights_bytes(work: Work, layout: Layout) -> float:
 
 def _writers(layout: Layout) -> int:
     return layout.replicas if layout.rung.zero_stage else 1
-
-
-def is_float32(model_bytes: int, parameters: int) -> bool:
-    """Tell whether a model's files hold float32 and not 16 bit. They have headers, and perhaps towers that are not trained."""
-    return model_bytes > 3 * parameters
 
 
 def publish_seconds(work: Work) -> float:

@@ -96,6 +96,7 @@ def work_of(question: Question, method: Method) -> Work:
         task_tokens=preflight.task_tokens,
         task_tokens_max=preflight.task_tokens_max,
         model_bytes=preflight.model_bytes,
+        model_dtype=preflight.model_dtype,
         batch_is_fixed=spec.training.global_batch_size is not None,
         num_trainable_parameters=trainable_parameters(architecture, method, resolved.lora),
         attention=attention_of(

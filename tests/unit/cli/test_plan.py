@@ -14,8 +14,9 @@ from finetune_operator.api.resolved import ResolvedSpec
 from finetune_operator.cli.plan import command
 from finetune_operator.cli.plan_data import Assumptions, assumed_facts, supposed_preflight
 from finetune_operator.cli.plan_model import model_shape
-from finetune_operator.cli.plan_page import in_lines
+from finetune_operator.cli.plan_page import Asked, in_lines
 from finetune_operator.errors import DoesNotFit, FinetuneError
+from finetune_operator.planning.layouts import GPU_PUBLISH_SECONDS
 
 from tests.golden.plans import GOLDEN_PAGE, PAGE_EXAMPLE, ROOT, page_text
 from tests.unit.planning.planning_builders import LLAMA_8B, a_llama, a_spec
@@ -70,6 +71,28 @@ def test_a_model_alone_is_enough(capsys: pytest.CaptureFixture[str]):
 
     assert (printed["plan"]["method"], printed["plan"]["methodReason"]) == ("qlora", "set in spec.method")
     assert printed["plan"]["steps"] == 177
+
+
+def test_a_model_is_published_as_the_operator_is_set(capsys: pytest.CaptureFixture[str]):
+    """By a Pod without GPUs from 60 s on; where the operator is set otherwise, with the same option."""
+    full = {"model": "meta-llama/Llama-3.1-8B", "method": "full"}
+    exports = []
+    for options in (
+        {},
+        {"gpu_publish_seconds": GPU_PUBLISH_SECONDS},
+        {"gpu_publish_seconds": 86400},
+        {"gpu_publish_seconds": 0},
+    ):
+        command(**full, **options, output="json")
+        exports.append(json.loads(capsys.readouterr().out)["plan"].get("export"))
+    command(**full)
+    command(**full, gpu_publish_seconds=86400)
+    pages = capsys.readouterr().out
+
+    assert Asked().gpu_publish_seconds == GPU_PUBLISH_SECONDS
+    assert exports[0]["publishes"]
+    assert exports == [exports[0], exports[0], None, exports[0]]
+    assert pages.count("on a Pod without GPUs") == 1
 
 
 def test_rows_that_the_model_has_no_positions_for_are_pointed_out(capsys: pytest.CaptureFixture[str]):

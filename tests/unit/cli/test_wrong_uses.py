@@ -71,7 +71,8 @@ WRONG = [
     "diff a.yaml b.yaml", "rerun", "rerun x --set a", "pools", "pools discover --nodes gone",
     "pools discover --price x", "calibrate -f gone", "local", "local status", "local kubeconfig",
     "local kubectl get pods", "local up --name NAME!", "local node", "init", "init gone.csv",
-    "init . --model gone", "wait x --timeout -1", "logs x --attempt 0", "logs x --claim a",
+    "init . --model gone", "wait x --timeout -1",
+    "wait x --timeout nan", "merge a b --to c --method dare --density nan", "logs x --attempt 0", "logs x --claim a",
     "generate --nonsense",
 ]  # fmt: skip
 

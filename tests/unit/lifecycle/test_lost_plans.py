@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.unit.lifecycle.lifecycle_builders import a_failure, a_pool, examined
+from tests.unit.lifecycle.test_replanning import OTHER, named, planned, without_nodes
 from tests.unit.lifecycle.world import World, a_world
 
 GONE = "was deleted"
@@ -63,16 +66,62 @@ def test_another_run_ends_the_job():
     assert world.deleted == ["bot-0-0"]
 
 
+def test_a_price_that_has_changed_changes_nothing():
+    """The plan was made at the price of its day, which status has pinned: the same plan is made again, and the cost goes on by it."""
+    world = a_run()
+    before = world.status
+    world.lose_plan()
+    world.pools = (a_pool(pricePerGPUHourUSD="7.20", capacity="spot"),)
+    world.settle().later(100).settle()
+
+    assert (world.status.plan, world.status.resolved, world.status.plan_name) == (
+        before.plan,
+        before.resolved,
+        before.plan_name,
+    )
+    assert (world.status.phase, world.created, world.deleted) == ("Training", ["bot-preflight-1", "bot-0-0"], [])
+    assert world.status.cost is not None
+    assert world.status.cost.cost_usd == "0.18"  # of three minutes: it is told by the minute
+
+
+@pytest.mark.parametrize("price", ["0.10", "3.60"])
+def test_another_pool_that_would_be_chosen_by_now_is_not(price: str):
+    """It was added, or its price was lowered, after the plan was made: Pods stay where they are."""
+    world = a_run()
+    before = world.status.plan
+    assert before is not None
+    world.lose_plan()
+    world.pools = (a_pool(pricePerGPUHourUSD="7.20"), named("cheap", pricePerGPUHourUSD=price))
+    world.settle()
+
+    assert (world.status.phase, world.deleted) == ("Training", [])
+    assert world.status.plan is not None
+    assert world.status.plan.model_copy(update={"alternatives": before.alternatives}) == before
+
+
+def test_a_job_that_has_moved_to_another_pool_stays_there():
+    """The planner would choose the first pool again, whose nodes were not free."""
+    world = planned(OTHER, resources={"failover": True})
+    without_nodes(world, "bot-0-0").run("bot-1-0").settle()
+    moved = world.status.plan
+    assert moved is not None
+    world.lose_plan().settle()
+
+    assert (world.status.phase, world.status.plan and world.status.plan.summary) == ("Training", moved.summary)
+    assert world.status.plan is not None
+    assert world.status.plan.pool == moved.pool
+
+
 def test_another_layout_ends_the_job():
-    """The price has changed: the cost of an attempt is that of its plan."""
+    """The nodes of the pool have other GPUs: the next attempt would not be like those before."""
     world = a_run().lose_plan()
-    world.pools = (a_pool(pricePerGPUHourUSD="7.20"),)
+    world.pools = (a_pool(gpuType="NVIDIA-H200", pricePerGPUHourUSD="7.20"),)
     world.settle()
 
     assert world.condition("Succeeded")[1:] == (
         "PlanLost",
         f"FineTunePlan {world.status.plan_name} {GONE}, and the job cannot continue without it: the plan would be lora on 1 x "
-        "H100-80GB-HBM3 on pool h100 at $7.20 per GPU-hour, and it was lora on 1 x H100-80GB-HBM3 on pool h100 at $3.60 per GPU-hour",
+        "H200 on pool h100 at $3.60 per GPU-hour, and it was lora on 1 x H100-80GB-HBM3 on pool h100 at $3.60 per GPU-hour",
     )
 
 

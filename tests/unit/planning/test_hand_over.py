@@ -23,13 +23,19 @@ def found(**parts: Any) -> PreflightStatus:
 
 
 def run(
-    *, gpu_publish_seconds: int = 60, model_bytes: int = BASE_BYTES, gpus: int = 8, held_out: int = 200, **spec: Any
+    *,
+    gpu_publish_seconds: int = 60,
+    model_bytes: int = BASE_BYTES,
+    model_dtype: str = "",
+    gpus: int = 8,
+    held_out: int = 200,
+    **spec: Any,
 ) -> PlannedRun:
     """Return the plan of an 8B model."""
     return plan(
         a_spec(**{"method": "full", "resources": {"gpus": gpus}, **spec}),
         architecture=MODELS["8b"][0],
-        preflight=found(model_bytes=model_bytes, evaluation_examples=held_out),
+        preflight=found(model_bytes=model_bytes, model_dtype=model_dtype, evaluation_examples=held_out),
         pools=(a_pool("h100", gpusPerNode=8),),
         image="i",
         gpu_publish_seconds=gpu_publish_seconds,
@@ -116,15 +122,39 @@ def test_forms_are_made_in_the_same_pod():
     [
         ({"method": "lora"}, False),
         ({"model_bytes": 2 * BASE_BYTES}, False),
+        ({"model_dtype": "float16"}, False),
+        ({"model_dtype": "float16", "gpus": 1, "training": {"precision": "bf16", "optimizer": "adamw-8bit"}}, True),
         ({"model_bytes": 2 * BASE_BYTES, "training": {"earlyStopping": {"patience": 3}}}, True),
     ],
-    ids=["an adapter is small", "masters in float32 are in no checkpoint", "the best weights are 16-bit copies"],
+    ids=[
+        "an adapter is small",
+        "masters in float32 are in no checkpoint",
+        "nor are those that become float16",
+        "one GPU has no masters",
+        "the best weights are 16-bit copies",
+    ],
 )
 def test_only_weights_that_a_checkpoint_holds_are_handed_over(parts: dict[str, Any], handed: bool):
     """What is published is the same, bit for bit."""
     export = run(**parts).plan.export
 
     assert (export is not None and export.publishes) == handed
+
+
+@pytest.mark.parametrize(
+    ("dtype", "spec", "disk"),
+    [
+        ("bfloat16", {}, 25),
+        ("bfloat16", {"training": {"earlyStopping": {"patience": 3}}}, 25),
+        ("float16", {"training": {"earlyStopping": {"patience": 3}}}, 40),
+    ],
+)
+def test_weights_in_another_type_are_written_anew(dtype: str, spec: dict[str, Any], disk: int):
+    """Checkpoints hold bfloat16 copies: a model that is published in float16 lies on the disk twice, as one in float32."""
+    export = run(model_dtype=dtype, **spec).plan.export
+
+    assert export is not None
+    assert export.ephemeral_gib == disk
 
 
 def test_a_question_is_remembered_with_what_the_answer_depends_on():

@@ -23,7 +23,8 @@ from finetune_trainer.errors import UserError
 from finetune_trainer.exporting import agreement, gguf, merge
 from finetune_trainer.exporting.arithmetic import Arithmetic
 from finetune_trainer.exporting.trained import publish_trained
-from finetune_trainer.publishing.artifacts import file_digests, folder_bytes, folder_digest, keep_vocabulary, versions
+from finetune_trainer.publishing.artifacts import file_digests, folder_bytes, folder_digest, versions
+from finetune_trainer.publishing.base_files import keep_base_files
 from finetune_trainer.publishing.card import exported_card
 from finetune_trainer.publishing.licence import base_licence
 from finetune_trainer.publishing.serving import (
@@ -194,7 +195,7 @@ def merge_adapter(config: ExportConfig, place: Place, workspace: Path) -> Whole:
     save_tokenizer(tokenizer, folder)
     if learned := stop_token_ids(adapter):
         write_stops(base, folder, learned)
-    keep_vocabulary(base, folder)
+    keep_base_files(base, folder)
     read = merge.whole_model(folder, config.model, dtype)
     merge.assert_read_back(written, merge.fingerprints(read))
     found = agreement.log_probabilities(read, tokens)

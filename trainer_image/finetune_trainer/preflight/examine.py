@@ -95,6 +95,7 @@ def to_report(
         model_revision=model.revision,
         model_config=model.config,
         model_bytes=model.weight_bytes,
+        model_dtype=model.dtype,
         dataset_digest=prepared.digest,
         examples=scaled(train.rows),
         evaluation_examples=prepared.evaluation_rows,

@@ -62,6 +62,9 @@ SAMPLED_BYTES = 1 << 20
 
 SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
 
+DTYPES = {"BF16": "bfloat16", "F16": "float16"}
+"""How safetensors writes those that a model is published in; anything else is published in float32."""
+
 UNBOUNDED_TOKENS = 1_048_576
 """Positions of a model that does not say; the API's largest sequence length."""
 
@@ -75,6 +78,8 @@ class ExaminedModel:
     config: dict[str, Any]
     """As PreflightReport.model_config."""
     weight_bytes: int
+    dtype: str
+    """As PreflightReport.model_dtype."""
     length_limit: int
     """Positions."""
     tokenizer: Tokenizer
@@ -105,7 +110,8 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
     raw = object_of(folder / "config.json", store.uri)
     check_family(raw, model, store.uri)
     decoder = text_config(folder, raw, model)
-    tensors = _read_tensors(store, chosen, raw, decoder)
+    headers = _read_headers(store, chosen)
+    tensors = _checked(store, headers, raw, decoder)
     config = flattened(raw)
     generation = generation_config(folder, store.uri)
     tokenizer = load_tokenizer(folder, model)
@@ -114,6 +120,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
         revision=store.revision or files_digest(store, chosen.files),
         config=reduced(config),
         weight_bytes=weight_bytes(chosen.files),
+        dtype=_most_used_dtype(headers),
         length_limit=_length_limit(config, tokenizer),
         tokenizer=tokenizer,
         folder=folder,
@@ -137,7 +144,7 @@ def refuse_pointers(folder: Path, paths: Iterable[str], uri: str) -> None:
                 raise pointer_refused(uri, path)
 
 
-def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
+def _read_headers(store: Store, chosen: ModelFiles) -> dict[str, Tensor]:
     headers = read_headers(store, [file for file in chosen.files if file.path.endswith(WEIGHTS)])
     if not headers:
         raise UserError("ModelInvalid", f"the weight files of {store.uri} hold no tensors: save the model again")
@@ -145,6 +152,16 @@ def _read_tensors(store: Store, chosen: ModelFiles, raw: dict[str, Any], decoder
         check_kind(headers, store.uri, gather=_gathered(store))
     except UserError as error:  # the files beside them may be those that were meant
         raise UserError(error.reason, "; note that ".join((error.message, *chosen.unread))) from error
+    return headers
+
+
+def _most_used_dtype(headers: dict[str, Tensor]) -> str:
+    """Return what the trainer publishes a model in that is made of this one (model.load.stored_dtype)."""
+    return Counter(DTYPES.get(tensor.dtype, "float32") for tensor in headers.values()).most_common(1)[0][0]
+
+
+def _checked(store: Store, headers: dict[str, Tensor], raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:
+    """Return the tensors of the text decoder, which contradict nothing; empty for a model of Python code of its own."""
     check_towers(headers, raw, store.uri)
     if decoder.model_type not in families():
         return {}

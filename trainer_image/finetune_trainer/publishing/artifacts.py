@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,7 @@ from finetune_contract.wire import from_wire, to_wire
 
 from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_facts
+from finetune_trainer.publishing.base_files import keep_base_files
 from finetune_trainer.publishing.card import Base, model_card
 from finetune_trainer.publishing.curves import CURVES_FILE, curves, held_out_points, points
 from finetune_trainer.publishing.licence import base_licence
@@ -29,19 +29,14 @@ PACKAGES = (
 """Those whose version can change a result."""
 
 
-SENTENCEPIECE = "tokenizer.model"
-"""The base model's own vocabulary: transformers does not write it, and llama.cpp's converter wants it for Gemma and Phi-3."""
-
-
 def kind(run: RunConfig) -> str:
     """Return the name of what is published, which is also its folder: adapter or model."""
     return "model" if run.method == "full" else "adapter"
 
 
 def keep_vocabulary(base: Path, folder: Path) -> None:
-    """Put the base model's SentencePiece vocabulary beside a whole model's weights, if it has one."""
-    if (vocabulary := base / SENTENCEPIECE).is_file():
-        shutil.copyfile(vocabulary, folder / SENTENCEPIECE)
+    """Put the files of the base model beside a whole model's weights that transformers does not write."""
+    keep_base_files(base, folder)
 
 
 def drop_pickles(folder: Path) -> None:

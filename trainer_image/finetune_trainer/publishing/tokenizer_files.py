@@ -14,6 +14,9 @@ CONFIG = "tokenizer_config.json"
 CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}
 """Their names in transformers 4; transformers 5 knows these, too."""
 
+NAMED = "model_specific_special_tokens"
+"""Where transformers 5 names tokens such as that of a picture; in transformers 4 it is the mapping extra_special_tokens, which 5 reads."""
+
 OWN = ("backend", "is_local")
 """Keys of transformers 5 that say how a tokenizer was loaded, not what it is."""
 
@@ -34,4 +37,6 @@ def in_older_words(described: dict[str, Any]) -> dict[str, Any]:
         kept["tokenizer_class"] = CLASSES[name]
     if isinstance(kept.get("extra_special_tokens"), list):
         kept["additional_special_tokens"] = kept.pop("extra_special_tokens")
+    if isinstance(kept.get(NAMED), dict):
+        kept["extra_special_tokens"] = kept.pop(NAMED)
     return kept

@@ -150,7 +150,7 @@ def model_to_publish(view: View) -> ModelToPublish:
     assert found is not None
     assert found.architecture is not None
     assert resolved is not None
-    return model_of(resolved, view.plan.zero_stage, found.architecture, found.model_bytes)
+    return model_of(resolved, view.plan.zero_stage, found.architecture, found.model_bytes, found.model_dtype)
 
 
 def serving_pool(view: View) -> PoolNodes | None:
