@@ -69,8 +69,9 @@ def test_the_upload_is_no_part_of_the_time_that_is_paid_for():
         ({"model_bytes": 2 * BASE_BYTES}, 350.0),
         ({"model_bytes": 2 * BASE_BYTES, "training": {"earlyStopping": {"patience": 3}}}, 50.9),
         ({"gpus": 1, "training": {"precision": "bf16", "optimizer": "adamw-8bit"}}, 50.9),
+        ({"model_dtype": "float16"}, 350.0),
     ],
-    ids=["weights alone", "masters too", "the best weights are published", "one GPU"],
+    ids=["weights alone", "masters too", "the best weights are published", "one GPU", "masters of a base in float16"],
 )
 def test_gpus_wait_for_what_the_last_step_leaves(parts: dict[str, Any], waiting: float):
     """16-bit weights of 8B are 15 GiB, at 0.3 GiB/s; all states are 105. Measuring the model at the same time is no waiting."""
@@ -125,6 +126,8 @@ def test_forms_are_made_in_the_same_pod():
         ({"model_dtype": "float16"}, False),
         ({"model_dtype": "float16", "gpus": 1, "training": {"precision": "bf16", "optimizer": "adamw-8bit"}}, True),
         ({"model_bytes": 2 * BASE_BYTES, "training": {"earlyStopping": {"patience": 3}}}, True),
+        ({"model_dtype": "float16", "training": {"earlyStopping": {"patience": 3}}}, True),
+        ({"model_dtype": "bfloat16", "model_bytes": 2 * BASE_BYTES}, True),
     ],
     ids=[
         "an adapter is small",
@@ -132,6 +135,8 @@ def test_forms_are_made_in_the_same_pod():
         "nor are those that become float16",
         "one GPU has no masters",
         "the best weights are 16-bit copies",
+        "also those of a base in float16",
+        "towers make a base in bfloat16 as large as one in float32",
     ],
 )
 def test_only_weights_that_a_checkpoint_holds_are_handed_over(parts: dict[str, Any], handed: bool):
