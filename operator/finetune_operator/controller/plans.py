@@ -4,6 +4,7 @@ They are not watched: their content never changes, and a finished job needs noth
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -123,11 +124,20 @@ class Plans:
         name = manifest["metadata"]["name"]
         raw = (await self.api.get(f"{collection(PLAN_KIND, job.metadata.namespace)}/{name}")).expect(200)
         ours = controller_uid(raw) == job.metadata.uid
-        if ours and all(raw.get(part) == manifest.get(part) for part in PARTS):
+        if ours and is_kept(picked(raw, PARTS), picked(manifest, PARTS)):
             return raw
         if not ours and leaves_soon(raw, job.metadata.name):
             raise Conflict(f"{PLAN_KIND} {name} of a deleted job with the same name is still being removed")
         raise NameConflict(f"{PLAN_KIND} {name} already exists and is not the one of this job: delete it")
+
+
+def is_kept(stored: object, written: object) -> bool:
+    """Tell whether something is as it was written, but for fields that older definitions in the cluster leave out."""
+    if isinstance(stored, Mapping) and isinstance(written, Mapping):
+        return all(name in written and is_kept(stored[name], written[name]) for name in stored)
+    if isinstance(stored, list) and isinstance(written, list):
+        return len(stored) == len(written) and all(map(is_kept, stored, written))
+    return stored == written
 
 
 def unplanned(job: FineTuneJob) -> FineTuneJob:

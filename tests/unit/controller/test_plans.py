@@ -118,10 +118,11 @@ def written(status: FineTuneJobStatus, name: str | None) -> dict[str, Any]:
     ("uid", "parts", "error", "told"),
     [
         ("one", {}, None, ""),
+        ("one", {"preflight": {}}, None, ""),
         ("one", {"plan": {"summary": "another"}}, NameConflict, "is not the one of this job: delete it"),
         ("former", {}, Conflict, "of a deleted job with the same name is still being removed"),
     ],
-    ids=["ours", "another content", "a former job's"],
+    ids=["ours", "ours, by definitions that lack fields", "another content", "a former job's"],
 )
 async def test_a_name_that_is_taken(uid: str, parts: dict[str, Any], error: type[FinetuneError] | None, told: str):
     """Ours is taken as it is; the former job's is waited for; anything else is somebody's own."""

@@ -13,7 +13,6 @@ from finetune_contract.wire import from_wire, to_wire
 
 from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.publishing.adapter_facts import AdapterFacts, adapter_facts
-from finetune_trainer.publishing.base_files import keep_base_files
 from finetune_trainer.publishing.card import Base, model_card
 from finetune_trainer.publishing.curves import CURVES_FILE, curves, held_out_points, points
 from finetune_trainer.publishing.licence import base_licence
@@ -32,11 +31,6 @@ PACKAGES = (
 def kind(run: RunConfig) -> str:
     """Return the name of what is published, which is also its folder: adapter or model."""
     return "model" if run.method == "full" else "adapter"
-
-
-def keep_vocabulary(base: Path, folder: Path) -> None:
-    """Put the files of the base model beside a whole model's weights that transformers does not write."""
-    keep_base_files(base, folder)
 
 
 def drop_pickles(folder: Path) -> None:

@@ -11,6 +11,7 @@ from finetune_trainer.chat.stops import write_stops
 from finetune_trainer.evaluation.record import finite
 from finetune_trainer.model.precision import store_in
 from finetune_trainer.publishing import artifacts
+from finetune_trainer.publishing.base_files import keep_base_files
 from finetune_trainer.publishing.published import Published, Shown
 from finetune_trainer.publishing.sharded_weights import save_whole
 from finetune_trainer.publishing.spent import spent
@@ -129,7 +130,7 @@ def describe(run: RunConfig, session: Session, folder: Path) -> None:
     if session.rows.learned_stops:
         write_stops(session.base, folder, session.rows.stops)
     if run.method == "full":
-        artifacts.keep_vocabulary(session.base, folder)
+        keep_base_files(session.base, folder)
     artifacts.describe(folder, run)
 
 
