@@ -46,7 +46,7 @@ def test_a_plan_that_waits_for_its_user_follows_the_quota():
     world.settle()
 
     assert first is not None
-    assert first.quotas == ["8 of 8 GPUs of quota team-a"]
+    assert first.quotas == ["4 of 8 GPUs of quota team-a"]
     assert world.status.plan is not None
     assert world.status.plan.quotas == ["2 of 2 GPUs of quota team-a"]
 
@@ -62,7 +62,7 @@ def test_a_quota_that_was_lowered_before_the_pods_were_let_in_brings_a_smaller_p
     assert world.status.plan is not None
     assert world.status.plan.quotas == ["2 of 2 GPUs of quota team-a"]
     assert world.status.plan.warnings[0] == (
-        "lora on 8 x H100-80GB-HBM3 needs 8 GPUs (quota team-a allows 2): the quota was lowered after planning, and the job was "
+        "lora on 4 x H100-80GB-HBM3 needs 4 GPUs (quota team-a allows 2): the quota was lowered after planning, and the job was "
         "planned again"
     )
 

@@ -74,14 +74,14 @@ def test_a_plan_past_the_policy_is_refused_and_planned_when_it_allows():
 
 
 def test_a_plan_that_waits_for_its_user_is_made_again_under_a_smaller_limit():
-    """planOnly: eight GPUs, then two."""
+    """planOnly: four GPUs are as quick as eight, then two are allowed."""
     world = examined_under(a_team(limits={"gpusPerJob": 8}), planOnly=True, resources={"optimizeFor": "time"})
     before = world.status.plan
     world.team = a_team(limits={"gpusPerJob": 2})
     world.settle()
 
     assert before is not None
-    assert (before.gpus_per_replica, world.status.plan and world.status.plan.gpus_per_replica) == (8, 2)
+    assert (before.gpus_per_replica, world.status.plan and world.status.plan.gpus_per_replica) == (4, 2)
 
 
 def test_a_job_waits_while_others_have_all_gpus_of_the_team():
