@@ -35,6 +35,9 @@ from tests.cluster.plays import (
     training_succeeds,
 )
 
+MEETING_SECONDS = 0.1
+"""So often a replica looks whether the others run."""
+
 
 def now_text() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -184,7 +187,24 @@ class StandIn:
         started = now_text()
         self._status(pod, "Running", {"running": {"startedAt": started}})
         if not play.hold:
+            self._run_with_others(pod, play, started)
+
+    def _run_with_others(self, pod: Raw, play: Play, started: str) -> None:
+        """Let a Pod come to its end. A replica may fail alone, but trains only once all of its attempt run, as after a rendezvous."""
+        environment = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0].get("env", [])}
+        replicas = int(environment.get("PET_NNODES", 1))
+        if play.exit_code or replicas == 1 or self._begun(pod) >= replicas:
             self._later(play.run_seconds, lambda: self._end(pod, play, started))
+        elif "delete" not in self._seen[pod["metadata"]["uid"]]:
+            self._later(MEETING_SECONDS, lambda: self._run_with_others(pod, play, started))
+
+    def _begun(self, pod: Raw) -> int:
+        """Return how many Pods of a Pod's attempt have begun."""
+        meta = pod["metadata"]
+        keys = ("finetune.dev/job-uid", "finetune.dev/role", "finetune.dev/attempt")
+        same = ",".join(f"{key}={meta['labels'][key]}" for key in keys)
+        pods = self.client.items(f"/api/v1/namespaces/{meta['namespace']}/pods", labelSelector=same)
+        return sum(each["status"]["phase"] != "Pending" for each in pods)
 
     def _end(self, pod: Raw, play: Play, started: str) -> None:
         if "delete" in self._seen[pod["metadata"]["uid"]]:

@@ -7,6 +7,7 @@ from tests.cluster.conftest import StartOperator
 from tests.cluster.faults import FaultProxy
 from tests.cluster.plays import Play, a_job
 from tests.cluster.standin import StandIn
+from tests.cluster.stories import GANG
 from tests.cluster.test_controller_runs import attempts, jobs, reaches
 
 pytestmark = pytest.mark.cluster
@@ -48,6 +49,27 @@ def test_it_survives_an_api_server_that_fails(
 
     assert attempts(reaches(api, namespace, "slow", "Succeeded")) == [(0, "Succeeded")]
     assert "reconciliation failed; retrying" in operator.text
+
+
+def test_a_gate_that_cannot_be_lifted_yet_costs_no_attempt(
+    api: Client, standin: StandIn, namespace: str, proxy: FaultProxy, start_operator: StartOperator
+):
+    """One replica of a gang waits for the other, whose gate the API server does not lift at first."""
+    refused: list[str] = []
+
+    def fail_twice(call: tuple[str, str]) -> int | None:
+        if call[0] != "PATCH" or not call[1].endswith("/pods/halved-0-0") or len(refused) >= 2:
+            return None
+        refused.append(call[1])
+        return 500
+
+    proxy.answer_instead = fail_twice
+    operator = start_operator(kubeconfig=proxy.operator_kubeconfig)
+    operator.start()
+    api.create(jobs(namespace), a_job("halved", **GANG))
+
+    assert attempts(reaches(api, namespace, "halved", "Succeeded")) == [(0, "Succeeded")]
+    assert len(refused) == 2
 
 
 def test_refused_credentials_end_it(api: Client, namespace: str, proxy: FaultProxy, start_operator: StartOperator):
