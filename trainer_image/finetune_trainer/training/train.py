@@ -33,11 +33,11 @@ from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.publish import publish
 from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
-from finetune_trainer.training.saver import Saver, finish
+from finetune_trainer.training.saver import Saver, finish, report_newest
 from finetune_trainer.training.session import Session, measured
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
 from finetune_trainer.training.tracking import Tracking
-from finetune_trainer.training.trainer import Trainer, is_alone
+from finetune_trainer.training.trainer import Trainer, taken_whole
 
 
 def train(run: RunConfig, bench: Bench) -> Outcome:
@@ -56,6 +56,7 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     bench.heartbeat.keep_beating()
     try:
         loop.trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+        loop.uploads.ended = True
         tuned = None if is_asked_to_stop(loop) else measure(bench, session)
         with bench.heartbeat.busy():
             settle(loop)
@@ -115,6 +116,7 @@ def bring_in(loop: Loop) -> None:
     if ranks.world_size() == 1:
         with loop.bench.heartbeat.busy(), contextlib.suppress(ReportedError):
             loop.uploads.finish()
+        report_newest(loop)
 
 
 def prepare(run: RunConfig, bench: Bench) -> Session:
@@ -143,8 +145,13 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     if run.layout.offload != "none":
         level = host_optimizer.provide()
         say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
-    weights = resumed if resumed is not None and run.layout.zero_stage and is_alone(resumed) else base
-    built, adapter = model.with_adapter(model.base_model(weights, run, numbers), run, bench.workspace / "adapter")
+    whole = taken_whole(run, resumed)
+    loaded = model.base_model(whole if whole is not None and run.method == "full" else base, run, numbers)
+    built, adapter = (
+        (model.with_initial_adapter(loaded, whole, run), None)
+        if whole is not None and run.method != "full"
+        else model.with_adapter(loaded, run, bench.workspace / "adapter")
+    )
 
     asked = questions(run, rows, tokenizer, bench)
     loop = Loop(
