@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from finetune_contract import Outcome, RunConfig
-from finetune_trainer.model.saved import saved_weights
+from finetune_trainer.model.saved import saved_weights, with_weights
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -106,3 +106,24 @@ def test_saved_weights_have_the_names_and_bits_of_the_model(tmp_path: Path, fami
     assert len(list((tmp_path / "saved").glob("*.safetensors"))) > 1
     assert own.keys() - set(model.all_tied_weights_keys) == found.keys()
     assert [name for name, value in found.items() if not torch.equal(value, own[name])] == []
+
+
+def test_code_that_lies_beside_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
+    """The run pins the model's own code; whoever may write to the checkpoints' bucket must not run any."""
+    base, saved = tmp_path / "base", tmp_path / "saved"
+    for folder, files in (
+        (
+            base,
+            ("config.json", "mine.py", "model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json"),
+        ),
+        (saved, ("config.json", "mine.py", "other.py", "model.safetensors", "optimizer.pt")),
+    ):
+        folder.mkdir()
+        for name in files:
+            (folder / name).write_text(folder.name)
+
+    found = with_weights(base, saved, with_weights(base, saved, tmp_path / "laid-out"))
+
+    assert {path.name: path.read_text() for path in found.iterdir()} == {
+        "config.json": "base", "mine.py": "base", "model.safetensors": "saved",
+    }  # fmt: skip

@@ -1,9 +1,10 @@
-"""The weights of a model that was saved, by the names of the class that holds them. Called by best_weights and trainer.
+"""The weights of a model that was saved: to build it with, or by the names of its class. Called by train, trainer and best_weights.
 
 transformers saves by the names and shapes of the hub: experts lie one by one, and parts of some models are called otherwise. It takes
 them back where it loads a model, and nowhere else: its own resume takes experts for unknown tensors, and goes on with those of the base.
 """
 
+import shutil
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -19,6 +20,21 @@ from transformers.core_model_loading import (
     dot_natural_key,
     rename_source_key,
 )
+
+WEIGHTS = (".safetensors", ".safetensors.index.json")
+
+
+def with_weights(base: Path, saved: Path, folder: Path) -> Path:
+    """Lay out all that belongs to a base model, but the weights of another folder; returns the layout.
+
+    A model's code and configuration are those that the run pins: nothing is executed that lies beside a checkpoint.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    belonging = [path for path in base.iterdir() if not path.name.endswith(WEIGHTS)]
+    for path in (*belonging, *(path for path in saved.iterdir() if path.name.endswith(WEIGHTS))):
+        (folder / path.name).symlink_to(path.resolve())
+    return folder
 
 
 def saved_weights(model: PreTrainedModel, folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

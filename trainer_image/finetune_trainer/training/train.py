@@ -18,7 +18,8 @@ from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
-from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.precision import Computation, computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.saved import with_weights
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
@@ -145,13 +146,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     if run.layout.offload != "none":
         level = host_optimizer.provide()
         say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
-    whole = taken_whole(run, resumed)
-    loaded = model.base_model(whole if whole is not None and run.method == "full" else base, run, numbers)
-    built, adapter = (
-        (model.with_initial_adapter(loaded, whole, run), None)
-        if whole is not None and run.method != "full"
-        else model.with_adapter(loaded, run, bench.workspace / "adapter")
-    )
+    built, adapter = build(run, numbers, base, taken_whole(run, resumed), bench)
 
     asked = questions(run, rows, tokenizer, bench)
     loop = Loop(
@@ -184,6 +179,16 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, tracking=tracking, resumed=resumed,
         base=base, steps=steps,
     )  # fmt: skip
+
+
+def build(run: RunConfig, numbers: Computation, base: Path, saved: Path | None, bench: Bench) -> tuple[Any, Any]:
+    """Return what the trainer takes: the model, and the description of an adapter that it adds. `saved` is built in."""
+    if saved is not None and run.method == "full":
+        base = with_weights(base, saved, bench.workspace / f"resumed-{ranks.rank()}")
+    loaded = model.base_model(base, run, numbers)
+    if saved is not None and run.method != "full":
+        return model.with_initial_adapter(loaded, saved, run), None
+    return model.with_adapter(loaded, run, bench.workspace / "adapter")
 
 
 def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:

@@ -9,6 +9,7 @@ from peft import PeftModel
 from trl import SFTTrainer
 
 from finetune_trainer.checkpoints.checkpoints import holds_weights_alone
+from finetune_trainer.model.load import stored_dtype
 from finetune_trainer.model.saved import saved_weights
 
 
@@ -37,7 +38,7 @@ class Trainer(SFTTrainer):
         if resumed is None or not self.is_deepspeed_enabled or not is_alone(Path(resumed)):
             return super()._prepare_for_training(max_steps, train_dataloader, resumed)
         prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
-        if not isinstance(self.model, PeftModel):
+        if not isinstance(self.model, PeftModel) and stored_dtype(Path(resumed)) == torch.float32:
             _complete_masters(self.model, Path(resumed))
         return prepared
 
