@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,10 +14,12 @@ import pytest
 import torch
 from finetune_contract import Location, RunConfig
 from finetune_trainer.checkpoints.checkpoints import holds_weights_alone
+from finetune_trainer.checkpoints.uploads import IDLE
 from finetune_trainer.training.held_out import HeldOut
 from finetune_trainer.training.train import carry_out, prepare
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.cluster.client import eventually
 from tests.servers.gate import Gate, gate
 from tests.servers.versitygw import S3Server
 from tests.trainer.running import IN_PROCESS, PACED, bench, container, local_node, trained, until
@@ -195,3 +198,29 @@ def test_a_measurement_that_fails_does_not_cost_the_last_step(
             carry_out(run, tools, session)
 
     assert [found.step for found in session.loop.checkpoints.complete()] == [4]
+    assert tools.reporter.current.checkpoint_step == 4
+
+
+def test_a_question_is_not_waited_for_when_all_is_stored(
+    tmp_path: Path, run: RunConfig, door: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may take minutes, and a grace period has an end: SIGTERM ends the process while the model is still measured."""
+    saves_first: list[bool] = []
+    with local_node(tmp_path / "workspace"):
+        asked = changed(run, prompts=("red cat", "blue dog"))
+        session = prepare(asked, tools := bench(tmp_path / "workspace", asked))
+        door.hold()
+        threading.Timer(5, door.open).start()
+        generate = session.loop.trainer.model.generate
+
+        def slowly(**options: Any) -> Any:
+            saves_first.append(tools.interrupt.must_save)
+            eventually(lambda: session.loop.uploads.look() == IDLE, "the checkpoint is there", seconds=60)
+            session.loop.uploads.advance(IDLE)
+            eventually(lambda: session.loop.uploads.look() == IDLE, "the checkpoint is marked", seconds=60)
+            return generate(**options)
+
+        monkeypatch.setattr(session.loop.trainer.model, "generate", slowly)
+        carry_out(asked, tools, session)
+
+    assert saves_first == [True, False]

@@ -5,6 +5,7 @@ rank 0 clears the place, every replica uploads its files, rank 0 marks the check
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ AT_RISK_INTERVALS = 2
 """A run whose checkpoints cannot be stored stops before more than so many intervals of work are at risk."""
 
 PATIENCE_SECONDS = 600.0
-"""Where checkpoints are not saved by the clock: the same, from the first failure on."""
+"""Where no checkpoint follows by the clock: the same, from the first failure on."""
 
 
 class Uploader:
@@ -85,6 +86,8 @@ class Upload:
     staged: Path
     best: str
     prune: bool
+    alone: bool
+    """Weights, which only rank 0's replica has."""
     stages: tuple[str, ...]
     """Those that are left, the present one first."""
     began: float
@@ -100,6 +103,8 @@ class Uploads:
         """Staged, and sent on their way when those before them are complete: none overtakes another."""
         self.safe_at = time.monotonic()
         """When the state was saved that the newest complete checkpoint holds."""
+        self.ended = False
+        """No more work is done: what was staged is all that is at risk, however long it takes."""
         self._uploader: Uploader | None = None
         self._delivered = Answer(kind="done")
         self._working = False
@@ -109,22 +114,33 @@ class Uploads:
 
     def begin_best(self, staged: Path, step: int) -> str:
         """Send the best weights so far to a slot of their own, outside `keep`; returns its name."""
+        self._drop_overtaken()
         name = f"best-attempt-{self.checkpoints.run.attempt}-step-{step}"
-        self._begin(name, staged, step, best="", prune=False)
+        self._begin(name, staged, step, best="", prune=False, alone=True)
         return name
 
-    def begin(self, staged: Path, step: int, *, best: str) -> None:
+    def begin(self, staged: Path, step: int, *, best: str, alone: bool = False) -> None:
         """Send a staged checkpoint, which names this best slot, on its way; older ones are removed once it is complete."""
-        self._begin(self.checkpoints.named(step).name, staged, step, best=best, prune=True)
+        self._begin(self.checkpoints.named(step).name, staged, step, best=best, prune=True, alone=alone)
 
-    def _begin(self, name: str, staged: Path, step: int, *, best: str, prune: bool) -> None:
+    def _begin(self, name: str, staged: Path, step: int, *, best: str, prune: bool, alone: bool) -> None:
         stages = (*(["clear"] if name in self.checkpoints.present else []), "upload", "mark")
         self._waiting.append(
-            Upload(name=name, step=step, staged=staged, best=best, prune=prune, stages=stages, began=time.monotonic())
-        )
+            Upload(
+                name=name, step=step, staged=staged, best=best, prune=prune, alone=alone, stages=stages,
+                began=time.monotonic(),
+            )
+        )  # fmt: skip
         ranks.wait_for_all()  # the staged folder is whole when all have written
         if self.current is None:
             self._next()
+
+    def _drop_overtaken(self) -> None:
+        """Give up best weights that still wait while better ones are here, or a slow destination would fill the disk with them."""
+        named = {upload.best for upload in self._waiting}
+        for upload in [upload for upload in self._waiting if not upload.prune and upload.name not in named]:
+            self._waiting.remove(upload)
+            shutil.rmtree(upload.staged, ignore_errors=True)
 
     def _next(self) -> None:
         if self._waiting:
@@ -151,9 +167,14 @@ class Uploads:
             self._failing_since = time.monotonic()
         self._failing = answer
 
+    @property
+    def _interval(self) -> int:
+        """Seconds between two checkpoints; 0 where none follows in time."""
+        return 0 if self.ended else self.checkpoints.run.checkpoint.interval_seconds
+
     def _at_risk(self) -> tuple[float, float]:
         """Return for how many seconds work is at risk, and the limit."""
-        interval = self.checkpoints.run.checkpoint.interval_seconds
+        interval = self._interval
         since = self.safe_at if interval else self._failing_since
         return time.monotonic() - since, AT_RISK_INTERVALS * interval or PATIENCE_SECONDS
 
@@ -216,9 +237,7 @@ class Uploads:
         rank, answer = max(told, key=lambda pair: pair[1].tries)
         if failed:
             seconds, limit = self._at_risk()
-            since = (
-                "since the last complete checkpoint" if self.checkpoints.run.checkpoint.interval_seconds else "so far"
-            )
+            since = "since the last complete checkpoint" if self._interval else "so far"
             raise StorageUnavailable(
                 f"checkpoint {self.current.name} could not be stored (attempt {answer.tries}): {answer.message}. The run "
                 f"stops because {seconds:,.0f} s of work {since} are at risk; the limit is {limit:,.0f} s"
@@ -237,9 +256,8 @@ class Uploads:
         current, checkpoints = self.current, self.checkpoints
         assert current is not None
         stage = current.stages[0]
-        mine = ranks.local_rank() == 0 if stage == "upload" else ranks.rank() == 0
-        if stage == "upload" and ranks.rank() != 0:
-            mine = mine and current.staged.is_dir()  # of weights alone only rank 0's replica has any
+        every_replica = stage == "upload" and not current.alone
+        mine = ranks.local_rank() == 0 if every_replica else ranks.rank() == 0
         if not mine:
             self._delivered = Answer(kind="done") if stage == "upload" else self._delivered
             return

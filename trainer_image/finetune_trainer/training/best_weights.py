@@ -7,6 +7,7 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from finetune_trainer.errors import ReportedError
+from finetune_trainer.model.saved import saved_weights
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.training.bench import Loop
 
@@ -28,12 +29,14 @@ def put_back(loop: Loop) -> None:
 
 
 def _load(model: Any, folder: Path) -> None:
-    weights = {key: value for path in sorted(folder.glob("*.safetensors")) for key, value in load_file(path).items()}
     if (folder / "adapter_config.json").is_file():
-        set_peft_model_state_dict(model, weights)
+        files = (load_file(path) for path in sorted(folder.glob("*.safetensors")))
+        set_peft_model_state_dict(model, {key: value for file in files for key, value in file.items()})
         return
-    missing = set(model.load_state_dict(weights, strict=False).missing_keys) - set(
-        getattr(model, "all_tied_weights_keys", ())
-    )
+    own, missing = model.state_dict(), set(model.state_dict()) - set(getattr(model, "all_tied_weights_keys", ()))
+    for name, value in saved_weights(model, folder):
+        if name in own:
+            own[name].copy_(value)
+        missing.discard(name)
     if missing:
         raise ReportedError("TrainerError", f"the best weights lack {len(missing)} tensors, first {min(missing)}")

@@ -59,6 +59,8 @@ class HeldOut(TrainerCallback):
         asked, furthest = ranks.largest([float(self.loop.bench.interrupt.asked), self.loop.uploads.look()])
         if self.loop.uploads.advance(furthest):
             report_newest(self.loop)
+        if self.loop.uploads.ended and self.loop.uploads.current is None and not asked:
+            self.loop.bench.interrupt.must_save = False  # SIGTERM need not wait for the answer to a question
         return not asked
 
     def ask(self) -> Answers:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from finetune_contract import TRAINED, Artifact, Outcome, RunConfig
-from transformers import PreTrainedModel
 
 from finetune_trainer.chat.stops import write_stops
 from finetune_trainer.evaluation.record import finite
@@ -109,15 +108,14 @@ def _stored_weights(run: RunConfig, session: Session) -> Weights | None:
     if run.method != "full" or not any(name.endswith(".safetensors") for name in files):
         say("this Pod publishes the result: no checkpoint of the last step has its weights")
         return None
-    kept, dropped = _as_save_whole(model) if sharded else (tuple(model._keep_in_fp32_modules_strict or ()), ())  # noqa: SLF001 - as precision.store_in
-    return Weights(folder=name, files=files, dtype=_name(loop.stored), kept=kept, dropped=dropped)
-
-
-def _as_save_whole(model: PreTrainedModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the tensors whose dtype sharded_weights.save_whole leaves alone, and those that it does not write."""
     each = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     once = {name for name, _ in model.named_parameters()}
-    return tuple(name for name in model.state_dict() if name not in each), tuple(sorted(each - once))
+    # whose dtype sharded_weights.save_whole leaves alone, or precision.store_in
+    kept = (name for name in model.state_dict() if name not in each) if sharded else model._keep_in_fp32_modules_strict  # noqa: SLF001 - the same
+    # an attempt at ZeRO-2 may have written them, and this one may run without
+    return Weights(
+        folder=name, files=files, dtype=_name(loop.stored), kept=tuple(kept or ()), dropped=tuple(sorted(each - once))
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

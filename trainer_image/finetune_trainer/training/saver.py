@@ -51,6 +51,7 @@ class Saver(TrainerCallback):
             self.loop.bench.interrupt.asked = True
             control.should_training_stop = True
         control.should_save = self._leaves or trained or (bool(due) and self._way_is_free(state.global_step))
+        self.loop.uploads.ended = self._leaves or trained
         if control.should_save:
             self.loop.bench.heartbeat.keep_beating()
 
@@ -75,7 +76,9 @@ class Saver(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Send the staged folder on its way; an attempt that was asked to stop waits for it."""
         uploads = self.loop.uploads
-        uploads.begin(staged_folder(args, state), state.global_step, best=self.loop.patience.best_slot)
+        uploads.begin(
+            staged_folder(args, state), state.global_step, best=self.loop.patience.best_slot, alone=args.save_only_model
+        )
         self._told_waiting = False
         if self._leaves:
             finish(self.loop)

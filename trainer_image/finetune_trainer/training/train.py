@@ -18,7 +18,8 @@ from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.evaluation.record import write_history
 from finetune_trainer.model import load as model
 from finetune_trainer.model import varlen
-from finetune_trainer.model.precision import computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.precision import Computation, computation, float32_adapters, leave_casts_to_autocast
+from finetune_trainer.model.saved import with_weights
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.runtime import host_optimizer, ranks
 from finetune_trainer.runtime.progress import say
@@ -33,11 +34,11 @@ from finetune_trainer.training.patience import read_patience
 from finetune_trainer.training.publish import publish
 from finetune_trainer.training.refusals import refuse_other_sharding, refuse_senseless
 from finetune_trainer.training.row_order import row_order
-from finetune_trainer.training.saver import Saver, finish
+from finetune_trainer.training.saver import Saver, finish, report_newest
 from finetune_trainer.training.session import Session, measured
 from finetune_trainer.training.settings import batch_arithmetic, trainer_settings
 from finetune_trainer.training.tracking import Tracking
-from finetune_trainer.training.trainer import Trainer, is_alone
+from finetune_trainer.training.trainer import Trainer, taken_whole
 
 
 def train(run: RunConfig, bench: Bench) -> Outcome:
@@ -56,6 +57,7 @@ def carry_out(run: RunConfig, bench: Bench, session: Session) -> Outcome:
     bench.heartbeat.keep_beating()
     try:
         loop.trainer.train(resume_from_checkpoint=str(session.resumed) if session.resumed is not None else None)
+        loop.uploads.ended = True
         tuned = None if is_asked_to_stop(loop) else measure(bench, session)
         with bench.heartbeat.busy():
             settle(loop)
@@ -115,6 +117,7 @@ def bring_in(loop: Loop) -> None:
     if ranks.world_size() == 1:
         with loop.bench.heartbeat.busy(), contextlib.suppress(ReportedError):
             loop.uploads.finish()
+        report_newest(loop)
 
 
 def prepare(run: RunConfig, bench: Bench) -> Session:
@@ -143,8 +146,7 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
     if run.layout.offload != "none":
         level = host_optimizer.provide()
         say(f"AdamW on the host: {f'compiled for {level}' if level else 'this Pod compiles it, which takes minutes'}")
-    weights = resumed if resumed is not None and run.layout.zero_stage and is_alone(resumed) else base
-    built, adapter = model.with_adapter(model.base_model(weights, run, numbers), run, bench.workspace / "adapter")
+    built, adapter = build(run, numbers, base, taken_whole(run, resumed), bench)
 
     asked = questions(run, rows, tokenizer, bench)
     loop = Loop(
@@ -177,6 +179,16 @@ def prepare(run: RunConfig, bench: Bench) -> Session:
         loop=loop, tokenizer=tokenizer, rows=rows, held_out=held_out, tracking=tracking, resumed=resumed,
         base=base, steps=steps,
     )  # fmt: skip
+
+
+def build(run: RunConfig, numbers: Computation, base: Path, saved: Path | None, bench: Bench) -> tuple[Any, Any]:
+    """Return what the trainer takes: the model, and the description of an adapter that it adds. `saved` is built in."""
+    if saved is not None and run.method == "full":
+        base = with_weights(base, saved, bench.workspace / f"resumed-{ranks.rank()}")
+    loaded = model.base_model(base, run, numbers)
+    if saved is not None and run.method != "full":
+        return model.with_initial_adapter(loaded, saved, run), None
+    return model.with_adapter(loaded, run, bench.workspace / "adapter")
 
 
 def take_up(checkpoints: Checkpoints, bench: Bench) -> Path | None:
