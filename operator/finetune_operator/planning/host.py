@@ -8,7 +8,7 @@ from finetune_operator.api.plan import HostNeeds
 from finetune_operator.api.pools import GPUPool
 from finetune_operator.planning.layouts import Layout, Work
 from finetune_operator.planning.quota import pods_of, shortages
-from finetune_operator.planning.saving import GIB, checkpoint_bytes, published_bytes
+from finetune_operator.planning.saving import GIB, first_node_bytes, published_bytes
 
 PROCESS_GIB = 4.0
 """Resident memory of one process with torch, CUDA, NCCL and the tokenizer, before it holds any weights."""
@@ -124,7 +124,7 @@ def disk_gib(work: Work, layout: Layout) -> float:
     """Return local disk of one Pod: model, data, a checkpoint being replaced, the result."""
     model = 0.0 if is_mounted(work) else work.model_bytes / GIB
     data = work.rows * work.mean_tokens * BYTES_PER_TOKEN_ON_DISK / GIB
-    checkpoints = 2 * checkpoint_bytes(work) / GIB / (layout.replicas if layout.rung.zero_stage else 1)
+    checkpoints = 2 * first_node_bytes(work, layout) / GIB
     return DISK_BASE_GIB + model + data + checkpoints + published_bytes(work) / GIB
 
 

@@ -48,11 +48,10 @@ class Saving:
 
 def saving(work: Work, layout: Layout) -> Saving:
     """Return how large a checkpoint is and how long saving and publishing take."""
-    state, weights = checkpoint_bytes(work) / GIB, weights_bytes(work, layout) / GIB
-    # every node writes its own shards; whole weights, and without sharding everything, are one process's to write
-    save = 1 + (weights + (state - weights) / _writers(layout)) / WRITE_GIB_PER_SECOND
+    save = 1 + first_node_bytes(work, layout) / GIB / WRITE_GIB_PER_SECOND
+    weights = weights_bytes(work, layout) / GIB
     return Saving(
-        checkpoint_gib=state,
+        checkpoint_gib=checkpoint_bytes(work) / GIB,
         save_seconds=save,
         last_save_seconds=1 + weights / WRITE_GIB_PER_SECOND if weights_suffice(work, layout) else save,
         publish_seconds=HAND_OVER_SECONDS if is_handed_over(work, layout) else publish_seconds(work),
@@ -85,8 +84,11 @@ def weights_bytes(work: Work, layout: Layout) -> float:
     return float(work.num_trainable_parameters * (4 if in_float32 else 2))
 
 
-def _writers(layout: Layout) -> int:
-    return layout.replicas if layout.rung.zero_stage else 1
+def first_node_bytes(work: Work, layout: Layout) -> float:
+    """Return what rank 0's node writes of a checkpoint: whole weights, and its share of what is sharded. No other writes more."""
+    weights = weights_bytes(work, layout)
+    nodes = layout.replicas if layout.rung.zero_stage else 1
+    return weights + (checkpoint_bytes(work) - weights) / nodes
 
 
 def publish_seconds(work: Work) -> float:

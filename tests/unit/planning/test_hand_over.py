@@ -82,6 +82,11 @@ def test_gpus_wait_for_what_the_last_step_leaves(parts: dict[str, Any], waiting:
     assert last_save(measured) == pytest.approx(waiting - measuring, abs=0.1)
 
 
+def test_the_first_node_has_room_for_the_whole_weights_of_two_checkpoints():
+    """15 GiB of each, and half of the 90 that two nodes share; beside the base, the result, and 10 GiB."""
+    assert run(gpus=16).plan.host.ephemeral_gib == 2 * (15 + 45) + 15 + 15 + 10
+
+
 def last_save(planned: PlannedRun) -> float:
     """Return the seconds of saving that are not those of checkpoints on the way."""
     found, checkpoint = planned.chosen.duration, planned.plan.checkpoint
