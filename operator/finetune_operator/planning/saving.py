@@ -67,7 +67,7 @@ def weights_suffice(work: Work, layout: Layout) -> bool:
     """Tell whether checkpoints hold the very weights that are published: then the last one holds nothing else.
 
     With sharding those of a full fine-tune are bfloat16 copies of float32 masters, which are published of a base in bfloat16, and by
-    early stopping; an adapter's are in DeepSpeed's own files.
+    early stopping; an adapter's are small, and stay whole.
     """
     if not layout.rung.zero_stage:
         return True

@@ -9,7 +9,7 @@ def suffice(loop: Loop) -> bool:
     """Tell whether a checkpoint's weights are the very ones that are published: then a run at its end needs nothing else of it.
 
     With ZeRO those of a full fine-tune are copies, in the type that it computes in, of float32 masters. They are the same where the
-    masters are rounded to that type anyway, and where early stopping publishes such copies. DeepSpeed's own files hold an adapter.
+    masters are rounded to that type anyway, and where early stopping publishes such copies. An adapter's are small, and stay whole.
     """
     if not loop.run.layout.zero_stage:
         return True
