@@ -109,6 +109,30 @@ def test_a_signal_ends_a_cluster_in_the_foreground(shell: Shell, number: signal.
     assert shell.processes("default") == 0
 
 
+INTERRUPTED = """
+import contextlib, os, signal, sys
+from finetune_operator.cli import main
+
+def watch(frame, event, _argument):
+    if frame.f_code is contextlib._GeneratorContextManager.__exit__.__code__ and frame.f_locals["self"].gen.gi_code.co_name == "locked":
+        sys.settrace(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.settrace(watch)
+main()
+"""
+"""Ctrl-C at the moment in which the lock of a cluster that is up is let go of: nobody leaves its context then."""
+
+
+def test_ctrl_c_while_the_lock_is_let_go_of_stops_the_cluster(shell: Shell):
+    """Stopping takes the lock, too."""
+    command = [sys.executable, "-c", INTERRUPTED, "local", "up", "--foreground", "--no-node"]
+    done = subprocess.run(command, env=shell.env, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.stdout.splitlines()[-1] == "cluster default is stopped"
+    assert shell.processes("default") == 0
+
+
 def test_an_interrupted_start_leaves_nothing(shell: Shell):
     """Ctrl-C in the middle of `up` ends what was started until then."""
     child = shell.started("up", "--no-node")

@@ -41,7 +41,10 @@ def test_no_secret_leaves_the_pod(tmp_path: Path, llama: Path, data: Path) -> No
     secrets = tmp_path / "secret"
     secrets.mkdir()
     (secrets / "HF_TOKEN").write_text(MOUNTED)
-    run = a_run(tmp_path, model=llama, data=data, prompts=(), max_steps=20, gpus_per_replica=2, micro_batch_size=2)
+    run = a_run(
+        tmp_path, model=llama, data=data, prompts=(), max_steps=20, gpus_per_replica=2, micro_batch_size=2,
+        interval_seconds=1,
+    )  # fmt: skip
     environment = PACED | {"AWS_SECRET_ACCESS_KEY": CANARY, "HF_TOKEN": CANARY, "FINETUNE_SECRETS": f"hub={secrets}"}
     with container(run, tmp_path / "pod", **environment, MASTER_PORT=free_port()) as pod:
         pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)

@@ -54,6 +54,7 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
     """Start a cluster and wait until it can schedule Pods. The first start builds its programs."""
     state = cluster_state(name)
     options = Options(audit=audit, apiserver_flags=tuple(apiserver_flag or ()), node=node)
+    interrupted = False
     with interruptible():
         try:
             if pools and not (crds or operator):
@@ -70,9 +71,16 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
             say(f"export KUBECONFIG={state.kubeconfig}")
             if foreground:
                 hold(state, say=say)
-        finally:
+        except KeyboardInterrupt:
+            interrupted = True  # what it has cut short is let go of here: it may hold the lock that `down` waits for
+        except BaseException:
             if foreground:
                 down(state, say=say)
+            raise
+        if foreground:
+            down(state, say=say)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @app.command("down")
