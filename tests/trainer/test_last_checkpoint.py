@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +19,15 @@ from finetune_trainer.training.train import carry_out, prepare
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.cluster.client import eventually
-from tests.servers.gate import Gate, gate
+from tests.servers.gate import Gate
 from tests.servers.versitygw import S3Server
-from tests.trainer.running import IN_PROCESS, PACED, bench, container, local_node, trained, until
+from tests.trainer.running import IN_PROCESS, PACED, Container, bench, container, local_node, trained, until
 from tests.trainer.test_distributed import two_replicas
 from tests.trainer.test_sharded import in_two_ranks, published
+from tests.trainer.test_uploads import door
 from tests.trainer.tiny import a_run, changed, conversations, tiny_model
+
+__all__ = ["door"]
 
 pytestmark = [*IN_PROCESS, pytest.mark.usefixtures("local_files")]
 
@@ -128,15 +130,6 @@ def test_a_replica_without_files_has_nothing_to_upload(tmp_path: Path, bases: di
 
 
 @pytest.fixture
-def door(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """The gate in front of the S3 server that the environment names."""
-    with gate(s3_server.endpoint) as built:
-        for name, value in (s3_server.environment | {"AWS_ENDPOINT_URL": built.endpoint}).items():
-            monkeypatch.setenv(name, value)
-        yield built
-
-
-@pytest.fixture
 def run(
     tmp_path: Path, bases: dict[str, Path], data: Path, s3_server: S3Server, request: pytest.FixtureRequest
 ) -> RunConfig:
@@ -147,14 +140,19 @@ def run(
     )  # fmt: skip
 
 
+def measures_behind(door: Gate, pod: Container) -> None:
+    """Return when the model is measured, while what the last step has saved cannot be stored."""
+    pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
+    door.hold()
+    pod.wait_for(lambda report: report.phase == "evaluating")
+
+
 def test_the_model_is_measured_while_the_last_checkpoint_is_on_its_way(
     tmp_path: Path, run: RunConfig, door: Gate
 ) -> None:
     """Nothing is published before it is stored."""
     with container(run, tmp_path / "c", **PACED) as pod:
-        pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
-        door.hold()
-        pod.wait_for(lambda report: report.phase == "evaluating")
+        measures_behind(door, pod)
         until(lambda: "waiting until the last checkpoint is stored" in pod.log.read_text(), pod)
         before = pod.progress()[-1].checkpoint_step
         door.open()
@@ -168,9 +166,7 @@ def test_a_run_that_is_stopped_while_it_measures_stores_its_last_step_first(
 ) -> None:
     """What it measures is dropped; the next attempt measures again."""
     with container(run, tmp_path / "c", **PACED) as pod:
-        pod.wait_for(lambda report: report.phase == "training" and report.step >= 1)
-        door.hold()
-        pod.wait_for(lambda report: report.phase == "evaluating")
+        measures_behind(door, pod)
         pod.process.send_signal(signal.SIGTERM)
         door.open()
         code, outcome = pod.wait()

@@ -73,12 +73,9 @@ def start_cluster(  # noqa: PLR0913  # one parameter per option
                 hold(state, say=say)
         except KeyboardInterrupt:
             interrupted = True  # what it has cut short is let go of here: it may hold the lock that `down` waits for
-        except BaseException:
+        finally:
             if foreground:
                 down(state, say=say)
-            raise
-        if foreground:
-            down(state, say=say)
     if interrupted:
         raise KeyboardInterrupt
 
