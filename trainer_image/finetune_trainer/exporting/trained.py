@@ -20,10 +20,9 @@ from finetune_trainer.evaluation.record import FOLDER as RECORD_FOLDER
 from finetune_trainer.exporting.rewriting import dropped_from, planned, write
 from finetune_trainer.publishing import artifacts
 from finetune_trainer.storage import Role, Store, open_location
+from finetune_trainer.storage.formats import INDEX_ENDING, WEIGHTS
 from finetune_trainer.storage.secrecy import redacted
 from finetune_trainer.training.handed_over import MODEL_FOLDER, RESULT_FILE, HandedOver, Weights, result_folder
-
-SHARD, INDEX = ".safetensors", ".safetensors.index.json"
 
 
 def publish_trained(config: ExportConfig, workspace: Path) -> Outcome:
@@ -111,7 +110,7 @@ def remedy(name: str) -> str:
 
 def put_together(source: Path, weights: Weights, folder: Path) -> None:
     """Make the model's own files: as they are, or written anew where a tensor must be cast or left out."""
-    shards = [name for name in weights.files if name.endswith(SHARD)]
+    shards = [name for name in weights.files if name.endswith(WEIGHTS)]
     others = [name for name in weights.files if name not in shards]
     linked(source, folder, others)
     sizes, names = 0, set[str]()
@@ -123,7 +122,7 @@ def put_together(source: Path, weights: Weights, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
             write(source / name, folder / name, tensors)
         sizes, names = sizes + sum(tensor.size for tensor in tensors), names | {tensor.name for tensor in tensors}
-    for index in (name for name in others if name.endswith(INDEX)):
+    for index in (name for name in others if name.endswith(INDEX_ENDING)):
         described = json.loads((source / index).read_text(encoding="utf-8"))
         described["metadata"]["total_size"] = sizes
         described["weight_map"] = {name: file for name, file in described["weight_map"].items() if name in names}

@@ -6,7 +6,6 @@ the run says so (trust_remote_code).
 
 import json
 import warnings
-from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from finetune_trainer.model.tokenizer import load_tokenizer as tokenizer_of
 from finetune_trainer.runtime import ranks
 from finetune_trainer.runtime.progress import say
 from finetune_trainer.storage import fetch_adapter
+from finetune_trainer.storage.headers import published_dtype
 from finetune_trainer.storage.weights import weight_files
 
 ADALORA_START_FACTOR = 1.5
@@ -40,10 +40,6 @@ ADALORA_START_FACTOR = 1.5
 
 ADALORA_WARM_UP, ADALORA_FINAL = 0.1, 0.3
 """Shares of the steps before pruning begins, and after it has ended."""
-
-
-DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
-"""How safetensors writes those that a model is published in; anything else is published in float32."""
 
 
 UNLOADED = ("Error(s) in loading state_dict", "We encountered some issues during automatic conversion")
@@ -157,12 +153,11 @@ def _varlen_or_sdpa(run: RunConfig, computation: Computation) -> str:
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """Return the dtype that most weights of a model folder are stored in."""
-    found: Counter[torch.dtype] = Counter()
+    written: list[str] = []
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - safe_open is no mapping
-                found[DTYPES.get(weights.get_slice(name).get_dtype(), torch.float32)] += 1
-    return found.most_common(1)[0][0]
+            written += [weights.get_slice(name).get_dtype() for name in weights.keys()]  # noqa: SIM118 - safe_open is no mapping
+    return getattr(torch, published_dtype(written))
 
 
 def _refuse_quantised(config: Any) -> None:

@@ -21,7 +21,9 @@ from transformers.core_model_loading import (
     rename_source_key,
 )
 
-WEIGHTS = (".safetensors", ".safetensors.index.json")
+from finetune_trainer.storage.formats import INDEX_ENDING, WEIGHTS
+
+WITH_INDEX = (WEIGHTS, INDEX_ENDING)
 
 
 def with_weights(base: Path, saved: Path, folder: Path) -> Path:
@@ -31,15 +33,15 @@ def with_weights(base: Path, saved: Path, folder: Path) -> Path:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    belonging = [path for path in base.iterdir() if not path.name.endswith(WEIGHTS)]
-    for path in (*belonging, *(path for path in saved.iterdir() if path.name.endswith(WEIGHTS))):
+    belonging = [path for path in base.iterdir() if not path.name.endswith(WITH_INDEX)]
+    for path in (*belonging, *(path for path in saved.iterdir() if path.name.endswith(WITH_INDEX))):
         (folder / path.name).symlink_to(path.resolve())
     return folder
 
 
 def saved_weights(model: PreTrainedModel, folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the weights of a folder, each by its name in the model. Files are mapped: what is joined is in memory one by one."""
-    files = (load_file(path) for path in sorted(folder.glob("*.safetensors")))
+    files = (load_file(path) for path in sorted(folder.glob(f"*{WEIGHTS}")))
     stored = {name: tensor for file in files for name, tensor in file.items()}
     steps = get_model_conversion_mapping(model)
     renamings = [step for step in steps if isinstance(step, WeightRenaming)]

@@ -38,7 +38,7 @@ from finetune_trainer.preflight.numbers import check_numbers
 from finetune_trainer.preflight.template import check_stops
 from finetune_trainer.storage import Role, Store, StoredFile, open_location
 from finetune_trainer.storage.formats import WEIGHTS
-from finetune_trainer.storage.headers import Tensor, alike, is_pointer, pointer_refused, read_headers
+from finetune_trainer.storage.headers import Tensor, alike, is_pointer, pointer_refused, published_dtype, read_headers
 from finetune_trainer.storage.naming import some
 from finetune_trainer.storage.weights import (
     ModelFiles,
@@ -61,9 +61,6 @@ SAMPLED_BYTES = 1 << 20
 """Read from both ends of a weight file for its digest: training changes all bytes, so any part will do."""
 
 SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
-
-DTYPES = {"BF16": "bfloat16", "F16": "float16"}
-"""How safetensors writes those that a model is published in; anything else is published in float32."""
 
 UNBOUNDED_TOKENS = 1_048_576
 """Positions of a model that does not say; the API's largest sequence length."""
@@ -120,7 +117,7 @@ def examine_model(model: Model, into: Path) -> ExaminedModel:
         revision=store.revision or files_digest(store, chosen.files),
         config=reduced(config),
         weight_bytes=weight_bytes(chosen.files),
-        dtype=_most_used_dtype(headers),
+        dtype=published_dtype(tensor.dtype for tensor in headers.values()),
         length_limit=_length_limit(config, tokenizer),
         tokenizer=tokenizer,
         folder=folder,
@@ -153,11 +150,6 @@ def _read_headers(store: Store, chosen: ModelFiles) -> dict[str, Tensor]:
     except UserError as error:  # the files beside them may be those that were meant
         raise UserError(error.reason, "; note that ".join((error.message, *chosen.unread))) from error
     return headers
-
-
-def _most_used_dtype(headers: dict[str, Tensor]) -> str:
-    """Return what the trainer publishes a model in that is made of this one (model.load.stored_dtype)."""
-    return Counter(DTYPES.get(tensor.dtype, "float32") for tensor in headers.values()).most_common(1)[0][0]
 
 
 def _checked(store: Store, headers: dict[str, Tensor], raw: dict[str, Any], decoder: Any) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Files of the base model that belong beside a whole model, which transformers does not write with it. Called by artifacts and export."""
+"""Files of the base model that belong beside a whole model, which transformers does not write with it. Called by publish and export."""
 
 import json
 import shutil

@@ -10,7 +10,8 @@ from finetune_trainer.storage.store import Store
 
 WEIGHTS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-INDEX = "model.safetensors.index.json"
+INDEX_ENDING = ".safetensors.index.json"
+INDEX = f"model{INDEX_ENDING}"
 SINGLE = "model.safetensors"
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"

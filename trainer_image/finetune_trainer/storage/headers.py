@@ -1,6 +1,7 @@
-"""The header of a safetensors file: names, types and shapes of its tensors, from its first kilobytes. Called by preflight."""
+"""The header of a safetensors file: names, types and shapes of its tensors. Called by preflight and model.load."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ BITS = {
 }  # fmt: skip
 """Bits of an element, by the name that the format gives its type."""
 
+PUBLISHED = {"BF16": "bfloat16", "F16": "float16"}
+"""The types that a model is published in; anything else is published in float32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
@@ -57,6 +61,11 @@ def read_headers(store: Store, files: Iterable[StoredFile]) -> dict[str, Tensor]
                 f"of the {store.role} again, of one revision",
             )
     return tensors
+
+
+def published_dtype(written: Iterable[str]) -> str:
+    """Return what a model is published in that is made of tensors of these types: the type of most."""
+    return Counter(PUBLISHED.get(dtype, "float32") for dtype in written).most_common(1)[0][0]
 
 
 def alike(store: Store, one: Tensor, other: Tensor) -> bool:

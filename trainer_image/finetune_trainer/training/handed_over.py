@@ -14,6 +14,7 @@ from finetune_trainer.checkpoints.checkpoints import Checkpoints
 from finetune_trainer.checkpoints.delivery import clear, deliver, mark
 from finetune_trainer.checkpoints.holder import Holder
 from finetune_trainer.publishing.published import Published
+from finetune_trainer.storage.formats import INDEX_ENDING, WEIGHTS
 
 RESULT_FILE = "result.json"
 MODEL_FOLDER = "model"
@@ -59,7 +60,7 @@ def of_the_model(files: dict[str, str]) -> dict[str, str]:
     return {
         name: digest
         for name, digest in files.items()
-        if name.endswith((".safetensors", ".safetensors.index.json"))
+        if name.endswith((WEIGHTS, INDEX_ENDING))
         or name in DESCRIPTIONS
         or (name.endswith(".py") and "/" not in name and not name.startswith(OF_DEEPSPEED))
     }
