@@ -44,11 +44,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model: Path, data: P
 
 
 def test_the_log_holds_nothing_but_what_the_run_says(uninterrupted: tuple[Path, Outcome]) -> None:
-    """Three sentences, progress lines and the outcome: no library warns, and none draws bars."""
+    """Three sentences, progress lines and the outcome: no library warns, and none draws bars.
+
+    A fourth, where measuring was quicker than storing what the last step had saved.
+    """
     folder, outcome = uninterrupted
     *said, last = [line for line in (folder / "log").read_text().splitlines() if parse_progress(line) is None]
 
-    assert said == [
+    assert [line for line in said if line != "waiting until the last checkpoint is stored"] == [
         "global batch 4 = micro batch 4 x accumulation 1 x 1 process(es); 200 steps x 4 = 7.41 passes over 108 rows",
         "8,192 of 115,008 parameters are trained",
         "float32 base, float32 adapter, float32 computation on cpu, sdpa attention",
