@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.scale.cluster import simulated_cluster
 from tests.bench.scale.contenders import REPOSITORY, ours
-from tests.bench.scale.measure import cold_start, described, gang, load, progress_reports
+from tests.bench.scale.measure import cold_start, described, gang, load, progress_reports, steady
 
 WARM_UP = 40
 
@@ -31,7 +31,8 @@ def main() -> None:
             gang(cluster)
             load(cluster, contender, operator.pid, options.jobs)
             if options.per_second:
-                load(cluster, contender, operator.pid, int(options.per_second * options.seconds), options.per_second)
+                number = int(options.per_second * options.seconds)
+                steady(cluster, contender, operator.pid, number, options.per_second)
             described(cluster)
         progress_reports(cluster)
         cold_start(cluster, contender)

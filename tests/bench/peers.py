@@ -13,7 +13,7 @@ from finetune_operator.local.provide import provide
 
 from tests.bench.scale.cluster import simulated_cluster
 from tests.bench.scale.contenders import ours
-from tests.bench.scale.measure import cold_start, load
+from tests.bench.scale.measure import cold_start, load, steady
 from tests.bench.scale.training_operator import TRAINING_OPERATOR_CONTENDER, source
 
 WARM_UP = 100
@@ -34,8 +34,8 @@ def main() -> None:
             with contender.started(cluster) as operator:
                 load(cluster, contender, operator.pid, options.warm_up)
                 load(cluster, contender, operator.pid, options.jobs)
-                steady = int(options.per_second * options.seconds)
-                load(cluster, contender, operator.pid, steady, options.per_second)
+                number = int(options.per_second * options.seconds)
+                steady(cluster, contender, operator.pid, number, options.per_second)
             cold_start(cluster, contender)
 
 

@@ -13,6 +13,7 @@ from tests.bench.scale.load import Marks
 from tests.cluster.client import FINETUNE, Raw
 
 REPOSITORY = Path(__file__).parents[3]
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Contender:
     """How its user agent begins."""
     jobs: str
     """Path of its jobs."""
+    children: tuple[str, ...]
+    """Paths of what it makes of them, Pods included."""
     job: Callable[[str], Raw]
     label: str
     """Label of Pods that holds the name of the job."""
@@ -98,6 +101,7 @@ def ours(source: Path = REPOSITORY) -> Contender:
         name="finetune-operator",
         client="finetune-operator",
         jobs=f"{FINETUNE}/namespaces/{NAMESPACE}/finetunejobs",
+        children=(PODS, f"{FINETUNE}/namespaces/{NAMESPACE}/finetuneplans"),
         job=a_finetunejob,
         label="finetune.dev/job-name",
         marks={"running": phase("Training"), "finished": phase("Succeeded", "Failed")},

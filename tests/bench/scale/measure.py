@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 
 from tests.bench.scale.cluster import NAMESPACE, Cluster
-from tests.bench.scale.contenders import Contender, a_gang, ours, phase
+from tests.bench.scale.contenders import PODS, Contender, a_gang, ours, phase
 from tests.bench.scale.load import Stopwatch, between, create
-from tests.bench.scale.meter import Meter, Peak, rss_mib, settled
+from tests.bench.scale.meter import Meter, Peak, awake, rss_mib, settled
 from tests.cluster.client import Raw, eventually
 
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 LONGEST_SECONDS = 900
 
 
@@ -31,7 +30,8 @@ def watched(cluster: Cluster, contender: Contender) -> Iterator[tuple[Stopwatch,
 
 def load(cluster: Cluster, contender: Contender, operator: int, number: int, per_second: float = 0) -> None:
     """Create jobs at a rate, or all at once; wait until all have finished and print what it took and cost."""
-    cluster.clear(contender.jobs, PODS)
+    cluster.clear(contender.jobs, *contender.children)
+    settled(operator)  # deletions of what was there before are not this load's
     meter = Meter({"operator": operator, "API server": cluster.apiserver_pid}, cluster.audit_log)
     names = [f"{'steady' if per_second else 'burst'}-{index}" for index in range(number)]
     with watched(cluster, contender) as (jobs, pods), Peak(operator) as peak:
@@ -49,6 +49,14 @@ def load(cluster: Cluster, contender: Contender, operator: int, number: int, per
     print(f"  API server {apiserver:.1f} CPU ms a job, {apiserver / contender.pods_per_job:.1f} a Pod")
     print(f"  operator {own:.1f} CPU ms a job, {peak.mib:.0f} MiB at its peak")
     tell_writes(meter, contender, number)
+
+
+def steady(cluster: Cluster, contender: Contender, operator: int, number: int, per_second: float) -> None:
+    """Create jobs at a rate, on the machine as it is and while none of its cores falls idle."""
+    load(cluster, contender, operator, number, per_second)
+    print("with no core idle, ", end="")
+    with awake():
+        load(cluster, contender, operator, number, per_second)
 
 
 def tell_writes(meter: Meter, contender: Contender, number: int) -> None:
@@ -103,7 +111,7 @@ def progress_reports(cluster: Cluster, rounds: int = 10, jobs: int = 20) -> None
 def gang(cluster: Cluster, nodes: int = 64) -> None:
     """Run one job on many nodes, and print how long its Pods take to be created and released."""
     marks = {"created": lambda _: True, "succeeded": phase("Succeeded"), "released": is_released}
-    cluster.clear(ours().jobs, PODS)
+    cluster.clear(ours().jobs, *ours().children)
     with Stopwatch(cluster.client, PODS, marks, lambda raw: str(raw["metadata"]["name"])) as pods:
         cluster.client.create(ours().jobs, a_gang("gang", nodes))
         trainers = [f"gang-0-{replica}" for replica in range(nodes)]

@@ -20,7 +20,7 @@ from finetune_operator.local.ports import free_port
 from finetune_operator.local.provide import provide
 
 from tests.bench.scale.cluster import NAMESPACE, Cluster, program, quiet
-from tests.bench.scale.contenders import Contender
+from tests.bench.scale.contenders import PODS, Contender
 from tests.cluster.client import Raw, eventually
 
 SYSTEM = "kubeflow"
@@ -130,6 +130,7 @@ TRAINING_OPERATOR_CONTENDER = Contender(
     name="training-operator",
     client="training-operator",
     jobs=f"/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs",
+    children=(PODS, f"/api/v1/namespaces/{NAMESPACE}/services"),
     job=a_pytorchjob,
     label="training.kubeflow.org/job-name",
     marks={"running": has("Running"), "finished": has("Succeeded", "Failed")},
