@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -206,11 +205,11 @@ def test_a_question_is_not_waited_for_when_all_is_stored(
         asked = changed(run, prompts=("red cat", "blue dog"))
         session = prepare(asked, tools := bench(tmp_path / "workspace", asked))
         door.hold()
-        threading.Timer(5, door.open).start()
         generate = session.loop.trainer.model.generate
 
         def slowly(**options: Any) -> Any:
             saves_first.append(tools.interrupt.must_save)
+            door.open()
             eventually(lambda: session.loop.uploads.look() == IDLE, "the checkpoint is there", seconds=60)
             session.loop.uploads.advance(IDLE)
             eventually(lambda: session.loop.uploads.look() == IDLE, "the checkpoint is marked", seconds=60)
