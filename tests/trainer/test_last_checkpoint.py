@@ -132,9 +132,9 @@ def test_a_replica_without_files_has_nothing_to_upload(tmp_path: Path, bases: di
 def run(
     tmp_path: Path, bases: dict[str, Path], data: Path, s3_server: S3Server, request: pytest.FixtureRequest
 ) -> RunConfig:
-    """A full fine-tune with one checkpoint, at its end, through the gate."""
+    """A full fine-tune with one checkpoint, at its end, through the gate. Paced it takes four seconds: time to close the gate."""
     return a_run(
-        tmp_path, model=bases["bfloat16"], data=data, method="full", max_steps=4, baseline=False, interval_seconds=0,
+        tmp_path, model=bases["bfloat16"], data=data, method="full", max_steps=20, baseline=False, interval_seconds=0,
         location=Location(uri=f"s3://{s3_server.bucket}/{request.node.name}"),
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def test_the_model_is_measured_while_the_last_checkpoint_is_on_its_way(
         door.open()
         code, outcome = pod.wait()
 
-    assert (before, code, outcome.reason, outcome.checkpoint_step) == (None, 0, "Published", 4)
+    assert (before, code, outcome.reason, outcome.checkpoint_step) == (None, 0, "Published", 20)
 
 
 def test_a_run_that_is_stopped_while_it_measures_stores_its_last_step_first(
@@ -171,11 +171,11 @@ def test_a_run_that_is_stopped_while_it_measures_stores_its_last_step_first(
         code, outcome = pod.wait()
 
     assert (code, outcome.reason, outcome.message) == (
-        85, "Preempted", "asked to stop at step 4 of 4; checkpoint of step 4 is complete",
+        85, "Preempted", "asked to stop at step 20 of 20; checkpoint of step 20 is complete",
     )  # fmt: skip
     with container(changed(run, attempt=1), tmp_path / "again") as pod:
         code, outcome = pod.wait()
-    assert (code, outcome.reason, outcome.step, outcome.training_seconds) == (0, "Published", 4, 0.0)
+    assert (code, outcome.reason, outcome.step, outcome.training_seconds) == (0, "Published", 20, 0.0)
 
 
 def test_a_measurement_that_fails_does_not_cost_the_last_step(
@@ -192,8 +192,8 @@ def test_a_measurement_that_fails_does_not_cost_the_last_step(
         with pytest.raises(RuntimeError, match="CUDA out of memory"):
             carry_out(run, tools, session)
 
-    assert [found.step for found in session.loop.checkpoints.complete()] == [4]
-    assert tools.reporter.current.checkpoint_step == 4
+    assert [found.step for found in session.loop.checkpoints.complete()] == [20]
+    assert tools.reporter.current.checkpoint_step == 20
 
 
 def test_a_question_is_not_waited_for_when_all_is_stored(
