@@ -72,7 +72,7 @@ class FaultProxy:
     delays: Callable[[dict[str, Any]], tuple[float, ...]] = lambda _: (0,)
     """After how many seconds a watch event is sent: once for each, so that (0, 1) is a late copy."""
     listed: Callable[[str, bytes], bytes] = lambda _, content: content
-    """Called with the path and the answer of a list: what the operator gets."""
+    """Called with the path, query included, and the answer of a list: what the operator gets."""
     lag: Callable[[Call], float] = lambda _: 0.0
     """How many seconds longer a request takes."""
     port: int = 0
@@ -224,7 +224,7 @@ class FaultProxy:
                 return await self._stream(request, upstream)
             content = await upstream.read()
             if verb == "list" and upstream.status == 200:
-                content = self.listed(request.path, content)
+                content = self.listed(request.path_qs, content)
         finally:
             upstream.close()
         kind = upstream.headers.get("Content-Type", "application/json")

@@ -1,9 +1,13 @@
 """Whose Pods and Services are the job's, and who takes care of them: finalizers of others, copies, changed labels."""
 
+import contextlib
+import json
+
 import pytest
 
-from tests.cluster.client import Client, eventually
+from tests.cluster.client import ApiError, Client, eventually
 from tests.cluster.conftest import StartOperator
+from tests.cluster.faults import FaultProxy
 from tests.cluster.kubelet import NODES, POOL, Kubelet, exited, is_deleted
 from tests.cluster.standin import StandIn
 
@@ -111,6 +115,36 @@ def test_the_service_of_a_running_gang_is_created_again(api: Client, kubelet: Ku
     created = eventually(lambda: api.find(service), "the Service is created again")
     assert created["metadata"]["uid"] != uid
     assert [each.get("outcome") for each in kubelet.job("gang")["status"]["attempts"]] == [None]
+
+
+def test_the_service_of_a_deleted_gang_is_not(
+    api: Client, kubelet: Kubelet, proxy: FaultProxy, start_operator: StartOperator
+):
+    """It goes with the job, whose watch is late: the job is looked for before anything is created for it again."""
+    start_operator("--resync-seconds=3600", kubeconfig=proxy.operator_kubeconfig).start()
+    kubelet.apply("gang", resources={"pools": [POOL], "gpus": 16}, training={"globalBatchSize": 16})
+    for replica in range(2):
+        kubelet.run(f"gang-0-{replica}")
+    kubelet.says("gang", "Running")
+    services, known = f"/api/v1/namespaces/{kubelet.namespace}/services", json.dumps(api.get(kubelet.jobs)).encode()
+    looked: list[str] = []
+
+    def late(path: str, content: bytes) -> bytes:
+        if "fieldSelector" in path:
+            looked.append(path)
+            return content
+        return known if path.startswith(kubelet.jobs) else content
+
+    proxy.drop_event, proxy.listed = lambda event: event["object"]["kind"] == "FineTuneJob", late
+    since = len(proxy.calls)
+
+    api.delete(f"{kubelet.jobs}/gang")
+    with contextlib.suppress(ApiError):  # the garbage collector was faster
+        api.delete(f"{services}/gang-0")
+
+    create = ("POST", services)
+    eventually(lambda: looked or create in proxy.calls[since:], "the operator misses the Service")
+    assert create not in proxy.calls[since:]
 
 
 def test_a_copy_of_a_replica_is_none(api: Client, kubelet: Kubelet, start_operator: StartOperator):

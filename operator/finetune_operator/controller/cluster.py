@@ -1,5 +1,6 @@
 """The API server as one pass needs it: look, write the status, create, ungate, delete, say. Called by reconcile."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -167,23 +168,35 @@ class Cluster:
         path = f"{collection(JOB_KIND, job.metadata.namespace)}/{job.metadata.name}/status"
         answer = await self.api.write("PUT", path, body)
         if answer.status == 409:
-            await self._look_again(job)
+            with contextlib.suppress(FinetuneError):  # what follows is raised anyway
+                await self._look_again(job)
         written = answer.expect(200)
         self.store.put("FineTuneJob", written)
         self.plans.wrote(job, status, body, written)
         return bool(written["metadata"]["resourceVersion"] != job.metadata.resource_version)
 
-    async def _look_again(self, job: FineTuneJob) -> None:
-        """Read a job that somebody changed: the watch may be late, or may have lost the change.
+    async def require_unchanged(self, job: FineTuneJob) -> None:
+        """Make sure that a job is there as it was read. Raises Conflict where it is not: its watch is late.
+
+        A write of the status tells. Where there is none, what is gone with a deleted job would be created once more.
+        """
+        found = await self._look_again(job)
+        if found is None or found["metadata"]["resourceVersion"] != job.metadata.resource_version:
+            raise Conflict(f"{job.key} was {'deleted' if found is None else 'changed'}")
+
+    async def _look_again(self, job: FineTuneJob) -> dict[str, Any] | None:
+        """Read a job that somebody may have changed: the watch may be late, or may have lost the change. None: it is gone.
 
         A list of one: the watch needs the right to list anyway, so the operator asks for no other. A job that has taken the
         name is left to the watch: taken in here, it would be no news there, and never get a pass.
         """
         query = {"fieldSelector": f"metadata.name={job.metadata.name}"}
         answer = await self.api.get(collection(JOB_KIND, job.metadata.namespace), query)
-        for found in answer.body.get("items", []):
+        for found in answer.expect(200)["items"]:
             if found["metadata"]["uid"] == job.metadata.uid:
                 self.store.put("FineTuneJob", found)
+                return dict(found)
+        return None
 
     async def create(self, job: FineTuneJob, manifest: Manifest) -> bool:
         """Create a child; tell whether it is news to us. Raises what `Creating.create` does."""

@@ -64,6 +64,8 @@ async def reconcile(job: FineTuneJob, cluster: Cluster, now: datetime) -> float 
     if tally.wrote:
         count_growth(job, decision.status)
         cluster.tracing.tell(job, decision.status, now)
+    elif decision.create and job.status.attempts:  # what was there before may be gone with the job
+        await cluster.require_unchanged(job)
     try:
         await enact(job, decision, cluster, tally)
         recovered = cluster.failures.pop(job.metadata.uid, None) is not None
