@@ -31,8 +31,7 @@ def main() -> None:
             gang(cluster)
             load(cluster, contender, operator.pid, options.jobs)
             if options.per_second:
-                number = int(options.per_second * options.seconds)
-                steady(cluster, contender, operator.pid, number, options.per_second)
+                steady(cluster, contender, operator.pid, options.per_second, options.seconds)
             described(cluster)
         progress_reports(cluster)
         cold_start(cluster, contender)

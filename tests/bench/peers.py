@@ -34,8 +34,7 @@ def main() -> None:
             with contender.started(cluster) as operator:
                 load(cluster, contender, operator.pid, options.warm_up)
                 load(cluster, contender, operator.pid, options.jobs)
-                number = int(options.per_second * options.seconds)
-                steady(cluster, contender, operator.pid, number, options.per_second)
+                steady(cluster, contender, operator.pid, options.per_second, options.seconds)
             cold_start(cluster, contender)
 
 

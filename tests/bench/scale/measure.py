@@ -51,8 +51,9 @@ def load(cluster: Cluster, contender: Contender, operator: int, number: int, per
     tell_writes(meter, contender, number)
 
 
-def steady(cluster: Cluster, contender: Contender, operator: int, number: int, per_second: float) -> None:
+def steady(cluster: Cluster, contender: Contender, operator: int, per_second: float, seconds: int) -> None:
     """Create jobs at a rate, on the machine as it is and while none of its cores falls idle."""
+    number = int(per_second * seconds)
     load(cluster, contender, operator, number, per_second)
     print("with no core idle, ", end="")
     with awake():
